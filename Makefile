@@ -1,0 +1,64 @@
+# Everything runs in .venv, made from requirements.lock. "make help" lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help paper quick test lint format lab bench lock clean
+
+help:
+	@echo "make paper   set up, simulate the demo trial, run every notebook (minutes)"
+	@echo "make quick   the same with few permutations, for a first look"
+	@echo "make lab     set up and open JupyterLab in notebooks/"
+	@echo "make test    set up and run the tests"
+	@echo "make lint    check style and notebook pairs"
+	@echo "make format  apply the style, write notebooks from notebooks/percent"
+	@echo "make bench   recovery, calibration and speed tables (long)"
+	@echo "make lock    write requirements.lock anew from pyproject.toml"
+	@echo "make clean   remove the environment and everything that a run wrote under data/"
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or later, or say make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed, found: $$($(PYTHON) -V). Say make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "venv failed: on Debian or Ubuntu, apt-get install python3-venv"; exit 1; }
+
+$(READY): requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the packages of requirements.lock into $(VENV) (about two minutes, once)"
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+paper: $(READY)
+	$(BIN)/python run_all.py
+
+quick: $(READY)
+	$(BIN)/python run_all.py --quick
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/jupytext --sync notebooks/*.ipynb
+
+lab: $(READY)
+	$(BIN)/jupyter lab --notebook-dir=. notebooks/01_clinical_outcomes.ipynb
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.recovery
+
+# --universal: one file for every platform and Python; pins already in the file are kept unless UPGRADE=1.
+lock: $(READY)
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
+		--no-emit-index-url --custom-compile-command "make lock" --quiet \
+		$(if $(UPGRADE),--upgrade) -o requirements.lock
+
+clean:
+	rm -rf $(VENV) data/raw data/derived

@@ -1,0 +1,1 @@
+"""Library behind the notebooks: see README.md for the map."""
