@@ -1,0 +1,288 @@
+"""The study contract: one YAML file beside a BIDS dataset.
+
+A study file names the arms, visits, scales and images of a trial. It is checked as a whole when it
+is loaded, and every problem is reported at once.
+"""
+
+import difflib
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+PROJECT = Path(__file__).resolve().parents[1]
+STUDIES = PROJECT / "data" / "studies"
+
+
+class StudyError(ValueError):
+    """A study file, or the data it points to, breaks the contract.
+
+    Parameters
+    ----------
+    problems : list of str
+        Each says where, what was expected, what was found, and what to do.
+    """
+
+    def __init__(self, problems):
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Arms(_Strict):
+    """Column of participants.tsv that holds the arm, its two values, and what readers call them."""
+
+    column: str
+    active: str | int
+    control: str | int
+    active_name: str | None = None
+    control_name: str | None = None
+
+    @model_validator(mode="after")
+    def _two_arms(self):
+        if str(self.active) == str(self.control):
+            raise ValueError(f"active and control are both {self.active!r}: name two arms")
+        return self
+
+
+class Scale(_Strict):
+    """A clinical scale: its file, the column of its total, the range that scores can take."""
+
+    name: str
+    file: str
+    column: str = "total"
+    range: tuple[float, float]
+    primary: bool = False
+    remission_at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        low, high = self.range
+        if not low < high:
+            raise ValueError(f"range of {self.name} is [{low:g}, {high:g}]: low before high")
+        cut = self.remission_at_most
+        if cut is not None and not low <= cut <= high:
+            raise ValueError(f"remission_at_most of {self.name} is {cut:g}, outside its range")
+        return self
+
+    @property
+    def key(self) -> str:
+        """Name for files and numbers: letters and digits, lower case."""
+        return "".join(c for c in self.name.lower() if c.isalnum())
+
+
+class Sessions(_Strict):
+    """Visits at which the images before and after treatment were taken."""
+
+    pre: str
+    post: str
+
+
+class Imaging(_Strict):
+    """Where the grey-matter maps are (a glob below the data folder)."""
+
+    sessions: Sessions
+    grey_matter: str
+    accept_unmodulated: bool = False
+
+
+class Study(_Strict):
+    """A trial, as its YAML file describes it. Made by :func:`load_study`."""
+
+    name: Name
+    title: str
+    data: str
+    simulated: bool = False
+    arms: Arms
+    visits: dict[Label, float]
+    primary_visit: str | None = None
+    other_sessions: list[str] = []
+    strata: list[str] = []
+    exclude: dict[str, Any] = {}
+    scales: Annotated[list[Scale], Field(min_length=1)]
+    covariates: list[str] = []
+    imaging: Imaging | None = None
+    atlas: str = "neuromorphometrics"
+    receptors: str | list[str] = "default"
+
+    _path: Path = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        problems = [*_visit_problems(self), *_scale_problems(self), *_receptor_problems(self)]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def path(self) -> Path:
+        """The study file."""
+        return self._path
+
+    @property
+    def root(self) -> Path:
+        """The BIDS folder."""
+        return (self._path.parent / self.data).resolve()
+
+    @property
+    def derived(self) -> Path:
+        """Folder for everything that the notebooks write but figures."""
+        return output_root() / "data" / "derived" / self.name
+
+    @property
+    def figures(self) -> Path:
+        """Folder for figures."""
+        return output_root() / "figures" / self.name
+
+    @property
+    def baseline(self) -> str:
+        """The first visit."""
+        return next(iter(self.visits))
+
+    @property
+    def post_visits(self) -> list[str]:
+        """Visits after baseline, in order."""
+        return list(self.visits)[1:]
+
+    @property
+    def final_visit(self) -> str:
+        """The visit of the primary contrast."""
+        return self.primary_visit or self.post_visits[-1]
+
+    @property
+    def primary_scale(self) -> Scale:
+        """The scale of the primary outcome."""
+        return next(scale for scale in self.scales if scale.primary)
+
+    @property
+    def arm_names(self) -> dict[str, str]:
+        """The study's own word for each arm, for text and figures."""
+        return {
+            "active": self.arms.active_name or str(self.arms.active),
+            "control": self.arms.control_name or str(self.arms.control),
+        }
+
+    @property
+    def label(self) -> str:
+        """SIMULATED, or nothing: to be shown wherever a number or a picture is."""
+        return "SIMULATED" if self.simulated else ""
+
+
+def _visit_problems(study):
+    weeks = list(study.visits.values())
+    visits = ", ".join(study.visits)
+    if len(weeks) < 2:
+        yield f"visits: a baseline and at least one later visit are needed, found {len(weeks)}"
+    if weeks and (weeks[0] != 0 or any(b <= a for a, b in zip(weeks, weeks[1:], strict=False))):
+        yield f"visits: weeks must start at 0 and increase, found {weeks}"
+    if study.primary_visit is not None and study.primary_visit not in list(study.visits)[1:]:
+        yield f"primary_visit: {study.primary_visit!r} is not a visit after baseline ({visits})"
+    if study.imaging:
+        sessions = study.imaging.sessions
+        for when, visit in (("pre", sessions.pre), ("post", sessions.post)):
+            if visit not in study.visits:
+                yield f"imaging.sessions.{when}: {visit!r} is not among the visits ({visits})"
+        if sessions.pre == sessions.post:
+            yield "imaging.sessions: pre and post are the same visit"
+
+
+def _scale_problems(study):
+    n_primary = sum(scale.primary for scale in study.scales)
+    if n_primary != 1:
+        yield f"scales: exactly one must say primary: true, found {n_primary}"
+    for key, n in Counter(scale.key for scale in study.scales).items():
+        if n > 1:
+            yield f"scales: {n} scales share the name {key!r}: names must differ"
+
+
+def _receptor_problems(study):
+    if isinstance(study.receptors, str) and study.receptors != "default":
+        yield f"receptors: 'default' or a list of source/desc, found {study.receptors!r}"
+
+
+def output_root() -> Path:
+    """Folder that holds data/derived and figures: $COMPENDIUM_OUTPUT, else the project."""
+    return Path(os.environ.get("COMPENDIUM_OUTPUT") or PROJECT).resolve()
+
+
+def find_study(study) -> Path:
+    """Path of a study file, from a path or from the name of a file in data/studies.
+
+    Raises
+    ------
+    StudyError
+        If there is no such file; the message lists the studies that there are.
+    """
+    path = Path(study)
+    if path.suffix not in {".yml", ".yaml"}:
+        path = STUDIES / f"{study}.yml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in STUDIES.glob("*.yml")))
+        raise StudyError(
+            [f"{study}: no such study. Give the path of a study file, or one of: {known}"]
+        )
+    return path.resolve()
+
+
+def load_study(study="demo") -> Study:
+    """Read a study file and check it.
+
+    Parameters
+    ----------
+    study : str or path
+        Path of a YAML file, or the name of one in ``data/studies``.
+
+    Raises
+    ------
+    StudyError
+        With every problem of the file: unknown or missing keys, values of the wrong type, visits
+        or scales that do not fit together.
+    """
+    path = find_study(study)
+    content = _read_yaml(path)
+    try:
+        loaded = Study.model_validate(content)
+    except ValidationError as error:
+        raise StudyError([_explain(path, e, content) for e in error.errors()]) from None
+    loaded._path = path
+    return loaded
+
+
+def _read_yaml(path):
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise StudyError([f"{path.name}: not valid YAML: {error}"]) from None
+    if not isinstance(content, dict):
+        raise StudyError([f"{path.name}: keys and values expected, found {type(content).__name__}"])
+    return content
+
+
+def _explain(path, error, content):
+    """One line for one pydantic error, in the words of a study file."""
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{path.name}: unknown key '{where}'{_suggest(error['loc'])}"
+    if error["type"] == "missing":
+        return f"{path.name}: key '{where}' is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    found = "" if error["type"] == "value_error" else f", found {error['input']!r}"
+    return f"{path.name}: {where + ': ' if where else ''}{message}{found}"
+
+
+def _suggest(location):
+    models = {"arms": Arms, "scales": Scale, "imaging": Imaging, "sessions": Sessions}
+    parents = [part for part in location[:-1] if isinstance(part, str)]
+    fields = list((models[parents[-1]] if parents else Study).model_fields)
+    near = difflib.get_close_matches(str(location[-1]), fields, n=1)
+    return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(fields)}"
