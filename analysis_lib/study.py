@@ -5,6 +5,7 @@ is loaded, and every problem is reported at once.
 """
 
 import difflib
+import itertools
 import os
 from collections import Counter
 from pathlib import Path
@@ -183,7 +184,7 @@ def _visit_problems(study):
     visits = ", ".join(study.visits)
     if len(weeks) < 2:
         yield f"visits: a baseline and at least one later visit are needed, found {len(weeks)}"
-    if weeks and (weeks[0] != 0 or any(b <= a for a, b in zip(weeks, weeks[1:], strict=False))):
+    if weeks and (weeks[0] != 0 or any(b <= a for a, b in itertools.pairwise(weeks))):
         yield f"visits: weeks must start at 0 and increase, found {weeks}"
     if study.primary_visit is not None and study.primary_visit not in list(study.visits)[1:]:
         yield f"primary_visit: {study.primary_visit!r} is not a visit after baseline ({visits})"

@@ -1,0 +1,294 @@
+"""Clinical outcomes: flow, Table 1, means, ANCOVA, repeated-measures ANOVA, response, remission.
+
+Every table has the columns that ``results.COLUMNS`` describes. Differences are active - control, so
+a negative one favours the active arm on scales where lower is better.
+"""
+
+import numpy as np
+import pandas as pd
+import pingouin as pg
+import statsmodels.formula.api as smf
+from scipy import special, stats
+from statsmodels.stats.proportion import confint_proportions_2indep
+
+ARMS = ("active", "control")
+CONTRAST = "active - control"
+
+
+def hedges_correction(df):
+    """Small-sample correction J of a standardised difference (Hedges 1981, J Educ Stat 6:107-128).
+
+    Parameters
+    ----------
+    df : float
+        Degrees of freedom of the standard deviation.
+    """
+    return np.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / np.sqrt(df / 2)
+
+
+def participant_flow(study, participants, ratings, pairs=None):
+    """Count participants from randomisation to analysis, by arm, with reasons.
+
+    Parameters
+    ----------
+    study : Study
+    participants, ratings : pandas.DataFrame
+        From :mod:`analysis_lib.ratings`.
+    pairs : pandas.DataFrame, optional
+        From :func:`analysis_lib.images.pair_maps`.
+
+    Returns
+    -------
+    dict
+        For each arm: randomised; excluded, withdrew and not_scanned (participants by reason);
+        rated (participants with the primary score, by visit); analysed (with a baseline and at
+        least one later primary score); scanned_twice.
+    """
+    return {arm: _arm_flow(study, arm, participants, ratings, pairs) for arm in ARMS}
+
+
+def _arm_flow(study, arm, participants, ratings, pairs):
+    own = participants[participants["arm"] == arm]
+    scored = ratings[(ratings["arm"] == arm) & (ratings["scale"] == study.primary_scale.name)]
+    scored = scored.dropna(subset=["score"])
+    rated = {v: set(scored.loc[scored["visit"] == v, "participant_id"]) for v in study.visits}
+    later = set().union(*(rated[visit] for visit in study.post_visits))
+    flow = {
+        "randomised": len(own),
+        "excluded": _by_reason(own, "excluded"),
+        "withdrew": _by_reason(own[own["excluded"].isna()], "withdrawn_after"),
+        "rated": {visit: len(who) for visit, who in rated.items()},
+        "analysed": len(rated[study.baseline] & later),
+    }
+    if pairs is not None:
+        mine = pairs[pairs["arm"] == arm]
+        flow["scanned_twice"] = int((mine["status"] == "analysed").sum())
+        flow["not_scanned_twice"] = _by_reason(mine[mine["status"] != "analysed"], "status")
+    return flow
+
+
+def _by_reason(table, column):
+    groups = table.dropna(subset=[column]).groupby(column, sort=True)["participant_id"]
+    return {str(reason): sorted(who) for reason, who in groups}
+
+
+def baseline_table(study, participants, ratings):
+    """Table 1: characteristics at baseline by arm, with standardised differences and no p.
+
+    Randomisation makes any difference at baseline a chance one, so a test of it answers no question
+    (CONSORT 2025).
+
+    Returns
+    -------
+    pandas.DataFrame
+        variable, summary, active, control, standardised_mean_difference (Austin 2009, Stat Med
+        28:3083-3107); each level of a variable in words has a row.
+    """
+    included = participants[participants["excluded"].isna()].set_index("participant_id")
+    wanted = [*study.covariates, *study.strata, "tiv"]
+    table = included[[c for c in dict.fromkeys(wanted) if c in included]].copy()
+    first = ratings[ratings["visit"] == study.baseline]
+    for scale in study.scales:
+        scores = first[first["scale"] == scale.name].set_index("participant_id")["score"]
+        if scores.notna().any():
+            table[f"{scale.name} at baseline"] = scores
+    rows = [row for name in table for row in _baseline_rows(name, table[name], included["arm"])]
+    return pd.DataFrame(rows)
+
+
+def _baseline_rows(name, values, arm):
+    active, control = (values[arm == which].dropna() for which in ARMS)
+    if pd.api.types.is_numeric_dtype(values) and values.nunique() > 2:
+        spread = np.sqrt((active.var() + control.var()) / 2)
+        difference = (active.mean() - control.mean()) / spread
+        cells = [f"{v.mean():.1f} ({v.std():.1f})" for v in (active, control)]
+        return [_baseline_row(name, "mean (SD)", cells, difference)]
+    rows = []
+    for level in sorted(values.dropna().unique()):
+        p, q = (active == level).mean(), (control == level).mean()
+        spread = np.sqrt((p * (1 - p) + q * (1 - q)) / 2)
+        cells = [f"{(v == level).sum()} ({(v == level).mean():.0%})" for v in (active, control)]
+        difference = (p - q) / spread if spread else 0.0
+        text = f"{level:g}" if isinstance(level, float) else level
+        rows.append(_baseline_row(f"{name}: {text}", "n (%)", cells, difference))
+    return rows
+
+
+def _baseline_row(name, summary, cells, difference):
+    return {
+        "variable": name,
+        "summary": summary,
+        "active": cells[0],
+        "control": cells[1],
+        "standardised_mean_difference": difference,
+    }
+
+
+def visit_means(ratings):
+    """Observed means by scale, arm and visit.
+
+    Returns
+    -------
+    pandas.DataFrame
+        scale, arm, visit, week, n, mean, sd, ci_low, ci_high (t intervals, each visit by itself).
+    """
+    groups = ratings.groupby(["scale", "arm", "visit", "week"], observed=True, sort=False)["score"]
+    table = groups.agg(n="count", mean="mean", sd="std").reset_index()
+    margin = stats.t.ppf(0.975, table["n"] - 1) * table["sd"] / np.sqrt(table["n"])
+    table = table.assign(ci_low=table["mean"] - margin, ci_high=table["mean"] + margin)
+    return table[table["n"] > 0].sort_values(["scale", "arm", "week"]).reset_index(drop=True)
+
+
+def ancova(changes):
+    """Difference between arms at each visit, adjusted for baseline, with HC3 standard errors.
+
+    Outcome ~ baseline + arm by least squares, each visit with the participants rated at it. HC3
+    (MacKinnon & White 1985) needs no equal variance in the arms and holds its level in small
+    samples (Long & Ervin 2000, Am Stat 54:217-224).
+
+    Parameters
+    ----------
+    changes : pandas.DataFrame
+        From :func:`analysis_lib.ratings.with_baseline`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        scale, visit, kind, contrast, n_active, n_control, estimate, se, df, ci_low, ci_high, t, p,
+        hedges_g, g_ci_low, g_ci_high. g is the estimate over the pooled standard deviation of the
+        outcome, times J; its interval uses the large-sample variance of g (Hedges & Olkin 1985).
+    """
+    groups = changes.groupby(["scale", "visit"], observed=True, sort=False)
+    return pd.DataFrame([_ancova_row(*key, rows.dropna()) for key, rows in groups])
+
+
+def _ancova_row(scale, visit, rows):
+    rows = rows.assign(active=(rows["arm"] == "active").astype(float))
+    fit = smf.ols("outcome ~ baseline + active", rows).fit(cov_type="HC3", use_t=True)
+    low, high = fit.conf_int().loc["active"]
+    by_arm = [rows.loc[rows["arm"] == arm, "outcome"] for arm in ARMS]
+    n1, n2 = map(len, by_arm)
+    pooled = np.sqrt(sum((len(v) - 1) * v.var() for v in by_arm) / (n1 + n2 - 2))
+    g = fit.params["active"] / pooled * hedges_correction(n1 + n2 - 2)
+    margin = stats.norm.ppf(0.975) * np.sqrt((n1 + n2) / (n1 * n2) + g**2 / (2 * (n1 + n2)))
+    return {
+        "scale": scale,
+        "visit": visit,
+        "kind": rows["kind"].iloc[0],
+        "contrast": CONTRAST,
+        "n_active": n1,
+        "n_control": n2,
+        "estimate": fit.params["active"],
+        "se": fit.bse["active"],
+        "df": fit.df_resid,
+        "ci_low": low,
+        "ci_high": high,
+        "t": fit.tvalues["active"],
+        "p": fit.pvalues["active"],
+        "hedges_g": g,
+        "g_ci_low": g - margin,
+        "g_ci_high": g + margin,
+    }
+
+
+def rm_anova(ratings):
+    """Group x time repeated-measures ANOVA of each scale, participants with every visit only.
+
+    Returns
+    -------
+    pandas.DataFrame
+        scale, effect (arm, time, arm x time), n, df1, df2, F, epsilon_gg, p, p_gg, partial_eta2.
+        epsilon is Greenhouse and Geisser's from the covariance pooled within arms; with two visits
+        it is 1 (pingouin).
+    """
+    tables = [_anova(name, rows) for name, rows in ratings.groupby("scale", sort=False)]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _anova(scale, rows):
+    wide = rows.pivot(index=["participant_id", "arm"], columns="visit", values="score")
+    complete = wide.dropna(axis=1, how="all").dropna()
+    long = complete.rename_axis(columns="time").stack().rename("score").reset_index()
+    long["time"] = long["time"].astype(str)
+    table = pg.mixed_anova(
+        long, dv="score", within="time", between="arm", subject="participant_id", correction=True
+    )
+    table = table.assign(scale=scale, n=len(complete))
+    table["effect"] = table["Source"].replace("Interaction", "arm x time")
+    if "p_GG_corr" not in table:  # two visits
+        table["p_GG_corr"] = table["p_unc"].where(table["Source"] != "arm")
+    names = {"DF1": "df1", "DF2": "df2", "p_unc": "p", "p_GG_corr": "p_gg"}
+    table = table.rename(columns={**names, "np2": "partial_eta2", "eps": "epsilon_gg"})
+    order = ["scale", "effect", "n", "df1", "df2", "F", "epsilon_gg", "p", "p_gg", "partial_eta2"]
+    return table[order]
+
+
+def responders(study, participants, ratings):
+    """Response and remission by arm at each visit after baseline.
+
+    Response is a fall of at least 50 % from baseline, and needs a baseline above 0. Remission is a
+    score at or below the scale's cut-off, and needs a baseline above it. Intervals of the risk
+    difference are Newcombe's (1998, Stat Med 17:873-890, method 10), p is Fisher's exact test, and
+    the number needed to treat is given only where the interval excludes 0 (Altman 1998).
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of ``clinical/responders.tsv``; excluded_active and excluded_control count the
+        participants without a baseline, or with one to which the outcome does not apply.
+    """
+    rows = []
+    for scale in study.scales:
+        own = ratings[ratings["scale"] == scale.name]
+        wide = own.pivot(index="participant_id", columns="visit", values="score")
+        wide = wide.reindex(participants.loc[participants["excluded"].isna(), "participant_id"])
+        if study.baseline not in wide or wide[study.baseline].isna().all():
+            continue
+        arm = participants.set_index("participant_id")["arm"].reindex(wide.index)
+        for outcome, eligible, reached in _binary_outcomes(study, scale, wide):
+            for visit in study.post_visits:
+                seen = wide[visit].notna()
+                for analysis, who in (
+                    ("missing_is_failure", eligible),
+                    ("observed", eligible & seen),
+                ):
+                    out = arm[~eligible].value_counts()
+                    row = {"scale": scale.name, "visit": visit, "outcome": outcome}
+                    row |= {"analysis": analysis} | _compare_risks(reached[visit][who], arm[who])
+                    row |= {f"excluded_{a}": int(out.get(a, 0)) for a in ARMS}
+                    rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _binary_outcomes(study, scale, wide):
+    baseline, later = wide[study.baseline], wide[study.post_visits]
+    yield "response", baseline > 0, later.le(baseline / 2, axis=0)
+    if scale.remission_at_most is not None:
+        cut = scale.remission_at_most
+        yield "remission", baseline > cut, later <= cut
+
+
+def _compare_risks(reached, arm):
+    n = [int((arm == which).sum()) for which in ARMS]
+    events = [int(reached[arm == which].sum()) for which in ARMS]
+    low, high = newcombe_interval(*events, *n)
+    difference = events[0] / n[0] - events[1] / n[1]
+    table = [events, [total - count for total, count in zip(n, events, strict=True)]]
+    return {
+        "n_active": n[0],
+        "n_control": n[1],
+        "events_active": events[0],
+        "events_control": events[1],
+        "risk_difference": difference,
+        "ci_low": low,
+        "ci_high": high,
+        "p": stats.fisher_exact(table).pvalue,
+        "nnt": 1 / difference if low * high > 0 else np.nan,
+    }
+
+
+def newcombe_interval(events_active, events_control, n_active, n_control):
+    """95 % interval of a risk difference from two Wilson intervals (Newcombe 1998, method 10)."""
+    return confint_proportions_2indep(
+        events_active, n_active, events_control, n_control, method="newcomb", compare="diff"
+    )

@@ -1,0 +1,258 @@
+"""Result files: written whole or not at all, read back by name.
+
+A notebook computes everything first and calls :func:`write` once, in its last cell. Tables become
+TSV with a JSON sidecar that says what each column holds.
+"""
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+MISSING = "n/a"
+
+# What a column of a result table holds, and its unit. A table with another column is refused.
+COLUMNS = {
+    "scale": "clinical scale",
+    "arm": "trial arm: active or control",
+    "visit": "visit, as the study file names it",
+    "week": "weeks since baseline",
+    "kind": "what is compared: change from baseline, or value (scale without a baseline)",
+    "variable": "characteristic at baseline",
+    "summary": "what the two arms' columns show",
+    "active": "active arm",
+    "control": "control arm",
+    "standardised_mean_difference": "active - control in pooled standard deviations",
+    "participant_id": "participant",
+    "baseline": "score at baseline, points",
+    "score": "score, points",
+    "contrast": "which difference is tested",
+    "n": "number of participants",
+    "n_active": "number of participants, active arm",
+    "n_control": "number of participants, control arm",
+    "excluded_active": "participants of the active arm to whom the outcome does not apply",
+    "excluded_control": "participants of the control arm to whom the outcome does not apply",
+    "mean": "mean, points of the scale",
+    "sd": "standard deviation, points of the scale",
+    "estimate": "estimated difference, points of the scale; negative favours active",
+    "se": "standard error",
+    "df": "degrees of freedom",
+    "t": "t statistic",
+    "p": "two-sided p, uncorrected",
+    "ci_low": "lower limit of the 95 % confidence interval",
+    "ci_high": "upper limit of the 95 % confidence interval",
+    "hedges_g": "standardised effect size, Hedges g",
+    "g_ci_low": "lower limit of the 95 % confidence interval of g",
+    "g_ci_high": "upper limit of the 95 % confidence interval of g",
+    "effect": "effect in the analysis of variance",
+    "df1": "numerator degrees of freedom",
+    "df2": "denominator degrees of freedom",
+    "F": "F statistic",
+    "epsilon_gg": "Greenhouse-Geisser epsilon",
+    "p_gg": "p with Greenhouse-Geisser correction",
+    "partial_eta2": "partial eta squared",
+    "outcome": "response (fall of 50 % or more) or remission",
+    "analysis": "how missing outcomes count: missing_is_failure or observed",
+    "events_active": "participants with the outcome, active arm",
+    "events_control": "participants with the outcome, control arm",
+    "risk_difference": "difference of proportions, active - control",
+    "nnt": "number needed to treat; given only where the interval excludes 0",
+    "status": "analysed, or why not",
+    "volume_ml": "total grey-matter volume, ml",
+    "session": "imaging session: pre or post",
+    "mean_correlation": "mean correlation of a map with all others",
+    "outlier_score": "distance below the median in robust standard deviations",
+    "cluster": "cluster number; letters mark further peaks of one cluster",
+    "region": "region of the atlas",
+    "hemisphere": "left, right or midline",
+    "k_voxels": "cluster size, voxels",
+    "volume_mm3": "cluster size, mm3",
+    "x": "MNI coordinate, mm, left to right",
+    "y": "MNI coordinate, mm, back to front",
+    "z": "MNI coordinate, mm, bottom to top; in receptors/individual.tsv Fisher z",
+    "percent": "mean change, percent of the volume before treatment",
+    "p_fwe_t": "family-wise p of the voxel's t (permutation, maximum statistic)",
+    "p_fwe_cluster": "family-wise p of the cluster's extent",
+    "p_fwe_mass": "family-wise p of the cluster's mass",
+    "change": "change of a region's grey-matter volume, percent of before treatment",
+    "receptor": "receptor or transporter",
+    "annotation": "map, source/desc in neuromaps",
+    "tracer": "PET tracer",
+    "n_subjects_map": "people behind the map",
+    "n_parcels": "parcels that the map covers",
+    "statistic": "statistic",
+    "r": "correlation",
+    "p_parametric": "p of the correlation as if parcels were independent; wrong for smooth maps",
+    "p_spatial": "p against surrogates of the effect map that keep its smoothness",
+    "p_fwe_spatial": "p_spatial, family-wise over receptors",
+    "p_randomisation": "p against re-randomised arms (within an arm: flipped signs)",
+    "p_fwe": "p_randomisation, family-wise over receptors",
+    "q_fdr": "false discovery rate over receptors, from p_randomisation",
+    "p_holm": "p after Holm's correction over the rows of one scale",
+    "value": "value",
+    "n_permutations": "number of permutations",
+    "threshold": "|t| that forms clusters",
+    "n_voxels_fwe": "voxels with family-wise p < .05 (max-t)",
+    "n_voxels_fwe_cluster": "voxels in clusters with family-wise p < .05 (extent)",
+    "smallest_p_cluster": "smallest family-wise p of a cluster (extent)",
+    "smallest_p": "smallest family-wise p (max-t)",
+    "x_value": "receptor map, rank-gaussianised",
+    "y_value": "effect map, rank-gaussianised",
+    "density": "receptor map, its own unit",
+    "permutation": "number of the permutation",
+}
+
+
+def write(folder, files, keep_others=False):
+    """Write result files whole or not at all.
+
+    Everything is written to a temporary folder first; only then are the files moved into place.
+
+    Parameters
+    ----------
+    folder : path
+        Made where it does not exist.
+    files : dict
+        Name to content. A DataFrame (.tsv) gets a JSON sidecar; a dict or list (.json), an image
+        (.nii.gz), an array (.npy), text (any name); a Figure, named without suffix, becomes a PNG
+        of 300 dots an inch and a PDF.
+    keep_others : bool
+        Leave other files of the folder alone. By default they are removed: they come from an
+        earlier run and would no longer agree.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files, sorted.
+
+    Raises
+    ------
+    ValueError
+        If a table has a column that ``COLUMNS`` does not describe, or a content has no writer.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, content in files.items():
+            _write_one(staging / name, content)
+        written = sorted(path.name for path in staging.iterdir())
+        folder.mkdir(exist_ok=True)
+        for name in written:
+            os.replace(staging / name, folder / name)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    if not keep_others:
+        for path in folder.iterdir():
+            if path.is_file() and path.name not in written:
+                path.unlink()
+    return [folder / name for name in written]
+
+
+def _write_one(path, content):
+    if isinstance(content, pd.DataFrame):
+        _write_table(path, content)
+    elif isinstance(content, Figure):
+        content.savefig(f"{path}.png", dpi=300)
+        content.savefig(f"{path}.pdf", metadata={"CreationDate": None})
+    elif isinstance(content, dict | list):
+        path.write_text(_json(content), encoding="utf-8")
+    elif isinstance(content, nib.spatialimages.SpatialImage):
+        nib.save(content, path)
+    elif isinstance(content, np.ndarray):
+        np.save(path, content)
+    elif isinstance(content, str):
+        path.write_text(content, encoding="utf-8")
+    else:
+        raise ValueError(f"{path.name}: no way to write a {type(content).__name__}")
+
+
+def _write_table(path, table):
+    unknown = [column for column in table if column not in COLUMNS]
+    if unknown:
+        raise ValueError(f"{path.name}: describe column(s) {', '.join(unknown)} in results.COLUMNS")
+    table.to_csv(path, sep="\t", index=False, na_rep=MISSING, float_format="%.10g")
+    sidecar = {column: {"Description": COLUMNS[column]} for column in table}
+    path.with_suffix(".json").write_text(_json(sidecar), encoding="utf-8")
+
+
+def _json(content):
+    return json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(value):
+    """Numbers and containers that JSON knows; NaN becomes null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_numbers(study, section, numbers):
+    """Put the numbers that a text or figure quotes into numbers.json.
+
+    Parameters
+    ----------
+    study : Study
+    section : str
+        Folder of the source files ("clinical", "vbm", "receptors"); it replaces the numbers that
+        this section wrote before and leaves the others.
+    numbers : dict
+        Name to (value, source file within the section).
+
+    Returns
+    -------
+    pathlib.Path
+    """
+    path = study.derived / "numbers.json"
+    others = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    kept = {key: item for key, item in others.items() if not key.startswith(f"{section}.")}
+    for name, (value, source) in numbers.items():
+        kept[f"{section}.{name}"] = {"value": value, "source": f"{section}/{source}"}
+    write(path.parent, {path.name: dict(sorted(kept.items()))}, keep_others=True)
+    return path
+
+
+def read_table(path):
+    """Read a result table.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there; the message says which notebook writes it.
+    """
+    require(path)
+    return pd.read_csv(path, sep="\t", na_values=[MISSING], keep_default_na=False)
+
+
+def read_json(path):
+    """Read a result of kind JSON; raises as :func:`read_table` does."""
+    require(path)
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def require(path):
+    """Raise FileNotFoundError, naming the notebook to run, if a result file is not there."""
+    writers = {
+        "clinical": "01_clinical_outcomes",
+        "vbm": "02_vbm",
+        "receptors": "03_receptor_correlation",
+    }
+    path = Path(path)
+    if not path.exists():
+        notebook = writers.get(path.parent.name, "an earlier notebook")
+        raise FileNotFoundError(
+            f"{path.parent.name}/{path.name} expected in {path.parent.parent}, found none: "
+            f"run {notebook} first"
+        )
+    return path

@@ -1,0 +1,301 @@
+"""Voxel-based morphometry: contrasts of change, effect sizes, cluster tables, regions.
+
+With two visits the mixed model's arm-by-time effect is exactly the two-sample comparison of the
+post - pre difference maps, so everything here works on difference maps.
+"""
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from nilearn.reporting import get_clusters_table
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from analysis_lib.atlas import region_at
+from analysis_lib.outcomes import hedges_correction
+from analysis_lib.permutation import permutation_test
+
+CONTRASTS = {
+    "active_change": "change within the active arm",
+    "control_change": "change within the control arm",
+    "arm_by_time": "change in the active arm - change in the control arm",
+}
+CLUSTER_COLUMNS = [
+    "cluster",
+    "region",
+    "hemisphere",
+    "k_voxels",
+    "volume_mm3",
+    "x",
+    "y",
+    "z",
+    "t",
+    "hedges_g",
+    "percent",
+    "p_fwe_t",
+    "p_fwe_cluster",
+    "p_fwe_mass",
+]
+
+
+def test_contrast(contrast, change, mask, arm, covariates=None, blocks=None, **options):
+    """Permutation test of one contrast on difference maps.
+
+    Parameters
+    ----------
+    contrast : str
+        A key of ``CONTRASTS``. Within an arm the mean change is tested by flipping signs, without
+        covariates; arm_by_time by permuting arms, covariates by Freedman-Lane.
+    change : numpy.ndarray
+        (n, n_voxels), post - pre.
+    mask : numpy.ndarray of bool
+        (x, y, z).
+    arm : array_like of str
+        (n,), "active" or "control".
+    covariates : array_like, optional
+        (n, n_columns).
+    blocks : array_like, optional
+        (n,), strata of the randomisation.
+    **options
+        For :func:`analysis_lib.permutation.permutation_test`.
+
+    Returns
+    -------
+    PermutationResult
+    """
+    arm = np.asarray(arm)
+    if contrast == "arm_by_time":
+        tested = (arm == "active").astype(float)
+        return permutation_test(change, mask, tested, covariates, blocks, **options)
+    rows = arm == _within(contrast)
+    return permutation_test(change[rows], mask, np.ones(rows.sum()), sign_flip=True, **options)
+
+
+test_contrast.__test__ = False  # a function of the library, not a test
+
+
+def _within(contrast):
+    if contrast not in CONTRASTS:
+        raise ValueError(f"contrast among {', '.join(CONTRASTS)} expected, found {contrast!r}")
+    return contrast.removesuffix("_change")
+
+
+def effect_sizes(contrast, pre, post, arm):
+    """Hedges g and percent change in every voxel, not adjusted for covariates.
+
+    Parameters
+    ----------
+    contrast : str
+    pre, post : numpy.ndarray
+        (n, n_voxels), smoothed maps.
+    arm : array_like of str
+        (n,).
+
+    Returns
+    -------
+    dict
+        g: mean change over the standard deviation of change within an arm; between arms, the
+        difference of mean changes over the pooled standard deviation of change; times J(df).
+        percent: 100 x mean change / mean before treatment; between arms, the difference of these.
+        Each (n_voxels,); 0 where nothing varies.
+    """
+    arm = np.asarray(arm)
+    names = ["active", "control"] if contrast == "arm_by_time" else [_within(contrast)]
+    change = post - pre
+    means = [change[arm == name].mean(axis=0, dtype=float) for name in names]
+    before = [pre[arm == name].mean(axis=0, dtype=float) for name in names]
+    df = [(arm == name).sum() - 1 for name in names]
+    squares = [
+        d * change[arm == n].var(axis=0, ddof=1, dtype=float)
+        for n, d in zip(names, df, strict=True)
+    ]
+    spread = np.sqrt(sum(squares) / sum(df))
+    signs = [1, -1][: len(names)]
+    difference = sum(s * m for s, m in zip(signs, means, strict=True))
+    percent = [
+        np.divide(100 * m, b, where=b > 0, out=np.zeros_like(m))
+        for m, b in zip(means, before, strict=True)
+    ]
+    g = np.divide(difference, spread, where=spread > 0, out=np.zeros_like(difference))
+    return {
+        "g": g * hedges_correction(sum(df)),
+        "percent": sum(s * p for s, p in zip(signs, percent, strict=True)),
+    }
+
+
+def to_image(values, mask, affine, outside=0.0):
+    """Put the values of a mask's voxels into an image.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        (n_voxels,).
+    mask : numpy.ndarray of bool
+        (x, y, z).
+    affine : numpy.ndarray
+        (4, 4).
+    outside : float
+        Value of the other voxels: 0, or 1 for maps of p.
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+        float32.
+    """
+    data = np.full(mask.shape, outside, np.float32)
+    data[mask] = values
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = b""
+    return image
+
+
+def result_images(contrast, result, effects, mask, affine):
+    """The images of one contrast by file name: t, g, percent, and p of each statistic.
+
+    Returns
+    -------
+    dict of str to nibabel.Nifti1Image
+    """
+    names = {"max_t": "p_fwe_t", "cluster_extent": "p_fwe_cluster", "cluster_mass": "p_fwe_mass"}
+    maps = {"t": result.t, **effects}
+    images = {f"{contrast}_{k}.nii.gz": to_image(v, mask, affine) for k, v in maps.items()}
+    for statistic, p in result.p.items():
+        name = f"{contrast}_{names[statistic]}.nii.gz"
+        images[name] = to_image(p, mask, affine, outside=1.0)
+    return images
+
+
+def cluster_table(result, effects, mask, affine, atlas, min_distance_mm=8.0):
+    """Clusters and their peaks, with region names and every p.
+
+    Parameters
+    ----------
+    result : PermutationResult
+    effects : dict
+        From :func:`effect_sizes`.
+    mask, affine : numpy.ndarray
+    atlas : Atlas
+    min_distance_mm : float
+        Between peaks of one cluster.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``CLUSTER_COLUMNS``; clusters by size, both tails; further peaks carry a letter.
+    """
+    image = to_image(result.t, mask, affine)
+    peaks = get_clusters_table(
+        image, result.cluster_threshold, two_sided=True, min_distance=min_distance_mm
+    )
+    if peaks.empty:
+        return pd.DataFrame(columns=CLUSTER_COLUMNS)
+    xyz = peaks[["X", "Y", "Z"]].to_numpy(float)
+    where = np.rint(nib.affines.apply_affine(np.linalg.inv(affine), xyz)).astype(int)
+    index = np.zeros(mask.shape, int)
+    index[mask] = np.arange(mask.sum())
+    voxel = index[tuple(where.T)]
+    regions = region_at(xyz, atlas)
+    size = pd.to_numeric(peaks["Cluster Size (mm3)"], errors="coerce").ffill()
+    volume = abs(np.linalg.det(affine[:3, :3]))
+    table = pd.DataFrame(
+        {
+            "cluster": peaks["Cluster ID"].astype(str).to_numpy(),
+            "region": regions["region"].to_numpy(),
+            "hemisphere": regions["hemisphere"].to_numpy(),
+            "k_voxels": np.rint(size.to_numpy() / volume).astype(int),
+            "volume_mm3": size.to_numpy(),
+            **dict(zip("xyz", xyz.T, strict=True)),
+            "t": result.t[voxel],
+            "hedges_g": effects["g"][voxel],
+            "percent": effects["percent"][voxel],
+            "p_fwe_t": result.p["max_t"][voxel],
+            "p_fwe_cluster": result.p["cluster_extent"][voxel],
+            "p_fwe_mass": result.p["cluster_mass"][voxel],
+        }
+    )
+    return table[CLUSTER_COLUMNS]
+
+
+def contrast_summary(contrast, result, n_active, n_control):
+    """What survived the family-wise correction, in one row.
+
+    Returns
+    -------
+    dict
+        contrast, n_active, n_control, df, n_permutations, threshold, and for voxels (max-t) and
+        clusters (extent) how many voxels have p < .05 and the smallest p.
+    """
+    in_cluster = np.abs(result.t) > result.cluster_threshold
+    cluster_p = result.p["cluster_extent"]
+    return {
+        "contrast": contrast,
+        "n_active": n_active if contrast != "control_change" else 0,
+        "n_control": n_control if contrast != "active_change" else 0,
+        "df": result.df,
+        "n_permutations": len(result.null_max["max_t"]),
+        "threshold": result.cluster_threshold,
+        "n_voxels_fwe": int((result.p["max_t"] < 0.05).sum()),
+        "n_voxels_fwe_cluster": int((in_cluster & (cluster_p < 0.05)).sum()),
+        "smallest_p": result.p["max_t"].min(),
+        "smallest_p_cluster": cluster_p.min(),
+    }
+
+
+def parcel_change(pre, post, regions):
+    """Change of each region's grey-matter volume, percent of the volume before treatment.
+
+    Parameters
+    ----------
+    pre, post : numpy.ndarray
+        (n, n_regions), mean modulated density of each region, not smoothed.
+    regions : sequence of str
+
+    Returns
+    -------
+    pandas.DataFrame
+        (n, n_regions). Missing where a region holds no grey matter before treatment.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change = np.where(pre > 0, 100 * (post - pre) / pre, np.nan)
+    return pd.DataFrame(change, columns=list(regions))
+
+
+def region_coupling(change, improvement, arm):
+    """Correlation of regional change with clinical change, the arm's mean removed from both.
+
+    Without removing it a region that grows under treatment correlates with improvement merely
+    because both differ between arms.
+
+    Parameters
+    ----------
+    change : pandas.DataFrame
+        (n, n_regions), percent.
+    improvement : array_like
+        (n,), points; missing values leave the participant out.
+    arm : array_like of str
+        (n,).
+
+    Returns
+    -------
+    pandas.DataFrame
+        region, n, r (partial Pearson), ci_low, ci_high (Fisher), p, p_holm.
+    """
+    known = np.isfinite(np.asarray(improvement, float))
+    arm = np.asarray(arm)[known]
+    outcome = _without_arm_means(np.asarray(improvement, float)[known, None], arm)[:, 0]
+    rows = []
+    for region in change:
+        values = _without_arm_means(change[region].to_numpy()[known, None], arm)[:, 0]
+        r, n = np.corrcoef(values, outcome)[0, 1], len(values)
+        margin = stats.norm.ppf(0.975) / np.sqrt(n - 4)  # one variable, the arm, is held constant
+        low, high = np.tanh(np.arctanh(r) + np.array([-margin, margin]))
+        p = 2 * stats.t.sf(abs(r) * np.sqrt((n - 3) / (1 - r**2)), n - 3)
+        rows.append({"region": region, "n": n, "r": r, "ci_low": low, "ci_high": high, "p": p})
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=multipletests(table["p"], method="holm")[1])
+
+
+def _without_arm_means(values, arm):
+    frame = pd.DataFrame(values)
+    return (frame - frame.groupby(arm).transform("mean")).to_numpy()
