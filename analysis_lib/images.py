@@ -131,6 +131,11 @@ def check_grids(paths):
     paths : sequence of path
         The first gives the grid that the others must have.
 
+    Returns
+    -------
+    numpy.ndarray
+        (4, 4), the affine of the grid.
+
     Raises
     ------
     StudyError
@@ -151,6 +156,7 @@ def check_grids(paths):
             found.append(_other_grid(path.name, "affine", first[0], expected, got))
     if found:
         raise StudyError(found)
+    return first[2]
 
 
 def _other_grid(name, what, reference, expected, got):

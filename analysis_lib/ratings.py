@@ -271,6 +271,49 @@ def covariate_matrix(participants, names):
     return numbers - numbers.mean()
 
 
+def design_columns(study, participants, who):
+    """Covariates and randomisation strata of some participants, for a test of the arms.
+
+    Parameters
+    ----------
+    study : Study
+    participants : pandas.DataFrame
+    who : sequence of str
+        participant_id of those analysed, in the order of their data.
+
+    Returns
+    -------
+    covariates : pandas.DataFrame
+        (n, n_columns), from :func:`covariate_matrix`, centred on these participants.
+    blocks : numpy.ndarray or None
+        (n,), one text for each stratum; None when the randomisation was not stratified.
+    """
+    chosen = participants.set_index("participant_id", drop=False).loc[list(who)]
+    blocks = None
+    if study.strata:
+        blocks = chosen[study.strata].astype(str).agg(" / ".join, axis=1).to_numpy()
+    return covariate_matrix(chosen, study.covariates), blocks
+
+
+def improvement(study, scores, visit):
+    """Fall of a scale's score from baseline to a visit, points, by participant_id.
+
+    Parameters
+    ----------
+    study : Study
+    scores : pandas.DataFrame
+        From :func:`read_scale`.
+    visit : str
+
+    Returns
+    -------
+    pandas.Series
+        Positive is better; missing where one of the two scores is.
+    """
+    wide = scores.pivot(index="participant_id", columns="visit", values="score")
+    return wide[study.baseline] - wide[visit]
+
+
 def _read_tsv(study, path, needed):
     where = path.relative_to(study.root).as_posix()
     if not path.is_file():

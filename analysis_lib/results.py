@@ -39,8 +39,8 @@ COLUMNS = {
     "n_control": "number of participants, control arm",
     "excluded_active": "participants of the active arm to whom the outcome does not apply",
     "excluded_control": "participants of the control arm to whom the outcome does not apply",
-    "mean": "mean, points of the scale",
-    "sd": "standard deviation, points of the scale",
+    "mean": "mean, in the unit of what is averaged (points, or percent for regions)",
+    "sd": "standard deviation, in the unit of what is averaged",
     "estimate": "estimated difference, points of the scale; negative favours active",
     "se": "standard error",
     "df": "degrees of freedom",
@@ -76,7 +76,7 @@ COLUMNS = {
     "volume_mm3": "cluster size, mm3",
     "x": "MNI coordinate, mm, left to right",
     "y": "MNI coordinate, mm, back to front",
-    "z": "MNI coordinate, mm, bottom to top; in receptors/individual.tsv Fisher z",
+    "z": "MNI coordinate, mm, bottom to top; in receptors/individual.tsv Fisher's z of r",
     "percent": "mean change, percent of the volume before treatment",
     "p_fwe_t": "family-wise p of the voxel's t (permutation, maximum statistic)",
     "p_fwe_cluster": "family-wise p of the cluster's extent",
@@ -99,6 +99,7 @@ COLUMNS = {
     "value": "value",
     "n_permutations": "number of permutations",
     "threshold": "|t| that forms clusters",
+    "n_voxels": "voxels of the region in the mask",
     "n_voxels_fwe": "voxels with family-wise p < .05 (max-t)",
     "n_voxels_fwe_cluster": "voxels in clusters with family-wise p < .05 (extent)",
     "smallest_p_cluster": "smallest family-wise p of a cluster (extent)",
@@ -121,8 +122,8 @@ def write(folder, files, keep_others=False):
         Made where it does not exist.
     files : dict
         Name to content. A DataFrame (.tsv) gets a JSON sidecar; a dict or list (.json), an image
-        (.nii.gz), an array (.npy), text (any name); a Figure, named without suffix, becomes a PNG
-        of 300 dots an inch and a PDF.
+        (.nii.gz), an array (.npy), a dict of arrays (.npz), text (any name);
+        a Figure, named without suffix, becomes a PNG of 300 dots an inch and a PDF.
     keep_others : bool
         Leave other files of the folder alone. By default they are removed: they come from an
         earlier run and would no longer agree.
@@ -162,6 +163,8 @@ def _write_one(path, content):
     elif isinstance(content, Figure):
         content.savefig(f"{path}.png", dpi=300)
         content.savefig(f"{path}.pdf", metadata={"CreationDate": None})
+    elif path.suffix == ".npz":
+        np.savez_compressed(path, **content)
     elif isinstance(content, dict | list):
         path.write_text(_json(content), encoding="utf-8")
     elif isinstance(content, nib.spatialimages.SpatialImage):

@@ -16,6 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 PROJECT = Path(__file__).resolve().parents[1]
 STUDIES = PROJECT / "data" / "studies"
+FRONTAL_LIMBIC = (  # regions of interest of a study that names none (atlas neuromorphometrics)
+    "left middle frontal gyrus",
+    "left anterior cingulate gyrus",
+    "left anterior insula",
+    "left amygdala",
+    "left hippocampus",
+)
 
 
 class StudyError(ValueError):
@@ -114,6 +121,7 @@ class Study(_Strict):
     covariates: list[str] = []
     imaging: Imaging | None = None
     atlas: str = "neuromorphometrics"
+    regions: list[str] = list(FRONTAL_LIMBIC)
     receptors: str | list[str] = "default"
 
     _path: Path = PrivateAttr()

@@ -4,6 +4,9 @@ With two visits the mixed model's arm-by-time effect is exactly the two-sample c
 post - pre difference maps, so everything here works on difference maps.
 """
 
+import difflib
+import warnings
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -11,7 +14,8 @@ from nilearn.reporting import get_clusters_table
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from analysis_lib.atlas import region_at
+from analysis_lib.atlas import grey_matter_labels, labels_on_grid, parcel_mean_matrix, region_at
+from analysis_lib.images import homogeneity, load_map
 from analysis_lib.outcomes import hedges_correction
 from analysis_lib.permutation import permutation_test
 
@@ -38,7 +42,7 @@ CLUSTER_COLUMNS = [
 ]
 
 
-def test_contrast(contrast, change, mask, arm, covariates=None, blocks=None, **options):
+def contrast_test(contrast, change, mask, arm, covariates=None, blocks=None, **options):
     """Permutation test of one contrast on difference maps.
 
     Parameters
@@ -69,9 +73,6 @@ def test_contrast(contrast, change, mask, arm, covariates=None, blocks=None, **o
         return permutation_test(change, mask, tested, covariates, blocks, **options)
     rows = arm == _within(contrast)
     return permutation_test(change[rows], mask, np.ones(rows.sum()), sign_flip=True, **options)
-
-
-test_contrast.__test__ = False  # a function of the library, not a test
 
 
 def _within(contrast):
@@ -185,9 +186,11 @@ def cluster_table(result, effects, mask, affine, atlas, min_distance_mm=8.0):
         ``CLUSTER_COLUMNS``; clusters by size, both tails; further peaks carry a letter.
     """
     image = to_image(result.t, mask, affine)
-    peaks = get_clusters_table(
-        image, result.cluster_threshold, two_sided=True, min_distance=min_distance_mm
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No clusters found")  # in one tail: nothing to warn of
+        peaks = get_clusters_table(
+            image, result.cluster_threshold, two_sided=True, min_distance=min_distance_mm
+        )
     if peaks.empty:
         return pd.DataFrame(columns=CLUSTER_COLUMNS)
     xyz = peaks[["X", "Y", "Z"]].to_numpy(float)
@@ -217,6 +220,53 @@ def cluster_table(result, effects, mask, affine, atlas, min_distance_mm=8.0):
     return table[CLUSTER_COLUMNS]
 
 
+def region_table(result, effects, mask, affine, parcels):
+    """What each grey-matter region holds: one row a region with voxels in the mask.
+
+    A cluster can span many regions; this table says where its voxels are.
+
+    Parameters
+    ----------
+    result : PermutationResult
+    effects : dict
+        From :func:`effect_sizes`.
+    mask, affine : numpy.ndarray
+    parcels : Atlas
+
+    Returns
+    -------
+    pandas.DataFrame
+        region, n_voxels, n_voxels_fwe (max-t, p < .05), percent and hedges_g (means
+        over voxels), t (the largest |t|, signed), p_fwe_t (the smallest); by n_voxels_fwe.
+    """
+    labels = labels_on_grid(parcels, mask.shape, affine)[mask]
+    voxels = pd.DataFrame(
+        {
+            "label": labels,
+            "n_voxels_fwe": result.p["max_t"] < 0.05,
+            "percent": effects["percent"],
+            "hedges_g": effects["g"],
+            "p_fwe_t": result.p["max_t"],
+            "size": np.abs(result.t),
+            "t": result.t,
+        }
+    )
+    voxels = voxels[np.isin(labels, grey_matter_labels(parcels))]
+    groups = voxels.groupby("label")
+    table = groups.agg(
+        n_voxels=("t", "size"),
+        n_voxels_fwe=("n_voxels_fwe", "sum"),
+        percent=("percent", "mean"),
+        hedges_g=("hedges_g", "mean"),
+        p_fwe_t=("p_fwe_t", "min"),
+    )
+    table["t"] = voxels.loc[groups["size"].idxmax()].set_index("label")["t"]
+    table.insert(0, "region", region_names(parcels))
+    return table.sort_values(
+        ["n_voxels_fwe", "p_fwe_t"], ascending=[False, True], ignore_index=True
+    )
+
+
 def contrast_summary(contrast, result, n_active, n_control):
     """What survived the family-wise correction, in one row.
 
@@ -242,6 +292,91 @@ def contrast_summary(contrast, result, n_active, n_control):
     }
 
 
+def region_names(parcels):
+    """A readable name for each grey-matter region: "left amygdala".
+
+    Parameters
+    ----------
+    parcels : Atlas
+
+    Returns
+    -------
+    pandas.Series
+        By label, ascending.
+    """
+    table = parcels.table.loc[grey_matter_labels(parcels)]
+    names = table["hemisphere"] + " " + table["region"].str.lower()
+    return names.where(table["hemisphere"] != "midline", table["region"])
+
+
+def check_regions(regions, parcels):
+    """Return regions as a list; raise ValueError, with near matches, if the atlas lacks one."""
+    known = list(region_names(parcels))
+    for region in regions:
+        if region not in known:
+            near = difflib.get_close_matches(region, known, n=3, cutoff=0.4)
+            raise ValueError(
+                f"regions: a grey-matter region of the atlas expected, found {region!r}; "
+                f"nearest: {', '.join(near) or ', '.join(known[:5])}"
+            )
+    return list(regions)
+
+
+def quality_table(pairs, maps, affine):
+    """Volume and homogeneity of each map.
+
+    Parameters
+    ----------
+    pairs : pandas.DataFrame
+        Rows of :func:`analysis_lib.images.pair_maps`, those analysed.
+    maps : dict
+        "pre" and "post": (n, n_voxels), in the order of ``pairs``.
+    affine : numpy.ndarray
+        (4, 4).
+
+    Returns
+    -------
+    pandas.DataFrame
+        participant_id, arm, session, volume_ml (within the mask), mean_correlation and
+        outlier_score among the maps of the session.
+    """
+    voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
+    tables = []
+    for session, values in maps.items():
+        table = pairs[["participant_id", "arm"]].assign(session=session)
+        table["volume_ml"] = values.sum(axis=1, dtype=float) * voxel_ml
+        tables.append(table.join(homogeneity(values)))
+    return pd.concat(tables, ignore_index=True)
+
+
+def regional_change(pairs, parcels):
+    """Change of each grey-matter region's volume, from maps before smoothing.
+
+    Parameters
+    ----------
+    pairs : pandas.DataFrame
+        Rows of :func:`analysis_lib.images.pair_maps`, those analysed.
+    parcels : Atlas
+
+    Returns
+    -------
+    pandas.DataFrame
+        (n, n_regions), percent of the volume before treatment; columns are region names.
+    """
+    means = {}
+    for session in ("pre", "post"):
+        rows = [_region_means(path, parcels) for path in pairs[session]]
+        means[session] = np.concatenate(rows)
+    return parcel_change(means["pre"], means["post"], region_names(parcels))
+
+
+def _region_means(path, parcels):
+    image = load_map(path)
+    everywhere = np.ones(image.shape, np.int8)
+    values = image.get_fdata(dtype=np.float32).reshape(1, -1)
+    return parcel_mean_matrix(values, nib.Nifti1Image(everywhere, image.affine), parcels).to_numpy()
+
+
 def parcel_change(pre, post, regions):
     """Change of each region's grey-matter volume, percent of the volume before treatment.
 
@@ -259,6 +394,70 @@ def parcel_change(pre, post, regions):
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.where(pre > 0, 100 * (post - pre) / pre, np.nan)
     return pd.DataFrame(change, columns=list(regions))
+
+
+def change_rows(change, participants):
+    """One row a participant and region: participant_id, arm, region, change (percent).
+
+    Parameters
+    ----------
+    change : pandas.DataFrame
+        (n, n_regions), from :func:`parcel_change`.
+    participants : pandas.DataFrame
+        (n,) rows with participant_id and arm, in the same order.
+    """
+    who = participants[["participant_id", "arm"]].reset_index(drop=True)
+    rows = who.join(change.reset_index(drop=True)).melt(
+        ["participant_id", "arm"], var_name="region", value_name="change"
+    )
+    return rows.sort_values(["participant_id", "region"], ignore_index=True)
+
+
+def change_matrix(rows, names):
+    """Participants by regions again, from :func:`change_rows`.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        participant_id, region, change.
+    names : pandas.Series
+        Region name by label, from :func:`region_names`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        (n, n_regions), percent; columns are labels, ascending; regions without a value in some
+        participant (no grey matter there) are left out.
+
+    Raises
+    ------
+    ValueError
+        If the table names a region that the atlas does not have.
+    """
+    unknown = sorted(set(rows["region"]) - set(names))
+    if unknown:
+        raise ValueError(
+            f"parcel_change.tsv: regions of this atlas expected, found {', '.join(unknown[:5])}: "
+            "run 02_vbm again with this study's atlas"
+        )
+    wide = rows.pivot(index="participant_id", columns="region", values="change")
+    label = pd.Series(names.index, index=names)
+    wide.columns = label[wide.columns].to_numpy()
+    return wide.sort_index(axis=1).dropna(axis=1).rename_axis(columns="label")
+
+
+def region_means(rows):
+    """Mean change by arm and region with a t interval: arm, region, n, mean, sd, ci_low, ci_high.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        From :func:`change_rows`.
+    """
+    groups = rows.groupby(["arm", "region"], sort=False)["change"]
+    table = groups.agg(n="count", mean="mean", sd="std").reset_index()
+    margin = stats.t.ppf(0.975, table["n"] - 1) * table["sd"] / np.sqrt(table["n"])
+    return table.assign(ci_low=table["mean"] - margin, ci_high=table["mean"] + margin)
 
 
 def region_coupling(change, improvement, arm):

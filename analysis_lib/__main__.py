@@ -1,0 +1,157 @@
+"""Command line: ``python -m analysis_lib``. A command imports what it needs: help is quick."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Check, fetch and simulate studies. The analysis itself: python run_all.py",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Source(StrEnum):
+    """What ``fetch`` can get."""
+
+    receptors = "receptors"
+    antidepressant = "antidepressant"
+    sudmex_tms = "sudmex_tms"
+
+
+@app.command("check-study")
+def check_study(
+    file: Annotated[str, typer.Argument(help="Study file (YAML), or a name in data/studies")],
+):
+    """List every problem of a study at once: its file, tables and images.
+
+    Exit status: 0 none, 1 problems, 2 no such file.
+    """
+    from analysis_lib.study import StudyError, find_study, load_study
+
+    try:
+        path = find_study(file)
+    except StudyError as error:
+        raise typer.BadParameter(str(error)) from None
+    try:
+        study = load_study(path)
+    except StudyError as error:
+        _report(path, error.problems)
+        raise typer.Exit(1) from None
+    problems = _data_problems(study)
+    _report(path, problems)
+    if not problems:
+        _say(_summary(study))
+    elif not study.root.exists():
+        _say(f"The folder {study.root} does not exist. {_source(study)}")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[Source], typer.Argument(help="The receptor maps, or a public trial")],
+):
+    """Download receptor maps or public trials, checked against their hashes.
+
+    Nothing is downloaded that the cache holds ($NEUROMAPS_DATA for receptor
+    maps, $COMPENDIUM_CACHE for trials).
+
+    Exit status: 0 done, 1 something failed (the rest is done), 2 usage.
+    """
+    failed = False
+    for name in dict.fromkeys(names):
+        try:
+            _fetch_receptors() if name == "receptors" else _fetch_study(name.value)
+        except (RuntimeError, ValueError, OSError) as error:
+            _say(f"{name}: FAILED\n{error}", error=True)
+            failed = True
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="Folder to write: it must not exist")],
+    seed: Annotated[int | None, typer.Option(help="Seed of the random numbers")] = None,
+    resolution: Annotated[float | None, typer.Option(help="Voxel size of the maps, mm")] = None,
+    null: Annotated[bool, typer.Option("--null", help="Plant no effect at all")] = False,
+):
+    """Write a simulated trial with a known truth, as a BIDS folder."""
+    from analysis_lib.simulate import simulate_study
+
+    given = {"seed": seed, "resolution": resolution, "null": null or None}
+    try:
+        simulate_study(folder, **{k: v for k, v in given.items() if v is not None})
+    except (RuntimeError, ValueError, OSError) as error:
+        _say(str(error), error=True)
+        raise typer.Exit(1) from None
+    _say(f"SIMULATED trial written to {folder}")
+
+
+def _data_problems(study):
+    from analysis_lib import images, ratings
+
+    # both read participants.tsv: its problems are listed once
+    return list(dict.fromkeys([*ratings.problems(study), *images.problems(study)]))
+
+
+def _summary(study):
+    from analysis_lib import images, ratings
+
+    participants = ratings.read_participants(study)
+    arms = participants.loc[participants["excluded"].isna(), "arm"].value_counts()
+    maps = images.find_maps(study, participants)
+    return (
+        f"{arms.get('active', 0)} {study.arm_names['active']}, "
+        f"{arms.get('control', 0)} {study.arm_names['control']}, "
+        f"{participants['excluded'].notna().sum()} excluded; "
+        f"{', '.join(scale.name for scale in study.scales)} at {len(study.visits)} visits; "
+        + (f"{len(maps)} grey-matter maps" if len(maps) else "no grey-matter maps")
+    )
+
+
+def _report(path, problems):
+    if not problems:
+        _say(f"{path}: no problems")
+    else:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        _say(f"{path}: {count}")
+    for problem in problems:
+        _say(f"- {problem}")
+
+
+def _source(study):
+    from analysis_lib.fetch import TRIALS
+
+    if study.name in TRIALS:
+        return f"Get it: python -m analysis_lib fetch {study.name}"
+    if study.simulated:
+        return "Make it: python run_all.py"
+    return f"Put the BIDS folder there, or change 'data' in {study.path.name}"
+
+
+def _fetch_receptors():
+    from analysis_lib.fetch import fetch_receptors
+
+    _say(f"receptors: {len(fetch_receptors())} maps in the cache, checked")
+
+
+def _fetch_study(name):
+    from analysis_lib.fetch import fetch_study
+
+    got = fetch_study(name)
+    for note in got.notes:
+        _say(f"{name}: {note}")
+    _say(f"{name}: {'written to' if got.is_new else 'up to date in'} {got.folder}")
+
+
+def _say(text, error=False):
+    from rich.console import Console
+
+    Console(stderr=error, soft_wrap=True).print(text, markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m analysis_lib")

@@ -1,0 +1,377 @@
+"""Figures: each function draws given results on given Axes; none computes or reads.
+
+One colour an arm, safe for colour-blind readers (Okabe & Ito); text stays text in PDF.
+"""
+
+import contextlib
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from nilearn.datasets import load_mni152_template
+from nilearn.image import new_img_like
+from nilearn.plotting import plot_anat, plot_stat_map
+
+COLOURS = {"active": "#0072B2", "control": "#E69F00"}
+ACCENT, QUIET = "#D55E00", "#8C8C8C"
+STYLE = {
+    "font.size": 8,
+    "font.family": "DejaVu Sans",
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "lines.linewidth": 1.4,
+    "legend.frameon": False,
+    "figure.dpi": 110,
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,
+    "savefig.facecolor": "white",
+}
+COLUMN, PAGE = 3.5, 7.2  # widths of a journal's column and page, inches
+
+
+@contextlib.contextmanager
+def style():
+    """The look of every figure of the compendium."""
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def figure(n_rows=1, n_columns=1, width=PAGE, height=2.8, **options):
+    """A figure and its Axes (always a two-dimensional array), in the compendium's style."""
+    mpl.rcParams.update(STYLE)
+    fig = plt.figure(figsize=(width, height))
+    return fig, fig.subplots(n_rows, n_columns, squeeze=False, **options)
+
+
+def brain_figure(n_rows=1, n_columns=1, width=PAGE, height=2.0, right=0.02):
+    """A figure for brain slices: fixed margins, since nilearn places its own Axes."""
+    mpl.rcParams.update(STYLE)
+    fig = plt.figure(figsize=(width, height), layout="none")
+    axes = fig.subplots(n_rows, n_columns, squeeze=False)
+    head = 0.25 / height  # room for a title above each row
+    fig.subplots_adjust(0.01, 0.2 / height, 1 - right, 1 - head, 0.03, head * n_rows + 0.05)
+    return fig, axes
+
+
+def receptor_figure(n_maps):
+    """Axes of the receptor figure by name: all maps at the left, the leading one at the right."""
+    mpl.rcParams.update(STYLE)
+    fig = plt.figure(figsize=(PAGE, max(4.6, 0.22 * n_maps + 1)))
+    places = [["all", "random"], ["all", "spatial"], ["all", "scatter"]]
+    return fig, fig.subplot_mosaic(places, width_ratios=[1.15, 1], height_ratios=[1, 1, 1.5])
+
+
+def contrast_title(contrast, names):
+    """A contrast in the study's words."""
+    words = {
+        "active_change": f"Change with {names['active']}",
+        "control_change": f"Change with {names['control']}",
+        "arm_by_time": f"Change, {names['active']} - {names['control']}",
+    }
+    return words[contrast]
+
+
+def where(image, p_image, level):
+    """An image set to 0 where p is not below a level."""
+    kept = np.where(p_image.get_fdata() < level, image.get_fdata(), 0)
+    return new_img_like(image, kept.astype(np.float32))
+
+
+def mark(fig, study, quick=False):
+    """Write SIMULATED, and QUICK, on a figure that shows such numbers."""
+    words = [word for word, true in (("SIMULATED", study.simulated), ("QUICK", quick)) if true]
+    if words:
+        if isinstance(fig.get_layout_engine(), mpl.layout_engine.ConstrainedLayoutEngine):
+            room = 0.16 / fig.get_figheight()  # below the axes
+            fig.get_layout_engine().set(rect=(0, room, 1, 1 - room))
+        fig.text(0.995, 0.005, " · ".join(words), ha="right", va="bottom", fontsize=7, color=ACCENT)
+    return fig
+
+
+def plot_trajectories(ax, scores, means, names, unit="points"):
+    """Individual scores over weeks, with observed means and 95 % intervals by arm.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    scores : pandas.DataFrame
+        participant_id, arm, week, score of one scale.
+    means : pandas.DataFrame
+        arm, week, n, mean, ci_low, ci_high of the same scale.
+    names : dict
+        Words for "active" and "control".
+    unit : str
+    """
+    for shift, (arm, colour) in zip((-0.04, 0.04), COLOURS.items(), strict=True):
+        for _, one in scores[scores["arm"] == arm].groupby("participant_id"):
+            one = one.dropna(subset=["score"]).sort_values("week")
+            ax.plot(one["week"], one["score"], color=colour, alpha=0.16, lw=0.7)
+        own = means[means["arm"] == arm].sort_values("week")
+        error = np.abs(own[["ci_low", "ci_high"]].to_numpy().T - own["mean"].to_numpy())
+        label = f"{names[arm]} (n = {own['n'].iloc[0]} to {own['n'].iloc[-1]})"
+        style = {"fmt": "o-", "color": colour, "ms": 3.5, "capsize": 2, "label": label}
+        ax.errorbar(own["week"] + shift * own["week"].max() / 3, own["mean"], error, **style)
+    ax.set(xlabel="weeks since baseline", ylabel=unit, xticks=sorted(means["week"].unique()))
+    ax.set_ylim(bottom=0)
+    ax.legend(loc="best")
+
+
+def plot_forest(ax, table, label, xlabel):
+    """Estimates with intervals, a row each, and a line at zero.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    table : pandas.DataFrame
+        estimate, ci_low, ci_high; the first row is drawn on top.
+    label : sequence of str
+        One a row.
+    xlabel : str
+    """
+    y = np.arange(len(table))[::-1]
+    ax.axvline(0, color=QUIET, lw=0.8, ls="--")
+    ax.hlines(y, table["ci_low"], table["ci_high"], color="black", lw=1.2)
+    ax.plot(table["estimate"], y, "s", color="black", ms=4)
+    ax.set(yticks=y, yticklabels=list(label), xlabel=xlabel, ylim=(-0.7, len(table) - 0.3))
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+
+
+def plot_risks(ax, rows, names):
+    """Share of participants with an outcome, by arm, events over participants written above.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    rows : pandas.DataFrame
+        outcome, n_active, n_control, events_active, events_control: one row an outcome.
+    names : dict
+    """
+    width, x = 0.36, np.arange(len(rows))
+    for side, (arm, colour) in zip((-1, 1), COLOURS.items(), strict=True):
+        events, n = rows[f"events_{arm}"].to_numpy(), rows[f"n_{arm}"].to_numpy()
+        bars = ax.bar(x + side * width / 2, 100 * events / n, width, color=colour, label=names[arm])
+        texts = [f"{e}/{total}" for e, total in zip(events, n, strict=True)]
+        ax.bar_label(bars, texts, fontsize=7, padding=1)
+    ax.set(xticks=x, xticklabels=rows["outcome"], ylabel="participants, %", ylim=(0, 100))
+    ax.set_xlim(-0.75, max(len(rows), 2) - 0.25)
+    ax.legend(loc="upper right")
+
+
+def plot_flow(ax, flow, study):
+    """Participants left at each stage, by arm.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    flow : dict
+        From :func:`analysis_lib.outcomes.participant_flow`.
+    study : Study
+    """
+    stages = ["randomised", *(f"rated at {visit}" for visit in study.visits)]
+    if "scanned_twice" in flow["active"]:
+        stages.append("scanned twice")
+    y = np.arange(len(stages))[::-1]
+    for side, (arm, colour) in zip((1, -1), COLOURS.items(), strict=True):
+        own = flow[arm]
+        counts = [own["randomised"], *own["rated"].values()]
+        counts += [own["scanned_twice"]] if "scanned_twice" in own else []
+        name = study.arm_names[arm]
+        bars = ax.barh(y + side * 0.19, counts, 0.36, color=colour, label=name)
+        ax.bar_label(bars, fontsize=7, padding=2)
+    ax.set(yticks=y, yticklabels=stages, xlabel="participants")
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=2)
+
+
+def plot_homogeneity(ax, quality, threshold=3.0):
+    """Outlier score of each map, those above the threshold named.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    quality : pandas.DataFrame
+        participant_id, session, arm, mean_correlation, outlier_score.
+    threshold : float
+    """
+    for arm, colour in COLOURS.items():
+        own = quality[quality["arm"] == arm]
+        ax.plot(own["mean_correlation"], own["outlier_score"], "o", ms=3, color=colour, alpha=0.7)
+    for _, row in quality[quality["outlier_score"] > threshold].iterrows():
+        name = f"{row['participant_id']} {row['session']}"
+        ax.annotate(name, (row["mean_correlation"], row["outlier_score"]), fontsize=6.5)
+    ax.axhline(threshold, color=ACCENT, lw=0.8, ls="--")
+    ax.set(xlabel="mean correlation with the other maps", ylabel="outlier score (robust SD)")
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
+
+
+def plot_volumes(ax, quality, names):
+    """Grey-matter volume of each participant before and after treatment.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    quality : pandas.DataFrame
+        participant_id, arm, session (pre, post), volume_ml.
+    names : dict
+    """
+    wide = quality.pivot(index=["participant_id", "arm"], columns="session", values="volume_ml")
+    for arm, colour in COLOURS.items():
+        own = wide.xs(arm, level="arm")
+        ax.plot(own["pre"], own["post"], "o", ms=3, color=colour, alpha=0.7, label=names[arm])
+    ends = [wide.to_numpy().min(), wide.to_numpy().max()]
+    ax.plot(ends, ends, color=QUIET, lw=0.8, ls="--")
+    ax.set(xlabel="volume before treatment, ml", ylabel="after treatment, ml")
+    ax.legend(loc="upper left")
+
+
+def plot_mosaic(axes, images, titles, cuts=(-20, 5, 30)):
+    """Three axial slices of each map, one Axes a map, on one grey scale."""
+    look = {"display_mode": "z", "cut_coords": list(cuts), "annotate": False, "colorbar": False}
+    for ax, image, title in zip(np.ravel(axes), images, titles, strict=False):
+        plot_anat(image, axes=ax, vmin=0, vmax=0.9, black_bg=True, **look)
+        ax.set_title(title, fontsize=7)
+    for ax in np.ravel(axes)[len(images) :]:
+        ax.set_axis_off()
+
+
+def plot_slices(ax, image, threshold, label, cuts=(-20, -8, 2, 14, 30, 46), vmax=None):
+    """Axial slices of a map on the MNI template, with a colour bar.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    image : nibabel image
+    threshold : float or None
+        Smaller absolute values are not drawn; None draws all but zero.
+    label : str
+        Of the colour bar, with its unit.
+    cuts : sequence of float
+        z in mm.
+    vmax : float, optional
+        End of the colour scale.
+    """
+    display = plot_stat_map(
+        image,
+        bg_img=load_mni152_template(resolution=2),
+        axes=ax,
+        display_mode="z",
+        cut_coords=list(cuts),
+        threshold=1e-6 if threshold is None else threshold,
+        vmax=vmax,
+        cmap="RdBu_r",
+        colorbar=True,
+        annotate=True,
+        black_bg=False,
+    )
+    display._cbar.set_label(label, fontsize=7)
+    display._cbar.ax.tick_params(labelsize=6.5)
+    return display
+
+
+def plot_region_change(ax, change, means, regions, names):
+    """Each participant's change in some regions, with mean and 95 % interval by arm.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    change : pandas.DataFrame
+        participant_id, arm, region, change (percent).
+    means : pandas.DataFrame
+        arm, region, n, mean, ci_low, ci_high (percent).
+    regions : sequence of str
+    names : dict
+    """
+    ax.axhline(0, color=QUIET, lw=0.8, ls="--")
+    for side, (arm, colour) in zip((-1, 1), COLOURS.items(), strict=True):
+        place = np.arange(len(regions)) + side * 0.2
+        for x, region in zip(place, regions, strict=True):
+            own = change[(change["arm"] == arm) & (change["region"] == region)]["change"]
+            spread = np.linspace(-0.09, 0.09, len(own))
+            ax.plot(x + spread, np.sort(own), "o", ms=2.2, color=colour, alpha=0.45, mew=0)
+        row = means[means["arm"] == arm].set_index("region").loc[list(regions)]
+        error = np.abs(row[["ci_low", "ci_high"]].to_numpy().T - row["mean"].to_numpy())
+        label = f"{names[arm]} (n = {row['n'].iloc[0]})"
+        look = {"fmt": "D", "ms": 3.5, "mec": "black", "mew": 0.4, "capsize": 2}
+        ax.errorbar(place, row["mean"], error, color=colour, label=label, **look)
+    ax.set(xticks=range(len(regions)), ylabel="grey-matter volume change, %")
+    ax.set_xticklabels([region.replace(" ", "\n") for region in regions], fontsize=6.5)
+    ax.legend(loc="upper right")
+
+
+def plot_receptors(ax, rows, title=""):
+    """Correlation with each receptor and its interval; filled where family-wise p < .05.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    rows : pandas.DataFrame
+        Rows of ``receptors/correlations.tsv`` of one contrast.
+    title : str
+    """
+    rows = rows.sort_values("r")
+    y = np.arange(len(rows))
+    ax.axvline(0, color=QUIET, lw=0.8, ls="--")
+    ax.hlines(y, rows["ci_low"], rows["ci_high"], color=QUIET, lw=1)
+    for chosen, face, label in (
+        (rows["p_fwe"] < 0.05, ACCENT, "family-wise p < .05 (re-randomisation)"),
+        (rows["p_fwe"] >= 0.05, "white", "not"),
+    ):
+        if chosen.any():
+            ax.plot(rows["r"][chosen], y[chosen], "o", ms=4.5, mfc=face, mec=ACCENT, label=label)
+    labels = [f"{row.receptor}  {row.annotation}" for row in rows.itertuples()]
+    ax.set(yticks=y, xlabel="correlation with the effect map, r", title=title)
+    ax.set_yticklabels(labels, fontsize=6.5)
+    ax.legend(loc="lower right", fontsize=6.5)
+
+
+def plot_null(ax, null, observed, title, label):
+    """A null distribution of r with the observed r.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    null : numpy.ndarray
+        (n,).
+    observed : float
+    title, label : str
+        Of the Axes, and of the null in words.
+    """
+    ax.hist(null, bins=40, color="#C8C8C8", label=label)
+    ax.axvline(observed, color=ACCENT, lw=1.6, label=f"observed r = {observed:.2f}")
+    ax.set(xlabel="r", ylabel="number of draws", title=title, xlim=(-1, 1))
+    ax.set_ylim(top=ax.get_ylim()[1] * 1.35)
+    ax.legend(loc="upper left", fontsize=6.5)
+
+
+def plot_scatter(ax, points, r, xlabel, ylabel):
+    """Effect map against receptor map, a point a parcel, extreme parcels named.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    points : pandas.DataFrame
+        region, x_value, y_value.
+    r : float
+    xlabel, ylabel : str
+    """
+    ax.plot(points["x_value"], points["y_value"], "o", ms=3, color=COLOURS["active"], alpha=0.7)
+    ends = pd.Series([-2.6, 2.6])
+    ax.plot(ends, r * ends, color=ACCENT, lw=1.2, label=f"r = {r:.2f}, {len(points)} parcels")
+    for _, row in points.nlargest(4, "x_value").iterrows():
+        place = (row["x_value"], row["y_value"])
+        ax.annotate(
+            row["region"],
+            place,
+            fontsize=6,
+            xytext=(-3, -7),
+            textcoords="offset points",
+            ha="right",
+        )
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend(loc="upper left")

@@ -1,0 +1,266 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: notebooks///ipynb,notebooks/percent///py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 02 · Voxel-based morphometry
+#
+# Does grey-matter volume change from before to after treatment, and differently by arm?
+# Voxel-based morphometry (VBM) compares maps of local grey-matter volume, voxel by voxel. The maps
+# are *modulated*: each holds the volume that a participant has at a place of the standard (MNI)
+# brain. This notebook checks them, smooths them, tests the change within each arm and between the
+# arms with family-wise error control by permutation, and relates regional to clinical change.
+#
+# **To make it yours:** change `study`; then `fwhm_mm`, the smoothing, which decides how large the
+# effects are that the analysis is tuned to.
+
+# %% tags=["parameters"]
+study: str = "demo"  # a name in data/studies, or the path of a study file
+quick: bool = False  # a first look: few permutations, no p is fit to be quoted
+fwhm_mm: float = 8.0  # mm, full width at half maximum of the smoothing kernel
+mask_threshold: float = 0.2  # analysed: voxels whose mean smoothed density exceeds this
+cluster_p: float = 0.001  # two-sided p that forms clusters
+n_permutations: int = 5000  # of each contrast; all distinct ones where there are fewer
+quick_permutations: int = 200  # used instead when quick
+seed: int = 0  # of the permutations
+n_jobs: int = 1  # processes; the numbers do not depend on it
+regions: list = []  # atlas regions to show and to relate to clinical change; empty: the study's own
+
+# %% [markdown]
+# ## Read and check
+#
+# Every map must lie on one grid and hold finite values; each participant needs a map before and one
+# after treatment. Who withdrew before the second map is named and left out here (not in 01);
+# anybody else with one map only is an error.
+
+# %%
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown, display
+
+from analysis_lib import atlas, images, plots, ratings, results, text, vbm
+from analysis_lib.study import load_study
+
+trial = load_study(study)
+n_draws = quick_permutations if quick else n_permutations
+participants = ratings.read_participants(trial)
+pairs = images.pair_maps(trial, participants, images.find_maps(trial, participants))
+scanned = pairs[pairs["status"] == "analysed"].reset_index(drop=True)
+affine = images.check_grids([*scanned["pre"], *scanned["post"]])
+names = trial.arm_names
+display(Markdown(text.notice(trial, quick)))
+print(f"{len(scanned)} participants with two maps: {scanned['arm'].value_counts().to_dict()}")
+print(
+    pairs.loc[pairs["status"] != "analysed", ["participant_id", "arm", "status"]].to_string(
+        index=False
+    )
+)
+
+# %% [markdown]
+# ## Smoothing and mask
+#
+# A Gaussian kernel trades spatial detail for sensitivity, makes errors more nearly normal and
+# evens out what registration missed; 8 mm is customary. Only voxels with enough grey matter on
+# average are analysed: elsewhere a percent change is a ratio of two small numbers.
+
+# %%
+smoothed = {when: images.smooth_maps(scanned[when], fwhm_mm) for when in ("pre", "post")}
+mask = images.grey_matter_mask(np.concatenate([*smoothed.values()]), mask_threshold)
+pre, post = (maps[:, mask] for maps in smoothed.values())
+voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
+print(f"(n_participants, n_voxels) = {pre.shape}; the mask holds {mask.sum() * voxel_ml:.0f} ml")
+
+# %% [markdown]
+# ## Quality control
+#
+# A map unlike the others points to a failed segmentation or registration. Each is scored by its
+# mean correlation with all other maps of its session, in robust standard deviations below the
+# median; above 3 deserves a look. Nothing is dropped by this notebook: excluding a participant is
+# a decision, made in the study file (`exclude`) and counted in the flow.
+
+# %%
+quality = vbm.quality_table(scanned, {"pre": pre, "post": post}, affine)
+outliers = quality[quality["outlier_score"] > 3]
+fig, axes = plots.figure(1, 2, height=2.4)
+plots.plot_homogeneity(axes[0, 0], quality)
+plots.plot_volumes(axes[0, 1], quality, names)
+plots.mark(fig, trial, quick)
+print(
+    f"{len(outliers)} of {len(quality)} maps score above 3: "
+    f"{', '.join(outliers['participant_id'] + ' ' + outliers['session']) or 'none'}"
+)
+
+# %% [markdown]
+# The mosaic shows the mean map, the mask on it, and the maps that resemble the others least.
+
+# %%
+least = quality.nlargest(4, "outlier_score")
+mean_map = np.mean([maps.mean(axis=0) for maps in smoothed.values()], axis=0)
+shown = [
+    vbm.to_image(mean_map[mask], mask, affine),
+    vbm.to_image(np.full(mask.sum(), 0.9), mask, affine),
+]
+shown += [
+    images.load_map(scanned.set_index("participant_id").loc[row.participant_id, row.session])
+    for row in least.itertuples()
+]
+titles = ["mean, in the mask", "mask", *(least["participant_id"] + " " + least["session"])]
+fig, axes = plots.brain_figure(2, 3, height=2.6)
+plots.plot_mosaic(axes, shown, titles)
+plots.mark(fig, trial, quick)
+# %% [markdown]
+# ## Contrasts
+#
+# With two visits everything follows from each participant's difference map, post - pre. *Arm by
+# time* is exactly the two-sample comparison of these maps; within an arm the mean difference is
+# tested against zero.
+#
+# **Exchangeability.** If treatment did nothing, arm labels could be swapped: they are permuted
+# (within strata, where the trial has them), on the residuals of a model with the covariates and an
+# intercept (Freedman & Lane 1983; Winkler et al. 2014). Within an arm there are no labels to swap;
+# participants' signs are flipped, which assumes errors symmetric about zero. A change within an arm
+# is not evidence of a treatment effect: time, scanner drift and regression to the mean are in it.
+#
+# **Family-wise error.** Tens of thousands of voxels are tested. Each permutation keeps its largest
+# statistic; p is the share of permutations that reach the observed one, (1 + count) / (1 + n), so
+# that the chance of *any* false voxel (`p_fwe_t`) or cluster (extent: `p_fwe_cluster`; mass:
+# `p_fwe_mass`) is at most 5 % at p < .05. A significant cluster says that something is there
+# within it, not that each of its voxels changed. All tests are two-sided. The three contrasts are
+# three questions; p is not corrected over them.
+
+# %%
+covariates, blocks = ratings.design_columns(trial, participants, scanned["participant_id"])
+options = {"n_permutations": n_draws, "seed": seed, "n_jobs": n_jobs, "cluster_p": cluster_p}
+tests = {
+    contrast: vbm.contrast_test(
+        contrast, post - pre, mask, scanned["arm"], covariates, blocks, **options
+    )
+    for contrast in vbm.CONTRASTS
+}
+effects = {contrast: vbm.effect_sizes(contrast, pre, post, scanned["arm"]) for contrast in tests}
+summary = pd.DataFrame(
+    [
+        vbm.contrast_summary(c, t, *scanned["arm"].value_counts()[["active", "control"]])
+        for c, t in tests.items()
+    ]
+)
+summary.round(4)
+
+# %% [markdown]
+# Maps of t, thresholded where clusters form (no family-wise correction in the picture; the table
+# below has it).
+
+# %%
+fig, axes = plots.brain_figure(3, 1, height=5.2, right=0.08)
+for ax, (contrast, test) in zip(axes[:, 0], tests.items(), strict=True):
+    image = vbm.to_image(test.t, mask, affine)
+    plots.plot_slices(ax, image, test.cluster_threshold, f"t ({test.df} df)")
+    ax.set_title(vbm.CONTRASTS[contrast])
+plots.mark(fig, trial, quick)
+# %% [markdown]
+# ## Clusters
+#
+# Peaks at least 8 mm apart, named by the atlas region they lie in or within 5 mm of. Effect sizes
+# stand beside every p: *g* is the mean change in standard deviations of change, *percent* the
+# change relative to the volume before treatment. At selected peaks both are biased away from zero.
+
+# %%
+parcels = atlas.load_atlas(trial.atlas)
+clusters = {c: vbm.cluster_table(t, effects[c], mask, affine, parcels) for c, t in tests.items()}
+for contrast, table in clusters.items():
+    display(
+        Markdown(f"**{vbm.CONTRASTS[contrast]}**: {len(table)} peaks; the ten with the smallest p")
+    )
+    display(table.sort_values(["p_fwe_t", "p_fwe_cluster"]).head(10).round(3))
+
+# %% [markdown]
+# A cluster can run through many regions. This table counts where the voxels are that survive by
+# themselves, for the difference between the arms.
+
+# %%
+region_tables = {
+    c: vbm.region_table(t, effects[c], mask, affine, parcels) for c, t in tests.items()
+}
+region_tables["arm_by_time"].head(15).round(3)
+
+# %% [markdown]
+# ## Regions, and clinical change
+#
+# Volume change by atlas region, from the maps before smoothing, grey-matter regions only. The
+# regions shown are named in the study file, before anybody looked at a map, so that no effect selects
+# its own region.
+
+# %%
+regions = vbm.check_regions(regions or trial.regions, parcels)
+change = vbm.regional_change(scanned, parcels)
+rows = vbm.change_rows(change, scanned)
+region_means = vbm.region_means(rows)
+fig, axes = plots.figure(height=2.8)
+plots.plot_region_change(axes[0, 0], rows, region_means, regions, names)
+plots.mark(fig, trial, quick)
+print(f"(n_participants, n_regions) = {change.shape}")
+
+# %% [markdown]
+# Do patients whose regions change more improve more? Arm means are removed from both sides first:
+# otherwise any two things that treatment changes would correlate. With some 34 patients a
+# correlation below about .34 cannot be told from zero, and the interval says how little is known.
+
+# %%
+scale = trial.primary_scale
+scores = ratings.read_scale(trial, scale, participants)
+improvement = ratings.improvement(trial, scores, trial.imaging.sessions.post).reindex(
+    scanned["participant_id"]
+)
+coupling = vbm.region_coupling(change[regions], improvement, scanned["arm"])
+display(coupling.assign(scale=scale.name).round(3))
+print(
+    f"improvement: {scale.name} at {trial.baseline} - at {trial.imaging.sessions.post}; "
+    "r > 0: more volume goes with more improvement"
+)
+
+# %% [markdown]
+# ## What we found
+
+# %%
+sentences = [
+    text.vbm_sentence(row, region_tables[row["contrast"]], names) for _, row in summary.iterrows()
+]
+display(Markdown(text.notice(trial, quick)), Markdown("\n\n".join(sentences)))
+
+# %% [markdown]
+# ## What this wrote
+
+# %%
+files = {
+    "mask.nii.gz": vbm.to_image(np.ones(mask.sum()), mask, affine),
+    "summary.tsv": summary,
+    "quality.tsv": quality,
+    "parcel_change.tsv": rows,
+    "region_means.tsv": region_means,
+    "region_clinical.tsv": coupling.assign(scale=scale.name),
+    "settings.json": {
+        "fwhm_mm": fwhm_mm,
+        "mask_threshold": mask_threshold,
+        "cluster_p": cluster_p,
+        "n_permutations": n_draws,
+        "seed": seed,
+        "quick": quick,
+        "regions": regions,
+    },
+}
+for contrast, test in tests.items():
+    files |= vbm.result_images(contrast, test, effects[contrast], mask, affine)
+    files[f"{contrast}_clusters.tsv"] = clusters[contrast]
+    files[f"{contrast}_regions.tsv"] = region_tables[contrast]
+written = results.write(trial.derived / "vbm", files)
+results.write_numbers(trial, "vbm", text.vbm_numbers(summary))
+print(*(path.relative_to(trial.derived) for path in written), sep="\n")
