@@ -8,7 +8,6 @@ import contextlib
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from nilearn.datasets import load_mni152_template
 from nilearn.image import new_img_like
 from nilearn.plotting import plot_anat, plot_stat_map
@@ -90,7 +89,6 @@ def mark(fig, study, quick=False):
             room = 0.16 / fig.get_figheight()  # below the axes
             fig.get_layout_engine().set(rect=(0, room, 1, 1 - room))
         fig.text(0.995, 0.005, " · ".join(words), ha="right", va="bottom", fontsize=7, color=ACCENT)
-    return fig
 
 
 def plot_trajectories(ax, scores, means, names, unit="points"):
@@ -265,6 +263,7 @@ def plot_slices(ax, image, threshold, label, cuts=(-20, -8, 2, 14, 30, 46), vmax
         threshold=1e-6 if threshold is None else threshold,
         vmax=vmax,
         cmap="RdBu_r",
+        symmetric_cbar=True,
         colorbar=True,
         annotate=True,
         black_bg=False,
@@ -320,7 +319,7 @@ def plot_receptors(ax, rows, title=""):
     ax.hlines(y, rows["ci_low"], rows["ci_high"], color=QUIET, lw=1)
     for chosen, face, label in (
         (rows["p_fwe"] < 0.05, ACCENT, "family-wise p < .05 (re-randomisation)"),
-        (rows["p_fwe"] >= 0.05, "white", "not"),
+        (rows["p_fwe"] >= 0.05, "white", "family-wise p at least .05"),
     ):
         if chosen.any():
             ax.plot(rows["r"][chosen], y[chosen], "o", ms=4.5, mfc=face, mec=ACCENT, label=label)
@@ -361,17 +360,12 @@ def plot_scatter(ax, points, r, xlabel, ylabel):
     xlabel, ylabel : str
     """
     ax.plot(points["x_value"], points["y_value"], "o", ms=3, color=COLOURS["active"], alpha=0.7)
-    ends = pd.Series([-2.6, 2.6])
-    ax.plot(ends, r * ends, color=ACCENT, lw=1.2, label=f"r = {r:.2f}, {len(points)} parcels")
-    for _, row in points.nlargest(4, "x_value").iterrows():
-        place = (row["x_value"], row["y_value"])
-        ax.annotate(
-            row["region"],
-            place,
-            fontsize=6,
-            xytext=(-3, -7),
-            textcoords="offset points",
-            ha="right",
-        )
+    ends = np.array([-2.6, 2.6])
+    ax.plot(ends, r * ends, color=ACCENT, lw=1.2, label=f"r = {r:.2f}, {len(points)} regions")
+    look = {"fontsize": 6, "textcoords": "offset points", "ha": "right", "va": "center"}
+    for _, row in points.loc[[points["x_value"].idxmax(), points["x_value"].idxmin()]].iterrows():
+        left = row["x_value"] > 0
+        place, shift = (row["x_value"], row["y_value"]), (-5 if left else 5, 0)
+        ax.annotate(row["region"], place, shift, **look | {"ha": "right" if left else "left"})
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.legend(loc="upper left")
+    ax.legend(loc="lower right")

@@ -70,8 +70,8 @@ print(f"(n_participants, n_regions) = {change.shape}; (n_receptor_maps, n_region
 #
 # Each is an average PET image in MNI space. A region's density is the mean over the voxels where
 # the map has values; the value that fills the map outside its field of view is found in the data,
-# since it is not always zero. Only grey-matter regions take part. A region that a map covers by
-# less than half is left out for that map, by name.
+# since it is not always zero. Only grey-matter regions take part. A region of which a map covers
+# less than a tenth is left out for that map, by name.
 
 # %%
 described = about.assign(n_parcels=maps.notna().sum(axis=1))

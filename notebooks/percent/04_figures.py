@@ -32,7 +32,7 @@ slices_mm: list = [-20, -8, 2, 14, 30, 46]  # mm, z of the axial slices
 # %%
 import nibabel as nib
 import numpy as np
-from IPython.display import Image, Markdown, display
+from IPython.display import Markdown, display
 
 from analysis_lib import plots, results, text, vbm
 from analysis_lib.study import load_study
@@ -81,13 +81,15 @@ final = responders[
 ]
 plots.plot_risks(axes[1, 1], final[final["analysis"] == "missing_is_failure"], names)
 axes[1, 1].set_title(f"{primary.name}, {trial.final_visit}")
-figures["figure1_clinical"] = plots.mark(fig, trial, quick)
+plots.mark(fig, trial, quick)
+figures["figure1_clinical"] = fig
 
 # %% [markdown]
 # ## Figure 2 · Grey-matter change
 #
 # t maps where voxels survive family-wise correction (max-t, p < .05; nothing drawn means that none
-# does), and the volume change of each participant by region.
+# does), and the volume change of each participant by region. In one of twenty contrasts without
+# any effect a voxel or two will show all the same: that is what a family-wise p of .05 means.
 
 # %%
 if has_vbm:
@@ -97,7 +99,8 @@ if has_vbm:
     for ax, (contrast, image) in zip(axes[:, 0], images.items(), strict=True):
         plots.plot_slices(ax, plots.where(image, p_maps[contrast], 0.05), None, "t", slices_mm)
         ax.set_title(plots.contrast_title(contrast, names) + ", family-wise p < .05")
-    figures["figure2_vbm"] = plots.mark(fig, trial, quick)
+    plots.mark(fig, trial, quick)
+    figures["figure2_vbm"] = fig
 
 # %%
 if has_vbm:
@@ -107,7 +110,8 @@ if has_vbm:
     regions = regions or results.read_json(maps / "settings.json")["regions"]
     fig, axes = plots.figure(height=2.8)
     plots.plot_region_change(axes[0, 0], change, region_means, regions, names)
-    figures["figure3_regions"] = plots.mark(fig, trial, quick)
+    plots.mark(fig, trial, quick)
+    figures["figure3_regions"] = fig
 
 # %% [markdown]
 # ## Figure 4 · Receptors
@@ -146,14 +150,14 @@ if has_receptors:
     plots.plot_scatter(
         axes["scatter"], points, r, f"{name} density (normal score)", "change (normal score)"
     )
-    figures["figure4_receptors"] = plots.mark(fig, trial, quick)
+    plots.mark(fig, trial, quick)
+    figures["figure4_receptors"] = fig
 
 # %% [markdown]
 # ## What this wrote
 #
-# The saved files, and the first of them as it was saved.
+# Each figure as PNG and PDF.
 
 # %%
 written = results.write(trial.figures, figures, keep_others=True)
 print(*(path.name for path in written), sep="\n")
-display(*(Image(filename=path, width=700) for path in written if path.suffix == ".png"))
