@@ -17,7 +17,7 @@ help:
 	@echo "make format  apply the style, write notebooks from notebooks/percent"
 	@echo "make bench   recovery, calibration and speed tables (long)"
 	@echo "make lock    write requirements.lock anew from pyproject.toml"
-	@echo "make clean   remove the environment and everything that a run wrote under data/"
+	@echo "make clean   remove the environment and data/derived; data/raw is left alone"
 
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or later, or say make PYTHON=/path/to/python"; exit 1; }
@@ -61,4 +61,4 @@ lock: $(READY)
 		$(if $(UPGRADE),--upgrade) -o requirements.lock
 
 clean:
-	rm -rf $(VENV) data/raw data/derived
+	rm -rf $(VENV) data/derived

@@ -267,6 +267,8 @@ def covariate_matrix(participants, names):
                     "Is one of them a misspelt number?"
                 ]
             )
+    if chosen.empty:  # get_dummies needs a column
+        return chosen.astype(float)
     numbers = pd.get_dummies(chosen, drop_first=True, dtype=float)
     return numbers - numbers.mean()
 
@@ -331,10 +333,10 @@ def _read_tsv(study, path, needed):
 
 def _missing_column(study, path, name, table):
     near = difflib.get_close_matches(name, list(table), n=1)
-    hint = f"; did you mean '{near[0]}'? Rename it in the file or in {study.path.name}"
+    guess = f"did you mean '{near[0]}'? " if near else ""
     return (
         f"{path.relative_to(study.root).as_posix()}: column '{name}' expected, "
-        f"found {', '.join(table)}{hint if near else ''}"
+        f"found {', '.join(table)}; {guess}Rename it in the file or in {study.path.name}"
     )
 
 
@@ -378,7 +380,7 @@ def _check(path, table, schema, numeric=()):
 def _schema_problems(path, table, cases):
     for (column, check), group in cases.groupby(["column", "check"], sort=False):
         expected = "a value" if check == "not_nullable" else check
-        yield _problem(path, table, list(group["index"]), column, expected, table[column])
+        yield _problem(path, table, sorted(group["index"]), column, expected, table[column])
 
 
 def _problem(path, table, rows, column, expected, values):

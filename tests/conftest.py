@@ -3,7 +3,11 @@
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
+
+from analysis_lib.study import load_study
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -15,3 +19,65 @@ def reference_data():
     if not (folder / "data").is_dir():
         pytest.skip(f"real data absent: {folder} has no data/ (set REFERENCE_DATA)")
     return folder
+
+
+class TinyTrial:
+    """A valid trial of eight participants in memory; a test changes it, then writes it.
+
+    ``content`` is the study file, ``participants`` and ``scales`` (by file name) are its tables.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.content = {
+            "name": "tiny",
+            "title": "A tiny trial",
+            "data": "bids",
+            "arms": {"column": "arm", "active": "active", "control": "sham"},
+            "visits": {"baseline": 0, "week1": 1, "week2": 2},
+            "scales": [
+                {"name": "HAMD-17", "file": "phenotype/hamd17.tsv", "range": [0, 52]},
+                {"name": "HAMA", "file": "phenotype/hama.tsv", "range": [0, 56]},
+            ],
+            "covariates": ["age", "sex"],
+        }
+        self.content["scales"][0] |= {"primary": True, "remission_at_most": 7}
+        self.participants = pd.DataFrame(
+            {
+                "participant_id": [f"sub-{i:02d}" for i in range(1, 9)],
+                "arm": ["active", "sham"] * 4,
+                "age": [30, 41, 35, 52, 28, 47, 60, 33],
+                "sex": ["F", "F", "M", "M"] * 2,
+                "withdrawn_after": "n/a",
+            }
+        ).astype(object)
+        self.scales = {"hamd17.tsv": self._scores(24, 5, 3), "hama.tsv": self._scores(20, 4, 2)}
+
+    def _scores(self, first, active_fall, control_fall):
+        rows = [
+            {
+                "participant_id": who,
+                "session_id": f"ses-{visit}",
+                "total": first + i - week * (active_fall if i % 2 == 0 else control_fall),
+            }
+            for i, who in enumerate(self.participants["participant_id"])
+            for visit, week in self.content["visits"].items()
+        ]
+        return pd.DataFrame(rows).astype(object)
+
+    def write(self):
+        """Write the study file and its tables, and load the study."""
+        bids = self.folder / "bids"
+        (bids / "phenotype").mkdir(parents=True, exist_ok=True)
+        path = self.folder / "tiny.yml"
+        path.write_text(yaml.safe_dump(self.content, sort_keys=False), encoding="utf-8")
+        self.participants.to_csv(bids / "participants.tsv", sep="\t", index=False)
+        for name, table in self.scales.items():
+            table.to_csv(bids / "phenotype" / name, sep="\t", index=False)
+        return load_study(path)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A valid trial of eight participants, to be changed and written: see :class:`TinyTrial`."""
+    return TinyTrial(tmp_path)

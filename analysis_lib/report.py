@@ -1,0 +1,244 @@
+"""The manifest of a run: which files went in and came out, with what code, packages and memory."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+import threading
+import tomllib
+from pathlib import Path
+
+import psutil
+
+from analysis_lib.study import PROJECT
+
+# Numbers come from these too, although pyproject.toml does not name them.
+INDIRECT = ("scikit-learn",)
+PATHS = (
+    "paths without a prefix are relative to the folder of this file; {study} is the study file, "
+    "{data} the folder that it names, {figures} the study's figures, {receptors} neuromaps' cache, "
+    "{project} the compendium"
+)
+
+
+def file_hash(path) -> str:
+    """sha256 of a file, as hexadecimal text."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def text_hash(*texts) -> str:
+    """sha256 of some texts, each closed by a zero byte."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def receptor_cache() -> Path:
+    """Folder of receptor maps: $NEUROMAPS_DATA, else neuromaps' own default."""
+    return Path(os.environ.get("NEUROMAPS_DATA") or "~/neuromaps-data").expanduser()
+
+
+def label(study, path) -> str:
+    """Name of a file in the manifest: it does not tell where on this machine the file is.
+
+    Parameters
+    ----------
+    study : Study
+    path : pathlib.Path
+
+    Raises
+    ------
+    ValueError
+        If the file is in none of the folders of the study, its results and the project.
+    """
+    if path == study.path:
+        return "{study}"
+    anchors = {
+        "": study.derived,
+        "{data}/": study.root,
+        "{figures}/": study.figures,
+        "{receptors}/": receptor_cache(),
+        "{project}/": PROJECT,
+    }
+    for prefix, folder in anchors.items():
+        if path.is_relative_to(folder):
+            return prefix + path.relative_to(folder).as_posix()
+    raise ValueError(f"{path}: neither in the study's data, nor in its results, nor in the project")
+
+
+def describe_files(study, paths) -> dict:
+    """sha256 and size in bytes of files, by the name that the manifest gives them."""
+    return {
+        label(study, path): {"sha256": file_hash(path), "bytes": path.stat().st_size}
+        for path in sorted(paths)
+    }
+
+
+def number_hashes(study, sections) -> dict:
+    """sha256 of each section's part of numbers.json, which several notebooks write to."""
+    content = _read_json(study.derived / "numbers.json")
+    parts = {
+        section: {key: item for key, item in content.items() if key.startswith(f"{section}.")}
+        for section in sections
+    }
+    return {section: text_hash(json.dumps(part, sort_keys=True)) for section, part in parts.items()}
+
+
+def package_versions(project=PROJECT) -> dict:
+    """Installed versions of Python and of the packages that pyproject.toml asks for.
+
+    Packages that are not installed are left out.
+    """
+    wanted = tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = [re.match(r"[\w.-]+", requirement).group() for requirement in wanted]
+    versions = {"python": platform.python_version()}
+    for name in sorted({*names, *INDIRECT}):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def git_state(project=PROJECT) -> dict | None:
+    """Commit of the project and whether files differ from it; None without git or repository."""
+    if not (project / ".git").exists():
+        return None
+    commit, changes = _git(project, "rev-parse", "HEAD"), _git(project, "status", "--porcelain")
+    return None if commit is None else {"commit": commit, "dirty": bool(changes)}
+
+
+def _git(project, *arguments):
+    command = ["git", "-C", str(project), *arguments]
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # look, do not touch the index
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def machine() -> dict:
+    """Operating system, processor and number of cores: no name of a machine or person."""
+    return {
+        "system": platform.system(),
+        "release": platform.release(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+    }
+
+
+def write_text(path, text) -> None:
+    """Write a file whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_manifest(study) -> dict:
+    """The manifest of a study's results; without one, or with an unreadable one, no steps."""
+    content = _read_json(study.derived / "manifest.json")
+    return content if isinstance(content.get("steps"), dict) else {"steps": {}}
+
+
+def _read_json(path):
+    """A JSON file's mapping; empty when it is absent or damaged: then steps are run again."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_manifest(study, steps, run) -> None:
+    """Write ``manifest.json``.
+
+    Parameters
+    ----------
+    study : Study
+    steps : dict
+        By notebook: what it was made from and what it made, see ``pipeline.record``.
+    run : dict
+        Times, peak memory, commit and machine of the last run that did something.
+    """
+    shared = [path for path in (study.derived / "numbers.json",) if path.is_file()]
+    content = {
+        "name": study.name,
+        "title": study.title,
+        "simulated": study.simulated,
+        "quick": any(step["quick"] for step in steps.values()),
+        "owner": owner(study),
+        "paths": PATHS,
+        "run": run,
+        "shared_outputs": describe_files(study, shared),
+        "steps": dict(sorted(steps.items())),
+    }
+    text = json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n"
+    write_text(study.derived / "manifest.json", text)
+
+
+def owner(study) -> dict:
+    """Which study file results belong to, in a form that survives moving the project.
+
+    Returns
+    -------
+    dict
+        file: hash of the study file's path (below the project, if it is there). participants:
+        sha256 of participants.tsv, None when there is none.
+    """
+    inside = study.path.is_relative_to(PROJECT)
+    path = study.path.relative_to(PROJECT) if inside else study.path
+    participants = study.root / "participants.tsv"
+    return {
+        "file": text_hash(path.as_posix()),
+        "participants": file_hash(participants) if participants.is_file() else None,
+    }
+
+
+class PeakMemory:
+    """Peak resident memory, in MB, of this process and all that it started, while in the block.
+
+    Sampled every ``interval`` seconds and summed over processes, so that pages which processes
+    share count more than once: an upper bound, but for peaks shorter than the interval.
+    """
+
+    def __init__(self, interval=0.2):
+        self.mb = 0.0
+        self._interval = interval
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self):
+        self._sample()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self):
+        while not self._stop.wait(self._interval):
+            self._sample()
+
+    def _sample(self):
+        me = psutil.Process()
+        total = 0
+        for process in (me, *me.children(recursive=True)):
+            try:
+                total += process.memory_info().rss
+            except psutil.Error:  # ended meanwhile
+                continue
+        self.mb = max(self.mb, total / 1e6)

@@ -1,0 +1,201 @@
+"""Run the notebooks of a study in order: `python run_all.py --help`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+INTERRUPTED = 130
+
+
+class Terminal:
+    """Shows a run: a bar a notebook on a terminal, a line a notebook elsewhere."""
+
+    def __init__(self, console):
+        self.console = console
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("cells"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._bar = None
+
+    def note(self, text):
+        """Show a sentence."""
+        self.console.print(escape(text), soft_wrap=True)
+
+    def start(self, step, why):
+        """Show that a notebook starts, and why."""
+        self.note(f"{step.notebook}: starts ({why})")
+        if self.console.is_terminal:
+            self._bars.start()
+            self._bar = self._bars.add_task(step.notebook, total=None)
+
+    def cell(self, step, done, total):
+        """Move the bar."""
+        if self._bar is not None:
+            self._bars.update(self._bar, completed=done, total=total)
+
+    def end(self, outcome):
+        """Show what became of a notebook."""
+        self.stop()
+        name = outcome.step.notebook
+        if outcome.status == "run":
+            self.note(f"{name}: done in {outcome.seconds:.1f} s, {outcome.peak_mb:.0f} MB at most")
+        elif outcome.status == "up to date":
+            self.note(f"{name}: up to date")
+
+    def stop(self):
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bars.remove_task(self._bar)
+            self._bars.stop()
+            self._bar = None
+
+
+def main(
+    study: Annotated[str, typer.Option(help="A study file, or its name in data/studies.")] = "demo",
+    only: Annotated[
+        list[str] | None, typer.Option(help="These notebooks alone: 02,03.", metavar="NUMBERS")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a notebook parameter.", metavar="NAME=VALUE"),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few permutations, for a first look.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Local processes; the numbers do not depend on it.")
+    ] = None,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Get receptor maps and a public trial's files first.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run again what is already up to date.")
+    ] = False,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Show notebooks, parameters and what is up to date.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for data/derived and figures, instead of this one."),
+    ] = None,
+):
+    """Run the notebooks of a study that are not up to date, in order.
+
+    Exit status: 0 done, 1 a notebook or the data failed, 2 an option is wrong, 130 interrupted.
+    """
+    from analysis_lib.pipeline import PipelineError, make_plan
+    from analysis_lib.study import StudyError, load_study
+
+    if output is not None:
+        os.environ["COMPENDIUM_OUTPUT"] = str(output.resolve())
+    errors = Console(stderr=True, highlight=False)
+    try:
+        names = [name.strip() for text in only or [] for name in text.split(",") if name.strip()]
+        plan = make_plan(load_study(study), names, set_ or [], quick, jobs, force)
+        sys.exit(
+            show_list(plan, Console(highlight=False))
+            if list_
+            else run(plan, fetch, Console(highlight=False), errors)
+        )
+    except StudyError as error:
+        show_problems(error.problems, errors)
+        sys.exit(1)
+    except PipelineError as error:
+        errors.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_status)
+
+
+def run(plan, fetch, console, errors) -> int:
+    """Run a plan, show how it goes, and give the exit status."""
+    from analysis_lib import pipeline
+
+    show = Terminal(console)
+    try:
+        done = pipeline.run(plan, show, fetch)
+    except KeyboardInterrupt as interrupt:
+        show.stop()
+        finished = [o.step.notebook for o in (interrupt.args or [[]])[0] if o.status == "run"]
+        errors.print(f"Interrupted. Complete in this run: {', '.join(finished) or 'no notebook'}")
+        return INTERRUPTED
+    finally:
+        show.stop()
+    show_summary(done, console)
+    if done.failure:
+        show_failure(done.failure, errors)
+    return 1 if done.failure else 0
+
+
+def show_problems(problems, errors):
+    """Print what is wrong with a study, one line a problem."""
+    for problem in problems:
+        errors.print(f"[red]-[/red] {escape(problem)}", soft_wrap=True)
+
+
+def show_failure(failure, errors):
+    """Print which notebook and cell failed, the cause, and where to look."""
+    if failure.traceback:
+        errors.print(Text.from_ansi(failure.traceback), soft_wrap=True)
+    where = f"{failure.notebook} failed at {failure.cell}"
+    errors.print(f"[red]{escape(where)}[/red]", soft_wrap=True)
+    if failure.problems:
+        show_problems(failure.problems, errors)
+    else:
+        errors.print(escape(failure.cause), soft_wrap=True)
+    if failure.kept.is_file():
+        errors.print(f"As far as it came: {escape(str(failure.kept))}", soft_wrap=True)
+    errors.print("Earlier results are as they were.")
+
+
+def show_summary(done, console):
+    """Print what became of each notebook, and where the results are."""
+    study = done.plan.study
+    table = Table("notebook", "status", box=None)
+    table.add_column("seconds", justify="right")
+    table.add_column("peak MB", justify="right")
+    for outcome in done.outcomes:
+        ran = outcome.status in ("run", "failed")
+        why = f": {outcome.why}" if outcome.status == "skipped" else ""
+        quick = " QUICK" if outcome.quick else ""
+        figures = (f"{outcome.seconds:.1f}", f"{outcome.peak_mb:.0f}") if ran else ("", "")
+        table.add_row(outcome.step.notebook, escape(f"{outcome.status}{why}{quick}"), *figures)
+    console.print(table)
+    if any(outcome.quick for outcome in done.outcomes):
+        console.print("QUICK: few permutations, for a first look; not for a conclusion")
+    if study.label:
+        console.print(f"{study.label}: these are not a real trial's data")
+    console.print(f"results: {escape(str(study.derived))}", soft_wrap=True)
+    console.print(f"figures: {escape(str(study.figures))}", soft_wrap=True)
+
+
+def show_list(plan, console) -> int:
+    """Print notebooks, whether they are up to date, and their parameters."""
+    from analysis_lib import pipeline
+
+    states = pipeline.status(plan)
+    for step in plan.steps:
+        console.print(f"[bold]{step.notebook}[/bold]  {escape(states[step.notebook])}")
+        known = pipeline.notebook_parameters(plan.path(step))
+        table = Table("parameter", "type", "default", "meaning, unit", box=None, padding=(0, 2))
+        for name, parameter in known.items():
+            cells = (name, parameter.type, repr(parameter.default), parameter.help)
+            table.add_row(*(escape(cell) for cell in cells))
+        console.print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    typer.run(main)

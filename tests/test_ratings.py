@@ -1,0 +1,408 @@
+"""Participants and scales: what is read, and what bad tables are told."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis_lib import ratings
+from analysis_lib.study import StudyError
+
+
+def problems(tiny):
+    return ratings.problems(tiny.write())
+
+
+def only_problem(tiny):
+    found = problems(tiny)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def hamd(tiny):
+    """The primary scale's table as it will be written."""
+    return tiny.scales["hamd17.tsv"]
+
+
+def use_items(tiny, n_items=3):
+    """Split the totals of the primary scale into items and drop the total."""
+    table = hamd(tiny)
+    totals = table.pop("total")
+    for i in range(n_items):
+        values = [int(total) // n_items for total in totals]
+        table[f"item_{i + 1:02d}"] = pd.Series(values, table.index, dtype=object)
+    return table
+
+
+# --- what is read
+
+
+def test_valid_trial_has_no_problems(tiny):
+    assert problems(tiny) == []
+
+
+def test_participants_are_tidy(tiny):
+    tiny.participants.loc[2, "withdrawn_after"] = "week1"
+    people = ratings.read_participants(tiny.write())
+    assert list(people["arm"]) == ["active", "control"] * 4
+    assert people["age"].dtype == float
+    assert list(people["withdrawn_after"].dropna()) == ["week1"]
+    assert people["excluded"].isna().all()
+
+
+def test_arm_codes_may_be_numbers(tiny):
+    tiny.content["arms"] = {"column": "group", "active": 2, "control": 1}
+    codes = [2, 1] * 4
+    tiny.participants = tiny.participants.drop(columns="arm").assign(group=codes)
+    people = ratings.read_participants(tiny.write())
+    assert list(people["arm"]) == ["active", "control"] * 4
+    assert "group" not in people
+
+
+def test_column_withdrawn_after_is_optional(tiny):
+    tiny.participants = tiny.participants.drop(columns="withdrawn_after")
+    assert ratings.read_participants(tiny.write())["withdrawn_after"].isna().all()
+
+
+def test_scores_are_in_the_order_of_participants_and_visits(tiny):
+    tiny.scales["hamd17.tsv"] = hamd(tiny).sample(frac=1, random_state=0)
+    study = tiny.write()
+    scores = ratings.read_scale(study, study.primary_scale)
+    assert list(scores["participant_id"].iloc[:4]) == ["sub-01"] * 3 + ["sub-02"]
+    assert list(scores["visit"].iloc[:3]) == ["baseline", "week1", "week2"]
+    assert list(scores["week"].iloc[:3]) == [0, 1, 2]
+    assert list(scores["score"].iloc[:3]) == [24, 19, 14]
+
+
+def test_sessions_may_be_written_without_prefix(tiny):
+    hamd(tiny)["session_id"] = hamd(tiny)["session_id"].str.removeprefix("ses-")
+    study = tiny.write()
+    assert len(ratings.read_scale(study, study.primary_scale)) == 24
+
+
+def test_sessions_outside_the_trial_are_left_out_when_the_study_names_them(tiny):
+    hamd(tiny).loc[24] = ["sub-01", "ses-month6", 3]
+    assert "a session of the study" in only_problem(tiny)
+    tiny.content["other_sessions"] = ["month6"]
+    study = tiny.write()
+    assert len(ratings.read_scale(study, study.primary_scale)) == 24
+
+
+def test_score_that_was_not_taken_is_missing_not_zero(tiny):
+    hamd(tiny).loc[1, "total"] = "n/a"
+    study = tiny.write()
+    scores = ratings.read_scale(study, study.primary_scale)
+    assert scores["score"].isna().sum() == 1
+    assert np.isnan(scores.loc[1, "score"])
+
+
+def test_items_are_summed_when_there_is_no_total(tiny):
+    use_items(tiny)
+    study = tiny.write()
+    scores = ratings.read_scale(study, study.primary_scale)
+    assert scores.loc[0, "score"] == 24
+    assert scores.loc[0, "item_02"] == 8
+
+
+def test_missing_item_makes_the_total_missing(tiny):
+    use_items(tiny).loc[0, "item_02"] = "n/a"
+    study = tiny.write()
+    scores = ratings.read_scale(study, study.primary_scale)
+    assert np.isnan(scores.loc[0, "score"])
+    assert scores["score"].isna().sum() == 1
+
+
+def test_excluded_participants_are_marked_and_their_scores_left_out(tiny):
+    tiny.content["exclude"] = {"exclusion": 1}
+    tiny.participants["exclusion"] = [0, 1, 0, 0, 0, 0, 0, 0]
+    study = tiny.write()
+    people = ratings.read_participants(study)
+    assert list(people["excluded"].dropna()) == ["exclusion"]
+    scores = ratings.read_ratings(study, people)
+    assert len(people) == 8
+    assert "sub-02" not in set(scores["participant_id"])
+    assert len(scores) == 2 * 7 * 3
+
+
+# --- bad participants.tsv
+
+
+def test_misspelt_covariate_column_gets_a_suggestion(tiny):
+    tiny.participants = tiny.participants.rename(columns={"age": "agee"})
+    assert only_problem(tiny) == (
+        "participants.tsv: column 'age' expected, found participant_id, arm, agee, sex, "
+        "withdrawn_after; did you mean 'agee'? Rename it in the file or in tiny.yml"
+    )
+
+
+def test_missing_arm_column_is_named(tiny):
+    tiny.participants = tiny.participants.drop(columns="arm").rename(columns={"sex": "gender"})
+    tiny.content["covariates"] = []
+    assert only_problem(tiny) == (
+        "participants.tsv: column 'arm' expected, found participant_id, age, gender, "
+        "withdrawn_after; Rename it in the file or in tiny.yml"
+    )
+
+
+def test_unknown_arm_is_shown_with_its_row(tiny):
+    tiny.participants.loc[2, "arm"] = "Active"
+    assert only_problem(tiny) == (
+        "participants.tsv: arm: one of active or sham expected, found row 4 (sub-03): 'Active'"
+    )
+
+
+def test_missing_arm_is_refused(tiny):
+    tiny.participants.loc[2, "arm"] = "n/a"
+    assert only_problem(tiny) == (
+        "participants.tsv: arm: a value expected, found row 4 (sub-03): n/a"
+    )
+
+
+def test_duplicated_participant_is_shown_with_both_rows(tiny):
+    tiny.participants.loc[3, "participant_id"] = "sub-01"
+    assert only_problem(tiny) == (
+        "participants.tsv: participant_id: each participant_id once expected, "
+        "found row 2 (sub-01): 'sub-01'; row 5 (sub-01): 'sub-01'"
+    )
+
+
+def test_participant_id_needs_its_prefix(tiny):
+    tiny.participants.loc[0, "participant_id"] = "01"
+    assert (
+        "participants.tsv: participant_id: sub- and letters or digits expected, "
+        "found row 2 (01): '01'"
+    ) in problems(tiny)
+
+
+def test_withdrawal_after_an_unknown_visit_is_refused(tiny):
+    tiny.participants.loc[0, "withdrawn_after"] = "week7"
+    assert only_problem(tiny) == (
+        "participants.tsv: withdrawn_after: n/a or a visit (baseline, week1, week2) expected, "
+        "found row 2 (sub-01): 'week7'"
+    )
+
+
+def test_empty_cell_is_not_taken_for_missing(tiny):
+    tiny.participants.loc[5, "sex"] = ""
+    assert only_problem(tiny) == (
+        "participants.tsv: sex: a value or n/a expected, found row 7 (sub-06): ''"
+    )
+
+
+def test_absent_file_is_named(tiny):
+    study = tiny.write()
+    (study.root / "participants.tsv").unlink()
+    (found,) = ratings.problems(study)
+    assert found == f"participants.tsv: file expected in {study.root}, found none."
+
+
+def test_table_without_rows_is_refused(tiny):
+    tiny.participants = tiny.participants.iloc[:0]
+    assert only_problem(tiny) == "participants.tsv: rows expected, found none"
+
+
+# --- bad scales
+
+
+def test_misspelt_score_column_gets_a_suggestion(tiny):
+    tiny.scales["hamd17.tsv"] = hamd(tiny).rename(columns={"total": "totl"})
+    assert only_problem(tiny) == (
+        "phenotype/hamd17.tsv: column 'total' expected, found participant_id, session_id, totl; "
+        "did you mean 'totl'? Rename it in the file or in tiny.yml"
+    )
+
+
+def test_score_outside_its_range_is_shown(tiny):
+    hamd(tiny).loc[4, "total"] = 70
+    hamd(tiny).loc[5, "total"] = -1
+    assert only_problem(tiny) == (
+        "phenotype/hamd17.tsv: total: a number from 0 to 52 expected, "
+        "found row 6 (sub-02, ses-week1): 70; row 7 (sub-02, ses-week2): -1"
+    )
+
+
+@pytest.mark.parametrize("text", ["2o", "nan", "12,5", "NA"])
+def test_score_that_is_no_number_is_shown(tiny, text):
+    hamd(tiny).loc[4, "total"] = text
+    assert only_problem(tiny) == (
+        "phenotype/hamd17.tsv: total: a number expected, "
+        f"found row 6 (sub-02, ses-week1): '{text}'"
+    )
+
+
+def test_infinite_score_is_refused(tiny):
+    hamd(tiny).loc[4, "total"] = "inf"
+    assert "a number from 0 to 52 expected" in only_problem(tiny)
+
+
+def test_empty_score_is_refused(tiny):
+    hamd(tiny).loc[4, "total"] = ""
+    assert only_problem(tiny) == (
+        "phenotype/hamd17.tsv: total: a value or n/a expected, "
+        "found row 6 (sub-02, ses-week1): ''"
+    )
+
+
+def test_unknown_visit_is_shown(tiny):
+    hamd(tiny).loc[4, "session_id"] = "ses-wk1"
+    found = only_problem(tiny)
+    assert found.startswith("phenotype/hamd17.tsv: session_id: a session of the study (ses-basel")
+    assert found.endswith("expected, found row 6 (sub-02, ses-wk1): 'ses-wk1'")
+
+
+def test_rating_of_a_stranger_is_shown(tiny):
+    hamd(tiny).loc[4, "participant_id"] = "sub-99"
+    assert only_problem(tiny) == (
+        "phenotype/hamd17.tsv: participant_id: in participants.tsv expected, "
+        "found row 6 (sub-99, ses-week1): 'sub-99'"
+    )
+
+
+def test_duplicated_participant_and_visit_is_shown_with_both_rows(tiny):
+    hamd(tiny).loc[4, "session_id"] = "ses-baseline"
+    assert only_problem(tiny) == (
+        "phenotype/hamd17.tsv: participant_id: each participant_id and visit once expected, found "
+        "row 5 (sub-02, ses-baseline): 'sub-02'; row 6 (sub-02, ses-baseline): 'sub-02'"
+    )
+
+
+def test_duplicate_is_found_whether_or_not_the_prefix_is_written(tiny):
+    hamd(tiny).loc[4, "session_id"] = "baseline"
+    assert "each participant_id and visit once expected" in only_problem(tiny)
+
+
+def test_total_that_is_not_the_sum_of_items_is_shown(tiny):
+    totals = hamd(tiny)["total"].copy()
+    table = use_items(tiny)
+    table["total"] = table[["item_01", "item_02", "item_03"]].sum(axis=1)
+    assert problems(tiny) == []
+    table.loc[4, "total"] = totals[4] + 1
+    assert only_problem(tiny) == (
+        "phenotype/hamd17.tsv: total: the sum of item_* expected, "
+        "found row 6 (sub-02, ses-week1): 23"
+    )
+
+
+def test_sum_of_items_outside_the_range_is_refused(tiny):
+    use_items(tiny, n_items=3)
+    tiny.content["scales"][0]["range"] = [0, 22]
+    assert only_problem(tiny).startswith(
+        "phenotype/hamd17.tsv: item_*: items that add up to 0 to 22 expected, "
+        "found row 2 (sub-01, ses-baseline): 24"
+    )
+
+
+def test_long_list_of_rows_is_cut_and_counted(tiny):
+    hamd(tiny)["total"] = 99
+    assert only_problem(tiny).endswith("row 6 (sub-02, ses-week1): 99 and 19 more")
+
+
+def test_all_problems_of_all_scales_are_told_at_once(tiny):
+    hamd(tiny).loc[4, "total"] = 70
+    hamd(tiny).loc[7, "total"] = "x"
+    hamd(tiny).loc[8, "participant_id"] = "sub-99"
+    tiny.scales["hama.tsv"].loc[0, "session_id"] = "ses-w"
+    found = problems(tiny)
+    assert len(found) == 4
+    assert sum("hama.tsv" in line for line in found) == 1
+
+
+# --- baseline beside the later scores
+
+
+def test_change_is_score_less_baseline(tiny):
+    study = tiny.write()
+    changes = ratings.with_baseline(study, ratings.read_ratings(study))
+    row = changes[(changes["participant_id"] == "sub-01") & (changes["scale"] == "HAMD-17")]
+    assert list(row["outcome"]) == [-5, -10]
+    assert set(changes["kind"]) == {"change"}
+    assert "baseline" not in list(changes["visit"].cat.categories)
+
+
+def test_scale_without_baseline_is_analysed_as_values(tiny):
+    table = tiny.scales["hama.tsv"]
+    tiny.scales["hama.tsv"] = table[table["session_id"] != "ses-baseline"]
+    study = tiny.write()
+    changes = ratings.with_baseline(study, ratings.read_ratings(study))
+    hama = changes[changes["scale"] == "HAMA"]
+    assert set(hama["kind"]) == {"value"}
+    assert (hama["outcome"] == hama["score"]).all()
+    primary = changes[changes["scale"] == "HAMD-17"]
+    assert list(hama["baseline"]) == list(primary["baseline"])
+    assert set(primary["kind"]) == {"change"}
+
+
+def test_participant_without_baseline_has_no_change(tiny):
+    hamd(tiny).loc[0, "total"] = "n/a"
+    study = tiny.write()
+    changes = ratings.with_baseline(study, ratings.read_ratings(study))
+    row = changes[(changes["participant_id"] == "sub-01") & (changes["scale"] == "HAMD-17")]
+    assert len(row) == 2
+    assert row["outcome"].isna().all()
+
+
+def test_improvement_is_positive_when_the_score_falls(tiny):
+    hamd(tiny).loc[5, "total"] = "n/a"
+    study = tiny.write()
+    fall = ratings.improvement(study, ratings.read_scale(study, study.primary_scale), "week2")
+    assert fall["sub-01"] == 10
+    assert np.isnan(fall["sub-02"])
+    assert len(fall) == 8
+
+
+# --- covariates and strata
+
+
+def test_covariates_are_centred_and_words_become_columns(tiny):
+    tiny.participants["site"] = ["a", "b", "c", "a", "b", "c", "a", "b"]
+    people = ratings.read_participants(tiny.write())
+    matrix = ratings.covariate_matrix(people, ["age", "sex", "site"])
+    assert list(matrix) == ["age", "sex_M", "site_b", "site_c"]
+    np.testing.assert_allclose(matrix.mean(), 0, atol=1e-12)
+    assert np.ptp(matrix["sex_M"]) == 1
+    assert matrix["age"].iloc[1] - matrix["age"].iloc[0] == 11
+
+
+def test_no_covariates_give_no_columns(tiny):
+    people = ratings.read_participants(tiny.write())
+    assert ratings.covariate_matrix(people, []).shape == (8, 0)
+
+
+def test_missing_covariate_is_refused_by_name(tiny):
+    tiny.participants.loc[[1, 4], "age"] = "n/a"
+    people = ratings.read_participants(tiny.write())
+    with pytest.raises(StudyError) as caught:
+        ratings.covariate_matrix(people, ["age", "sex"])
+    assert str(caught.value) == (
+        "participants.tsv: sub-02, sub-05: a value of age, sex expected, found n/a. "
+        "Give it, or leave the covariate out of the study file"
+    )
+
+
+def test_misspelt_number_does_not_turn_a_covariate_into_words(tiny):
+    more = [tiny.participants.assign(participant_id=f"sub-1{i}").iloc[[i]] for i in range(8)]
+    ages = ["3o", *range(31, 46)]
+    tiny.participants = pd.concat([tiny.participants, *more], ignore_index=True).assign(age=ages)
+    people = ratings.read_participants(tiny.write())
+    with pytest.raises(StudyError, match="Is one of them a misspelt number") as caught:
+        ratings.covariate_matrix(people, ["age"])
+    assert "age: numbers, or at most 8 different words, expected, found 16 (3o, 31" in str(
+        caught.value
+    )
+
+
+def test_design_columns_follow_the_order_of_the_data(tiny):
+    tiny.content["strata"] = ["site", "sex"]
+    tiny.participants["site"] = [1, 2] * 4
+    study = tiny.write()
+    people = ratings.read_participants(study)
+    who = ["sub-04", "sub-01"]
+    covariates, blocks = ratings.design_columns(study, people, who)
+    assert list(covariates["age"]) == [11, -11]  # 52 and 30, centred on these two
+    assert blocks[0] != blocks[1]
+    assert blocks[0].endswith(" / M")
+
+
+def test_study_without_strata_has_no_blocks(tiny):
+    study = tiny.write()
+    people = ratings.read_participants(study)
+    assert ratings.design_columns(study, people, people["participant_id"])[1] is None

@@ -1,0 +1,545 @@
+"""Receptor files, correlation and its tests, against scipy, statsmodels and exact enumeration."""
+
+import hashlib
+import itertools
+import shutil
+
+import neuromaps.datasets.utils as neuromaps_utils
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from scipy import stats
+
+from analysis_lib import receptors
+
+D1 = "kaller2017/sch23390"
+FEOBV = "tuominen/feobv"
+
+
+@pytest.fixture
+def real_cache(reference_data, monkeypatch):
+    folder = reference_data / "data" / "neuromaps"
+    monkeypatch.setenv("NEUROMAPS_DATA", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trial():
+    """Change of 14 participants in 30 parcels, two covariates, and four receptor maps."""
+    rng = np.random.default_rng(5)
+    receptor_maps = rng.gamma(2, size=(4, 30))
+    arm = np.tile(["active", "control"], 7)
+    covariates = pd.DataFrame({"age": rng.normal(40, 10, 14), "sex": list("mmf") * 4 + ["f", "m"]})
+    change = rng.normal(0.3, 1, (14, 30)) + 0.05 * covariates[["age"]].to_numpy()
+    return {"change": change, "arm": arm, "receptors": receptor_maps}, covariates
+
+
+# --- the library and its files ---
+
+
+def test_library_agrees_with_neuromaps_own_metadata():
+    entries = {
+        f"{entry['annot']['source']}/{entry['annot']['desc']}": entry
+        for entry in neuromaps_utils.NEUROMAPS_META["annotations"]
+        if entry["annot"]["space"] == "MNI152"
+    }
+    for annotation, row in receptors.library().iterrows():
+        entry = entries[annotation]
+        about = entry["full_desc"].lower().replace("-", "")
+        assert row["receptor"].lower().replace("-", "") in about
+        assert row["n_subjects"] == entry["demographics"]["N"]
+        assert row["res"] == entry["annot"]["res"]
+        assert bool(row["note"]) == ("subcortical" in entry.get("warning", ""))
+        year = row["reference"][-4:]
+        assert any(year in item["citation"] for item in entry["refs"]["primary"])
+
+
+def test_every_map_of_the_library_is_found_and_whole(real_cache):
+    found = {name: receptors.locate(name) for name in receptors.resolve("default")}
+    assert len(set(found.values())) == 18
+    assert all(path.is_relative_to(real_cache) for path in found.values())
+    assert receptors.missing() == []
+
+
+def test_cache_folder_follows_neuromaps_rule(tmp_path, monkeypatch):
+    monkeypatch.setenv("NEUROMAPS_DATA", str(tmp_path / "maps"))
+    assert not (receptors.cache_folder()).exists()
+    assert str(receptors.cache_folder()) == neuromaps_utils.get_data_dir()
+    monkeypatch.delenv("NEUROMAPS_DATA")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert receptors.cache_folder() == tmp_path / "neuromaps-data"
+    assert str(receptors.cache_folder()) == neuromaps_utils.get_data_dir()
+
+
+def test_absent_map_names_the_command_and_creates_nothing(tmp_path):
+    cache = tmp_path / "empty"
+    with pytest.raises(receptors.MissingMap, match=f"{D1} is not at .*{receptors.FETCH_COMMAND}"):
+        receptors.locate(D1, cache)
+    assert receptors.missing([D1, FEOBV], cache) == [D1, FEOBV]
+    assert not cache.exists()
+
+
+def test_wrong_file_is_named_with_both_checksums(tmp_path):
+    record = receptors._record(D1)
+    path = receptors._path(record, tmp_path)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"not a brain")
+    with pytest.raises(receptors.WrongMap, match="expected md5") as caught:
+        receptors.locate(D1, tmp_path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert f"expected md5 {record['checksum']}" in message
+    assert f"found {hashlib.md5(b'not a brain').hexdigest()}" in message
+    assert "remove it, then run python -m analysis_lib fetch receptors" in message
+    assert path.read_bytes() == b"not a brain"
+
+
+def test_unknown_annotation_lists_near_ones():
+    with pytest.raises(ValueError, match="'kaller2017/sch23380' is unknown; near: kaller2017/sch2"):
+        receptors.resolve(["kaller2017/sch23380"])
+    with pytest.raises(ValueError, match="named twice: tuominen/feobv"):
+        receptors.resolve([FEOBV, FEOBV])
+
+
+def _publish(real_cache, damaged=False):
+    """A stand-in for neuromaps' download that copies the real file."""
+
+    def fetch_annotation(record, folder):
+        target = receptors._path(record, folder)
+        target.parent.mkdir(parents=True)
+        shutil.copy(receptors._path(record, real_cache), target)
+        if damaged:
+            target.write_bytes(target.read_bytes()[:-1])
+
+    return fetch_annotation
+
+
+def test_fetch_gets_only_what_is_missing(real_cache, tmp_path, monkeypatch):
+    asked = []
+    copy = _publish(real_cache)
+    monkeypatch.setattr(
+        receptors,
+        "_fetch_annotation",
+        lambda record, folder: (asked.append(record["desc"]), copy(record, folder)),
+    )
+    first = receptors.fetch([D1], tmp_path, progress=False)
+    before = first[D1].stat().st_mtime_ns
+    both = receptors.fetch([D1, FEOBV], tmp_path, progress=False)
+    assert asked == ["sch23390", "feobv"]
+    assert both == {name: receptors.locate(name, tmp_path) for name in (D1, FEOBV)}
+    assert both[D1].stat().st_mtime_ns == before
+    assert [path.name for path in tmp_path.iterdir()] == ["annotations"]
+
+
+def test_a_damaged_download_never_enters_the_cache(real_cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(receptors, "_fetch_annotation", _publish(real_cache, damaged=True))
+    with pytest.raises(receptors.WrongMap, match=r"sch23390.*expected md5"):
+        receptors.fetch([D1], tmp_path, progress=False)
+    assert receptors.missing([D1], tmp_path) == [D1]
+    assert not list(tmp_path.rglob("*.nii.gz"))
+
+
+def test_offline_fetch_names_the_annotation_and_keeps_what_was_there(tmp_path, monkeypatch):
+    def offline(record, folder):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(receptors, "_fetch_annotation", offline)
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(receptors.FetchFailed, match=f"{D1} could not be downloaded .*no route"):
+        receptors.fetch([D1], tmp_path, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_neuromaps_itself_puts_the_file_where_it_is_looked_for(real_cache, tmp_path, monkeypatch):
+    """Only the transfer is replaced: `fetch_annotation` is neuromaps' own."""
+    original = receptors.locate(FEOBV)
+
+    def transfer(url, folder, **_):
+        folder.mkdir(parents=True)
+        return shutil.copy(original, folder / "part")
+
+    monkeypatch.setattr("neuromaps.datasets.annotations._fetch_file", transfer)
+    path = receptors.fetch([FEOBV], tmp_path, progress=False)[FEOBV]
+    assert path.relative_to(tmp_path) == original.relative_to(real_cache)
+    assert path.read_bytes() == original.read_bytes()
+
+
+def test_parcellated_library_ranks_regions_as_pharmacology_does(real_cache):
+    maps = receptors.parcellate([D1, "dukart2018/fpcit", "beliveau2017/cumi101"])
+    assert maps.shape == (3, 119)
+    top = maps.rank(axis=1, ascending=False)
+    striatum = [23, 30, 36, 37, 57, 58]
+    assert (top.loc[D1, striatum] <= 6).all()
+    assert (top.loc["dukart2018/fpcit", striatum] <= 8).all()  # the pallidum is among them
+    assert receptors.uncovered(maps) == {"beliveau2017/cumi101": [36, 37]}
+
+
+def test_simulated_maps_say_so_and_are_smooth_and_repeatable():
+    weights = nib.Nifti1Image(np.ones((20, 24, 20), np.float32), np.diag([6.0, 6, 6, 1]))
+    maps = receptors.simulated_maps(weights, seed=3)
+    table = receptors.simulated_library()
+    assert list(maps) == table.index.tolist()
+    assert maps["simulated/D1"] is weights
+    assert table["receptor"].str.startswith("simulated: ").all()
+    assert set(table.columns) == set(receptors.library().columns)
+    field = maps["simulated/DAT"].get_fdata()
+    again = receptors.simulated_maps(weights, seed=3)["simulated/DAT"].get_fdata()
+    np.testing.assert_array_equal(field, again)
+    neighbours = np.corrcoef(field[1:].ravel(), field[:-1].ravel())[0, 1]
+    assert neighbours > 0.9
+    assert field.min() > 0
+
+
+# --- correlation ---
+
+
+def test_gaussianise_is_blom_with_shared_ranks_and_nan_left_alone():
+    found = receptors.gaussianise([3.0, np.nan, 1.0, 3.0, 9.0])
+    ranks = np.array([2.5, np.nan, 1, 2.5, 4])
+    np.testing.assert_allclose(found, stats.norm.ppf((ranks - 3 / 8) / (4 + 1 / 4)))
+    x = np.random.default_rng(0).standard_normal((4, 5))
+    np.testing.assert_allclose(receptors.gaussianise(x, axis=0), receptors.gaussianise(x.T).T)
+    np.testing.assert_allclose(receptors.gaussianise(np.exp(x)), receptors.gaussianise(x))
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("pearson", lambda x, y: stats.pearsonr(x, y)[0]),
+        ("spearman", lambda x, y: stats.spearmanr(x, y)[0]),
+        (
+            "gaussianised",
+            lambda x, y: stats.pearsonr(receptors.gaussianise(x), receptors.gaussianise(y))[0],
+        ),
+    ],
+)
+def test_correlate_equals_scipy_pair_by_pair_with_gaps(method, expected):
+    rng = np.random.default_rng(1)
+    effects, maps = rng.standard_normal((3, 25)), rng.gamma(1, size=(4, 25))
+    effects[:, 7] = np.nan
+    maps[1, [0, 3]] = np.nan
+    maps[3, 20:] = np.nan
+    found = receptors.correlate(effects, maps, method)
+    for i, j in itertools.product(range(3), range(4)):
+        both = ~np.isnan(effects[i]) & ~np.isnan(maps[j])
+        assert found[i, j] == pytest.approx(expected(effects[i, both], maps[j, both]), abs=1e-12)
+    assert receptors.n_covered(effects, maps).tolist() == [24, 22, 24, 19]
+
+
+@pytest.mark.parametrize(
+    ("effects", "maps", "message"),
+    [
+        (np.ones((1, 4)), np.eye(5), "effect maps have 4 parcels, receptor maps 5"),
+        (np.ones((1, 5)), np.eye(5), r"effect map \[0\]: one value in every parcel"),
+        (np.eye(5), np.ones((2, 5)), r"receptor map \[0, 1\]: one value in every parcel"),
+        ([[1, 2, np.nan], [1, 2, 3]], np.eye(3), "lack different parcels"),
+        ([1, 2, np.nan], np.eye(3), r"receptor maps \[0, 1, 2\] share fewer than three parcels"),
+    ],
+)
+def test_correlate_refuses(effects, maps, message):
+    with pytest.raises(ValueError, match=message):
+        receptors.correlate(effects, maps)
+
+
+def test_individual_coupling_is_fisher_z_of_each_participant(trial):
+    data, _ = trial
+    z = receptors.individual_coupling(data["change"], data["receptors"], "pearson")
+    assert z.shape == (14, 4)
+    r = stats.pearsonr(data["change"][3], data["receptors"][2])[0]
+    assert z[3, 2] == pytest.approx(np.arctanh(r))
+
+
+# --- effect maps ---
+
+
+def test_arm_effect_is_the_coefficient_of_ordinary_least_squares(trial):
+    data, covariates = trial
+    strata = np.repeat(["a", "b"], 7)
+    found = receptors.arm_effect(data["change"], data["arm"], covariates, strata)
+    design = np.column_stack(
+        [
+            data["arm"] == "active",
+            np.ones(14),
+            covariates["age"],
+            covariates["sex"] == "m",
+            strata == "b",
+        ]
+    ).astype(float)
+    for parcel in (0, 17):
+        fit = sm.OLS(data["change"][:, parcel], design).fit()
+        assert found[parcel] == pytest.approx(fit.params[0])
+
+
+def test_without_covariates_effects_are_plain_means(trial):
+    data, covariates = trial
+    active = data["arm"] == "active"
+    change = data["change"]
+    means = change[active].mean(axis=0), change[~active].mean(axis=0)
+    np.testing.assert_allclose(receptors.arm_effect(change, active), means[0] - means[1])
+    for contrast, mean in zip(receptors.CONTRASTS[:2], means, strict=True):
+        found = receptors.effect_map(change, data["arm"], contrast, covariates)
+        np.testing.assert_allclose(found, mean)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arm": ["active", "sham"] * 7}, r"arm holds \['sham'\]; expected 'active' or 'control'"),
+        ({"arm": ["active"] * 13 + ["control"]}, "13 active and 1 control participants"),
+        ({"contrast": "arm_by_week"}, "contrast 'arm_by_week' is unknown"),
+        ({"covariates": np.ones((13, 1))}, "covariates: 13 rows, expected 14"),
+        ({"covariates": pd.DataFrame({"age": [np.nan] + [40] * 13})}, r"\['age'\] have missing"),
+        ({"covariates": np.tile([[1.0], [0.0]], (7, 1))}, "arm is a combination of covariates"),
+        ({"strata": list("ab")}, "strata: 2 rows, expected 14"),
+    ],
+)
+def test_a_design_that_cannot_be_is_refused(trial, change, message):
+    data, _ = trial
+    arguments = {"change": data["change"], "arm": data["arm"]} | change
+    with pytest.raises(ValueError, match=message):
+        receptors.effect_map(**arguments)
+
+
+def test_a_participant_without_a_parcel_that_others_have_is_named(trial):
+    data, _ = trial
+    change = data["change"].copy()
+    change[:, 2] = np.nan
+    assert np.isnan(receptors.arm_effect(change, data["arm"])[2])
+    change[5, 9] = np.nan
+    with pytest.raises(ValueError, match=r"rows \[5\] lack parcels .*columns \[9\]"):
+        receptors.arm_effect(change, data["arm"])
+
+
+# --- tests of the correlation ---
+
+
+def _small(trial, n=8):
+    data, covariates = trial
+    arm = np.tile(["active", "control"], n // 2)
+    return data["change"][:n], arm, data["receptors"], covariates[:n]
+
+
+def test_exhaustive_randomisation_equals_enumeration(trial):
+    change, arm, maps, _ = _small(trial)
+    found = receptors.randomisation_test(change, arm, maps, n_permutations=100)
+    r = []
+    for chosen in itertools.combinations(range(8), 4):
+        active = np.isin(np.arange(8), chosen)
+        r.append(receptors.correlate(change[active].mean(0) - change[~active].mean(0), maps)[0])
+    r = np.abs(r)
+    observed = np.abs(found.r)
+    assert found.exhaustive
+    assert found.null.shape == (69, 4)
+    np.testing.assert_allclose(found.p, (r >= observed - 1e-9).sum(axis=0) / 70)
+    largest = r.max(axis=1)[:, None]
+    np.testing.assert_allclose(found.p_fwe, (largest >= observed - 1e-9).sum(axis=0) / 70)
+
+
+def test_exhaustive_randomisation_stays_within_strata(trial):
+    change, arm, maps, _ = _small(trial)
+    strata = np.array([0, 1, 1, 0, 1, 0, 0, 1])  # scattered, two active in each
+    found = receptors.randomisation_test(change, arm, maps, strata=strata, n_permutations=100)
+    r = []
+    for first, second in itertools.product(itertools.combinations(range(4), 2), repeat=2):
+        active = np.zeros(8, bool)
+        for stratum, chosen in enumerate((first, second)):
+            active[np.flatnonzero(strata == stratum)[list(chosen)]] = True
+        r.append(receptors.correlate(receptors.arm_effect(change, active, None, strata), maps)[0])
+    assert found.null.shape == (35, 4)
+    expected = (np.abs(r) >= np.abs(found.r) - 1e-9).sum(axis=0) / 36
+    np.testing.assert_allclose(found.p, expected)
+
+
+def test_freedman_lane_equals_the_long_way(trial):
+    """Permute residuals, add the fit again, fit the whole model again: the null is the same."""
+    data, covariates = trial
+    change, arm, maps = data["change"][:5], np.array([1, 0, 1, 0, 1]), data["receptors"]
+    age = covariates["age"].to_numpy()[:5]
+    found = receptors.randomisation_test(change, arm, maps, covariates=age, n_permutations=200)
+    nuisance = np.column_stack([np.ones(5), age])
+    fitted = nuisance @ np.linalg.lstsq(nuisance, change, rcond=None)[0]
+    residuals = change - fitted
+    r = []
+    for order in itertools.permutations(range(5)):
+        again = fitted + residuals[list(order)]
+        coefficients = np.linalg.lstsq(np.column_stack([arm, nuisance]), again, rcond=None)[0]
+        r.append(receptors.correlate(coefficients[0], maps)[0])
+    r = np.array(r)
+    assert found.exhaustive
+    assert found.null.shape == (119, 4)
+    np.testing.assert_allclose(np.sort(found.null, axis=0), np.sort(r[1:], axis=0), atol=1e-9)
+    np.testing.assert_allclose(found.p, (np.abs(r) >= np.abs(found.r) - 1e-9).sum(axis=0) / 120)
+
+
+def test_a_common_shift_of_everybody_changes_nothing_between_arms(trial):
+    """It would, were the intercept not among the nuisance columns."""
+    data, covariates = trial
+    shift = 50 * np.random.default_rng(2).random(30)
+    plain, shifted = (
+        receptors.randomisation_test(
+            data["change"] + extra,
+            data["arm"],
+            data["receptors"],
+            covariates=covariates,
+            n_permutations=50,
+        )
+        for extra in (0, shift)
+    )
+    np.testing.assert_allclose(plain.null, shifted.null, atol=1e-9)
+    np.testing.assert_array_equal(plain.p, shifted.p)
+
+
+def test_exhaustive_sign_flips_equal_enumeration(trial):
+    change, arm, maps, _ = _small(trial)
+    found = receptors.randomisation_test(change, arm, maps, "active_change", n_permutations=15)
+    active = change[arm == "active"]
+    signs = np.array(list(itertools.product((1, -1), repeat=4)))
+    r = np.abs(receptors.correlate(signs @ active / 4, maps))
+    assert found.exhaustive
+    np.testing.assert_allclose(found.p, (r >= np.abs(found.r) - 1e-9).sum(axis=0) / 16)
+
+
+def test_sampled_randomisation_approaches_the_exhaustive_one(trial):
+    data, _ = trial
+    exact, sampled = (
+        receptors.randomisation_test(**data, n_permutations=n_permutations)
+        for n_permutations in (3431, 3430)  # 14 choose 7 is 3432
+    )
+    assert exact.exhaustive
+    assert not sampled.exhaustive
+    np.testing.assert_allclose(sampled.p, exact.p, atol=4 * np.sqrt(0.25 / 3430))
+
+
+def test_sampled_p_never_reaches_zero_and_repeats_from_its_seed(trial):
+    data, covariates = trial
+    strong = data["change"] + 3 * np.outer(data["arm"] == "active", data["receptors"][0])
+    arguments = (strong, data["arm"], data["receptors"], "arm_by_time", covariates)
+    found = receptors.randomisation_test(*arguments, n_permutations=99, seed=4)
+    assert not found.exhaustive
+    assert found.p[0] == pytest.approx(0.01)
+    assert found.r[0] > 0.9
+    assert (found.p_fwe >= found.p).all()
+    again = receptors.randomisation_test(*arguments, n_permutations=99, seed=4)
+    np.testing.assert_array_equal(found.null, again.null)
+
+
+def test_spatial_test_counts_surrogates(trial):
+    data, _ = trial
+    effect = data["change"][0]
+    surrogates = np.random.default_rng(0).permuted(np.tile(effect, (199, 1)), axis=1)
+    found = receptors.spatial_test(effect, data["receptors"], surrogates)
+    null = np.abs(receptors.correlate(surrogates, data["receptors"]))
+    np.testing.assert_allclose(found.p, (1 + (null >= np.abs(found.r)).sum(axis=0)) / 200)
+    biggest = null.max(axis=1)
+    expected = [(1 + (biggest >= abs(value)).sum()) / 200 for value in found.r]
+    np.testing.assert_allclose(found.p_fwe, expected)
+
+
+def test_parametric_p_is_scipys():
+    x, y = np.random.default_rng(4).standard_normal((2, 20))
+    r, p = stats.pearsonr(x, y)
+    assert receptors.parametric_p(r, 20) == pytest.approx(p)
+    assert receptors.parametric_p(1.0, 20) == 0
+
+
+def test_bootstrap_equals_refitting_the_drawn_participants(trial):
+    data, covariates = trial
+    active = data["arm"] == "active"
+    rng = np.random.default_rng(8)
+    counts = receptors._resampled(active, np.zeros(14, int), 3, rng)
+    assert (counts[:, active].sum(axis=1) == 7).all()
+    assert (counts[:, ~active].sum(axis=1) == 7).all()
+    weights = receptors._bootstrap_weights(
+        active, counts, receptors._nuisance(14, covariates, None)
+    )
+    for row, drawn in zip(weights, counts.astype(int), strict=True):
+        who = np.repeat(np.arange(14), drawn)
+        expected = receptors.arm_effect(data["change"][who], active[who], covariates.iloc[who])
+        np.testing.assert_allclose(row @ data["change"], expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("contrast", receptors.CONTRASTS)
+def test_bootstrap_interval_holds_r_and_shrinks_with_the_noise(trial, contrast):
+    data, covariates = trial
+    signal = np.outer(np.where(data["arm"] == "active", 2.0, -2.0), data["receptors"][0])
+    wide, narrow = (
+        receptors.bootstrap_interval(
+            signal + noise * data["change"],
+            data["arm"],
+            data["receptors"],
+            contrast,
+            covariates,
+            n_bootstrap=200,
+        )
+        for noise in (3, 0.3)
+    )
+    assert (np.diff(narrow[0]) < np.diff(wide[0])).all()
+    r = receptors.correlate(
+        receptors.effect_map(signal + data["change"] * 3, data["arm"], contrast, covariates),
+        data["receptors"],
+    )[0, 0]
+    assert wide[0, 0] - 0.05 < r < wide[0, 1] + 0.1
+
+
+def test_correlation_table_has_the_columns_relied_on_outside(trial):
+    data, covariates = trial
+    labels = np.arange(1, 31)
+    annotations = [D1, FEOBV, "dukart2018/fpcit", "fazio2016/madam"]
+    maps = pd.DataFrame(data["receptors"], index=annotations, columns=labels)
+    maps.loc[FEOBV, 3] = np.nan
+    change = pd.DataFrame(data["change"], columns=labels)
+
+    def shuffled(effect):
+        return np.random.default_rng(0).permuted(np.tile(effect, (50, 1)), axis=1)
+
+    results = [
+        receptors.assess_contrast(
+            change,
+            data["arm"],
+            maps,
+            shuffled,
+            contrast,
+            covariates,
+            n_permutations=99,
+            n_bootstrap=50,
+        )
+        for contrast in receptors.CONTRASTS
+    ]
+    table = receptors.correlation_table(results, receptors.library())
+    assert ",".join(table.columns) == (
+        "contrast,receptor,annotation,tracer,n_subjects_map,n_parcels,statistic,r,ci_low,ci_high,"
+        "p_parametric,p_spatial,p_fwe_spatial,p_randomisation,p_fwe,q_fdr"
+    )
+    assert table["contrast"].tolist() == np.repeat(receptors.CONTRASTS, 4).tolist()
+    assert table["receptor"].tolist() == ["D1", "VAChT", "DAT", "5-HTT"] * 3
+    assert table["n_parcels"].tolist() == [30, 29, 30, 30] * 3
+    assert table["n_subjects_map"].tolist() == [13, 4, 174, 10] * 3
+    assert (table["p_fwe"] >= table["p_randomisation"]).all()
+    assert (table["q_fdr"] >= table["p_randomisation"]).all()
+    p = table["p_randomisation"][:4].to_numpy()
+    np.testing.assert_allclose(table["q_fdr"][:4], stats.false_discovery_control(p))
+    with pytest.raises(ValueError, match=r"different labels \(only in one of them: \[30\]"):
+        receptors.assess_contrast(change.drop(columns=30), data["arm"], maps, shuffled)
+
+
+def test_randomisation_p_is_uniform_when_treatment_does_nothing():
+    """200 null trials with smooth maps; the parametric p of the same maps is far too small."""
+    rng = np.random.default_rng(12)
+    position = rng.uniform(0, 100, 40)
+    smooth = np.linalg.cholesky(
+        np.exp(-np.abs(position[:, None] - position) / 60) + 1e-9 * np.eye(40)
+    )
+    arm = np.tile([1, 0], 8)
+    covariate = rng.standard_normal(16)
+    rejected, parametric = 0, 0
+    for seed in range(200):
+        change = rng.standard_normal((16, 40)) @ smooth.T
+        found = receptors.randomisation_test(
+            change, arm, smooth @ rng.standard_normal(40), "arm_by_time", covariate, None, 99, seed
+        )
+        rejected += found.p[0] <= 0.05
+        parametric += receptors.parametric_p(found.r[0], 40) <= 0.05
+    assert rejected <= stats.binom.ppf(0.999, 200, 0.05)
+    assert parametric > 60

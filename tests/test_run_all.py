@@ -1,0 +1,221 @@
+"""The command line: options, exit statuses, and what a reader sees."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from analysis_lib import pipeline
+from analysis_lib.pipeline import Step
+
+PROJECT = Path(__file__).resolve().parents[1]
+PARAMETERS = """\
+study: str = "demo"  # name or path of a study file
+quick: bool = False  # few permutations
+seconds: float = 0.0  # how long to wait, s
+refuse: bool = False  # raise a StudyError
+"""
+CODE = """\
+import time
+from analysis_lib.study import StudyError, load_study
+out = load_study(study).derived / "one"
+if refuse:
+    raise StudyError(["row 3: bad", "row 4: worse"])
+(out.parent / "started").write_text("")
+time.sleep(seconds)
+out.mkdir(parents=True, exist_ok=True)
+(out / "n.txt").write_text(str(1 / (seconds >= 0)))
+"""
+STUDY = """\
+name: tiny
+title: A tiny trial
+data: raw
+simulated: true
+arms: {column: arm, active: active, control: sham}
+visits: {baseline: 0, week1: 1}
+scales:
+  - {name: HAMD-17, file: phenotype/hamd17.tsv, range: [0, 52], primary: true}
+"""
+STEPS = (
+    Step("01_only", reads=(pipeline.tables,), writes=("one",)),
+    Step("02_images", needs=("images",), writes=("two",)),
+)
+# What the tests do in this process, for one that is interrupted from outside.
+LAUNCH = f"""\
+import sys
+sys.path[:0] = [{str(PROJECT)!r}, {str(PROJECT / "tests")!r}]
+import test_run_all
+test_run_all.stub_pipeline(sys.argv.pop(1))
+import typer
+typer.run(test_run_all.load_script().main)
+"""
+
+
+def load_script():
+    """run_all.py as a module."""
+    spec = importlib.util.spec_from_file_location("run_all", PROJECT / "run_all.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def stub_pipeline(folder, patch=setattr):
+    """Make every plan one of the stub notebooks."""
+    make = partial(
+        pipeline.make_plan, steps=STEPS, notebooks=Path(folder), library=Path(folder) / "lib"
+    )
+    patch(pipeline, "make_plan", make)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Two stub notebooks, a study and its tables; results go to tmp_path/out."""
+    new = nbformat.v4
+    parameters = new.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
+    cells = [parameters, new.new_markdown_cell("## Work"), new.new_code_cell(CODE)]
+    for step in STEPS:
+        nbformat.write(new.new_notebook(cells=cells), tmp_path / f"{step.notebook}.ipynb")
+    (tmp_path / "tiny.yml").write_text(STUDY)
+    (tmp_path / "raw" / "phenotype").mkdir(parents=True)
+    (tmp_path / "raw" / "participants.tsv").write_text("participant_id\tarm\n")
+    (tmp_path / "raw" / "phenotype" / "hamd17.tsv").write_text("participant_id\n")
+    return tmp_path
+
+
+@pytest.fixture
+def run(project, monkeypatch):
+    """Call run_all.py on the stub study; gives exit code, stdout, stderr."""
+    stub_pipeline(project, monkeypatch.setattr)
+    monkeypatch.setenv("COMPENDIUM_OUTPUT", "")  # set by --output, and put back afterwards
+    app = typer.Typer()
+    app.command()(load_script().main)
+    study = ["--study", str(project / "tiny.yml"), "--output", str(project / "out")]
+    return lambda *options: CliRunner().invoke(app, [*study, *options])
+
+
+def test_run_then_up_to_date_then_failure(run, project):
+    derived = project / "out" / "data" / "derived" / "tiny"
+    first = run("--quick")
+    assert first.exit_code == 0, first.output
+    assert "02 is skipped: no images in the study file" in first.stdout
+    assert "01_only: starts (not run yet)" in first.stdout
+    assert "01_only: done in" in first.stdout
+    assert "run QUICK" in first.stdout
+    assert "SIMULATED" in first.stdout
+    assert f"results: {derived}" in first.stdout
+    assert (derived / "one" / "n.txt").read_text() == "1.0"
+
+    again = run("--quick")
+    assert again.exit_code == 0
+    assert "01_only: up to date" in again.stdout
+    assert "up to date" in run("--list", "--quick").stdout
+
+    failed = run("--set", "seconds=-1")
+    assert failed.exit_code == 1
+    assert '01_only failed at cell 3 of 3 under "Work", which starts: import time' in failed.stderr
+    assert "ValueError: sleep length must be non-negative" in failed.stderr
+    assert "time.sleep(seconds)" in failed.stderr  # the traceback
+    assert "papermill" not in failed.stderr
+    assert "Earlier results are as they were" in failed.stderr
+    assert (derived / "one" / "n.txt").read_text() == "1.0"
+
+    refused = run("--set", "refuse=true")
+    assert refused.exit_code == 1
+    assert "- row 3: bad\n- row 4: worse\n" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_list_shows_parameters_and_states(run):
+    shown = run("--list")
+    assert shown.exit_code == 0
+    assert "01_only  to run: not run yet" in shown.stdout
+    assert "02_images  skipped: no images in the study file" in shown.stdout
+    assert "how long to wait, s" in shown.stdout
+    assert "02_images" not in run("--list", "--only", "01").stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "second=1"], "did you mean seconds? Known: quick (01, 02)"),
+        (["--set", "seconds=long"], "a number expected"),
+        (["--only", "01,09"], "no notebook '09'. Known: 01 (01_only)"),
+        (["--jobs", "0"], "Invalid value for '--jobs'"),
+        (["--colour"], "No such option"),
+    ],
+)
+def test_wrong_option_exits_2_and_runs_nothing(run, project, options, message):
+    done = run(*options)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert not (project / "out").exists()
+
+
+def test_problems_of_a_study_are_listed(run, project):
+    (project / "tiny.yml").write_text(STUDY.replace("title:", "titel:"))
+    done = run()
+    assert done.exit_code == 1
+    assert "- tiny.yml: key 'title' is missing\n" in done.stderr
+    assert "- tiny.yml: unknown key 'titel'; did you mean 'title'?" in done.stderr
+
+
+def test_missing_data_and_second_run_exit_1(run, project):
+    with pipeline.lock(project / "out" / "data" / "derived" / "tiny"):
+        busy = run()
+    assert busy.exit_code == 1
+    assert f"another run is working in {project / 'out'}" in busy.stderr
+    (project / "raw" / "participants.tsv").unlink()
+    missing = run()
+    assert missing.exit_code == 1
+    assert "no participants.tsv" in missing.stderr
+
+
+def test_interrupt_stops_the_kernel_and_exits_130(project):
+    launch = project / "launch.py"
+    launch.write_text(LAUNCH)
+    out = project / "out"
+    options = ["--study", str(project / "tiny.yml"), "--output", str(out), "--set", "seconds=600"]
+    command = [sys.executable, str(launch), str(project), *options]
+    process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True)
+    started = out / "data" / "derived" / "tiny" / "started"
+    until = time.time() + 120
+    while not started.exists() and time.time() < until and process.poll() is None:
+        time.sleep(0.1)
+    kernels = psutil.Process(process.pid).children(recursive=True)
+    assert kernels
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted. Complete in this run: no notebook" in errors
+    assert "Traceback" not in errors
+    assert psutil.wait_procs(kernels, timeout=10)[1] == []
+    left = sorted(p.name for p in started.parent.rglob("*"))
+    assert left == ["notebooks", "started"]  # no lock, nothing half-written
+
+
+@pytest.mark.parametrize("options", [["--help"], ["--list", "--study", "STUDY"]])
+def test_help_and_list_do_not_import_what_only_a_run_needs(project, options):
+    options = [str(project / "tiny.yml") if text == "STUDY" else text for text in options]
+    code = (
+        f"import sys, runpy, json\nsys.argv = {['run_all.py', *options]!r}\n"
+        f"try:\n    runpy.run_path({str(PROJECT / 'run_all.py')!r}, run_name='__main__')\n"
+        "except (SystemExit, Exception):\n    pass\n"
+        "slow = {'papermill', 'nbclient', 'nilearn', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "print(json.dumps(sorted(slow)))\n"
+    )
+    environment = {**os.environ, "COMPENDIUM_OUTPUT": str(project)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == []

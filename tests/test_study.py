@@ -1,0 +1,225 @@
+"""The study contract: what loads, what is refused, and in which words."""
+
+import pytest
+import yaml
+
+from analysis_lib.study import PROJECT, StudyError, load_study, output_root
+
+
+def message(tiny):
+    """What loading the changed study file says."""
+    with pytest.raises(StudyError) as caught:
+        tiny.write()
+    return str(caught.value)
+
+
+# --- what loads
+
+
+@pytest.mark.parametrize(
+    ("name", "scales", "has_images", "label"),
+    [
+        ("demo", ["HAMD-17", "HAMA"], True, "SIMULATED"),
+        ("antidepressant", ["HAMD-17", "HAMA"], False, ""),
+        ("sudmex_tms", ["HDRS", "HARS"], True, ""),
+    ],
+)
+def test_studies_of_the_project_load(name, scales, has_images, label):
+    study = load_study(name)
+    assert study.name == name
+    assert [scale.name for scale in study.scales] == scales
+    assert study.primary_scale.name == scales[0]
+    assert (study.imaging is not None) is has_images
+    assert study.label == label
+    assert study.root == PROJECT / "data" / "raw" / name
+
+
+def test_visits_know_baseline_and_final(tiny):
+    study = tiny.write()
+    assert study.baseline == "baseline"
+    assert study.post_visits == ["week1", "week2"]
+    assert study.final_visit == "week2"
+
+
+def test_primary_visit_need_not_be_the_last(tiny):
+    tiny.content["primary_visit"] = "week1"
+    assert tiny.write().final_visit == "week1"
+
+
+def test_arms_have_the_names_that_readers_use(tiny):
+    assert tiny.write().arm_names == {"active": "active", "control": "sham"}
+    tiny.content["arms"] = {"column": "group", "active": 2, "control": 1, "active_name": "rTMS"}
+    assert tiny.write().arm_names == {"active": "rTMS", "control": "1"}
+
+
+def test_scale_key_has_only_letters_and_digits(tiny):
+    assert [scale.key for scale in tiny.write().scales] == ["hamd17", "hama"]
+
+
+def test_study_is_found_by_name_and_by_path(tiny):
+    assert load_study("demo") == load_study(PROJECT / "data" / "studies" / "demo.yml")
+    assert tiny.write().path == tiny.folder / "tiny.yml"
+
+
+def test_data_folder_is_relative_to_the_study_file(tiny, monkeypatch):
+    tiny.content["data"] = "../elsewhere"
+    monkeypatch.chdir("/")
+    assert tiny.write().root == (tiny.folder.parent / "elsewhere").resolve()
+
+
+def test_results_go_below_the_project_unless_the_environment_says_otherwise(
+    tiny, tmp_path, monkeypatch
+):
+    study = tiny.write()
+    monkeypatch.delenv("COMPENDIUM_OUTPUT", raising=False)
+    assert study.derived == PROJECT / "data" / "derived" / "tiny"
+    monkeypatch.setenv("COMPENDIUM_OUTPUT", str(tmp_path / "out"))
+    assert output_root() == tmp_path / "out"
+    assert study.derived == tmp_path / "out" / "data" / "derived" / "tiny"
+    assert study.figures == tmp_path / "out" / "figures" / "tiny"
+
+
+def test_loaded_study_cannot_be_changed(tiny):
+    study = tiny.write()
+    with pytest.raises(ValueError, match="frozen"):
+        study.primary_visit = "week1"
+
+
+# --- what is refused
+
+
+def test_unknown_key_gets_a_suggestion(tiny):
+    tiny.content["covariate"] = ["age"]
+    assert message(tiny) == "tiny.yml: unknown key 'covariate'; did you mean 'covariates'?"
+
+
+def test_unknown_key_of_a_scale_names_which_scale(tiny):
+    tiny.content["scales"][1]["colum"] = "total"
+    assert message(tiny) == "tiny.yml: unknown key 'scales.1.colum'; did you mean 'column'?"
+
+
+def test_unknown_key_like_no_other_lists_the_known(tiny):
+    tiny.content["arms"]["zzz"] = 1
+    found = message(tiny)
+    assert found.startswith("tiny.yml: unknown key 'arms.zzz'; known: column, active, control")
+
+
+def test_missing_key_is_named(tiny):
+    del tiny.content["arms"]["column"]
+    assert message(tiny) == "tiny.yml: key 'arms.column' is missing"
+
+
+def test_value_of_the_wrong_type_is_shown(tiny):
+    tiny.content["visits"]["week1"] = "one"
+    found = message(tiny)
+    assert found.startswith("tiny.yml: visits.week1: ")
+    assert found.endswith(", found 'one'")
+
+
+@pytest.mark.parametrize(("primary", "n"), [((False, False), 0), ((True, True), 2)])
+def test_exactly_one_scale_is_primary(tiny, primary, n):
+    for scale, value in zip(tiny.content["scales"], primary, strict=True):
+        scale["primary"] = value
+    assert message(tiny) == f"tiny.yml: scales: exactly one must say primary: true, found {n}"
+
+
+def test_scales_have_different_names(tiny):
+    tiny.content["scales"][1]["name"] = "hamd 17"
+    assert "2 scales share the name 'hamd17': names must differ" in message(tiny)
+
+
+@pytest.mark.parametrize("visit", ["week9", "baseline"])
+def test_primary_visit_is_a_visit_after_baseline(tiny, visit):
+    tiny.content["primary_visit"] = visit
+    expected = f"primary_visit: '{visit}' is not a visit after baseline (baseline, week1, week2)"
+    assert message(tiny) == f"tiny.yml: {expected}"
+
+
+@pytest.mark.parametrize("when", ["pre", "post"])
+def test_imaging_session_is_a_visit(tiny, when):
+    sessions = {"pre": "baseline", "post": "week2"} | {when: "week9"}
+    tiny.content["imaging"] = {"sessions": sessions, "grey_matter": "*.nii.gz"}
+    assert message(tiny) == (
+        f"tiny.yml: imaging.sessions.{when}: 'week9' is not among the visits "
+        "(baseline, week1, week2)"
+    )
+
+
+def test_imaging_sessions_differ(tiny):
+    sessions = {"pre": "week1", "post": "week1"}
+    tiny.content["imaging"] = {"sessions": sessions, "grey_matter": "*.nii.gz"}
+    assert message(tiny) == "tiny.yml: imaging.sessions: pre and post are the same visit"
+
+
+@pytest.mark.parametrize("weeks", [[0, 2, 1], [0, 1, 1], [1, 2, 3]])
+def test_weeks_start_at_0_and_increase(tiny, weeks):
+    tiny.content["visits"] = dict(zip(["baseline", "week1", "week2"], weeks, strict=True))
+    found = [float(week) for week in weeks]
+    assert f"visits: weeks must start at 0 and increase, found {found}" in message(tiny)
+
+
+def test_one_visit_is_not_enough(tiny):
+    tiny.content["visits"] = {"baseline": 0}
+    assert "a baseline and at least one later visit are needed, found 1" in message(tiny)
+
+
+def test_arms_differ(tiny):
+    tiny.content["arms"]["control"] = "active"
+    assert message(tiny) == "tiny.yml: arms: active and control are both 'active': name two arms"
+
+
+def test_range_of_a_scale_goes_from_low_to_high(tiny):
+    tiny.content["scales"][1]["range"] = [56, 0]
+    assert "range of HAMA is [56, 0]: low before high" in message(tiny)
+
+
+def test_remission_lies_within_the_range(tiny):
+    tiny.content["scales"][0]["remission_at_most"] = 70
+    assert "remission_at_most of HAMD-17 is 70, outside its range" in message(tiny)
+
+
+def test_receptors_are_default_or_a_list(tiny):
+    tiny.content["receptors"] = "D1"
+    assert "receptors: 'default' or a list of source/desc, found 'D1'" in message(tiny)
+
+
+def test_all_problems_of_the_keys_are_told_at_once(tiny):
+    del tiny.content["title"]
+    tiny.content["covariate"] = []
+    tiny.content["scales"][0]["range"] = [52, 0]
+    with pytest.raises(StudyError) as caught:
+        tiny.write()
+    told = "\n".join(caught.value.problems)
+    assert len(caught.value.problems) == 3
+    assert all(part in told for part in ("'title' is missing", "'covariate'", "[52, 0]"))
+
+
+def test_all_inconsistencies_are_told_at_once(tiny):
+    tiny.content["primary_visit"] = "week9"
+    tiny.content["scales"][0]["primary"] = False
+    tiny.content["receptors"] = "D1"
+    found = message(tiny)
+    assert all(part in found for part in ("primary_visit", "primary: true", "receptors"))
+
+
+def test_unknown_study_lists_the_known():
+    with pytest.raises(StudyError, match="no such study") as caught:
+        load_study("demmo")
+    assert str(caught.value) == (
+        "demmo: no such study. Give the path of a study file, or one of: "
+        "antidepressant, demo, sudmex_tms"
+    )
+
+
+def test_broken_yaml_is_named(tmp_path):
+    path = tmp_path / "broken.yml"
+    path.write_text("arms: {column: arm\n", encoding="utf-8")
+    with pytest.raises(StudyError, match=r"(?s)^broken\.yml: not valid YAML: .*line 2"):
+        load_study(path)
+
+
+def test_file_without_keys_is_refused(tmp_path):
+    path = tmp_path / "list.yml"
+    path.write_text(yaml.safe_dump(["demo"]), encoding="utf-8")
+    with pytest.raises(StudyError, match=r"list\.yml: keys and values expected, found list"):
+        load_study(path)
