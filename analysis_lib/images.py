@@ -1,6 +1,7 @@
 """Grey-matter maps of a study: find, check, pair, smooth, mask, and look for outliers."""
 
 import re
+import zlib
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +13,8 @@ from analysis_lib.study import StudyError
 # Names that say a map holds volumes (modulated): this project's own, CAT12 and SPM.
 MODULATED = re.compile(r"desc-modulated|^s?\d*mwp1|^s?\d*mwc1")
 HIGHEST = 3.0  # a modulated density above this is no grey-matter map
+# What nibabel raises for a file that is no image, or a damaged or truncated one.
+UNREADABLE = (nib.filebasedimages.ImageFileError, OSError, EOFError, zlib.error)
 
 
 def find_maps(study, participants):
@@ -145,8 +148,8 @@ def check_grids(paths):
     for path in paths:
         try:
             image = nib.load(path)
-        except (nib.filebasedimages.ImageFileError, OSError) as error:
-            found.append(f"{path.name}: a readable NIfTI image expected, found: {error}")
+        except UNREADABLE as error:
+            found.append(_unreadable(path, error))
             continue
         first = first or (path.name, image.shape, image.affine)
         if image.shape != first[1]:
@@ -157,6 +160,10 @@ def check_grids(paths):
     if found:
         raise StudyError(found)
     return first[2]
+
+
+def _unreadable(path, error):
+    return f"{path.name}: a readable NIfTI image expected, found: {error}"
 
 
 def _other_grid(name, what, reference, expected, got):
@@ -181,10 +188,14 @@ def load_map(path):
     Raises
     ------
     StudyError
-        If the map holds NaN or infinite values, negative or impossibly high ones, or nothing.
+        If the file cannot be read, or the map holds NaN or infinite values, negative or impossibly
+        high ones, or nothing.
     """
-    image = nib.load(path)
-    data = np.asarray(image.dataobj, dtype=np.float32)
+    try:
+        image = nib.load(path)
+        data = np.asarray(image.dataobj, dtype=np.float32)
+    except UNREADABLE as error:
+        raise StudyError([_unreadable(path, error)]) from None
     bad = 1 - np.isfinite(data).mean()
     if bad:
         raise StudyError([f"{path.name}: finite values expected, found {bad:.1%} NaN or infinite"])
@@ -284,12 +295,12 @@ def problems(study, participants=None):
         maps = find_maps(study, participants)
     except StudyError as error:
         return error.problems
-    found = []
-    for check in (lambda: pair_maps(study, participants, maps), lambda: check_grids(maps["path"])):
-        found += _caught(check)
+    found = list(_caught(lambda: pair_maps(study, participants, maps)))
+    if len(maps):
+        found += _caught(lambda: check_grids(maps["path"]))
     for path in maps["path"]:
         found += _caught(lambda path=path: load_map(path))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _caught(check):
@@ -297,6 +308,4 @@ def _caught(check):
         check()
     except StudyError as error:
         return error.problems
-    except (nib.filebasedimages.ImageFileError, OSError):
-        return []  # an unreadable file is reported by check_grids
     return []

@@ -40,9 +40,9 @@ def participant_flow(study, participants, ratings, pairs=None):
     Returns
     -------
     dict
-        For each arm: randomised; excluded, withdrew and not_scanned (participants by reason);
-        rated (participants with the primary score, by visit); analysed (with a baseline and at
-        least one later primary score); scanned_twice.
+        For each arm: randomised; excluded, withdrew and not_scanned_twice (participants by
+        reason); rated (participants with the primary score, by visit); analysed (with a baseline
+        and at least one later primary score); scanned_twice.
     """
     return {arm: _arm_flow(study, arm, participants, ratings, pairs) for arm in ARMS}
 
@@ -224,7 +224,7 @@ def _anova(scale, rows):
 
 
 def responders(study, participants, ratings):
-    """Response and remission by arm at each visit after baseline.
+    """Response and remission by arm at each visit after baseline that the scale was rated at.
 
     Response is a fall of at least 50 % from baseline, and needs a baseline above 0. Remission is a
     score at or below the scale's cut-off, and needs a baseline above it. Intervals of the risk
@@ -242,11 +242,12 @@ def responders(study, participants, ratings):
         own = ratings[ratings["scale"] == scale.name]
         wide = own.pivot(index="participant_id", columns="visit", values="score")
         wide = wide.reindex(participants.loc[participants["excluded"].isna(), "participant_id"])
-        if study.baseline not in wide or wide[study.baseline].isna().all():
+        wide = wide.dropna(axis=1, how="all")
+        if study.baseline not in wide:
             continue
         arm = participants.set_index("participant_id")["arm"].reindex(wide.index)
         for outcome, eligible, reached in _binary_outcomes(study, scale, wide):
-            for visit in study.post_visits:
+            for visit in reached:
                 seen = wide[visit].notna()
                 for analysis, who in (
                     ("missing_is_failure", eligible),
@@ -261,7 +262,7 @@ def responders(study, participants, ratings):
 
 
 def _binary_outcomes(study, scale, wide):
-    baseline, later = wide[study.baseline], wide[study.post_visits]
+    baseline, later = wide[study.baseline], wide.drop(columns=study.baseline)
     yield "response", baseline > 0, later.le(baseline / 2, axis=0)
     if scale.remission_at_most is not None:
         cut = scale.remission_at_most
@@ -271,14 +272,19 @@ def _binary_outcomes(study, scale, wide):
 def _compare_risks(reached, arm):
     n = [int((arm == which).sum()) for which in ARMS]
     events = [int(reached[arm == which].sum()) for which in ARMS]
-    low, high = newcombe_interval(*events, *n)
-    difference = events[0] / n[0] - events[1] / n[1]
-    table = [events, [total - count for total, count in zip(n, events, strict=True)]]
-    return {
+    counts = {
         "n_active": n[0],
         "n_control": n[1],
         "events_active": events[0],
         "events_control": events[1],
+    }
+    if 0 in n:  # nobody to compare with
+        names = ("risk_difference", "ci_low", "ci_high", "p", "nnt")
+        return counts | dict.fromkeys(names, np.nan)
+    low, high = newcombe_interval(*events, *n)
+    difference = events[0] / n[0] - events[1] / n[1]
+    table = [events, [total - count for total, count in zip(n, events, strict=True)]]
+    return counts | {
         "risk_difference": difference,
         "ci_low": low,
         "ci_high": high,

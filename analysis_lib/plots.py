@@ -254,6 +254,7 @@ def plot_slices(ax, image, threshold, label, cuts=(-20, -8, 2, 14, 30, 46), vmax
     vmax : float, optional
         End of the colour scale.
     """
+    empty = not np.any(image.get_fdata())  # nilearn draws no colour bar then
     display = plot_stat_map(
         image,
         bg_img=load_mni152_template(resolution=2),
@@ -264,12 +265,15 @@ def plot_slices(ax, image, threshold, label, cuts=(-20, -8, 2, 14, 30, 46), vmax
         vmax=vmax,
         cmap="RdBu_r",
         symmetric_cbar=True,
-        colorbar=True,
+        colorbar=not empty,
         annotate=True,
         black_bg=False,
     )
-    display._cbar.set_label(label, fontsize=7)
-    display._cbar.ax.tick_params(labelsize=6.5)
+    if empty:
+        ax.text(1, 0.5, "no voxel", transform=ax.transAxes, rotation=90, va="center", fontsize=7)
+    else:
+        display._cbar.set_label(label, fontsize=7)
+        display._cbar.ax.tick_params(labelsize=6.5)
     return display
 
 

@@ -333,10 +333,10 @@ def _read_tsv(study, path, needed):
 
 def _missing_column(study, path, name, table):
     near = difflib.get_close_matches(name, list(table), n=1)
-    guess = f"did you mean '{near[0]}'? " if near else ""
+    guess = f"; did you mean '{near[0]}'?" if near else "."
     return (
         f"{path.relative_to(study.root).as_posix()}: column '{name}' expected, "
-        f"found {', '.join(table)}; {guess}Rename it in the file or in {study.path.name}"
+        f"found {', '.join(table)}{guess} Rename it in the file or in {study.path.name}"
     )
 
 

@@ -1,6 +1,8 @@
 """Words for numbers: the sentences and the notices that notebooks show."""
 
 import numpy as np
+import pandas as pd
+from IPython.display import HTML
 
 QUICK = "QUICK: few permutations, for a first look; no p here is fit to be quoted."
 SIMULATED = (
@@ -42,9 +44,35 @@ def p_text(p, n_permutations=None):
     return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
 
 
-def estimate_text(estimate, low, high, unit=""):
-    """An estimate with its 95 % interval: "-4.5 points (95 % CI -7.1 to -1.9)"."""
-    return f"{estimate:.1f}{unit and ' ' + unit} (95 % CI {low:.1f} to {high:.1f})"
+def table(frame, index=False):
+    """A table as it is printed: p to three decimals, estimates to two, counts whole.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    index : bool
+        Show the index.
+
+    Returns
+    -------
+    IPython.display.HTML
+    """
+    shown = frame.apply(lambda column: _printed(column.name, column))
+    html = shown.to_html(index=index, border=0, justify="left", escape=True)
+    return HTML(f'<div style="overflow-x:auto; white-space:nowrap; font-size:90%">{html}</div>')
+
+
+def _printed(name, column):
+    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        return column.astype(object).where(column.notna(), "–")
+    values = pd.to_numeric(column).astype(float)
+    if str(name).startswith(("p_", "q_", "smallest_p")) or name == "p":
+        texts = values.map(lambda p: p_text(p).removeprefix("p ").removeprefix("= "))
+    elif values.dropna().mod(1).eq(0).all():
+        texts = values.map("{:.0f}".format)
+    else:
+        texts = values.map("{:.2f}".format)
+    return texts.where(values.notna(), "–")
 
 
 def difference_sentence(row, names):

@@ -139,7 +139,7 @@ def test_missing_arm_column_is_named(tiny):
     tiny.content["covariates"] = []
     assert only_problem(tiny) == (
         "participants.tsv: column 'arm' expected, found participant_id, age, gender, "
-        "withdrawn_after; Rename it in the file or in tiny.yml"
+        "withdrawn_after. Rename it in the file or in tiny.yml"
     )
 
 

@@ -26,9 +26,6 @@
 
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
-quick: bool = (
-    False  # a first look: changes nothing here but the label, this notebook permutes nothing
-)
 
 # %% [markdown]
 # ## Read and check
@@ -48,7 +45,7 @@ scores = ratings.read_ratings(trial, participants)
 changes = ratings.with_baseline(trial, scores)
 names = trial.arm_names
 primary = trial.primary_scale
-display(Markdown(text.notice(trial, quick)))
+display(Markdown(text.notice(trial)))
 print(
     f"{trial.title}: {len(participants)} participants, {len(scores)} ratings of "
     f"{', '.join(scale.name for scale in trial.scales)}"
@@ -67,10 +64,11 @@ pairs = images.pair_maps(trial, participants, maps) if len(maps) else None
 flow = outcomes.participant_flow(trial, participants, scores, pairs)
 fig, axes = plots.figure(width=5, height=2.6)
 plots.plot_flow(axes[0, 0], flow, trial)
-plots.mark(fig, trial, quick)
+plots.mark(fig, trial)
 # %%
 for arm, counts in flow.items():
-    lost = {**counts["excluded"], **counts["withdrew"]}
+    lost = {f"excluded: {why}": who for why, who in counts["excluded"].items()}
+    lost |= {f"withdrew after {visit}": who for visit, who in counts["withdrew"].items()}
     reasons = "; ".join(f"{', '.join(who)} ({why})" for why, who in lost.items()) or "nobody"
     print(
         f"{names[arm]}: {counts['randomised']} randomised, {counts['analysed']} in the primary "
@@ -84,7 +82,7 @@ for arm, counts in flow.items():
 
 # %%
 baseline = outcomes.baseline_table(trial, participants, scores)
-baseline.rename(columns=names).round(2)
+text.table(baseline.rename(columns=names))
 
 # %% [markdown]
 # ## Scores over time
@@ -99,19 +97,12 @@ fig, axes = plots.figure(1, n_scales, height=2.7)
 for ax, scale in zip(axes[0], trial.scales, strict=True):
     plots.plot_trajectories(ax, *(t[t["scale"] == scale.name] for t in (scores, means)), names)
     ax.set_title(scale.name)
-plots.mark(fig, trial, quick)
+plots.mark(fig, trial)
 # %%
-wide = means.assign(
-    cell=means["mean"].map("{:.1f}".format)
-    + " ("
-    + means["sd"].map("{:.1f}".format)
-    + "), n = "
-    + means["n"].astype(str)
-)
-display(
-    wide.pivot(index=["scale", "arm"], columns="visit", values="cell").rename(names, level="arm")
-)
+cell = [f"{row.mean:.1f} ({row.sd:.1f}), n = {row.n}" for row in means.itertuples()]
+wide = means.assign(cell=cell, arm=means["arm"].map(names))
 print("mean (SD) in points, n participants rated")
+wide.pivot(index=["scale", "arm"], columns="visit", values="cell").fillna("not rated")
 
 # %% [markdown]
 # ## The difference at each visit
@@ -133,8 +124,8 @@ labels = ancova["scale"] + ", " + ancova["visit"].astype(str)
 plots.plot_forest(
     axes[0, 0], ancova, labels, "active - control, points (95 % CI); left favours active"
 )
-plots.mark(fig, trial, quick)
-ancova.drop(columns="contrast").round(3)
+plots.mark(fig, trial)
+text.table(ancova.drop(columns="contrast"))
 
 # %%
 values = ancova.loc[ancova["kind"] == "value", "scale"].unique()
@@ -157,7 +148,7 @@ else:
 
 # %%
 anova = outcomes.rm_anova(scores)
-anova.round(4)
+text.table(anova)
 
 # %% [markdown]
 # ## Response and remission
@@ -176,8 +167,8 @@ for ax, scale in zip(axes[0], trial.scales, strict=True):
     rows = responders[chosen & responders["scale"].eq(scale.name)]
     ax.set_title(f"{scale.name}, {trial.final_visit}")
     plots.plot_risks(ax, rows, names) if len(rows) else ax.set_axis_off()
-plots.mark(fig, trial, quick)
-responders[responders["visit"] == trial.final_visit].drop(columns="visit").round(3)
+plots.mark(fig, trial)
+text.table(responders[responders["visit"] == trial.final_visit].drop(columns="visit"))
 
 # %% [markdown]
 # ## What we found
@@ -189,7 +180,7 @@ sentences = [text.difference_sentence(row, names) for _, row in final.iterrows()
 sentences.insert(1, text.interval_verdict(main["ci_low"], main["ci_high"]))
 risks = responders[chosen & responders["scale"].eq(primary.name)]
 sentences += [text.risk_sentence(row, names) for _, row in risks.iterrows()]
-display(Markdown(text.notice(trial, quick)), Markdown("\n\n".join(sentences)))
+display(Markdown(text.notice(trial)), Markdown("\n\n".join(sentences)))
 
 # %% [markdown]
 # The primary question is the first sentence; the others support it. With 18 patients an arm the

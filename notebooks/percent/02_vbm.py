@@ -33,7 +33,7 @@ n_permutations: int = 5000  # of each contrast; all distinct ones where there ar
 quick_permutations: int = 200  # used instead when quick
 seed: int = 0  # of the permutations
 n_jobs: int = 1  # processes; the numbers do not depend on it
-regions: list = []  # atlas regions to show and to relate to clinical change; empty: the study's own
+regions: list = []  # atlas regions to show in detail; empty: those of the study file
 
 # %% [markdown]
 # ## Read and check
@@ -153,7 +153,7 @@ summary = pd.DataFrame(
         for c, t in tests.items()
     ]
 )
-summary.round(4)
+text.table(summary)
 
 # %% [markdown]
 # Maps of t, thresholded where clusters form (no family-wise correction in the picture; the table
@@ -180,7 +180,7 @@ for contrast, table in clusters.items():
     display(
         Markdown(f"**{vbm.CONTRASTS[contrast]}**: {len(table)} peaks; the ten with the smallest p")
     )
-    display(table.sort_values(["p_fwe_t", "p_fwe_cluster"]).head(10).round(3))
+    display(text.table(table.sort_values(["p_fwe_t", "p_fwe_cluster"]).head(10)))
 
 # %% [markdown]
 # A cluster can run through many regions. This table counts where the voxels are that survive by
@@ -190,7 +190,7 @@ for contrast, table in clusters.items():
 region_tables = {
     c: vbm.region_table(t, effects[c], mask, affine, parcels) for c, t in tests.items()
 }
-region_tables["arm_by_time"].head(15).round(3)
+text.table(region_tables["arm_by_time"].head(15))
 
 # %% [markdown]
 # ## Regions, and clinical change
@@ -221,7 +221,7 @@ improvement = ratings.improvement(trial, scores, trial.imaging.sessions.post).re
     scanned["participant_id"]
 )
 coupling = vbm.region_coupling(change[regions], improvement, scanned["arm"])
-display(coupling.assign(scale=scale.name).round(3))
+display(text.table(coupling))
 print(
     f"improvement: {scale.name} at {trial.baseline} - at {trial.imaging.sessions.post}; "
     "r > 0: more volume goes with more improvement"
@@ -241,7 +241,8 @@ truth = vbm.planted_change(trial, fwhm_mm)
 if truth is None:
     print("The truth of this study is not known.")
 else:
-    display(pd.DataFrame([vbm.recovery(c, t, truth.get_fdata()[mask]) for c, t in tests.items()]))
+    recoveries = [vbm.recovery(c, t, truth.get_fdata()[mask]) for c, t in tests.items()]
+    display(text.table(pd.DataFrame(recoveries)))
 
 # %% [markdown]
 # ## What we found

@@ -75,7 +75,13 @@ print(f"(n_participants, n_regions) = {change.shape}; (n_receptor_maps, n_region
 
 # %%
 described = about.assign(n_parcels=maps.notna().sum(axis=1))
-display(described[["receptor", "tracer", "n_subjects", "n_parcels", "reference"]])
+display(
+    text.table(
+        described[["receptor", "tracer", "n_subjects", "n_parcels", "reference"]], index=True
+    )
+)
+for note, group in described[described["note"] != ""].groupby("note"):
+    print(f"{', '.join(group.index)}: {note}")
 lost = maps.isna().sum(axis=1)
 for annotation in lost.index[lost > 0]:
     missing = regions[maps.columns[maps.loc[annotation].isna()]]
@@ -95,7 +101,7 @@ effects = pd.DataFrame(
     {contrast: receptors.effect_map(change, arm, contrast, **model) for contrast in vbm.CONTRASTS},
     index=regions[change.columns],
 )
-effects.sort_values("arm_by_time", ascending=False).iloc[np.r_[0:8, -4:0]].round(2)
+text.table(effects.sort_values("arm_by_time", ascending=False).iloc[np.r_[0:8, -4:0]], index=True)
 
 # %% [markdown]
 # ## Correlation, and three p-values
@@ -137,7 +143,8 @@ assessed = {
 }
 correlations = receptors.correlation_table(assessed.values(), about)
 table = correlations[correlations["contrast"] == "arm_by_time"].drop(columns="contrast")
-table.sort_values("r", key=abs, ascending=False).round(3)
+shown = table.drop(columns=["tracer", "n_subjects_map", "statistic"])
+text.table(shown.sort_values("r", key=abs, ascending=False))
 
 # %%
 fig, axes = plots.figure(1, 2, height=0.2 * len(maps) + 0.9)

@@ -23,7 +23,7 @@
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # label the figures as made with few permutations
-regions: list = []  # atlas regions in the VBM figure; empty: those that notebook 02 was run with
+regions: list = []  # atlas regions to show; empty: those that notebook 02 was run with
 slices_mm: list = [-20, -8, 2, 14, 30, 46]  # mm, z of the axial slices
 
 # %% [markdown]
@@ -81,7 +81,7 @@ final = responders[
 ]
 plots.plot_risks(axes[1, 1], final[final["analysis"] == "missing_is_failure"], names)
 axes[1, 1].set_title(f"{primary.name}, {trial.final_visit}")
-plots.mark(fig, trial, quick)
+plots.mark(fig, trial)
 figures["figure1_clinical"] = fig
 
 # %% [markdown]

@@ -1,0 +1,208 @@
+"""The notebooks as they are stored, and the whole chain on small data with a known truth."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from analysis_lib import results
+from analysis_lib.fetch import fetch_study
+from analysis_lib.simulate import simulate_study
+from analysis_lib.study import STUDIES, load_study
+
+PROJECT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+CONTRASTS = ("active_change", "control_change", "arm_by_time")
+
+
+def cells(notebook):
+    return [(c.cell_type, c.source, c.metadata.get("tags", [])) for c in notebook.cells]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_and_its_percent_script_agree(path):
+    script = path.parent / "percent" / f"{path.stem}.py"
+    stored = nbformat.read(path, as_version=4)
+    assert cells(stored) == cells(jupytext.read(script)), "run make format"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_stored_without_outputs_and_defines_no_function(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+            assert not any(line.startswith(("def ", "class ")) for line in cell.source.splitlines())
+
+
+def run_all(*options, **environment):
+    command = [sys.executable, str(PROJECT / "run_all.py"), *map(str, options)]
+    variables = {**os.environ, **{key: str(value) for key, value in environment.items()}}
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+
+
+def copy_study(name, folder, **changes):
+    """A study file of the project under another root, so that its data and results lie there."""
+    content = yaml.safe_load((STUDIES / f"{name}.yml").read_text(encoding="utf-8"))
+    path = folder / "data" / "studies" / f"{name}.yml"
+    path.parent.mkdir(parents=True)
+    path.write_text(yaml.safe_dump(content | changes, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def real_maps():
+    shared = Path(os.environ.get("REFERENCE_DATA", PROJECT.parent / "shared"))
+    folder = shared / "data" / "neuromaps"
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The whole chain on a coarse, smaller demo: result folder, figures, and what was printed."""
+    root = tmp_path_factory.mktemp("demo")
+    path = copy_study("demo", root)
+    simulate_study(root / "data" / "raw" / "demo", resolution=4)
+    maps = real_maps() or root / "no-maps"
+    options = ["--study", path, "--output", root, "--quick", "--set", "quick_permutations=99"]
+    done = run_all(*options, NEUROMAPS_DATA=maps)
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = run_all(*options, NEUROMAPS_DATA=maps)
+    return root / "data" / "derived" / "demo", root / "figures" / "demo", done.stdout, again.stdout
+
+
+def test_the_chain_writes_every_table_with_described_columns(demo):
+    derived, _, _, _ = demo
+    expected = {
+        "clinical/baseline.tsv": "variable active control standardised_mean_difference",
+        "clinical/ancova.tsv": "scale visit estimate se df ci_low ci_high p hedges_g",
+        "clinical/anova.tsv": "scale effect df1 df2 F epsilon_gg p p_gg partial_eta2",
+        "clinical/responders.tsv": (
+            "scale visit outcome analysis n_active n_control events_active events_control "
+            "risk_difference ci_low ci_high p nnt"
+        ),
+        "vbm/parcel_change.tsv": "participant_id arm region change",
+        "receptors/correlations.tsv": (
+            "contrast receptor annotation tracer n_subjects_map n_parcels statistic r ci_low "
+            "ci_high p_parametric p_spatial p_fwe_spatial p_randomisation p_fwe q_fdr"
+        ),
+        "receptors/individual.tsv": "participant_id arm receptor z",
+    }
+    for contrast in CONTRASTS:
+        expected[f"vbm/{contrast}_clusters.tsv"] = (
+            "cluster region hemisphere k_voxels volume_mm3 x y z t hedges_g p_fwe_t p_fwe_cluster"
+        )
+        for kind in ("t", "g", "percent", "p_fwe_t", "p_fwe_cluster", "p_fwe_mass"):
+            assert (derived / "vbm" / f"{contrast}_{kind}.nii.gz").is_file()
+    for name, columns in expected.items():
+        table = results.read_table(derived / name)
+        described = results.read_json((derived / name).with_suffix(".json"))
+        assert set(columns.split()) <= set(table), name
+        assert set(described) == set(table), name
+
+
+def test_the_chain_finds_what_was_planted(demo):
+    derived, _, _, _ = demo
+    regions = results.read_table(derived / "vbm" / "arm_by_time_regions.tsv").set_index("region")
+    assert regions.loc["left putamen", "n_voxels_fwe"] > 0
+    assert regions.loc["left putamen", "percent"] == pytest.approx(5.5, abs=2)
+    correlations = results.read_table(derived / "receptors" / "correlations.tsv")
+    rows = correlations[correlations["contrast"] == "arm_by_time"]
+    rank = rows["r"].abs().rank(ascending=False)[rows["receptor"].str.contains("D1")]
+    assert rank.iloc[0] <= 2
+    ancova = results.read_table(derived / "clinical" / "ancova.tsv")
+    final = ancova[(ancova["scale"] == "HAMD-17") & (ancova["visit"] == "week3")].iloc[0]
+    assert abs(final["estimate"] + 4.5) < 3 * final["se"]
+
+
+def test_every_quoted_number_is_in_the_file_it_names(demo):
+    derived, _, _, _ = demo
+    numbers = results.read_json(derived / "numbers.json")
+    assert {key.split(".")[0] for key in numbers} == {"clinical", "vbm", "receptors"}
+    for key, item in numbers.items():
+        source = derived / item["source"]
+        assert source.is_file(), key
+        if source.suffix == ".tsv" and item["value"] is not None:
+            values = results.read_table(source)[key.rsplit(".", 1)[1]]
+            assert np.isclose(pd.to_numeric(values), item["value"]).any(), key
+
+
+def test_figures_are_saved_as_png_and_pdf(demo):
+    _, figures, _, _ = demo
+    stems = {path.stem for path in figures.iterdir()}
+    assert stems == {"figure1_clinical", "figure2_vbm", "figure3_regions", "figure4_receptors"}
+    for stem in stems:
+        assert (figures / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
+        assert (figures / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_simulated_and_quick_are_said_everywhere(demo):
+    derived, _, printed, _ = demo
+    assert "SIMULATED" in printed
+    assert "QUICK" in printed
+    manifest = results.read_json(derived / "manifest.json")
+    assert manifest["simulated"] is True
+    for path in sorted((derived / "notebooks").glob("*.ipynb")):
+        assert "SIMULATED DATA" in path.read_text(encoding="utf-8"), path.name
+
+
+def test_a_second_run_has_nothing_to_do(demo):
+    _, _, _, again = demo
+    assert again.count(": up to date") == 4, again
+
+
+RAW_MEANS = {
+    "antidepressant": [
+        ("HAMD-17", "antidepressant_data.csv", "THERAPY", "VISIT", "HAMDTL17"),
+        ("HAMA", "antidepressant_data.csv", "THERAPY", "VISIT", "HAMATOTL"),
+    ],
+    "sudmex_tms": [
+        ("HDRS", "data2w.csv", "group", "stage", "hdrs_tot"),
+        ("HARS", "data2w.csv", "group", "stage", "hars_tot"),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", RAW_MEANS)
+def test_a_public_trial_runs_and_prints_the_means_of_its_raw_files(name, reference_data, tmp_path):
+    path = copy_study(name, tmp_path)
+    trials = reference_data / "data" / "trials"
+    fetch_study(name, folder=load_study(path).root, cache=trials)
+    done = run_all("--study", path, "--output", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "02 and 03" in done.stdout
+    executed = tmp_path / "data" / "derived" / name / "notebooks" / "01_clinical_outcomes.ipynb"
+    printed = json.dumps(nbformat.read(executed, as_version=4))
+    for _, file, arm, visit, score in RAW_MEANS[name]:
+        raw = pd.read_csv(trials / name / file)
+        for _, group in raw.groupby([arm, visit])[score]:
+            mean, sd = group.mean(), group.std()
+            assert f"{mean:.1f} ({sd:.1f}), n = {len(group)}" in printed
+    assert (tmp_path / "figures" / name / "figure1_clinical.png").is_file()
+
+
+def test_a_real_study_never_uses_simulated_receptor_maps(tmp_path):
+    from analysis_lib import atlas, receptors
+    from analysis_lib.study import StudyError
+
+    path = copy_study("demo", tmp_path, simulated=False)
+    parcels = atlas.load_atlas("neuromorphometrics")
+    with pytest.raises(StudyError, match="python -m analysis_lib fetch receptors"):
+        receptors.maps_for(load_study(path), parcels, [57, 58], cache=tmp_path)
+
+
+def test_the_demo_falls_back_to_maps_that_say_they_are_simulated(tmp_path):
+    from analysis_lib import atlas, receptors
+
+    parcels = atlas.load_atlas("neuromorphometrics")
+    labels = atlas.grey_matter_labels(parcels)
+    maps, about = receptors.maps_for(load_study("demo"), parcels, labels, cache=tmp_path)
+    assert about["receptor"].str.startswith("simulated: ").all()
+    assert maps.shape == (len(about), len(labels))
