@@ -48,7 +48,10 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/jupytext --sync notebooks/*.ipynb
 
-lab: $(READY)
+data/raw/demo: | $(READY)
+	$(BIN)/python -m analysis_lib simulate $@
+
+lab: $(READY) | data/raw/demo
 	$(BIN)/jupyter lab --notebook-dir=. notebooks/01_clinical_outcomes.ipynb
 
 bench: $(READY)

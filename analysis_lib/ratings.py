@@ -319,7 +319,7 @@ def improvement(study, scores, visit):
 def _read_tsv(study, path, needed):
     where = path.relative_to(study.root).as_posix()
     if not path.is_file():
-        hint = " The demo's data are made by run_all.py" if study.simulated else ""
+        hint = " Simulate it: python -m analysis_lib simulate FOLDER" if study.simulated else ""
         raise StudyError([f"{where}: file expected in {study.root}, found none.{hint}"])
     table = pd.read_csv(path, sep="\t", dtype=str, na_values=[MISSING], keep_default_na=False)
     table.attrs["file"] = where

@@ -218,7 +218,17 @@ def cluster_table(result, effects, mask, affine, atlas, min_distance_mm=8.0):
             "p_fwe_mass": result.p["cluster_mass"][voxel],
         }
     )
-    return table[CLUSTER_COLUMNS]
+    return _by_size(table[CLUSTER_COLUMNS])
+
+
+def _by_size(table):
+    """Number the clusters of both tails by size; nilearn lists the positive ones first."""
+    number, letter = table["cluster"].str.extract(r"(\d+)(\D*)").to_numpy().T
+    sizes = table.groupby(number, sort=False)["k_voxels"].first()
+    by_size = sizes.sort_values(ascending=False, kind="stable").index
+    rank = pd.Series(np.arange(1, len(by_size) + 1), by_size)[number].to_numpy()
+    table = table.assign(cluster=rank.astype(str) + letter.astype(object))
+    return table.iloc[np.argsort(rank, kind="stable")].reset_index(drop=True)
 
 
 def region_table(result, effects, mask, affine, parcels):

@@ -224,8 +224,7 @@ def test_score_outside_its_range_is_shown(tiny):
 def test_score_that_is_no_number_is_shown(tiny, text):
     hamd(tiny).loc[4, "total"] = text
     assert only_problem(tiny) == (
-        "phenotype/hamd17.tsv: total: a number expected, "
-        f"found row 6 (sub-02, ses-week1): '{text}'"
+        f"phenotype/hamd17.tsv: total: a number expected, found row 6 (sub-02, ses-week1): '{text}'"
     )
 
 
@@ -237,8 +236,7 @@ def test_infinite_score_is_refused(tiny):
 def test_empty_score_is_refused(tiny):
     hamd(tiny).loc[4, "total"] = ""
     assert only_problem(tiny) == (
-        "phenotype/hamd17.tsv: total: a value or n/a expected, "
-        "found row 6 (sub-02, ses-week1): ''"
+        "phenotype/hamd17.tsv: total: a value or n/a expected, found row 6 (sub-02, ses-week1): ''"
     )
 
 

@@ -209,6 +209,9 @@ found = text.receptor_sentences(correlations, "arm_by_time", trial.arm_names)
 display(Markdown(text.notice(trial, quick)), Markdown(text.receptor_notice(about)), Markdown(found))
 
 # %% [markdown]
+# In the demo D1 should lead, and that proves only that the analysis works: its planted change follows
+# a table of regional D1 values, rounded from the very map that finds it.
+#
 # A correlation of two maps is no mechanism. The receptor maps come from other, healthy people; the
 # regions are not independent; and several maps correlate with each other, so that the leading one
 # need not be the one that matters.

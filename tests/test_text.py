@@ -1,0 +1,240 @@
+"""Words for numbers: what the sentences say, and what they never say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis_lib import text
+from analysis_lib.study import load_study
+
+NAMES = {"active": "rTMS", "control": "sham"}
+
+
+def ancova_row(**changes):
+    row = {
+        "scale": "HAMD-17",
+        "visit": "week3",
+        "kind": "change",
+        "estimate": -4.53,
+        "ci_low": -7.06,
+        "ci_high": -2.0,
+        "p": 0.00123,
+        "hedges_g": -0.934,
+        "n_active": 17,
+        "n_control": 18,
+    }
+    return row | changes
+
+
+@pytest.mark.parametrize(
+    ("p", "expected"),
+    [
+        (0.0234, "p = .023"),
+        (0.001, "p = .001"),
+        (0.0009999, "p < .001"),
+        (0.5, "p = .500"),
+        (1.0, "p = 1.000"),
+        (1e-12, "p < .001"),
+        (np.nan, "p not available"),
+        (None, "p not available"),
+    ],
+)
+def test_p_has_three_decimals_and_no_leading_zero(p, expected):
+    assert text.p_text(p) == expected
+
+
+def test_smallest_possible_permutation_p_is_given_as_it_is():
+    smallest = "p = 0.0002 (the smallest that 4999 permutations allow)"
+    assert text.p_text(1 / 5000, 4999) == smallest
+    assert text.p_text(2 / 5000, 4999) == "p < .001"
+    assert text.p_text(0.04, 4999) == "p = .040"
+    assert text.p_text(0.01, 99) == "p = 0.01 (the smallest that 99 permutations allow)"
+
+
+def test_negative_change_says_that_the_score_fell_more():
+    assert text.difference_sentence(ancova_row(), NAMES) == (
+        "At week3, HAMD-17 had fallen 4.5 points more with rTMS than with sham "
+        "(active - control -4.5, 95 % CI -7.1 to -2.0, p = .001; Hedges g -0.93; n = 17 and 18)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "estimate", "expected"),
+    [
+        ("change", -1.2, "HAMD-17 had fallen 1.2 points more with rTMS than with sham"),
+        ("change", 1.2, "HAMD-17 had fallen 1.2 points less with rTMS than with sham"),
+        ("value", -1.2, "HAMD-17 was 1.2 points lower with rTMS than with sham"),
+        ("value", 1.2, "HAMD-17 was 1.2 points higher with rTMS than with sham"),
+    ],
+)
+def test_sentence_follows_kind_and_direction(kind, estimate, expected):
+    row = pd.Series(ancova_row(kind=kind, estimate=estimate, ci_low=-3, ci_high=3, p=0.4))
+    sentence = text.difference_sentence(row, NAMES)
+    assert expected in sentence
+    assert f"active - control {estimate}" in sentence
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says"),
+    [
+        (-3, -1, "The interval excludes a difference of zero."),
+        (1, 3, "The interval excludes a difference of zero."),
+        (-1, 3, "The interval includes zero: these data are compatible with no difference."),
+        (0, 3, "The interval includes zero: these data are compatible with no difference."),
+    ],
+)
+def test_verdict_is_of_the_interval(low, high, says):
+    assert text.interval_verdict(low, high) == says
+
+
+def risk_row(**changes):
+    row = {
+        "scale": "HAMD-17",
+        "visit": "week3",
+        "outcome": "response",
+        "analysis": "missing_is_failure",
+        "n_active": 18,
+        "n_control": 18,
+        "events_active": 12,
+        "events_control": 5,
+        "risk_difference": 7 / 18,
+        "ci_low": 0.06,
+        "ci_high": 0.62,
+        "p": 0.044,
+        "nnt": 18 / 7,
+    }
+    return row | changes
+
+
+def test_risk_sentence_gives_counts_and_the_difference():
+    assert text.risk_sentence(risk_row(), NAMES) == (
+        "Response on HAMD-17 at week3: 12 of 18 with rTMS, 5 of 18 with sham (difference 39 "
+        "percentage points, 95 % CI 6 to 62, p = .044; whoever was not rated counts as a failure)."
+    )
+
+
+def vbm_row(**changes):
+    row = {
+        "contrast": "arm_by_time",
+        "n_active": 16,
+        "n_control": 18,
+        "n_permutations": 4999,
+        "n_voxels_fwe": 12,
+        "smallest_p": 0.0004,
+    }
+    return row | changes
+
+
+REGIONS = pd.DataFrame(
+    {
+        "region": ["left putamen", "right insula", "left amygdala"],
+        "n_voxels_fwe": [10, 2, 0],
+        "t": [6.1, -6.5, 4.0],
+        "percent": [4.2, -3.1, 1.0],
+    }
+)
+
+
+def test_vbm_sentence_lists_the_regions_that_survive_by_t():
+    sentence = text.vbm_sentence(vbm_row(), REGIONS, NAMES)
+    assert sentence.startswith("**Change with rTMS less change with sham**: 12 voxels with family-")
+    assert "in 2 of 3 grey-matter regions" in sentence
+    assert sentence.endswith("right insula (t = -6.5, -3.1 %); left putamen (t = 6.1, +4.2 %).")
+    assert "amygdala" not in sentence
+
+
+def test_vbm_sentence_without_survivors_gives_the_smallest_p():
+    row = vbm_row(contrast="control_change", n_voxels_fwe=0, smallest_p=0.31)
+    assert text.vbm_sentence(row, REGIONS, NAMES) == (
+        "**Change with sham**: no voxel survives family-wise correction (smallest p = .310)."
+    )
+
+
+def test_nothing_claims_that_there_is_no_effect():
+    rows = [
+        text.difference_sentence(ancova_row(estimate=-0.1, ci_low=-3, ci_high=3, p=0.9), NAMES),
+        text.interval_verdict(-3, 3),
+        text.risk_sentence(risk_row(risk_difference=0, ci_low=-0.3, ci_high=0.3, p=1.0), NAMES),
+        text.vbm_sentence(vbm_row(n_voxels_fwe=0, smallest_p=0.9), REGIONS, NAMES),
+    ]
+    for sentence in rows:
+        for claim in ("no effect", "not effective", "did not", "ineffective", "equal", "same"):
+            assert claim not in sentence.lower()
+
+
+# --- notices
+
+
+def test_simulated_data_are_called_so():
+    assert text.notice(load_study("demo")).startswith("> **SIMULATED DATA**: no patient took part")
+    assert text.notice(load_study("antidepressant")) == ""
+
+
+def test_quick_run_says_that_its_p_are_not_to_be_quoted():
+    found = text.notice(load_study("antidepressant"), quick=True)
+    assert found.startswith("> **QUICK**: few permutations")
+    assert text.notice(load_study("demo"), quick=True).count("> **") == 2
+
+
+def test_simulated_receptor_maps_are_called_so():
+    about = pd.DataFrame({"tracer": ["sch23390", "simulated"]})
+    assert text.receptor_notice(about).startswith("> **SIMULATED RECEPTOR MAPS**")
+    real = text.receptor_notice(about.iloc[:1])
+    assert real.startswith("1 receptor")
+    assert "SIMULATED" not in real
+
+
+def correlations():
+    n = 4
+    columns = ("ci_low", "ci_high", "p_randomisation", "p_spatial")
+    table = pd.DataFrame({name: np.full(n, 0.25) for name in columns})
+    return table.assign(
+        contrast=["arm_by_time"] * 3 + ["active_change"],
+        receptor=["D1", "D2", "GABAa", "NET"],
+        annotation=["kaller2017", "sandiego2015", "norgaard2021", "ding2010"],
+        r=[0.3, -0.6, 0.1, 0.9],
+        p_fwe=[0.2, 0.04, 0.6, 0.01],
+        p_fwe_spatial=[0.01, 0.02, 0.6, 0.01],
+    )
+
+
+def test_receptor_sentences_rank_by_size_within_the_contrast():
+    found = text.receptor_sentences(correlations(), "arm_by_time", NAMES, n_shown=2)
+    assert "1. D2 (sandiego2015): r = -0.60" in found
+    assert "2. D1 (kaller2017): r = 0.30" in found
+    assert "NET" not in found
+    assert "GABAa" not in found
+    assert "Family-wise p < .05 holds for 1 of 3 maps under re-randomisation" in found
+    assert "for 2 against smooth surrogates" in found
+
+
+# --- numbers that texts quote
+
+
+def test_every_quoted_number_has_its_source(tiny):
+    study = tiny.write()
+    flow = {arm: {"randomised": 18, "analysed": 17} for arm in ("active", "control")}
+    ancova = pd.DataFrame([ancova_row(visit="week2"), ancova_row(scale="HAMA", visit="week2")])
+    responders = pd.DataFrame(
+        [
+            risk_row(visit="week2"),
+            risk_row(visit="week2", analysis="observed", events_active=99),
+            risk_row(visit="week1", events_active=98),
+        ]
+    )
+    numbers = text.clinical_numbers(study, flow, ancova, responders)
+    assert numbers["flow.active.randomised"] == (18, "flow.json")
+    assert numbers["hamd17.week2.estimate"] == (-4.53, "ancova.tsv")
+    assert numbers["hama.week2.p"] == (0.00123, "ancova.tsv")
+    assert numbers["hamd17.week2.response.events_active"] == (12, "responders.tsv")
+    assert not [key for key in numbers if "week1" in key]
+
+
+def test_numbers_of_images_and_receptors_are_named_by_contrast():
+    assert text.vbm_numbers(pd.DataFrame([vbm_row()]))["arm_by_time.smallest_p"] == (
+        0.0004,
+        "summary.tsv",
+    )
+    found = text.receptor_numbers(correlations())
+    assert found["arm_by_time.kaller2017.r"] == (0.3, "correlations.tsv")
+    assert found["active_change.ding2010.p_fwe"] == (0.01, "correlations.tsv")
