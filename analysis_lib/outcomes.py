@@ -13,6 +13,18 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 ARMS = ("active", "control")
 CONTRAST = "active - control"
+ANOVA_COLUMNS = [
+    "scale",
+    "effect",
+    "n",
+    "df1",
+    "df2",
+    "F",
+    "epsilon_gg",
+    "p",
+    "p_gg",
+    "partial_eta2",
+]
 
 
 def hedges_correction(df):
@@ -157,9 +169,16 @@ def ancova(changes):
         scale, visit, kind, contrast, n_active, n_control, estimate, se, df, ci_low, ci_high, t, p,
         hedges_g, g_ci_low, g_ci_high. g is the estimate over the pooled standard deviation of the
         outcome, times J; its interval uses the large-sample variance of g (Hedges & Olkin 1985).
+        A visit with fewer than two participants in an arm has no row.
     """
-    groups = changes.groupby(["scale", "visit"], observed=True, sort=False)
-    return pd.DataFrame([_ancova_row(*key, rows.dropna()) for key, rows in groups])
+    groups = changes.dropna().groupby(["scale", "visit"], observed=True, sort=False)
+    return pd.DataFrame(
+        [_ancova_row(*k, rows) for k, rows in groups if _smaller_arm(rows["arm"]) > 1]
+    )
+
+
+def _smaller_arm(arm):
+    return arm.value_counts().reindex(ARMS, fill_value=0).min()
 
 
 def _ancova_row(scale, visit, rows):
@@ -199,15 +218,19 @@ def rm_anova(ratings):
     pandas.DataFrame
         scale, effect (arm, time, arm x time), n, df1, df2, F, epsilon_gg, p, p_gg, partial_eta2.
         epsilon is Greenhouse and Geisser's from the covariance pooled within arms; with two visits
-        it is 1 (pingouin).
+        it is 1 (pingouin). A scale rated at one visit only, or with fewer than two complete
+        participants in an arm, has no rows.
     """
     tables = [_anova(name, rows) for name, rows in ratings.groupby("scale", sort=False)]
-    return pd.concat(tables, ignore_index=True)
+    tables = [table for table in tables if table is not None]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=ANOVA_COLUMNS)
 
 
 def _anova(scale, rows):
     wide = rows.pivot(index=["participant_id", "arm"], columns="visit", values="score")
     complete = wide.dropna(axis=1, how="all").dropna()
+    if complete.shape[1] < 2 or _smaller_arm(complete.index.get_level_values("arm")) < 2:
+        return None
     long = complete.rename_axis(columns="time").stack().rename("score").reset_index()
     long["time"] = long["time"].astype(str)
     table = pg.mixed_anova(
@@ -219,8 +242,7 @@ def _anova(scale, rows):
         table["p_GG_corr"] = table["p_unc"].where(table["Source"] != "arm")
     names = {"DF1": "df1", "DF2": "df2", "p_unc": "p", "p_GG_corr": "p_gg"}
     table = table.rename(columns={**names, "np2": "partial_eta2", "eps": "epsilon_gg"})
-    order = ["scale", "effect", "n", "df1", "df2", "F", "epsilon_gg", "p", "p_gg", "partial_eta2"]
-    return table[order]
+    return table[ANOVA_COLUMNS]
 
 
 def responders(study, participants, ratings):

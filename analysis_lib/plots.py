@@ -330,7 +330,7 @@ def plot_receptors(ax, rows, title=""):
     labels = [f"{row.receptor}  {row.annotation}" for row in rows.itertuples()]
     ax.set(yticks=y, xlabel="correlation with the effect map, r", title=title)
     ax.set_yticklabels(labels, fontsize=6.5)
-    ax.legend(loc="lower right", fontsize=6.5)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.3, -0.09), fontsize=6.5)
 
 
 def plot_null(ax, null, observed, title, label):
@@ -353,7 +353,7 @@ def plot_null(ax, null, observed, title, label):
 
 
 def plot_scatter(ax, points, r, xlabel, ylabel):
-    """Effect map against receptor map, a point a parcel, extreme parcels named.
+    """Effect map against receptor map, a point a region, the densest named.
 
     Parameters
     ----------
@@ -367,9 +367,7 @@ def plot_scatter(ax, points, r, xlabel, ylabel):
     ends = np.array([-2.6, 2.6])
     ax.plot(ends, r * ends, color=ACCENT, lw=1.2, label=f"r = {r:.2f}, {len(points)} regions")
     look = {"fontsize": 6, "textcoords": "offset points", "ha": "right", "va": "center"}
-    for _, row in points.loc[[points["x_value"].idxmax(), points["x_value"].idxmin()]].iterrows():
-        left = row["x_value"] > 0
-        place, shift = (row["x_value"], row["y_value"]), (-5 if left else 5, 0)
-        ax.annotate(row["region"], place, shift, **look | {"ha": "right" if left else "left"})
+    top = points.loc[points["x_value"].idxmax()]
+    ax.annotate(top["region"], (top["x_value"], top["y_value"]), (-5, 0), **look)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.legend(loc="lower right")

@@ -51,7 +51,11 @@ def read_participants(study):
         )
     _check(path, table, pa.DataFrameSchema(columns))
     _refuse_duplicates(path, table, ["participant_id"])
-    return _tidy_participants(study, table, arms)
+    absent = [value for value in arms if value not in set(table[study.arms.column])]
+    if absent:
+        problem = f"{study.arms.column}: participants of both arms expected, found none of "
+        raise StudyError([f"participants.tsv: {problem}{absent[0]}"])
+    return _tidy_participants(study, table.reset_index(drop=True), arms)
 
 
 def _tidy_participants(study, table, arms):
@@ -142,7 +146,7 @@ def _total(path, table, scale, items):
             raise StudyError([_problem(path, table, wrong, "item_*", expected, total)])
         return total
     given = table[scale.column]
-    wrong = table.index[given.notna() & total.notna() & (given != total)]
+    wrong = table.index[given.notna() & total.notna() & ~np.isclose(given, total)]
     if len(wrong):
         problem = _problem(path, table, wrong, scale.column, "the sum of item_*", given)
         raise StudyError([problem])
@@ -321,7 +325,7 @@ def _read_tsv(study, path, needed):
     if not path.is_file():
         hint = " Simulate it: python -m analysis_lib simulate FOLDER" if study.simulated else ""
         raise StudyError([f"{where}: file expected in {study.root}, found none.{hint}"])
-    table = pd.read_csv(path, sep="\t", dtype=str, na_values=[MISSING], keep_default_na=False)
+    table = _read_text_table(path, where)
     table.attrs["file"] = where
     missing = [_missing_column(study, path, name, table) for name in needed if name not in table]
     if missing:
@@ -329,6 +333,18 @@ def _read_tsv(study, path, needed):
     if table.empty:
         raise StudyError([f"{where}: rows expected, found none"])
     return table
+
+
+def _read_text_table(path, where):
+    options = {"dtype": str, "na_values": [MISSING], "keep_default_na": False}
+    try:
+        table = pd.read_csv(path, sep="\t", skip_blank_lines=False, **options)
+        if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus cells for an index
+            raise pd.errors.ParserError("rows with more cells than the header has columns")
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        problem = f"{where}: a table in UTF-8, tabs between columns, expected, found: {error}"
+        raise StudyError([problem.strip()]) from None
+    return table[(table != "").any(axis=1)]  # blank lines count in row numbers, no further
 
 
 def _missing_column(study, path, name, table):

@@ -59,7 +59,8 @@ def table(frame, index=False):
     """
     shown = frame.apply(lambda column: _printed(column.name, column))
     html = shown.to_html(index=index, border=0, justify="left", escape=True)
-    return HTML(f'<div style="overflow-x:auto; white-space:nowrap; font-size:90%">{html}</div>')
+    html = html.replace("<td>", '<td style="white-space: nowrap">')
+    return HTML(f'<div style="overflow-x: auto; font-size: 90%">{html}</div>')
 
 
 def _printed(name, column):
@@ -99,11 +100,24 @@ def difference_sentence(row, names):
     )
 
 
-def interval_verdict(low, high, noun="difference"):
-    """What an interval allows one to say: excludes zero or not, never "no effect"."""
+def interval_verdict(low, high, unit="points"):
+    """What an interval allows one to say: excludes zero or not, and how wide it is.
+
+    Parameters
+    ----------
+    low, high : float
+    unit : str
+    """
+    width = f"It is {high - low:.1f} {unit} wide"
     if low > 0 or high < 0:
-        return f"The interval excludes a {noun} of zero."
-    return f"The interval includes zero: these data are compatible with no {noun}."
+        return (
+            f"The interval excludes a difference of zero. {width}: the size of the difference is "
+            "known no better than that."
+        )
+    return (
+        f"The interval includes a difference of zero. {width}: these data are compatible with no "
+        f"difference, and with any other from {low:.1f} to {high:.1f} {unit}."
+    )
 
 
 def risk_sentence(row, names):

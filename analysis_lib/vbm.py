@@ -403,7 +403,7 @@ def quality_table(pairs, maps, affine):
     voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
     tables = []
     for session, values in maps.items():
-        table = pairs[["participant_id", "arm"]].assign(session=session)
+        table = pairs[["participant_id", "arm"]].reset_index(drop=True).assign(session=session)
         table["volume_ml"] = values.sum(axis=1, dtype=float) * voxel_ml
         tables.append(table.join(homogeneity(values)))
     return pd.concat(tables, ignore_index=True)

@@ -1,4 +1,4 @@
-"""Shared fixtures. Real files come from $REFERENCE_DATA, else from ../shared, and are never copied."""
+"""Shared fixtures. Real files are those of $REFERENCE_DATA, else of ../shared; none is copied."""
 
 import os
 from pathlib import Path

@@ -79,6 +79,15 @@ def test_names_of_cat12_are_understood(scans):
     assert list(scans.pairs()["status"]) == ["analysed"] * 4
 
 
+def test_participant_and_session_may_be_in_the_file_name_alone(scans):
+    root = scans.tiny.folder / "bids"
+    for i in range(1, 5):
+        for visit in ("baseline", "week2"):
+            save(root / f"mri/mwp1sub-{i:02d}_ses-{visit}_T1w.nii", density(i))
+    scans.tiny.content["imaging"]["grey_matter"] = "mri/mwp1*.nii"
+    assert list(scans.pairs()["status"]) == ["analysed"] * 4
+
+
 def test_unmodulated_map_is_refused_with_the_reason(scans):
     scans.path("sub-01", "week2").rename(scans.path("sub-01", "week2", desc=""))
     (found,) = scans.problems()
@@ -257,7 +266,7 @@ def test_truncated_image_is_named(scans):
     save(path, density(shape=(20, 20, 20)))
     save(scans.path("sub-01", "baseline"), density(shape=(20, 20, 20)))
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(StudyError, match="sub-02_ses-week2.*a readable NIfTI image expected"):
+    with pytest.raises(StudyError, match=r"sub-02_ses-week2.*a readable NIfTI image expected"):
         images.load_map(path)
     assert any("sub-02_ses-week2" in p and "readable" in p for p in scans.problems())
 
@@ -285,8 +294,8 @@ def test_volume_is_the_sum_times_the_voxel(tmp_path):
 
 
 def test_mask_holds_voxels_above_the_mean_threshold():
-    maps = np.array([[0.1, 0.2, 0.3], [0.1, 0.25, 0.0]]).reshape(2, 3, 1, 1)
-    assert images.grey_matter_mask(maps, 0.2).ravel().tolist() == [False, True, False]
+    maps = np.array([[0.0, 0.25, 0.5], [0.25, 0.25, 0.25]]).reshape(2, 3, 1, 1)
+    assert images.grey_matter_mask(maps, 0.25).ravel().tolist() == [False, False, True]
 
 
 def test_mask_without_voxels_is_refused():

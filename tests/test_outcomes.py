@@ -1,4 +1,4 @@
-"""Clinical outcomes: against closed forms, other software, published examples, and the raw files."""
+"""Clinical outcomes: against closed forms, other software, published examples, raw files."""
 
 import numpy as np
 import pandas as pd
@@ -124,6 +124,15 @@ def test_participant_without_outcome_or_baseline_is_not_counted(trial_data):
     assert row["estimate"] == pytest.approx(full["estimate"])
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_visit_with_fewer_than_two_participants_in_an_arm_has_no_row(trial_data, first):
+    table = changes_of(*trial_data)
+    late = table.assign(visit="week3")
+    late.loc[first:13, "outcome"] = np.nan
+    rows = outcomes.ancova(pd.concat([table, late]))
+    assert list(rows["visit"]) == ["week2"]
+
+
 def test_each_scale_and_visit_has_its_row(tiny):
     for table in tiny.scales.values():
         table["total"] += np.random.default_rng(0).integers(0, 3, len(table))
@@ -240,18 +249,33 @@ def test_visit_that_nobody_was_rated_at_is_no_reason_to_drop_everyone():
     assert list(table["df1"]) == [1, 2, 2]
 
 
+def test_scale_with_nothing_to_compare_has_no_rows():
+    wide, arm = correlated_scores()
+    once, few = wide.copy(), wide.copy()
+    once[:, 1:] = np.nan
+    few[1:13, 2] = np.nan  # one complete participant in the active arm
+    for scores in (once, few):
+        both = [ratings_of(wide, arm), ratings_of(scores, arm, "HAMA")]
+        table = outcomes.rm_anova(pd.concat(both, ignore_index=True))
+        assert set(table["scale"]) == {"HAMD-17"}
+        assert table["F"].dtype == float
+        alone = outcomes.rm_anova(both[1])
+        assert alone.empty
+        assert list(alone) == list(table)
+
+
 # --- response and remission
 
 
 def test_newcombe_interval_is_the_published_one():
-    # Newcombe 1998, Stat Med 17:873-890, table II, example (a): 56/70 - 48/80, method 10
+    # Newcombe 1998, Stat Med 17:873-890, table II: 56/70 - 48/80, method 10
     low, high = outcomes.newcombe_interval(56, 48, 70, 80)
     assert round(low, 4) == 0.0524
     assert round(high, 4) == 0.3339
 
 
 def test_newcombe_interval_of_nothing_against_nothing_is_that_of_the_paper():
-    # the same table, example (g): 0/10 - 0/20
+    # the same table: 0/10 - 0/20
     low, high = outcomes.newcombe_interval(0, 0, 10, 20)
     assert round(low, 4) == -0.1611
     assert round(high, 4) == 0.2775
@@ -339,6 +363,17 @@ def test_visit_at_which_a_scale_was_not_rated_has_no_row(tiny):
     found = outcomes.responders(study, people, ratings.read_ratings(study, people))
     hama = found[found["scale"] == "HAMA"]
     assert set(hama["visit"]) == {"week2"}
+
+
+def test_outcomes_follow_the_order_of_the_visits(tiny):
+    tiny.content["visits"] = {"start": 0, "week9": 9, "week10": 10}
+    names = dict(zip(["baseline", "week1", "week2"], tiny.content["visits"], strict=True))
+    for table in tiny.scales.values():
+        table["session_id"] = [f"ses-{names[s.removeprefix('ses-')]}" for s in table["session_id"]]
+    study = tiny.write()
+    people = ratings.read_participants(study)
+    found = outcomes.responders(study, people, ratings.read_ratings(study, people))
+    assert list(found["visit"].unique()) == ["week9", "week10"]
 
 
 def test_scale_without_baseline_has_no_response(tiny):

@@ -200,6 +200,59 @@ def test_table_without_rows_is_refused(tiny):
     assert only_problem(tiny) == "participants.tsv: rows expected, found none"
 
 
+def test_arm_without_participants_is_refused(tiny):
+    tiny.participants["arm"] = "active"
+    assert only_problem(tiny) == (
+        "participants.tsv: arm: participants of both arms expected, found none of sham"
+    )
+
+
+def test_blank_lines_do_not_shift_the_row_that_is_named(tiny):
+    tiny.participants.loc[4, "arm"] = "actve"
+    study = tiny.write()
+    path = study.root / "participants.tsv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:3], "", *lines[3:], "", ""]))
+    (found,) = ratings.problems(study)
+    assert found.endswith("found row 7 (sub-05): 'actve'")
+
+
+def test_blank_lines_change_nothing_else(tiny):
+    study = tiny.write()
+    expected = ratings.read_participants(study), ratings.read_ratings(study)
+    for path in study.root.rglob("*.tsv"):
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join([*lines[:3], "", *lines[3:], ""]))
+    pd.testing.assert_frame_equal(ratings.read_participants(study), expected[0])
+    pd.testing.assert_frame_equal(ratings.read_ratings(study), expected[1])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"participant_id\tarm\nsub-01\tactive\textra\textra\n",
+        "participant_id\té".encode("latin1"),
+    ],
+)
+def test_file_that_is_no_table_is_named(tiny, content):
+    study = tiny.write()
+    (study.root / "participants.tsv").write_bytes(content)
+    (found,) = ratings.problems(study)
+    assert found.startswith(
+        "participants.tsv: a table in UTF-8, tabs between columns, expected, found: "
+    )
+
+
+def test_row_that_is_too_short_is_refused(tiny):
+    study = tiny.write()
+    path = study.root / "participants.tsv"
+    path.write_text(path.read_text() + "sub-09\tactive\n")
+    assert "participants.tsv: age: a value or n/a expected, found row 10 (sub-09): ''" in (
+        ratings.problems(study)
+    )
+
+
 # --- bad scales
 
 
@@ -278,6 +331,12 @@ def test_total_that_is_not_the_sum_of_items_is_shown(tiny):
         "phenotype/hamd17.tsv: total: the sum of item_* expected, "
         "found row 6 (sub-02, ses-week1): 23"
     )
+
+
+def test_sum_of_decimal_items_is_not_refused_for_rounding(tiny):
+    table = use_items(tiny, n_items=1)
+    table["item_01"], table["item_02"], table["total"] = 0.1, 0.2, 0.3
+    assert problems(tiny) == []
 
 
 def test_sum_of_items_outside_the_range_is_refused(tiny):

@@ -1,5 +1,8 @@
 """Words for numbers: what the sentences say, and what they never say."""
 
+import html
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,6 +54,35 @@ def test_smallest_possible_permutation_p_is_given_as_it_is():
     assert text.p_text(0.01, 99) == "p = 0.01 (the smallest that 99 permutations allow)"
 
 
+def printed(frame):
+    """Rows of a printed table, as a reader sees them."""
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", text.table(frame).data)
+    cells = [html.unescape(cell) for cell in cells]
+    return [cells[i : i + frame.shape[1]] for i in range(0, len(cells), frame.shape[1])]
+
+
+def test_table_prints_counts_whole_estimates_to_two_and_p_to_three_decimals():
+    frame = pd.DataFrame(
+        {
+            "n": [3, 4],
+            "estimate": [1.234, np.nan],
+            "p": [0.0004, 0.5],
+            "p_gg": [np.nan, 0.04],
+            "region": ["a < b", None],
+        }
+    )
+    before = frame.copy()
+    assert printed(frame) == [
+        ["3", "1.23", "< .001", "–", "a < b"],
+        ["4", "–", ".500", ".040", "–"],
+    ]
+    pd.testing.assert_frame_equal(frame, before)
+
+
+def test_table_without_rows_still_prints_its_columns():
+    assert "<th>p</th>" in text.table(pd.DataFrame({"n": [], "p": []})).data
+
+
 def test_negative_change_says_that_the_score_fell_more():
     assert text.difference_sentence(ancova_row(), NAMES) == (
         "At week3, HAMD-17 had fallen 4.5 points more with rTMS than with sham "
@@ -77,14 +109,20 @@ def test_sentence_follows_kind_and_direction(kind, estimate, expected):
 @pytest.mark.parametrize(
     ("low", "high", "says"),
     [
-        (-3, -1, "The interval excludes a difference of zero."),
-        (1, 3, "The interval excludes a difference of zero."),
-        (-1, 3, "The interval includes zero: these data are compatible with no difference."),
-        (0, 3, "The interval includes zero: these data are compatible with no difference."),
+        (-3, -1, "The interval excludes a difference of zero. It is 2.0 points wide"),
+        (1, 3, "The interval excludes a difference of zero. It is 2.0 points wide"),
+        (-1, 3, "The interval includes a difference of zero. It is 4.0 points wide"),
+        (0, 3, "The interval includes a difference of zero. It is 3.0 points wide"),
     ],
 )
 def test_verdict_is_of_the_interval(low, high, says):
-    assert text.interval_verdict(low, high) == says
+    assert text.interval_verdict(low, high).startswith(says)
+
+
+def test_verdict_names_what_else_the_interval_allows():
+    assert text.interval_verdict(-1, 3).endswith(
+        "compatible with no difference, and with any other from -1.0 to 3.0 points."
+    )
 
 
 def risk_row(**changes):

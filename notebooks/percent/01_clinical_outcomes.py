@@ -183,9 +183,8 @@ sentences += [text.risk_sentence(row, names) for _, row in risks.iterrows()]
 display(Markdown(text.notice(trial)), Markdown("\n\n".join(sentences)))
 
 # %% [markdown]
-# The primary question is the first sentence; the others support it. With 18 patients an arm the
-# interval of a difference in HAMD-17 is some 7 points wide: a trial of this size can find a large
-# effect and cannot rule out a small one.
+# The first sentence answers the primary question; the others support it. A trial of 18 patients an
+# arm can find a large effect and cannot rule out a small one.
 
 # %% [markdown]
 # ## What this wrote

@@ -180,7 +180,8 @@ for contrast, table in clusters.items():
     display(
         Markdown(f"**{vbm.CONTRASTS[contrast]}**: {len(table)} peaks; the ten with the smallest p")
     )
-    display(text.table(table.sort_values(["p_fwe_t", "p_fwe_cluster"]).head(10)))
+    best = table.sort_values(["p_fwe_t", "p_fwe_cluster"]).head(10)
+    display(text.table(best.drop(columns="volume_mm3")))
 
 # %% [markdown]
 # A cluster can run through many regions. This table counts where the voxels are that survive by
@@ -211,8 +212,8 @@ print(f"(n_participants, n_regions) = {change.shape}")
 
 # %% [markdown]
 # Do patients whose regions change more improve more? Arm means are removed from both sides first:
-# otherwise any two things that treatment changes would correlate. With some 34 patients a
-# correlation below about .34 cannot be told from zero, and the interval says how little is known.
+# otherwise any two things that treatment changes would correlate. With a few dozen
+# patients the interval is wide: read it before the p.
 
 # %%
 scale = trial.primary_scale

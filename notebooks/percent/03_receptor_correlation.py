@@ -150,11 +150,16 @@ text.table(shown.sort_values("r", key=abs, ascending=False))
 fig, axes = plots.figure(1, 2, height=0.2 * len(maps) + 0.9)
 for ax, contrast in zip(axes[0], ("arm_by_time", "active_change"), strict=True):
     plots.plot_receptors(
-        ax, correlations[correlations["contrast"] == contrast], vbm.CONTRASTS[contrast]
+        ax,
+        correlations[correlations["contrast"] == contrast],
+        plots.contrast_title(contrast, trial.arm_names),
     )
 plots.mark(fig, trial, quick)
 # %% [markdown]
-# The leading receptor under both nulls. The wider the null, the less a given r means.
+# The leading receptor under both nulls. The wider the null, the less a given r means. Where treatment
+# did something, a re-randomised map still holds some of it, with either sign: its correlations then
+# pile up at both ends, and the test stays valid but loses power. A surrogate keeps the size of each
+# spatial component of the effect map and draws its sign: one broad component leaves two humps.
 
 # %%
 leading = table.loc[table["r"].abs().idxmax()]

@@ -85,7 +85,7 @@ plots.mark(fig, trial)
 figures["figure1_clinical"] = fig
 
 # %% [markdown]
-# ## Figure 2 · Grey-matter change
+# ## Figures 2 and 3 · Grey-matter change
 #
 # t maps where voxels survive family-wise correction (max-t, p < .05; nothing drawn means that none
 # does), and the volume change of each participant by region. In one of twenty contrasts without
