@@ -10,8 +10,9 @@ from nilearn.image import smooth_img
 
 from analysis_lib.study import StudyError
 
-# Names that say a map holds volumes (modulated): this project's own, CAT12 and SPM.
-MODULATED = re.compile(r"desc-modulated|^s?\d*mwp1|^s?\d*mwc1")
+# Names that say a map holds volumes (modulated): this project's own, CAT12's and SPM's. Maps that
+# are smoothed already (s6mwp1) do not count: notebook 02 smooths.
+MODULATED = re.compile(r"desc-modulated|^mwp1|^mwc1")
 HIGHEST = 3.0  # a modulated density above this is no grey-matter map
 # What nibabel raises for a file that is no image, or a damaged or truncated one.
 UNREADABLE = (nib.filebasedimages.ImageFileError, OSError, EOFError, zlib.error)
@@ -99,21 +100,33 @@ def pair_maps(study, participants, maps):
     Raises
     ------
     StudyError
-        With every participant who has one session and no ``withdrawn_after`` that explains it.
+        With every participant who has one session and no ``withdrawn_after`` (before the second
+        session) or ``image_missing`` (a reason in words) that explains it.
     """
     sessions = study.imaging.sessions
     wide = maps.pivot(index="participant_id", columns="visit", values="path")
     wide = wide.reindex(columns=[sessions.pre, sessions.post]).set_axis(["pre", "post"], axis=1)
     pairs = participants[participants["excluded"].isna()].join(wide, on="participant_id")
+    excused = pairs["withdrawn_after"].map(lambda visit: _before(study, visit, sessions.post))
+    reason = pairs.get("image_missing", pd.Series(pd.NA, pairs.index))
     one_only = pairs["pre"].notna() ^ pairs["post"].notna()
-    unexplained = pairs[one_only & pairs["withdrawn_after"].isna()]
+    explained = (excused & pairs["pre"].notna()) | reason.notna()
+    unexplained = pairs[one_only & ~explained]
     if len(unexplained):
         raise StudyError([_unpaired(study, row) for _, row in unexplained.iterrows()])
     pairs["status"] = "analysed"
     pairs.loc[pairs["pre"].isna(), "status"] = f"no image at {sessions.pre}"
     pairs.loc[pairs["post"].isna(), "status"] = f"no image at {sessions.post}"
     pairs.loc[pairs["pre"].isna() & pairs["post"].isna(), "status"] = "no images"
+    told = reason.notna() & pairs["status"].ne("analysed")
+    pairs.loc[told, "status"] += ": " + reason[told].astype(str)
     return pairs[["participant_id", "arm", "pre", "post", "status"]].reset_index(drop=True)
+
+
+def _before(study, visit, later):
+    """Whether a participant who left after a visit was gone at a later one."""
+    visits = list(study.visits)
+    return not pd.isna(visit) and visits.index(visit) < visits.index(later)
 
 
 def _unpaired(study, row):
@@ -121,8 +134,9 @@ def _unpaired(study, row):
     there, lacking = (sessions.pre, sessions.post)[:: 1 if pd.isna(row["post"]) else -1]
     return (
         f"{row['participant_id']}: maps of ses-{there} and ses-{lacking} expected, found "
-        f"ses-{there} only. If the participant withdrew, say so in withdrawn_after of "
-        f"participants.tsv; otherwise add the map ({study.imaging.grey_matter})"
+        f"ses-{there} only. If the participant withdrew before ses-{lacking}, say so in "
+        "withdrawn_after of participants.tsv; if there is another reason, give it in "
+        f"image_missing; otherwise add the map ({study.imaging.grey_matter})"
     )
 
 

@@ -76,6 +76,14 @@ def _exclusions(study, table):
     reasons = pd.Series(pd.NA, index=table.index, dtype="object")
     for column, value in study.exclude.items():
         values = {str(v) for v in (value if isinstance(value, list) else [value])}
+        unseen = values - set(table[column].dropna())
+        if unseen:
+            raise StudyError(
+                [
+                    f"{study.path.name}: exclude: a value of column {column} in participants.tsv "
+                    f"expected, found {', '.join(sorted(unseen))}, which nobody has"
+                ]
+            )
         reasons[table[column].isin(values)] = column
     return reasons
 

@@ -267,9 +267,21 @@ def load_study(study="demo") -> Study:
     return loaded
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key given twice is an error instead of the last one winning."""
+
+    def construct_mapping(self, node, deep=False):
+        """Refuse a mapping with the same key twice."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for key, n in Counter(map(str, keys)).items() if n > 1]
+        if twice:
+            raise yaml.YAMLError(f"key '{twice[0]}' is given twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path):
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except yaml.YAMLError as error:
         raise StudyError([f"{path.name}: not valid YAML: {error}"]) from None
     if not isinstance(content, dict):

@@ -131,12 +131,13 @@ def risk_sentence(row, names):
         The study's words for "active" and "control".
     """
     low, high = 100 * row["ci_low"], 100 * row["ci_high"]
+    counted = "counts as a failure" if row["analysis"] == "missing_is_failure" else "is left out"
     return (
         f"{row['outcome'].capitalize()} on {row['scale']} at {row['visit']}: "
         f"{row['events_active']} of {row['n_active']} with {names['active']}, "
         f"{row['events_control']} of {row['n_control']} with {names['control']} "
         f"(difference {100 * row['risk_difference']:.0f} percentage points, 95 % CI {low:.0f} to "
-        f"{high:.0f}, {p_text(row['p'])}; whoever was not rated counts as a failure)."
+        f"{high:.0f}, {p_text(row['p'])}; whoever was not rated {counted})."
     )
 
 

@@ -539,7 +539,18 @@ def region_coupling(change, improvement, arm):
     -------
     pandas.DataFrame
         region, n, r (partial Pearson), ci_low, ci_high (Fisher), p, p_holm.
+
+    Raises
+    ------
+    ValueError
+        If a region has no value in some participant.
     """
+    empty = list(change.columns[change.isna().any()])
+    if empty:
+        raise ValueError(
+            f"regions {', '.join(empty)}: grey matter in every participant's map expected, found "
+            "none in some: choose other regions"
+        )
     known = np.isfinite(np.asarray(improvement, float))
     arm = np.asarray(arm)[known]
     outcome = _without_arm_means(np.asarray(improvement, float)[known, None], arm)[:, 0]

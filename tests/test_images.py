@@ -142,7 +142,7 @@ def test_one_session_without_withdrawal_is_refused(scans):
     (found,) = scans.problems()
     assert found.startswith(
         "sub-03: maps of ses-baseline and ses-week2 expected, found ses-baseline only. "
-        "If the participant withdrew, say so in withdrawn_after of participants.tsv"
+        "If the participant withdrew before ses-week2, say so in withdrawn_after of "
     )
 
 
@@ -317,3 +317,31 @@ def test_homogeneity_finds_a_planted_outlier_and_no_other():
     score = images.homogeneity(maps)["outlier_score"]
     assert score[7] > 10
     assert score.drop(7).max() < 4
+
+
+def test_a_reason_in_words_explains_a_missing_scan(scans):
+    scans.path("sub-02", "week2").unlink()
+    scans.tiny.participants["image_missing"] = ["n/a", "scanner broke", "n/a", "n/a"]
+    pairs = scans.pairs().set_index("participant_id")
+    assert pairs.loc["sub-02", "status"] == "no image at week2: scanner broke"
+
+
+def test_withdrawal_after_the_second_session_does_not_excuse_a_missing_map(scans):
+    scans.path("sub-03", "week2").unlink()
+    scans.tiny.participants.loc[2, "withdrawn_after"] = "week2"
+    (found,) = scans.problems()
+    assert found.startswith("sub-03: maps of ses-baseline and ses-week2 expected")
+
+
+def test_withdrawal_does_not_excuse_a_missing_first_map(scans):
+    scans.path("sub-03", "baseline").unlink()
+    scans.tiny.participants.loc[2, "withdrawn_after"] = "week1"
+    (found,) = scans.problems()
+    assert "found ses-week2 only" in found
+
+
+def test_a_map_that_is_smoothed_already_is_refused(scans):
+    plain = scans.path("sub-01", "week2")
+    smoothed = plain.with_name("s6mwp1sub-01_ses-week2_probseg.nii.gz")
+    plain.rename(smoothed)
+    assert any("a modulated map expected" in problem for problem in scans.problems())

@@ -463,3 +463,10 @@ def test_study_without_strata_has_no_blocks(tiny):
     study = tiny.write()
     people = ratings.read_participants(study)
     assert ratings.design_columns(study, people, people["participant_id"])[1] is None
+
+
+def test_an_exclusion_that_nobody_meets_is_refused(tiny):
+    tiny.participants["drop"] = 0
+    tiny.content["exclude"] = {"drop": 2}
+    with pytest.raises(StudyError, match=r"exclude: a value of column drop .* found 2, which"):
+        ratings.read_participants(tiny.write())

@@ -223,3 +223,10 @@ def test_file_without_keys_is_refused(tmp_path):
     path.write_text(yaml.safe_dump(["demo"]), encoding="utf-8")
     with pytest.raises(StudyError, match=r"list\.yml: keys and values expected, found list"):
         load_study(path)
+
+
+def test_a_key_given_twice_is_refused(tmp_path):
+    path = tmp_path / "twice.yml"
+    path.write_text("name: a\nname: b\n", encoding="utf-8")
+    with pytest.raises(StudyError, match="key 'name' is given twice"):
+        load_study(path)

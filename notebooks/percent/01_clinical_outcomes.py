@@ -143,7 +143,7 @@ else:
 # The analysis that the field's papers report. *Arm x time* asks whether the arms' courses differ.
 # It uses only participants with every visit, and assumes that all pairs of visits differ with equal
 # variance (sphericity); Greenhouse-Geisser's epsilon, 1 when that holds, corrects for its failure
-# (`p_gg`). Unlike ANCOVA it does not treat baseline as given, and it asks about any difference in
+# (`p_gg`). With arms of unequal size the main effect of *time* weights them by size. Unlike ANCOVA it does not treat baseline as given, and it asks about any difference in
 # course, not about the end of treatment.
 
 # %%
