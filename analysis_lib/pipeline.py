@@ -501,8 +501,8 @@ def _differing(before, after):
 def prepare_data(study, fetch=False, note=print) -> None:
     """Make sure that a study's tables are there.
 
-    A simulated study is generated when its folder is absent; with ``fetch``, a public trial and
-    the receptor maps are downloaded.
+    A simulated study is generated when its folder is absent; with ``fetch``, a public trial is
+    downloaded, and the receptor maps for a study that has grey-matter maps.
 
     Raises
     ------
@@ -510,24 +510,37 @@ def prepare_data(study, fetch=False, note=print) -> None:
         If files are missing; the message says how to get them.
     """
     if fetch:
-        _fetch(study, note)
+        _fetch_trial(study, note)
     if study.simulated and not (study.root.is_dir() and any(study.root.iterdir())):
         _simulate(study, note)
     missing = [path for path in required_tables(study) if not path.is_file()]
     if missing:
         raise PipelineError(_missing_data(study, missing))
+    if fetch and grey_matter_maps(study):  # without maps nothing is compared with receptors
+        _fetch_receptors(study, note)
 
 
-def _fetch(study, note):
+def _fetch_trial(study, note):
+    from analysis_lib import fetch
+
+    if study.simulated or study.name not in fetch.TRIALS:
+        return
+    note(f"Fetching {study.name}")
+    try:
+        notes = fetch.fetch_study(study.name, study.root).notes
+    except fetch.FetchError as error:
+        raise PipelineError(str(error)) from None
+    for text in notes:
+        note(text)
+
+
+def _fetch_receptors(study, note):
     from analysis_lib import fetch, receptors
 
+    note("Fetching receptor maps")
     try:
-        if study.name in fetch.TRIALS and not study.simulated:
-            note(f"Fetching {study.name}")
-            fetch.fetch_study(study.name, study.root)
-        note("Fetching receptor maps")
         fetch.fetch_receptors(study.receptors)
-    except (fetch.FetchError, receptors.FetchFailed, receptors.WrongMap) as error:
+    except (receptors.FetchFailed, receptors.WrongMap) as error:
         raise PipelineError(str(error)) from None
 
 

@@ -348,7 +348,7 @@ def plot_null(ax, null, observed, title, label):
     ax.hist(null, bins=40, color="#C8C8C8", label=label)
     ax.axvline(observed, color=ACCENT, lw=1.6, label=f"observed r = {observed:.2f}")
     ax.set(xlabel="r", ylabel="number of draws", title=title, xlim=(-1, 1))
-    ax.set_ylim(top=ax.get_ylim()[1] * 1.35)
+    ax.set_ylim(top=ax.get_ylim()[1] * 1.6)
     ax.legend(loc="upper left", fontsize=6.5)
 
 
@@ -365,9 +365,9 @@ def plot_scatter(ax, points, r, xlabel, ylabel):
     """
     ax.plot(points["x_value"], points["y_value"], "o", ms=3, color=COLOURS["active"], alpha=0.7)
     ends = np.array([-2.6, 2.6])
-    ax.plot(ends, r * ends, color=ACCENT, lw=1.2, label=f"r = {r:.2f}, {len(points)} regions")
+    ax.plot(ends, r * ends, color=ACCENT, lw=1.2)
+    ax.set_title(f"r = {r:.2f}, {len(points)} regions")
     look = {"fontsize": 6, "textcoords": "offset points", "ha": "right", "va": "center"}
     top = points.loc[points["x_value"].idxmax()]
     ax.annotate(top["region"], (top["x_value"], top["y_value"]), (-5, 0), **look)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.legend(loc="lower right")

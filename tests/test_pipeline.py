@@ -485,19 +485,28 @@ def test_absent_simulated_study_is_generated_once(fresh, monkeypatch):
     assert len(notes) == 2
 
 
-def test_fetch_gets_receptors_and_the_files_of_a_public_trial_alone(fresh, monkeypatch):
+def test_fetch_gets_a_public_trial_and_receptors_only_where_there_are_images(fresh, monkeypatch):
     from analysis_lib import fetch, receptors
 
-    calls = []
-    monkeypatch.setattr(fetch, "fetch_study", lambda *arguments: calls.append(arguments))
+    def fetch_study(*arguments):
+        calls.append(arguments)
+        return fetch.Fetched(study.root, True, ["a note"])
+
+    calls, notes = [], []
+    monkeypatch.setattr(fetch, "fetch_study", fetch_study)
     monkeypatch.setattr(fetch, "fetch_receptors", lambda *arguments: calls.append(arguments))
     study = load_study(fresh / "tiny.yml")
     pipeline.prepare_data(study, fetch=True, note=str)
-    assert calls == [("default",)]
+    assert calls == []
     public = STUDY.replace("name: tiny", "name: sudmex_tms").replace("simulated: true\n", "")
     (fresh / "tiny.yml").write_text(public)
-    pipeline.prepare_data(load_study(fresh / "tiny.yml"), fetch=True, note=str)
-    assert calls[1:] == [("sudmex_tms", study.root), ("default",)]
+    pipeline.prepare_data(load_study(fresh / "tiny.yml"), fetch=True, note=notes.append)
+    assert calls == [("sudmex_tms", study.root)]
+    assert notes[-1] == "a note"
+
+    monkeypatch.setattr(pipeline, "grey_matter_maps", lambda study: ["a map"])
+    pipeline.prepare_data(study, fetch=True, note=str)
+    assert calls[1:] == [("default",)]
 
     def offline(*arguments):
         raise receptors.FetchFailed("no connection")
