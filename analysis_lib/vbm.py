@@ -25,6 +25,12 @@ CONTRASTS = {
     "control_change": "change within the control arm",
     "arm_by_time": "change in the active arm - change in the control arm",
 }
+P_NAMES = {
+    "max_t": "p_fwe_t",
+    "cluster_extent": "p_fwe_cluster",
+    "cluster_mass": "p_fwe_mass",
+    "tfce": "p_fwe_tfce",
+}
 CLUSTER_COLUMNS = [
     "cluster",
     "region",
@@ -40,6 +46,7 @@ CLUSTER_COLUMNS = [
     "p_fwe_t",
     "p_fwe_cluster",
     "p_fwe_mass",
+    "p_fwe_tfce",
 ]
 
 
@@ -159,11 +166,10 @@ def result_images(contrast, result, effects, mask, affine):
     -------
     dict of str to nibabel.Nifti1Image
     """
-    names = {"max_t": "p_fwe_t", "cluster_extent": "p_fwe_cluster", "cluster_mass": "p_fwe_mass"}
     maps = {"t": result.t, **effects}
     images = {f"{contrast}_{k}.nii.gz": to_image(v, mask, affine) for k, v in maps.items()}
     for statistic, p in result.p.items():
-        name = f"{contrast}_{names[statistic]}.nii.gz"
+        name = f"{contrast}_{P_NAMES[statistic]}.nii.gz"
         images[name] = to_image(p, mask, affine, outside=1.0)
     return images
 
@@ -216,6 +222,7 @@ def cluster_table(result, effects, mask, affine, atlas, min_distance_mm=8.0):
             "p_fwe_t": result.p["max_t"][voxel],
             "p_fwe_cluster": result.p["cluster_extent"][voxel],
             "p_fwe_mass": result.p["cluster_mass"][voxel],
+            "p_fwe_tfce": result.p["tfce"][voxel],
         }
     )
     return _by_size(table[CLUSTER_COLUMNS])
@@ -333,11 +340,9 @@ def contrast_summary(contrast, result, n_active, n_control):
     Returns
     -------
     dict
-        contrast, n_active, n_control, df, n_permutations, threshold, and for voxels (max-t) and
-        clusters (extent) how many voxels have p < .05 and the smallest p.
+        contrast, n_active, n_control, df, n_permutations, threshold, and for max-t, cluster extent
+        and TFCE how many voxels have family-wise p < .05 and the smallest p.
     """
-    in_cluster = np.abs(result.t) > result.cluster_threshold
-    cluster_p = result.p["cluster_extent"]
     return {
         "contrast": contrast,
         "n_active": n_active if contrast != "control_change" else 0,
@@ -346,9 +351,11 @@ def contrast_summary(contrast, result, n_active, n_control):
         "n_permutations": len(result.null_max["max_t"]),
         "threshold": result.cluster_threshold,
         "n_voxels_fwe": int((result.p["max_t"] < 0.05).sum()),
-        "n_voxels_fwe_cluster": int((in_cluster & (cluster_p < 0.05)).sum()),
+        "n_voxels_fwe_cluster": int((result.p["cluster_extent"] < 0.05).sum()),
+        "n_voxels_fwe_tfce": int((result.p["tfce"] < 0.05).sum()),
         "smallest_p": result.p["max_t"].min(),
-        "smallest_p_cluster": cluster_p.min(),
+        "smallest_p_cluster": result.p["cluster_extent"].min(),
+        "smallest_p_tfce": result.p["tfce"].min(),
     }
 
 

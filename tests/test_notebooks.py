@@ -97,9 +97,10 @@ def test_the_chain_writes_every_table_with_described_columns(demo):
     }
     for contrast in CONTRASTS:
         expected[f"vbm/{contrast}_clusters.tsv"] = (
-            "cluster region hemisphere k_voxels volume_mm3 x y z t hedges_g p_fwe_t p_fwe_cluster"
+            "cluster region hemisphere k_voxels volume_mm3 x y z t hedges_g p_fwe_t p_fwe_cluster "
+            "p_fwe_tfce"
         )
-        for kind in ("t", "g", "percent", "p_fwe_t", "p_fwe_cluster", "p_fwe_mass"):
+        for kind in ("t", "g", "percent", "p_fwe_t", "p_fwe_cluster", "p_fwe_mass", "p_fwe_tfce"):
             assert (derived / "vbm" / f"{contrast}_{kind}.nii.gz").is_file()
     for name, columns in expected.items():
         table = results.read_table(derived / name)

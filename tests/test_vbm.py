@@ -57,7 +57,7 @@ def result_of(t, mask, p=None, threshold=3.0):
     return PermutationResult(values, 14, p, null, threshold, False)
 
 
-NAMES = ("max_t", "cluster_extent", "cluster_mass")
+NAMES = ("max_t", "cluster_extent", "cluster_mass", "tfce")
 
 
 def blobs():
@@ -164,7 +164,7 @@ def test_p_is_1_and_t_0_outside_the_mask(mask):
     made = vbm.result_images("active_change", result, {"g": result.t}, mask, AFFINE)
     assert sorted(made) == [
         f"active_change_{name}.nii.gz"
-        for name in ("g", "p_fwe_cluster", "p_fwe_mass", "p_fwe_t", "t")
+        for name in ("g", "p_fwe_cluster", "p_fwe_mass", "p_fwe_t", "p_fwe_tfce", "t")
     ]
     assert made["active_change_p_fwe_t.nii.gz"].get_fdata()[0, 0, 0] == 1
     assert made["active_change_t.nii.gz"].get_fdata()[0, 0, 0] == 0
@@ -182,6 +182,7 @@ def clusters(mask, halves):
         "max_t": np.where(where > 0, where, 1)[mask],
         "cluster_extent": np.where(t > 3, 0.002, 1)[mask],
         "cluster_mass": np.where(t < -3, 0.04, 1)[mask],
+        "tfce": np.where(t > 3, 0.005, 0.9)[mask],
     }
     effects = {"g": (t / 4)[mask], "percent": (10 * t)[mask]}
     return vbm.cluster_table(result_of(t, mask, p), effects, mask, AFFINE, halves)
@@ -202,6 +203,7 @@ def test_every_value_of_a_cluster_is_that_of_its_peak(clusters):
     assert list(clusters["p_fwe_t"]) == [0.01, 0.03]
     assert list(clusters["p_fwe_cluster"]) == [0.002, 1]
     assert list(clusters["p_fwe_mass"]) == [1, 0.04]
+    assert list(clusters["p_fwe_tfce"]) == [0.005, 0.9]
 
 
 def test_clusters_of_both_tails_have_numbers_of_their_own(clusters):

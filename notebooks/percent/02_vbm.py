@@ -32,7 +32,7 @@ cluster_p: float = 0.001  # two-sided p that forms clusters
 n_permutations: int = 5000  # of each contrast; all distinct ones where there are fewer
 quick_permutations: int = 200  # used instead when quick
 seed: int = 0  # of the permutations
-n_jobs: int = 1  # processes; the numbers do not depend on it
+n_jobs: int = 2  # workers; the numbers do not depend on it
 regions: list = []  # atlas regions to show in detail; empty: those of the study file
 
 # %% [markdown]
@@ -132,10 +132,14 @@ plots.mark(fig, trial, quick)
 #
 # **Family-wise error.** Tens of thousands of voxels are tested. Each permutation keeps its largest
 # statistic; p is the share of permutations that reach the observed one, (1 + count) / (1 + n), so
-# that the chance of *any* false voxel (`p_fwe_t`) or cluster (extent: `p_fwe_cluster`; mass:
-# `p_fwe_mass`) is at most 5 % at p < .05. A significant cluster says that something is there
-# within it, not that each of its voxels changed. All tests are two-sided. The three contrasts are
-# three questions; p is not corrected over them.
+# that the chance of *any* false voxel or cluster is at most 5 % at p < .05. Four statistics come
+# from the same permutations: the voxel's t (`p_fwe_t`), the extent and the mass of its cluster
+# (`p_fwe_cluster`, `p_fwe_mass`), and threshold-free cluster enhancement (TFCE, `p_fwe_tfce`), which
+# rewards height and extent together without a cluster-forming threshold (Smith & Nichols 2009). A
+# significant cluster says that something is there within it, not that each of its voxels changed.
+# All tests are two-sided. The three contrasts are three questions and the four statistics four
+# answers to each; p is not corrected over them, so name one of each before looking. Here max-t of
+# `arm_by_time` is meant first.
 
 # %%
 covariates, blocks = ratings.design_columns(trial, participants, scanned["participant_id"])
