@@ -371,3 +371,177 @@ def plot_scatter(ax, points, r, xlabel, ylabel):
     top = points.loc[points["x_value"].idxmax()]
     ax.annotate(top["region"], (top["x_value"], top["y_value"]), (-5, 0), **look)
     ax.set(xlabel=xlabel, ylabel=ylabel)
+
+
+def consort_figure(boxes):
+    """A figure as high as its boxes need, and its Axes, for :func:`plot_consort`."""
+    mpl.rcParams.update(STYLE)
+    lines = _consort_rows(boxes)[-1]["bottom"]
+    fig = plt.figure(figsize=(PAGE, 0.15 * lines + 0.2))
+    return fig, fig.subplots()
+
+
+def plot_consort(ax, boxes):
+    """Flow diagram of a trial: boxes from enrolment to analysis, a column an arm.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        From :func:`consort_figure`, or as high as the boxes need.
+    boxes : pandas.DataFrame
+        From :func:`analysis_lib.conduct.consort_flow`: stage, arm (both, active, control), text
+        (lines, "; " between them).
+    """
+    rows = _consort_rows(boxes)
+    centres = {"both": 0.5, "active": 0.25, "control": 0.75}
+    ends = {}  # the place below which an arm's next box hangs
+    for row in rows:
+        for arm, lines in row["texts"].items():
+            x = centres[arm]
+            if arm in ends:
+                _arrow(ax, (x, ends[arm]), (x, row["top"]))
+            elif ends:  # the arms part here
+                middle = (ends["both"] + row["top"]) / 2
+                ax.plot([0.5, 0.5, x], [ends["both"], middle, middle], color="black", lw=0.8)
+                _arrow(ax, (x, middle), (x, row["top"]))
+            _consort_box(ax, x, row, lines, COLOURS.get(arm, QUIET))
+            ends[arm] = row["bottom"]
+    ax.set(xlim=(0, 1), ylim=(rows[-1]["bottom"] + 0.1, 0))
+    ax.set_axis_off()
+
+
+def _consort_rows(boxes, padding=1.0, gap=1.4):
+    """Stages from the top: their place, counted in lines of text, and the lines of each box."""
+    rows, top = [], 0.1
+    for _, own in boxes.groupby("stage", sort=False):
+        texts = dict(zip(own["arm"], own["text"].str.split("; "), strict=True))
+        bottom = top + max(map(len, texts.values())) + padding
+        rows.append({"top": top, "bottom": bottom, "texts": texts})
+        top = bottom + gap
+    return rows
+
+
+def _consort_box(ax, x, row, lines, colour):
+    height = row["bottom"] - row["top"]
+    look = {"fc": "white", "ec": colour, "lw": 1.2, "clip_on": False}
+    ax.add_patch(mpl.patches.Rectangle((x - 0.22, row["top"]), 0.44, height, **look))
+    first = row["top"] + (height - len(lines)) / 2 + 0.5
+    for i, line in enumerate(lines):
+        weight = "bold" if i == 0 else "normal"
+        ax.text(x, first + i, line, ha="center", va="center", fontsize=7.5, fontweight=weight)
+
+
+def _arrow(ax, start, end):
+    look = {"arrowstyle": "-|>", "lw": 0.8, "color": "black", "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", end, start, arrowprops=look)
+
+
+def plot_missing(ax, patterns, visits, names):
+    """Patterns of missing ratings: a row each, filled where rated; participants at the right.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    patterns : pandas.DataFrame
+        One column a visit, true (or 1) where rated, and n_active, n_control; the first row is
+        drawn on top.
+    visits : sequence of str
+        Columns to draw.
+    names : dict
+        Words for "active" and "control".
+    """
+    y = np.arange(len(patterns))[::-1]
+    for x, visit in enumerate(visits):
+        for place, rated in zip(y, patterns[visit].astype(bool), strict=True):
+            face = "#4D4D4D" if rated else "white"
+            box = mpl.patches.Rectangle((x - 0.42, place - 0.36), 0.84, 0.72, fc=face, ec=QUIET)
+            ax.add_patch(box)
+    for x, arm in enumerate(COLOURS, start=len(visits)):
+        look = {"ha": "center", "va": "center", "color": COLOURS[arm], "fontweight": "bold"}
+        for place, n in zip(y, patterns[f"n_{arm}"], strict=True):
+            ax.text(x, place, f"{n:.0f}", **look)
+    ticks = [*visits, *(f"n, {names[arm]}" for arm in COLOURS)]
+    ax.set(xticks=range(len(ticks)), yticks=[], xlim=(-0.6, len(ticks) - 0.4))
+    ax.set(xticklabels=ticks, ylim=(-0.6, len(patterns) - 0.4), ylabel="pattern")
+    ax.set_title("filled: rated", fontweight="normal")
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+
+
+def plot_tipping(ax, curve, names, tip=None, unit="points"):
+    """Estimate over what is added to imputed outcomes; filled where p < .05; the tipping point.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    curve : pandas.DataFrame
+        delta_active, estimate, ci_low, ci_high, p: a row each delta of the active arm.
+    names : dict
+        Words for "active" and "control".
+    tip : float, optional
+        Where p reaches .05; none is drawn when it is missing.
+    unit : str
+    """
+    curve = curve.sort_values("delta_active")
+    delta, estimate = curve["delta_active"], curve["estimate"]
+    ax.axhline(0, color=QUIET, lw=0.8, ls="--")
+    ax.fill_between(
+        delta, curve["ci_low"], curve["ci_high"], color="#DDDDDD", label="95 % interval"
+    )
+    ax.plot(delta, estimate, color="black", lw=1)
+    for chosen, face, label in (
+        (curve["p"] < 0.05, "black", "p below .05"),
+        (curve["p"] >= 0.05, "white", "p at least .05"),
+    ):
+        if chosen.any():
+            ax.plot(
+                delta[chosen], estimate[chosen], "o", ms=3.5, mec="black", mfc=face, label=label
+            )
+    if tip is not None and np.isfinite(tip):
+        ax.axvline(tip, 0, 0.72, color=ACCENT, lw=1.2, label=f"p = .05 at {tip:+.1f} {unit}")
+    ax.set(xlabel=f"added to imputed scores, {names['active']} arm, {unit}")
+    ax.set(ylabel=f"{names['active']} - {names['control']}, {unit}")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.35 * (high - low))  # room for the legend
+    ax.legend(loc="upper left", ncols=2, fontsize=6.5)
+
+
+def plot_items(ax, differences):
+    """Difference between arms in each item's change, with its interval; items without are named.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    differences : pandas.DataFrame
+        From :func:`analysis_lib.items.item_differences`: label, estimate, ci_low, ci_high.
+    """
+    labels = [
+        row.label if np.isfinite(row.estimate) else f"{row.label} (no estimate)"
+        for row in differences.itertuples()
+    ]
+    plot_forest(ax, differences, labels, "active - control, points (95 % CI); left favours active")
+    ax.tick_params(axis="y", labelsize=7)
+
+
+def plot_stimulation(ax, dose, planned, names):
+    """Treatment sessions received by each participant, most first, against those planned.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    dose : pandas.DataFrame
+        From :func:`analysis_lib.conduct.participant_dose`: arm, sessions.
+    planned : int
+    names : dict
+    """
+    start = 0
+    for arm, colour in COLOURS.items():
+        own = dose.loc[dose["arm"] == arm, "sessions"].sort_values(ascending=False)
+        ax.bar(start + np.arange(len(own)), own, 0.8, color=colour, label=names[arm])
+        start += len(own) + 1
+    ax.axhline(planned, color=QUIET, lw=0.8, ls="--", label=f"planned: {planned}")
+    ax.set(xticks=[], xlabel="participants", ylabel="sessions received", xlim=(-1, start - 1))
+    ax.set_ylim(0, planned * 1.3)
+    ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+    ax.legend(loc="upper center", ncols=3, fontsize=7, columnspacing=1, handlelength=1.2)

@@ -21,6 +21,7 @@ from scipy import ndimage
 from scipy.stats import norm
 
 from analysis_lib.atlas import labels_on_grid, load_atlas
+from analysis_lib.items import HAMD17_ITEMS
 
 VISITS = {"baseline": 0, "week1": 1, "week2": 2, "week3": 3}
 SPACE = "MNI152NLin2009aSym"  # the template that nilearn packages
@@ -146,25 +147,10 @@ _D1_TABLE = (
 D1_WEIGHTS = {name: weight for name, weight, _ in _D1_TABLE}
 D1_REGIONS = {name: regions for name, _, regions in _D1_TABLE}
 
-# The items of HAMD-17 (Hamilton 1960): what they rate, highest score, how early an item rises.
-HAMD_ITEMS = (
-    ("depressed mood", 4, 1.2),
-    ("feelings of guilt", 4, 0.3),
-    ("suicide", 4, -0.6),
-    ("insomnia, early", 2, 0.6),
-    ("insomnia, middle", 2, 0.5),
-    ("insomnia, late", 2, 0.4),
-    ("work and activities", 4, 1.0),
-    ("retardation", 4, -0.2),
-    ("agitation", 4, -0.5),
-    ("anxiety, psychic", 4, 0.6),
-    ("anxiety, somatic", 4, 0.2),
-    ("somatic symptoms, gastrointestinal", 2, 0.1),
-    ("somatic symptoms, general", 2, 0.8),
-    ("genital symptoms", 2, 0.4),
-    ("hypochondriasis", 4, -0.7),
-    ("loss of weight", 2, -0.4),
-    ("insight", 2, -0.8),
+# The items of HAMD-17: what they rate, highest score, how early an item rises.
+_RISES = (1.2, 0.3, -0.6, 0.6, 0.5, 0.4, 1.0, -0.2, -0.5, 0.6, 0.2, 0.1, 0.8, 0.4, -0.7, -0.4, -0.8)
+HAMD_ITEMS = tuple(
+    (what, top, rises) for (what, top), rises in zip(HAMD17_ITEMS, _RISES, strict=True)
 )
 
 
