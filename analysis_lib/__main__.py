@@ -91,10 +91,15 @@ def simulate(
 
 
 def _data_problems(study):
-    from analysis_lib import images, ratings
+    from analysis_lib import conduct, images, ratings
+    from analysis_lib.study import StudyError
 
-    # both read participants.tsv: its problems are listed once
-    return list(dict.fromkeys([*ratings.problems(study), *images.problems(study)]))
+    found = [*ratings.problems(study), *images.problems(study)]
+    try:
+        found += conduct.problems(study, ratings.read_participants(study))
+    except StudyError as error:
+        found += error.problems
+    return list(dict.fromkeys(found))  # each reads participants.tsv: its problems are listed once
 
 
 def _summary(study):

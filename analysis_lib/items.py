@@ -13,6 +13,7 @@ from scipy import stats
 from analysis_lib.conduct import risk_difference
 from analysis_lib.outcomes import ARMS, ancova
 from analysis_lib.permutation import nuisance_basis
+from analysis_lib.ratings import read_scale
 
 # What each item of HAMD-17 rates, in its order, and its highest score (Hamilton 1960).
 HAMD17_ITEMS = (
@@ -288,3 +289,31 @@ def _risks(reached):
     counts = {"n_active": n[0], "n_control": n[1]}
     counts |= {"events_active": events[0], "events_control": events[1]}
     return counts | risk_difference(events, n)
+
+
+def item_tables(study, participants):
+    """Every item table of every scale whose items were recorded.
+
+    Parameters
+    ----------
+    study : Study
+    participants : pandas.DataFrame
+        From :func:`analysis_lib.ratings.read_participants`.
+
+    Returns
+    -------
+    dict of str to pandas.DataFrame
+        alpha, item_differences, item_means, suicide_item and suicide_worsening; those without rows
+        are left out, so that the dict is empty when no scale has items.
+    """
+    read = [(scale, read_scale(study, scale, participants)) for scale in study.scales]
+    scales = [(scale, rows) for scale, rows in read if item_columns(rows)]
+    tables = {
+        "alpha": [alpha_table(study, *scale) for scale in scales],
+        "item_differences": [item_differences(study, *scale) for scale in scales],
+        "item_means": [item_means(*scale) for scale in scales],
+        "suicide_item": [suicide_distribution(*scale) for scale in scales],
+        "suicide_worsening": [suicide_worsening(study, *scale) for scale in scales],
+    }
+    kept = {name: [table for table in parts if len(table)] for name, parts in tables.items()}
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in kept.items() if parts}

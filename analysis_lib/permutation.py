@@ -259,8 +259,10 @@ class _Model:
         self.residuals, self.x, self.mask = residuals, x, mask
         self.y = residuals.astype(np.float32)
         self.square = np.einsum("ij,ij->j", residuals, residuals)
-        # a voxel that does not vary has no t
-        self.square[self.square <= 1e-12 * self.square.max(initial=0)] = 0
+        # a voxel that does not vary has no t: its effect is 0, whatever it is divided by
+        constant = self.square <= 1e-12 * self.square.max(initial=0)
+        self.square[constant], self.y[:, constant] = 0, 0
+        self.divisor = np.where(constant, 1, self.square).astype(np.float32)
         self.rows = np.column_stack([x, basis[:, 1:] if has_constant else basis]).T
         self.df = len(residuals) - basis.shape[1] - 1
         self.neighbours = enhancement.neighbour_table(mask)
@@ -287,23 +289,37 @@ class _Model:
             block = slice(start, start + BLOCK)
             products = rows.reshape(-1, n) @ self.y[:, block]
             products = products.reshape(len(rows), n_perm, -1)
-            _t_of_products(products, self.square[block], self.df, out[:, block])
+            _t_of_products(products, self.divisor[block], self.df, out[:, block])
         return out
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, fastmath=True)
 def _t_of_products(products, square, df, out):
+    """t from the products of each permutation; loops over voxels alone, so that they vectorise."""
     n_rows, n_perm, n_voxels = products.shape
+    root, tiny = np.float32(np.sqrt(df)), np.float32(1e-9)
     for p in range(n_perm):
+        left = out[p]
+        left[:] = square
+        for k in range(n_rows):
+            row = products[k, p]
+            for v in range(n_voxels):
+                left[v] -= row[v] * row[v]
+        effect = products[0, p]
         for v in range(n_voxels):
-            effect = np.float64(products[0, p, v])
-            left = square[v] - effect * effect
-            for k in range(1, n_rows):
-                left -= np.float64(products[k, p, v]) ** 2
-            if square[v] <= 0.0:
-                out[p, v] = 0.0
-            else:
-                out[p, v] = effect / np.sqrt(max(left, 1e-12 * square[v]) / df)
+            left[v] = root * effect[v] / np.sqrt(max(left[v], tiny * square[v]))
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _largest_sizes(images):
+    """Largest absolute value of each row."""
+    found = np.zeros(len(images), np.float32)
+    for p in range(len(images)):
+        row, largest = images[p], np.float32(0)
+        for v in range(len(row)):
+            largest = max(largest, abs(row[v]))
+        found[p] = largest
+    return found
 
 
 def _null_maxima(model, permutations, threshold, statistics, n_jobs):
@@ -318,12 +334,13 @@ def _null_maxima(model, permutations, threshold, statistics, n_jobs):
 def _chunk_maxima(model, permutations, threshold, statistics):
     with threadpool_limits(1):  # the order of sums in BLAS depends on its threads
         images = model.t(permutations)
+    largest = _largest_sizes(images)
     if set(statistics) == {"max_t"}:
-        return np.pad(np.abs(images).max(axis=1)[:, None], ((0, 0), (0, len(STATISTICS) - 1)))
+        return np.pad(largest[:, None], ((0, 0), (0, len(STATISTICS) - 1)))
     scratch = enhancement.make_scratch(images.shape[1])
     options = (model.neighbours, model.powers, 2.0, threshold, "tfce" in statistics, scratch)
     maxima = np.array([enhancement.largest(t, *options) for t in images])
-    maxima[:, 0] = np.abs(images).max(axis=1)  # no voxel may have passed the threshold
+    maxima[:, 0] = largest  # no voxel may have passed the threshold
     return maxima
 
 

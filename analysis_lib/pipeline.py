@@ -146,7 +146,7 @@ def numbers(study) -> list[Path]:
 
 
 STEPS = (
-    Step("01_clinical_outcomes", reads=(tables,), writes=("clinical",)),
+    Step("01_clinical_outcomes", reads=(tables, grey_matter_maps), writes=("clinical",)),
     Step("02_vbm", reads=(tables, grey_matter_maps), writes=("vbm",), needs=("images",)),
     Step(
         "03_receptor_correlation",

@@ -239,6 +239,28 @@ def with_baseline(study, ratings):
     return table.reset_index(drop=True)
 
 
+def baseline_scores(study, ratings, scale):
+    """Baseline of everybody who has one, with or without later scores.
+
+    Parameters
+    ----------
+    study : Study
+    ratings : pandas.DataFrame
+        From :func:`read_ratings`.
+    scale : Scale
+        One that was not rated at baseline gets the primary scale's.
+
+    Returns
+    -------
+    pandas.DataFrame
+        participant_id, arm, baseline.
+    """
+    first = ratings[ratings["visit"] == study.baseline].dropna(subset=["score"])
+    own = first[first["scale"] == scale.name]
+    rows = own if len(own) else first[first["scale"] == study.primary_scale.name]
+    return rows[["participant_id", "arm", "score"]].rename(columns={"score": "baseline"})
+
+
 def covariate_matrix(participants, names):
     """Covariates as numbers, one row a participant, each column centred.
 

@@ -82,19 +82,20 @@ def difference_sentence(row, names):
     Parameters
     ----------
     row : Series or mapping
-        A row of ``clinical/ancova.tsv``.
+        A row of ``clinical/mmrm_contrasts.tsv`` or ``clinical/ancova.tsv``.
     names : dict
         The study's words for "active" and "control".
     """
     interval = f"active - control {row['estimate']:.1f}, 95 % CI {row['ci_low']:.1f} to "
     interval += f"{row['ci_high']:.1f}, {p_text(row['p'])}"
     lower, size = row["estimate"] < 0, f"{abs(row['estimate']):.1f} points"
+    when = "Averaged over visits" if row["visit"] == "all" else f"At {row['visit']}"
     if row["kind"] == "change":
         finding = f"{row['scale']} had fallen {size} {'more' if lower else 'less'}"
     else:
         finding = f"{row['scale']} was {size} {'lower' if lower else 'higher'}"
     return (
-        f"At {row['visit']}, {finding} with {names['active']} than with {names['control']} "
+        f"{when}, {finding} with {names['active']} than with {names['control']} "
         f"({interval}; Hedges g {row['hedges_g']:.2f}; n = {row['n_active']} and "
         f"{row['n_control']})."
     )
@@ -141,30 +142,69 @@ def risk_sentence(row, names):
     )
 
 
-def clinical_numbers(study, flow, ancova, responders):
+def clinical_numbers(study, flow, contrasts, responders):
     """Numbers of notebook 01 that texts and figures quote: name to (value, source file).
 
     Parameters
     ----------
     study : Study
     flow : dict
-    ancova, responders : pandas.DataFrame
+    contrasts, responders : pandas.DataFrame
+        ``clinical/mmrm_contrasts.tsv`` and ``clinical/responders.tsv``.
     """
     numbers = {}
     for arm, counts in flow.items():
         for stage in ("randomised", "analysed"):
             numbers[f"flow.{arm}.{stage}"] = (counts[stage], "flow.json")
     keys = {scale.name: scale.key for scale in study.scales}
-    for _, row in ancova.iterrows():
+    for _, row in contrasts.iterrows():
         for name in ("estimate", "ci_low", "ci_high", "p", "hedges_g"):
             key = f"{keys[row['scale']]}.{row['visit']}.{name}"
-            numbers[key] = (row[name], "ancova.tsv")
+            numbers[key] = (row[name], "mmrm_contrasts.tsv")
     rows = responders[responders["analysis"] == "missing_is_failure"]
     for _, row in rows[rows["visit"] == study.final_visit].iterrows():
         for name in ("events_active", "events_control", "risk_difference", "ci_low", "ci_high"):
             key = f"{keys[row['scale']]}.{row['visit']}.{row['outcome']}.{name}"
             numbers[key] = (row[name], "responders.tsv")
     return numbers
+
+
+def robustness_sentence(main, imputed, tip, randomisation):
+    """Does the primary result hold under other assumptions? One paragraph.
+
+    Parameters
+    ----------
+    main : Series or mapping
+        The primary row of ``clinical/mmrm_contrasts.tsv``.
+    imputed : pandas.DataFrame
+        ``clinical/imputation.tsv`` at that visit; empty if nothing was missing.
+    tip : Series or mapping or None
+        Row of ``clinical/tipping_point.tsv``.
+    randomisation : Series or mapping
+        Row of ``clinical/randomisation.tsv``.
+    """
+    parts = [
+        f"Re-randomising the arms gives {p_text(randomisation['p_randomisation'])} (MMRM: "
+        f"{p_text(main['p'])})."
+    ]
+    if len(imputed):
+        listed = "; ".join(
+            f"{row.analysis.replace('_', ' ')} {row.estimate:.1f} ({row.ci_low:.1f} to "
+            f"{row.ci_high:.1f})"
+            for row in imputed.itertuples()
+        )
+        parts.append(f"With missing scores imputed, the difference is: {listed}.")
+    if tip is not None and np.isfinite(tip["delta_interpolated"]):
+        parts.append(
+            f"The result would be lost (p of .05) if those who left the active arm had done "
+            f"{tip['delta_interpolated']:.1f} points worse than others like them."
+        )
+    elif tip is not None and tip["status"] == "does not tip":
+        parts.append(
+            f"p would stay below .05 even if those who left the active arm had done "
+            f"{abs(tip['delta_before']):.0f} points worse than others like them."
+        )
+    return " ".join(parts)
 
 
 def vbm_sentence(row, regions, names):

@@ -148,6 +148,7 @@ def make_scratch(n):
         np.empty(n, np.int32),
         np.empty(n, np.int32),
         np.empty(n, np.int32),
+        np.empty(n, np.int32),
         np.empty(n),
         np.empty(n),
         np.empty(n),
@@ -248,12 +249,14 @@ def _largest(
     order,
     other_keys,
     other_order,
+    rank,
     parent,
     size,
     best,
     since,
     height_sum,
 ):
+    """The forest is kept by rank, not by voxel, so that new entries lie beside each other."""
     found = np.zeros(4)
     bits = t.view(np.uint32)
     lowest = np.float32(0.0) if with_tfce else np.float32(threshold)
@@ -262,7 +265,7 @@ def _largest(
         n = 0
         for voxel in range(len(t)):
             value = t[voxel] if tail == 0 else -t[voxel]
-            parent[voxel] = -1
+            rank[voxel] = -1
             if value > lowest:
                 keys[n] = bits[voxel] & np.uint32(0x7FFFFFFF)
                 order[n] = voxel
@@ -274,37 +277,43 @@ def _largest(
         found[0] = max(found[0], abs(t[ranked[0]]))
         for i in range(n):
             voxel = ranked[i]
+            rank[voxel] = i
             height = np.float64(abs(t[voxel]))
             if height_power == 2.0:
                 level = height * height * height / 3.0
             else:
                 level = height**exponent / exponent
-            root = voxel
-            parent[voxel], size[voxel], best[voxel] = voxel, 1, 0.0
-            since[voxel], height_sum[voxel] = level, height
+            root = -1  # the component that the voxel is in
             for k in range(neighbours.shape[1]):
                 neighbour = neighbours[voxel, k]
-                if neighbour < 0 or parent[neighbour] < 0:
+                if neighbour < 0 or rank[neighbour] < 0:
                     continue
-                other = _root(parent, neighbour)
+                other = _root(parent, rank[neighbour])
                 if other == root:
                     continue
-                if since[other] != level:
-                    best[other] += powers[size[other]] * (since[other] - level)
-                    since[other] = level
+                # what the component's voxels have gained since its size last changed
+                best[other] += powers[size[other]] * (since[other] - level)
+                since[other] = level
+                if root < 0:
+                    root = other
+                    continue
                 if size[root] < size[other]:
                     root, other = other, root
                 parent[other] = root
                 size[root] += size[other]
                 height_sum[root] += height_sum[other]
                 best[root] = max(best[root], best[other])
+            if root < 0:
+                root = i
+                size[i], best[i], since[i], height_sum[i] = 0, 0.0, level, 0.0
+            parent[i] = root
+            size[root] += 1
+            height_sum[root] += height
             if height > threshold:
                 found[1] = max(found[1], size[root])
                 found[2] = max(found[2], height_sum[root] - size[root] * threshold)
         if with_tfce:
             for i in range(n):
-                voxel = ranked[i]
-                if parent[voxel] == voxel:
-                    value = best[voxel] + powers[size[voxel]] * since[voxel]
-                    found[3] = max(found[3], value)
+                if parent[i] == i:
+                    found[3] = max(found[3], best[i] + powers[size[i]] * since[i])
     return found

@@ -109,9 +109,40 @@ def test_fev_is_what_r_prints(fev, reference_data):
     np.testing.assert_allclose(ours["se"], r["se"], rtol=1e-4)
     np.testing.assert_allclose(ours["df"], r["df"], atol=0.1)
     np.testing.assert_allclose(ours["t"], r["t"], rtol=1e-4, atol=5e-4)
-    joint = fit.test(pd.DataFrame(np.eye(2), columns=fit.terms[fit.terms.str.startswith("RACE")]))
-    assert joint["F"] == pytest.approx(36.92, rel=1e-3)  # tests/testthat/test-satterthwaite.R
-    assert round(joint["den_df"]) == 166
+
+
+def rows_of(fit, start):
+    """One row of weights for each term that starts so."""
+    return np.eye(len(fit.terms))[[term.startswith(start) for term in fit.terms]]
+
+
+def test_joint_tests_have_the_f_and_df_of_r(fev):
+    """df_md and Anova in vignettes/introduction of openpharma/mmrm."""
+    formula = "FEV1 ~ RACE + SEX + ARMCD*AVISIT"
+    fit = fit_fev(fev, formula, df="satterthwaite")
+    race, interaction = fit.test(rows_of(fit, "RACE")), fit.test(rows_of(fit, "ARMCD[T.TRT]:"))
+    assert (race["F"], race["den_df"]) == pytest.approx((36.91143, 165.5553), rel=1e-4)
+    assert (interaction["F"], interaction["den_df"]) == pytest.approx((0.2581, 147.91), rel=5e-4)
+    kenward = fit_fev(fev, formula)
+    test = kenward.test(rows_of(kenward, "RACE"))
+    # R adjusts the covariance in parameters of its optimiser, so that only the df is the same
+    assert test["den_df"] == pytest.approx(165.5728, rel=1e-4)
+    assert test["F"] < race["F"]
+
+
+def test_means_and_contrasts_are_those_of_emmeans(fev):
+    """emmeans(fit, ~ ARMCD | AVISIT) and its pairs in vignettes/introduction, as printed there."""
+    fit = fit_fev(fev, "FEV1 ~ RACE + SEX + ARMCD*AVISIT", df="satterthwaite")
+    means = fit.means("ARMCD", "AVISIT")
+    assert means["mean"].round(1).tolist() == [33.3, 38.2, 43.7, 48.4, 37.1, 41.9, 46.8, 52.8]
+    expected = [0.755, 0.612, 0.462, 1.19, 0.763, 0.602, 0.509, 1.19]
+    np.testing.assert_allclose(means["se"], expected, rtol=2e-3)
+    assert means["df"].round().tolist() == [148, 147, 130, 134, 143, 143, 130, 133]
+    pairs = fit.contrasts("ARMCD", "PBO")
+    assert pairs["estimate"].round(2).tolist() == [3.77, 3.73, 3.08, 4.40]
+    assert pairs["t"].round(3).tolist() == [3.514, 4.346, 4.467, 2.617]
+    assert pairs["df"].round().tolist() == [146, 145, 131, 133]
+    assert pairs["ci_high"].round(2).tolist() == [5.90, 5.43, 4.44, 7.72]
 
 
 def test_at_the_covariance_of_r_every_digit_is_r(fev, reference_data):
@@ -593,10 +624,10 @@ def test_numbers_of_the_fit_are_counted_as_r_counts_them():
 
 
 def test_residuals():
-    data = trial(missing=0.2, seed=9)
+    data = trial(missing=0.2, seed=9).set_index(np.arange(1000, 1108))
     fit = mmrm.fit_mmrm(data, FORMULA, **KEYS)
     table, covariance = fit.residuals, fit.covariance.to_numpy()
-    used = data.reset_index(drop=True).loc[table.index]
+    used = data.loc[table.index]
     np.testing.assert_allclose(table["raw"], used["change"] - fit.fitted)
     sd = np.sqrt(np.diag(covariance))[table["visit"].cat.codes]
     np.testing.assert_allclose(table["pearson"], table["raw"] / sd)
@@ -710,6 +741,25 @@ def test_questions_that_cannot_be_asked_are_refused(ask, message):
         ask(fit)
 
 
+def test_words_and_numbers_mixed_are_refused():
+    data = trial().assign(visit=lambda d: d["visit"].astype(object).mask(d["visit"] == "week2", 2))
+    with pytest.raises(ValueError, match="column 'visit' mixes int and str"):
+        mmrm.fit_mmrm(data, FORMULA, **KEYS)
+
+
+def test_a_transformation_that_fails_is_refused():
+    data = trial().assign(baseline=lambda d: d["baseline"].mask(d["id"] == "p01", 0.0))
+    with np.errstate(divide="ignore"), pytest.raises(ValueError, match=r"np.log\(baseline\).*log"):
+        mmrm.fit_mmrm(data, "change ~ np.log(baseline) + arm*visit", **KEYS)
+
+
+def test_a_centred_covariate_changes_nothing_that_matters():
+    centred = "change ~ center(baseline)*visit + C(arm)*visit"
+    ours = mmrm.fit_mmrm(trial(), centred, **KEYS).contrasts("arm")
+    plain = mmrm.fit_mmrm(trial(), FORMULA, **KEYS).contrasts("arm")
+    pd.testing.assert_frame_equal(ours, plain, rtol=1e-6)
+
+
 def test_unused_categories_are_said_not_fitted():
     data = trial(n_visits=2)
     data["visit"] = pd.Categorical(data["visit"], ["baseline", "week1", "week2"])
@@ -753,6 +803,16 @@ def test_visits_that_share_no_participant_fall_back():
     fit = mmrm.fit_with_fallback(data, FORMULA, **KEYS)
     assert fit.covariance_structure == "csh"  # Toeplitz lacks its lag 2 too
     assert np.isfinite(fit.contrasts("arm").drop(columns=["visit", "contrast"])).all(axis=None)
+
+
+def test_one_visit_a_participant_cannot_tell_a_correlation():
+    data = trial(n=30)
+    data = data[data["id"].str[1:].astype(int) % 3 == data["visit"].str[-1].astype(int) - 1]
+    expected = (
+        "no covariance converged. us: visits .* share 0 participants.*; cs: the likelihood is flat"
+    )
+    with pytest.raises(mmrm.ConvergenceError, match=expected):
+        mmrm.fit_with_fallback(data, FORMULA, **KEYS)
 
 
 def test_outcomes_that_the_design_fits_exactly_are_refused():

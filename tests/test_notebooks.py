@@ -72,6 +72,7 @@ def demo(tmp_path_factory):
     simulate_study(root / "data" / "raw" / "demo", resolution=4)
     maps = real_maps() or root / "no-maps"
     options = ["--study", path, "--output", root, "--quick", "--set", "quick_permutations=99"]
+    options += ["--set", "quick_draws=50"]
     done = run_all(*options, NEUROMAPS_DATA=maps)
     assert done.returncode == 0, done.stdout + done.stderr
     again = run_all(*options, NEUROMAPS_DATA=maps)
@@ -82,6 +83,17 @@ def test_the_chain_writes_every_table_with_described_columns(demo):
     derived, _, _, _ = demo
     expected = {
         "clinical/baseline.tsv": "variable active control standardised_mean_difference",
+        "clinical/mmrm_contrasts.tsv": (
+            "scale visit contrast estimate se df ci_low ci_high t p hedges_g g_ci_low g_ci_high"
+        ),
+        "clinical/mmrm_means.tsv": "scale arm visit mean se df ci_low ci_high",
+        "clinical/randomisation.tsv": "scale visit estimate se t p_randomisation n_permutations",
+        "clinical/imputation.tsv": "scale analysis visit estimate se df ci_low ci_high p",
+        "clinical/tipping_point.tsv": "status delta_interpolated",
+        "clinical/blinding.tsv": "index arm value ci_low ci_high",
+        "clinical/adverse_events.tsv": "term participants_active participants_control",
+        "clinical/adherence.tsv": "arm measure mean sd",
+        "clinical/consort_checklist.tsv": "item topic where status",
         "clinical/ancova.tsv": "scale visit estimate se df ci_low ci_high p hedges_g",
         "clinical/anova.tsv": "scale effect df1 df2 F epsilon_gg p p_gg partial_eta2",
         "clinical/responders.tsv": (
@@ -118,8 +130,8 @@ def test_the_chain_finds_what_was_planted(demo):
     rows = correlations[correlations["contrast"] == "arm_by_time"]
     rank = rows["r"].abs().rank(ascending=False)[rows["receptor"].str.contains("D1")]
     assert rank.iloc[0] <= 2
-    ancova = results.read_table(derived / "clinical" / "ancova.tsv")
-    final = ancova[(ancova["scale"] == "HAMD-17") & (ancova["visit"] == "week3")].iloc[0]
+    mmrm = results.read_table(derived / "clinical" / "mmrm_contrasts.tsv")
+    final = mmrm[(mmrm["scale"] == "HAMD-17") & (mmrm["visit"] == "week3")].iloc[0]
     assert abs(final["estimate"] + 4.5) < 3 * final["se"]
 
 

@@ -262,8 +262,8 @@ def test_every_quoted_number_has_its_source(tiny):
     )
     numbers = text.clinical_numbers(study, flow, ancova, responders)
     assert numbers["flow.active.randomised"] == (18, "flow.json")
-    assert numbers["hamd17.week2.estimate"] == (-4.53, "ancova.tsv")
-    assert numbers["hama.week2.p"] == (0.00123, "ancova.tsv")
+    assert numbers["hamd17.week2.estimate"] == (-4.53, "mmrm_contrasts.tsv")
+    assert numbers["hama.week2.p"] == (0.00123, "mmrm_contrasts.tsv")
     assert numbers["hamd17.week2.response.events_active"] == (12, "responders.tsv")
     assert not [key for key in numbers if "week1" in key]
 

@@ -56,13 +56,13 @@ figures = {}
 # ## Figure 1 · Trajectories and differences between arms
 #
 # Above, scores of every participant (thin) and observed means with 95 % intervals. Below, the
-# difference between the arms at each visit adjusted for baseline (ANCOVA, HC3), and the share of
+# difference between the arms at each visit (MMRM), and the share of
 # participants who respond or remit at the last visit, whoever was not rated counting as failure.
 
 # %%
-scores, means, ancova, responders = (
+scores, means, contrasts, responders = (
     results.read_table(clinical / f"{name}.tsv")
-    for name in ("scores", "means", "ancova", "responders")
+    for name in ("scores", "means", "mmrm_contrasts", "responders")
 )
 fig, axes = plots.figure(2, 2, height=5)
 for ax, scale in zip(axes[0], trial.scales, strict=False):
@@ -72,8 +72,8 @@ for ax, scale in zip(axes[0], trial.scales, strict=False):
 axes[0, 1].set_visible(len(trial.scales) > 1)
 plots.plot_forest(
     axes[1, 0],
-    ancova,
-    ancova["scale"] + ", " + ancova["visit"],
+    contrasts,
+    contrasts["scale"] + ", " + contrasts["visit"],
     f"{names['active']} - {names['control']}, points (95 % CI)",
 )
 final = responders[
