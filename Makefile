@@ -56,6 +56,8 @@ lab: $(READY) | data/raw/demo
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.recovery
+	$(BIN)/python -m benchmarks.mmrm
+	$(BIN)/python -m benchmarks.voxelwise
 
 # --universal: one file for every platform and Python; pins already in the file are kept unless UPGRADE=1.
 lock: $(READY)

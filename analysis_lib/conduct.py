@@ -583,7 +583,7 @@ class _Item(NamedTuple):
 
 _CHECKLIST = (
     _Item("1a", "identified as a randomised trial", "study file, title", "partly"),
-    _Item("1b", "structured summary", "report/index.html; What we found", "partly"),
+    _Item("1b", "structured summary", "01 to 03, What we found", "partly"),
     _Item("2", "registration: registry, number, date"),
     _Item("3", "where protocol and analysis plan are"),
     _Item("4", "sharing of data, code, materials", "data/README.md; manifest.json", "partly"),
@@ -592,15 +592,22 @@ _CHECKLIST = (
     _Item("6", "background and rationale", "README.md", "partly"),
     _Item("7", "objectives: benefits and harms", "notebooks 01 to 03, first cell", "partly"),
     _Item("8", "involvement of patients and public"),
-    _Item("9", "design: type, allocation ratio, framework", "01, estimand", "partly"),
+    _Item(
+        "9", "design: type, allocation ratio, framework", "01, What exactly is estimated", "partly"
+    ),
     _Item("10", "changes after the trial began"),
     _Item("11", "setting and locations", "participants.tsv, site", "partly", "site"),
     _Item("12a", "eligibility of participants"),
     _Item("12b", "eligibility of sites and of those who treat"),
     _Item(
-        "13", "interventions, to be replicated", "01, adherence and dose", "partly", "stimulation"
+        "13", "interventions, to be replicated", "01, Adherence and dose", "partly", "stimulation"
     ),
-    _Item("14", "outcomes, prespecified", "study file and 01, estimand (not when set)", "partly"),
+    _Item(
+        "14",
+        "outcomes, prespecified",
+        "study file; 01, What exactly is estimated (not when set)",
+        "partly",
+    ),
     _Item("15", "how harms were defined and assessed"),
     _Item("16a", "how the sample size was determined"),
     _Item("16b", "interim analyses, stopping rules"),
@@ -608,30 +615,30 @@ _CHECKLIST = (
     _Item("17b", "type of randomisation, restrictions", "study file, strata", "partly", "strata"),
     _Item("18", "concealment of the allocation"),
     _Item("19", "whether those who enrolled knew the sequence"),
-    _Item("20a", "who was blinded", "01, blinding (participants' guesses only)", "partly", "guess"),
+    _Item("20a", "who was blinded", "01, Blinding (participants' guesses only)", "partly", "guess"),
     _Item("20b", "how blinding was achieved"),
     _Item(
         "21a", "statistical methods, harms included", "01 to 03, text of each section", "answered"
     ),
-    _Item("21b", "who is in each analysis, and in which arm", "01, who took part", "answered"),
-    _Item("21c", "how missing data were handled", "01, missing data", "answered"),
+    _Item("21b", "who is in each analysis, and in which arm", "01, Who took part", "answered"),
+    _Item("21c", "how missing data were handled", "01, Missing data", "answered"),
     _Item("21d", "methods of additional analyses", "01 to 03 (not what was planned)", "partly"),
     _Item(
         "22a",
         "randomised, treated, analysed, by arm",
-        "01, who took part; flow.json",
+        "01, Who took part; flow.json",
         "answered",
         "stimulation",
         "partly",
     ),
-    _Item("22b", "losses and exclusions, reasons", "01, who took part (when, not why)", "partly"),
+    _Item("22b", "losses and exclusions, reasons", "01, Who took part (when, not why)", "partly"),
     _Item("23a", "dates of recruitment and follow-up"),
     _Item("23b", "why the trial ended"),
-    _Item("24a", "delivery and adherence", "01, adherence and dose", "partly", "stimulation"),
+    _Item("24a", "delivery and adherence", "01, Adherence and dose", "partly", "stimulation"),
     _Item("24b", "concomitant care by arm"),
     _Item("25", "baseline characteristics by arm", "01, Table 1; baseline.tsv", "answered"),
     _Item("26", "numbers, results, precision", "01 (binary: absolute effect only)", "partly"),
-    _Item("27", "harms by arm", "01, harms; adverse_events.tsv", "answered", "adverse_events"),
+    _Item("27", "harms by arm", "01, Harms; adverse_events.tsv", "answered", "adverse_events"),
     _Item("28", "results of other analyses", "01 to 03 (not what was planned)", "partly"),
     _Item("29", "interpretation", "01 to 03, What we found (not other evidence)", "partly"),
     _Item("30", "limitations", "01 to 03, What we found", "partly"),

@@ -224,23 +224,57 @@ def load_map(path):
     return nib.Nifti1Image(data, image.affine)
 
 
-def smooth_maps(paths, fwhm_mm):
-    """Read and smooth maps.
+def smooth_map(path, fwhm_mm):
+    """Read one map and smooth it.
+
+    Parameters
+    ----------
+    path : path
+    fwhm_mm : float
+        Full width at half maximum of the Gaussian kernel, in mm; 0 leaves the map as it is.
+
+    Returns
+    -------
+    numpy.ndarray
+        (x, y, z), float32.
+    """
+    return smooth_img(load_map(path), fwhm_mm or None).get_fdata(dtype=np.float32)
+
+
+def smooth_in_mask(paths, fwhm_mm, threshold):
+    """Smooth maps and keep the voxels whose mean over maps exceeds a threshold.
+
+    Maps are read twice, once for the mask and once for their values, so that no more than one
+    whole map is in memory.
 
     Parameters
     ----------
     paths : sequence of path
         Maps on one grid.
     fwhm_mm : float
-        Full width at half maximum of the Gaussian kernel, in mm; 0 leaves them as they are.
+        As for :func:`smooth_map`.
+    threshold : float
+        Mean density, without unit.
 
     Returns
     -------
-    numpy.ndarray
-        (n_maps, x, y, z), float32.
+    values : numpy.ndarray
+        (n_maps, n_voxels), float32.
+    mask : numpy.ndarray of bool
+        (x, y, z).
+
+    Raises
+    ------
+    ValueError
+        If no voxel is left.
     """
-    images = (load_map(path) for path in paths)
-    return np.stack([smooth_img(image, fwhm_mm or None).get_fdata(dtype="f4") for image in images])
+    paths = list(paths)
+    mean = sum(smooth_map(path, fwhm_mm) / len(paths) for path in paths)
+    mask = grey_matter_mask(mean[None], threshold)
+    values = np.empty((len(paths), mask.sum()), np.float32)
+    for row, path in zip(values, paths, strict=True):
+        row[:] = smooth_map(path, fwhm_mm)[mask]
+    return values, mask
 
 
 def volumes_ml(paths):

@@ -40,7 +40,8 @@ def p_text(p, n_permutations=None):
     if p is None or not np.isfinite(p):
         return "p not available"
     if n_permutations is not None and p <= 1.5 / (1 + n_permutations):
-        return f"p = {p:.2g} (the smallest that {n_permutations} permutations allow)"
+        least = f"{p:.2g}".replace("0.", ".", 1)
+        return f"p = {least} (the smallest that {n_permutations} permutations allow)"
     return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
 
 
@@ -223,18 +224,21 @@ def vbm_sentence(row, regions, names):
         "active_change": f"Change with {names['active']}",
         "control_change": f"Change with {names['control']}",
         "arm_by_time": f"Change with {names['active']} less change with {names['control']}",
+        "improvement": "Change that goes with clinical improvement, within arms",
     }[row["contrast"]]
     smallest = p_text(row["smallest_p"], row["n_permutations"])
     if not row["n_voxels_fwe"]:
         return f"**{what}**: no voxel survives family-wise correction (smallest {smallest})."
     found = regions[regions["n_voxels_fwe"] > 0].sort_values("t", key=abs, ascending=False)
+    effect = "r = {r:.2f}" if "r" in found else "{percent:+.1f} %"
     listed = "; ".join(
-        f"{r.region} (t = {r.t:.1f}, {r.percent:+.1f} %)" for r in found.head(6).itertuples()
+        f"{r['region']} (t = {r['t']:.1f}, {effect.format(**r)})"
+        for r in found.head(6).to_dict("records")
     )
     return (
         f"**{what}**: {row['n_voxels_fwe']} voxels with family-wise p < .05 (smallest {smallest}), "
         f"in {len(found)} of {len(regions)} grey-matter regions. Those with the largest |t|, and "
-        f"their mean change: {listed}."
+        f"their mean effect: {listed}."
     )
 
 

@@ -25,6 +25,7 @@ CONTRASTS = {
     "control_change": "change within the control arm",
     "arm_by_time": "change in the active arm - change in the control arm",
 }
+IMPROVEMENT = "improvement"
 P_NAMES = {
     "max_t": "p_fwe_t",
     "cluster_extent": "p_fwe_cluster",
@@ -81,6 +82,48 @@ def contrast_test(contrast, change, mask, arm, covariates=None, blocks=None, **o
         return permutation_test(change, mask, tested, covariates, blocks, **options)
     rows = arm == _within(contrast)
     return permutation_test(change[rows], mask, np.ones(rows.sum()), sign_flip=True, **options)
+
+
+def improvement_test(change, mask, improvement, arm, covariates=None, blocks=None, **options):
+    """Where does change go with clinical improvement, within arms?
+
+    The arm is in the model, so that a region that treatment changes does not correlate with
+    improvement merely because treatment changes both. Participants are exchanged within their arm
+    (and stratum).
+
+    Parameters
+    ----------
+    change : numpy.ndarray
+        (n, n_voxels), post - pre.
+    mask : numpy.ndarray of bool
+        (x, y, z).
+    improvement : array_like
+        (n,), points; participants without one are left out.
+    arm : array_like of str
+        (n,).
+    covariates : pandas.DataFrame, optional
+        (n, n_columns).
+    blocks : array_like, optional
+        (n,), strata of the randomisation.
+    **options
+        For :func:`analysis_lib.permutation.permutation_test`.
+
+    Returns
+    -------
+    result : PermutationResult
+    effects : dict
+        r: partial correlation, (n_voxels,).
+    """
+    improvement, arm = np.asarray(improvement, float), np.asarray(arm)
+    known = np.isfinite(improvement)
+    nuisance = [(arm == "active")[known].astype(float)[:, None]]
+    if covariates is not None:
+        nuisance.append(np.asarray(covariates, float)[known])
+    groups = arm if blocks is None else np.char.add(arm.astype(str), np.asarray(blocks, str))
+    result = permutation_test(
+        change[known], mask, improvement[known], np.column_stack(nuisance), groups[known], **options
+    )
+    return result, {"r": result.t / np.sqrt(result.t**2 + result.df)}
 
 
 def _within(contrast):
@@ -247,37 +290,34 @@ def region_table(result, effects, mask, affine, parcels):
     ----------
     result : PermutationResult
     effects : dict
-        From :func:`effect_sizes`.
+        From :func:`effect_sizes` or :func:`improvement_test`.
     mask, affine : numpy.ndarray
     parcels : Atlas
 
     Returns
     -------
     pandas.DataFrame
-        region, n_voxels, n_voxels_fwe (max-t, p < .05), percent and hedges_g (means
-        over voxels), t (the largest |t|, signed), p_fwe_t (the smallest); by n_voxels_fwe.
+        region, n_voxels, n_voxels_fwe (max-t, p < .05), p_fwe_t (the smallest), the mean of each
+        effect over voxels, t (the largest |t|, signed); by n_voxels_fwe.
     """
     labels = labels_on_grid(parcels, mask.shape, affine)[mask]
     voxels = pd.DataFrame(
         {
             "label": labels,
             "n_voxels_fwe": result.p["max_t"] < 0.05,
-            "percent": effects["percent"],
-            "hedges_g": effects["g"],
             "p_fwe_t": result.p["max_t"],
             "size": np.abs(result.t),
             "t": result.t,
+            **effects,
         }
-    )
+    ).rename(columns={"g": "hedges_g"})
     voxels = voxels[np.isin(labels, grey_matter_labels(parcels))]
     groups = voxels.groupby("label")
     table = groups.agg(
-        n_voxels=("t", "size"),
-        n_voxels_fwe=("n_voxels_fwe", "sum"),
-        percent=("percent", "mean"),
-        hedges_g=("hedges_g", "mean"),
-        p_fwe_t=("p_fwe_t", "min"),
+        n_voxels=("t", "size"), n_voxels_fwe=("n_voxels_fwe", "sum"), p_fwe_t=("p_fwe_t", "min")
     )
+    effect_columns = ["hedges_g" if name == "g" else name for name in effects]
+    table = table.join(groups[effect_columns].mean())
     table["t"] = voxels.loc[groups["size"].idxmax()].set_index("label")["t"]
     table.insert(0, "region", region_names(parcels))
     return table.sort_values(
@@ -389,6 +429,78 @@ def check_regions(regions, parcels):
     return list(regions)
 
 
+def smoothness_mm(maps, mask, affine):
+    """Smoothness of maps along x, y and z, as the FWHM of an equally smooth Gaussian field.
+
+    From the correlation of neighbouring voxels of residual maps, pooled over the mask (Forman et
+    al. 1995, Magn Reson Med 33:636-647).
+
+    Parameters
+    ----------
+    maps : numpy.ndarray
+        (n, n_voxels); the mean over maps is removed.
+    mask : numpy.ndarray of bool
+        (x, y, z).
+    affine : numpy.ndarray
+        (4, 4).
+
+    Returns
+    -------
+    numpy.ndarray
+        (3,), mm.
+    """
+    residuals = maps - maps.mean(axis=0)
+    number = np.full(mask.shape, -1)
+    number[mask] = np.arange(mask.sum())
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    widths = []
+    for axis, size in enumerate(sizes):
+        here = np.moveaxis(number, axis, 0)
+        first, second = here[:-1], here[1:]
+        both = (first >= 0) & (second >= 0)
+        a, b = residuals[:, first[both]], residuals[:, second[both]]
+        correlation = 2 * np.vdot(a, b) / (np.vdot(a, a) + np.vdot(b, b))
+        widths.append(size * np.sqrt(-2 * np.log(2) / np.log(correlation)))
+    return np.array(widths)
+
+
+def adjust_for_tiv(maps, covariates, tiv, how):
+    """Account for head size: the total intracranial volume (TIV).
+
+    Parameters
+    ----------
+    maps : sequence of numpy.ndarray
+        (n, n_voxels) each, before and after.
+    covariates : pandas.DataFrame
+        (n, n_columns).
+    tiv : pandas.Series or None
+        (n,), ml.
+    how : str
+        "none"; "covariate", which joins the covariates; "proportional", which divides each
+        participant's maps by TIV / mean TIV.
+
+    Returns
+    -------
+    maps : list of numpy.ndarray
+    covariates : pandas.DataFrame
+
+    Raises
+    ------
+    ValueError
+        For another word, or where TIV is asked for and not known of everybody.
+    """
+    if how not in ("none", "covariate", "proportional"):
+        raise ValueError(f"tiv: none, covariate or proportional expected, found {how!r}")
+    if how == "none":
+        return list(maps), covariates
+    if tiv is None or tiv.isna().any():
+        raise ValueError(f"tiv={how}: a column tiv (ml) without gaps in participants.tsv expected")
+    if how == "covariate":
+        return list(maps), covariates.assign(tiv=(tiv - tiv.mean()).to_numpy())
+    scale = (tiv / tiv.mean()).to_numpy(np.float32)[:, None]
+    return [values / scale for values in maps], covariates
+
+
 def quality_table(pairs, maps, affine):
     """Volume and homogeneity of each map.
 
@@ -430,18 +542,19 @@ def regional_change(pairs, parcels):
     pandas.DataFrame
         (n, n_regions), percent of the volume before treatment; columns are region names.
     """
-    means = {}
-    for session in ("pre", "post"):
-        rows = [_region_means(path, parcels) for path in pairs[session]]
-        means[session] = np.concatenate(rows)
-    return parcel_change(means["pre"], means["post"], region_names(parcels))
+    first = load_map(pairs["pre"].iloc[0])
+    labels = labels_on_grid(parcels, first.shape, first.affine)
+    grey = np.isin(labels, grey_matter_labels(parcels))
+    mask = nib.Nifti1Image(grey.astype(np.int8), first.affine)
+    means = [
+        parcel_mean_matrix(_values(pairs[session], grey), mask, parcels).to_numpy()
+        for session in ("pre", "post")
+    ]
+    return parcel_change(*means, region_names(parcels))
 
 
-def _region_means(path, parcels):
-    image = load_map(path)
-    everywhere = np.ones(image.shape, np.int8)
-    values = image.get_fdata(dtype=np.float32).reshape(1, -1)
-    return parcel_mean_matrix(values, nib.Nifti1Image(everywhere, image.affine), parcels).to_numpy()
+def _values(paths, mask):
+    return np.stack([load_map(path).get_fdata(dtype=np.float32)[mask] for path in paths])
 
 
 def parcel_change(pre, post, regions):

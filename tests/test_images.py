@@ -278,12 +278,12 @@ def test_smoothing_keeps_the_sum_and_spreads_the_values(tmp_path):
     data = np.zeros((25, 25, 25))
     data[12, 12, 12] = 1
     path = save(tmp_path / "point.nii.gz", data)
-    plain, smooth = images.smooth_maps([path], 0), images.smooth_maps([path], 8)
+    plain, smooth = images.smooth_map(path, 0), images.smooth_map(path, 8)
     assert plain.dtype == smooth.dtype == np.float32
-    np.testing.assert_array_equal(plain[0], data.astype(np.float32))
+    np.testing.assert_array_equal(plain, data.astype(np.float32))
     assert smooth.sum() == pytest.approx(1, abs=1e-3)
     # half of the maximum lies at half of the width: 4 mm, between the voxels at 3 and 6 mm
-    profile = smooth[0, 12:, 12, 12] / smooth[0, 12, 12, 12]
+    profile = smooth[12:, 12, 12] / smooth[12, 12, 12]
     assert profile[1] == pytest.approx(2 ** -((3 / 4) ** 2), abs=0.02)
     assert profile[2] == pytest.approx(2 ** -((6 / 4) ** 2), abs=0.02)
 
@@ -345,3 +345,11 @@ def test_a_map_that_is_smoothed_already_is_refused(scans):
     smoothed = plain.with_name("s6mwp1sub-01_ses-week2_probseg.nii.gz")
     plain.rename(smoothed)
     assert any("a modulated map expected" in problem for problem in scans.problems())
+
+
+def test_values_and_mask_come_from_the_smoothed_maps(tmp_path):
+    paths = [save(tmp_path / f"{i}.nii.gz", density(i, (9, 9, 9))) for i in range(3)]
+    values, mask = images.smooth_in_mask(paths, 6, 0.45)
+    smoothed = np.stack([images.smooth_map(path, 6) for path in paths])
+    np.testing.assert_array_equal(mask, smoothed.mean(axis=0) > 0.45)
+    np.testing.assert_array_equal(values, smoothed[:, mask])

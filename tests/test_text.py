@@ -47,11 +47,11 @@ def test_p_has_three_decimals_and_no_leading_zero(p, expected):
 
 
 def test_smallest_possible_permutation_p_is_given_as_it_is():
-    smallest = "p = 0.0002 (the smallest that 4999 permutations allow)"
+    smallest = "p = .0002 (the smallest that 4999 permutations allow)"
     assert text.p_text(1 / 5000, 4999) == smallest
     assert text.p_text(2 / 5000, 4999) == "p < .001"
     assert text.p_text(0.04, 4999) == "p = .040"
-    assert text.p_text(0.01, 99) == "p = 0.01 (the smallest that 99 permutations allow)"
+    assert text.p_text(0.01, 99) == "p = .01 (the smallest that 99 permutations allow)"
 
 
 def printed(frame):

@@ -424,3 +424,58 @@ def test_participant_without_improvement_is_left_out(coupled):
     expected = vbm.region_coupling(change[known], improvement[known], arm[known])
     assert set(table["n"]) == {38}
     np.testing.assert_allclose(table["r"], expected["r"])
+
+
+@pytest.mark.parametrize("fwhm", [7.0, 12.0])
+def test_smoothness_is_that_of_the_field(fwhm):
+    rng = np.random.default_rng(0)
+    sizes = np.array([3.0, 2.0, 2.5])
+    noise = rng.standard_normal((12, 36, 40, 38))
+    sigma = fwhm / np.sqrt(8 * np.log(2)) / sizes
+    fields = ndimage.gaussian_filter(noise, (0, *sigma), mode="wrap")
+    mask = np.ones(noise.shape[1:], bool)
+    found = vbm.smoothness_mm(fields.reshape(12, -1), mask, np.diag([*sizes, 1]))
+    np.testing.assert_allclose(found, fwhm, rtol=0.05)
+
+
+def test_head_size_joins_the_covariates_or_divides_the_maps():
+    maps = [np.full((2, 3), 2.0, np.float32), np.full((2, 3), 3.0, np.float32)]
+    covariates = pd.DataFrame({"age": [-1.0, 1.0]}, index=["a", "b"])
+    tiv = pd.Series([1000.0, 2000.0], ["a", "b"])
+    same, unchanged = vbm.adjust_for_tiv(maps, covariates, tiv, "none")
+    assert same[0] is maps[0]
+    assert unchanged is covariates
+    _, wider = vbm.adjust_for_tiv(maps, covariates, tiv, "covariate")
+    assert list(wider["tiv"]) == [-500, 500]
+    (pre, _), _ = vbm.adjust_for_tiv(maps, covariates, tiv, "proportional")
+    np.testing.assert_allclose(pre[:, 0], [2 / (2 / 3), 2 / (4 / 3)])
+
+
+def test_head_size_that_is_not_known_or_a_wrong_word_is_refused():
+    with pytest.raises(ValueError, match="tiv=covariate: a column tiv"):
+        vbm.adjust_for_tiv([], None, None, "covariate")
+    with pytest.raises(ValueError, match="none, covariate or proportional expected, found 'icv'"):
+        vbm.adjust_for_tiv([], None, None, "icv")
+
+
+def test_change_that_goes_with_improvement_is_a_partial_correlation_within_arms():
+    rng = np.random.default_rng(3)
+    arm = np.repeat(["active", "control"], 12)
+    improvement = rng.standard_normal(24) + 5 * (arm == "active")
+    improvement[4] = np.nan
+    age = rng.standard_normal(24)
+    grid = np.ones((4, 4, 4), bool)
+    change = rng.standard_normal((24, 64)) + 3 * (arm == "active")[:, None]
+    change[:, 0] += np.nan_to_num(improvement)
+    covariates = pd.DataFrame({"age": age})
+    result, effects = vbm.improvement_test(
+        change, grid, improvement, arm, covariates, n_permutations=200
+    )
+    frame = pd.DataFrame(
+        {"x": improvement, "y": change[:, 0], "arm": arm == "active", "age": age}
+    ).dropna()
+    expected = pg.partial_corr(frame.astype(float), "x", "y", ["arm", "age"])
+    assert effects["r"][0] == pytest.approx(expected["r"].iloc[0])
+    assert result.p["max_t"][0] < 0.05
+    # the arms differ by far in both, and yet no other voxel follows improvement
+    assert (result.p["max_t"][1:] > 0.05).all()

@@ -28,6 +28,7 @@ study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # a first look: few permutations, no p is fit to be quoted
 fwhm_mm: float = 8.0  # mm, full width at half maximum of the smoothing kernel
 mask_threshold: float = 0.2  # analysed: voxels whose mean smoothed density exceeds this
+tiv: str = "none"  # head size: none, covariate, or proportional (maps divided by it)
 cluster_p: float = 0.001  # two-sided p that forms clusters
 n_permutations: int = 5000  # of each contrast; all distinct ones where there are fewer
 quick_permutations: int = 200  # used instead when quick
@@ -70,14 +71,21 @@ print(
 #
 # A Gaussian kernel trades spatial detail for sensitivity, makes errors more nearly normal and
 # evens out what registration missed; 8 mm is customary. Only voxels with enough grey matter on
-# average are analysed: elsewhere a percent change is a ratio of two small numbers.
+# average are analysed: elsewhere a percent change is a ratio of two small numbers. Head size (TIV)
+# is the same before and after, so that it hardly touches a change; `tiv` offers the customary
+# adjustments.
 
 # %%
-smoothed = {when: images.smooth_maps(scanned[when], fwhm_mm) for when in ("pre", "post")}
-mask = images.grey_matter_mask(np.concatenate([*smoothed.values()]), mask_threshold)
-pre, post = (maps[:, mask] for maps in smoothed.values())
+values, mask = images.smooth_in_mask([*scanned["pre"], *scanned["post"]], fwhm_mm, mask_threshold)
+who = participants.set_index("participant_id").loc[scanned["participant_id"]]
+covariates, blocks = ratings.design_columns(trial, participants, scanned["participant_id"])
+maps = values[: len(scanned)], values[len(scanned) :]
+(pre, post), covariates = vbm.adjust_for_tiv(maps, covariates, who.get("tiv"), tiv)
+change_maps = post - pre
 voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
+smoothness = vbm.smoothness_mm(change_maps, mask, affine)
 print(f"(n_participants, n_voxels) = {pre.shape}; the mask holds {mask.sum() * voxel_ml:.0f} ml")
+print(f"smoothness of the difference maps: {', '.join(f'{w:.0f}' for w in smoothness)} mm FWHM")
 
 # %% [markdown]
 # ## Quality control
@@ -104,9 +112,8 @@ print(
 
 # %%
 least = quality.nlargest(4, "outlier_score")
-mean_map = np.mean([maps.mean(axis=0) for maps in smoothed.values()], axis=0)
 shown = [
-    vbm.to_image(mean_map[mask], mask, affine),
+    vbm.to_image(values.mean(axis=0), mask, affine),
     vbm.to_image(np.full(mask.sum(), 0.9), mask, affine),
 ]
 shown += [
@@ -142,11 +149,10 @@ plots.mark(fig, trial, quick)
 # `arm_by_time` is meant first.
 
 # %%
-covariates, blocks = ratings.design_columns(trial, participants, scanned["participant_id"])
 options = {"n_permutations": n_draws, "seed": seed, "n_jobs": n_jobs, "cluster_p": cluster_p}
 tests = {
     contrast: vbm.contrast_test(
-        contrast, post - pre, mask, scanned["arm"], covariates, blocks, **options
+        contrast, change_maps, mask, scanned["arm"], covariates, blocks, **options
     )
     for contrast in vbm.CONTRASTS
 }
@@ -233,6 +239,21 @@ print(
 )
 
 # %% [markdown]
+# The same question in every voxel: where does change go with improvement, within arms? The arm is in
+# the model, and participants are exchanged within their arm.
+
+# %%
+coupled, coupled_effects = vbm.improvement_test(
+    change_maps, mask, improvement, scanned["arm"], covariates, blocks, **options
+)
+region_tables["improvement"] = vbm.region_table(coupled, coupled_effects, mask, affine, parcels)
+known = improvement.notna().to_numpy()
+n_arms = scanned["arm"][known].value_counts()[["active", "control"]]
+coupled_row = vbm.contrast_summary("improvement", coupled, *n_arms)
+summary = pd.concat([summary, pd.DataFrame([coupled_row])], ignore_index=True)
+display(text.table(summary.tail(1)), text.table(region_tables["improvement"].head(8)))
+
+# %% [markdown]
 # ## Against the truth
 #
 # Only a simulated study knows it. *True* voxels are those where the planted change, smoothed as the
@@ -271,6 +292,8 @@ files = {
     "region_clinical.tsv": coupling.assign(scale=scale.name),
     "settings.json": {
         "fwhm_mm": fwhm_mm,
+        "tiv": tiv,
+        "smoothness_mm": list(smoothness),
         "mask_threshold": mask_threshold,
         "cluster_p": cluster_p,
         "n_permutations": n_draws,
@@ -283,6 +306,8 @@ for contrast, test in tests.items():
     files |= vbm.result_images(contrast, test, effects[contrast], mask, affine)
     files[f"{contrast}_clusters.tsv"] = clusters[contrast]
     files[f"{contrast}_regions.tsv"] = region_tables[contrast]
+files |= vbm.result_images("improvement", coupled, coupled_effects, mask, affine)
+files["improvement_regions.tsv"] = region_tables["improvement"]
 written = results.write(trial.derived / "vbm", files)
 results.write_numbers(trial, "vbm", text.vbm_numbers(summary))
 print(*(path.relative_to(trial.derived) for path in written), sep="\n")
