@@ -7,22 +7,21 @@ distribution (Nichols & Holmes 2002, Hum Brain Mapp 15:1-25). All tests are two-
 statistics of a permuted image come from one pass over its voxels (see :mod:`analysis_lib.tfce`).
 """
 
-import itertools
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from numba import njit
 from scipy import ndimage, stats
 from threadpoolctl import threadpool_limits
 
+from analysis_lib import tails
 from analysis_lib import tfce as enhancement
+from analysis_lib.exchangeability import check_exchangeable, draw_permutations
+from analysis_lib.glm import BLOCK, VoxelModel, nuisance_basis
 
 STATISTICS = ("max_t", "cluster_extent", "cluster_mass", "tfce")
-CHUNK = 16  # permutations at a time; fixed, so that numbers do not depend on n_jobs
-BLOCK = 8192  # voxels at a time: products stay in the processor's cache
-TIE = 1e-5  # relative; a permuted statistic this close to the observed one equals it
+CHUNK = 16  # permutations to a matrix product; fixed, since its rounding depends on its shape
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class PermutationResult:
     Attributes
     ----------
     t : numpy.ndarray
-        (n_voxels,), Student's t.
+        (n_voxels,), Student's t; with a smoothed variance the pseudo-t that was tested.
     df : int
         Its degrees of freedom.
     p : dict of str to numpy.ndarray
@@ -44,6 +43,9 @@ class PermutationResult:
         |t| above which voxels form clusters.
     exhaustive : bool
         Whether all distinct permutations were made.
+    tail : dict of str to analysis_lib.tails.Tail
+        How each statistic's small p were found: ``.kind`` is "counts" or "gpd", ``.reason`` says
+        why.
     """
 
     t: np.ndarray
@@ -52,6 +54,7 @@ class PermutationResult:
     null_max: dict
     cluster_threshold: float
     exhaustive: bool
+    tail: dict = field(default_factory=dict)
 
 
 def permutation_test(
@@ -67,6 +70,11 @@ def permutation_test(
     statistics=STATISTICS,
     n_jobs=1,
     cluster_p=0.001,
+    exchange="within",
+    tail="counts",
+    variance_fwhm=None,
+    max_memory_mb=None,
+    progress=None,
 ):
     """Test one column of a linear model in every voxel, with family-wise p.
 
@@ -83,10 +91,12 @@ def permutation_test(
         already span one: without it the permuted values keep their mean and the test is not of the
         difference between arms.
     blocks : array_like, optional
-        (n,). Labels are permuted only among participants of the same block (stratum, site).
-    sign_flip : bool
-        Flip the signs of participants instead of permuting labels. Assumes errors that are
-        symmetric about zero.
+        (n,). Strata, sites or families; what they restrict is said by ``exchange``.
+    sign_flip : bool or "both"
+        False permutes labels, which assumes errors that are exchangeable: of one distribution,
+        whatever its shape. True flips the signs of participants, which assumes independent errors
+        that are symmetric about zero; their variances may differ. "both" does both and assumes
+        both; it has more distinct rearrangements where participants are few.
     n_permutations : int
         How many to draw. Where fewer distinct ones exist, all are made, once each.
     permutations : array_like of int, optional
@@ -101,6 +111,23 @@ def permutation_test(
         do not depend on it.
     cluster_p : float
         Two-sided p of the cluster-forming threshold.
+    exchange : str
+        "within": labels are permuted among participants of one block; assumes errors exchangeable
+        inside a block. Signs are flipped one by one. "whole": blocks of equal size change places,
+        the order of rows inside is kept, and signs are flipped a block at a time; assumes blocks
+        whose errors have one joint distribution, dependent inside a block or not.
+    tail : str
+        "counts", or "gpd": a generalised Pareto tail for p that fewer than 10 permutations
+        determine, where it fits (see :mod:`analysis_lib.tails`).
+    variance_fwhm : float or sequence of float, optional
+        Full width at half maximum, in voxels (mm / voxel size), of a Gaussian that smooths the
+        error variance inside the mask: pseudo-t (Nichols & Holmes 2002), for few participants. The
+        cluster-forming threshold stays that of t. Permutations take several times as long.
+    max_memory_mb : float, optional
+        Bound on the memory of this function's arrays, the maps themselves left out: fewer images
+        are held at a time, then fewer workers used. The numbers do not depend on it.
+    progress : callable, optional
+        ``progress(done, total)``, called from the calling thread as permutations complete.
 
     Returns
     -------
@@ -110,204 +137,71 @@ def permutation_test(
     Raises
     ------
     ValueError
-        If shapes do not agree, or the nuisance columns explain the tested one.
+        If shapes do not agree, an option is unknown, the nuisance columns explain the tested one,
+        blocks leave nothing to exchange, or the memory does not suffice.
+    KeyboardInterrupt
+        When interrupted; it says how many permutations were complete. No p is given: one from the
+        permutations at hand, stopped when someone looked, would not be what was planned.
     """
-    maps, mask, tested = np.asarray(maps, float), np.asarray(mask, bool), np.asarray(tested, float)
-    _check_shapes(maps, mask, tested, statistics)
-    basis = nuisance_basis(nuisance, len(maps), intercept=not sign_flip)
+    maps, mask, tested = np.asarray(maps), np.asarray(mask, bool), np.asarray(tested, float)
+    _check_shapes(maps, mask, tested)
+    _check_options(statistics, tail, n_permutations)
+    basis = nuisance_basis(nuisance, len(maps), intercept=sign_flip is not True)
     x = tested - basis @ (basis.T @ tested)
     if x @ x < 1e-10 * (tested @ tested):
         raise ValueError("the nuisance columns explain the tested column: nothing is left to test")
     exhaustive = False
     if permutations is None:
+        check_exchangeable(tested, blocks, sign_flip, exchange)
+        # in the order of values alone, if no other column tells participants apart
         distinct = tested if basis.shape[1] <= 1 else None
         permutations, exhaustive = draw_permutations(
-            n_permutations, len(maps), distinct, blocks, sign_flip, seed
+            n_permutations, len(maps), distinct, blocks, sign_flip, seed, exchange
         )
-    model = _Model(maps - basis @ (basis.T @ maps), basis, x / np.sqrt(x @ x), mask, not sign_flip)
+    permutations = _checked_permutations(permutations, len(maps))
+    signs_stay = sign_flip is not True and bool((permutations > 0).all())
+    model = VoxelModel(maps, basis, x / np.sqrt(x @ x), mask, signs_stay, variance_fwhm)
     threshold = stats.t.isf(cluster_p / 2, model.df)
-    null = _null_maxima(model, np.asarray(permutations), threshold, statistics, n_jobs)
+    workers, held = _plan(model, permutations, n_jobs, max_memory_mb)
+    work = _Work(threshold, tuple(statistics), held)
+    null = _null_maxima(model, permutations, work, workers, progress)
     observed = _observed(model.observed(), model, threshold, statistics)
-    p = {name: _p_values(observed[name], null[name]) for name in statistics}
-    return PermutationResult(model.exact_t(), model.df, p, null, threshold, exhaustive)
+    found = {s: tails.p_values(observed[s], null[s], tail, exhaustive) for s in statistics}
+    p, how = ({s: pair[k] for s, pair in found.items()} for k in (0, 1))
+    return PermutationResult(model.exact_t, model.df, p, null, threshold, exhaustive, how)
 
 
-def _check_shapes(maps, mask, tested, statistics):
+def _check_shapes(maps, mask, tested):
     if maps.ndim != 2 or tested.shape != maps.shape[:1] or mask.sum() != maps.shape[1]:
         raise ValueError(
             "maps (n, n_voxels), tested (n,) and a mask of n_voxels expected, found "
             f"{maps.shape}, {tested.shape} and {mask.sum()} voxels"
         )
+
+
+def _check_options(statistics, tail, n_permutations):
     unknown = set(statistics) - set(STATISTICS)
-    if unknown:
+    if unknown or not len(statistics):
         raise ValueError(f"statistics among {STATISTICS} expected, found {sorted(unknown)}")
+    if tail not in ("counts", "gpd"):
+        raise ValueError(f'tail "counts" or "gpd" expected, found {tail!r}')
+    if n_permutations < 1:
+        raise ValueError(f"n_permutations of at least 1 expected, found {n_permutations}")
 
 
-def nuisance_basis(nuisance, n, intercept):
-    """Orthonormal columns that span the nuisance model, (n, rank).
-
-    Parameters
-    ----------
-    nuisance : array_like or None
-        (n, n_columns).
-    n : int
-        Number of participants.
-    intercept : bool
-        Whether the model holds a constant; it is then the first column.
-    """
-    columns = np.empty((n, 0)) if nuisance is None else np.asarray(nuisance, float).reshape(n, -1)
-    constant = np.full((n, 1), 1 / np.sqrt(n))[:, : int(intercept)]
-    size = np.abs(columns).max(axis=0, initial=0)
-    columns = columns - constant @ (constant.T @ columns)
-    columns = columns[:, np.abs(columns).max(axis=0, initial=0) > 1e-12 * size]
-    if columns.shape[1]:
-        u, s, _ = np.linalg.svd(columns, full_matrices=False)
-        columns = u[:, s > s[0] * n * np.finfo(float).eps]
-    return np.column_stack([constant, columns])
-
-
-def draw_permutations(n_permutations, n, tested=None, blocks=None, sign_flip=False, seed=0):
-    """Draw permutations or sign flips, all distinct ones where these are fewer.
-
-    Parameters
-    ----------
-    n_permutations, n : int
-        How many, and of how many participants.
-    tested : array_like, optional
-        (n,). Permutations that only exchange equal values are not distinct. Left out: all orders
-        are.
-    blocks : array_like, optional
-        (n,). Exchange within blocks only.
-    sign_flip : bool
-    seed : int
-
-    Returns
-    -------
-    permutations : numpy.ndarray of int
-        (n_drawn, n), signed and counted from 1, as :func:`permutation_test` takes them; never the
-        identity when all are made.
-    exhaustive : bool
-    """
-    groups = _groups(n, blocks)
-    if sign_flip:
-        if 2**n - 1 <= n_permutations:
-            signs = np.array(list(itertools.product([1, -1], repeat=n)))[1:]
-            return signs * np.arange(1, n + 1), True
-        signs = np.random.default_rng(seed).choice([1, -1], size=(n_permutations, n))
-        return signs * np.arange(1, n + 1), False
-    if _n_distinct(tested, groups) - 1 <= n_permutations:
-        return _all_permutations(n, tested, groups) + 1, True
-    rng = np.random.default_rng(seed)
-    order = np.tile(np.arange(n), (n_permutations, 1))
-    for members in groups:
-        order[:, members] = rng.permuted(np.tile(members, (n_permutations, 1)), axis=1)
-    return order + 1, False
-
-
-def _groups(n, blocks):
-    if blocks is None:
-        return [np.arange(n)]
-    labels = np.asarray(blocks)
-    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
-
-
-def _n_distinct(tested, groups):
-    total = 1
-    for members in groups:
-        counts = (
-            [1] if tested is None else np.unique(np.asarray(tested)[members], return_counts=True)[1]
+def _checked_permutations(permutations, n):
+    permutations = np.asarray(permutations)
+    if permutations.ndim != 2 or permutations.shape[1] != n or not len(permutations):
+        raise ValueError(
+            f"permutations of shape (n_permutations, {n}) expected, found {permutations.shape}"
         )
-        total *= math.factorial(len(members)) // math.prod(math.factorial(c) for c in counts)
-    return total
-
-
-def _all_permutations(n, tested, groups):
-    """One order for each distinct arrangement of the tested values, the identity left out."""
-    values = np.arange(n) if tested is None else np.asarray(tested)
-    found = []
-    for orders in itertools.product(*(list(_arrangements(list(g), values)) for g in groups)):
-        order = np.empty(n, int)
-        for members, new in zip(groups, orders, strict=True):
-            order[members] = new
-        found.append(order)
-    # an arrangement says which value each participant gets, a permutation who takes each place
-    found = [np.argsort(o) for o in found if (values[o] != values).any()]
-    return np.array(found, int).reshape(-1, n)
-
-
-def _arrangements(members, values):
-    """Orders of ``members`` that differ in their values, each once."""
-    if not members:
-        yield []
-    firsts = {values[member]: member for member in reversed(members)}
-    for first in firsts.values():
-        rest = [member for member in members if member != first]
-        for order in _arrangements(rest, values):
-            yield [first, *order]
-
-
-class _Model:
-    """Residuals of the nuisance model, and t for any rearrangement of them.
-
-    With y the residuals, P a signed permutation, Q the nuisance basis and x the tested column
-    (residual, unit length), t = x'Py / sqrt((|y|^2 - |Q'Py|^2 - (x'Py)^2) / df): only the few rows
-    x'P and Q'P meet the maps. The row of the constant is left out where signs stay: residuals add
-    up to zero in any order.
-    """
-
-    def __init__(self, residuals, basis, x, mask, has_constant):
-        self.residuals, self.x, self.mask = residuals, x, mask
-        self.y = residuals.astype(np.float32)
-        self.square = np.einsum("ij,ij->j", residuals, residuals)
-        # a voxel that does not vary has no t: its effect is 0, whatever it is divided by
-        constant = self.square <= 1e-12 * self.square.max(initial=0)
-        self.square[constant], self.y[:, constant] = 0, 0
-        self.divisor = np.where(constant, 1, self.square).astype(np.float32)
-        self.rows = np.column_stack([x, basis[:, 1:] if has_constant else basis]).T
-        self.df = len(residuals) - basis.shape[1] - 1
-        self.neighbours = enhancement.neighbour_table(mask)
-        self.powers = enhancement.extent_powers(residuals.shape[1], 0.5)
-
-    def exact_t(self):
-        """Observed t in double precision, (n_voxels,)."""
-        effect = self.x @ self.residuals
-        left = np.maximum(self.square - effect**2, 0) / self.df
-        return np.divide(effect, np.sqrt(left), out=np.zeros_like(effect), where=left > 0)
-
-    def observed(self):
-        """Observed t as the permuted ones are computed, (n_voxels,)."""
-        return self.t(np.arange(1, len(self.y) + 1)[None])[0]
-
-    def t(self, permutations):
-        """(n_permutations, n_voxels), float32; 0 where the maps do not vary."""
-        order, sign = np.abs(permutations) - 1, np.sign(permutations)
-        n_perm, n = permutations.shape
-        rows = np.zeros((len(self.rows), n_perm, n), np.float32)
-        rows[:, np.arange(n_perm)[:, None], order] = self.rows[:, None] * sign
-        out = np.empty((n_perm, self.y.shape[1]), np.float32)
-        for start in range(0, out.shape[1], BLOCK):
-            block = slice(start, start + BLOCK)
-            products = rows.reshape(-1, n) @ self.y[:, block]
-            products = products.reshape(len(rows), n_perm, -1)
-            _t_of_products(products, self.divisor[block], self.df, out[:, block])
-        return out
-
-
-@njit(nogil=True, cache=True, fastmath=True)
-def _t_of_products(products, square, df, out):
-    """t from the products of each permutation; loops over voxels alone, so that they vectorise."""
-    n_rows, n_perm, n_voxels = products.shape
-    root, tiny = np.float32(np.sqrt(df)), np.float32(1e-9)
-    for p in range(n_perm):
-        left = out[p]
-        left[:] = square
-        for k in range(n_rows):
-            row = products[k, p]
-            for v in range(n_voxels):
-                left[v] -= row[v] * row[v]
-        effect = products[0, p]
-        for v in range(n_voxels):
-            left[v] = root * effect[v] / np.sqrt(max(left[v], tiny * square[v]))
+    wrong = (np.sort(np.abs(permutations), axis=1) != np.arange(1, n + 1)).any(axis=1)
+    if wrong.any():
+        raise ValueError(
+            f"each of +-1 to +-{n} once in a row of permutations expected, found another row first "
+            f"at {np.flatnonzero(wrong)[0]}: participants are counted from 1"
+        )
+    return permutations
 
 
 @njit(nogil=True, cache=True, fastmath=True)
@@ -322,24 +216,94 @@ def _largest_sizes(images):
     return found
 
 
-def _null_maxima(model, permutations, threshold, statistics, n_jobs):
+@dataclass(frozen=True)
+class _Work:
+    """What is done with every chunk of permutations; ``held`` images are in memory at a time."""
+
+    threshold: float
+    statistics: tuple
+    held: int
+
+
+def _plan(model, permutations, n_jobs, max_memory_mb):
+    """Workers, and images that each holds at a time, within the memory."""
+    if max_memory_mb is None:
+        return n_jobs, CHUNK
+    kept, passing, worker, image = _megabytes(model, permutations)
+    room = max_memory_mb - kept
+    needed = kept + max(passing, worker + image)
+    if needed > max_memory_mb:
+        n, n_voxels = model.y.shape
+        raise ValueError(
+            f"max_memory_mb of at least {np.ceil(needed):.0f} expected, found {max_memory_mb}: "
+            f"{n} maps of {n_voxels} voxels and {len(permutations)} permutations need it; use a "
+            "smaller mask, larger voxels or fewer permutations"
+        )
+    workers = effective_n_jobs(n_jobs)
+    fitting = [held for held in (16, 8, 4, 2, 1) if workers * (worker + held * image) <= room]
+    if fitting:
+        return workers, fitting[0]
+    return int(room / (worker + image)), 1
+
+
+def _megabytes(model, permutations):
+    """Memory kept throughout, in passing before and after the loop, of a worker, of an image."""
+    n, n_voxels = model.y.shape
+    kept = model.y.nbytes + model.neighbours.nbytes + permutations.nbytes + 20 * n_voxels
+    # neighbours are found and permutations drawn; observed clusters and p of all voxels
+    passing = 130 * n_voxels + 26 * model.mask.size + 2 * permutations.nbytes
+    n_rows = len(model.rows) * CHUNK
+    worker = 56 * n_voxels + 8 * n_rows * (n + BLOCK)
+    image = 4 * n_voxels
+    if model.smooth is not None:
+        worker += 12 * model.smooth.mask.size + 16 * n_voxels
+        image += 4 * n_voxels
+    return kept / 1e6, passing / 1e6, worker / 1e6, image / 1e6
+
+
+def _null_maxima(model, permutations, work, n_jobs, progress):
     chunks = [permutations[i : i + CHUNK] for i in range(0, len(permutations), CHUNK)]
-    work = (delayed(_chunk_maxima)(model, chunk, threshold, statistics) for chunk in chunks)
+    jobs = (delayed(_chunk_maxima)(model, chunk, work) for chunk in chunks)
+    maxima, done = [], 0
     # Limited here too: threads that enter and leave the limit would restore each other's.
     with threadpool_limits(1):
-        maxima = np.concatenate(Parallel(n_jobs=n_jobs, prefer="threads")(work))
-    return {name: maxima[:, STATISTICS.index(name)] for name in statistics}
+        results = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(jobs)
+        try:
+            for found in results:
+                maxima.append(found)
+                done += len(found)
+                if progress is not None:
+                    progress(done, len(permutations))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"stopped after {done} of {len(permutations)} permutations: no p is given, since "
+                "the planned number was not reached; run again, or plan fewer"
+            ) from None
+        finally:
+            results.close()  # what is under way ends, nothing new starts
+    maxima = np.concatenate(maxima)
+    return {name: maxima[:, STATISTICS.index(name)] for name in work.statistics}
 
 
-def _chunk_maxima(model, permutations, threshold, statistics):
+def _chunk_maxima(model, permutations, work):
+    scratch = None
+    if set(work.statistics) != {"max_t"}:
+        scratch = enhancement.make_scratch(model.y.shape[1])
     with threadpool_limits(1):  # the order of sums in BLAS depends on its threads
-        images = model.t(permutations)
+        found = [
+            _image_maxima(model.t(permutations, first, work.held), model, work, scratch)
+            for first in range(0, len(permutations), work.held)
+        ]
+    return np.concatenate(found)
+
+
+def _image_maxima(images, model, work, scratch):
+    """(n_images, 4), in the order of STATISTICS."""
     largest = _largest_sizes(images)
-    if set(statistics) == {"max_t"}:
+    if scratch is None:
         return np.pad(largest[:, None], ((0, 0), (0, len(STATISTICS) - 1)))
-    scratch = enhancement.make_scratch(images.shape[1])
-    options = (model.neighbours, model.powers, 2.0, threshold, "tfce" in statistics, scratch)
-    maxima = np.array([enhancement.largest(t, *options) for t in images])
+    options = (model.neighbours, model.powers, 2.0, work.threshold, "tfce" in work.statistics)
+    maxima = np.array([enhancement.largest(t, *options, scratch) for t in images])
     maxima[:, 0] = largest  # no voxel may have passed the threshold
     return maxima
 
@@ -384,9 +348,3 @@ def _observed(t, model, threshold, statistics):
     if "tfce" in statistics:
         found["tfce"] = np.abs(enhancement.enhance(t, model.neighbours))
     return {name: found[name] for name in statistics}
-
-
-def _p_values(observed, null):
-    ordered = np.sort(null)
-    at_least = len(null) - np.searchsorted(ordered, observed * (1 - TIE), side="left")
-    return (1 + at_least) / (1 + len(null))

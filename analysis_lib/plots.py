@@ -115,8 +115,8 @@ def plot_trajectories(ax, scores, means, names, unit="points"):
         style = {"fmt": "o-", "color": colour, "ms": 3.5, "capsize": 2, "label": label}
         ax.errorbar(own["week"] + shift * own["week"].max() / 3, own["mean"], error, **style)
     ax.set(xlabel="weeks since baseline", ylabel=unit, xticks=sorted(means["week"].unique()))
-    ax.set_ylim(bottom=0)
-    ax.legend(loc="best")
+    ax.set_ylim(0, 1.25 * scores["score"].max())  # room for the legend
+    ax.legend(loc="upper right")
 
 
 def plot_forest(ax, table, label, xlabel):

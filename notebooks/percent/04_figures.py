@@ -70,6 +70,7 @@ for ax, scale in zip(axes[0], trial.scales, strict=False):
         ax, *(t[t["scale"] == scale.name] for t in (scores, means)), names, f"{scale.name}, points"
     )
 axes[0, 1].set_visible(len(trial.scales) > 1)
+axes[1, 0].set_title("Difference between arms (MMRM)")
 plots.plot_forest(
     axes[1, 0],
     contrasts,
