@@ -5,6 +5,9 @@ from scipy.linalg import helmert
 
 from analysis_lib import receptors
 
+DELTAS = tuple(k / 10 for k in range(1, 10))  # shares of nearest neighbours that smoothing uses
+BATCH = 100  # surrogates made together: their pairwise differences stay in the processor's cache
+
 
 def moran_surrogates(values, distances, n, seed, gaussianise=True):
     """Moran spectral randomisation (Wagner & Dray 2015, Methods Ecol Evol 6:1169).
@@ -45,6 +48,90 @@ def moran_surrogates(values, distances, n, seed, gaussianise=True):
     rng = np.random.default_rng(seed)
     surrogates[:, covered] = _randomised(values[covered], eigenvectors, n, rng, gaussianise)
     return surrogates
+
+
+def variogram_surrogates(
+    values, distances, n, seed, gaussianise=True, *, deltas=DELTAS, percentile=25, n_lags=25
+):
+    """Surrogates with the map's variogram (Burt et al. 2020, NeuroImage 220:117038, BrainSMASH).
+
+    The values are shuffled over parcels and smoothed over the nearest neighbours, with weights that
+    fall off exponentially, once for each share of neighbours in `deltas`. The map's variogram is
+    regressed on that of each smoothed shuffle; the share that fits best is kept, scaled by the
+    square root of the slope, and white noise with the intercept's square root is added. Every
+    default is BrainSMASH's.
+
+    Parameters
+    ----------
+    values, distances, n, seed
+        As in `moran_surrogates`.
+    gaussianise : bool
+        Turn values into normal scores first, and every surrogate afterwards, so that each surrogate
+        is a permutation of the map's normal scores (BrainSMASH's ``resample=True``, of normal
+        scores). If not, surrogates have the map's mean and only roughly its variance and
+        distribution (``resample=False``).
+    deltas : sequence of float
+        Shares of nearest neighbours, each in (0, 1].
+    percentile : float
+        Pairs of parcels closer than this percentile of distances make the variogram.
+    n_lags : int
+        Number of distances at which it is evaluated.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, n_parcels)
+
+    Raises
+    ------
+    ValueError
+        As `moran_surrogates`; a constant map; shares, percentile or parcels that leave nothing to
+        smooth or compare.
+    """
+    values, distances = np.asarray(values, dtype=float), np.asarray(distances, dtype=float)
+    _check(values, distances)
+    covered = ~np.isnan(values)
+    kept, apart = values[covered], distances[np.ix_(covered, covered)]
+    if np.ptp(kept) == 0:
+        raise ValueError("the map has one value in every parcel; nothing to match")
+    kept = receptors.gaussianise(kept) if gaussianise else kept
+    smoothers = _smoothers(apart, deltas)
+    pairs, weights, _ = _lag_weights(apart, percentile, n_lags)
+    target, rng = _semivariance(kept[:, None], pairs, weights), np.random.default_rng(seed)
+    made = [
+        _matched(kept, target, smoothers, pairs, weights, min(BATCH, n - start), rng)
+        for start in range(0, n, BATCH)
+    ]
+    surrogates = np.full((n, values.size), np.nan)
+    if made:
+        found = np.hstack(made).T
+        surrogates[:, covered] = receptors.gaussianise(found) if gaussianise else found
+    return surrogates
+
+
+def variogram(maps, distances, percentile=25, n_lags=25):
+    """Smoothed variograms, as `variogram_surrogates` matches them and as a figure shows them.
+
+    Half the squared difference of two parcels, averaged over pairs around each distance (lag) with
+    Gaussian weights; pairs farther apart than the percentile take no part.
+
+    Parameters
+    ----------
+    maps : array_like, shape (n_maps, n_parcels) or (n_parcels,)
+        No missing values.
+    distances : array_like, shape (n_parcels, n_parcels)
+        mm.
+    percentile, n_lags
+        As in `variogram_surrogates`.
+
+    Returns
+    -------
+    lags : numpy.ndarray, shape (n_lags,)
+        mm.
+    semivariance : numpy.ndarray, shape (n_maps, n_lags)
+        In squared units of the maps.
+    """
+    pairs, weights, lags = _lag_weights(np.asarray(distances, dtype=float), percentile, n_lags)
+    return lags, _semivariance(np.atleast_2d(maps).T, pairs, weights).T
 
 
 def moran_eigenvectors(distances):
@@ -119,3 +206,73 @@ def _randomised(values, eigenvectors, n, rng, normal):
     signs = rng.choice((-1.0, 1.0), size=(n, spectrum.size))
     surrogates = values.mean() + (signs * spectrum) @ eigenvectors.T
     return receptors.gaussianise(surrogates) if normal else surrogates
+
+
+def _smoothers(distances, deltas):
+    """A smoothing matrix for each share of nearest neighbours, the parcel itself left out."""
+    n = len(distances)
+    if not all(0 < delta <= 1 and int(delta * n) >= 1 for delta in deltas):
+        raise ValueError(
+            f"deltas {list(deltas)} of {n} parcels: each must be in (0, 1] and stand for at least "
+            "one neighbour"
+        )
+    order = np.argsort(distances, axis=1, kind="stable")
+    matrices = np.zeros((len(deltas), n, n))
+    for matrix, delta in zip(matrices, deltas, strict=True):
+        nearest = order[:, 1 : int(delta * n) + 1]
+        near = np.take_along_axis(distances, nearest, axis=1)
+        weights = np.exp(-near / near.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        np.put_along_axis(matrix, nearest, weights, axis=1)
+    return matrices
+
+
+def _lag_weights(distances, percentile, n_lags):
+    """Pairs of near parcels, and each pair's weight at each lag: rows of sum 1."""
+    if not (0 < percentile <= 100 and n_lags >= 3):
+        raise ValueError(
+            f"percentile in (0, 100] and at least 3 lags expected, found {percentile}, {n_lags}"
+        )
+    i, j = np.triu_indices(len(distances), k=1)
+    apart = distances[i, j]
+    near = apart < np.percentile(apart, percentile)
+    if np.unique(apart[near]).size < 3:
+        raise ValueError(
+            f"fewer than three distances lie below percentile {percentile}: too few parcels, or "
+            "distances too alike, for a variogram"
+        )
+    i, j, apart = i[near], j[near], apart[near]
+    lags = np.linspace(apart.min(), apart.max(), n_lags)
+    bandwidth = 3 * (lags[1] - lags[0])
+    weights = np.exp(-((2.68 * (apart - lags[:, None]) / bandwidth) ** 2) / 2)
+    return (i, j), weights / weights.sum(axis=1, keepdims=True), lags
+
+
+def _semivariance(maps, pairs, weights):
+    """(n_lags, n_maps) of maps (n_parcels, n_maps)."""
+    squared = maps[pairs[0]] - maps[pairs[1]]
+    np.square(squared, out=squared)
+    return weights @ squared / 2
+
+
+def _matched(values, target, smoothers, pairs, weights, n, rng):
+    """Surrogates (n_parcels, n): the best-fitting smoothed shuffle of each, scaled, and noise."""
+    shuffled = rng.permuted(np.repeat(values[:, None], n, axis=1), axis=0)
+    best, noise = np.empty_like(shuffled), np.empty(n)
+    misfit = np.full(n, np.inf)
+    for smoother in smoothers:
+        smooth = smoother @ shuffled
+        intercept, slope, error = _fit(_semivariance(smooth, pairs, weights), target)
+        better = error < misfit
+        best[:, better] = smooth[:, better] * np.sqrt(np.abs(slope[better]))
+        misfit[better], noise[better] = error[better], np.abs(intercept[better])
+    found = best + np.sqrt(noise) * rng.standard_normal(best.shape)
+    return found - found.mean(axis=0) + values.mean()
+
+
+def _fit(x, y):
+    """Least squares of y (n_lags, 1) on each column of x: intercept, slope, squared error."""
+    centred = x - x.mean(axis=0)
+    slope = (centred * y).sum(axis=0) / (centred**2).sum(axis=0)
+    intercept = y.mean() - slope * x.mean(axis=0)
+    return intercept, slope, ((y - intercept - slope * x) ** 2).sum(axis=0)

@@ -7,6 +7,7 @@ distribution (Nichols & Holmes 2002, Hum Brain Mapp 15:1-25). All tests are two-
 statistics of a permuted image come from one pass over its voxels (see :mod:`analysis_lib.tfce`).
 """
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -280,7 +281,9 @@ def _null_maxima(model, permutations, work, n_jobs, progress):
                 "the planned number was not reached; run again, or plan fewer"
             ) from None
         finally:
-            results.close()  # what is under way ends, nothing new starts
+            with warnings.catch_warnings():  # joblib's on cancelled tasks: the message says it
+                warnings.filterwarnings("ignore", r"\d+ tasks ", UserWarning)
+                results.close()  # what is under way ends, nothing new starts
     maxima = np.concatenate(maxima)
     return {name: maxima[:, STATISTICS.index(name)] for name in work.statistics}
 

@@ -21,6 +21,7 @@ from scipy import ndimage, special, stats
 from statsmodels.stats.multitest import multipletests
 
 from analysis_lib import atlas as atlases
+from analysis_lib.dominance import dominance as dominance
 from analysis_lib.simulate import d1_map, grey_matter_template
 from analysis_lib.study import StudyError
 

@@ -1,7 +1,8 @@
-"""Moran surrogates against brainspace and against what the method keeps."""
+"""Surrogates against brainspace and brainsmash, and against what each method keeps."""
 
 import numpy as np
 import pytest
+from brainsmash.mapgen.base import Base
 from scipy import stats
 from scipy.spatial.distance import cdist
 
@@ -133,3 +134,117 @@ def test_spatial_p_is_near_its_level_where_the_parametric_one_is_not(cloud):
         parametric += receptors.parametric_p(found.r[0], 60) <= 0.05
     assert rejected <= stats.binom.ppf(0.999, 300, 0.07)
     assert parametric > 60
+
+
+# --- variogram-matched surrogates ---
+
+
+@pytest.fixture(scope="module")
+def smooth_map(cloud):
+    """Normal scores of the cloud's map, and of another that they are correlated with."""
+    distances, values = cloud
+    other = np.linalg.cholesky(np.exp(-distances / 50) + 1e-9 * np.eye(60))
+    other = other @ np.random.default_rng(9).standard_normal(60)
+    return receptors.gaussianise(values), receptors.gaussianise(other)
+
+
+def misfit(surrogates, target, distances):
+    """Mean squared log ratio of each surrogate's variogram to the target's."""
+    _, expected = nulls.variogram(target, distances)
+    _, found = nulls.variogram(surrogates, distances)
+    return (np.log(found / expected) ** 2).mean(axis=1)
+
+
+@pytest.mark.parametrize("resample", [True, False])
+def test_variogram_surrogates_are_distributed_like_those_of_brainsmash(cloud, smooth_map, resample):
+    """Same misfit of variograms, same null of a correlation: two-sample tests, 1,000 of each."""
+    distances, (values, other) = cloud[0], smooth_map
+    theirs = Base(values, distances, resample=resample, seed=1)(1000, batch_size=100)
+    ours = nulls.variogram_surrogates(values, distances, 1000, 1, gaussianise=resample)
+    for statistic in (
+        lambda maps: misfit(maps, values, distances),
+        lambda maps: receptors.correlate(maps, other, "pearson")[:, 0],
+        lambda maps: nulls.morans_i(maps, distances),
+        lambda maps: maps.std(axis=1).round(12),
+    ):
+        assert stats.ks_2samp(statistic(ours), statistic(theirs)).pvalue > 0.01
+    spread = [receptors.correlate(m, other, "pearson").std() for m in (ours, theirs)]
+    assert abs(np.log(spread[0] / spread[1])) < 3 * np.sqrt(1 / 1000)
+
+
+def test_variogram_is_that_of_brainsmash(cloud, smooth_map):
+    distances, (values, _) = cloud[0], smooth_map
+    theirs, lags = Base(values, distances).compute_smooth_variogram(values, return_h=True)
+    found_lags, found = nulls.variogram(values, distances)
+    np.testing.assert_allclose(found_lags, lags)
+    np.testing.assert_allclose(found[0], theirs)
+
+
+def test_variogram_surrogates_fit_better_than_shuffles(cloud, smooth_map):
+    distances, (values, _) = cloud[0], smooth_map
+    shuffled = np.random.default_rng(0).permuted(np.tile(values, (200, 1)), axis=1)
+    found = nulls.variogram_surrogates(values, distances, 200, 0, gaussianise=False)
+    _, target = nulls.variogram(values, distances)
+    error = [((nulls.variogram(m, distances)[1] - target) ** 2).sum(1) for m in (found, shuffled)]
+    assert np.median(error[0]) < 0.3 * np.median(error[1])
+
+
+def test_gaussianised_variogram_surrogates_permute_the_normal_scores(cloud):
+    distances, values = cloud
+    found = nulls.variogram_surrogates(values, distances, 20, 1)
+    scores = np.sort(receptors.gaussianise(values))
+    np.testing.assert_allclose(np.sort(found, axis=1), np.tile(scores, (20, 1)), atol=1e-12)
+    plain = nulls.variogram_surrogates(values, distances, 20, 1, gaussianise=False)
+    np.testing.assert_allclose(plain.mean(axis=1), values.mean())
+
+
+def test_variogram_seed_repeats_and_units_do_not_matter(cloud):
+    distances, values = cloud
+    found = nulls.variogram_surrogates(values, distances, 130, 3)
+    np.testing.assert_array_equal(found, nulls.variogram_surrogates(values, distances, 130, 3))
+    assert (found != nulls.variogram_surrogates(values, distances, 130, 4)).any()
+    assert len(np.unique(found, axis=0)) == 130
+    rescaled = nulls.variogram_surrogates(5 * values, distances / 10, 130, 3)
+    np.testing.assert_allclose(rescaled, found, atol=1e-12)
+
+
+def test_variogram_surrogates_leave_out_parcels_without_a_value(cloud):
+    distances, values = cloud
+    holed = values.copy()
+    holed[[4, 30]] = np.nan
+    found = nulls.variogram_surrogates(holed, distances, 10, 5)
+    kept = ~np.isnan(holed)
+    assert np.isnan(found[:, ~kept]).all()
+    alone = nulls.variogram_surrogates(values[kept], distances[np.ix_(kept, kept)], 10, 5)
+    np.testing.assert_array_equal(found[:, kept], alone)
+
+
+def test_variogram_surrogates_refuse_bad_input(cloud):
+    distances, values = cloud
+    make = nulls.variogram_surrogates
+    with pytest.raises(ValueError, match=r"shape \(60, 60\), expected \(59, 59\)"):
+        make(values[1:], distances, 5, 0)
+    with pytest.raises(ValueError, match="one value in every parcel"):
+        make(np.ones(60), distances, 5, 0)
+    with pytest.raises(ValueError, match=r"deltas \[0.01\] of 60 parcels.*at least one neighbour"):
+        make(values, distances, 5, 0, deltas=[0.01])
+    with pytest.raises(ValueError, match=r"percentile in .* found 0, 25"):
+        make(values, distances, 5, 0, percentile=0)
+    with pytest.raises(ValueError, match="fewer than three distances lie below percentile 25"):
+        make(values, np.ones((60, 60)) - np.eye(60), 5, 0)
+
+
+def test_variogram_p_is_near_its_level(cloud):
+    """200 pairs of unrelated smooth maps."""
+    distances, _ = cloud
+    rng = np.random.default_rng(22)
+    smooth = np.linalg.cholesky(np.exp(-distances / 60) + 1e-9 * np.eye(60))
+    p, parametric = [], []
+    for seed in range(200):
+        effect, other = np.exp(smooth @ rng.standard_normal((60, 2))).T
+        surrogates = nulls.variogram_surrogates(effect, distances, 99, seed)
+        found = receptors.spatial_test(effect, other, surrogates)
+        p.append(found.p[0])
+        parametric.append(receptors.parametric_p(found.r[0], 60))
+    assert np.sum(np.array(p) <= 0.05) <= stats.binom.ppf(0.999, 200, 0.07)
+    assert np.sum(np.array(parametric) <= 0.05) > 40

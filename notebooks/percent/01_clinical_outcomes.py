@@ -283,7 +283,7 @@ chosen = responders["analysis"].eq("missing_is_failure") & responders["visit"].e
 fig, axes = plots.figure(1, n_scales, height=2.4)
 for ax, scale in zip(axes[0], trial.scales, strict=True):
     rows = responders[chosen & responders["scale"].eq(scale.name)]
-    ax.set_title(f"{scale.name}, {final}")
+    ax.set_title(f"{scale.name}, {final}" if len(rows) else f"{scale.name}: no baseline")
     plots.plot_risks(ax, rows, names) if len(rows) else ax.set_axis_off()
 plots.mark(fig, trial, quick)
 text.table(responders[responders["visit"] == final].drop(columns="visit"))
