@@ -58,6 +58,8 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.recovery
 	$(BIN)/python -m benchmarks.mmrm
 	$(BIN)/python -m benchmarks.voxelwise
+	$(BIN)/python -m benchmarks.receptors
+	$(BIN)/python -m benchmarks.calibration
 
 # --universal: one file for every platform and Python; pins already in the file are kept unless UPGRADE=1.
 lock: $(READY)

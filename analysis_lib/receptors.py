@@ -21,7 +21,7 @@ from scipy import ndimage, special, stats
 from statsmodels.stats.multitest import multipletests
 
 from analysis_lib import atlas as atlases
-from analysis_lib.dominance import dominance as dominance
+from analysis_lib.dominance import dominance as dominance  # a public name of this module
 from analysis_lib.simulate import d1_map, grey_matter_template
 from analysis_lib.study import StudyError
 
@@ -481,6 +481,28 @@ def individual_rows(z, arm, about):
     rows["arm"] = rows["participant_id"].map(arm)
     rows["receptor"] = rows["annotation"].map(about["receptor"])
     return rows[["participant_id", "arm", "receptor", "annotation", "z"]]
+
+
+def dominance_rows(test, about):
+    """Rows of receptors/dominance.tsv.
+
+    Parameters
+    ----------
+    test : analysis_lib.dominance.DominanceTest
+        Predictors named by annotation.
+    about : pandas.DataFrame
+        Rows of `library`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        receptor, annotation, total_dominance, percent, p, p_fwe.
+    """
+    found = test.observed
+    rows = {"total_dominance": found.total, "percent": found.percent, "p": test.p}
+    table = pd.DataFrame(rows | {"p_fwe": test.p_fwe}).rename_axis("annotation").reset_index()
+    table.insert(0, "receptor", about.loc[table["annotation"], "receptor"].to_numpy())
+    return table
 
 
 def gaussianise(x, axis=-1):

@@ -105,6 +105,7 @@ def test_the_chain_writes_every_table_with_described_columns(demo):
             "contrast receptor annotation tracer n_subjects_map n_parcels statistic r ci_low "
             "ci_high p_parametric p_spatial p_fwe_spatial p_randomisation p_fwe q_fdr"
         ),
+        "receptors/dominance.tsv": "receptor total_dominance percent p",
         "receptors/individual.tsv": "participant_id arm receptor z",
     }
     for contrast in CONTRASTS:

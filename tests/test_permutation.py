@@ -267,6 +267,23 @@ def test_a_smoothed_variance_permutes_as_the_observed_one_does(design):
 
 
 @pytest.mark.parametrize("variance_fwhm", [None, 2.0])
+def test_voxels_that_do_not_vary_change_no_other(design, variance_fwhm):
+    maps, mask, arm, covariates = design
+    maps = 1e-3 * maps
+    maps[:, 100:150] = 0.2
+    rows = np.arange(1, 19)[None]
+    result = permutation_test(
+        maps, mask, arm, covariates, permutations=rows, variance_fwhm=variance_fwhm
+    )
+    assert (result.t[100:150] == 0).all()
+    assert result.null_max["max_t"][0] == pytest.approx(np.abs(result.t).max(), rel=1e-4)
+    bigger = permutation_test(
+        1e3 * maps, mask, arm, covariates, permutations=rows, variance_fwhm=variance_fwhm
+    )
+    np.testing.assert_allclose(result.t, bigger.t, rtol=1e-6)
+
+
+@pytest.mark.parametrize("variance_fwhm", [None, 2.0])
 def test_memory_stays_within_its_bound_and_numbers_do_not_change(variance_fwhm):
     maps, mask = smooth_noise(12, (34, 34, 30), seed=1)
     arm = np.repeat([1.0, 0.0], 6)

@@ -44,7 +44,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from analysis_lib import atlas, nulls, plots, ratings, receptors, results, text, vbm
+from analysis_lib import atlas, dominance, nulls, plots, ratings, receptors, results, text, vbm
 from analysis_lib.study import load_study
 
 trial = load_study(study)
@@ -193,6 +193,35 @@ plots.plot_scatter(
 )
 plots.mark(fig, trial, quick)
 # %% [markdown]
+# ## All receptors together
+#
+# Receptor maps resemble each other, so that one can borrow another's correlation. Dominance analysis
+# asks how much of the explained variance each map accounts for: the gain in R² when it joins,
+# averaged over all models of the others (all subsets, exactly; Hansen et al. 2022). The totals add
+# up to the full model's adjusted R². Regions that some map does not cover are left out. p compares
+# with smooth surrogates of the effect map (as `p_spatial`), one-sided. Prediction of regions far
+# from those that the model was fitted on tells whether it is more than a fit.
+
+# %%
+covered = maps.columns[maps.notna().all()]
+outcome = assessed["arm_by_time"].effect[covered].to_numpy()
+n_surrogate_models = min(draws["surrogates"], 1000)
+smooth = nulls.moran_surrogates(
+    outcome, atlas.parcel_distances(parcels, covered), n_surrogate_models, seed, gaussianise=False
+)
+together = dominance.dominance_test(maps[covered].T, outcome, smooth)
+shares = receptors.dominance_rows(together, about)
+far = dominance.cross_validated_r(
+    maps[covered].T, outcome, atlas.parcel_distances(parcels, covered)
+)
+print(
+    f"{len(maps)} maps, {len(covered)} regions: adjusted R² {together.observed.adjusted_r2:.2f}, "
+    f"{text.p_text(together.p_model, n_surrogate_models)}; r with regions far away: median "
+    f"{far['test_r'].median():.2f}"
+)
+text.table(shares.sort_values("total_dominance", ascending=False).head(8))
+
+# %% [markdown]
 # ## Each participant's own coupling
 #
 # The correlation can also be computed within a single participant, from that participant's change
@@ -232,6 +261,7 @@ null = {
 }
 files = {
     "correlations.tsv": correlations,
+    "dominance.tsv": shares,
     "individual.tsv": individual,
     "nulls.npz": null,
     "scatter.tsv": points.assign(receptor=leading["receptor"], annotation=leading["annotation"]),

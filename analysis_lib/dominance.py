@@ -1,0 +1,400 @@
+"""Multi-receptor regression by dominance analysis: each predictor's share of the fit, exactly.
+
+The regressions of all 2^p - 1 subsets of predictors form a tree: a subset's children add one
+predictor that comes after its last one. Going down the tree sweeps one predictor out of the
+correlation matrix of those still to come, so that a model costs a few multiplications and nothing
+is fitted twice; outcomes that share the predictors share the sweeps.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numba import njit
+
+CRITERIA = ("adjusted_r2", "r2")
+MAX_PREDICTORS = 25  # 2^25 models take a second or two, and each further predictor doubles that
+COLLINEAR = 1e-10  # smallest eigenvalue of the predictors' correlation matrix that is accepted
+BLOCK = 64  # outcomes swept together: their working memory stays in the processor's cache
+TIE = 1e-10  # two values closer than this are equal: rounding must not decide a p
+
+
+@dataclass(frozen=True)
+class Dominance:
+    """A multiple regression and what each predictor brings to it.
+
+    Attributes
+    ----------
+    total : pandas.Series
+        By predictor: total (general) dominance, the increase of the criterion when the predictor
+        joins a model, averaged over the models of each size, then over sizes. Sums to the full
+        model's criterion. Of adjusted R^2 it can be negative.
+    individual : pandas.Series
+        By predictor: the criterion of the model that holds it alone.
+    r2, adjusted_r2 : float
+        Of the full model.
+    criterion : {"adjusted_r2", "r2"}
+    """
+
+    total: pd.Series
+    individual: pd.Series
+    r2: float
+    adjusted_r2: float
+    criterion: str
+
+    @property
+    def percent(self):
+        """Total dominance as a percentage of its sum; NaN where that sum is not positive."""
+        whole = self.total.sum()
+        return (100 * self.total / (whole if whole > 0 else np.nan)).rename("percent")
+
+
+@dataclass(frozen=True)
+class DominanceTest:
+    """Dominance with its null distribution over surrogate outcomes.
+
+    Attributes
+    ----------
+    observed : Dominance
+    p_model : float
+        (1 + #{adjusted R^2* >= adjusted R^2}) / (1 + n_surrogates).
+    p : pandas.Series
+        By predictor: the same of its total dominance.
+    p_fwe : pandas.Series
+        By predictor: the same with the largest total dominance over predictors.
+    null_adjusted_r2 : numpy.ndarray, shape (n_surrogates,)
+    null_total : pandas.DataFrame, shape (n_surrogates, n_predictors)
+    """
+
+    observed: Dominance
+    p_model: float
+    p: pd.Series
+    p_fwe: pd.Series
+    null_adjusted_r2: np.ndarray
+    null_total: pd.DataFrame
+
+
+def dominance(predictors, outcome, criterion="adjusted_r2"):
+    """Dominance analysis over all subsets of predictors (Budescu 1993, Psychol Bull 114:542).
+
+    With adjusted R^2, the default, it is the analysis of Hansen et al. (2022, Nat Neurosci
+    25:1569): total dominance sums to the full model's adjusted R^2. With R^2 it is the classical
+    general dominance (Azen & Budescu 2003, Psychol Methods 8:129). The empty model counts as 0.
+
+    Parameters
+    ----------
+    predictors : pandas.DataFrame, shape (n_regions, n_predictors)
+        One row a region, one column a receptor; any units, since columns are z-scored here.
+    outcome : pandas.Series or array_like, shape (n_regions,)
+        A Series is matched with `predictors` by region, an array by position.
+    criterion : {"adjusted_r2", "r2"}
+
+    Returns
+    -------
+    Dominance
+
+    Raises
+    ------
+    ValueError
+        Missing values, regions that differ, constant or collinear predictors, too few regions, too
+        many predictors, an unknown criterion.
+    """
+    x, y = _checked(predictors, outcome, criterion)
+    correlation, cross = _correlations(x, y)
+    total, individual = _all_subsets(correlation, cross, len(x), criterion)
+    r2 = float(_full_r2(correlation, cross)[0])
+    return Dominance(
+        total=pd.Series(total[:, 0], x.columns, name="total_dominance"),
+        individual=pd.Series(individual[:, 0], x.columns, name="individual_dominance"),
+        r2=r2,
+        adjusted_r2=float(_adjusted(r2, *x.shape)),
+        criterion=criterion,
+    )
+
+
+def dominance_test(predictors, outcome, surrogates, criterion="adjusted_r2"):
+    """p of the model and of each predictor's total dominance under given surrogate outcomes.
+
+    The surrogates decide which question is asked: effect maps of re-randomised arms, or maps as
+    smooth as the observed one (`analysis_lib.nulls`).
+
+    Parameters
+    ----------
+    predictors, outcome, criterion
+        As in `dominance`.
+    surrogates : array_like, shape (n_surrogates, n_regions)
+        Outcomes under the null, regions in the order of `predictors`.
+
+    Returns
+    -------
+    DominanceTest
+        One-sided: a large fit or dominance is evidence.
+
+    Raises
+    ------
+    ValueError
+        As `dominance`; surrogates of another length, with missing values, or constant.
+    """
+    observed = dominance(predictors, outcome, criterion)
+    x = _table(predictors)
+    correlation, cross = _correlations(x, _checked_surrogates(surrogates, len(x)))
+    total, _ = _all_subsets(correlation, cross, len(x), criterion)
+    adjusted = _adjusted(_full_r2(correlation, cross), *x.shape)
+    by_predictor, largest = total.T, total.max(axis=0)[:, None]
+    bound = observed.total.to_numpy()
+    return DominanceTest(
+        observed=observed,
+        p_model=float(_p(adjusted, observed.adjusted_r2)),
+        p=pd.Series(_p(by_predictor, bound), x.columns, name="p"),
+        p_fwe=pd.Series(_p(largest, bound), x.columns, name="p_fwe"),
+        null_adjusted_r2=adjusted,
+        null_total=pd.DataFrame(by_predictor, columns=x.columns),
+    )
+
+
+def cross_validated_r(predictors, outcome, distances, train_share=0.75):
+    """Does the regression predict regions far from those that it was fitted to?
+
+    Distance-dependent splits (Hansen et al. 2022): for each region as seed, the regions closest to
+    it, itself included, train the model, and the others test it. Near regions resemble one
+    another, so that a random split would flatter the fit.
+
+    Parameters
+    ----------
+    predictors, outcome
+        As in `dominance`.
+    distances : array_like, shape (n_regions, n_regions)
+        mm, in the order of `predictors`.
+    train_share : float
+        Share of regions that train, rounded down to whole regions.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index the seed's region; train_r, test_r: Pearson's correlation of predicted and observed,
+        NaN where either does not vary.
+
+    Raises
+    ------
+    ValueError
+        As `dominance`; distances of another shape, or a share that leaves fewer training regions
+        than the model needs or fewer than three test regions.
+    """
+    x, y = _checked(predictors, outcome)
+    distances = np.asarray(distances, dtype=float)
+    if distances.shape != (len(x), len(x)):
+        raise ValueError(f"distances have shape {distances.shape}, expected {(len(x), len(x))}")
+    n_train = _train_size(len(x), x.shape[1], train_share)
+    design = np.column_stack([np.ones(len(x)), _z(x.to_numpy())])
+    nearest = np.argsort(distances, axis=1, kind="stable")
+    rows = [_split_r(design, y[0], order[:n_train], order[n_train:]) for order in nearest]
+    return pd.DataFrame(rows, index=x.index, columns=["train_r", "test_r"])
+
+
+# --- input ---------------------------------------------------------------------------------------
+
+
+def _table(predictors):
+    return pd.DataFrame(predictors).astype(float)
+
+
+def _checked(predictors, outcome, criterion="adjusted_r2"):
+    """Predictors as a table and the outcome as a row in their order, both found usable."""
+    if criterion not in CRITERIA:
+        raise ValueError(
+            f"criterion '{criterion}' is unknown; expected one of {', '.join(CRITERIA)}"
+        )
+    x = _table(predictors)
+    y = _matched(outcome, x.index)
+    for name, column in [*x.items(), ("outcome", y)]:
+        bad = column.index[~np.isfinite(column)].tolist()
+        if bad:
+            raise ValueError(
+                f"{name} has no finite value in regions {bad}; leave these regions out of "
+                "predictors and outcome"
+            )
+    _check_size(*x.shape)
+    constant = [name for name, column in [*x.items(), ("outcome", y)] if _is_constant(column)]
+    if constant:
+        raise ValueError(f"{constant} have one value in every region and explain nothing")
+    _check_collinear(x)
+    return x, y.to_numpy()[None]
+
+
+def _matched(outcome, regions):
+    if not isinstance(outcome, pd.Series):
+        outcome = np.asarray(outcome, dtype=float)
+        if outcome.shape != (len(regions),):
+            raise ValueError(
+                f"outcome has shape {outcome.shape}, predictors have {len(regions)} regions"
+            )
+        return pd.Series(outcome, regions)
+    differing = outcome.index.symmetric_difference(regions).tolist()
+    if differing or not (outcome.index.is_unique and regions.is_unique):
+        raise ValueError(
+            "outcome and predictors must name the same regions, each once; only one of them has "
+            f"{differing[:5]}. Give the outcome as an array to match by position"
+        )
+    return outcome.loc[regions].astype(float)
+
+
+def _check_size(n_regions, n_predictors):
+    if not 1 <= n_predictors <= MAX_PREDICTORS:
+        raise ValueError(
+            f"1 to {MAX_PREDICTORS} predictors expected, found {n_predictors}: every subset of "
+            "them is a model"
+        )
+    if n_regions < n_predictors + 2:
+        raise ValueError(
+            f"{n_regions} regions are too few for {n_predictors} predictors; at least "
+            f"{n_predictors + 2} are needed"
+        )
+
+
+def _is_constant(column):
+    return np.ptp(column) <= 1e-12 * np.abs(column).max()
+
+
+def _check_collinear(x):
+    """Name the predictors of which one is a linear combination of the others."""
+    values, vectors = np.linalg.eigh(_correlations(x, x.to_numpy().T[:1])[0])
+    flat = values < COLLINEAR
+    if flat.any():
+        names = x.columns[(np.abs(vectors[:, flat]) > 1e-4).any(axis=1)].tolist()
+        raise ValueError(
+            f"predictors {names} are collinear: one follows exactly from the others, so that "
+            "their shares are not defined. Leave one out or combine them"
+        )
+
+
+def _checked_surrogates(surrogates, n_regions):
+    surrogates = np.atleast_2d(np.asarray(surrogates, dtype=float))
+    if surrogates.shape[1] != n_regions:
+        raise ValueError(
+            f"surrogates have {surrogates.shape[1]} regions, predictors have {n_regions}"
+        )
+    if not np.isfinite(surrogates).all():
+        raise ValueError("surrogates have missing values; make them of the regions in use alone")
+    constant = np.flatnonzero(np.ptp(surrogates, axis=1) == 0)
+    if constant.size:
+        raise ValueError(f"surrogates {constant[:5].tolist()} have one value in every region")
+    return surrogates
+
+
+def _train_size(n_regions, n_predictors, train_share):
+    n_train = math.floor(train_share * n_regions)
+    if n_train < n_predictors + 2 or n_regions - n_train < 3:
+        raise ValueError(
+            f"train_share {train_share} gives {n_train} of {n_regions} regions to train "
+            f"{n_predictors} predictors; at least {n_predictors + 2} to train and 3 to test needed"
+        )
+    return n_train
+
+
+# --- computation ---------------------------------------------------------------------------------
+
+
+def _z(x):
+    """Columns of mean 0 and variance 1."""
+    centred = x - x.mean(axis=0)
+    return centred / np.sqrt((centred**2).mean(axis=0))
+
+
+def _correlations(x, outcomes):
+    """Correlations among predictors (p, p), and of predictors with outcomes (p, n_outcomes)."""
+    x, y = _z(x.to_numpy()), _z(outcomes.T)
+    return x.T @ x / len(x), x.T @ y / len(x)
+
+
+def _full_r2(correlation, cross):
+    return (cross * np.linalg.solve(correlation, cross)).sum(axis=0)
+
+
+def _adjusted(r2, n_regions, n_predictors):
+    return 1 - (1 - r2) * (n_regions - 1) / (n_regions - n_predictors - 1)
+
+
+def _p(null, observed):
+    return (1 + (null >= observed - TIE).sum(axis=0)) / (1 + len(null))
+
+
+def _split_r(design, y, train, test):
+    slopes = np.linalg.lstsq(design[train], y[train])[0]
+    return [_pearson(design[part] @ slopes, y[part]) for part in (train, test)]
+
+
+def _pearson(a, b):
+    a, b = a - a.mean(), b - b.mean()
+    length = np.linalg.norm(a) * np.linalg.norm(b)
+    return a @ b / length if length > 0 else np.nan
+
+
+def _all_subsets(correlation, cross, n_regions, criterion):
+    """Total and individual dominance, each (n_predictors, n_outcomes)."""
+    p = len(correlation)
+    size = np.arange(p + 1)
+    # Of a model with k predictors: criterion = 1 - (1 - R^2) * shrink[k].
+    shrink = (
+        (n_regions - 1) / (n_regions - size - 1) if criterion == "adjusted_r2" else np.ones(p + 1)
+    )
+    # The mean over models of k predictors that hold a given one, then over k = 1..p.
+    weight = np.array([0.0] + [1 / (p * math.comb(p - 1, k)) for k in range(p)] + [0.0])
+    parts = [
+        _sweep_subsets(correlation, np.ascontiguousarray(part), shrink, weight)
+        for part in np.array_split(cross, math.ceil(cross.shape[1] / BLOCK), axis=1)
+    ]
+    return np.hstack(parts), 1 - (1 - cross**2) * shrink[1]
+
+
+@njit(nogil=True, cache=True)
+def _sweep_subsets(correlation, cross, shrink, weight):
+    """Total dominance (p, n_outcomes), depth first over subsets.
+
+    A model with criterion a and k predictors adds weight[k] a to each predictor that it holds, and
+    takes weight[k + 1] a from each that it does not hold. The first sum needs no loop over
+    predictors: all models below a node of the tree hold that node's last predictor.
+    """
+    p, n = cross.shape
+    among = np.empty((p + 1, p, p))  # covariance of predictors to come, given those of the subset
+    with_y = np.empty((p + 1, p, n))
+    r2 = np.zeros((p + 1, n))
+    below = np.zeros((p + 1, n))
+    held, elsewhere = np.zeros((p, n)), np.zeros(n)
+    following = np.zeros(p + 1, np.int64)
+    last = np.zeros(p + 1, np.int64)
+    among[0], with_y[0] = correlation, cross
+    depth = 0
+    while True:
+        j = following[depth]
+        if j == p:
+            if depth == 0:
+                return held - elsewhere
+            for o in range(n):
+                held[last[depth], o] += below[depth, o]
+                below[depth - 1, o] += below[depth, o]
+            depth -= 1
+            continue
+        following[depth] = j + 1
+        k = depth + 1
+        variance = _sweep(among[depth], with_y[depth], j, among[k], with_y[k])
+        for o in range(n):
+            r2[k, o] = r2[depth, o] + with_y[depth, j, o] ** 2 / variance
+            fit = 1 - (1 - r2[k, o]) * shrink[k]
+            below[k, o] = (weight[k] + weight[k + 1]) * fit
+            elsewhere[o] += weight[k + 1] * fit
+        following[k], last[k] = j + 1, j
+        depth = k
+
+
+@njit(nogil=True, cache=True)
+def _sweep(among, with_y, j, among_next, with_y_next):
+    """Take predictor j out of those after it and of the outcomes; gives its own variance."""
+    variance = among[j, j]
+    for a in range(j + 1, len(among)):
+        slope = among[a, j] / variance
+        for b in range(j + 1, a + 1):
+            among_next[a, b] = among[a, b] - slope * among[b, j]
+        for o in range(with_y.shape[1]):
+            with_y_next[a, o] = with_y[a, o] - slope * with_y[j, o]
+    return variance
