@@ -8,8 +8,10 @@ import tracemalloc
 import joblib
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.api as sm
+from nilearn.glm.second_level import SecondLevelModel
 from nilearn.maskers import NiftiMasker
 from nilearn.mass_univariate import permuted_ols
 from scipy import ndimage, stats
@@ -353,3 +355,18 @@ def test_the_result_says_which_tail_each_statistic_has(design):
     assert fitted.p["max_t"].min() < 1 / 1000
     with pytest.raises(ValueError, match='tail "counts" or "gpd" expected'):
         permutation_test(maps, mask, arm, tail="gumbel")
+
+
+def test_t_map_is_that_of_nilearns_second_level_model(design):
+    maps, mask, arm, covariates = design
+    mask_image = nib.Nifti1Image(mask.astype(np.uint8), np.eye(4))
+    images = []
+    for row in maps:
+        volume = np.zeros(mask.shape)
+        volume[mask] = row
+        images.append(nib.Nifti1Image(volume, np.eye(4)))
+    columns = {"arm": arm, "constant": 1.0, "a": covariates[:, 0], "b": covariates[:, 1]}
+    model = SecondLevelModel(mask_img=mask_image).fit(images, design_matrix=pd.DataFrame(columns))
+    theirs = model.compute_contrast("arm", output_type="stat").get_fdata()[mask]
+    ours = permutation_test(maps, mask, arm, covariates, n_permutations=2)
+    np.testing.assert_allclose(ours.t, theirs, rtol=1e-5)

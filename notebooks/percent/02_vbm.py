@@ -32,6 +32,7 @@ tiv: str = "none"  # head size: none, covariate, or proportional (maps divided b
 cluster_p: float = 0.001  # two-sided p that forms clusters
 n_permutations: int = 5000  # of each contrast; all distinct ones where there are fewer
 quick_permutations: int = 200  # used instead when quick
+tail: str = "counts"  # how small p are found: counts, or gpd (a fitted Pareto tail)
 seed: int = 0  # of the permutations
 n_jobs: int = 2  # workers; the numbers do not depend on it
 regions: list = []  # atlas regions to show in detail; empty: those of the study file
@@ -150,6 +151,7 @@ plots.mark(fig, trial, quick)
 
 # %%
 options = {"n_permutations": n_draws, "seed": seed, "n_jobs": n_jobs, "cluster_p": cluster_p}
+options["tail"] = tail
 tests = {
     contrast: vbm.contrast_test(
         contrast, change_maps, mask, scanned["arm"], covariates, blocks, **options
@@ -296,6 +298,7 @@ files = {
         "smoothness_mm": list(smoothness),
         "mask_threshold": mask_threshold,
         "cluster_p": cluster_p,
+        "tail": tail,
         "n_permutations": n_draws,
         "seed": seed,
         "quick": quick,
