@@ -41,6 +41,8 @@ def p_text(p, n_permutations=None):
         return "p not available"
     if n_permutations is not None and p <= 1.5 / (1 + n_permutations):
         least = f"{p:.2g}".replace("0.", ".", 1)
+        if p < 0.999 / (1 + n_permutations):
+            return f"p = {least} (fitted tail of {n_permutations} permutations)"
         return f"p = {least} (the smallest that {n_permutations} permutations allow)"
     return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
 

@@ -276,3 +276,8 @@ def test_numbers_of_images_and_receptors_are_named_by_contrast():
     found = text.receptor_numbers(correlations())
     assert found["arm_by_time.kaller2017.r"] == (0.3, "correlations.tsv")
     assert found["active_change.ding2010.p_fwe"] == (0.01, "correlations.tsv")
+
+
+def test_a_p_from_a_fitted_tail_is_not_called_the_smallest_possible():
+    assert text.p_text(1.7e-5, 600) == "p = 1.7e-05 (fitted tail of 600 permutations)"
+    assert text.p_text(1 / 601, 600).endswith("(the smallest that 600 permutations allow)")
