@@ -125,10 +125,10 @@ def fetch_study(name, folder=None, cache=None, *, base=PUBLIC, retries=RETRIES):
 
 
 def fetch_receptors(annotations="default", cache=None):
-    """Download receptor maps, unless neuromaps' cache holds them: see ``receptors.fetch``."""
-    from analysis_lib import receptors
+    """Download receptor maps, unless neuromaps' cache holds them: see ``annotations.fetch``."""
+    from analysis_lib import annotations as maps
 
-    return receptors.fetch(annotations, cache=cache)
+    return maps.fetch(annotations, cache=cache)
 
 
 def cache_folder(cache=None):

@@ -535,12 +535,12 @@ def _fetch_trial(study, note):
 
 
 def _fetch_receptors(study, note):
-    from analysis_lib import fetch, receptors
+    from analysis_lib import annotations, fetch
 
     note("Fetching receptor maps")
     try:
         fetch.fetch_receptors(study.receptors)
-    except (receptors.FetchFailed, receptors.WrongMap) as error:
+    except (annotations.FetchFailed, annotations.WrongMap) as error:
         raise PipelineError(str(error)) from None
 
 

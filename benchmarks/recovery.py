@@ -19,7 +19,7 @@ from joblib import Parallel, delayed
 from nilearn.image import smooth_img
 from scipy import stats
 
-from analysis_lib import atlas, nulls, ratings, receptors, vbm
+from analysis_lib import annotations, atlas, nulls, ratings, receptors, vbm
 from analysis_lib.images import grey_matter_mask
 from analysis_lib.simulate import simulate_change_maps, smooth_percent
 from analysis_lib.study import FRONTAL_LIMBIC
@@ -52,11 +52,11 @@ def _options():
 
 
 def _receptor_maps():
-    lacking = receptors.missing()
+    lacking = annotations.missing()
     if lacking:
         print(f"receptor columns left empty: {len(lacking)} maps are not in the cache")
         return None
-    return receptors.parcellate()
+    return annotations.parcellate()
 
 
 def _write(table, name):

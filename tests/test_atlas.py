@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib import atlas, receptors
+from analysis_lib import annotations, atlas
 
 GRID = np.diag([2.0, 2.0, 2.0, 1.0])
 
@@ -87,7 +87,7 @@ def test_parcel_means_equal_juspace(reference_data):
     assert juspace.table.index.equals(atlas.grey_matter_labels())
     for annotation in expected:
         found = atlas.parcel_means(
-            receptors.locate(annotation, reference_data / "data" / "neuromaps"), juspace
+            annotations.locate(annotation, reference_data / "data" / "neuromaps"), juspace
         )
         assert found.index.equals(expected.index)
         np.testing.assert_allclose(found, expected[annotation], rtol=0, atol=1e-6)
@@ -95,7 +95,7 @@ def test_parcel_means_equal_juspace(reference_data):
 
 def test_packaged_neuromorphometrics_gives_nearly_juspaces_means(reference_data):
     """The two label images are drawn on other grids, so single edge voxels may differ."""
-    path = receptors.locate("kaller2017/sch23390", reference_data / "data" / "neuromaps")
+    path = annotations.locate("kaller2017/sch23390", reference_data / "data" / "neuromaps")
     labels = reference_data / "data" / "atlases" / "m_labels_Neuromorphometrics.nii"
     theirs = atlas.parcel_means(path, labels)
     ours = atlas.parcel_means(path)[theirs.index]
@@ -111,9 +111,9 @@ BACKGROUNDS = {
 }
 
 
-@pytest.mark.parametrize("annotation", receptors.library().index)
+@pytest.mark.parametrize("annotation", annotations.library().index)
 def test_background_of_every_real_map(annotation, reference_data):
-    path = receptors.locate(annotation, reference_data / "data" / "neuromaps")
+    path = annotations.locate(annotation, reference_data / "data" / "neuromaps")
     found = atlas.find_background(nib.load(path).dataobj)
     expected = BACKGROUNDS.get(annotation, 0.0)
     assert found == (None if expected is None else pytest.approx(expected, abs=1e-6))

@@ -501,7 +501,7 @@ def test_sudmex_contradiction_is_refused(row, column, value, message):
 
 
 def test_readme_names_every_source_with_its_hash(reference_data):
-    from analysis_lib import receptors
+    from analysis_lib import annotations
 
     text = (STUDIES.parent / "README.md").read_text()
     for file in (file for name in NAMES for file in fetch.TRIALS[name]):
@@ -509,10 +509,10 @@ def test_readme_names_every_source_with_its_hash(reference_data):
         assert file.home.split("/")[2] in text
         assert file.sha256 in text
     rows = {line.split(" | ")[1]: line for line in text.splitlines() if line.count(" | ") == 8}
-    library = receptors.library()
+    library = annotations.library()
     assert set(library.index) <= set(rows)
     for annotation, about in library.iterrows():
-        path = receptors.locate(annotation, reference_data / "data" / "neuromaps")
+        path = annotations.locate(annotation, reference_data / "data" / "neuromaps")
         said = f"| {about.receptor} | {annotation} | {about.tracer} | {about.n_subjects} |"
         assert rows[annotation].startswith(said)
         assert rows[annotation].endswith(f"| {pooch.file_hash(str(path))} |")

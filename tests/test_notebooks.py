@@ -203,20 +203,20 @@ def test_a_public_trial_runs_and_prints_the_means_of_its_raw_files(name, referen
 
 
 def test_a_real_study_never_uses_simulated_receptor_maps(tmp_path):
-    from analysis_lib import atlas, receptors
+    from analysis_lib import annotations, atlas
     from analysis_lib.study import StudyError
 
     path = copy_study("demo", tmp_path, simulated=False)
     parcels = atlas.load_atlas("neuromorphometrics")
     with pytest.raises(StudyError, match="python -m analysis_lib fetch receptors"):
-        receptors.maps_for(load_study(path), parcels, [57, 58], cache=tmp_path)
+        annotations.maps_for(load_study(path), parcels, [57, 58], cache=tmp_path)
 
 
 def test_the_demo_falls_back_to_maps_that_say_they_are_simulated(tmp_path):
-    from analysis_lib import atlas, receptors
+    from analysis_lib import annotations, atlas
 
     parcels = atlas.load_atlas("neuromorphometrics")
     labels = atlas.grey_matter_labels(parcels)
-    maps, about = receptors.maps_for(load_study("demo"), parcels, labels, cache=tmp_path)
+    maps, about = annotations.maps_for(load_study("demo"), parcels, labels, cache=tmp_path)
     assert about["receptor"].str.startswith("simulated: ").all()
     assert maps.shape == (len(about), len(labels))

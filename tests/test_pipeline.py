@@ -486,7 +486,7 @@ def test_absent_simulated_study_is_generated_once(fresh, monkeypatch):
 
 
 def test_fetch_gets_a_public_trial_and_receptors_only_where_there_are_images(fresh, monkeypatch):
-    from analysis_lib import fetch, receptors
+    from analysis_lib import annotations, fetch
 
     def fetch_study(*arguments):
         calls.append(arguments)
@@ -509,7 +509,7 @@ def test_fetch_gets_a_public_trial_and_receptors_only_where_there_are_images(fre
     assert calls[1:] == [("default",)]
 
     def offline(*arguments):
-        raise receptors.FetchFailed("no connection")
+        raise annotations.FetchFailed("no connection")
 
     monkeypatch.setattr(fetch, "fetch_receptors", offline)
     with pytest.raises(PipelineError, match=r"^no connection$"):

@@ -1,28 +1,17 @@
 """Receptor files, correlation and its tests, against scipy, statsmodels and exact enumeration."""
 
-import hashlib
 import itertools
-import shutil
 
-import neuromaps.datasets.utils as neuromaps_utils
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from analysis_lib import receptors
+from analysis_lib import annotations, receptors
 
 D1 = "kaller2017/sch23390"
 FEOBV = "tuominen/feobv"
-
-
-@pytest.fixture
-def real_cache(reference_data, monkeypatch):
-    folder = reference_data / "data" / "neuromaps"
-    monkeypatch.setenv("NEUROMAPS_DATA", str(folder))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -34,162 +23,6 @@ def trial():
     covariates = pd.DataFrame({"age": rng.normal(40, 10, 14), "sex": list("mmf") * 4 + ["f", "m"]})
     change = rng.normal(0.3, 1, (14, 30)) + 0.05 * covariates[["age"]].to_numpy()
     return {"change": change, "arm": arm, "receptors": receptor_maps}, covariates
-
-
-# --- the library and its files ---
-
-
-def test_library_agrees_with_neuromaps_own_metadata():
-    entries = {
-        f"{entry['annot']['source']}/{entry['annot']['desc']}": entry
-        for entry in neuromaps_utils.NEUROMAPS_META["annotations"]
-        if entry["annot"]["space"] == "MNI152"
-    }
-    for annotation, row in receptors.library().iterrows():
-        entry = entries[annotation]
-        about = entry["full_desc"].lower().replace("-", "")
-        assert row["receptor"].lower().replace("-", "") in about
-        assert row["n_subjects"] == entry["demographics"]["N"]
-        assert row["res"] == entry["annot"]["res"]
-        assert bool(row["note"]) == ("subcortical" in entry.get("warning", ""))
-        year = row["reference"][-4:]
-        assert any(year in item["citation"] for item in entry["refs"]["primary"])
-
-
-def test_every_map_of_the_library_is_found_and_whole(real_cache):
-    found = {name: receptors.locate(name) for name in receptors.resolve("default")}
-    assert len(set(found.values())) == 18
-    assert all(path.is_relative_to(real_cache) for path in found.values())
-    assert receptors.missing() == []
-
-
-def test_cache_folder_follows_neuromaps_rule(tmp_path, monkeypatch):
-    monkeypatch.setenv("NEUROMAPS_DATA", str(tmp_path / "maps"))
-    assert not (receptors.cache_folder()).exists()
-    assert str(receptors.cache_folder()) == neuromaps_utils.get_data_dir()
-    monkeypatch.delenv("NEUROMAPS_DATA")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert receptors.cache_folder() == tmp_path / "neuromaps-data"
-    assert str(receptors.cache_folder()) == neuromaps_utils.get_data_dir()
-
-
-def test_absent_map_names_the_command_and_creates_nothing(tmp_path):
-    cache = tmp_path / "empty"
-    with pytest.raises(receptors.MissingMap, match=f"{D1} is not at .*{receptors.FETCH_COMMAND}"):
-        receptors.locate(D1, cache)
-    assert receptors.missing([D1, FEOBV], cache) == [D1, FEOBV]
-    assert not cache.exists()
-
-
-def test_wrong_file_is_named_with_both_checksums(tmp_path):
-    record = receptors._record(D1)
-    path = receptors._path(record, tmp_path)
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"not a brain")
-    with pytest.raises(receptors.WrongMap, match="expected md5") as caught:
-        receptors.locate(D1, tmp_path)
-    message = str(caught.value)
-    assert str(path) in message
-    assert f"expected md5 {record['checksum']}" in message
-    assert f"found {hashlib.md5(b'not a brain').hexdigest()}" in message
-    assert "remove it, then run python -m analysis_lib fetch receptors" in message
-    assert path.read_bytes() == b"not a brain"
-
-
-def test_unknown_annotation_lists_near_ones():
-    with pytest.raises(ValueError, match="'kaller2017/sch23380' is unknown; near: kaller2017/sch2"):
-        receptors.resolve(["kaller2017/sch23380"])
-    with pytest.raises(ValueError, match="named twice: tuominen/feobv"):
-        receptors.resolve([FEOBV, FEOBV])
-
-
-def _publish(real_cache, damaged=False):
-    """A stand-in for neuromaps' download that copies the real file."""
-
-    def fetch_annotation(record, folder):
-        target = receptors._path(record, folder)
-        target.parent.mkdir(parents=True)
-        shutil.copy(receptors._path(record, real_cache), target)
-        if damaged:
-            target.write_bytes(target.read_bytes()[:-1])
-
-    return fetch_annotation
-
-
-def test_fetch_gets_only_what_is_missing(real_cache, tmp_path, monkeypatch):
-    asked = []
-    copy = _publish(real_cache)
-    monkeypatch.setattr(
-        receptors,
-        "_fetch_annotation",
-        lambda record, folder: (asked.append(record["desc"]), copy(record, folder)),
-    )
-    first = receptors.fetch([D1], tmp_path, progress=False)
-    before = first[D1].stat().st_mtime_ns
-    both = receptors.fetch([D1, FEOBV], tmp_path, progress=False)
-    assert asked == ["sch23390", "feobv"]
-    assert both == {name: receptors.locate(name, tmp_path) for name in (D1, FEOBV)}
-    assert both[D1].stat().st_mtime_ns == before
-    assert [path.name for path in tmp_path.iterdir()] == ["annotations"]
-
-
-def test_a_damaged_download_never_enters_the_cache(real_cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(receptors, "_fetch_annotation", _publish(real_cache, damaged=True))
-    with pytest.raises(receptors.WrongMap, match=r"sch23390.*expected md5"):
-        receptors.fetch([D1], tmp_path, progress=False)
-    assert receptors.missing([D1], tmp_path) == [D1]
-    assert not list(tmp_path.rglob("*.nii.gz"))
-
-
-def test_offline_fetch_names_the_annotation_and_keeps_what_was_there(tmp_path, monkeypatch):
-    def offline(record, folder):
-        raise ConnectionError("no route to host")
-
-    monkeypatch.setattr(receptors, "_fetch_annotation", offline)
-    (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(receptors.FetchFailed, match=f"{D1} could not be downloaded .*no route"):
-        receptors.fetch([D1], tmp_path, progress=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-
-
-def test_neuromaps_itself_puts_the_file_where_it_is_looked_for(real_cache, tmp_path, monkeypatch):
-    """Only the transfer is replaced: `fetch_annotation` is neuromaps' own."""
-    original = receptors.locate(FEOBV)
-
-    def transfer(url, folder, **_):
-        folder.mkdir(parents=True)
-        return shutil.copy(original, folder / "part")
-
-    monkeypatch.setattr("neuromaps.datasets.annotations._fetch_file", transfer)
-    path = receptors.fetch([FEOBV], tmp_path, progress=False)[FEOBV]
-    assert path.relative_to(tmp_path) == original.relative_to(real_cache)
-    assert path.read_bytes() == original.read_bytes()
-
-
-def test_parcellated_library_ranks_regions_as_pharmacology_does(real_cache):
-    maps = receptors.parcellate([D1, "dukart2018/fpcit", "beliveau2017/cumi101"])
-    assert maps.shape == (3, 119)
-    top = maps.rank(axis=1, ascending=False)
-    striatum = [23, 30, 36, 37, 57, 58]
-    assert (top.loc[D1, striatum] <= 6).all()
-    assert (top.loc["dukart2018/fpcit", striatum] <= 8).all()  # the pallidum is among them
-    assert receptors.uncovered(maps) == {"beliveau2017/cumi101": [36, 37]}
-
-
-def test_simulated_maps_say_so_and_are_smooth_and_repeatable():
-    weights = nib.Nifti1Image(np.ones((20, 24, 20), np.float32), np.diag([6.0, 6, 6, 1]))
-    maps = receptors.simulated_maps(weights, seed=3)
-    table = receptors.simulated_library()
-    assert list(maps) == table.index.tolist()
-    assert maps["simulated/D1"] is weights
-    assert table["receptor"].str.startswith("simulated: ").all()
-    assert set(table.columns) == set(receptors.library().columns)
-    field = maps["simulated/DAT"].get_fdata()
-    again = receptors.simulated_maps(weights, seed=3)["simulated/DAT"].get_fdata()
-    np.testing.assert_array_equal(field, again)
-    neighbours = np.corrcoef(field[1:].ravel(), field[:-1].ravel())[0, 1]
-    assert neighbours > 0.9
-    assert field.min() > 0
 
 
 # --- correlation ---
@@ -486,8 +319,8 @@ def test_bootstrap_interval_holds_r_and_shrinks_with_the_noise(trial, contrast):
 def test_correlation_table_has_the_columns_relied_on_outside(trial):
     data, covariates = trial
     labels = np.arange(1, 31)
-    annotations = [D1, FEOBV, "dukart2018/fpcit", "fazio2016/madam"]
-    maps = pd.DataFrame(data["receptors"], index=annotations, columns=labels)
+    named = [D1, FEOBV, "dukart2018/fpcit", "fazio2016/madam"]
+    maps = pd.DataFrame(data["receptors"], index=named, columns=labels)
     maps.loc[FEOBV, 3] = np.nan
     change = pd.DataFrame(data["change"], columns=labels)
 
@@ -507,7 +340,7 @@ def test_correlation_table_has_the_columns_relied_on_outside(trial):
         )
         for contrast in receptors.CONTRASTS
     ]
-    table = receptors.correlation_table(results, receptors.library())
+    table = receptors.correlation_table(results, annotations.library())
     assert ",".join(table.columns) == (
         "contrast,receptor,annotation,tracer,n_subjects_map,n_parcels,statistic,r,ci_low,ci_high,"
         "p_parametric,p_spatial,p_fwe_spatial,p_randomisation,p_fwe,q_fdr"

@@ -44,7 +44,8 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from analysis_lib import atlas, dominance, nulls, plots, ratings, receptors, results, text, vbm
+from analysis_lib import annotations, atlas, dominance, nulls, plots, ratings, receptors, results
+from analysis_lib import text, vbm
 from analysis_lib.study import load_study
 
 trial = load_study(study)
@@ -53,7 +54,7 @@ regions = vbm.region_names(parcels)
 rows = results.read_table(trial.derived / "vbm" / "parcel_change.tsv")
 change = vbm.change_matrix(rows, regions)
 arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"].loc[change.index]
-maps, about = receptors.maps_for(trial, parcels, change.columns, background=background)
+maps, about = annotations.maps_for(trial, parcels, change.columns, background=background)
 draws = {
     name: quick_permutations if quick else value
     for name, value in {
