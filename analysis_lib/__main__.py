@@ -52,19 +52,33 @@ def check_study(
 
 @app.command()
 def fetch(
-    names: Annotated[list[Source], typer.Argument(help="The receptor maps, or a public trial")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAMES", help=f"Any of: {', '.join(Source)}, atlas NAME (see data/README.md)"
+        ),
+    ],
+    all_maps: Annotated[
+        bool,
+        typer.Option("--all-maps", help="Every receptor map of the library, not the default set"),
+    ] = False,
 ):
-    """Download receptor maps or public trials, checked against their hashes.
+    """Download receptor maps, public trials or atlases, checked.
 
     Nothing is downloaded that the cache holds ($NEUROMAPS_DATA for receptor
-    maps, $COMPENDIUM_CACHE for trials).
+    maps, $COMPENDIUM_CACHE for trials and atlases).
 
     Exit status: 0 done, 1 something failed (the rest is done), 2 usage.
     """
+    asked = _asked_for(names)
+    if all_maps:
+        if "receptors" not in asked:
+            raise typer.BadParameter("--all-maps goes with 'receptors', which is not asked for")
+        asked["receptors"] = _fetch_all_receptors
     failed = False
-    for name in dict.fromkeys(names):
+    for name, get in asked.items():
         try:
-            _fetch_receptors() if name == "receptors" else _fetch_study(name.value)
+            get(name)
         except (RuntimeError, ValueError, OSError) as error:
             _say(f"{name}: FAILED\n{error}", error=True)
             failed = True
@@ -137,10 +151,40 @@ def _source(study):
     return f"Put the BIDS folder there, or change 'data' in {study.path.name}"
 
 
-def _fetch_receptors():
+def _asked_for(words):
+    """What gets each name; the word after "atlas" is the name of an atlas."""
+    from analysis_lib.study import ATLASES
+
+    found, words = {}, iter(words)
+    for word in words:
+        is_atlas = word == "atlas"
+        name, known = (next(words, None), ATLASES) if is_atlas else (word, [*Source, "atlas NAME"])
+        if name not in known:
+            raise typer.BadParameter(
+                f"{'atlas: a name' if is_atlas else 'a name'} expected, found {name!r}. "
+                f"Known: {', '.join(known)}"
+            )
+        get = _fetch_receptors if name == "receptors" else _fetch_study
+        found[name] = _fetch_atlas if is_atlas else get
+    return found
+
+
+def _fetch_atlas(name):
+    from analysis_lib import atlas, fetch
+
+    if name not in atlas.PACKAGED:
+        fetch.fetch_atlas(name)
+    _say(f"{name}: {len(atlas.load_atlas(name).table)} regions, checked")
+
+
+def _fetch_receptors(_name, wanted="default"):
     from analysis_lib.fetch import fetch_receptors
 
-    _say(f"receptors: {len(fetch_receptors())} maps in the cache, checked")
+    _say(f"receptors: {len(fetch_receptors(wanted))} maps in the cache, checked")
+
+
+def _fetch_all_receptors(name):
+    _fetch_receptors(name, "all")
 
 
 def _fetch_study(name):

@@ -1,4 +1,4 @@
-"""Public trials and receptor maps: downloaded once, checked against their sha256, kept in a cache.
+"""Public trials, receptor maps and atlases: downloaded once, checked, kept in a cache.
 
 A trial is rewritten as the BIDS folder that its file in data/studies describes. Nothing in it is
 repaired: what two source files say differently is listed, in the folder's README and to the caller.
@@ -68,6 +68,11 @@ class Fetched:
 _RBMI = "insightsengineering/rbmi/c872d4ac7e5406ec50ae9fe4d56898c6ecb7ec03"
 _SCORES = "egarza/sudmex_tms_main/135e0f2f38559dc8d9485b86090a4db76f439e12"
 _OPENNEURO = "OpenNeuroDatasets/ds003037/68ae455007953d3d10e8012d7b1adad2aba0f400"
+_SUBCORTEX = "yetianmed/subcortex/5f353a86a230a04c5cf9bc138dc8c26af416675b"
+_PARCELLATIONS = (  # where nilearn has Schaefer's parcels from
+    "ThomasYeoLab/CBIG/v0.14.3-Update_Yeo2011_Schaefer2018_labelname/stable_projects/"
+    "brain_parcellation/Schaefer2018_LocalGlobal/Parcellations/MNI/"
+)
 
 TRIALS = {
     "antidepressant": (
@@ -90,6 +95,21 @@ TRIALS = {
         ),
     ),
 }
+
+
+_SCHAEFER_TIAN = (
+    "Schaefer2018_100Parcels_7Networks_order_Tian_Subcortex_S1_MNI152NLin6Asym_2mm.nii.gz"
+)
+ATLASES = {
+    "schaefer100_tian_s1": (
+        PublicFile(
+            f"atlases/{_SCHAEFER_TIAN}",
+            f"{_SUBCORTEX}/Group-Parcellation/3T/Cortex-Subcortex/MNIvolumetric/{_SCHAEFER_TIAN}",
+            "c569d92097f389e6f98ae379b75c9d26c2a48b9056fa4cbea9fc3c08e0d32ba0",
+        ),
+    ),
+}
+SCHAEFER = {f"schaefer{n}": n for n in range(100, 1001, 100)}  # through nilearn; parcels
 
 
 def fetch_study(name, folder=None, cache=None, *, base=PUBLIC, retries=RETRIES):
@@ -125,10 +145,99 @@ def fetch_study(name, folder=None, cache=None, *, base=PUBLIC, retries=RETRIES):
 
 
 def fetch_receptors(annotations="default", cache=None):
-    """Download receptor maps, unless neuromaps' cache holds them: see ``annotations.fetch``."""
+    """Download receptor maps, unless neuromaps' cache holds them: see ``annotations.fetch``.
+
+    Parameters
+    ----------
+    annotations : str or list
+        A study's ``receptors``: "default", "all", or a list; files of its own are passed over.
+    cache : path, optional
+        See ``annotations.cache_folder``.
+
+    Returns
+    -------
+    dict of str to pathlib.Path
+    """
     from analysis_lib import annotations as maps
 
     return maps.fetch(annotations, cache=cache)
+
+
+def fetch_atlas(name, cache=None, *, base=PUBLIC, retries=RETRIES):
+    """Download an atlas, unless the cache holds it.
+
+    Parameters
+    ----------
+    name : {"schaefer100_tian_s1", "schaefer100", "schaefer200", ..., "schaefer1000"}
+        The schaefer ones come through ``nilearn.datasets.fetch_atlas_schaefer_2018`` (7 networks,
+        2 mm), which publishes no hash: :func:`analysis_lib.atlas.load_atlas` counts the parcels.
+    cache, base, retries
+        As in :func:`fetch_study`; nilearn does not try again.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The label image and, of the schaefer ones, the table of names.
+
+    Raises
+    ------
+    FetchError
+        If the name is unknown, a download fails, or a file is not the one expected.
+    """
+    if name in ATLASES:
+        return fetch_files(ATLASES[name], cache, base=base, retries=retries)
+    paths = _atlas_paths(name, cache)
+    from nilearn.datasets import fetch_atlas_schaefer_2018
+
+    address = f"{base}/{_PARCELLATIONS}"
+    try:
+        fetch_atlas_schaefer_2018(
+            SCHAEFER[name],
+            resolution_mm=2,
+            data_dir=paths[0].parents[1],
+            base_url=address,
+            verbose=0,
+        )
+    except (requests.RequestException, OSError, ValueError) as error:
+        wanted = "\n".join(f"  {address}{p.name}\n    to {p}" for p in paths if not p.is_file())
+        raise FetchError(
+            f"{name}: download failed ({type(error).__name__}: {error}). Run again with a "
+            f"connection, or put by hand what the cache lacks:\n{wanted}"
+        ) from error
+    return paths
+
+
+def cached_atlas(name, cache=None):
+    """Files of a downloadable atlas in the cache, as :func:`fetch_atlas` returns them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the cache lacks one: nothing is downloaded; the message names the command that does.
+    FetchError
+        If the name is unknown or a file is damaged.
+    """
+    paths = _atlas_paths(name, cache)
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"atlas {name}: {missing[0]} is not in the cache, and a run downloads nothing. "
+            f"Get it: python -m analysis_lib fetch atlas {name}"
+        )
+    for file in ATLASES.get(name, ()):
+        _is_cached(cache_folder(cache), file, PUBLIC)
+    return paths
+
+
+def _atlas_paths(name, cache):
+    if name in ATLASES:
+        return [cache_folder(cache) / file.name for file in ATLASES[name]]
+    if name not in SCHAEFER:
+        known = ", ".join([*ATLASES, *SCHAEFER])
+        raise FetchError(f"{name}: no such atlas to download. Known: {known}")
+    stem = f"Schaefer2018_{SCHAEFER[name]}Parcels_7Networks_order"
+    folder = cache_folder(cache) / "nilearn" / "schaefer_2018"
+    return [folder / f"{stem}_FSLMNI152_2mm.nii.gz", folder / f"{stem}.txt"]
 
 
 def cache_folder(cache=None):

@@ -19,7 +19,7 @@ import psutil
 import yaml
 
 from analysis_lib import report
-from analysis_lib.study import PROJECT, Study
+from analysis_lib.study import PROJECT, LocalMap, Study
 
 NOTEBOOKS = PROJECT / "notebooks"
 LIBRARY = PROJECT / "analysis_lib"
@@ -133,11 +133,33 @@ def grey_matter_maps(study) -> list[Path]:
 
 
 def receptor_maps(study) -> list[Path]:
-    """Receptor maps in neuromaps' cache that the study asks for."""
-    chosen = ["*/*"] if study.receptors == "default" else study.receptors
+    """Receptor maps that the study asks for: in neuromaps' cache, and files of its own.
+
+    "default" and "all" stand for whatever the cache holds: more than is read, never less. A file
+    of the study's own is named from its data folder, which the manifest has a name for.
+    """
+    chosen = [study.receptors] if isinstance(study.receptors, str) else study.receptors
+    own = [study.path.parent / entry.file for entry in chosen if isinstance(entry, LocalMap)]
+    names = _cached_names([entry for entry in chosen if isinstance(entry, str)])
     folder = report.receptor_cache() / "annotations"
-    found = [path for name in chosen for path in folder.glob(f"{name}/**/*") if path.is_file()]
-    return sorted(path for path in set(found) if path.name.endswith((".nii.gz", ".nii", ".gii")))
+    found = [path for name in names for path in folder.glob(f"{name}/**/*") if path.is_file()]
+    maps = {path for path in found if path.name.endswith((".nii.gz", ".nii", ".gii"))}
+    below = {study.root / os.path.relpath(path, study.root) for path in own if path.is_file()}
+    return sorted(maps | below)
+
+
+def _cached_names(names):
+    """Patterns of source/desc. Only the name of a receptor needs the library, slow to import."""
+    patterns = ["*/*" if name in ("default", "all") else name for name in names]
+    if all("/" in pattern for pattern in patterns):
+        return patterns
+    from analysis_lib import annotations
+
+    return [
+        annotation
+        for pattern in patterns
+        for annotation in ([pattern] if "/" in pattern else annotations.resolve(pattern))
+    ]
 
 
 def numbers(study) -> list[Path]:
@@ -540,7 +562,7 @@ def _fetch_receptors(study, note):
     note("Fetching receptor maps")
     try:
         fetch.fetch_receptors(study.receptors)
-    except (annotations.FetchFailed, annotations.WrongMap) as error:
+    except (annotations.FetchFailed, ValueError) as error:  # WrongMap, or an unknown name
         raise PipelineError(str(error)) from None
 
 

@@ -1,88 +1,22 @@
 """Correlation of a map of treatment change with receptor maps, and its tests."""
 
-import itertools
-import math
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import special, stats
-from statsmodels.stats.multitest import multipletests
 
 from analysis_lib.dominance import dominance as dominance  # a public name of this module
+from analysis_lib.exchangeability import draw_permutations
 
 CONTRASTS = ("active_change", "control_change", "arm_by_time")
 METHODS = ("gaussianised", "pearson", "spearman")
 BLOM = 3 / 8  # offset of the rank-based normal scores
+COLLINEAR = 1e-10  # smallest eigenvalue of the maps' correlation matrix that is accepted
 TIE = 1e-10  # two values of |r| closer than this are equal: rounding must not decide a p
-TABLE_COLUMNS = (
-    "contrast",
-    "receptor",
-    "annotation",
-    "tracer",
-    "n_subjects_map",
-    "n_parcels",
-    "statistic",
-    "r",
-    "ci_low",
-    "ci_high",
-    "p_parametric",
-    "p_spatial",
-    "p_fwe_spatial",
-    "p_randomisation",
-    "p_fwe",
-    "q_fdr",
-)
 
 
 # --- correlation ---------------------------------------------------------------------------------
-
-
-def individual_rows(z, arm, about):
-    """Rows of receptors/individual.tsv.
-
-    Parameters
-    ----------
-    z : array_like, shape (n_participants, n_receptors)
-        From `individual_coupling`, receptors in the order of `about`.
-    arm : pandas.Series
-        Arm by participant_id, in the order of `z`.
-    about : pandas.DataFrame
-        Rows of `library`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        participant_id, arm, receptor, annotation, z.
-    """
-    frame = pd.DataFrame(z, index=arm.index.rename("participant_id"), columns=about.index)
-    rows = frame.melt(ignore_index=False, var_name="annotation", value_name="z").reset_index()
-    rows["arm"] = rows["participant_id"].map(arm)
-    rows["receptor"] = rows["annotation"].map(about["receptor"])
-    return rows[["participant_id", "arm", "receptor", "annotation", "z"]]
-
-
-def dominance_rows(test, about):
-    """Rows of receptors/dominance.tsv.
-
-    Parameters
-    ----------
-    test : analysis_lib.dominance.DominanceTest
-        Predictors named by annotation.
-    about : pandas.DataFrame
-        Rows of `library`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        receptor, annotation, total_dominance, percent, p, p_fwe.
-    """
-    found = test.observed
-    rows = {"total_dominance": found.total, "percent": found.percent, "p": test.p}
-    table = pd.DataFrame(rows | {"p_fwe": test.p_fwe}).rename_axis("annotation").reset_index()
-    table.insert(0, "receptor", about.loc[table["annotation"], "receptor"].to_numpy())
-    return table
 
 
 def gaussianise(x, axis=-1):
@@ -136,9 +70,7 @@ def correlate(effect_maps, receptor_maps, method="gaussianised"):
     effects, receptors = _paired(effect_maps, receptor_maps)
     covered = _covered(effects, receptors)
     r = np.empty((len(effects), len(receptors)))
-    patterns, pattern_of = np.unique(covered, axis=0, return_inverse=True)
-    for number, pattern in enumerate(patterns):
-        rows = np.flatnonzero(pattern_of.ravel() == number)
+    for rows, pattern in _patterns(covered):
         x = _standardised(effects[:, pattern], method, "effect map")
         y = _standardised(receptors[np.ix_(rows, pattern)], method, "receptor map")
         r[:, rows] = np.clip(x @ y.T, -1, 1)
@@ -201,23 +133,118 @@ def _standardised(maps, method, what):
     return centred / length
 
 
-def individual_coupling(change, receptors, method="gaussianised"):
-    """Each participant's own correlation of change with each receptor.
+def partial_correlate(effect_maps, receptor_maps, given, method="gaussianised"):
+    """Correlation over parcels that remains when other maps are held constant.
+
+    Effect, receptor and given maps are turned into normal scores (or ranks, or left as they are),
+    and the given ones are regressed out of both sides.
 
     Parameters
     ----------
-    change : array_like, shape (n_participants, n_parcels)
-        Percent change.
-    receptors : array_like, shape (n_receptors, n_parcels)
+    effect_maps, receptor_maps, method
+        See `correlate`.
+    given : array_like, shape (q, n_parcels) or (n_parcels,)
+        Such as grey-matter density; parcels where one of them is NaN are left out.
+
+    Returns
+    -------
+    numpy.ndarray, shape (k, m)
+
+    Raises
+    ------
+    ValueError
+        As `correlate`; a receptor map that follows from the given ones.
+    """
+    effects, receptors = _paired(effect_maps, receptor_maps)
+    given = _paired(given, receptors)[0]
+    receptors = np.where(np.isnan(given).any(axis=0), np.nan, receptors)
+    r = np.empty((len(effects), len(receptors)))
+    for rows, pattern in _patterns(_covered(effects, receptors)):
+        held = np.linalg.qr(_standardised(given[:, pattern], method, "given map").T)[0]
+        x = _without(_standardised(effects[:, pattern], method, "effect map"), held)
+        y = _without(_standardised(receptors[np.ix_(rows, pattern)], method, "receptor map"), held)
+        r[:, rows] = np.clip(x @ y.T, -1, 1)
+    return r
+
+
+def partial_given_others(effect_maps, receptor_maps, method="gaussianised"):
+    """Correlation with each receptor map when all the other receptor maps are held constant.
+
+    Over the parcels that every map covers. With b the coefficients of the regression of the effect
+    on all maps at once, R^2 its fit and v the diagonal of the inverse of the maps' correlation
+    matrix, the partial correlation is b / sqrt(b^2 + v (1 - R^2)).
+
+    Parameters
+    ----------
+    effect_maps, receptor_maps, method
+        See `correlate`.
+
+    Returns
+    -------
+    numpy.ndarray, shape (k, m)
+
+    Raises
+    ------
+    ValueError
+        As `correlate`; as many maps as parcels, or maps that follow from one another.
+    """
+    effects, receptors = _paired(effect_maps, receptor_maps)
+    covered = _covered(effects, receptors).all(axis=0)
+    if covered.sum() < len(receptors) + 3:
+        raise ValueError(
+            f"{len(receptors)} receptor maps and {covered.sum()} parcels that all of them cover: "
+            "too few parcels to hold the other maps constant; choose fewer maps"
+        )
+    x = _standardised(effects[:, covered], method, "effect map")
+    y = _standardised(receptors[:, covered], method, "receptor map")
+    among = y @ y.T
+    if np.linalg.eigvalsh(among)[0] < COLLINEAR:
+        raise ValueError("a receptor map follows exactly from the others: leave one of them out")
+    inverse = np.linalg.inv(among)
+    slopes = x @ y.T @ inverse
+    left = 1 - (slopes * (x @ y.T)).sum(axis=1, keepdims=True)
+    return slopes / np.sqrt(slopes**2 + np.diag(inverse) * np.maximum(left, 0))
+
+
+def influence(effect, receptors, method="gaussianised"):
+    """Correlation with each receptor map without each region in turn.
+
+    Parameters
+    ----------
+    effect : array_like, shape (n_parcels,)
+    receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
     method : str
         See `correlate`.
 
     Returns
     -------
-    numpy.ndarray, shape (n_participants, n_receptors)
-        Fisher z, arctanh(r).
+    pandas.DataFrame, shape (n_receptors, n_parcels)
+        r without the region of the column. A region that a map does not cover changes nothing.
     """
-    return np.arctanh(correlate(change, receptors, method))
+    effect = np.asarray(effect, dtype=float)
+    left_out = [
+        correlate(np.delete(effect, k), receptors.drop(columns=label), method)[0]
+        for k, label in enumerate(receptors.columns)
+    ]
+    return pd.DataFrame(np.transpose(left_out), receptors.index, receptors.columns)
+
+
+def _patterns(covered):
+    """Rows that share a set of covered parcels, and that set."""
+    patterns, pattern_of = np.unique(covered, axis=0, return_inverse=True)
+    return [
+        (np.flatnonzero(pattern_of.ravel() == number), pattern)
+        for number, pattern in enumerate(patterns)
+    ]
+
+
+def _without(maps, held):
+    """Standardised rows less their projection on orthonormal columns, of length 1 again."""
+    left = maps - (maps @ held) @ held.T
+    length = np.linalg.norm(left, axis=1, keepdims=True)
+    if (length < np.sqrt(COLLINEAR)).any():
+        raise ValueError("a map follows exactly from the given maps: nothing is left to correlate")
+    return left / length
 
 
 # --- effect maps ---------------------------------------------------------------------------------
@@ -261,11 +288,29 @@ def effect_map(change, arm, contrast="arm_by_time", covariates=None, strata=None
     -------
     numpy.ndarray, shape (n_parcels,)
     """
-    change, active = _checked_change(change, arm, contrast)
-    return _weights(active, contrast, covariates, strata) @ change
+    change, active = checked_change(change, arm, contrast)
+    return effect_weights(active, contrast, covariates, strata) @ change
 
 
-def _checked_change(change, arm, contrast):
+def checked_change(change, arm, contrast):
+    """Change as an array and the arm as booleans, found usable for a contrast.
+
+    Parameters
+    ----------
+    change, arm, contrast
+        See `effect_map`.
+
+    Returns
+    -------
+    change : numpy.ndarray, shape (n_participants, n_parcels)
+    active : numpy.ndarray of bool, shape (n_participants,)
+
+    Raises
+    ------
+    ValueError
+        An unknown contrast or arm, rows that do not fit, parcels that some participants lack, fewer
+        than two participants in an arm.
+    """
     change = np.asarray(change, dtype=float)
     active = _is_active(arm)
     if contrast not in CONTRASTS:
@@ -311,13 +356,13 @@ def _is_active(arm):
     return arm.astype(bool)
 
 
-def _nuisance(n, covariates, strata):
+def nuisance_columns(n, covariates, strata):
     """Nuisance columns. The intercept is among them: without it the mean would be permuted too."""
     columns = [np.ones((n, 1))]
     if covariates is not None:
         columns.append(_coded(pd.DataFrame(covariates), n, "covariates"))
     if strata is not None:
-        columns.append(pd.get_dummies(_stratum(strata, n)).to_numpy(float)[:, 1:])
+        columns.append(pd.get_dummies(stratum_numbers(strata, n)).to_numpy(float)[:, 1:])
     return np.hstack(columns)
 
 
@@ -332,7 +377,7 @@ def _coded(table, n, what):
     return pd.get_dummies(table, drop_first=True).to_numpy(float)
 
 
-def _stratum(strata, n):
+def stratum_numbers(strata, n):
     """Stratum number of each participant; several columns are crossed."""
     if strata is None:
         return np.zeros(n, dtype=int)
@@ -342,13 +387,13 @@ def _stratum(strata, n):
     return table.groupby(list(table.columns), dropna=False).ngroup().to_numpy()
 
 
-def _weights(active, contrast, covariates=None, strata=None):
+def effect_weights(active, contrast, covariates=None, strata=None):
     """Weights (n_participants,) with which the effect is a sum over participants."""
     if contrast != "arm_by_time":
         chosen = active if contrast == "active_change" else ~active
         return chosen / chosen.sum()
-    nuisance = _nuisance(len(active), covariates, strata)
-    residual = _residuals(nuisance, active.astype(float))
+    nuisance = nuisance_columns(len(active), covariates, strata)
+    residual = residuals(nuisance, active.astype(float))
     if residual @ residual < 1e-8:
         raise ValueError(
             "arm is a combination of covariates and strata: its effect has no estimate"
@@ -356,7 +401,8 @@ def _weights(active, contrast, covariates=None, strata=None):
     return residual / (residual @ residual)
 
 
-def _residuals(nuisance, values):
+def residuals(nuisance, values):
+    """Values (n, ...) less what the nuisance columns (n, k) explain, by least squares."""
     return values - nuisance @ (np.linalg.pinv(nuisance) @ values)
 
 
@@ -387,12 +433,113 @@ class NullTest:
     exhaustive: bool = False
 
 
-def _null_test(r, null, exhaustive=False):
+def null_test(observed, null, exhaustive=False):
+    """Two-sided p of statistics against their null distribution, single and family-wise.
+
+    Parameters
+    ----------
+    observed : array_like, shape (m,)
+    null : array_like, shape (n_null, m)
+        Without the observed one.
+    exhaustive : bool
+        Whether `null` is complete.
+
+    Returns
+    -------
+    NullTest
+    """
     size = np.abs(null)
     largest = size.max(axis=1, keepdims=True)
-    bound = np.abs(r) - TIE
+    bound = np.abs(observed) - TIE
     p, p_fwe = ((1 + (x >= bound).sum(axis=0)) / (1 + len(null)) for x in (size, largest))
-    return NullTest(r, null, p, p_fwe, exhaustive)
+    return NullTest(np.asarray(observed), np.asarray(null), p, p_fwe, exhaustive)
+
+
+@dataclass(frozen=True)
+class NullEffects:
+    """Effect map of a trial, and those that it could have had if treatment did nothing.
+
+    Attributes
+    ----------
+    observed : numpy.ndarray, shape (n_parcels,)
+    null : numpy.ndarray, shape (n_null, n_parcels)
+        The observed one is not among them.
+    exhaustive : bool
+        Whether `null` holds every relabelling that differs from the observed one.
+    """
+
+    observed: np.ndarray
+    null: np.ndarray
+    exhaustive: bool
+
+
+def null_effects(
+    change,
+    arm,
+    contrast="arm_by_time",
+    covariates=None,
+    strata=None,
+    n_permutations=5000,
+    seed=0,
+):
+    """Effect maps of the trial with its arms re-randomised.
+
+    Between the arms, labels are re-randomised within strata and the whole effect map is computed
+    again; with covariates, residuals of the nuisance model (intercept, covariates, strata) are
+    permuted (Freedman & Lane 1983, J Bus Econ Stat 1:292). Within an arm, participants' signs are
+    flipped, which assumes errors symmetric about 0.
+
+    When no more than `n_permutations` relabellings differ from the observed one, all of them are
+    used, once each.
+
+    Parameters
+    ----------
+    change, arm, covariates, strata
+        See `arm_effect`.
+    contrast : {"active_change", "control_change", "arm_by_time"}
+    n_permutations : int
+    seed : int
+
+    Returns
+    -------
+    NullEffects
+    """
+    change, active = checked_change(change, arm, contrast)
+    weights = effect_weights(active, contrast, covariates, strata)
+    observed = weights @ change
+    if contrast == "arm_by_time":
+        change = residuals(nuisance_columns(len(active), covariates, strata), change)
+        stratum = stratum_numbers(strata, len(active))
+    else:
+        used = weights != 0
+        change, weights, stratum = change[used], weights[used], None
+    permutations, exhaustive = draw_permutations(
+        n_permutations,
+        len(weights),
+        tested=np.round(weights, 12),  # equal but for rounding is equal
+        blocks=stratum,
+        sign_flip=contrast != "arm_by_time",
+        seed=seed,
+    )
+    return NullEffects(observed, placed(weights, permutations) @ change, exhaustive)
+
+
+def placed(weights, permutations):
+    """Weight of each participant when signed permutations put them in new places.
+
+    Parameters
+    ----------
+    weights : array_like, shape (n,)
+    permutations : numpy.ndarray of int, shape (n_null, n)
+        From `analysis_lib.exchangeability.draw_permutations`.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_null, n)
+    """
+    placed = np.empty(permutations.shape)
+    np.put_along_axis(placed, np.abs(permutations) - 1, weights * np.sign(permutations), axis=1)
+    return placed
 
 
 def randomisation_test(
@@ -408,14 +555,7 @@ def randomisation_test(
 ):
     """Would this alignment appear if treatment did nothing?
 
-    Between the arms, labels are re-randomised within strata and the whole effect map is computed
-    again; with covariates, residuals of the nuisance model (intercept, covariates, strata) are
-    permuted (Freedman & Lane 1983, J Bus Econ Stat 1:292). Within an arm, participants' signs are
-    flipped, which assumes errors symmetric about 0. Each map is gaussianised again.
-
-    When no more than `n_permutations` relabellings differ from the observed one, all of them are
-    used. The observed one is then left out of `null`, since the 1 in (1 + count) / (1 + n) stands
-    for it.
+    The correlation of every map of `null_effects` with every receptor map, each gaussianised again.
 
     r has no scale. Where one spatial pattern makes up nearly all variance between participants, a
     relabelled map shows that pattern too, however weakly, and |r*| is near 1: the test stays valid
@@ -423,12 +563,9 @@ def randomisation_test(
 
     Parameters
     ----------
-    change, arm, covariates, strata
-        See `arm_effect`.
+    change, arm, contrast, covariates, strata, n_permutations, seed
+        See `null_effects`.
     receptors : array_like, shape (n_receptors, n_parcels)
-    contrast : {"active_change", "control_change", "arm_by_time"}
-    n_permutations : int
-    seed : int
     method : str
         See `correlate`.
 
@@ -436,65 +573,27 @@ def randomisation_test(
     -------
     NullTest
     """
-    change, active = _checked_change(change, arm, contrast)
-    rng = np.random.default_rng(seed)
-    weights = _weights(active, contrast, covariates, strata)
-    if contrast == "arm_by_time":
-        stratum = _stratum(strata, len(active))
-        null_weights, exhaustive = _permuted(weights, stratum, n_permutations, rng)
-        permuted = _residuals(_nuisance(len(active), covariates, strata), change)
-    else:
-        null_weights, exhaustive = _flipped(weights, n_permutations, rng)
-        permuted = change
-    r = correlate(weights @ change, receptors, method)[0]
-    return _null_test(r, correlate(null_weights @ permuted, receptors, method), exhaustive)
+    model = {"covariates": covariates, "strata": strata}
+    effects = null_effects(change, arm, contrast, **model, n_permutations=n_permutations, seed=seed)
+    return test_statistic(effects, lambda maps: correlate(maps, receptors, method))
 
 
-def _permuted(weights, stratum, n_permutations, rng):
-    """Weights permuted within strata, (n_null, n); all distinct ones when they are few."""
-    values, codes = np.unique(np.round(weights, 12), return_inverse=True)
-    groups = [np.flatnonzero(stratum == s) for s in np.unique(stratum)]
-    n_distinct = math.prod(_n_arrangements(codes[group]) for group in groups)
-    if n_distinct - 1 <= n_permutations:
-        return values[_all_arrangements(codes, groups)], True
-    null = np.tile(weights, (n_permutations, 1))
-    for group in groups:
-        null[:, group] = rng.permuted(null[:, group], axis=1)
-    return null, False
+def test_statistic(effects, statistic):
+    """Test of any statistic of an effect map against re-randomised ones.
 
+    Parameters
+    ----------
+    effects : NullEffects
+    statistic : callable
+        Maps (k, n_parcels) to numbers (k, m) that are far from 0 under the alternative.
 
-def _n_arrangements(codes):
-    repeats = math.prod(math.factorial(count) for count in Counter(codes.tolist()).values())
-    return math.factorial(len(codes)) // repeats
-
-
-def _all_arrangements(codes, groups):
-    """Every distinct arrangement of codes within groups but the given one, (n, n_participants)."""
-    choices = [list(_arrangements(Counter(codes[group].tolist()))) for group in groups]
-    order = np.argsort(np.concatenate(groups))
-    rows = np.array([sum(parts, ()) for parts in itertools.product(*choices)])[:, order]
-    return rows[(rows != codes).any(axis=1)]
-
-
-def _arrangements(counts):
-    if not counts:
-        yield ()
-    for value in list(counts):
-        for rest in _arrangements(counts - Counter([value])):
-            yield (value, *rest)
-
-
-def _flipped(weights, n_permutations, rng):
-    """Weights with random signs, (n_null, n); every pattern of signs when they are few."""
-    used = np.flatnonzero(weights)
-    exhaustive = 2**used.size - 1 <= n_permutations
-    if exhaustive:
-        signs = np.array(list(itertools.product((1, -1), repeat=used.size)))[1:]
-    else:
-        signs = rng.choice((-1, 1), size=(n_permutations, used.size))
-    null = np.zeros((len(signs), len(weights)))
-    null[:, used] = signs * weights[used]
-    return null, exhaustive
+    Returns
+    -------
+    NullTest
+    """
+    return null_test(
+        statistic(effects.observed[None])[0], statistic(effects.null), effects.exhaustive
+    )
 
 
 def spatial_test(effect, receptors, surrogates, method="gaussianised"):
@@ -514,7 +613,7 @@ def spatial_test(effect, receptors, surrogates, method="gaussianised"):
     NullTest
     """
     r = correlate(effect, receptors, method)[0]
-    return _null_test(r, correlate(surrogates, receptors, method))
+    return null_test(r, correlate(surrogates, receptors, method))
 
 
 def parametric_p(r, n_parcels):
@@ -536,199 +635,11 @@ def parametric_p(r, n_parcels):
     return 2 * stats.t.sf(t, df)
 
 
-def bootstrap_interval(
-    change,
-    arm,
-    receptors,
-    contrast="arm_by_time",
-    covariates=None,
-    strata=None,
-    n_bootstrap=2000,
-    level=0.95,
-    seed=0,
-    method="gaussianised",
-):
-    """Percentile interval of r from patients resampled within arm and stratum.
-
-    It speaks of the correlation to expect at this sample size and noise, not of the noise-free one:
-    noise in the effect map pulls r towards 0, and resampling adds noise again.
-
-    Parameters
-    ----------
-    change, arm, covariates, strata
-        See `arm_effect`.
-    receptors : array_like, shape (n_receptors, n_parcels)
-    contrast : {"active_change", "control_change", "arm_by_time"}
-    n_bootstrap : int
-    level : float
-        Coverage aimed at.
-    seed : int
-    method : str
-        See `correlate`.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n_receptors, 2)
-        Lower and upper end.
-    """
-    change, active = _checked_change(change, arm, contrast)
-    rng = np.random.default_rng(seed)
-    counts = _resampled(active, _stratum(strata, len(active)), n_bootstrap, rng)
-    if contrast == "arm_by_time":
-        weights = _bootstrap_weights(active, counts, _nuisance(len(active), covariates, strata))
-    else:
-        weights = counts * _weights(active, contrast)
-    r = correlate(weights @ change, receptors, method)
-    tail = (1 - level) / 2
-    return np.quantile(r, (tail, 1 - tail), axis=0).T
-
-
-def _resampled(active, stratum, n_bootstrap, rng):
-    """How often each participant is drawn, (n_bootstrap, n), within arm and stratum."""
-    counts = np.zeros((n_bootstrap, len(active)))
-    cells = active + 2 * stratum
-    for cell in np.unique(cells):
-        members = np.flatnonzero(cells == cell)
-        shares = np.full(members.size, 1 / members.size)
-        counts[:, members] = rng.multinomial(members.size, shares, size=n_bootstrap)
-    return counts
-
-
-def _bootstrap_weights(active, counts, nuisance):
-    """Weights of the arm's coefficient in each weighted least-squares fit, (n_bootstrap, n)."""
-    design = np.column_stack([active, nuisance])
-    cross = np.einsum("bi,ij,ik->bjk", counts, design, design, optimize=True)
-    # A sample may lack a category of a covariate: pinv gives the arm's effect all the same.
-    return (np.linalg.pinv(cross, hermitian=True)[:, 0] @ design.T) * counts
-
-
-@dataclass(frozen=True)
-class ContrastResult:
-    """All that is known of one contrast.
-
-    Attributes
-    ----------
-    contrast, method : str
-    effect : pandas.Series
-        Effect map by label, percent.
-    annotations : list of str
-    n_parcels : numpy.ndarray of int, shape (n_receptors,)
-    randomisation, spatial : NullTest
-    interval : numpy.ndarray, shape (n_receptors, 2)
-    """
-
-    contrast: str
-    method: str
-    effect: pd.Series
-    annotations: list
-    n_parcels: np.ndarray
-    randomisation: NullTest
-    spatial: NullTest
-    interval: np.ndarray
-
-
-def assess_contrast(
-    change,
-    arm,
-    receptors,
-    surrogates,
-    contrast="arm_by_time",
-    covariates=None,
-    strata=None,
-    n_permutations=5000,
-    n_bootstrap=2000,
-    seed=0,
-    method="gaussianised",
-):
-    """Every test of one contrast against every receptor.
-
-    Parameters
-    ----------
-    change : pandas.DataFrame, shape (n_participants, n_parcels)
-        Percent change; columns are labels.
-    arm, covariates, strata
-        See `arm_effect`; rows in the order of `change`.
-    receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
-        From `parcellate`; the same labels in the same order.
-    surrogates : array_like, shape (n_surrogates, n_parcels), or callable
-        Surrogates of this contrast's effect map, or a function that makes them from it.
-    contrast : {"active_change", "control_change", "arm_by_time"}
-    n_permutations, n_bootstrap, seed, method
-        See `randomisation_test`, `bootstrap_interval`.
-
-    Returns
-    -------
-    ContrastResult
-
-    Raises
-    ------
-    ValueError
-        The labels of `change` and `receptors` differ.
-    """
-    _check_labels(change, receptors)
-    effect = effect_map(change, arm, contrast, covariates, strata)
-    surrogates = surrogates(effect) if callable(surrogates) else surrogates
-    model = {"contrast": contrast, "covariates": covariates, "strata": strata}
-    draws = {"seed": seed, "method": method}
-    return ContrastResult(
-        contrast,
-        method,
-        pd.Series(effect, index=change.columns, name=contrast),
-        receptors.index.tolist(),
-        n_covered(effect, receptors),
-        randomisation_test(change, arm, receptors, n_permutations=n_permutations, **model, **draws),
-        spatial_test(effect, receptors, surrogates, method),
-        bootstrap_interval(change, arm, receptors, n_bootstrap=n_bootstrap, **model, **draws),
-    )
-
-
-def _check_labels(change, receptors):
+def check_labels(change, receptors):
+    """Refuse change and receptor maps that do not list the same labels in the same order."""
     if not change.columns.equals(receptors.columns):
         differ = change.columns.symmetric_difference(receptors.columns).tolist()
         raise ValueError(
             f"change and receptors list different labels (only in one of them: {differ}; none "
             "means another order). Select receptors[change.columns], or use one atlas for both."
         )
-
-
-def correlation_table(results, maps):
-    """Rows of receptors/correlations.tsv.
-
-    Parameters
-    ----------
-    results : iterable of ContrastResult
-    maps : pandas.DataFrame
-        `library()` or `simulated_library()`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a contrast and receptor map, in the columns of `TABLE_COLUMNS`. `p_fwe`,
-        `p_fwe_spatial` and `q_fdr` (Benjamini & Hochberg 1995, from `p_randomisation`) are over
-        the maps of one contrast.
-    """
-    return pd.concat([_contrast_rows(result, maps) for result in results], ignore_index=True)
-
-
-def _contrast_rows(result, maps):
-    about = maps.loc[result.annotations]
-    tests = result.randomisation
-    rows = {
-        "contrast": result.contrast,
-        "receptor": about["receptor"].to_numpy(),
-        "annotation": result.annotations,
-        "tracer": about["tracer"].to_numpy(),
-        "n_subjects_map": about["n_subjects"].array,
-        "n_parcels": result.n_parcels,
-        "statistic": result.method,
-        "r": tests.r,
-        "ci_low": result.interval[:, 0],
-        "ci_high": result.interval[:, 1],
-        "p_parametric": parametric_p(tests.r, result.n_parcels),
-        "p_spatial": result.spatial.p,
-        "p_fwe_spatial": result.spatial.p_fwe,
-        "p_randomisation": tests.p,
-        "p_fwe": tests.p_fwe,
-        "q_fdr": multipletests(tests.p, method="fdr_bh")[1],
-    }
-    return pd.DataFrame(rows)[list(TABLE_COLUMNS)]

@@ -12,10 +12,25 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 PROJECT = Path(__file__).resolve().parents[1]
 STUDIES = PROJECT / "data" / "studies"
+ATLASES = (  # known by name; of the schaefer ones, parcels
+    *("neuromorphometrics", "aal", "schaefer100_tian_s1"),
+    *(f"schaefer{n}" for n in range(100, 1001, 100)),
+)
 FRONTAL_LIMBIC = (  # regions of interest of a study that names none (atlas neuromorphometrics)
     "left middle frontal gyrus",
     "left anterior cingulate gyrus",
@@ -104,6 +119,48 @@ class Imaging(_Strict):
     accept_unmodulated: bool = False
 
 
+class LocalMap(_Strict):
+    """A receptor map of one's own: a NIfTI file in MNI152 space.
+
+    ``file`` is relative to the study file. Without ``n_subjects`` the map cannot be weighed
+    against another of the same receptor.
+    """
+
+    receptor: Annotated[str, Field(min_length=1)]
+    file: str
+    tracer: str | None = None
+    n_subjects: Annotated[int, Field(gt=0)] | None = None
+    age: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
+    reference: str | None = None
+    licence: str | None = None
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+
+    @model_validator(mode="after")
+    def _nifti(self):
+        if not self.file.endswith((".nii", ".nii.gz")):
+            raise ValueError(
+                f"file of {self.receptor} is {self.file!r}: a NIfTI file (.nii, .nii.gz) expected"
+            )
+        return self
+
+    @property
+    def annotation(self) -> str:
+        """Name in tables of results: "local/" and the file's name without its suffix."""
+        return f"local/{Path(self.file).name.removesuffix('.gz').removesuffix('.nii')}"
+
+
+# The tags choose one alternative, so that an error speaks of that one alone; they are not shown.
+_TAGS = ("(name)", "(file)", "(list)")
+ReceptorEntry = Annotated[
+    Annotated[str, Tag("(name)")] | Annotated[LocalMap, Tag("(file)")],
+    Discriminator(lambda value: "(file)" if isinstance(value, (dict, LocalMap)) else "(name)"),
+]
+Receptors = Annotated[
+    Annotated[str, Tag("(name)")] | Annotated[list[ReceptorEntry], Tag("(list)")],
+    Discriminator(lambda value: "(name)" if isinstance(value, str) else "(list)"),
+]
+
+
 class Study(_Strict):
     """A trial, as its YAML file describes it. Made by :func:`load_study`."""
 
@@ -120,11 +177,16 @@ class Study(_Strict):
     scales: Annotated[list[Scale], Field(min_length=1)]
     covariates: list[str] = []
     imaging: Imaging | None = None
-    atlas: str = "neuromorphometrics"
+    atlas: str | dict[str, str] = "neuromorphometrics"  # files: absolute paths
     regions: list[str] = list(FRONTAL_LIMBIC)
-    receptors: str | list[str] = "default"
+    receptors: Receptors = "default"
 
     _path: Path = PrivateAttr()
+
+    @field_validator("atlas", mode="before")
+    @classmethod
+    def _atlas_found(cls, value, info: ValidationInfo):
+        return _locate_atlas(value, (info.context or {}).get("folder", Path()))
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -214,9 +276,35 @@ def _scale_problems(study):
             yield f"scales: {n} scales share the name {key!r}: names must differ"
 
 
+def _locate_atlas(atlas, folder):
+    """Leave a known name as it is; make paths, relative to the study file, absolute."""
+    if isinstance(atlas, str) and atlas in ATLASES:
+        return atlas
+    files = {"image": atlas} if isinstance(atlas, str) else atlas
+    is_mapping = isinstance(files, dict) and {"image"} <= set(files) <= {"image", "table"}
+    if not is_mapping or not all(isinstance(file, str) for file in files.values()):
+        raise ValueError(
+            "a name, the path of a label image, or {image: path, table: path} expected, "
+            f"found {atlas!r}"
+        )
+    paths = {key: (folder / file).resolve() for key, file in files.items()}
+    for key, path in paths.items():
+        if not path.is_file() and isinstance(atlas, dict):
+            raise ValueError(f"no {key} file at {path}; correct the path")
+        if not path.is_file():
+            near = difflib.get_close_matches(atlas, ATLASES, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known names: {', '.join(ATLASES)}"
+            raise ValueError(f"no known name, and no file at {path}; {hint}")
+    return str(paths["image"]) if isinstance(atlas, str) else {k: str(p) for k, p in paths.items()}
+
+
 def _receptor_problems(study):
-    if isinstance(study.receptors, str) and study.receptors != "default":
-        yield f"receptors: 'default' or a list of source/desc, found {study.receptors!r}"
+    if not study.receptors:
+        yield "receptors: name at least one map, or leave the key out for the default set"
+    own = [entry for entry in study.receptors if isinstance(entry, LocalMap)]
+    for annotation, n in Counter(entry.annotation for entry in own).items():
+        if n > 1:
+            yield f"receptors: {n} files would be called {annotation}: file names must differ"
 
 
 def output_root() -> Path:
@@ -260,7 +348,7 @@ def load_study(study="demo") -> Study:
     path = find_study(study)
     content = _read_yaml(path)
     try:
-        loaded = Study.model_validate(content)
+        loaded = Study.model_validate(content, context={"folder": path.parent})
     except ValidationError as error:
         raise StudyError([_explain(path, e, content) for e in error.errors()]) from None
     loaded._path = path
@@ -291,9 +379,10 @@ def _read_yaml(path):
 
 def _explain(path, error, content):
     """One line for one pydantic error, in the words of a study file."""
-    where = ".".join(str(part) for part in error["loc"])
+    place = [part for part in error["loc"] if part not in _TAGS]
+    where = ".".join(str(part) for part in place)
     if error["type"] == "extra_forbidden":
-        return f"{path.name}: unknown key '{where}'{_suggest(error['loc'])}"
+        return f"{path.name}: unknown key '{where}'{_suggest(place)}"
     if error["type"] == "missing":
         return f"{path.name}: key '{where}' is missing"
     message = error["msg"].removeprefix("Value error, ")
@@ -302,7 +391,13 @@ def _explain(path, error, content):
 
 
 def _suggest(location):
-    models = {"arms": Arms, "scales": Scale, "imaging": Imaging, "sessions": Sessions}
+    models = {
+        "arms": Arms,
+        "scales": Scale,
+        "imaging": Imaging,
+        "sessions": Sessions,
+        "receptors": LocalMap,
+    }
     parents = [part for part in location[:-1] if isinstance(part, str)]
     fields = list((models[parents[-1]] if parents else Study).model_fields)
     near = difflib.get_close_matches(str(location[-1]), fields, n=1)

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -81,3 +82,14 @@ class TinyTrial:
 def tiny(tmp_path):
     """A valid trial of eight participants, to be changed and written: see :class:`TinyTrial`."""
     return TinyTrial(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def trial():
+    """Change of 14 participants in 30 parcels, two covariates, and four receptor maps."""
+    rng = np.random.default_rng(5)
+    receptor_maps = rng.gamma(2, size=(4, 30))
+    arm = np.tile(["active", "control"], 7)
+    covariates = pd.DataFrame({"age": rng.normal(40, 10, 14), "sex": list("mmf") * 4 + ["f", "m"]})
+    change = rng.normal(0.3, 1, (14, 30)) + 0.05 * covariates[["age"]].to_numpy()
+    return {"change": change, "arm": arm, "receptors": receptor_maps}, covariates

@@ -1,11 +1,15 @@
 """Parcellations against JuSpace's parcel means, and against small images whose means are known."""
 
+import shutil
+import socket
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.spatial.distance import cdist
 
-from analysis_lib import annotations, atlas
+from analysis_lib import annotations, atlas, fetch, study
 
 GRID = np.diag([2.0, 2.0, 2.0, 1.0])
 
@@ -75,6 +79,190 @@ def test_tissue_of_neuromorphometrics_label_by_label():
     assert table.loc[58, ["region", "hemisphere"]].tolist() == ["Putamen", "left"]
 
 
+def test_structure_of_every_region_that_is_not_cortex():
+    table = atlas.load_atlas().table
+    found = table.groupby("structure")["region"].unique().map(set).to_dict()
+    assert found["subcortex"] == {
+        *("Accumbens Area", "Amygdala", "Basal Forebrain", "Caudate", "Hippocampus", "Pallidum"),
+        *("Putamen", "Thalamus Proper", "Ventral DC"),
+    }
+    assert found["cerebellum"] == {
+        *("Cerebellar Vermal Lobules I-V", "Cerebellar Vermal Lobules VI-VII"),
+        *("Cerebellar Vermal Lobules VIII-X", "Cerebellum Exterior", "Cerebellum White Matter"),
+    }
+    assert set(table.index[table["structure"] == "cortex"]) == set(table.index[table.index >= 100])
+    aal = atlas.load_atlas("aal").table
+    below = aal.loc[aal["structure"] == "subcortex", "region"]
+    assert set(below) == {
+        *("Amygdala", "Caudate", "Hippocampus", "Pallidum", "Putamen", "Thalamus")
+    }
+    cerebellum = aal.loc[aal["structure"] == "cerebellum", "region"]
+    assert set(cerebellum.str.split().str[0]) == {"Cerebelum", "Vermis"}
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"), [("neuromorphometrics", (98, 16, 5)), ("aal", (82, 12, 26))]
+)
+def test_grey_matter_labels_of_one_structure(name, counts):
+    parts = [atlas.grey_matter_labels(name, structure) for structure in atlas.STRUCTURES[:3]]
+    assert tuple(len(part) for part in parts) == counts
+    assert sorted(np.concatenate(parts)) == atlas.grey_matter_labels(name).tolist()
+
+
+def test_a_structure_that_the_atlas_does_not_say_is_refused(blocks):
+    with pytest.raises(
+        ValueError, match=r"structure 'cortex': no grey-matter region.*\(.*other 4\)"
+    ):
+        atlas.grey_matter_labels(blocks, "cortex")
+    with pytest.raises(ValueError, match="'brainstem': expected one of"):
+        atlas.grey_matter_labels(blocks, "brainstem")
+
+
+# --- downloaded atlases
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Any attempt to connect fails the test."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a connection was attempted")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch, no_network):
+    """An empty cache, and no connection."""
+    monkeypatch.setenv("COMPENDIUM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def schaefer_tian(cache, reference_data):
+    """The real atlas, from the cache."""
+    (file,) = fetch.ATLASES["schaefer100_tian_s1"]
+    (cache / file.name).parent.mkdir(parents=True)
+    shutil.copy(reference_data / "data" / file.name, cache / file.name)
+    return atlas.load_atlas("schaefer100_tian_s1")
+
+
+# Some centres of github.com/ThomasYeoLab/CBIG, Schaefer2018_100Parcels_7Networks_order_FSLMNI152_
+# 1mm.Centroid_RAS.csv
+PUBLISHED_CENTRES = {
+    "7Networks_LH_Vis_1": (-26, -34, -17),
+    "7Networks_LH_SomMot_6": (-6, -29, 70),
+    "7Networks_LH_DorsAttn_FEF_1": (-26, -3, 59),
+    "7Networks_LH_SalVentAttn_PFCl_1": (-30, 44, 30),
+    "7Networks_LH_Limbic_TempPole_2": (-57, -33, -21),
+    "7Networks_LH_Cont_Cing_1": (-4, -26, 33),
+    "7Networks_LH_Default_PFC_7": (-25, 20, 51),
+    "7Networks_LH_Default_pCunPCC_2": (-6, -53, 33),
+    "7Networks_RH_Vis_8": (13, -86, 29),
+    "7Networks_RH_SomMot_8": (6, -26, 70),
+    "7Networks_RH_DorsAttn_PrCv_1": (49, 10, 27),
+    "7Networks_RH_SalVentAttn_TempOccPar_2": (61, -26, 27),
+    "7Networks_RH_Cont_PFCmp_1": (6, 28, 30),
+    "7Networks_RH_Default_Temp_2": (51, 7, -18),
+    "7Networks_RH_Default_PFCdPFCm_3": (26, 24, 50),
+    "7Networks_RH_Default_pCunPCC_1": (12, -54, 14),
+}
+
+
+def test_schaefer_tian_names_every_label_where_it_lies(schaefer_tian):
+    table = schaefer_tian.table
+    found = np.unique(np.asarray(schaefer_tian.image.dataobj))
+    assert table.index.tolist() == found[1:].tolist() == list(range(1, 117))
+    assert not table.duplicated(["region", "hemisphere"]).any()
+    centres = atlas.parcel_centroids(schaefer_tian)
+    assert (np.sign(centres["x"]) == table["hemisphere"].map({"left": -1, "right": 1})).all()
+    by_name = table.reset_index().set_index("name")["label"]
+    for name, published in PUBLISHED_CENTRES.items():
+        assert (centres - np.array(published)).pow(2).sum(axis=1).idxmin() == by_name[name], name
+
+
+def test_schaefer_tian_subcortex_lies_in_the_same_regions_of_another_atlas(schaefer_tian):
+    labels = atlas.grey_matter_labels(schaefer_tian, "subcortex")
+    assert labels.tolist() == list(range(1, 17))
+    theirs = np.asarray(schaefer_tian.image.dataobj).astype(int)
+    other = atlas.load_atlas()
+    on_their_grid = atlas.labels_on_grid(other, theirs.shape, schaefer_tian.image.affine)
+    words = {
+        "Hippocampus": "hippocampus",
+        "Amygdala": "amygdala",
+        "Thalamus Proper": "thalamus",
+        "Accumbens Area": "nucleus accumbens",
+        "Pallidum": "globus pallidus",
+        "Putamen": "putamen",
+        "Caudate": "caudate",
+    }
+    for label, row in other.table[other.table["region"].isin(words)].iterrows():
+        inside = theirs[(on_their_grid == label) & np.isin(theirs, labels)]
+        most = schaefer_tian.table.loc[np.bincount(inside).argmax()]
+        assert most["region"].endswith(words[row["region"]])
+        assert most["hemisphere"] == row["hemisphere"]
+    y = atlas.parcel_centroids(schaefer_tian, [3, 4])["y"]
+    assert y[3] < y[4]  # posterior before anterior thalamus
+
+
+@pytest.mark.parametrize("name", [name for name in study.ATLASES if name not in atlas.PACKAGED])
+def test_an_atlas_that_is_not_in_the_cache_names_the_command_and_is_not_downloaded(name, cache):
+    with pytest.raises(FileNotFoundError, match=f"analysis_lib fetch atlas {name}$") as caught:
+        atlas.load_atlas(name)
+    assert str(cache) in str(caught.value)
+
+
+def test_every_named_atlas_is_packaged_or_downloadable():
+    assert (*atlas.PACKAGED, *fetch.ATLASES, *fetch.SCHAEFER) == study.ATLASES
+
+
+def test_damaged_atlas_in_the_cache_is_refused(schaefer_tian, cache):
+    (file,) = fetch.ATLASES["schaefer100_tian_s1"]
+    (cache / file.name).write_bytes(b"damaged")
+    with pytest.raises(fetch.FetchError, match="damaged, or another file"):
+        atlas.load_atlas("schaefer100_tian_s1")
+
+
+def write_schaefer(folder, n, parcels=None):
+    """Files as nilearn caches them: parcels in a row along x, left and right, 2 mm."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"Schaefer2018_{n}Parcels_7Networks_order"
+    half = n // 2
+    sides = [("LH", i) for i in range(1, half + 1)] + [("RH", i) for i in range(1, half + 1)]
+    lines = [f"{k}\t7Networks_{s}_Vis_{i}\t1\t2\t3\t0" for k, (s, i) in enumerate(sides, 1)]
+    (folder / f"{stem}.txt").write_text("\n".join(lines) + "\n")
+    labels = np.r_[0, 1 : (parcels or n) + 1].astype(np.int16).reshape(-1, 1, 1)
+    affine = GRID.copy()
+    affine[0, 3] = -2 * half - 1
+    nib.save(nib.Nifti1Image(labels, affine), folder / f"{stem}_FSLMNI152_2mm.nii.gz")
+
+
+def test_schaefer_as_nilearn_caches_it(cache):
+    write_schaefer(cache / "nilearn" / "schaefer_2018", 200)
+    loaded = atlas.load_atlas("schaefer200")
+    assert atlas.grey_matter_labels(loaded, "cortex").tolist() == list(range(1, 201))
+    assert loaded.table.loc[101].tolist() == [
+        *("7Networks_RH_Vis_1", "visual 1", "right", "grey", "cortex")
+    ]
+    x = atlas.parcel_centroids(loaded)["x"]
+    assert (np.sign(x) == loaded.table["hemisphere"].map({"left": -1, "right": 1})).all()
+    with pytest.raises(ValueError, match=r"no grey-matter region .*: cortex 200\)"):
+        atlas.grey_matter_labels(loaded, "subcortex")
+
+
+def test_schaefer_files_of_another_size_are_refused(cache):
+    folder = cache / "nilearn" / "schaefer_2018"
+    write_schaefer(folder, 100, parcels=99)
+    with pytest.raises(ValueError, match=r"_2mm.nii.gz: the parcels 1 to 100 of schaefer100 exp"):
+        atlas.load_atlas("schaefer100")
+    (folder / "Schaefer2018_100Parcels_7Networks_order.txt").write_text("1\tLimbic\n")
+    with pytest.raises(ValueError, match=r"order.txt: the parcels .* fetch atlas schaefer100"):
+        atlas.load_atlas("schaefer100")
+
+
+# --- means by parcel
+
+
 def test_parcel_means_equal_juspace(reference_data):
     expected = pd.read_csv(
         reference_data / "reference" / "juspace" / "parcel_means_neuromorphometrics119.tsv",
@@ -111,7 +299,7 @@ BACKGROUNDS = {
 }
 
 
-@pytest.mark.parametrize("annotation", annotations.library().index)
+@pytest.mark.parametrize("annotation", annotations.library().query("default").index)
 def test_background_of_every_real_map(annotation, reference_data):
     path = annotations.locate(annotation, reference_data / "data" / "neuromaps")
     found = atlas.find_background(nib.load(path).dataobj)
@@ -182,7 +370,7 @@ def test_bad_input_is_refused_with_what_was_found(blocks, tmp_path):
         atlas.parcel_means(path, blocks)
     with pytest.raises(ValueError, match="background 'mask': expected 'keep' or 'drop'"):
         atlas.parcel_means(blocks, blocks, background="mask")
-    with pytest.raises(FileNotFoundError, match="'nueromorphometrics': neither a packaged atlas"):
+    with pytest.raises(FileNotFoundError, match="'nueromorphometrics': neither a known atlas"):
         atlas.load_atlas("nueromorphometrics")
     blurred = nib.Nifti1Image(np.full((2, 2, 2), 1.5), GRID)
     with pytest.raises(ValueError, match=r"whole numbers from 0 on, found \[1.5\]"):
@@ -192,6 +380,26 @@ def test_bad_input_is_refused_with_what_was_found(blocks, tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
+        (
+            {"label": [0, 1, 2, 3, 4], "name": list("zabcd")},
+            r"whole numbers from 1 on, found \[0\]",
+        ),
+        (
+            {"label": [1, 2, "x", 4], "name": list("abcd")},
+            r"whole numbers from 1 on, found \['x'\]",
+        ),
+        (
+            {"label": [1, 2, 3, 4], "name": ["a", "b", "c", None]},
+            r"labels \[4\] that the table does",
+        ),
+        (
+            {"label": [1, 2, 3, 4], "name": list("aacd")},
+            r"labels \[1, 2\] share a region and a hemi",
+        ),
+        (
+            {"label": [1, 2, 3, 4], "name": list("abcd"), "structure": ["cortex", None] * 2},
+            r"structure \['nan'\] unknown",
+        ),
         ({"label": [1, 2, 3], "name": list("abc")}, r"holds labels \[4\] that the table does not"),
         ({"label": [1, 2, 3, 3, 4], "name": list("abcde")}, r"labels \[3\] occur more than once"),
         ({"region": [1, 2, 3, 4]}, "expected the columns label and name"),
@@ -214,6 +422,32 @@ def test_own_atlas_with_table_file(blocks, named_blocks, tmp_path):
     pd.testing.assert_frame_equal(loaded.table, named_blocks.table)
     assert atlas.grey_matter_labels(loaded).tolist() == [1, 2, 3]
     assert loaded.table["hemisphere"].tolist() == ["left", "left", "right", "right"]
+
+
+def test_own_atlas_with_the_table_beside_it(blocks, named_blocks, tmp_path):
+    image = tmp_path / "atlas.v1.nii.gz"
+    nib.save(blocks, image)
+    assert atlas.load_atlas(image).table["name"].tolist() == [f"region {i}" for i in range(1, 5)]
+    rows = named_blocks.table.assign(structure=["cortex", "subcortex", "cortex", "other"])
+    rows.to_csv(tmp_path / "atlas.v1.tsv", sep="\t")
+    loaded = atlas.load_atlas(str(image))
+    pd.testing.assert_frame_equal(loaded.table, rows)
+    assert atlas.grey_matter_labels(image, "cortex").tolist() == [1, 3]
+    other = rows.assign(name=list("efgh"), region=list("efgh"))
+    other.to_csv(tmp_path / "other.csv")
+    given = atlas.load_atlas({"image": str(image), "table": str(tmp_path / "other.csv")})
+    assert given.table["name"].tolist() == list("efgh")
+    with pytest.raises(FileNotFoundError, match=r"atlas table none\.tsv: no such file"):
+        atlas.load_atlas({"image": image, "table": "none.tsv"})
+    (tmp_path / "atlas.v1.tsv").write_text("number\tname\n1\ta\n")
+    with pytest.raises(ValueError, match=r"atlas\.v1\.tsv: expected the columns label and name"):
+        atlas.load_atlas(image)
+
+
+def test_a_table_for_a_named_atlas_is_refused(named_blocks):
+    for known in ("aal", named_blocks):
+        with pytest.raises(ValueError, match="a table is for a label image of your own"):
+            atlas.load_atlas(known, named_blocks.table)
 
 
 def test_mean_matrix_agrees_with_parcel_means(named_blocks):
@@ -271,6 +505,62 @@ def test_a_coordinate_too_far_from_grey_matter_is_unlabelled(named_blocks):
 def test_distances_between_blocks(named_blocks):
     distances = atlas.parcel_distances(named_blocks, [1, 2, 4])
     np.testing.assert_allclose(distances, [[0, 4, 12], [4, 0, 8], [12, 8, 0]])
+
+
+@pytest.fixture
+def shapes():
+    """Five regions of scattered voxels, 1 to 700 of them, on a grid that is not isotropic."""
+    labels = np.random.default_rng(5).choice(4, size=(12, 14, 15), p=[0.65, 0.2, 0.1, 0.05])
+    labels[:4] *= labels[:4] == 1
+    labels[11] = 0
+    labels[11, 13, 14] = 5
+    return atlas.load_atlas(nib.Nifti1Image(labels.astype(np.int16), np.diag([2, 1.5, 3, 1.0])))
+
+
+def voxel_means(loaded, labels):
+    """Mean distance over all pairs of voxels, region by region."""
+    data = np.asarray(loaded.image.dataobj)
+    coords = [np.argwhere(data == label) * np.diag(loaded.image.affine)[:3] for label in labels]
+    means = np.array([[cdist(a, b).mean() for b in coords] for a in coords])
+    np.fill_diagonal(means, 0)
+    return means
+
+
+def test_voxel_distances_are_means_over_all_pairs_of_voxels(shapes):
+    labels = [5, 2, 1, 3]
+    found = atlas.parcel_distances(shapes, labels, "voxels", max_points=10_000)
+    np.testing.assert_allclose(found, voxel_means(shapes, labels), rtol=1e-12)
+
+
+def test_merged_voxels_lie_between_centroids_and_all_pairs(shapes):
+    labels = [1, 2, 3, 5]
+    exact = voxel_means(shapes, labels)
+    centroids = atlas.parcel_distances(shapes, labels)
+    short = []
+    for most in (1, 30, 100, 300):
+        found = atlas.parcel_distances(shapes, labels, "voxels", max_points=most)
+        assert (found <= exact + 1e-9).all()  # Jensen's inequality, cube by cube
+        assert (found >= centroids - 1e-9).all()  # and for the points that are left
+        short.append((exact - found).max())
+    assert short == sorted(short, reverse=True)
+    one = atlas.parcel_distances(shapes, labels, "voxels", max_points=1)
+    np.testing.assert_allclose(one, centroids)
+
+
+def test_voxel_distances_of_the_real_atlas_are_within_a_hundredth():
+    labels = [30, 58, 75, 101, 137]
+    found = atlas.parcel_distances(labels=labels, method="voxels")
+    exact = voxel_means(atlas.load_atlas(), labels)
+    np.testing.assert_allclose(found, exact, rtol=0.01)
+    np.testing.assert_array_equal(found, found.T)
+
+
+def test_unknown_distance_and_region_without_voxel_are_refused(blocks):
+    with pytest.raises(ValueError, match=r"method 'geodesic': expected one of \('centroid'"):
+        atlas.parcel_distances(blocks, method="geodesic")
+    table = pd.DataFrame({"label": range(1, 6), "name": list("abcde")})
+    with pytest.raises(ValueError, match=r"labels \[5\] have no voxel"):
+        atlas.parcel_distances(atlas.load_atlas(blocks, table), method="voxels")
 
 
 def test_distances_of_the_real_atlas_are_plausible():

@@ -165,6 +165,17 @@ def test_fetch_receptors_checks_what_the_cache_holds(reference_data, monkeypatch
     assert "receptors: 18 maps in the cache, checked" in result.output
 
 
+def test_all_receptor_maps_are_an_option_of_the_receptors_alone(monkeypatch):
+    asked = []
+    monkeypatch.setattr(fetch, "fetch_receptors", lambda wanted: asked.append(wanted) or ["map"])
+    assert run("fetch", "receptors", "--all-maps").exit_code == 0
+    assert run("fetch", "receptors").exit_code == 0
+    assert asked == ["all", "default"]
+    refused = run("fetch", "antidepressant", "--all-maps")
+    assert refused.exit_code == 2
+    assert "--all-maps goes with" in refused.output
+
+
 def test_simulate_passes_on_what_was_given(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(simulate, "simulate_study", lambda to, **given: calls.append((to, given)))

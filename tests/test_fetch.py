@@ -1,5 +1,7 @@
-"""Public trials: cache, hashes, failed downloads, and the BIDS folders that are written."""
+"""Public trials and atlases: cache, hashes, failed downloads, the BIDS folders that are written."""
 
+import functools
+import gzip
 import http.server
 import json
 import shutil
@@ -9,11 +11,15 @@ import sys
 import threading
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pandas as pd
 import pooch
 import pytest
+from typer.testing import CliRunner
 
-from analysis_lib import fetch, ratings
+from analysis_lib import atlas, fetch, ratings
+from analysis_lib.__main__ import app
 from analysis_lib.study import STUDIES, Scale, Study, load_study
 
 NAMES = ("antidepressant", "sudmex_tms")
@@ -209,6 +215,81 @@ def test_cache_that_cannot_be_written_is_named(server, tmp_path):
 def test_unknown_trial_lists_the_known():
     with pytest.raises(fetch.FetchError, match=r"no such public trial\. Known: antidepressant, "):
         fetch.fetch_study("reisby")
+
+
+# --- atlases
+
+
+@pytest.fixture
+def atlas_server(reference_data):
+    """A local server of the real Schaefer-Tian atlas, and of small stand-ins for schaefer100."""
+    (file,) = fetch.ATLASES["schaefer100_tian_s1"]
+    image = nib.Nifti1Image(np.arange(101, dtype=np.int16).reshape(-1, 1, 1), np.eye(4))
+    names = "".join(f"{i}\t7Networks_{'LR'[i > 50]}H_Vis_{i}\t1\t2\t3\t0\n" for i in range(1, 101))
+    stem = f"{fetch._PARCELLATIONS}Schaefer2018_100Parcels_7Networks_order"
+    files = {
+        file.home: (reference_data / "data" / file.name).read_bytes(),
+        f"{stem}_FSLMNI152_2mm.nii.gz": gzip.compress(image.to_bytes()),
+        f"{stem}.txt": names.encode(),
+    }
+    with Server(files) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("name", "n_files"), [("schaefer100_tian_s1", 1), ("schaefer100", 2)])
+def test_atlas_is_downloaded_once_and_then_found_without_a_connection(
+    name, n_files, atlas_server, tmp_path, monkeypatch
+):
+    paths = fetch.fetch_atlas(name, tmp_path, base=atlas_server.base)
+    assert len(atlas_server.asked) == len(paths) == n_files
+    assert fetch.fetch_atlas(name, tmp_path, base=atlas_server.base) == paths
+    assert len(atlas_server.asked) == n_files
+    assert fetch.cached_atlas(name, tmp_path) == paths
+    monkeypatch.setenv("COMPENDIUM_CACHE", str(tmp_path))
+    assert len(atlas.load_atlas(name).table) == {1: 116, 2: 100}[n_files]
+
+
+def test_another_file_than_the_atlas_is_refused_and_not_kept(atlas_server, tmp_path):
+    (file,) = fetch.ATLASES["schaefer100_tian_s1"]
+    atlas_server.files[file.home] = b"another"
+    with pytest.raises(fetch.FetchError, match="does not serve the file expected"):
+        fetch.fetch_atlas("schaefer100_tian_s1", tmp_path, base=atlas_server.base)
+    assert files_below(tmp_path) == []
+
+
+def test_failed_download_through_nilearn_says_what_to_put_where(atlas_server, tmp_path):
+    atlas_server.files.clear()
+    with pytest.raises(fetch.FetchError, match=r"schaefer100: download failed \(HTTPError") as e:
+        fetch.fetch_atlas("schaefer100", tmp_path, base=atlas_server.base)
+    name = "Schaefer2018_100Parcels_7Networks_order.txt"
+    here = tmp_path.resolve() / "nilearn" / "schaefer_2018" / name
+    assert f"{atlas_server.base}/{fetch._PARCELLATIONS}{name}\n    to {here}" in str(e.value)
+    with pytest.raises(FileNotFoundError, match=r"fetch atlas schaefer100$"):
+        fetch.cached_atlas("schaefer100", tmp_path)
+
+
+def test_unknown_atlas_lists_the_known(tmp_path):
+    for get in (fetch.fetch_atlas, fetch.cached_atlas):
+        with pytest.raises(fetch.FetchError, match=r"schaefer150: no such atlas .*, schaefer1000$"):
+            get("schaefer150", tmp_path)
+
+
+def test_fetch_atlas_on_the_command_line(atlas_server, tmp_path, monkeypatch):
+    monkeypatch.setenv("COMPENDIUM_CACHE", str(tmp_path))
+    get = functools.partial(fetch.fetch_atlas, base=atlas_server.base)
+    monkeypatch.setattr(fetch, "fetch_atlas", get)
+    run = CliRunner().invoke(app, ["fetch", "atlas", "schaefer100_tian_s1", "atlas", "aal"])
+    assert run.exit_code == 0
+    assert "schaefer100_tian_s1: 116 regions, checked" in run.output
+    assert "aal: 120 regions, checked" in run.output
+    for words in (["fetch", "atlas"], ["fetch", "atlas", "receptors"], ["fetch", "schaefer100"]):
+        refused = CliRunner().invoke(app, words)
+        assert refused.exit_code == 2
+        assert "expected, found" in refused.output
 
 
 # --- the folder: whole or not at all
@@ -508,14 +589,29 @@ def test_readme_names_every_source_with_its_hash(reference_data):
         assert f"`{file.name}`" in text
         assert file.home.split("/")[2] in text
         assert file.sha256 in text
+    (file,) = fetch.ATLASES["schaefer100_tian_s1"]
+    assert file.sha256 in text
+    assert file.home.split("/")[2] in text
     rows = {line.split(" | ")[1]: line for line in text.splitlines() if line.count(" | ") == 8}
     library = annotations.library()
     assert set(library.index) <= set(rows)
+    at_hand = {
+        name: annotations.locate(name, reference_data / "data" / "neuromaps")
+        for name in library.index[library["default"]]
+    }
     for annotation, about in library.iterrows():
-        path = annotations.locate(annotation, reference_data / "data" / "neuromaps")
         said = f"| {about.receptor} | {annotation} | {about.tracer} | {about.n_subjects} |"
         assert rows[annotation].startswith(said)
-        assert rows[annotation].endswith(f"| {pooch.file_hash(str(path))} |")
+        if annotation in at_hand:
+            hash_ = pooch.file_hash(str(at_hand[annotation]))
+            licence = about.licence.replace("CC BY-NC-SA 4.0 (neuromaps)", "neuromaps")
+            assert rows[annotation].endswith(f"| {licence} | {about.reference} | {hash_} |")
+        else:
+            told = about[["age", "res", "reference", "licence", "md5"]]
+            assert rows[annotation] == f"{said} {' | '.join(told)} |"
+    facts = annotations.describe_files(at_hand)
+    for annotation, (shape, voxel) in facts[["shape", "voxel_mm"]].iterrows():
+        assert f"| {shape}, {voxel} |" in rows[annotation]
 
 
 def test_readme_explains_every_key_of_a_study_file():

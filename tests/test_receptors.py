@@ -1,29 +1,15 @@
-"""Receptor files, correlation and its tests, against scipy, statsmodels and exact enumeration."""
+"""Correlation with receptors and its tests, against scipy, statsmodels and exact enumeration."""
 
 import itertools
 
 import numpy as np
 import pandas as pd
+import pingouin
 import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from analysis_lib import annotations, receptors
-
-D1 = "kaller2017/sch23390"
-FEOBV = "tuominen/feobv"
-
-
-@pytest.fixture(scope="module")
-def trial():
-    """Change of 14 participants in 30 parcels, two covariates, and four receptor maps."""
-    rng = np.random.default_rng(5)
-    receptor_maps = rng.gamma(2, size=(4, 30))
-    arm = np.tile(["active", "control"], 7)
-    covariates = pd.DataFrame({"age": rng.normal(40, 10, 14), "sex": list("mmf") * 4 + ["f", "m"]})
-    change = rng.normal(0.3, 1, (14, 30)) + 0.05 * covariates[["age"]].to_numpy()
-    return {"change": change, "arm": arm, "receptors": receptor_maps}, covariates
-
+from analysis_lib import receptors
 
 # --- correlation ---
 
@@ -76,15 +62,74 @@ def test_correlate_refuses(effects, maps, message):
         receptors.correlate(effects, maps)
 
 
-def test_individual_coupling_is_fisher_z_of_each_participant(trial):
-    data, _ = trial
-    z = receptors.individual_coupling(data["change"], data["receptors"], "pearson")
-    assert z.shape == (14, 4)
-    r = stats.pearsonr(data["change"][3], data["receptors"][2])[0]
-    assert z[3, 2] == pytest.approx(np.arctanh(r))
-
-
 # --- effect maps ---
+
+
+def _residual(y, *given):
+    design = np.column_stack([np.ones(len(y)), *given])
+    return y - design @ np.linalg.lstsq(design, y)[0]
+
+
+def test_partial_correlation_is_that_of_regression_residuals(trial):
+    data, _ = trial
+    effects, maps = data["change"][:3], data["receptors"][:2].copy()
+    maps[1, 4] = np.nan
+    given = np.random.default_rng(3).gamma(3, size=(2, 30))
+    found = receptors.partial_correlate(effects, maps, given, "pearson")
+    for i, j in itertools.product(range(3), range(2)):
+        known = np.isfinite(maps[j])
+        x, y, *held = (v[known] for v in (effects[i], maps[j], *given))
+        expected = stats.pearsonr(_residual(x, *held), _residual(y, *held))[0]
+        assert found[i, j] == pytest.approx(expected)
+    scores = receptors.gaussianise(np.vstack([effects[0], maps[0], given[0]]))
+    found = receptors.partial_correlate(effects[0], maps[0], given[0])
+    assert found[0, 0] == pytest.approx(pingouin_partial(*scores))
+
+
+def pingouin_partial(x, y, z):
+    frame = pd.DataFrame({"x": x, "y": y, "z": z})
+    return pingouin.partial_corr(frame, "x", "y", "z")["r"].iloc[0]
+
+
+def test_a_map_that_is_held_constant_leaves_nothing(trial):
+    data, _ = trial
+    with pytest.raises(ValueError, match="follows exactly from the given maps"):
+        receptors.partial_correlate(data["change"], data["receptors"], 3 * data["receptors"][1])
+
+
+def test_given_others_is_the_partial_correlation_and_holds_back_a_borrowed_one(trial):
+    data, _ = trial
+    maps = data["receptors"]
+    found = receptors.partial_given_others(data["change"], maps)
+    for j in range(4):
+        others = np.delete(maps, j, axis=0)
+        expected = receptors.partial_correlate(data["change"], maps[j], others)
+        np.testing.assert_allclose(found[:, [j]], expected)
+    rng = np.random.default_rng(1)
+    twin = maps[0] + 0.4 * rng.standard_normal(30)
+    effect = maps[0] + 0.4 * rng.standard_normal(30)
+    pair = np.vstack([maps[0], twin])
+    alone = receptors.correlate(effect, pair, "pearson")[0]
+    beside = receptors.partial_given_others(effect, pair, "pearson")[0]
+    assert alone[1] > 0.8
+    assert abs(beside[1]) < 0.5 < beside[0]
+    with pytest.raises(ValueError, match="too few parcels to hold the other maps constant"):
+        receptors.partial_given_others(data["change"][:, :6], maps[:, :6])
+    with pytest.raises(ValueError, match="follows exactly from the others"):
+        receptors.partial_given_others(effect, np.vstack([maps, 2 * maps[0]]))
+
+
+def test_influence_is_r_without_each_region(trial):
+    data, _ = trial
+    maps = pd.DataFrame(data["receptors"], index=list("abcd"), columns=range(101, 131))
+    maps.loc["b", 103] = np.nan
+    effect = data["change"][0]
+    found = receptors.influence(effect, maps)
+    assert found.shape == (4, 30)
+    keep = np.arange(30) != 7
+    expected = receptors.correlate(effect[keep], maps.to_numpy()[:, keep])[0]
+    np.testing.assert_allclose(found[108], expected)
+    assert found.loc["b", 103] == pytest.approx(receptors.correlate(effect, maps)[0, 1])
 
 
 def test_arm_effect_is_the_coefficient_of_ordinary_least_squares(trial):
@@ -275,86 +320,6 @@ def test_parametric_p_is_scipys():
     r, p = stats.pearsonr(x, y)
     assert receptors.parametric_p(r, 20) == pytest.approx(p)
     assert receptors.parametric_p(1.0, 20) == 0
-
-
-def test_bootstrap_equals_refitting_the_drawn_participants(trial):
-    data, covariates = trial
-    active = data["arm"] == "active"
-    rng = np.random.default_rng(8)
-    counts = receptors._resampled(active, np.zeros(14, int), 3, rng)
-    assert (counts[:, active].sum(axis=1) == 7).all()
-    assert (counts[:, ~active].sum(axis=1) == 7).all()
-    weights = receptors._bootstrap_weights(
-        active, counts, receptors._nuisance(14, covariates, None)
-    )
-    for row, drawn in zip(weights, counts.astype(int), strict=True):
-        who = np.repeat(np.arange(14), drawn)
-        expected = receptors.arm_effect(data["change"][who], active[who], covariates.iloc[who])
-        np.testing.assert_allclose(row @ data["change"], expected, atol=1e-8)
-
-
-@pytest.mark.parametrize("contrast", receptors.CONTRASTS)
-def test_bootstrap_interval_holds_r_and_shrinks_with_the_noise(trial, contrast):
-    data, covariates = trial
-    signal = np.outer(np.where(data["arm"] == "active", 2.0, -2.0), data["receptors"][0])
-    wide, narrow = (
-        receptors.bootstrap_interval(
-            signal + noise * data["change"],
-            data["arm"],
-            data["receptors"],
-            contrast,
-            covariates,
-            n_bootstrap=200,
-        )
-        for noise in (3, 0.3)
-    )
-    assert (np.diff(narrow[0]) < np.diff(wide[0])).all()
-    r = receptors.correlate(
-        receptors.effect_map(signal + data["change"] * 3, data["arm"], contrast, covariates),
-        data["receptors"],
-    )[0, 0]
-    assert wide[0, 0] - 0.05 < r < wide[0, 1] + 0.1
-
-
-def test_correlation_table_has_the_columns_relied_on_outside(trial):
-    data, covariates = trial
-    labels = np.arange(1, 31)
-    named = [D1, FEOBV, "dukart2018/fpcit", "fazio2016/madam"]
-    maps = pd.DataFrame(data["receptors"], index=named, columns=labels)
-    maps.loc[FEOBV, 3] = np.nan
-    change = pd.DataFrame(data["change"], columns=labels)
-
-    def shuffled(effect):
-        return np.random.default_rng(0).permuted(np.tile(effect, (50, 1)), axis=1)
-
-    results = [
-        receptors.assess_contrast(
-            change,
-            data["arm"],
-            maps,
-            shuffled,
-            contrast,
-            covariates,
-            n_permutations=99,
-            n_bootstrap=50,
-        )
-        for contrast in receptors.CONTRASTS
-    ]
-    table = receptors.correlation_table(results, annotations.library())
-    assert ",".join(table.columns) == (
-        "contrast,receptor,annotation,tracer,n_subjects_map,n_parcels,statistic,r,ci_low,ci_high,"
-        "p_parametric,p_spatial,p_fwe_spatial,p_randomisation,p_fwe,q_fdr"
-    )
-    assert table["contrast"].tolist() == np.repeat(receptors.CONTRASTS, 4).tolist()
-    assert table["receptor"].tolist() == ["D1", "VAChT", "DAT", "5-HTT"] * 3
-    assert table["n_parcels"].tolist() == [30, 29, 30, 30] * 3
-    assert table["n_subjects_map"].tolist() == [13, 4, 174, 10] * 3
-    assert (table["p_fwe"] >= table["p_randomisation"]).all()
-    assert (table["q_fdr"] >= table["p_randomisation"]).all()
-    p = table["p_randomisation"][:4].to_numpy()
-    np.testing.assert_allclose(table["q_fdr"][:4], stats.false_discovery_control(p))
-    with pytest.raises(ValueError, match=r"different labels \(only in one of them: \[30\]"):
-        receptors.assess_contrast(change.drop(columns=30), data["arm"], maps, shuffled)
 
 
 def test_randomisation_p_is_uniform_when_treatment_does_nothing():

@@ -1,9 +1,11 @@
 """The study contract: what loads, what is refused, and in which words."""
 
+import re
+
 import pytest
 import yaml
 
-from analysis_lib.study import PROJECT, StudyError, load_study, output_root
+from analysis_lib.study import PROJECT, LocalMap, StudyError, load_study, output_root
 
 
 def message(tiny):
@@ -178,9 +180,85 @@ def test_remission_lies_within_the_range(tiny):
     assert "remission_at_most of HAMD-17 is 70, outside its range" in message(tiny)
 
 
-def test_receptors_are_default_or_a_list(tiny):
-    tiny.content["receptors"] = "D1"
-    assert "receptors: 'default' or a list of source/desc, found 'D1'" in message(tiny)
+def test_receptors_are_names_and_files_of_ones_own(tiny):
+    own = {"receptor": "mGluR5", "file": "maps/mglur5.nii.gz", "n_subjects": 12, "age": 33}
+    tiny.content["receptors"] = ["default", "NMDA", own]
+    *names, loaded = tiny.write().receptors
+    assert names == ["default", "NMDA"]
+    assert loaded == LocalMap(**own | {"age": "33"})
+    assert loaded.annotation == "local/mglur5"
+    for name in ("default", "all", "D1", "kaller2017/sch23390"):
+        tiny.content["receptors"] = name
+        assert tiny.write().receptors == name
+
+
+@pytest.mark.parametrize(
+    ("receptors", "expected"),
+    [
+        ([], "receptors: name at least one map, or leave the key out"),
+        ("", "receptors: name at least one map, or leave the key out"),
+        ({"receptor": "D1"}, "receptors: Input should be a valid list, found {'receptor': 'D1'}"),
+        (["D1", 2], "receptors.1: Input should be a valid string, found 2"),
+        ([{"receptor": "D1"}], "key 'receptors.0.file' is missing"),
+        (
+            [{"receptor": "D1", "file": "a.nii", "tracr": "x"}],
+            "unknown key 'receptors.0.tracr'; did you mean 'tracer'?",
+        ),
+        (
+            [{"receptor": "D1", "file": "a.nii", "n_subjects": 0}],
+            "receptors.0.n_subjects: Input should be greater than 0, found 0",
+        ),
+        (
+            [{"receptor": "D1", "file": "a.img"}],
+            "receptors.0: file of D1 is 'a.img': a NIfTI file (.nii, .nii.gz) expected",
+        ),
+        ([{"receptor": "D1", "file": "a.nii", "md5": "c0ffee"}], "receptors.0.md5: String should"),
+        (
+            [{"receptor": "D1", "file": "x/a.nii"}, {"receptor": "D2", "file": "y/a.nii.gz"}],
+            "receptors: 2 files would be called local/a: file names must differ",
+        ),
+    ],
+)
+def test_receptors_that_are_refused(tiny, receptors, expected):
+    tiny.content["receptors"] = receptors
+    assert message(tiny).startswith(f"tiny.yml: {expected}")
+
+
+def test_atlas_is_a_known_name_or_files_beside_the_study_file(tiny):
+    assert tiny.write().atlas == "neuromorphometrics"
+    tiny.content["atlas"] = "schaefer400"
+    assert tiny.write().atlas == "schaefer400"
+    (tiny.folder / "mine").mkdir()
+    for name in ("labels.nii.gz", "names.tsv"):
+        (tiny.folder / "mine" / name).touch()
+    image, table = (str(tiny.folder / "mine" / name) for name in ("labels.nii.gz", "names.tsv"))
+    tiny.content["atlas"] = "mine/labels.nii.gz"
+    assert tiny.write().atlas == image
+    tiny.content["atlas"] = {"image": "mine/labels.nii.gz", "table": "mine/names.tsv"}
+    assert tiny.write().atlas == {"image": image, "table": table}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("nueromorphometrics", "no known name, and no file at .*; did you mean 'neuromorph"),
+        ("schaefer150", "no known name, and no file at .*; did you mean 'schaefer"),
+        (
+            "x.nii",
+            r"no known name, and no file at .*x\.nii; known names: neuromorphometrics, aal",
+        ),
+        ({"image": "tiny.yml", "table": "b.tsv"}, r"no table file at .*b\.tsv; correct the path"),
+        ({"image": "tiny.yml", "names": "b.tsv"}, r"\{image: path, table: path\} expected, found"),
+        ({"table": "b.tsv"}, r"\{image: path, table: path\} expected, found"),
+        (3, "a name, the path of a label image, or .* expected, found 3"),
+    ],
+)
+def test_atlas_that_is_refused(tiny, given, expected):
+    tiny.content["atlas"] = given
+    tiny.content["tilte"] = "told at once"
+    problems = message(tiny).splitlines()
+    assert len(problems) == 2
+    assert any(re.match(f"tiny.yml: atlas: .*{expected}", problem) for problem in problems)
 
 
 def test_all_problems_of_the_keys_are_told_at_once(tiny):
@@ -197,7 +275,7 @@ def test_all_problems_of_the_keys_are_told_at_once(tiny):
 def test_all_inconsistencies_are_told_at_once(tiny):
     tiny.content["primary_visit"] = "week9"
     tiny.content["scales"][0]["primary"] = False
-    tiny.content["receptors"] = "D1"
+    tiny.content["receptors"] = []
     found = message(tiny)
     assert all(part in found for part in ("primary_visit", "primary: true", "receptors"))
 

@@ -1,0 +1,94 @@
+"""Result tables of the receptor link: columns, families of tests, both nulls."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis_lib import annotations, assessment, receptors
+
+D1 = "kaller2017/sch23390"
+FEOBV = "tuominen/feobv"
+
+
+def _shuffled(effect):
+    return np.random.default_rng(0).permuted(np.tile(effect, (50, 1)), axis=1)
+
+
+@pytest.fixture(scope="module")
+def assessed(trial):
+    data, covariates = trial
+    labels = np.arange(1, 31)
+    named = [D1, FEOBV, "dukart2018/fpcit", "fazio2016/madam"]
+    maps = pd.DataFrame(data["receptors"], index=named, columns=labels)
+    maps.loc[FEOBV, 3] = np.nan
+    change = pd.DataFrame(data["change"], columns=labels)
+    options = {"n_permutations": 99, "n_bootstrap": 200}
+    results = [
+        assessment.assess_contrast(
+            change, data["arm"], maps, _shuffled, contrast, covariates, **options
+        )
+        for contrast in receptors.CONTRASTS
+    ]
+    return results, maps, change, data["arm"], covariates
+
+
+def test_correlation_table_has_the_columns_relied_on_outside(assessed):
+    results, maps, change, arm, _ = assessed
+    table = assessment.correlation_table(results, annotations.library())
+    assert ",".join(table.columns) == (
+        "contrast,receptor,annotation,tracer,n_subjects_map,n_parcels,statistic,r,ci_low,ci_high,"
+        "p_parametric,p_spatial,p_fwe_spatial,p_randomisation,p_fwe,q_fdr"
+    )
+    assert table["contrast"].tolist() == np.repeat(receptors.CONTRASTS, 4).tolist()
+    assert table["receptor"].tolist() == ["D1", "VAChT", "DAT", "5-HTT"] * 3
+    assert table["n_parcels"].tolist() == [30, 29, 30, 30] * 3
+    assert table["n_subjects_map"].tolist() == [13, 4, 174, 10] * 3
+    assert (table["p_fwe"] >= table["p_randomisation"]).all()
+    assert (table["q_fdr"] >= table["p_randomisation"]).all()
+    p = table["p_randomisation"][:4].to_numpy()
+    np.testing.assert_allclose(table["q_fdr"][:4], stats.false_discovery_control(p))
+    with pytest.raises(ValueError, match=r"different labels \(only in one of them: \[30\]"):
+        assessment.assess_contrast(change.drop(columns=30), arm, maps, _shuffled)
+
+
+def test_every_test_of_a_contrast_is_the_one_of_its_own_function(assessed):
+    results, maps, change, arm, covariates = assessed
+    alone = receptors.randomisation_test(
+        change, arm, maps, "arm_by_time", covariates, n_permutations=99
+    )
+    np.testing.assert_array_equal(results[2].randomisation.null, alone.null)
+    again, spatial = results[2].test(lambda effects: receptors.correlate(effects, maps))
+    np.testing.assert_array_equal(again.p, alone.p)
+    np.testing.assert_array_equal(spatial.p, results[2].spatial.p)
+
+
+def test_sensitivity_names_the_region_that_matters_most(assessed):
+    results, maps, _, _, _ = assessed
+    regions = pd.Series([f"region {label}" for label in maps.columns], maps.columns)
+    density = np.random.default_rng(9).gamma(5, size=30)
+    table = assessment.sensitivity_table(
+        results[2], maps, annotations.library(), density, regions
+    ).set_index("annotation")
+    effect = results[2].effect.to_numpy()
+    given = receptors.partial_correlate(effect, maps, density)[0]
+    np.testing.assert_allclose(table["r_given_density"], given)
+    without = receptors.influence(effect, maps)
+    row = table.loc[D1]
+    label = int(row["region_without"].removeprefix("region "))
+    assert row["r_without"] == without.loc[D1, label]
+    assert abs(row["r_without"] - row["r"]) == pytest.approx(
+        (without.loc[D1] - row["r"]).abs().max()
+    )
+    p = table["p_given_density"]
+    assert ((p > 0) & (p <= 1)).all()
+    assert (table["noise_free_low"] <= table["noise_free_high"]).all()
+
+
+def test_others_table_holds_all_but_one_constant(assessed):
+    results, maps, _, _, _ = assessed
+    table = assessment.others_table(results[0], maps, annotations.library())
+    assert table["n_parcels"].tolist() == [29] * 4
+    expected = receptors.partial_given_others(results[0].effect, maps)[0]
+    np.testing.assert_allclose(table["r_given_others"], expected)
+    assert (table["p_fwe"] >= table["p_given_others"]).all()
