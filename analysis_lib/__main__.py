@@ -105,15 +105,35 @@ def simulate(
 
 
 def _data_problems(study):
-    from analysis_lib import conduct, images, ratings
+    from analysis_lib import annotations, conduct, images, ratings
     from analysis_lib.study import StudyError
 
-    found = [*ratings.problems(study), *images.problems(study)]
+    found = [
+        *ratings.problems(study),
+        *images.problems(study),
+        *annotations.problems(study),
+        *atlas_problems(study),
+    ]
     try:
         found += conduct.problems(study, ratings.read_participants(study))
     except StudyError as error:
         found += error.problems
     return list(dict.fromkeys(found))  # each reads participants.tsv: its problems are listed once
+
+
+def atlas_problems(study):
+    """What is wrong with the study's atlas; one that is not downloaded yet is no problem."""
+    from analysis_lib.atlas import load_atlas
+
+    if study.imaging is None:
+        return []
+    try:
+        load_atlas(study.atlas)
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        return [f"{study.path.name}: atlas: {error}"]
+    return []
 
 
 def _summary(study):

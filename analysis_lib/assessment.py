@@ -258,6 +258,27 @@ def others_table(result, receptors, about):
     return pd.DataFrame(rows)
 
 
+def false_positive_rates(measured, null, annotations):
+    """How often a p has been seen at or below .05 where nothing links the two maps.
+
+    Parameters
+    ----------
+    measured : pandas.DataFrame
+        benchmarks/spatial_nulls.tsv.
+    null : str
+        A value of its column `null`.
+    annotations : sequence of str
+
+    Returns
+    -------
+    pandas.Series
+        By annotation: the worst rate over the ranges of autocorrelation that were simulated; that
+        of simulated pairs for a map that was not measured.
+    """
+    worst = measured[measured["null"] == null].groupby("side")["rate"].max()
+    return worst.reindex(annotations).fillna(worst["simulated"]).rename("false_positive_rate")
+
+
 def individual_rows(z, arm, about):
     """Rows of receptors/individual.tsv.
 
@@ -282,23 +303,24 @@ def individual_rows(z, arm, about):
     return rows[["participant_id", "arm", "receptor", "annotation", "z"]]
 
 
-def dominance_rows(test, about):
+def dominance_rows(test, randomised, about):
     """Rows of receptors/dominance.tsv.
 
     Parameters
     ----------
-    test : analysis_lib.dominance.DominanceTest
-        Predictors named by annotation.
+    test, randomised : analysis_lib.dominance.DominanceTest
+        Against smooth surrogates and against re-randomised arms; predictors named by annotation.
     about : pandas.DataFrame
         Rows of `library`.
 
     Returns
     -------
     pandas.DataFrame
-        receptor, annotation, total_dominance, percent, p, p_fwe.
+        receptor, annotation, total_dominance, percent, p, p_fwe (of surrogates), p_randomisation.
     """
     found = test.observed
     rows = {"total_dominance": found.total, "percent": found.percent, "p": test.p}
-    table = pd.DataFrame(rows | {"p_fwe": test.p_fwe}).rename_axis("annotation").reset_index()
+    rows |= {"p_fwe": test.p_fwe, "p_randomisation": randomised.p}
+    table = pd.DataFrame(rows).rename_axis("annotation").reset_index()
     table.insert(0, "receptor", about.loc[table["annotation"], "receptor"].to_numpy())
     return table

@@ -15,7 +15,6 @@ from scipy import ndimage, sparse
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
-from analysis_lib import fetch
 from analysis_lib.study import ATLASES
 
 TISSUES = ("grey", "white", "csf", "vessel", "other")
@@ -157,7 +156,7 @@ def load_atlas(name_or_image="neuromorphometrics", table=None):
     image = name_or_image
     if isinstance(image, (str, Path)):
         _check_atlas_path(image)
-        table = _table_beside(image) if table is None else table
+        table = table_beside(image) if table is None else table
         image = nib.load(image)
     labels = label_array(image)
     return Atlas(image, _own_table(labels, image.affine, table))
@@ -171,7 +170,8 @@ def _check_atlas_path(path):
         )
 
 
-def _table_beside(image):
+def table_beside(image):
+    """Path of the table beside a label image, same stem with .tsv; None where there is none."""
     path = Path(str(image).removesuffix(".gz")).with_suffix(".tsv")
     return path if path.is_file() else None
 
@@ -179,10 +179,12 @@ def _table_beside(image):
 def _named_atlas(name):
     if name in PACKAGED:
         return _packaged_atlas(name)
+    from analysis_lib import fetch  # what downloads is imported only where it is used
+
     image, *names = fetch.cached_atlas(name)
     if not names:
         return Atlas(nib.load(image), _schaefer_tian_table())
-    return _schaefer_atlas(name, image, *names)
+    return _schaefer_atlas(name, fetch.SCHAEFER[name], image, *names)
 
 
 def _packaged_atlas(name):
@@ -276,11 +278,11 @@ def _schaefer_row(name):
     }
 
 
-def _schaefer_atlas(name, image_path, names_path):
+def _schaefer_atlas(name, n_parcels, image_path, names_path):
     """Schaefer's parcels as nilearn caches them; nilearn knows no hash, so they are checked."""
     image = nib.load(image_path)
     names = pd.read_csv(names_path, sep="\t", header=None, usecols=[0, 1], index_col=0)[1]
-    expected = list(range(1, fetch.SCHAEFER[name] + 1))
+    expected = list(range(1, n_parcels + 1))
     known = names.astype(str).str.fullmatch(rf"7Networks_[LR]H_({'|'.join(NETWORKS)})_\w+").all()
     for path, found in (
         (names_path, names.index.tolist() if known else []),

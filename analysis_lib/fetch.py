@@ -186,7 +186,7 @@ def fetch_atlas(name, cache=None, *, base=PUBLIC, retries=RETRIES):
     """
     if name in ATLASES:
         return fetch_files(ATLASES[name], cache, base=base, retries=retries)
-    paths = _atlas_paths(name, cache)
+    paths = atlas_paths(name, cache)
     from nilearn.datasets import fetch_atlas_schaefer_2018
 
     address = f"{base}/{_PARCELLATIONS}"
@@ -217,7 +217,7 @@ def cached_atlas(name, cache=None):
     FetchError
         If the name is unknown or a file is damaged.
     """
-    paths = _atlas_paths(name, cache)
+    paths = atlas_paths(name, cache)
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise FileNotFoundError(
@@ -229,7 +229,14 @@ def cached_atlas(name, cache=None):
     return paths
 
 
-def _atlas_paths(name, cache):
+def atlas_paths(name, cache=None):
+    """Where the cache keeps the files of a downloadable atlas, there or not; image first.
+
+    Raises
+    ------
+    FetchError
+        If the name is unknown.
+    """
     if name in ATLASES:
         return [cache_folder(cache) / file.name for file in ATLASES[name]]
     if name not in SCHAEFER:

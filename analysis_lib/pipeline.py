@@ -135,8 +135,7 @@ def grey_matter_maps(study) -> list[Path]:
 def receptor_maps(study) -> list[Path]:
     """Receptor maps that the study asks for: in neuromaps' cache, and files of its own.
 
-    "default" and "all" stand for whatever the cache holds: more than is read, never less. A file
-    of the study's own is named from its data folder, which the manifest has a name for.
+    "default" and "all" stand for whatever the cache holds: more than is read, never less.
     """
     chosen = [study.receptors] if isinstance(study.receptors, str) else study.receptors
     own = [study.path.parent / entry.file for entry in chosen if isinstance(entry, LocalMap)]
@@ -144,8 +143,7 @@ def receptor_maps(study) -> list[Path]:
     folder = report.receptor_cache() / "annotations"
     found = [path for name in names for path in folder.glob(f"{name}/**/*") if path.is_file()]
     maps = {path for path in found if path.name.endswith((".nii.gz", ".nii", ".gii"))}
-    below = {study.root / os.path.relpath(path, study.root) for path in own if path.is_file()}
-    return sorted(maps | below)
+    return sorted(maps | {path.resolve() for path in own if path.is_file()})
 
 
 def _cached_names(names):
@@ -162,6 +160,27 @@ def _cached_names(names):
     ]
 
 
+def atlas_files(study) -> list[Path]:
+    """Files of the study's own atlas, or of a downloaded one; a packaged one has none here."""
+    if isinstance(study.atlas, dict):
+        paths = [Path(path) for path in study.atlas.values()]
+    elif Path(study.atlas).is_absolute():  # and the table beside it
+        stem = study.atlas.removesuffix(".gz").removesuffix(".nii")
+        paths = [Path(study.atlas), Path(f"{stem}.tsv")]
+    elif study.atlas in ("neuromorphometrics", "aal"):
+        return []
+    else:
+        from analysis_lib import fetch
+
+        paths = fetch.atlas_paths(study.atlas)
+    return [path for path in paths if path.is_file()]
+
+
+def measured_rates(study) -> list[Path]:
+    """False-positive rates of the spatial nulls, which notebook 03 shows."""
+    return [PROJECT / "benchmarks" / "spatial_nulls.tsv"]
+
+
 def numbers(study) -> list[Path]:
     """The file of numbers that notebooks share, if it is there."""
     return [path for path in (study.derived / "numbers.json",) if path.is_file()]
@@ -169,10 +188,12 @@ def numbers(study) -> list[Path]:
 
 STEPS = (
     Step("01_clinical_outcomes", reads=(tables, grey_matter_maps), writes=("clinical",)),
-    Step("02_vbm", reads=(tables, grey_matter_maps), writes=("vbm",), needs=("images",)),
+    Step(
+        "02_vbm", reads=(tables, grey_matter_maps, atlas_files), writes=("vbm",), needs=("images",)
+    ),
     Step(
         "03_receptor_correlation",
-        reads=(tables, receptor_maps),
+        reads=(tables, receptor_maps, atlas_files, measured_rates),
         uses=("vbm",),
         writes=("receptors",),
         needs=("images",),
@@ -524,7 +545,7 @@ def prepare_data(study, fetch=False, note=print) -> None:
     """Make sure that a study's tables are there.
 
     A simulated study is generated when its folder is absent; with ``fetch``, a public trial is
-    downloaded, and the receptor maps for a study that has grey-matter maps.
+    downloaded, and the atlas and receptor maps for a study that has grey-matter maps.
 
     Raises
     ------
@@ -539,7 +560,20 @@ def prepare_data(study, fetch=False, note=print) -> None:
     if missing:
         raise PipelineError(_missing_data(study, missing))
     if fetch and grey_matter_maps(study):  # without maps nothing is compared with receptors
+        _fetch_atlas(study, note)
         _fetch_receptors(study, note)
+
+
+def _fetch_atlas(study, note):
+    from analysis_lib import fetch
+
+    if study.atlas not in (*fetch.ATLASES, *fetch.SCHAEFER):
+        return
+    note(f"Fetching atlas {study.atlas}")
+    try:
+        fetch.fetch_atlas(study.atlas)
+    except fetch.FetchError as error:
+        raise PipelineError(str(error)) from None
 
 
 def _fetch_trial(study, note):

@@ -352,6 +352,94 @@ def plot_null(ax, null, observed, title, label):
     ax.legend(loc="upper left", fontsize=6.5)
 
 
+def plot_variograms(ax, lags, target, surrogates, title):
+    """Variogram of a map and the band of its surrogates.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    lags : array_like
+        (n_lags,), mm.
+    target : array_like
+        (n_lags,).
+    surrogates : array_like
+        (3, n_lags): 2.5 %, 50 % and 97.5 % of the surrogates.
+    title : str
+    """
+    low, middle, high = surrogates
+    ax.fill_between(lags, low, high, color="#DDDDDD", label="95 % of surrogates")
+    ax.plot(lags, middle, color=QUIET, label="their median")
+    ax.plot(lags, target, color=ACCENT, label="effect map")
+    ax.set(xlabel="distance, mm", ylabel="semivariance, normal scores", title=title)
+    ax.set_ylim(0, 1.45 * max(np.max(high), np.max(target)))
+    ax.legend(loc="upper left", ncols=3, fontsize=6, handlelength=1, columnspacing=0.8)
+
+
+def plot_influence(ax, without, r):
+    """r of some receptors without each region in turn, and with all of them.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    without : pandas.DataFrame
+        A row a receptor (index: its name), a column a region.
+    r : pandas.Series
+        With all regions, by the same names.
+    """
+    y = np.arange(len(without))[::-1]
+    for place, (name, row) in zip(y, without.iterrows(), strict=True):
+        ax.plot(row, np.full(len(row), place), "|", ms=8, color=COLOURS["active"], alpha=0.5)
+        ax.plot(r[name], place, "D", ms=4, color=ACCENT)
+        far = (row - r[name]).abs().idxmax()
+        look = {"fontsize": 6, "textcoords": "offset points", "ha": "center"}
+        ax.annotate(f"without {far}", (row[far], place), (0, 7), **look)
+    ax.set(yticks=y, yticklabels=list(without.index), ylim=(-0.6, len(without) - 0.3))
+    ax.margins(x=0.2)
+    ax.set_xlabel("r without one region (bars), with all (diamond)")
+
+
+def plot_power(ax, curve, detectable=np.nan, power=0.8):
+    """Power of the re-randomisation test over the noise-free correlation.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    curve : pandas.DataFrame
+        true_r, power, monte_carlo_se.
+    detectable : float
+        Where the curve reaches the power; NaN if it does not.
+    power : float
+    """
+    ax.errorbar(
+        curve["true_r"], curve["power"], curve["monte_carlo_se"], fmt="o-", ms=3, color="black"
+    )
+    ax.axhline(0.05, color=QUIET, lw=0.8, ls="--")
+    ax.axhline(power, color=QUIET, lw=0.8, ls="--")
+    if np.isfinite(detectable):
+        ax.axvline(detectable, color=ACCENT, lw=1.2)
+        ax.annotate(f"{detectable:.2f}", (detectable, 0.4), (3, 0), textcoords="offset points")
+    ax.set(xlabel="noise-free r", ylabel="share of trials with p < .05", ylim=(0, 1.02))
+
+
+def plot_dominance(ax, rows):
+    """Share of the explained variance of each receptor.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    rows : pandas.DataFrame
+        Rows of ``receptors/dominance.tsv``.
+    """
+    rows = rows.sort_values("total_dominance")
+    faces = [ACCENT if p < 0.05 else "white" for p in rows["p_fwe"]]
+    bars = ax.barh(rows["receptor"], rows["total_dominance"], color=faces, edgecolor=ACCENT)
+    texts = [f"{percent:.0f} %" for percent in rows["percent"]]
+    ax.bar_label(bars, texts, fontsize=6.5, padding=2)
+    ax.set(xlabel="total dominance (adjusted R²); filled: family-wise p < .05")
+    ax.margins(x=0.12)
+    ax.tick_params(axis="y", labelsize=6.5)
+
+
 def plot_scatter(ax, points, r, xlabel, ylabel):
     """Effect map against receptor map, a point a region, the densest named.
 

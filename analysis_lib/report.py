@@ -20,7 +20,7 @@ INDIRECT = ("scikit-learn",)
 PATHS = (
     "paths without a prefix are relative to the folder of this file; {study} is the study file, "
     "{data} the folder that it names, {figures} the study's figures, {receptors} neuromaps' cache, "
-    "{project} the compendium"
+    "{project} the compendium, {study folder} where the study file is, {elsewhere} another folder"
 )
 
 
@@ -50,11 +50,7 @@ def label(study, path) -> str:
     ----------
     study : Study
     path : pathlib.Path
-
-    Raises
-    ------
-    ValueError
-        If the file is in none of the folders of the study, its results and the project.
+        A file of the study's own that lies in no known folder is named by its folder and name.
     """
     if path == study.path:
         return "{study}"
@@ -64,11 +60,12 @@ def label(study, path) -> str:
         "{figures}/": study.figures,
         "{receptors}/": receptor_cache(),
         "{project}/": PROJECT,
+        "{study folder}/": study.path.parent,
     }
     for prefix, folder in anchors.items():
         if path.is_relative_to(folder):
             return prefix + path.relative_to(folder).as_posix()
-    raise ValueError(f"{path}: neither in the study's data, nor in its results, nor in the project")
+    return f"{{elsewhere}}/{path.parent.name}/{path.name}"
 
 
 def describe_files(study, paths) -> dict:

@@ -272,7 +272,10 @@ def receptor_notice(about):
             "demo's own table of D1 weights, the others are smooth random fields. Get real ones "
             "with `python -m analysis_lib fetch receptors`, or `python run_all.py --fetch`."
         )
-    return f"{len(about)} receptor and transporter maps from neuromaps, md5 checked."
+    own = int(about.index.astype(str).str.startswith("local/").sum())
+    words = [f"{len(about) - own} receptor and transporter maps from neuromaps, md5 checked"]
+    words += [f"{own} from files of the study"] if own else []
+    return "; ".join(words) + "."
 
 
 def receptor_sentences(correlations, contrast, names, n_shown=3):
@@ -308,11 +311,204 @@ def receptor_sentences(correlations, contrast, names, n_shown=3):
     return "\n\n".join([first, *(f"{i}. {part}" for i, part in enumerate(parts, 1)), last])
 
 
-def receptor_numbers(correlations):
-    """Numbers of notebook 03 that texts and figures quote: name to (value, source file)."""
-    names = ["r", "ci_low", "ci_high", "p_randomisation", "p_fwe", "p_spatial", "p_fwe_spatial"]
-    return {
-        f"{row['contrast']}.{row['annotation']}.{name}": (row[name], "correlations.tsv")
-        for _, row in correlations.iterrows()
-        for name in names
+def marked_rates(rates, warn=0.07):
+    """False-positive rates as they are printed: an asterisk above what is tolerated.
+
+    Parameters
+    ----------
+    rates : array_like
+    warn : float
+        Above it a rate is marked.
+
+    Returns
+    -------
+    list of str
+    """
+    return [f"{rate:.3f}".replace("0.", ".", 1) + " *" * int(rate > warn) for rate in rates]
+
+
+def rate_table(measured):
+    """False-positive rates of each null by range of autocorrelation, for simulated and real maps.
+
+    Parameters
+    ----------
+    measured : pandas.DataFrame
+        benchmarks/spatial_nulls.tsv.
+
+    Returns
+    -------
+    IPython.display.HTML
+    """
+    family = measured["side"].str.contains("family")
+    real = measured["side"].str.contains("/")
+    parts = {
+        "simulated pair": measured[measured["side"] == "simulated"],
+        "worst real map": measured[real],
+        "any real map, family-wise": measured[family],
     }
+    wide = {
+        (null, what): rows[rows["null"] == null].groupby("range_mm")["rate"].max()
+        for null in measured["null"].unique()
+        for what, rows in parts.items()
+        if (rows["null"] == null).any()
+    }
+    frame = pd.DataFrame(wide).T.rename_axis(["null", "other map"]).reset_index()
+    frame.columns.name = None
+    for column in frame.columns[2:]:
+        frame[column] = marked_rates(frame[column])
+    return table(frame.rename(columns=lambda name: f"{name} mm" if isinstance(name, int) else name))
+
+
+def receptor_paragraph(tables, contrast, names, study_numbers):
+    """The result of notebook 03 in one paragraph: which receptor, how strong, under which null.
+
+    Parameters
+    ----------
+    tables : dict of pandas.DataFrame
+        "correlations", "sensitivity", "given_others", "coupling_arm", "coupling_improvement", as
+        written by notebook 03.
+    contrast : str
+    names : dict
+        The study's words for "active" and "control".
+    study_numbers : dict
+        n_active, n_control, detectable (noise-free r found with 80 % power, or NaN), rate (worst
+        false-positive rate measured for the leading map's p_spatial).
+    """
+    rows = tables["correlations"]
+    rows = rows[rows["contrast"] == contrast].sort_values("r", key=abs, ascending=False)
+    lead, rival = rows.iloc[0], rows[rows["receptor"] != rows["receptor"].iloc[0]].iloc[:1]
+    found = {
+        name: table[table["annotation"] == lead["annotation"]].iloc[0]
+        for name, table in tables.items()
+        if name in ("coupling_arm", "coupling_improvement")
+    }
+    sensitivity = tables["sensitivity"]
+    sensitivity = sensitivity[sensitivity["contrast"] == contrast].set_index("annotation")
+    row = sensitivity.loc[lead["annotation"]]
+    others = tables["given_others"]
+    others = others[others["receptor"] == lead["receptor"]].iloc[0]
+    return " ".join(
+        [
+            _lead_sentence(lead, len(rows), names),
+            _null_sentence(lead, study_numbers["rate"]),
+            _noise_sentence(row),
+            _beside_sentence(row, others),
+            _patients_sentence(found["coupling_arm"], found["coupling_improvement"], names),
+            _doubt_sentence(lead, rival, study_numbers),
+        ]
+    )
+
+
+def _lead_sentence(lead, n_maps, names):
+    return (
+        f"Of {n_maps} receptor maps, **{lead['receptor']}** ({lead['annotation']}) follows the "
+        f"change with {names['active']} less the change with {names['control']} most closely: "
+        f"r = {lead['r']:.2f} over {lead['n_parcels']} regions (95 % CI {lead['ci_low']:.2f} to "
+        f"{lead['ci_high']:.2f}, for a trial of this size and noise)."
+    )
+
+
+def _null_sentence(lead, rate):
+    verdicts = {
+        (True, True): "the alignment is related to treatment, and closer than smoothness explains",
+        (True, False): "the alignment is related to treatment, but many smooth maps align as well",
+        (False, True): (
+            "the alignment is closer than smoothness explains, but trials without any effect of "
+            "treatment show as much"
+        ),
+        (False, False): "neither null is rejected: nothing here singles out a receptor",
+    }
+    verdict = verdicts[lead["p_fwe"] < 0.05, lead["p_fwe_spatial"] < 0.05]
+    caution = f", a test that rejects up to {100 * rate:.0f} % of unrelated maps at .05"
+    return (
+        f"With the arms re-randomised {p_text(lead['p_randomisation'])} (family-wise "
+        f"{p_text(lead['p_fwe'])}); against equally smooth maps {p_text(lead['p_spatial'])} "
+        f"(family-wise {p_text(lead['p_fwe_spatial'])}{caution}). Family-wise, {verdict}."
+    )
+
+
+def _noise_sentence(row):
+    if not np.isfinite(row["r_noise_free"]):
+        return (
+            "The effect map is no more reliable than noise, so that nothing can be said of the "
+            "correlation that more patients would show."
+        )
+    return (
+        f"The effect map's reliability is {row['reliability']:.2f}; without its noise r would be "
+        f"about {row['r_noise_free']:.2f} (95 % CI {row['noise_free_low']:.2f} to "
+        f"{row['noise_free_high']:.2f})."
+    )
+
+
+def _beside_sentence(row, others):
+    return (
+        f"With grey-matter density held constant r is {row['r_given_density']:.2f} "
+        f"({p_text(row['p_given_density'])}), with all other receptors held constant "
+        f"{others['r_given_others']:.2f} ({p_text(others['p_given_others'])}; family-wise "
+        f"{p_text(others['p_fwe'])}); without {row['region_without']}, the region that matters "
+        f"most, it is {row['r_without']:.2f}."
+    )
+
+
+def _patients_sentence(arm, improvement, names):
+    return (
+        f"Patients' own coupling (Fisher z) is {abs(arm['difference']):.2f} "
+        f"{'higher' if arm['difference'] > 0 else 'lower'} with {names['active']} than with "
+        f"{names['control']} (difference: 95 % CI {arm['ci_low']:.2f} to {arm['ci_high']:.2f}, "
+        f"{p_text(arm['p'])}, family-wise {p_text(arm['p_fwe'])}); within arms its correlation "
+        f"with improvement is {improvement['r']:.2f} (95 % CI {improvement['ci_low']:.2f} to "
+        f"{improvement['ci_high']:.2f}, {p_text(improvement['p'])}; n = {improvement['n']})."
+    )
+
+
+def _doubt_sentence(lead, rival, numbers):
+    parts = []
+    if len(rival):
+        row = rival.iloc[0]
+        parts.append(f"{row['receptor']} is next (r = {row['r']:.2f})")
+    people = lead["n_subjects_map"]
+    if pd.notna(people):
+        parts.append(f"the map is the mean of {people} other, healthy people")
+    n = f"{numbers['n_active']} and {numbers['n_control']} patients"
+    if np.isfinite(numbers["detectable"]):
+        parts.append(
+            f"with {n} a noise-free r of {numbers['detectable']:.2f} is needed to be found in four "
+            "of five trials"
+        )
+    else:
+        parts.append(f"with {n} no correlation would be found in four of five trials")
+    return f"What remains uncertain: {'; '.join(parts)}; a correlation of maps is no mechanism."
+
+
+def receptor_numbers(tables, detectable):
+    """Numbers of notebook 03 that texts and figures quote: name to (value, source file).
+
+    Parameters
+    ----------
+    tables : dict of pandas.DataFrame
+        As for :func:`receptor_paragraph`; each is written to ``<name>.tsv``.
+    detectable : float
+        Noise-free r found with 80 % power.
+    """
+    quoted = {
+        "correlations": (
+            *("r", "ci_low", "ci_high", "n_parcels", "p_randomisation", "p_fwe"),
+            *("p_spatial", "p_fwe_spatial", "n_subjects_map"),
+        ),
+        "sensitivity": (
+            *("reliability", "r_noise_free", "noise_free_low", "noise_free_high"),
+            *("r_given_density", "p_given_density", "r_without"),
+        ),
+        "given_others": ("r_given_others", "p_given_others", "p_fwe"),
+        "coupling_arm": ("difference", "ci_low", "ci_high", "p", "p_fwe"),
+        "coupling_improvement": ("n", "r", "ci_low", "ci_high", "p"),
+    }
+    numbers = {"detectable.minimum_detectable_r": (detectable, "settings.json")}
+    for name, table in tables.items():
+        first = "" if name == "correlations" else f"{name}."
+        for _, row in table.iterrows():
+            contrast = f"{row['contrast']}." if "contrast" in row else ""
+            for column in quoted[name]:
+                value = None if pd.isna(row[column]) else row[column]
+                numbers[f"{first}{contrast}{row['annotation']}.{column}"] = (value, f"{name}.tsv")
+    return numbers

@@ -19,7 +19,7 @@ from joblib import Parallel, delayed
 from nilearn.image import smooth_img
 from scipy import stats
 
-from analysis_lib import annotations, atlas, nulls, ratings, receptors, vbm
+from analysis_lib import annotations, assessment, atlas, nulls, ratings, vbm
 from analysis_lib.images import grey_matter_mask
 from analysis_lib.simulate import simulate_change_maps, smooth_percent
 from analysis_lib.study import FRONTAL_LIMBIC
@@ -179,7 +179,7 @@ class _Trial:
         distances = atlas.parcel_distances(self.parcels, change.columns)
         draws = {"n_permutations": n_permutations, "n_bootstrap": 2}
         surrogates = partial(nulls.moran_surrogates, distances=distances, n=n_permutations, seed=0)
-        return receptors.assess_contrast(
+        return assessment.assess_contrast(
             change, self.arm, maps[change.columns], surrogates, contrast, self.covariates, **draws
         )
 

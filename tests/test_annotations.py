@@ -478,7 +478,7 @@ def test_own_files_are_inputs_of_a_run(own, tmp_path, monkeypatch):
     found = pipeline.receptor_maps(study)
     labels = {report.label(study, path) for path in found}
     assert labels == {
-        "{data}/../maps/mine.nii.gz",
+        "{study folder}/maps/mine.nii.gz",
         f"{{receptors}}/annotations/{FEOBV}/MNI152/map.nii.gz",
     }
     assert own.path.samefile(next(path for path in found if path.name == "mine.nii.gz"))

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis_lib import annotations, assessment, receptors
+from analysis_lib import annotations, assessment, dominance, receptors
 
 D1 = "kaller2017/sch23390"
 FEOBV = "tuominen/feobv"
@@ -92,3 +92,33 @@ def test_others_table_holds_all_but_one_constant(assessed):
     expected = receptors.partial_given_others(results[0].effect, maps)[0]
     np.testing.assert_allclose(table["r_given_others"], expected)
     assert (table["p_fwe"] >= table["p_given_others"]).all()
+
+
+def test_rates_of_a_map_are_its_worst_or_those_of_simulated_pairs():
+    measured = pd.DataFrame(
+        {
+            "null": ["Moran", "Moran", "Moran", "Moran", "variogram"],
+            "side": [D1, D1, "simulated", "simulated", D1],
+            "range_mm": [20, 80, 20, 80, 80],
+            "rate": [0.04, 0.09, 0.05, 0.06, 0.2],
+        }
+    )
+    found = assessment.false_positive_rates(measured, "Moran", [FEOBV, D1])
+    assert found.tolist() == [0.06, 0.09]
+    assert found.index.tolist() == [FEOBV, D1]
+
+
+def test_dominance_rows_hold_the_p_of_both_nulls(assessed):
+    results, maps, _, _, _ = assessed
+    predictors = maps.drop(columns=3).T
+    at = maps.columns.get_indexer(predictors.index)
+    outcome = results[2].effect.loc[predictors.index]
+    smooth, randomised = (
+        dominance.dominance_test(predictors, outcome, null[:, at])
+        for null in (results[2].surrogates, results[2].effects.null)
+    )
+    table = assessment.dominance_rows(smooth, randomised, annotations.library())
+    assert table["receptor"].tolist() == ["D1", "VAChT", "DAT", "5-HTT"]
+    np.testing.assert_array_equal(table["p"], smooth.p)
+    np.testing.assert_array_equal(table["p_randomisation"], randomised.p)
+    assert table["total_dominance"].sum() == pytest.approx(smooth.observed.adjusted_r2)

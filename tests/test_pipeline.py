@@ -608,3 +608,19 @@ def test_steps_read_only_what_earlier_steps_write():
     for step in pipeline.STEPS:
         assert {*step.uses, *step.may_use} <= written, step.notebook
         written |= set(step.writes)
+
+
+def test_a_changed_atlas_of_ones_own_runs_its_notebooks_again(fresh):
+    image = fresh / "mine.nii.gz"
+    image.write_text("labels")
+    (fresh / "mine.tsv").write_text("label\tname\n")
+    (fresh / "tiny.yml").write_text(STUDY + "atlas: mine.nii.gz\n")
+    study = load_study(fresh / "tiny.yml")
+    assert [path.name for path in pipeline.atlas_files(study)] == ["mine.nii.gz", "mine.tsv"]
+    assert report.label(study, image.resolve()) == "{study folder}/mine.nii.gz"
+    assert report.label(study, Path("/far/away/x.nii")) == "{elsewhere}/away/x.nii"
+    for step in ("02_vbm", "03_receptor_correlation"):
+        (reads,) = (s.reads for s in pipeline.STEPS if s.notebook == step)
+        assert pipeline.atlas_files in reads
+    (fresh / "tiny.yml").write_text(STUDY)
+    assert pipeline.atlas_files(load_study(fresh / "tiny.yml")) == []

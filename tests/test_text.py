@@ -246,6 +246,84 @@ def test_receptor_sentences_rank_by_size_within_the_contrast():
     assert "for 2 against smooth surrogates" in found
 
 
+def receptor_tables():
+    """The tables of notebook 03 with two receptors; D1 leads."""
+    both = {"receptor": ["D1", "D2"], "annotation": ["kaller2017", "sandiego2015"]}
+    p = {"p_fwe": [0.01, 0.9], "ci_low": [0.5, 0.1], "ci_high": [0.8, 0.5]}
+    main = both | p | {"contrast": "arm_by_time", "r": [0.7, 0.3], "n_parcels": [119, 117]}
+    main |= {"p_randomisation": [0.008, 0.4], "p_spatial": 0.03, "p_fwe_spatial": [0.2, 0.9]}
+    noise = {"reliability": 0.6, "r_noise_free": [0.9, 0.4], "noise_free_low": 0.55}
+    noise |= {"noise_free_high": 1.0, "r_given_density": 0.65, "p_given_density": 0.011}
+    noise |= {"region_without": "left putamen", "r_without": 0.66, "contrast": "arm_by_time"}
+    other = {"r_given_others": 0.41, "p_given_others": 0.02, "contrast": "arm_by_time"}
+    return {
+        "correlations": pd.DataFrame(main | {"n_subjects_map": pd.array([13, 55], "Int64")}),
+        "sensitivity": pd.concat(
+            [
+                pd.DataFrame(both | noise | {"contrast": "active_change", "reliability": 0.1}),
+                pd.DataFrame(both | noise),
+            ]
+        ),
+        "given_others": pd.DataFrame(both | other | {"p_fwe": 0.06}),
+        "coupling_arm": pd.DataFrame(both | p | {"difference": [0.61, 0.2], "p": 0.004}),
+        "coupling_improvement": pd.DataFrame(both | p | {"n": 34, "r": 0.37, "p": 0.049}),
+    }
+
+
+KNOWN = {"n_active": 18, "n_control": 17, "detectable": 0.93, "rate": 0.094}
+
+
+def test_the_receptor_paragraph_says_which_how_strong_under_which_null_and_what_is_open():
+    found = text.receptor_paragraph(receptor_tables(), "arm_by_time", NAMES, KNOWN)
+    for words in (
+        "Of 2 receptor maps, **D1** (kaller2017)",
+        "r = 0.70 over 119 regions (95 % CI 0.50 to 0.80",
+        "re-randomised p = .008 (family-wise p = .010)",
+        "smooth maps p = .030 (family-wise p = .200, a test that rejects up to 9 % of unrelated",
+        "related to treatment, but many smooth maps align as well",
+        "reliability is 0.60; without its noise r would be about 0.90 (95 % CI 0.55 to 1.00)",
+        "density held constant r is 0.65 (p = .011), with all other receptors held constant 0.41",
+        "without left putamen, the region that matters most, it is 0.66",
+        "0.61 higher with rTMS than with sham",
+        "correlation with improvement is 0.37",
+        "D2 is next (r = 0.30); the map is the mean of 13 other, healthy people",
+        "with 18 and 17 patients a noise-free r of 0.93 is needed",
+    ):
+        assert words in found
+
+
+def test_the_receptor_paragraph_claims_nothing_where_nothing_is_found():
+    tables = receptor_tables()
+    tables["correlations"] = tables["correlations"].assign(
+        p_fwe=0.6, n_subjects_map=pd.array([pd.NA, pd.NA], "Int64")
+    )
+    tables["sensitivity"] = tables["sensitivity"].assign(r_noise_free=np.nan)
+    known = KNOWN | {"detectable": np.nan}
+    found = text.receptor_paragraph(tables, "arm_by_time", NAMES, known)
+    assert "neither null is rejected: nothing here singles out a receptor" in found
+    assert "no more reliable than noise" in found
+    assert "no correlation would be found in four of five trials" in found
+    assert "healthy people" not in found
+
+
+def test_rates_above_what_is_tolerated_are_marked():
+    assert text.marked_rates([0.05, 0.0701, 0.12]) == [".050", ".070 *", ".120 *"]
+    measured = pd.DataFrame(
+        {
+            "null": ["Moran"] * 4 + ["parametric"],
+            "side": ["simulated", "a/1", "b/2", "18 maps, family-wise", "simulated"],
+            "range_mm": 20,
+            "rate": [0.05, 0.06, 0.09, 0.08, 0.3],
+        }
+    )
+    html = text.rate_table(measured).data
+    cells = [".050", ".090 *", ".080 *", ".300 *"]
+    places = [html.index(cell) for cell in cells]
+    assert places == sorted(places)
+    assert "20 mm" in html
+    assert ".060" not in html  # not the worst of the real maps
+
+
 # --- numbers that texts quote
 
 
@@ -273,9 +351,11 @@ def test_numbers_of_images_and_receptors_are_named_by_contrast():
         0.0004,
         "summary.tsv",
     )
-    found = text.receptor_numbers(correlations())
-    assert found["arm_by_time.kaller2017.r"] == (0.3, "correlations.tsv")
-    assert found["active_change.ding2010.p_fwe"] == (0.01, "correlations.tsv")
+    found = text.receptor_numbers(receptor_tables(), 0.93)
+    assert found["arm_by_time.kaller2017.r"] == (0.7, "correlations.tsv")
+    assert found["sensitivity.active_change.kaller2017.reliability"] == (0.1, "sensitivity.tsv")
+    assert found["coupling_arm.sandiego2015.difference"] == (0.2, "coupling_arm.tsv")
+    assert found["detectable.minimum_detectable_r"] == (0.93, "settings.json")
 
 
 def test_a_p_from_a_fitted_tail_is_not_called_the_smallest_possible():
