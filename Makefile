@@ -59,6 +59,8 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.mmrm
 	$(BIN)/python -m benchmarks.voxelwise
 	$(BIN)/python -m benchmarks.receptors
+	$(BIN)/python -m benchmarks.spatial_nulls
+	$(BIN)/python -m benchmarks.intervals
 	$(BIN)/python -m benchmarks.calibration
 
 # --universal: one file for every platform and Python; pins already in the file are kept unless UPGRADE=1.
