@@ -1,6 +1,7 @@
 """Parcellations: regions of voxels and coordinates, grey-matter regions, means by region."""
 
 import importlib.util
+import warnings
 import itertools
 import math
 from collections.abc import Mapping
@@ -454,15 +455,17 @@ def labels_on_grid(atlas, shape, affine):
     matrix = to_atlas[:3, :3]
     if np.array_equal(matrix, np.diag(np.diag(matrix))):
         matrix = np.diag(matrix)  # ndimage then works axis by axis, which is faster
-    return ndimage.affine_transform(
-        label_array(image),
-        matrix,
-        to_atlas[:3, 3],
-        output_shape=tuple(shape[:3]),
-        order=0,
-        mode="grid-constant",
-        cval=0,
-    )
+    with warnings.catch_warnings():  # of a change in SciPy 0.18, repeated until SciPy 1.15
+        warnings.filterwarnings("ignore", "The behavior of affine_transform with a 1-D array")
+        return ndimage.affine_transform(
+            label_array(image),
+            matrix,
+            to_atlas[:3, 3],
+            output_shape=tuple(shape[:3]),
+            order=0,
+            mode="grid-constant",
+            cval=0,
+        )
 
 
 def find_background(data, min_share=0.1):
