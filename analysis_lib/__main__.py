@@ -1,6 +1,7 @@
 """Command line: ``python -m analysis_lib``. A command imports what it needs: help is quick."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -62,11 +63,19 @@ def fetch(
         bool,
         typer.Option("--all-maps", help="Every receptor map of the library, not the default set"),
     ] = False,
+    images: Annotated[
+        bool, typer.Option("--images", help="A trial's T1w images too (sudmex_tms: 88, 0.7 GB)")
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, max=16, help="Images fetched at once (default: 4)"),
+    ] = None,
 ):
     """Download receptor maps, public trials or atlases, checked.
 
     Nothing is downloaded that the cache holds ($NEUROMAPS_DATA for receptor
-    maps, $COMPENDIUM_CACHE for trials and atlases).
+    maps, $COMPENDIUM_CACHE for trials and atlases). Images go straight into
+    the trial's folder; run again after a break: it goes on from there.
 
     Exit status: 0 done, 1 something failed (the rest is done), 2 usage.
     """
@@ -75,6 +84,7 @@ def fetch(
         if "receptors" not in asked:
             raise typer.BadParameter("--all-maps goes with 'receptors', which is not asked for")
         asked["receptors"] = _fetch_all_receptors
+    asked |= _with_images(asked, images, jobs)
     failed = False
     for name, get in asked.items():
         try:
@@ -214,6 +224,41 @@ def _fetch_study(name):
     for note in got.notes:
         _say(f"{name}: {note}")
     _say(f"{name}: {'written to' if got.is_new else 'up to date in'} {got.folder}")
+
+
+def _with_images(asked, images, jobs):
+    """What gets the trials with their images; nothing if they are not asked for."""
+    if not images:
+        if jobs is not None:
+            raise typer.BadParameter("--jobs goes with --images, which is not given")
+        return {}
+    from analysis_lib.fetch import IMAGES
+
+    trials = [name for name, get in asked.items() if get is _fetch_study]
+    without = [name for name in trials if name not in IMAGES]
+    if without or not trials:
+        found = f"{', '.join(without)} has none" if without else "no trial is asked for"
+        raise typer.BadParameter(
+            f"--images: a trial with images expected ({', '.join(IMAGES)}); {found}"
+        )
+    return {name: partial(_fetch_study_and_images, jobs=jobs) for name in trials}
+
+
+def _fetch_study_and_images(name, jobs):
+    from rich.console import Console
+
+    from analysis_lib import downloads
+    from analysis_lib.fetch import fetch_images
+
+    _fetch_study(name)
+    try:
+        with downloads.shown(Console(), f"{name} images") as watch:
+            got = fetch_images(name, jobs=jobs or downloads.JOBS, watch=watch)
+    except KeyboardInterrupt:
+        _say(f"{name}: interrupted. Run again: it goes on from the bytes that came", error=True)
+        raise
+    n_images = len(got.fetched) + len(got.present)
+    _say(f"{name}: {n_images} images in place, checked ({len(got.fetched)} new)")
 
 
 def _say(text, error=False):

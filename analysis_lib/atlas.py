@@ -1,9 +1,9 @@
 """Parcellations: regions of voxels and coordinates, grey-matter regions, means by region."""
 
 import importlib.util
-import warnings
 import itertools
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

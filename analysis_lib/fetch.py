@@ -5,6 +5,7 @@ repaired: what two source files say differently is listed, in the folder's READM
 data/README.md describes every source.
 """
 
+import contextlib
 import json
 import os
 import tempfile
@@ -16,9 +17,11 @@ import pandas as pd
 import pooch
 import requests
 
-from analysis_lib.study import load_study
+from analysis_lib import downloads
+from analysis_lib.study import PROJECT, load_study
 
 PUBLIC = "https://raw.githubusercontent.com"
+OPENNEURO = "https://s3.amazonaws.com/openneuro.org"
 RETRIES = 2
 TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of a file
 SHOWN = 5  # names quoted in a message
@@ -97,6 +100,24 @@ TRIALS = {
 }
 
 
+@dataclass(frozen=True)
+class ImageList:
+    """The images of a public trial.
+
+    Parameters
+    ----------
+    table : pathlib.Path
+        Path, size and md5 of each: see ``downloads.read_list``.
+    home : str
+        Folder of the data set below the base address.
+    """
+
+    table: Path
+    home: str
+
+
+IMAGES = {"sudmex_tms": ImageList(PROJECT / "data" / "sudmex_tms_t1w.tsv", "ds003037")}
+
 _SCHAEFER_TIAN = (
     "Schaefer2018_100Parcels_7Networks_order_Tian_Subcortex_S1_MNI152NLin6Asym_2mm.nii.gz"
 )
@@ -138,10 +159,88 @@ def fetch_study(name, folder=None, cache=None, *, base=PUBLIC, retries=RETRIES):
         differs: it is never overwritten.
     """
     _known_trial(name)
-    folder = load_study(name).root if folder is None else Path(folder).resolve()
+    folder = _folder(name, folder)
     paths = fetch_files(TRIALS[name], cache, base=base, retries=retries)
     content, notes = _read_and_convert(name, paths)
-    return Fetched(folder, write_folder(folder, content), tuple(notes))
+    images = [file.path for file in images_of(name)]
+    return Fetched(folder, write_folder(folder, content, images), tuple(notes))
+
+
+def images_of(name):
+    """Images of a public trial that :func:`fetch_images` gets; none, if it has none.
+
+    Returns
+    -------
+    tuple of downloads.RemoteFile
+    """
+    return downloads.read_list(IMAGES[name].table) if name in IMAGES else ()
+
+
+def fetch_images(name, folder=None, *, base=OPENNEURO, jobs=downloads.JOBS, watch=None, **options):
+    """Download the T1-weighted images of a public trial into its BIDS folder.
+
+    Images that are there are checked and not fetched again; one that broke off goes on from where
+    it was: see :func:`analysis_lib.downloads.download`.
+
+    Parameters
+    ----------
+    name : {"sudmex_tms"}
+    folder : path, optional
+        As in :func:`fetch_study`, which writes the tables.
+    base : str
+        Address that serves the data sets of OpenNeuro.
+    jobs : int
+        Images fetched at once.
+    watch : downloads.Watcher, optional
+    **options
+        Of ``downloads.download``: retries, pause, timeout.
+
+    Returns
+    -------
+    downloads.Outcome
+
+    Raises
+    ------
+    FetchError
+        If the trial has no images, or some could not be had or are not the ones expected: the
+        message lists them; all others are in place.
+    """
+    if name not in IMAGES:
+        raise FetchError(f"{name}: no public images known. Trials with images: {', '.join(IMAGES)}")
+    folder = _folder(name, folder)
+    address = f"{base}/{IMAGES[name].home}"
+    try:
+        outcome = downloads.download(
+            images_of(name), folder, address, jobs=jobs, watch=watch, **options
+        )
+    except downloads.DownloadError as error:
+        raise FetchError(str(error)) from None
+    if outcome.failed:
+        raise FetchError(_images_missing(folder, outcome))
+    return outcome
+
+
+def _folder(name, folder):
+    return load_study(name).root if folder is None else Path(folder).resolve()
+
+
+def _some(names):
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
+
+
+def _images_missing(folder, outcome):
+    """List failed images; those that failed for the same reason stand together."""
+    in_place = len(outcome.fetched) + len(outcome.present)
+    by_reason = {}
+    for path, reason in outcome.failed.items():
+        by_reason.setdefault(reason, []).append(path)
+    lines = [f"  {_some(paths)}\n    {reason}" for reason, paths in by_reason.items()]
+    return (
+        f"{len(outcome.failed)} of {in_place + len(outcome.failed)} images are missing; "
+        f"{in_place} are in place in {folder}. Run again: only what is missing is fetched, from "
+        "where it broke off.\n" + "\n".join(lines)
+    )
 
 
 def fetch_receptors(annotations="default", cache=None):
@@ -279,37 +378,56 @@ def fetch_files(files, cache=None, *, base=PUBLIC, retries=RETRIES):
     return [cache / file.name for file in files]
 
 
-def write_folder(folder, content):
-    """Write a folder whole, or not at all; never into one that exists.
+def write_folder(folder, content, images=()):
+    """Write a folder whole, or not at all; never into one that exists, unless images are there.
+
+    Images are large and come later. A folder that holds some gets the files that it lacks, so that
+    nobody has to move the images away or fetch them again.
 
     Parameters
     ----------
     folder : pathlib.Path
     content : dict of str to str
         Text of each file, by its path below the folder.
+    images : sequence of str
+        Paths below the folder that images may have; they are never touched.
 
     Returns
     -------
     bool
-        False if the folder existed and holds every file, the same; further files (images that
-        came later) do not matter.
+        False if the folder existed and holds every file, the same; further files do not matter.
 
     Raises
     ------
     FetchError
-        If the folder exists and a file is missing or differs.
+        If the folder exists and a file differs or, unless images are there, is missing.
     """
-    if folder.exists():
-        _refuse_difference(folder, content)
+    lacking = {name: content[name] for name in content if not (folder / name).exists()}
+    if not folder.exists():
+        with _written(folder, content) as new:
+            new.rename(folder)
+        return True
+    has_images = any((folder / image).exists() for image in images)
+    _refuse_difference(folder, content, lacking, has_images)
+    if not lacking:
         return False
+    with _written(folder, lacking) as new:
+        for name in lacking:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (new / name).rename(folder / name)
+    return True
+
+
+@contextlib.contextmanager
+def _written(folder, content):
+    """Write files into a new folder beside another one."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         for name, text in content.items():
             path = Path(temporary, folder.name, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(text.encode())
-        Path(temporary, folder.name).rename(folder)
-    return True
+        yield Path(temporary, folder.name)
 
 
 def _known_trial(name):
@@ -366,14 +484,17 @@ def _offline(cache, file, wanted, base, error):
     )
 
 
-def _refuse_difference(folder, content):
-    differing = [name for name, text in content.items() if not _same(folder / name, text)]
+def _refuse_difference(folder, content, lacking, has_images):
+    """Refuse files that differ and, unless images are there, files that are missing."""
+    found = {name: _same(folder / name, text) for name, text in content.items()}
+    differing = [n for n, same in found.items() if not same and not (has_images and n in lacking)]
     if differing:
-        more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+        to_move = "these files (the images may stay)" if has_images else "the folder"
         raise FetchError(
             f"{folder} exists and {len(differing)} of its {len(content)} files are missing or "
-            f"differ from the public trial: {', '.join(differing[:SHOWN])}{more}. Nothing was "
-            "changed. Move the folder away and run again, or name another one"
+            f"differ from the public trial: {_some(differing)}. Nothing was "
+            f"changed. Move {to_move} away and run again"
+            + ("" if has_images else ", or name another one")
         )
 
 
@@ -487,10 +608,8 @@ def _check_antidepressant(later):
 def _refuse(expected, table, wrong):
     if wrong.any():
         who = list(dict.fromkeys(table.loc[wrong, "participant_id"]))
-        more = f" and {len(who) - SHOWN} more" if len(who) > SHOWN else ""
         raise FetchError(
-            f"antidepressant_data.rda: {expected} expected, found otherwise in "
-            f"{', '.join(who[:SHOWN])}{more}"
+            f"antidepressant_data.rda: {expected} expected, found otherwise in {_some(who)}"
         )
 
 
@@ -655,8 +774,8 @@ def _by_participant(table, column):
 
 
 _SUDMEX = {
-    "Name": "SUDMEX-TMS, 5 Hz rTMS of the left DLPFC in cocaine use disorder: clinical scores",
-    "License": "participants.tsv: CC0; phenotype: GPL-3.0",
+    "Name": "SUDMEX-TMS, 5 Hz rTMS of the left DLPFC in cocaine use disorder",
+    "License": "participants.tsv and T1w images: CC0; phenotype: GPL-3.0",
     "Authors": [
         "Ruth Alcala-Lozano",
         "Sofia Fernandez-Lozano",
@@ -682,6 +801,9 @@ participants.tsv is that of OpenNeuro ds003037 (CC0), with sex written F and M, 
 scores has it. phenotype is from the trial's own repository, egarza/sudmex_tms_main (GPL-3.0), file
 data2w.csv. Arms, ages and sexes were compared between the two. The open-label phase that follows
 is left out: it has no sham arm. The trial's own primary outcome was craving, not depression.
+
+T1w images, where there are any, are those of OpenNeuro ds003037 (CC0), of the 44 participants and
+two sessions with scores: python -m analysis_lib fetch sudmex_tms --images.
 
 Written by python -m analysis_lib fetch sudmex_tms. Please cite Garza-Villarreal et al. 2021,
 Biological Psychiatry: Cognitive Neuroscience and Neuroimaging, doi 10.1016/j.bpsc.2021.01.003.

@@ -1,6 +1,12 @@
-"""Grey-matter maps of a study: find, check, pair, smooth, mask, and look for outliers."""
+"""Grey-matter maps of a study: find, check, pair, smooth, mask, and look for outliers.
 
+Maps come from this project or from CAT12, SPM or deepmriprep, each in its own layout; so does the
+total intracranial volume (TIV).
+"""
+
+import json
 import re
+import xml.etree.ElementTree as ET
 import zlib
 
 import nibabel as nib
@@ -10,10 +16,36 @@ from nilearn.image import smooth_img
 
 from analysis_lib.study import StudyError
 
-# Names that say a map holds volumes (modulated): this project's own, CAT12's and SPM's. Maps that
-# are smoothed already (s6mwp1) do not count: notebook 02 smooths.
-MODULATED = re.compile(r"desc-modulated|^mwp1|^mwc1")
+# Names that say a map holds volumes (modulated): this project's own, CAT12's and deepmriprep's
+# (mwp1; CAT12's longitudinal ones mwp1r and, modulated twice, mwmwp1r), and SPM's.
+KINDS = {
+    "desc-modulated": r"desc-modulated",
+    "mwmwp1": r"^mwmwp1",
+    "mwp1r": r"^mwp1rsub-",
+    "mwp1": r"^mwp1",
+    "mwc1": r"^mwc1",
+}
+# Other outputs of the same programs that a glob can catch: what they are, why they are of no use.
+SMOOTHED = r"^s[\d.]*(?:mw|m0w|w)\w{0,2}[pc]\d"
+NO_SESSION_MAPS = {
+    SMOOTHED: "a smoothed one. Smoothing is a parameter of notebook 02: give the map before it",
+    r"^\w{0,5}p1avg": (
+        "CAT12's average over a participant's sessions, which shows no change. Give the maps of "
+        "the sessions alone: mwp1r*"
+    ),
+    r"^m0wp1": (
+        "one modulated for the non-linear part alone (m0wp1), from which head size is gone. Give "
+        "mwp1*, and head size as a parameter of notebook 02 (tiv)"
+    ),
+    r"^(?:mw|m0w|w|r)*[pc][2-9]|label-(?!GM[_.])": "another tissue than grey matter",
+}
+OWN_SPACE = r"^r?[pc]1|_space-(?!MNI)"
 HIGHEST = 3.0  # a modulated density above this is no grey-matter map
+# The core of grey matter in MNI space, mm, and its centre (nilearn's template: 0, -23, 5)
+BRAIN_MM = {"x": (-60, 60), "y": (-90, 60), "z": (-30, 60)}
+CENTRE_MM, CENTRE_WITHIN = (0, -23, 5), 25
+TIV_RANGE = (500, 2500)  # ml: outside, the unit is another or the segmentation failed
+TIV_SPREAD = 0.05  # of a participant's sessions, relative
 # What nibabel raises for a file that is no image, or a damaged or truncated one.
 UNREADABLE = (nib.filebasedimages.ImageFileError, OSError, EOFError, zlib.error)
 
@@ -35,8 +67,9 @@ def find_maps(study, participants):
     Raises
     ------
     StudyError
-        With every map of an unknown participant, without a session in its name, not modulated, or
-        twice for one participant and session.
+        With every map of an unknown participant, without a session in its path, not modulated,
+        smoothed, an average over sessions, of another tissue, not in MNI space by its name, or
+        twice for one participant and session; and where maps of several kinds are mixed.
     """
     columns = ["participant_id", "visit", "path"]
     if study.imaging is None:
@@ -51,16 +84,18 @@ def find_maps(study, participants):
         same = maps[(maps["participant_id"] == who) & (maps["visit"] == visit)]["path"]
         names = ", ".join(path.name for path in same)
         found.append(f"{who}, ses-{visit}: one grey-matter map expected, found {names}")
+    found += [] if found else _kind_problems(maps["path"])
     if found:
         raise StudyError(found)
     return maps
 
 
 def _entities(path):
-    """Participant and session that a path names, None where it does not."""
+    """Participant and session that a path names; several, joined, where it contradicts itself."""
     text = path.as_posix()
-    who, visit = re.search(r"sub-[A-Za-z0-9]+", text), re.search(r"ses-([A-Za-z0-9]+)", text)
-    return who and who.group(), visit and visit.group(1)
+    people = dict.fromkeys(re.findall(r"sub-[A-Za-z0-9]+", text))
+    visits = dict.fromkeys(re.findall(r"(?<![A-Za-z0-9])ses-([A-Za-z0-9]+)", text))
+    return " and ".join(people) or None, " and ".join(visits) or None
 
 
 def _name_problems(study, maps, participants):
@@ -68,17 +103,57 @@ def _name_problems(study, maps, participants):
     for who, visit, path in maps.itertuples(index=False):
         where = path.relative_to(study.root).as_posix()
         if who not in known:
-            yield f"{where}: a participant of participants.tsv expected, found {who}"
+            found = who or "no sub- in the path"
+            yield f"{where}: a participant of participants.tsv expected, found {found}"
         if visit not in {*study.visits, *study.other_sessions}:
             sessions = ", ".join(f"ses-{v}" for v in study.visits)
-            yield f"{where}: one of {sessions} expected in the path, found {visit}"
-        if not (MODULATED.search(path.name) or study.imaging.accept_unmodulated):
-            yield (
-                f"{where}: a modulated map expected (desc-modulated, mwp1 or mwc1 in its name), "
-                "found none of them. Without modulation a map holds the share of tissue, not its "
-                "volume, and normalisation has removed the change that VBM looks for. Say "
-                "accept_unmodulated: true under imaging to use it all the same"
-            )
+            found = visit or "no ses- in it"
+            yield f"{where}: one of {sessions} expected in the path, found {found}"
+        if reason := _refusal(path, study.imaging.accept_unmodulated):
+            yield f"{where}: {reason}"
+
+
+def _refusal(path, accept_unmodulated):
+    """Why a map is refused by its name; None if it is not."""
+    expected = "a modulated map expected (desc-modulated, mwp1 or mwc1 in its name)"
+    for pattern, found in NO_SESSION_MAPS.items():
+        if re.search(pattern, path.name):
+            return f"{expected}, found {found}"
+    if _kind(path) == "unmodulated" and not accept_unmodulated:
+        return (
+            f"{expected}, found none of them. Without modulation a map holds the share of tissue, "
+            "not its volume, and normalisation has removed the change that VBM looks for. "
+            "(fMRIPrep and sMRIPrep write no modulated maps.) Say accept_unmodulated: true under "
+            "imaging to use it all the same"
+        )
+    if re.search(OWN_SPACE, path.name):
+        return (
+            "a map in MNI space expected (space-MNI..., or w in CAT12's and SPM's prefix), found "
+            "one in the participant's own space or another. Give the normalised map"
+        )
+    return None
+
+
+def _kind(path):
+    if path.parent.name == "mwp1":  # deepmriprep's layout with a folder for each output
+        return "mwp1"
+    return next((k for k, pattern in KINDS.items() if re.search(pattern, path.name)), "unmodulated")
+
+
+def _kind_problems(paths):
+    """Modulated maps of several kinds: their differences would pass for change."""
+    kinds = pd.Series([_kind(path) for path in paths], dtype=object).value_counts()
+    kinds = kinds.drop("unmodulated", errors="ignore")  # here only where the study asks for them
+    if len(kinds) < 2:
+        return []
+    counts = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+    fewest = [path.name for path in paths if _kind(path) == kinds.index[-1]]
+    more = f" and {len(fewest) - 3} more" if len(fewest) > 3 else ""
+    return [
+        f"grey-matter maps of one kind expected, found {counts} ({kinds.index[-1]}: "
+        f"{', '.join(fewest[:3])}{more}). Each program and each of its pipelines measures in its "
+        "own way: process all images alike, or narrow imaging.grey_matter"
+    ]
 
 
 def pair_maps(study, participants, maps):
@@ -141,7 +216,10 @@ def _unpaired(study, row):
 
 
 def check_grids(paths):
-    """Check that images share one grid, from their headers.
+    """Check that images share one grid, and that it covers the brain in MNI space.
+
+    Headers alone are read: a map in a participant's own space can pass, if its origin happens to
+    lie where that of MNI space does.
 
     Parameters
     ----------
@@ -156,7 +234,8 @@ def check_grids(paths):
     Raises
     ------
     StudyError
-        With every image of another shape or affine, what was expected and what was found.
+        With every image of another shape or affine, what was expected and what was found; or if
+        the grid is oblique, or as large as a head and yet leaves out a part of the brain.
     """
     first, found = None, []
     for path in paths:
@@ -171,9 +250,45 @@ def check_grids(paths):
         elif not np.allclose(image.affine, first[2], atol=1e-3):
             expected, got = (_affine_text(affine) for affine in (first[2], image.affine))
             found.append(_other_grid(path.name, "affine", first[0], expected, got))
+    found += _placement_problems(*first) if first else []
     if found:
         raise StudyError(found)
     return first[2]
+
+
+def _placement_problems(name, shape, affine):
+    """Whether a grid can be one of MNI space: axes along its axes, the brain within."""
+    hint = "Is it in the participant's own space? Give the normalised map"
+    steps = np.abs(affine[:3, :3])
+    if (np.sort(steps, axis=0)[:2] > 0.01 * steps.max(axis=0)).any():
+        yield (
+            f"{name}: axes along those of MNI space expected, found affine "
+            f"{_affine_text(affine)}. {hint}"
+        )
+        return
+    box = _extent(shape, affine)
+    beyond = any(box[a][0] > low or box[a][1] < high for a, (low, high) in BRAIN_MM.items())
+    if beyond and _holds_a_head(shape, affine):
+        yield (
+            f"{name}: a grid that holds the brain in MNI space ({_box_text(BRAIN_MM)} mm) "
+            f"expected, found {_box_text(box)} mm. {hint}"
+        )
+
+
+def _extent(shape, affine):
+    """Lowest and highest coordinate of a grid's voxels along x, y and z, mm."""
+    ends = affine[:3, :3] @ np.array([[0, n - 1] for n in shape[:3]]) + affine[:3, 3:]
+    return dict(zip("xyz", np.sort(ends, axis=1), strict=True))
+
+
+def _holds_a_head(shape, affine):
+    """Whether a grid is as large as a brain; of a smaller one, a cut-out, no place is expected."""
+    sizes = np.array([high - low for low, high in _extent(shape, affine).values()])
+    return (sizes >= [high - low for low, high in BRAIN_MM.values()]).all()
+
+
+def _box_text(box):
+    return ", ".join(f"{axis} {low:.0f} to {high:.0f}" for axis, (low, high) in box.items())
 
 
 def _unreadable(path, error):
@@ -347,8 +462,35 @@ def problems(study, participants=None):
     if len(maps):
         found += _caught(lambda: check_grids(maps["path"]))
     for path in maps["path"]:
-        found += _caught(lambda path=path: load_map(path))
+        found += _caught(lambda path=path: _check_map(path))
+    found += _caught(lambda: _check_tiv(study, participants, maps))
     return list(dict.fromkeys(found))
+
+
+def _check_map(path):
+    """Read a map and check that its tissue lies where grey matter lies in MNI space."""
+    image = load_map(path)
+    if not _holds_a_head(image.shape, image.affine):
+        return
+    data = image.get_fdata(dtype=np.float32).clip(0)
+    sums = [data.sum(axis=tuple({0, 1, 2} - {axis}), dtype=float) for axis in range(3)]
+    voxel = [np.average(np.arange(len(along)), weights=along) for along in sums]
+    centre = nib.affines.apply_affine(image.affine, voxel)
+    if np.linalg.norm(centre - CENTRE_MM) > CENTRE_WITHIN:
+        expected, got = (", ".join(f"{c:.0f}" for c in point) for point in (CENTRE_MM, centre))
+        raise StudyError(
+            [
+                f"{path.name}: the centre of grey matter within {CENTRE_WITHIN} mm of ({expected}) "
+                f"expected, as in MNI space, found ({got}). Is it in the participant's own space, "
+                "or the normalisation wrong? Look at it"
+            ]
+        )
+
+
+def _check_tiv(study, participants, maps):
+    """What is wrong with the TIV that is there; gaps matter to those alone who ask for it."""
+    if disagreeing := list(_disagreeing(_tiv_rows(study, participants, maps))):
+        raise StudyError(disagreeing)
 
 
 def _caught(check):
@@ -357,3 +499,191 @@ def _caught(check):
     except StudyError as error:
         return error.problems
     return []
+
+
+def total_intracranial_volume(study, participants, maps):
+    """Total intracranial volume (TIV) of each participant, from the first source that there is.
+
+    Sources, in this order: column ``tiv`` of participants.tsv; CAT12's reports (``cat_*.xml``,
+    subjectmeasures/vol_TIV) in ``report/`` beside ``mri/``, or beside the maps; deepmriprep's
+    ``tiv*.csv`` (tiv_cm3) in ``label/`` beside ``mri/``, or beside the maps; ``TIV_ml`` in the JSON
+    files beside this project's own maps. SPM's ``*_seg8.mat`` is not read.
+
+    Parameters
+    ----------
+    study : Study
+    participants : pandas.DataFrame
+        From :func:`analysis_lib.ratings.read_participants`.
+    maps : pandas.DataFrame
+        From :func:`find_maps`. Only participants with a map, and not excluded, are looked up.
+
+    Returns
+    -------
+    pandas.Series or None
+        ml, by participant_id, in the order of ``participants``: the mean over a participant's
+        sessions. None when no source has any. ``attrs["source"]`` names the source in words;
+        ``attrs["problems"]`` lists participants whose sessions differ by more than 5 %.
+
+    Raises
+    ------
+    StudyError
+        With every file that cannot be read or holds no plausible volume (500 to 2,500 ml), and
+        with the participants whom the source leaves out or who have another source.
+    """
+    rows = _tiv_rows(study, participants, maps)
+    sources = [source for source in TIV_SOURCES if (rows["source"] == source).any()]
+    if not sources:
+        return None
+    _refuse_gaps(rows, sources[0])
+    tiv = rows.groupby("participant_id", sort=False)["tiv"].mean()
+    order = participants["participant_id"][participants["participant_id"].isin(tiv.index)]
+    tiv = tiv.reindex(order)
+    tiv.attrs = {"source": sources[0], "problems": list(_disagreeing(rows))}
+    return tiv
+
+
+def _tiv_rows(study, participants, maps):
+    """One row a map (or a participant): participant_id, visit, source, tiv (both may lack)."""
+    scanned = participants["participant_id"].isin(maps["participant_id"])
+    people = participants[participants["excluded"].isna() & scanned]
+    if "tiv" in people and people["tiv"].notna().any():
+        return _tiv_column(people)
+    rows, found = [], []
+    chosen = maps[maps["participant_id"].isin(people["participant_id"])]
+    for who, visit, path in chosen.itertuples(index=False):
+        try:
+            rows.append((who, visit, *_tiv_of_map(study.root, path)))
+        except StudyError as error:
+            found += error.problems
+    if found:
+        raise StudyError(found)
+    return pd.DataFrame(rows, columns=["participant_id", "visit", "source", "tiv"])
+
+
+def _tiv_column(people):
+    tiv = pd.to_numeric(people["tiv"], errors="coerce")
+    wrong = people["tiv"].notna() & ~tiv.between(*TIV_RANGE)
+    if wrong.any():
+        names = people["participant_id"][wrong] + ": " + people["tiv"][wrong].astype(str)
+        problem = _implausible("participants.tsv: tiv", "; ".join(names[:5]))
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        raise StudyError([problem + more])
+    source = pd.Series(IN_TABLE, people.index).where(tiv.notna(), None)
+    rows = people[["participant_id"]].assign(visit=None, source=source, tiv=tiv)
+    return rows.reset_index(drop=True)
+
+
+def _implausible(where, found):
+    low, high = TIV_RANGE
+    return f"{where}: a total intracranial volume of {low} to {high} ml expected, found {found}"
+
+
+def _tiv_of_map(root, path):
+    """Source and TIV that belong to a map; (None, NaN) where there is none."""
+    for source, (candidates, read) in TIV_FILES.items():
+        file = next((file for file in candidates(path) if file.is_file()), None)
+        if file is not None:
+            where = file.relative_to(root).as_posix()
+            value = read(file, where)
+            if value is not None:
+                return source, _volume(value, where)
+    return None, np.nan
+
+
+def _volume(value, where):
+    try:
+        tiv = float(value)
+    except (TypeError, ValueError):
+        tiv = np.nan
+    if not TIV_RANGE[0] <= tiv <= TIV_RANGE[1]:
+        raise StudyError([_implausible(where, repr(value))])
+    return tiv
+
+
+def _beside(path, folder, name):
+    """Where a program puts a file: its own folder beside mri/, or the folder of the maps."""
+    sibling = [path.parent.parent / folder / name] if path.parent.name == "mri" else []
+    return [*sibling, path.parent / name]
+
+
+def _stem(path):
+    """Name of the image that CAT12 or deepmriprep made a map from."""
+    return re.sub(r"^(?:mw)?mwp1|\.nii(?:\.gz)?$", "", path.name)
+
+
+def _cat12_reports(path):
+    return _beside(path, "report", f"cat_{_stem(path)}.xml")
+
+
+def _read_cat12(file, where):
+    """vol_TIV of the root's own subjectmeasures; those deeper in the file explain it in words."""
+    try:
+        node = ET.parse(file).getroot().find("subjectmeasures/vol_TIV")
+    except (ET.ParseError, OSError) as error:
+        raise StudyError([f"{where}: a report of CAT12 (XML) expected, found: {error}"]) from None
+    if node is None:
+        problem = "an element subjectmeasures/vol_TIV expected, found none. Is the report complete?"
+        raise StudyError([f"{where}: {problem}"])
+    return (node.text or "").strip()
+
+
+def _deepmriprep_tables(path):
+    name = f"tiv{_stem(path)}.csv"
+    by_output = path.parent.parent / "tiv" / f"{_stem(path)}.csv"
+    return [*_beside(path, "label", name), *([by_output] if path.parent.name == "mwp1" else [])]
+
+
+def _read_deepmriprep(file, where):
+    rows = file.read_text(encoding="utf-8", errors="replace").split()
+    if len(rows) != 2 or rows[0] != "tiv_cm3":
+        problem = f"a header tiv_cm3 and one value expected, found {' '.join(rows)[:60]!r}"
+        raise StudyError([f"{where}: {problem}"])
+    return rows[1]
+
+
+def _own_sidecars(path):
+    return [path.with_name(re.sub(r"\.nii(?:\.gz)?$", ".json", path.name))]
+
+
+def _read_sidecar(file, where):
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # JSON's and the encoding's
+        raise StudyError([f"{where}: a JSON file expected, found: {error}"]) from None
+    return about.get("TIV_ml") if isinstance(about, dict) else None
+
+
+IN_TABLE = "column tiv of participants.tsv"
+TIV_FILES = {
+    "CAT12's reports (vol_TIV)": (_cat12_reports, _read_cat12),
+    "deepmriprep's tables (tiv_cm3)": (_deepmriprep_tables, _read_deepmriprep),
+    "JSON files beside the maps (TIV_ml)": (_own_sidecars, _read_sidecar),
+}
+TIV_SOURCES = (IN_TABLE, *TIV_FILES)
+
+
+def _refuse_gaps(rows, source):
+    """Refuse TIV that comes from several sources, or that some participants lack."""
+    other = rows[rows["source"] != source]
+    if other.empty:
+        return
+    visits = other["visit"].map(lambda v: f", ses-{v}" if isinstance(v, str) else "")
+    kinds = other["source"].fillna("none").map(lambda s: "none" if s == "none" else f"from {s}")
+    found = "; ".join(other["participant_id"] + visits + ": " + kinds)
+    raise StudyError(
+        [
+            f"total intracranial volume: for everybody from {source} expected, found {found}. "
+            f"Complete them, or give everybody's in {IN_TABLE}"
+        ]
+    )
+
+
+def _disagreeing(rows):
+    for who, own in rows.dropna(subset=["tiv"]).groupby("participant_id", sort=False):
+        if np.ptp(own["tiv"]) > TIV_SPREAD * own["tiv"].mean():
+            found = ", ".join(f"{row.tiv:.0f} ml (ses-{row.visit})" for row in own.itertuples())
+            yield (
+                f"{who}: total intracranial volumes within {TIV_SPREAD:.0%} of each other "
+                f"expected, found {found} in {own['source'].iloc[0]}. A head keeps its size: look "
+                "at both segmentations"
+            )

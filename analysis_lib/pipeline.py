@@ -586,8 +586,24 @@ def _fetch_trial(study, note):
         notes = fetch.fetch_study(study.name, study.root).notes
     except fetch.FetchError as error:
         raise PipelineError(str(error)) from None
+    if study.name in fetch.IMAGES and not grey_matter_maps(study):
+        _tell_of_images(study, note)
     for text in notes:
         note(text)
+
+
+def _tell_of_images(study, note):
+    """Images are never fetched by a run: too large to come unasked."""
+    from analysis_lib import fetch
+
+    wanted = fetch.images_of(study.name)
+    lacking = [file.bytes for file in wanted if not (study.root / file.path).is_file()]
+    if lacking:
+        note(
+            f"{study.name}: {len(lacking)} of {len(wanted)} T1w images are not here and are not "
+            f"fetched by a run ({sum(lacking) / 1e9:.1f} GB). Get them: "
+            f"python -m analysis_lib fetch {study.name} --images"
+        )
 
 
 def _fetch_receptors(study, note):

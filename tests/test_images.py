@@ -1,4 +1,10 @@
-"""Grey-matter maps: what is found and paired, and what bad maps are told."""
+"""Grey-matter maps: what is found and paired, and what bad maps are told.
+
+Other programs' files are tiny, in each program's own layout and names. The XML follows the
+structure of CAT12's reports: numbers below the root, and the same elements with words in its help.
+"""
+
+import json
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +15,7 @@ from analysis_lib.study import StudyError
 
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
 SHAPE = (5, 6, 4)
+MNI = np.array([[36.0, 0, 0, -72], [0, 36, 0, -110], [0, 0, 36, -45], [0, 0, 0, 1]])  # a head
 NAME = "derivatives/vbm/{who}/ses-{visit}/anat/{who}_ses-{visit}_label-GM_{desc}probseg.nii.gz"
 GLOB = "derivatives/vbm/sub-*/ses-*/anat/*probseg.nii.gz"
 
@@ -51,6 +58,55 @@ class Scans:
     def problems(self):
         return images.problems(self.tiny.write())
 
+    def all(self):
+        return [(f"sub-{i:02d}", visit) for i in range(1, 5) for visit in ("baseline", "week2")]
+
+    def sidecar(self, who, visit, about):
+        path = self.path(who, visit).with_suffix("").with_suffix(".json")
+        path.write_text(json.dumps(about))
+        return path
+
+    def tiv(self):
+        return images.total_intracranial_volume(*self.read())
+
+    def move(self, name, glob):
+        """Put every map where another program puts it; gives folder and image name of each."""
+        root = self.tiny.folder / "bids"
+        self.tiny.content["imaging"]["grey_matter"] = glob
+        for who in self.tiny.participants["participant_id"]:
+            for visit in ("baseline", "week2"):
+                stem = f"{who}_ses-{visit}_T1w"
+                path = root / name.format(who=who, visit=visit, stem=stem)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                nib.save(nib.load(self.path(who, visit)), path)
+                yield path.parent, stem
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def cat12_report(tiv):
+    return f"""<?xml version="1.0" encoding="utf-8"?>
+<S>
+   <filedata><fname>T1w</fname></filedata>
+   <help>
+      <subjectmeasures><vol_TIV>total intracranial volume (GM+WM+CSF)</vol_TIV></subjectmeasures>
+   </help>
+   <subjectmeasures>
+      <vol_abs_CGW>[300 650 450 0 0]</vol_abs_CGW>
+      <vol_TIV>{tiv}</vol_TIV>
+   </subjectmeasures>
+   <subjectratings><vol_TIV>1.2</vol_TIV></subjectratings>
+</S>
+"""
+
+
+CAT12 = "derivatives/CAT12.9/{who}/ses-{visit}/anat/mri/mwp1{stem}.nii"
+CAT12_GLOB = "derivatives/CAT12.9/sub-*/ses-*/anat/mri/mwp1*.nii"
+
 
 @pytest.fixture
 def scans(tiny):
@@ -70,13 +126,113 @@ def test_maps_are_found_and_paired(scans):
     assert scans.problems() == []
 
 
-def test_names_of_cat12_are_understood(scans):
-    root = scans.tiny.folder / "bids"
-    for i in range(1, 5):
-        for visit in ("baseline", "week2"):
-            save(root / f"cat12/sub-{i:02d}/ses-{visit}/mri/mwp1T1.nii", density(i))
-    scans.tiny.content["imaging"]["grey_matter"] = "cat12/sub-*/ses-*/mri/mwp1*.nii"
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cat12/{who}/ses-{visit}/mri/mwp1T1.nii",
+        CAT12,
+        "derivatives/CAT12.9/{who}/ses-{visit}/anat/mwp1{stem}.nii",  # CAT12's own BIDS layout
+        "cat12/{who}/ses-{visit}/mri/mwp1r{stem}.nii",  # longitudinal
+        "cat12/{who}/ses-{visit}/mri/mwmwp1r{stem}.nii",  # longitudinal, large changes
+        "spm/{who}/ses-{visit}/anat/mwc1{stem}.nii",
+        "derivatives/deepmriprep/{who}/ses-{visit}/anat/mri/mwp1{stem}.nii.gz",
+        "deepmriprep/{stem}/mwp1{stem}.nii.gz",
+        "deepmriprep/mwp1/{stem}.nii.gz",
+    ],
+)
+def test_maps_of_other_programs_are_read_as_they_are(scans, name):
+    list(scans.move(name, name.format(who="sub-*", visit="*", stem="*")))
     assert list(scans.pairs()["status"]) == ["analysed"] * 4
+    assert scans.problems() == []
+
+
+@pytest.mark.parametrize(
+    "name", ["s6mwp1T1.nii", "smwc1T1.nii", "s6mwmwp1rT1.nii", "s8mwp1.nii.gz"]
+)
+def test_smoothed_map_is_refused_with_the_reason(scans, name):
+    save(scans.tiny.folder / "bids/cat12/sub-01/ses-week2/mri" / name, density())
+    scans.tiny.content["imaging"] |= {"grey_matter": "cat12/sub-*/ses-*/mri/*.nii*"}
+    scans.tiny.content["imaging"]["accept_unmodulated"] = True  # that does not help
+    assert scans.problems() == [
+        f"cat12/sub-01/ses-week2/mri/{name}: a modulated map expected (desc-modulated, mwp1 or "
+        "mwc1 in its name), found a smoothed one. Smoothing is a parameter of notebook 02: give "
+        "the map before it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        (
+            "mwp1avg_sub-01_ses-week2_T1w.nii",
+            "CAT12's average over a participant's sessions, which",
+        ),
+        ("m0wp1sub-01_ses-week2_T1w.nii", "modulated for the non-linear part alone (m0wp1)"),
+        ("mwp2sub-01_ses-week2_T1w.nii", "another tissue than grey matter"),
+        ("mwc3sub-01_ses-week2_T1w.nii", "another tissue than grey matter"),
+        ("sub-01_ses-week2_label-WM_desc-modulated_probseg.nii", "another tissue than grey matter"),
+        (
+            "sub-01_ses-week2_space-T1w_label-GM_desc-modulated_probseg.nii",
+            "a map in MNI space expected (space-MNI..., or w in CAT12's and SPM's prefix), found",
+        ),
+    ],
+)
+def test_other_outputs_that_a_glob_catches_are_refused_with_the_reason(scans, name, found):
+    list(scans.move(CAT12, CAT12_GLOB.replace("mwp1", "")))
+    folder = scans.tiny.folder / "bids/derivatives/CAT12.9/sub-01/ses-week2/anat/mri"
+    save(folder / name, density())
+    problem = scans.problems()[0]
+    assert problem.startswith(f"derivatives/CAT12.9/sub-01/ses-week2/anat/mri/{name}: a m")
+    assert found in problem
+
+
+def test_native_maps_are_refused_even_when_unmodulated_ones_are_asked_for(scans):
+    list(scans.move("mri/p1{stem}.nii", "mri/p1*.nii"))
+    scans.tiny.content["imaging"]["accept_unmodulated"] = True
+    found = scans.problems()
+    assert len(found) == 8
+    assert "mri/p1sub-01_ses-baseline_T1w.nii: a map in MNI space expected" in found[0]
+
+
+def test_maps_of_fmriprep_are_refused_until_asked_for(scans):
+    name = "fmriprep/{who}/ses-{visit}/anat/{who}_ses-{visit}_space-MNI152NLin2009cAsym_label-GM_"
+    list(scans.move(name + "probseg.nii.gz", "fmriprep/sub-*/ses-*/anat/*_label-GM_probseg.nii.gz"))
+    found = scans.problems()
+    assert len(found) == 8
+    assert "Without modulation a map holds the share of tissue, not its volume" in found[0]
+    assert "fMRIPrep and sMRIPrep write no modulated maps" in found[0]
+    scans.tiny.content["imaging"]["accept_unmodulated"] = True
+    assert scans.problems() == []
+
+
+def test_maps_of_two_pipelines_are_not_mixed(scans):
+    list(scans.move(CAT12, CAT12_GLOB))
+    single = (
+        scans.tiny.folder
+        / "bids"
+        / CAT12.format(who="sub-02", visit="week2", stem="sub-02_ses-week2_T1w")
+    )
+    single.rename(single.with_name("mwp1rsub-02_ses-week2_T1w.nii"))
+    (found,) = scans.problems()
+    assert found == (
+        "grey-matter maps of one kind expected, found 7 mwp1, 1 mwp1r (mwp1r: "
+        "mwp1rsub-02_ses-week2_T1w.nii). Each program and each of its pipelines measures in its "
+        "own way: process all images alike, or narrow imaging.grey_matter"
+    )
+
+
+def test_path_that_contradicts_itself_is_refused(scans):
+    path = scans.path("sub-01", "week2")
+    path.rename(path.with_name(path.name.replace("ses-week2", "ses-baseline")))
+    (found,) = scans.problems()
+    assert found.endswith("expected in the path, found week2 and baseline")
+
+
+def test_path_without_a_session_is_told_so(scans):
+    save(scans.tiny.folder / "bids/mri/mwp1sub-01_T1w.nii", density())
+    scans.tiny.content["imaging"]["grey_matter"] = "mri/mwp1*.nii"
+    (found,) = scans.problems()
+    assert found.endswith("ses-week2 expected in the path, found no ses- in it")
 
 
 def test_participant_and_session_may_be_in_the_file_name_alone(scans):
@@ -271,6 +427,257 @@ def test_truncated_image_is_named(scans):
     assert any("sub-02_ses-week2" in p and "readable" in p for p in scans.problems())
 
 
+# --- where the brain lies
+
+
+def test_map_where_mni_space_has_its_brain_is_right(scans):
+    for i, (who, visit) in enumerate(scans.all()):
+        save(scans.path(who, visit), density(i), MNI)
+    assert scans.problems() == []
+
+
+def test_grid_that_begins_at_the_origin_is_not_in_mni_space(scans):
+    for i, (who, visit) in enumerate(scans.all()):
+        save(scans.path(who, visit), density(i), np.diag([36.0, 36, 36, 1]))
+    found = scans.problems()
+    assert found[0] == (
+        "sub-01_ses-baseline_label-GM_desc-modulated_probseg.nii.gz: a grid that holds the brain "
+        "in MNI space (x -60 to 60, y -90 to 60, z -30 to 60 mm) expected, found x 0 to 144, "
+        "y 0 to 180, z 0 to 108 mm. Is it in the participant's own space? Give the normalised map"
+    )
+
+
+def test_oblique_grid_is_not_in_mni_space(tmp_path):
+    turned = MNI.copy()
+    turned[:2, :2] = 36 * np.array([[np.cos(0.2), -np.sin(0.2)], [np.sin(0.2), np.cos(0.2)]])
+    path = save(tmp_path / "native.nii.gz", density(), turned)
+    with pytest.raises(
+        StudyError, match=r"native\.nii\.gz: axes along those of MNI space expected"
+    ):
+        images.check_grids([path])
+
+
+def test_grid_with_x_from_right_to_left_is_in_mni_space(tmp_path):
+    flipped = MNI.copy()
+    flipped[0] = [-36, 0, 0, 72]
+    path = save(tmp_path / "las.nii.gz", density(), flipped)
+    np.testing.assert_array_equal(images.check_grids([path]), flipped)
+
+
+@pytest.mark.parametrize(
+    ("shape", "voxel", "origin"),
+    [
+        ((113, 137, 113), [-1.5, 1.5, 1.5], [84, -120, -72]),  # CAT12, deepmriprep
+        ((121, 145, 121), [-1.5, 1.5, 1.5], [90, -126, -72]),  # SPM
+        ((193, 229, 193), [1, 1, 1], [-96, -132, -78]),  # fMRIPrep, MNI152NLin2009cAsym
+    ],
+)
+def test_grids_of_the_programs_are_in_mni_space(tmp_path, shape, voxel, origin):
+    affine = nib.affines.from_matvec(np.diag(voxel), origin)
+    nib.save(nib.Nifti1Image(np.zeros(shape, np.uint8), affine), tmp_path / "map.nii")
+    np.testing.assert_array_equal(images.check_grids([tmp_path / "map.nii"]), affine)
+
+
+def test_grey_matter_far_from_its_place_is_found(scans):
+    for i, (who, visit) in enumerate(scans.all()):
+        save(scans.path(who, visit), density(i), MNI)
+    low = np.zeros(SHAPE)
+    low[2, 2, 0] = 0.8  # one voxel at 0, -38, -45 mm
+    save(scans.path("sub-02", "week2"), low, MNI)
+    (found,) = scans.problems()
+    assert found.startswith(
+        "sub-02_ses-week2_label-GM_desc-modulated_probseg.nii.gz: the centre of grey matter within "
+        "25 mm of (0, -23, 5) expected, as in MNI space, found (0, -38, -45)."
+    )
+
+
+# --- total intracranial volume
+
+
+def test_tiv_column_of_participants_comes_first(scans):
+    scans.tiny.participants["tiv"] = [1500, 1400, 1300, 1200]
+    for folder, stem in scans.move(CAT12, CAT12_GLOB):
+        write(folder.parent / f"report/cat_{stem}.xml", cat12_report(1600))
+    tiv = scans.tiv()
+    assert tiv.to_dict() == {"sub-01": 1500, "sub-02": 1400, "sub-03": 1300, "sub-04": 1200}
+    assert tiv.attrs == {"source": "column tiv of participants.tsv", "problems": []}
+
+
+@pytest.mark.parametrize(
+    ("name", "report"),
+    [
+        (CAT12, "../report/cat_{stem}.xml"),
+        (CAT12.replace("/mri/", "/"), "cat_{stem}.xml"),
+        (CAT12.replace("mwp1", "mwp1r"), "../report/cat_r{stem}.xml"),
+        (CAT12.replace("mwp1", "mwmwp1r"), "../report/cat_r{stem}.xml"),
+    ],
+)
+def test_tiv_is_read_from_reports_of_cat12_and_averaged_over_sessions(scans, name, report):
+    glob = name.format(who="sub-*", visit="*", stem="*")
+    for i, (folder, stem) in enumerate(scans.move(name, glob)):
+        write(folder / report.format(stem=stem), cat12_report(1400.5 + 10 * i))
+    tiv = scans.tiv()
+    np.testing.assert_allclose(tiv, [1405.5, 1425.5, 1445.5, 1465.5])
+    assert list(tiv.index) == ["sub-01", "sub-02", "sub-03", "sub-04"]
+    assert tiv.attrs == {"source": "CAT12's reports (vol_TIV)", "problems": []}
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("derivatives/deepmriprep/{who}/ses-{visit}/anat/mri/mwp1{stem}.nii.gz", "../label/tiv"),
+        ("deepmriprep/{stem}/mwp1{stem}.nii.gz", "tiv"),
+        ("deepmriprep/mwp1/{stem}.nii.gz", "../tiv/"),
+    ],
+)
+def test_tiv_is_read_from_tables_of_deepmriprep(scans, name, table):
+    for folder, stem in scans.move(name, name.format(who="sub-*", visit="*", stem="*")):
+        write(folder / f"{table}{stem}.csv", "tiv_cm3\n1512.25\n")
+    tiv = scans.tiv()
+    assert list(tiv) == [1512.25] * 4
+    assert tiv.attrs["source"] == "deepmriprep's tables (tiv_cm3)"
+
+
+def test_tiv_is_read_from_sidecars_of_this_project(scans):
+    for i, (who, visit) in enumerate(scans.all()):
+        scans.sidecar(who, visit, {"TIV_ml": 1400 + 10 * (i // 2), "SkullStripped": True})
+    tiv = scans.tiv()
+    assert list(tiv) == [1400, 1410, 1420, 1430]
+    assert tiv.attrs["source"] == "JSON files beside the maps (TIV_ml)"
+
+
+def test_tiv_that_nobody_has_is_none(scans):
+    scans.sidecar("sub-01", "week2", {"SkullStripped": True})
+    scans.tiny.participants["tiv"] = "n/a"
+    assert scans.tiv() is None
+
+
+def test_tiv_is_looked_up_for_the_scanned_and_not_excluded_alone(scans):
+    for who, visit in scans.all():
+        scans.sidecar(who, visit, {"TIV_ml": 1400})
+    for visit in ("baseline", "week2"):
+        scans.path("sub-03", visit).unlink()
+        scans.path("sub-04", visit).with_suffix("").with_suffix(".json").unlink()
+    scans.tiny.participants["drop"] = [0, 0, 0, 1]
+    scans.tiny.content["exclude"] = {"drop": 1}
+    assert list(scans.tiv().index) == ["sub-01", "sub-02"]
+
+
+def test_tiv_that_differs_between_sessions_is_averaged_and_reported(scans):
+    for who, visit in scans.all():
+        scans.sidecar(who, visit, {"TIV_ml": 1400})
+    scans.sidecar("sub-02", "week2", {"TIV_ml": 1466})  # 4.6 % of the mean
+    scans.sidecar("sub-03", "week2", {"TIV_ml": 1480})  # 5.6 %
+    tiv = scans.tiv()
+    assert list(tiv) == [1400, 1433, 1440, 1400]
+    problem = (
+        "sub-03: total intracranial volumes within 5% of each other expected, found 1400 ml "
+        "(ses-baseline), 1480 ml (ses-week2) in JSON files beside the maps (TIV_ml). A head keeps "
+        "its size: look at both segmentations"
+    )
+    assert tiv.attrs["problems"] == [problem]
+    assert scans.problems() == [problem]
+
+
+def test_participants_without_tiv_are_named(scans):
+    folders = list(scans.move(CAT12, CAT12_GLOB))
+    for folder, stem in folders[:-1]:
+        write(folder.parent / f"report/cat_{stem}.xml", cat12_report(1500))
+    with pytest.raises(StudyError) as caught:
+        scans.tiv()
+    assert str(caught.value) == (
+        "total intracranial volume: for everybody from CAT12's reports (vol_TIV) expected, found "
+        "sub-04, ses-week2: none. Complete them, or give everybody's in column tiv of "
+        "participants.tsv"
+    )
+    assert scans.problems() == []  # a gap matters to those alone who adjust for head size
+
+
+def test_tiv_column_with_a_gap_names_the_participant(scans):
+    scans.tiny.participants["tiv"] = [1500, "n/a", 1300, 1200]
+    with pytest.raises(
+        StudyError, match=r"column tiv of participants\.tsv expected, found sub-02: "
+    ):
+        scans.tiv()
+
+
+def test_mixed_sources_of_tiv_are_refused(scans):
+    folders = list(scans.move(CAT12, CAT12_GLOB))
+    for folder, stem in folders[:6]:
+        write(folder.parent / f"report/cat_{stem}.xml", cat12_report(1500))
+    for folder, stem in folders[6:]:
+        write(folder / f"mwp1{stem}.json", json.dumps({"TIV_ml": 1500}))
+    with pytest.raises(StudyError) as caught:
+        scans.tiv()
+    assert (
+        "from CAT12's reports (vol_TIV) expected, found sub-04, ses-baseline: from JSON files "
+        "beside the maps (TIV_ml); sub-04, ses-week2: from JSON files"
+    ) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (cat12_report(1500)[:300], "a report of CAT12 (XML) expected, found: "),
+        ("<S><QAS/></S>", "an element subjectmeasures/vol_TIV expected, found none."),
+        (
+            cat12_report("NaN"),
+            "a total intracranial volume of 500 to 2500 ml expected, found 'NaN'",
+        ),
+        (cat12_report(1.5), "a total intracranial volume of 500 to 2500 ml expected, found '1.5'"),
+        (cat12_report(""), "a total intracranial volume of 500 to 2500 ml expected, found ''"),
+    ],
+)
+def test_report_that_holds_no_tiv_is_named(scans, text, found):
+    for folder, stem in scans.move(CAT12, CAT12_GLOB):
+        write(folder.parent / f"report/cat_{stem}.xml", cat12_report(1500))
+    where = "derivatives/CAT12.9/sub-04/ses-week2/anat/report/cat_sub-04_ses-week2_T1w.xml"
+    write(scans.tiny.folder / "bids" / where, text)
+    with pytest.raises(StudyError) as caught:
+        scans.tiv()
+    assert str(caught.value).startswith(f"{where}: {found}")
+    assert scans.problems() == caught.value.problems
+
+
+@pytest.mark.parametrize("text", ["", "tiv_cm3\n", "0\n1512.25\n", "a,b\n1,2\n"])
+def test_table_of_deepmriprep_in_another_form_is_named(scans, text):
+    name = "deepmriprep/{stem}/mwp1{stem}.nii.gz"
+    for folder, stem in scans.move(name, name.format(stem="*")):
+        write(folder / f"tiv{stem}.csv", text)
+    with pytest.raises(
+        StudyError, match=r"T1w\.csv: a header tiv_cm3 and one value expected, found"
+    ):
+        scans.tiv()
+
+
+@pytest.mark.parametrize(
+    ("about", "found"),
+    [
+        ('{"TIV_ml": ', "a JSON file expected, found: "),
+        ('{"TIV_ml": "big"}', "volume of 500 to 2500 ml expected, found 'big'"),
+        ('{"TIV_ml": [1500, 1500]}', "volume of 500 to 2500 ml expected, found [1500, 1500]"),
+        ('{"TIV_ml": 1500000}', "volume of 500 to 2500 ml expected, found 1500000"),
+    ],
+)
+def test_sidecar_that_holds_no_tiv_is_named(scans, about, found):
+    scans.sidecar("sub-02", "week2", {}).write_text(about)
+    (problem,) = scans.problems()
+    where = "derivatives/vbm/sub-02/ses-week2/anat/sub-02_ses-week2_label-GM_desc-modulated_probseg"
+    assert problem.startswith(f"{where}.json: ")
+    assert found in problem
+
+
+@pytest.mark.parametrize(("value", "shown"), [("big", "big"), (1.4, "1.4"), (1.4e6, "1400000.0")])
+def test_tiv_column_in_other_units_is_refused(scans, value, shown):
+    scans.tiny.participants["tiv"] = [1500, value, 1300, 1200]
+    with pytest.raises(StudyError) as caught:
+        scans.tiv()
+    assert str(caught.value) == (
+        "participants.tsv: tiv: a total intracranial volume of 500 to 2500 ml expected, found "
+        f"sub-02: {shown}"
+    )
+
+
 # --- numbers
 
 
@@ -338,13 +745,6 @@ def test_withdrawal_does_not_excuse_a_missing_first_map(scans):
     scans.tiny.participants.loc[2, "withdrawn_after"] = "week1"
     (found,) = scans.problems()
     assert "found ses-week2 only" in found
-
-
-def test_a_map_that_is_smoothed_already_is_refused(scans):
-    plain = scans.path("sub-01", "week2")
-    smoothed = plain.with_name("s6mwp1sub-01_ses-week2_probseg.nii.gz")
-    plain.rename(smoothed)
-    assert any("a modulated map expected" in problem for problem in scans.problems())
 
 
 def test_values_and_mask_come_from_the_smoothed_maps(tmp_path):
