@@ -472,7 +472,7 @@ def _check_map(path):
     image = load_map(path)
     if not _holds_a_head(image.shape, image.affine):
         return
-    data = image.get_fdata(dtype=np.float32).clip(0)
+    data = image.get_fdata(dtype=np.float32)
     sums = [data.sum(axis=tuple({0, 1, 2} - {axis}), dtype=float) for axis in range(3)]
     voxel = [np.average(np.arange(len(along)), weights=along) for along in sums]
     centre = nib.affines.apply_affine(image.affine, voxel)
@@ -602,8 +602,7 @@ def _volume(value, where):
 
 def _beside(path, folder, name):
     """Where a program puts a file: its own folder beside mri/, or the folder of the maps."""
-    sibling = [path.parent.parent / folder / name] if path.parent.name == "mri" else []
-    return [*sibling, path.parent / name]
+    return [path.parent.parent / folder / name, path.parent / name]
 
 
 def _stem(path):

@@ -138,6 +138,7 @@ def test_maps_are_found_and_paired(scans):
         "derivatives/deepmriprep/{who}/ses-{visit}/anat/mri/mwp1{stem}.nii.gz",
         "deepmriprep/{stem}/mwp1{stem}.nii.gz",
         "deepmriprep/mwp1/{stem}.nii.gz",
+        "analyses-2026/{who}/ses-{visit}/mwp1T1.nii",  # "ses-2026" is no session
     ],
 )
 def test_maps_of_other_programs_are_read_as_they_are(scans, name):
