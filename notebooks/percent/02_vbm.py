@@ -55,7 +55,8 @@ from analysis_lib.study import load_study
 trial = load_study(study)
 n_draws = quick_permutations if quick else n_permutations
 participants = ratings.read_participants(trial)
-pairs = images.pair_maps(trial, participants, images.find_maps(trial, participants))
+found = images.find_maps(trial, participants)
+pairs = images.pair_maps(trial, participants, found)
 scanned = pairs[pairs["status"] == "analysed"].reset_index(drop=True)
 affine = images.check_grids([*scanned["pre"], *scanned["post"]])
 names = trial.arm_names
@@ -74,14 +75,20 @@ print(
 # evens out what registration missed; 8 mm is customary. Only voxels with enough grey matter on
 # average are analysed: elsewhere a percent change is a ratio of two small numbers. Head size (TIV)
 # is the same before and after, so that it hardly touches a change; `tiv` offers the customary
-# adjustments.
+# adjustments, with the column `tiv` of participants.tsv or what the segmentation program wrote.
 
 # %%
 values, mask = images.smooth_in_mask([*scanned["pre"], *scanned["post"]], fwhm_mm, mask_threshold)
-who = participants.set_index("participant_id").loc[scanned["participant_id"]]
+head_size = None
+if tiv != "none":
+    found = found[found["participant_id"].isin(scanned["participant_id"])]
+    head_size = images.total_intracranial_volume(trial, participants, found)
+if head_size is not None:
+    print(f"TIV from {head_size.attrs['source']}", *head_size.attrs["problems"], sep="\n")
+    head_size = head_size.loc[scanned["participant_id"]]
 covariates, blocks = ratings.design_columns(trial, participants, scanned["participant_id"])
 maps = values[: len(scanned)], values[len(scanned) :]
-(pre, post), covariates = vbm.adjust_for_tiv(maps, covariates, who.get("tiv"), tiv)
+(pre, post), covariates = vbm.adjust_for_tiv(maps, covariates, head_size, tiv)
 change_maps = post - pre
 voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
 smoothness = vbm.smoothness_mm(change_maps, mask, affine)
