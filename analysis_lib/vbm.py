@@ -495,8 +495,8 @@ def adjust_for_tiv(maps, covariates, tiv, how):
         return list(maps), covariates
     if tiv is None or tiv.isna().any():
         raise ValueError(
-            f"tiv={how}: a column tiv (ml) without gaps in participants.tsv expected, or TIV beside "
-            "the maps (CAT12, deepmriprep, notebook 00)"
+            f"tiv={how}: a column tiv (ml) without gaps in participants.tsv expected, or TIV "
+            "beside the maps (CAT12, deepmriprep, notebook 00)"
         )
     if how == "covariate":
         return list(maps), covariates.assign(tiv=(tiv - tiv.mean()).to_numpy())
