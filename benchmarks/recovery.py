@@ -1,6 +1,6 @@
 """Does the chain find what was planted, and nothing where nothing was?
 
-    python -m benchmarks.recovery            # ten trials with the planted truth, forty null ones
+    python -m benchmarks.recovery            # ten trials with the planted truth, two hundred null ones
     python -m benchmarks.recovery --seeds 2 --null-seeds 4
 
 Every trial goes through the library's own functions with the notebooks' defaults, in memory. The
@@ -45,7 +45,7 @@ def main():
 def _options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--null-seeds", type=int, default=40)
+    parser.add_argument("--null-seeds", type=int, default=200)
     parser.add_argument("--permutations", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=2)
     return parser.parse_args()
