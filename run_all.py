@@ -80,7 +80,8 @@ def main(
         int | None, typer.Option(min=1, help="Local processes; the numbers do not depend on it.")
     ] = None,
     fetch: Annotated[
-        bool, typer.Option("--fetch", help="Get receptor maps and a public trial's files first.")
+        bool,
+        typer.Option("--fetch", help="Get receptor maps, templates, a public trial's files first."),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Run again what is already up to date.")

@@ -19,6 +19,7 @@ class Source(StrEnum):
     """What ``fetch`` can get."""
 
     receptors = "receptors"
+    templates = "templates"
     antidepressant = "antidepressant"
     sudmex_tms = "sudmex_tms"
 
@@ -71,10 +72,10 @@ def fetch(
         typer.Option("--jobs", min=1, max=16, help="Images fetched at once (default: 4)"),
     ] = None,
 ):
-    """Download receptor maps, public trials or atlases, checked.
+    """Download receptor maps, templates, public trials or atlases, checked.
 
     Nothing is downloaded that the cache holds ($NEUROMAPS_DATA for receptor
-    maps, $COMPENDIUM_CACHE for trials and atlases). Images go straight into
+    maps, $COMPENDIUM_CACHE for all else). Images go straight into
     the trial's folder; run again after a break: it goes on from there.
 
     Exit status: 0 done, 1 something failed (the rest is done), 2 usage.
@@ -158,6 +159,7 @@ def _summary(study):
         f"{participants['excluded'].notna().sum()} excluded; "
         f"{', '.join(scale.name for scale in study.scales)} at {len(study.visits)} visits; "
         + (f"{len(maps)} grey-matter maps" if len(maps) else "no grey-matter maps")
+        + (f", {n_scans} T1w images" if (n_scans := len(study.t1w_images())) else "")
     )
 
 
@@ -194,8 +196,8 @@ def _asked_for(words):
                 f"{'atlas: a name' if is_atlas else 'a name'} expected, found {name!r}. "
                 f"Known: {', '.join(known)}"
             )
-        get = _fetch_receptors if name == "receptors" else _fetch_study
-        found[name] = _fetch_atlas if is_atlas else get
+        others = {"receptors": _fetch_receptors, "templates": _fetch_templates}
+        found[name] = _fetch_atlas if is_atlas else others.get(name, _fetch_study)
     return found
 
 
@@ -211,6 +213,12 @@ def _fetch_receptors(_name, wanted="default"):
     from analysis_lib.fetch import fetch_receptors
 
     _say(f"receptors: {len(fetch_receptors(wanted))} maps in the cache, checked")
+
+
+def _fetch_templates(_name):
+    from analysis_lib.fetch import fetch_templates
+
+    _say(f"templates: {len(fetch_templates())} files in the cache, checked")
 
 
 def _fetch_all_receptors(name):

@@ -1,4 +1,4 @@
-"""Public trials, receptor maps and atlases: downloaded once, checked, kept in a cache.
+"""Public trials, receptor maps, atlases and templates: downloaded once, checked, kept in a cache.
 
 A trial is rewritten as the BIDS folder that its file in data/studies describes. Nothing in it is
 repaired: what two source files say differently is listed, in the folder's README and to the caller.
@@ -130,6 +130,19 @@ ATLASES = {
         ),
     ),
 }
+_SPM = "spm/spm12/f6948fff302fa4d4b80c9c67bb9ddf282b68d0a5"
+TEMPLATES = (  # for brain extraction: a whole head, and the space inside its skull
+    PublicFile(
+        "templates/avg152T1.nii",
+        f"{_SPM}/canonical/avg152T1.nii",
+        "213557a43d4387243c51bf208b3a672ae2eb68091f7ffe47c28a9f69d9e3d9fd",
+    ),
+    PublicFile(
+        "templates/mask_ICV.nii",
+        f"{_SPM}/tpm/mask_ICV.nii",
+        "9dff365151d5678eaba9d6be48b019fbd4e0e31d524b06da7310ea1acb4155b1",
+    ),
+)
 SCHAEFER = {f"schaefer{n}": n for n in range(100, 1001, 100)}  # through nilearn; parcels
 
 
@@ -344,6 +357,47 @@ def atlas_paths(name, cache=None):
     stem = f"Schaefer2018_{SCHAEFER[name]}Parcels_7Networks_order"
     folder = cache_folder(cache) / "nilearn" / "schaefer_2018"
     return [folder / f"{stem}_FSLMNI152_2mm.nii.gz", folder / f"{stem}.txt"]
+
+
+def fetch_templates(cache=None, *, base=PUBLIC, retries=RETRIES):
+    """Download the templates for brain extraction, unless the cache holds them.
+
+    Parameters
+    ----------
+    cache, base, retries
+        As in :func:`fetch_study`.
+
+    Returns
+    -------
+    list of pathlib.Path
+        avg152T1 (whole head) and mask_ICV (intracranial mask) of SPM12.
+
+    Raises
+    ------
+    FetchError
+        If a download fails, or a file is not the one expected.
+    """
+    return fetch_files(TEMPLATES, cache, base=base, retries=retries)
+
+
+def cached_templates(cache=None):
+    """Templates in the cache, as :func:`fetch_templates` returns them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the cache lacks one: nothing is downloaded; the message names the command that does.
+    FetchError
+        If a file is damaged.
+    """
+    folder = cache_folder(cache)
+    missing = [folder / f.name for f in TEMPLATES if not _is_cached(folder, f, PUBLIC)]
+    if missing:
+        raise FileNotFoundError(
+            f"templates for brain extraction: {missing[0]} is not in the cache, and a run "
+            "downloads nothing. Get it: python -m analysis_lib fetch templates"
+        )
+    return [folder / file.name for file in TEMPLATES]
 
 
 def cache_folder(cache=None):

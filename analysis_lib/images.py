@@ -1,7 +1,7 @@
-"""Grey-matter maps of a study: find, check, pair, smooth, mask, and look for outliers.
+"""Images of a study: find, check, pair, smooth, mask, and look for outliers.
 
-Maps come from this project or from CAT12, SPM or deepmriprep, each in its own layout; so does the
-total intracranial volume (TIV).
+Grey-matter maps come from this project or from CAT12, SPM or deepmriprep, each in its own layout;
+so does the total intracranial volume (TIV).
 """
 
 import json
@@ -40,6 +40,7 @@ NO_SESSION_MAPS = {
     r"^(?:mw|m0w|w|r)*[pc][2-9]|label-(?!GM[_.])": "another tissue than grey matter",
 }
 OWN_SPACE = r"^r?[pc]1|_space-(?!MNI)"
+T1W = "T1w image"
 HIGHEST = 3.0  # a modulated density above this is no grey-matter map
 # The core of grey matter in MNI space, mm, and its centre (nilearn's template: 0, -23, 5)
 BRAIN_MM = {"x": (-60, 60), "y": (-90, 60), "z": (-30, 60)}
@@ -69,25 +70,63 @@ def find_maps(study, participants):
     StudyError
         With every map of an unknown participant, without a session in its path, not modulated,
         smoothed, an average over sessions, of another tissue, not in MNI space by its name, or
-        twice for one participant and session; and where maps of several kinds are mixed.
+        twice for one participant and session; and where maps of several kinds, or made with
+        several settings, are mixed.
     """
-    columns = ["participant_id", "visit", "path"]
-    if study.imaging is None:
-        return pd.DataFrame(columns=columns)
-    paths = sorted(study.root.glob(study.imaging.grey_matter))
-    rows = [(*_entities(path.relative_to(study.root)), path) for path in paths]
-    maps = pd.DataFrame(rows, columns=columns)
-    found = [*_name_problems(study, maps, participants)]
-    sessions = study.imaging.sessions
-    maps = maps[maps["visit"].isin([sessions.pre, sessions.post])].reset_index(drop=True)
-    for who, visit in maps.loc[maps.duplicated(columns[:2]), columns[:2]].itertuples(index=False):
-        same = maps[(maps["participant_id"] == who) & (maps["visit"] == visit)]["path"]
-        names = ", ".join(path.name for path in same)
-        found.append(f"{who}, ses-{visit}: one grey-matter map expected, found {names}")
+    maps, found = _by_session(study, participants, study.grey_matter_maps(), "grey-matter map")
     found += [] if found else _kind_problems(maps["path"])
+    found += [] if found else _mixture_problems(study, maps["path"])
     if found:
         raise StudyError(found)
     return maps
+
+
+def find_t1w(study, participants):
+    """Find the T1-weighted images of a study's two imaging sessions.
+
+    Parameters
+    ----------
+    study : Study
+    participants : pandas.DataFrame
+        From :func:`analysis_lib.ratings.read_participants`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an image: participant_id, visit, path. Empty when the study has none.
+
+    Raises
+    ------
+    StudyError
+        With every image of an unknown participant, without a session of the study in its path, or
+        twice for one participant and session.
+    """
+    scans, found = _by_session(study, participants, study.t1w_images(), T1W)
+    if found:
+        raise StudyError(found)
+    return scans
+
+
+def _by_session(study, participants, paths, what):
+    """Images of the two sessions, a row each, and what is wrong with the names of all."""
+    columns = ["participant_id", "visit", "path"]
+    rows = [(*_entities(_below(study, path)), path) for path in paths]
+    table = pd.DataFrame(rows, columns=columns)
+    found = [*_name_problems(study, table, participants, what)]
+    if study.imaging:
+        sessions = [study.imaging.sessions.pre, study.imaging.sessions.post]
+        table = table[table["visit"].isin(sessions)].reset_index(drop=True)
+    for who, visit in table.loc[table.duplicated(columns[:2]), columns[:2]].itertuples(index=False):
+        same = table[(table["participant_id"] == who) & (table["visit"] == visit)]["path"]
+        names = ", ".join(path.name for path in same)
+        narrow = ". Narrow imaging.t1w to one" if what == T1W else ""
+        found.append(f"{who}, ses-{visit}: one {what} expected, found {names}{narrow}")
+    return table, found
+
+
+def _below(study, path):
+    """A path below the data folder, or below the folder of results."""
+    return path.relative_to(study.root if path.is_relative_to(study.root) else study.derived)
 
 
 def _entities(path):
@@ -98,10 +137,10 @@ def _entities(path):
     return " and ".join(people) or None, " and ".join(visits) or None
 
 
-def _name_problems(study, maps, participants):
+def _name_problems(study, table, participants, what):
     known = set(participants["participant_id"])
-    for who, visit, path in maps.itertuples(index=False):
-        where = path.relative_to(study.root).as_posix()
+    for who, visit, path in table.itertuples(index=False):
+        where = _below(study, path).as_posix()
         if who not in known:
             found = who or "no sub- in the path"
             yield f"{where}: a participant of participants.tsv expected, found {found}"
@@ -109,7 +148,7 @@ def _name_problems(study, maps, participants):
             sessions = ", ".join(f"ses-{v}" for v in study.visits)
             found = visit or "no ses- in it"
             yield f"{where}: one of {sessions} expected in the path, found {found}"
-        if reason := _refusal(path, study.imaging.accept_unmodulated):
+        if what != T1W and (reason := _refusal(path, study.imaging.accept_unmodulated)):
             yield f"{where}: {reason}"
 
 
@@ -156,15 +195,42 @@ def _kind_problems(paths):
     ]
 
 
-def pair_maps(study, participants, maps):
-    """Bring the two maps of each participant together.
+def _mixture_problems(study, paths):
+    """Maps that notebook 00 made with several settings, as after a run that was broken off."""
+    made = [_settings(path) for path in paths if path.is_relative_to(study.made_maps)]
+    names = sorted({name for settings in made for name in settings})
+    differ = [n for n in names if len({str(settings.get(n)) for settings in made}) > 1]
+    if not differ:
+        return []
+    texts = [", ".join(f"{n} {settings.get(n, 'unknown')}" for n in differ) for settings in made]
+    kinds = pd.Series(texts, dtype=object).value_counts()
+    counts = "; ".join(f"{n} with {text}" for text, n in kinds.items())
+    return [
+        f"maps that notebook 00 made with the same settings expected, found {counts}. Run it to "
+        "its end (python run_all.py --only 00): it makes those anew that differ"
+    ]
+
+
+def _settings(path):
+    """Settings in the JSON file beside a map that notebook 00 made; none where none are told."""
+    (file,) = _own_sidecars(path)
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))["Settings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def pair_maps(study, participants, maps, what="map"):
+    """Bring the two maps, or T1w images, of each participant together.
 
     Parameters
     ----------
     study : Study
     participants : pandas.DataFrame
     maps : pandas.DataFrame
-        From :func:`find_maps`.
+        From :func:`find_maps` or :func:`find_t1w`.
+    what : {"map", "T1w image"}
+        Which of the two, for messages.
 
     Returns
     -------
@@ -188,7 +254,7 @@ def pair_maps(study, participants, maps):
     explained = (excused & pairs["pre"].notna()) | reason.notna()
     unexplained = pairs[one_only & ~explained]
     if len(unexplained):
-        raise StudyError([_unpaired(study, row) for _, row in unexplained.iterrows()])
+        raise StudyError([_unpaired(study, row, what) for _, row in unexplained.iterrows()])
     pairs["status"] = "analysed"
     pairs.loc[pairs["pre"].isna(), "status"] = f"no image at {sessions.pre}"
     pairs.loc[pairs["post"].isna(), "status"] = f"no image at {sessions.post}"
@@ -204,14 +270,15 @@ def _before(study, visit, later):
     return not pd.isna(visit) and visits.index(visit) < visits.index(later)
 
 
-def _unpaired(study, row):
+def _unpaired(study, row, what):
     sessions = study.imaging.sessions
+    pattern = study.imaging.t1w if what == T1W else study.imaging.grey_matter
     there, lacking = (sessions.pre, sessions.post)[:: 1 if pd.isna(row["post"]) else -1]
     return (
-        f"{row['participant_id']}: maps of ses-{there} and ses-{lacking} expected, found "
+        f"{row['participant_id']}: {what}s of ses-{there} and ses-{lacking} expected, found "
         f"ses-{there} only. If the participant withdrew before ses-{lacking}, say so in "
         "withdrawn_after of participants.tsv; if there is another reason, give it in "
-        f"image_missing; otherwise add the map ({study.imaging.grey_matter})"
+        f"image_missing; otherwise add the {what} ({pattern or 'made by notebook 00'})"
     )
 
 
@@ -442,9 +509,27 @@ def homogeneity(maps):
     """
     r = np.corrcoef(maps)
     mean = (r.sum(axis=1) - 1) / (len(r) - 1)
-    spread = 1.4826 * np.median(np.abs(mean - np.median(mean)))
-    score = (np.median(mean) - mean) / spread if spread else np.zeros(len(mean))
-    return pd.DataFrame({"mean_correlation": mean, "outlier_score": score})
+    return pd.DataFrame({"mean_correlation": mean, "outlier_score": -robust_z(mean)})
+
+
+def robust_z(values):
+    """Distance from the median in robust standard deviations (1.4826 x median absolute deviation).
+
+    Parameters
+    ----------
+    values : array_like
+        (n,); NaN is passed over.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,); 0 everywhere when more than half of the values are the same.
+    """
+    values = np.asarray(values, dtype=float)
+    known = values[np.isfinite(values)]
+    distance = values - np.median(known) if len(known) else values
+    spread = 1.4826 * np.median(np.abs(distance[np.isfinite(values)])) if len(known) else 0
+    return distance / spread if spread else 0 * distance
 
 
 def problems(study, participants=None):
@@ -456,9 +541,11 @@ def problems(study, participants=None):
     try:
         participants = read_participants(study) if participants is None else participants
         maps = find_maps(study, participants)
+        scans = find_t1w(study, participants) if not study.own_maps() else maps.iloc[:0]
     except StudyError as error:
         return error.problems
     found = list(_caught(lambda: pair_maps(study, participants, maps)))
+    found += _caught(lambda: pair_maps(study, participants, scans, T1W))
     if len(maps):
         found += _caught(lambda: check_grids(maps["path"]))
     for path in maps["path"]:
@@ -552,7 +639,7 @@ def _tiv_rows(study, participants, maps):
     chosen = maps[maps["participant_id"].isin(people["participant_id"])]
     for who, visit, path in chosen.itertuples(index=False):
         try:
-            rows.append((who, visit, *_tiv_of_map(study.root, path)))
+            rows.append((who, visit, *_tiv_of_map(study, path)))
         except StudyError as error:
             found += error.problems
     if found:
@@ -578,12 +665,12 @@ def _implausible(where, found):
     return f"{where}: a total intracranial volume of {low} to {high} ml expected, found {found}"
 
 
-def _tiv_of_map(root, path):
+def _tiv_of_map(study, path):
     """Source and TIV that belong to a map; (None, NaN) where there is none."""
     for source, (candidates, read) in TIV_FILES.items():
         file = next((file for file in candidates(path) if file.is_file()), None)
         if file is not None:
-            where = file.relative_to(root).as_posix()
+            where = _below(study, file).as_posix()
             value = read(file, where)
             if value is not None:
                 return source, _volume(value, where)

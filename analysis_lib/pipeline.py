@@ -3,12 +3,14 @@
 import ast
 import contextlib
 import difflib
+import importlib.util
 import json
 import os
 import re
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,6 +36,8 @@ KERNEL_ENVIRONMENT = {
     "VECLIB_MAXIMUM_THREADS": "1",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # no debugger's warning at each start of a kernel
 }
+# What notebook 00 needs beside the rest (extra "preprocess"): module and package.
+FOR_T1W = {"ants": "antspyx", "picsl_greedy": "picsl-greedy"}
 # A kernel starts in another folder, so relative ones would mean something else there.
 FOLDER_VARIABLES = ("COMPENDIUM_OUTPUT", "COMPENDIUM_CACHE", "NEUROMAPS_DATA")
 
@@ -96,7 +100,10 @@ class Step:
     writes : tuple of str
         Folders below ``study.derived``; "figures" is ``study.figures``.
     needs : tuple of str
-        "images": a study without grey-matter maps skips this step.
+        "images": a study without grey-matter maps skips this step. "t1w": so does one without
+        T1-weighted images, or with maps of its own.
+    resumes : bool
+        It keeps what is still right of an earlier run: all files of its folders are its outputs.
     """
 
     notebook: str
@@ -105,6 +112,7 @@ class Step:
     may_use: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    resumes: bool = False
 
     @property
     def number(self) -> str:
@@ -125,11 +133,19 @@ def tables(study) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
+def participants_table(study) -> list[Path]:
+    """The table of participants, if it is there."""
+    return [path for path in (study.root / "participants.tsv",) if path.is_file()]
+
+
 def grey_matter_maps(study) -> list[Path]:
-    """Grey-matter maps that the study file's pattern finds."""
-    if study.imaging is None:
-        return []
-    return [path for path in study.root.glob(study.imaging.grey_matter) if path.is_file()]
+    """Grey-matter maps: those that the study brings, else those that notebook 00 made."""
+    return study.grey_matter_maps()
+
+
+def t1w_images(study) -> list[Path]:
+    """T1-weighted images that the study file's pattern finds."""
+    return study.t1w_images()
 
 
 def receptor_maps(study) -> list[Path]:
@@ -187,9 +203,25 @@ def numbers(study) -> list[Path]:
 
 
 STEPS = (
-    Step("01_clinical_outcomes", reads=(tables, grey_matter_maps), writes=("clinical",)),
     Step(
-        "02_vbm", reads=(tables, grey_matter_maps, atlas_files), writes=("vbm",), needs=("images",)
+        "00_grey_matter",
+        reads=(participants_table, t1w_images),
+        writes=("grey_matter",),
+        needs=("t1w",),
+        resumes=True,
+    ),
+    Step(
+        "01_clinical_outcomes",
+        reads=(tables, grey_matter_maps),
+        may_use=("grey_matter",),
+        writes=("clinical",),
+    ),
+    Step(
+        "02_vbm",
+        reads=(tables, grey_matter_maps, atlas_files),
+        may_use=("grey_matter",),
+        writes=("vbm",),
+        needs=("images",),
     ),
     Step(
         "03_receptor_correlation",
@@ -227,27 +259,63 @@ def _is(step, name):
     return name.removesuffix(".ipynb") in (step.number, step.notebook)
 
 
-def blocked(step, study) -> str | None:
-    """Why a study cannot run a step, or None."""
-    if "images" not in step.needs:
-        return None
-    if study.imaging is None:
+def blocked(step, study, coming=False) -> str | None:
+    """Why a study cannot run a step, or None.
+
+    Parameters
+    ----------
+    step : Step
+    study : Study
+    coming : bool
+        Grey-matter maps that are not there yet will be, once an earlier step has run.
+    """
+    if step.needs and study.imaging is None:
         return "no images in the study file"
-    if not grey_matter_maps(study):
-        return f"no grey-matter maps: nothing matches {study.imaging.grey_matter} in {study.root}"
+    if "t1w" in step.needs:
+        return _without_t1w(study)
+    if "images" not in step.needs or coming or grey_matter_maps(study):
+        return None
+    pattern = study.imaging.grey_matter
+    where = f"nothing matches {pattern} in {study.root}" if pattern else "notebook 00 makes them"
+    return f"no grey-matter maps: {where}"
+
+
+def _without_t1w(study):
+    """Why no maps can be made from T1-weighted images, or need not be; None if they can."""
+    if study.own_maps():
+        return "the study brings grey-matter maps"
+    if not t1w_images(study):
+        return f"no T1w images: nothing matches {study.imaging.t1w} in {study.root}"
+    lacking = [p for module, p in FOR_T1W.items() if importlib.util.find_spec(module) is None]
+    if lacking:
+        return (
+            f"{' and '.join(lacking)} not installed. Get it: python -m pip install "
+            f"{' '.join(lacking)} (Python before 3.14)"
+        )
     return None
 
 
+def makes_maps(steps, study) -> bool:
+    """Whether one of the steps makes the grey-matter maps of this study."""
+    return any("t1w" in step.needs and not blocked(step, study) for step in steps)
+
+
 def blocked_note(steps, study) -> str | None:
-    """One sentence on the steps that a study cannot run, or None."""
-    reasons = {step.number: blocked(step, study) for step in steps if blocked(step, study)}
-    if not reasons:
-        return None
-    names, plural = " and ".join(reasons), len(reasons) > 1
-    if study.imaging is None:
-        return f"{names} {'are' if plural else 'is'} skipped: no images in the study file"
-    detail = next(iter(reasons.values())).partition(": ")[2]
-    return f"{names} {'wait' if plural else 'waits'} for grey-matter maps: {detail}"
+    """A sentence on the steps that a study cannot run and why, or None."""
+    coming, by_reason = makes_maps(steps, study), {}
+    for step in steps:
+        if reason := blocked(step, study, coming):
+            by_reason.setdefault(reason, []).append(step.number)
+    return "\n".join(_note(reason, numbers) for reason, numbers in by_reason.items()) or None
+
+
+def _note(reason, numbers):
+    plural = len(numbers) > 1
+    names = f"{', '.join(numbers[:-1])} and {numbers[-1]}" if plural else numbers[0]
+    what, _, detail = reason.partition(": ")
+    if what == "no grey-matter maps":
+        return f"{names} {'wait' if plural else 'waits'} for grey-matter maps: {detail}"
+    return f"{names} {'are' if plural else 'is'} skipped: {reason}"
 
 
 # --- parameters ---------------------------------------------------------------------------------
@@ -545,7 +613,8 @@ def prepare_data(study, fetch=False, note=print) -> None:
     """Make sure that a study's tables are there.
 
     A simulated study is generated when its folder is absent; with ``fetch``, a public trial is
-    downloaded, and the atlas and receptor maps for a study that has grey-matter maps.
+    downloaded, and the atlas and receptor maps for a study that has grey-matter maps, or T1w images
+    to make them from; for these, the templates too.
 
     Raises
     ------
@@ -559,7 +628,10 @@ def prepare_data(study, fetch=False, note=print) -> None:
     missing = [path for path in required_tables(study) if not path.is_file()]
     if missing:
         raise PipelineError(_missing_data(study, missing))
-    if fetch and grey_matter_maps(study):  # without maps nothing is compared with receptors
+    makes = makes_maps(STEPS, study)
+    if fetch and makes:
+        _fetch_templates(note)
+    if fetch and (makes or grey_matter_maps(study)):  # without, nothing is compared with receptors
         _fetch_atlas(study, note)
         _fetch_receptors(study, note)
 
@@ -572,6 +644,16 @@ def _fetch_atlas(study, note):
     note(f"Fetching atlas {study.atlas}")
     try:
         fetch.fetch_atlas(study.atlas)
+    except fetch.FetchError as error:
+        raise PipelineError(str(error)) from None
+
+
+def _fetch_templates(note):
+    from analysis_lib import fetch
+
+    note("Fetching templates")
+    try:
+        fetch.fetch_templates()
     except fetch.FetchError as error:
         raise PipelineError(str(error)) from None
 
@@ -878,8 +960,9 @@ def status(plan) -> dict[str, str]:
     """By notebook: "up to date", "skipped: why" or "to run: why", as things are now."""
     records = report.read_manifest(plan.study)["steps"]
     found = {}
+    coming = makes_maps(plan.steps, plan.study)
     for step in plan.steps:
-        reason = blocked(step, plan.study)
+        reason = blocked(step, plan.study, coming)
         if reason:
             found[step.notebook] = f"skipped: {reason}"
             continue
@@ -946,8 +1029,19 @@ def _run_step(now, step):
     why = why_stale(report.read_manifest(study)["steps"].get(step.notebook), before, study)
     if not why and not plan.force:
         return Outcome(step, "up to date", quick=quick)
+    if "t1w" in step.needs:
+        _require_templates()
     now.show.start(step, why or "--force")
     return _execute_step(now, step, before, Outcome(step, "run", why or "--force", quick=quick))
+
+
+def _require_templates():
+    from analysis_lib import fetch
+
+    try:
+        fetch.cached_templates()
+    except (FileNotFoundError, fetch.FetchError) as error:
+        raise PipelineError(str(error)) from None
 
 
 def _execute_step(now, step, before, outcome):
@@ -955,7 +1049,7 @@ def _execute_step(now, step, before, outcome):
     executed = study.derived / "notebooks" / f"{step.notebook}.ipynb"
     seen = _written(step, study)
     started, clock = datetime.now(UTC), time.perf_counter()
-    with report.PeakMemory() as memory:
+    with report.PeakMemory() as memory, _watched(step, study, now.show.note):
         try:
             execute(
                 plan.path(step),
@@ -970,14 +1064,47 @@ def _execute_step(now, step, before, outcome):
     if now.failure:
         outcome.status, outcome.why = "failed", now.failure.cause
         return outcome
-    changed = [path for path, state in _written(step, study).items() if seen.get(path) != state]
+    written = _written(step, study)
+    changed = [path for path, state in written.items() if seen.get(path) != state]
     if step.writes and not changed:
         raise PipelineError(
             f"{step.notebook} ran, but wrote nothing into {', '.join(step.writes)}: its last cell "
             f"has to write the results"
         )
-    _record(now, step, before, outcome, started, [*changed, executed])
+    outputs = written if step.resumes else changed
+    _record(now, step, before, outcome, started, [*outputs, executed])
     return outcome
+
+
+@contextlib.contextmanager
+def _watched(step, study, note, seconds=1.0):
+    """Show the lines that a long step leaves in ``.progress`` of its folder, as they come."""
+    paths = [folder(study, name) / ".progress" for name in step.writes if step.resumes]
+    ended, shown = threading.Event(), set()
+
+    def look():
+        for path in paths:
+            with contextlib.suppress(OSError):
+                text = path.read_text(encoding="utf-8").strip()
+                if text and text not in shown:
+                    shown.add(text)
+                    note(f"{step.number}: {text}")
+
+    def watch():
+        while not ended.wait(seconds):
+            look()
+
+    for path in paths:
+        path.unlink(missing_ok=True)  # of a run that was broken off
+    thread = threading.Thread(target=watch, daemon=True)
+    if paths:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if paths:
+            thread.join()
 
 
 def _written(step, study):

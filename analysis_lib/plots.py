@@ -14,6 +14,7 @@ from nilearn.plotting import plot_anat, plot_stat_map
 
 COLOURS = {"active": "#0072B2", "control": "#E69F00"}
 ACCENT, QUIET = "#D55E00", "#8C8C8C"
+TISSUE = "#56B4E9"  # lines on dark images
 STYLE = {
     "font.size": 8,
     "font.family": "DejaVu Sans",
@@ -236,6 +237,76 @@ def plot_mosaic(axes, images, titles, cuts=(-20, 5, 30)):
         ax.set_title(title, fontsize=7)
     for ax in np.ravel(axes)[len(images) :]:
         ax.set_axis_off()
+
+
+def plot_head_size(ax, quality):
+    """Grey-matter volume over head size; a participant's images are joined.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    quality : pandas.DataFrame
+        From :func:`analysis_lib.derivatives.quality`.
+    """
+    for _, own in quality.groupby("participant_id"):
+        ax.plot(own["tiv_ml"], own["grey_ml"], "o-", ms=3, lw=0.7, color="black", alpha=0.6)
+    _name_outliers(ax, quality, "tiv_ml", "grey_ml")
+    ax.set(xlabel="total intracranial volume, ml", ylabel="grey matter, ml")
+
+
+def plot_template_fit(ax, quality):
+    """Outlier score of each image over its resemblance to the template.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    quality : pandas.DataFrame
+        From :func:`analysis_lib.derivatives.quality`.
+    """
+    columns = ("template_correlation", "outlier_score")
+    ax.plot(*(quality[column] for column in columns), "o", ms=3, color="black", alpha=0.6)
+    ax.axhline(3, color=ACCENT, lw=0.8, ls="--")
+    _name_outliers(ax, quality, *columns)
+    ax.set(xlabel="correlation with the template's grey matter", ylabel="outlier score (robust SD)")
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
+
+
+def _name_outliers(ax, quality, x, y, threshold=3.0):
+    for _, row in quality[quality["outlier_score"] > threshold].iterrows():
+        ax.annotate(f"{row['participant_id']} {row['session']}", (row[x], row[y]), fontsize=6.5)
+
+
+def plot_segmentation(axes, images, cuts):
+    """What became of one T1-weighted image: segmentation, grey-matter map, normalisation.
+
+    Parameters
+    ----------
+    axes : numpy.ndarray of matplotlib.axes.Axes
+        (3, 2): sagittal slices at the left, axial ones at the right.
+    images : dict
+        t1, brain (mask) and grey (probability) in the participant's own space; map (modulated grey
+        matter) and normalised (T1, brain alone) in MNI space.
+    cuts : dict
+        "own" and "mni": x and z of the slices of each space, mm.
+    """
+    look = {"annotate": False, "colorbar": False, "black_bg": True}
+    template = load_mni152_template(resolution=1)
+    for column, mode in enumerate("xz"):
+        own = look | {"display_mode": mode, "cut_coords": list(cuts["own"][mode])}
+        mni = look | {"display_mode": mode, "cut_coords": list(cuts["mni"][mode])}
+        first = plot_anat(images["t1"], axes=axes[0, column], **own)
+        first.add_contours(images["grey"], levels=[0.5], colors=[TISSUE], linewidths=0.5)
+        first.add_contours(images["brain"], levels=[0.5], colors=[ACCENT], linewidths=0.9)
+        plot_anat(images["map"], axes=axes[1, column], vmin=0, vmax=0.9, **mni)
+        last = plot_anat(images["normalised"], axes=axes[2, column], **mni)
+        last.add_edges(template, color=TISSUE)
+    titles = (
+        "T1w, with the brain mask (orange) and grey matter (blue)",
+        "grey-matter map, MNI space",
+        "normalised, with the template's edges",
+    )
+    for ax, title in zip(axes[:, 0], titles, strict=True):
+        ax.set_title(title, fontsize=7)
 
 
 def plot_slices(ax, image, threshold, label, cuts=(-20, -8, 2, 14, 30, 46), vmax=None):

@@ -68,7 +68,15 @@ COLUMNS = {
     "volume_ml": "total grey-matter volume, ml",
     "session": "imaging session: pre or post",
     "mean_correlation": "mean correlation of a map with all others",
-    "outlier_score": "distance below the median in robust standard deviations",
+    "outlier_score": "distance from the median in robust standard deviations (largest of several)",
+    "tiv_ml": "total intracranial volume, ml",
+    "grey_ml": "grey-matter volume, ml",
+    "white_ml": "white-matter volume, ml",
+    "csf_ml": "volume of cerebrospinal fluid, ml",
+    "grey_share": "grey-matter volume, share of the total intracranial volume",
+    "template_correlation": "correlation with the template's grey matter, both smoothed at 8 mm",
+    "furthest": "measure that has the outlier score",
+    "grey_change": "change of the grey-matter volume since before treatment, percent",
     "cluster": "cluster number; letters mark further peaks of one cluster",
     "region": "region of the atlas",
     "hemisphere": "left, right or midline",
@@ -329,6 +337,7 @@ def read_json(path):
 def require(path):
     """Raise FileNotFoundError, naming the notebook to run, if a result file is not there."""
     writers = {
+        "grey_matter": "00_grey_matter",
         "clinical": "01_clinical_outcomes",
         "vbm": "02_vbm",
         "receptors": "03_receptor_correlation",

@@ -31,6 +31,7 @@ ATLASES = (  # known by name; of the schaefer ones, parcels
     *("neuromorphometrics", "aal", "schaefer100_tian_s1"),
     *(f"schaefer{n}" for n in range(100, 1001, 100)),
 )
+MADE_MAPS = "sub-*/ses-*/anat/*_label-GM_desc-modulated_probseg.nii.gz"  # names of notebook 00
 FRONTAL_LIMBIC = (  # regions of interest of a study that names none (atlas neuromorphometrics)
     "left middle frontal gyrus",
     "left anterior cingulate gyrus",
@@ -112,11 +113,25 @@ class Sessions(_Strict):
 
 
 class Imaging(_Strict):
-    """Where the grey-matter maps are (a glob below the data folder)."""
+    """Where images are (globs below the data folder).
+
+    Without ``grey_matter``, or where it matches nothing, notebook 00 makes the maps from the
+    T1-weighted images.
+    """
 
     sessions: Sessions
-    grey_matter: str
+    t1w: str = "sub-*/ses-*/anat/*_T1w.nii*"
+    grey_matter: str | None = None
     accept_unmodulated: bool = False
+
+    @field_validator("t1w", "grey_matter")
+    @classmethod
+    def _below_the_data(cls, pattern):
+        if pattern is not None and (not pattern or Path(pattern).is_absolute()):
+            raise ValueError(
+                f"a pattern of files below the data folder expected, found {pattern!r}"
+            )
+        return pattern
 
 
 class LocalMap(_Strict):
@@ -211,6 +226,25 @@ class Study(_Strict):
         return output_root() / "data" / "derived" / self.name
 
     @property
+    def made_maps(self) -> Path:
+        """Folder of the grey-matter maps that notebook 00 makes."""
+        return self.derived / "grey_matter"
+
+    def own_maps(self) -> list[Path]:
+        """Grey-matter maps that the study brings, sorted."""
+        pattern = self.imaging.grey_matter if self.imaging else None
+        return _matches(self.root, pattern) if pattern else []
+
+    def grey_matter_maps(self) -> list[Path]:
+        """Grey-matter maps, sorted: those that the study brings, else those of notebook 00."""
+        return self.own_maps() or (_matches(self.made_maps, MADE_MAPS) if self.imaging else [])
+
+    def t1w_images(self) -> list[Path]:
+        """T1-weighted images, sorted."""
+        found = _matches(self.root, self.imaging.t1w) if self.imaging else []
+        return [path for path in found if path.name.endswith((".nii", ".nii.gz"))]
+
+    @property
     def figures(self) -> Path:
         """Folder for figures."""
         return output_root() / "figures" / self.name
@@ -247,6 +281,12 @@ class Study(_Strict):
     def label(self) -> str:
         """SIMULATED, or nothing: to be shown wherever a number or a picture is."""
         return "SIMULATED" if self.simulated else ""
+
+
+def _matches(folder, pattern):
+    """Files below a folder; hidden ones are half-written."""
+    found = sorted(path for path in folder.glob(pattern) if path.is_file())
+    return [path for path in found if not path.name.startswith(".")]
 
 
 def _visit_problems(study):

@@ -1,6 +1,6 @@
 """Does the chain find what was planted, and nothing where nothing was?
 
-    python -m benchmarks.recovery            # ten trials with the planted truth, two hundred null ones
+    python -m benchmarks.recovery            # ten trials with a planted truth, 200 null ones
     python -m benchmarks.recovery --seeds 2 --null-seeds 4
 
 Every trial goes through the library's own functions with the notebooks' defaults, in memory. The

@@ -99,6 +99,28 @@ def test_check_study_finds_the_missing_map(small):
     assert "sub-2: maps of ses-baseline and ses-week3 expected" in result.output
 
 
+def write_t1w(folder, who, visit):
+    path = folder / f"data/sub-{who}/ses-{visit}/anat/sub-{who}_ses-{visit}_T1w.nii.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    return path
+
+
+def test_check_study_that_starts_from_t1w_images(small, monkeypatch):
+    monkeypatch.setenv("COMPENDIUM_OUTPUT", str(small / "out"))
+    replace(small / "small.yml", STUDY.splitlines()[-1] + "\n", "")
+    for who, visit in (("1", "baseline"), ("1", "week3"), ("2", "baseline"), ("2", "week3")):
+        last = write_t1w(small, who, visit)
+    result = run("check-study", small / "small.yml")
+    assert result.exit_code == 0
+    assert "no grey-matter maps, 4 T1w images" in result.output
+    last.rename(last.with_name("sub-9_T1w.nii"))
+    result = run("check-study", small / "small.yml")
+    assert result.exit_code == 1
+    found = "data/sub-2/ses-week3/anat/sub-9_T1w.nii: a participant of participants.tsv expected"
+    assert found.removeprefix("data/") in result.output
+
+
 def test_check_study_lists_every_problem_of_the_yaml(small):
     replace(small / "small.yml", "title:", "tilte:")
     replace(small / "small.yml", "range: [0, 52]", "range: [52, 0]")

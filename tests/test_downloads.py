@@ -813,16 +813,22 @@ def test_a_run_names_the_command_and_fetches_no_image(small, trials, tmp_path, m
     study = load_study(tmp_path / "studies/sudmex_tms.yml")
     monkeypatch.setenv("COMPENDIUM_CACHE", str(trials))
     monkeypatch.setattr(downloads, "download", None)
+    monkeypatch.setattr(pipeline.importlib.util, "find_spec", lambda name: name)
+    others = []  # what a study with T1w images needs beside them
+    monkeypatch.setattr(fetch, "fetch_templates", lambda: others.append("templates"))
+    monkeypatch.setattr(fetch, "fetch_receptors", lambda names: others.append("receptors"))
     notes = []
     pipeline.prepare_data(study, fetch=True, note=notes.append)
     (told,) = [note for note in notes if "T1w" in note]
     assert "2 of 2 T1w images are not here" in told
     assert told.endswith("python -m analysis_lib fetch sudmex_tms --images")
+    assert others == []
     for path in small:
         (study.root / path).parent.mkdir(parents=True)
         (study.root / path).touch()
     pipeline.prepare_data(study, fetch=True, note=notes.append)
     assert len([note for note in notes if "T1w" in note]) == 1
+    assert others == ["templates", "receptors"]
 
 
 def test_readme_says_how_many_images_and_how_large():

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from analysis_lib import atlas, fetch, ratings
 from analysis_lib.__main__ import app
-from analysis_lib.study import STUDIES, Scale, Study, load_study
+from analysis_lib.study import STUDIES, Imaging, Scale, Study, load_study
 
 NAMES = ("antidepressant", "sudmex_tms")
 
@@ -90,6 +90,15 @@ def server(trials):
         yield running
         running.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def templates(reference_data):
+    """Content of SPM12's templates by public home: the files here are compressed copies."""
+    folder = reference_data / "data"
+    return {
+        f.home: gzip.decompress((folder / f"{f.name}.gz").read_bytes()) for f in fetch.TEMPLATES
+    }
 
 
 def files_below(folder):
@@ -459,6 +468,51 @@ def test_folder_is_valid_bids(written, name):
     assert run.returncode == 0
 
 
+# --- templates
+
+
+def test_templates_are_downloaded_once(server, templates, tmp_path):
+    server.files |= templates
+    paths = fetch.fetch_templates(tmp_path, base=server.base)
+    assert server.asked == list(templates)
+    assert [path.read_bytes() for path in paths] == list(templates.values())
+    assert [nib.load(path).shape for path in paths] == [(91, 109, 91), (121, 145, 121)]
+    assert fetch.fetch_templates(tmp_path, base=server.base) == paths
+    assert server.asked == list(templates)
+    assert fetch.cached_templates(tmp_path) == paths
+
+
+def test_another_file_in_place_of_a_template_is_refused(server, templates, tmp_path):
+    first, second = fetch.TEMPLATES
+    server.files |= templates | {second.home: templates[first.home]}
+    with pytest.raises(fetch.FetchError, match=r"mask_ICV\.nii: .* does not serve the file expec"):
+        fetch.fetch_templates(tmp_path, base=server.base)
+    assert files_below(tmp_path) == [tmp_path.resolve() / first.name]
+
+
+def test_templates_that_are_not_cached_name_the_command(templates, tmp_path, no_network):
+    first = fetch.TEMPLATES[0]
+    (tmp_path / "templates").mkdir()
+    (tmp_path / first.name).write_bytes(templates[first.home])
+    with pytest.raises(FileNotFoundError) as caught:
+        fetch.cached_templates(tmp_path)
+    assert "mask_ICV.nii is not in the cache, and a run downloads nothing" in str(caught.value)
+    assert str(caught.value).endswith("Get it: python -m analysis_lib fetch templates")
+    (tmp_path / first.name).write_bytes(b"damaged")
+    with pytest.raises(fetch.FetchError, match=r"avg152T1\.nii: damaged, or another file"):
+        fetch.cached_templates(tmp_path)
+
+
+def test_command_says_how_many_templates_there_are(templates, tmp_path, no_network, monkeypatch):
+    monkeypatch.setenv("COMPENDIUM_CACHE", str(tmp_path))
+    for file in fetch.TEMPLATES:
+        (tmp_path / file.name).parent.mkdir(exist_ok=True)
+        (tmp_path / file.name).write_bytes(templates[file.home])
+    done = CliRunner().invoke(app, ["fetch", "templates"])
+    assert done.exit_code == 0
+    assert done.output == "templates: 2 files in the cache, checked\n"
+
+
 # --- what the sources may not say
 
 
@@ -589,6 +643,10 @@ def test_readme_names_every_source_with_its_hash(reference_data):
         assert f"`{file.name}`" in text
         assert file.home.split("/")[2] in text
         assert file.sha256 in text
+    for file in fetch.TEMPLATES:
+        assert f"| `{file.name}` |" in text
+        assert file.home.split("/")[2] in text
+        assert file.sha256 in text
     (file,) = fetch.ATLASES["schaefer100_tian_s1"]
     assert file.sha256 in text
     assert file.home.split("/")[2] in text
@@ -616,5 +674,5 @@ def test_readme_names_every_source_with_its_hash(reference_data):
 
 def test_readme_explains_every_key_of_a_study_file():
     text = (STUDIES.parent / "README.md").read_text()
-    for name in (*Study.model_fields, *Scale.model_fields):
+    for name in (*Study.model_fields, *Scale.model_fields, *Imaging.model_fields):
         assert f"| `{name}` |" in text

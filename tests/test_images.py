@@ -346,6 +346,66 @@ def test_study_without_imaging_has_no_maps(tiny):
     assert images.problems(study) == []
 
 
+# --- T1-weighted images
+
+
+T1W = "{who}/ses-{visit}/anat/{who}_ses-{visit}_{more}T1w.nii.gz"
+
+
+@pytest.fixture
+def heads(scans):
+    """The tiny trial with T1w images instead of maps."""
+    for who, visit in scans.all():
+        scans.path(who, visit).unlink()
+        write(scans.tiny.folder / "bids" / T1W.format(who=who, visit=visit, more=""), "")
+    return scans
+
+
+def head(heads, who, visit, more=""):
+    return heads.tiny.folder / "bids" / T1W.format(who=who, visit=visit, more=more)
+
+
+def test_t1w_images_of_the_two_sessions_are_found(heads):
+    write(head(heads, "sub-01", "week1"), "")  # between the two
+    study = heads.tiny.write()
+    found = images.find_t1w(study, ratings.read_participants(study))
+    rows = list(found[["participant_id", "visit"]].itertuples(index=False, name=None))
+    assert rows == heads.all()
+    assert heads.problems() == []
+
+
+def test_wrong_t1w_images_are_listed_together(heads):
+    write(head(heads, "sub-09", "week2"), "")
+    write(head(heads, "sub-02", "week5"), "")
+    write(head(heads, "sub-03", "week2", "run-2_"), "")
+    assert heads.problems() == [
+        "sub-02/ses-week5/anat/sub-02_ses-week5_T1w.nii.gz: one of ses-baseline, ses-week1, "
+        "ses-week2 expected in the path, found week5",
+        "sub-09/ses-week2/anat/sub-09_ses-week2_T1w.nii.gz: a participant of participants.tsv "
+        "expected, found sub-09",
+        "sub-03, ses-week2: one T1w image expected, found sub-03_ses-week2_T1w.nii.gz, "
+        "sub-03_ses-week2_run-2_T1w.nii.gz. Narrow imaging.t1w to one",
+    ]
+
+
+def test_t1w_image_without_a_session_is_refused(heads):
+    heads.tiny.content["imaging"]["t1w"] = "sub-*/anat/*_T1w.nii"
+    write(heads.tiny.folder / "bids/sub-01/anat/sub-01_T1w.nii", "")
+    (found,) = heads.problems()
+    assert found.endswith("expected in the path, found no ses- in it")
+
+
+def test_unpaired_t1w_image_is_a_problem_unless_maps_are_there(heads):
+    head(heads, "sub-04", "week2").unlink()
+    (found,) = heads.problems()
+    assert found.startswith(
+        "sub-04: T1w images of ses-baseline and ses-week2 expected, found ses-b"
+    )
+    for who, visit in heads.all():
+        save(heads.path(who, visit), density())
+    assert heads.problems() == []
+
+
 # --- grids and values
 
 
@@ -715,6 +775,16 @@ def test_homogeneity_is_the_mean_correlation_with_the_others():
     maps = np.random.default_rng(0).standard_normal((4, 50))
     expected = np.mean([np.corrcoef(maps[1], maps[i])[0, 1] for i in (0, 2, 3)])
     assert images.homogeneity(maps)["mean_correlation"][1] == pytest.approx(expected)
+
+
+def test_robust_z_is_in_standard_deviations_and_ignores_what_is_far_off():
+    values = np.random.default_rng(3).normal(20, 5, 20_001)
+    z = images.robust_z([*values, 1e9, np.nan])
+    assert np.std(z[:-2]) == pytest.approx(1, abs=0.03)
+    assert z[-2] > 1e8
+    assert np.isnan(z[-1])
+    assert np.median(z[:-1]) == pytest.approx(0, abs=1e-3)
+    assert not images.robust_z([1, 1, 1, 5]).any()  # no spread to measure it by
 
 
 def test_homogeneity_finds_a_planted_outlier_and_no_other():

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import papermill
 import psutil
 import pytest
 
-from analysis_lib import pipeline, report
+from analysis_lib import fetch, pipeline, report
 from analysis_lib.pipeline import PipelineError, Step, UsageError, make_plan, status
 from analysis_lib.study import load_study
 
@@ -624,3 +625,182 @@ def test_a_changed_atlas_of_ones_own_runs_its_notebooks_again(fresh):
         assert pipeline.atlas_files in reads
     (fresh / "tiny.yml").write_text(STUDY)
     assert pipeline.atlas_files(load_study(fresh / "tiny.yml")) == []
+
+
+# --- from T1-weighted images ---
+
+
+GREY = """\
+out = loaded.made_maps / "sub-1" / "ses-baseline" / "anat"
+out.mkdir(parents=True, exist_ok=True)
+made = out / "sub-1_ses-baseline_label-GM_desc-modulated_probseg.nii.gz"
+if not made.exists():
+    made.write_text("a map")
+(loaded.made_maps / "quality.tsv").write_text(str(factor))
+"""
+MAPS = STUDY + "imaging: {sessions: {pre: baseline, post: week1}}\n"
+GREY_STEPS = (
+    Step(
+        "00_grey",
+        reads=(pipeline.tables, pipeline.t1w_images),
+        writes=("grey_matter",),
+        needs=("t1w",),
+        resumes=True,
+    ),
+    Step("02_images", may_use=("grey_matter",), writes=("two",), needs=("images",)),
+)
+
+
+def grey_plan(folder, **options):
+    """A plan of the step that makes maps and one that reads them."""
+    return make_plan(
+        load_study(folder / "tiny.yml"),
+        steps=GREY_STEPS,
+        notebooks=folder / "notebooks",
+        library=folder / "stub_lib",
+        **options,
+    )
+
+
+@pytest.fixture
+def scanned(fresh, monkeypatch):
+    """A stub project whose participant has a T1w image; antspyx is there."""
+    (fresh / "tiny.yml").write_text(MAPS)
+    image = fresh / "raw/sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.nii.gz"
+    image.parent.mkdir(parents=True)
+    image.write_text("an image")
+    write_notebook(fresh / "notebooks" / "00_grey.ipynb", GREY)
+    second = FIRST.replace('"one"', '"two"')
+    write_notebook(fresh / "notebooks" / "02_images.ipynb", second)
+    monkeypatch.setattr(pipeline.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(fetch, "cached_templates", lambda: [])
+    return fresh
+
+
+def test_maps_are_made_from_t1w_images_and_read_in_the_same_run(scanned):
+    expected = {"00_grey": "to run: not run yet", "02_images": "to run: not run yet"}
+    assert status(grey_plan(scanned)) == expected
+    notes = Notes()
+    done = pipeline.run(grey_plan(scanned), notes)
+    assert statuses(done) == {"00": "run", "02": "run"}
+    assert notes.texts == []
+    manifest = report.read_manifest(load_study(scanned / "tiny.yml"))["steps"]
+    image = "sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.nii.gz"
+    made = "grey_matter/" + image.replace("_T1w", "_label-GM_desc-modulated_probseg")
+    assert f"{{data}}/{image}" in manifest["00_grey"]["inputs"]
+    assert {made, "grey_matter/quality.tsv"} < set(manifest["00_grey"]["outputs"])
+    assert made in manifest["02_images"]["inputs"]
+    assert set(status(grey_plan(scanned)).values()) == {"up to date"}
+    again = pipeline.run(grey_plan(scanned, overrides=["factor=3"], only=["00"]))
+    assert statuses(again) == {"00": "run"}
+    steps = report.read_manifest(load_study(scanned / "tiny.yml"))["steps"]
+    assert made in steps["00_grey"]["outputs"]  # kept by the second run, and still its output
+    (scanned / "data/derived/tiny" / made).unlink()
+    why = status(grey_plan(scanned, overrides=["factor=3"]))["00_grey"]
+    assert why == f"to run: outputs changed: {made} is missing"
+
+
+def _bring_maps(folder):
+    (folder / "tiny.yml").write_text(MAPS.replace("}}\n", "}, grey_matter: maps/*.nii}\n"))
+    (folder / "raw/maps").mkdir()
+    (folder / "raw/maps/a.nii").write_text("")
+
+
+def _no_images(folder):
+    shutil.rmtree(folder / "raw/sub-1")
+
+
+def _no_imaging(folder):
+    (folder / "tiny.yml").write_text(STUDY)
+
+
+@pytest.mark.parametrize(
+    ("change", "notes"),
+    [
+        (_bring_maps, ["00 is skipped: the study brings grey-matter maps"]),
+        (_no_imaging, ["00 and 02 are skipped: no images in the study file"]),
+        (
+            _no_images,
+            [
+                "00 is skipped: no T1w images: nothing matches sub-*/ses-*/anat/*_T1w.nii* in RAW",
+                "02 waits for grey-matter maps: notebook 00 makes them",
+            ],
+        ),
+    ],
+)
+def test_why_no_maps_are_made(scanned, change, notes):
+    change(scanned)
+    plan = grey_plan(scanned)
+    said = pipeline.blocked_note(plan.steps, plan.study)
+    assert said.replace(str(scanned / "raw"), "RAW").splitlines() == notes
+
+
+def test_without_antspyx_the_command_is_named_and_maps_made_elsewhere_are_read(
+    scanned, monkeypatch
+):
+    monkeypatch.setattr(pipeline.importlib.util, "find_spec", lambda name: None)
+    plan = grey_plan(scanned)
+    said = pipeline.blocked_note(plan.steps, plan.study).splitlines()
+    assert said[0] == (
+        "00 is skipped: antspyx and picsl-greedy not installed. Get it: python -m pip install "
+        "antspyx picsl-greedy (Python before 3.14)"
+    )
+    assert said[1].startswith("02 waits")
+    folder = plan.study.made_maps / "sub-1/ses-baseline/anat"
+    folder.mkdir(parents=True)
+    (folder / "sub-1_ses-baseline_label-GM_desc-modulated_probseg.nii.gz").write_text("")
+    assert status(plan)["02_images"] == "to run: not run yet"
+
+
+def test_fetch_gets_the_templates_where_maps_are_to_be_made(scanned, monkeypatch):
+    calls = []
+    monkeypatch.setattr(fetch, "fetch_templates", lambda: calls.append("templates"))
+    monkeypatch.setattr(fetch, "fetch_receptors", lambda names: calls.append("receptors"))
+    pipeline.prepare_data(load_study(scanned / "tiny.yml"), fetch=True, note=str)
+    assert calls == ["templates", "receptors"]
+    _bring_maps(scanned)
+    pipeline.prepare_data(load_study(scanned / "tiny.yml"), fetch=True, note=str)
+    assert calls[2:] == ["receptors"]
+
+    def offline():
+        raise fetch.FetchError("no connection")
+
+    monkeypatch.setattr(fetch, "fetch_templates", offline)
+    (scanned / "tiny.yml").write_text(MAPS)
+    with pytest.raises(PipelineError, match=r"^no connection$"):
+        pipeline.prepare_data(load_study(scanned / "tiny.yml"), fetch=True, note=str)
+
+
+def test_without_templates_the_command_is_named_before_anything_runs(scanned, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setenv("COMPENDIUM_OUTPUT", str(scanned))
+    monkeypatch.setenv("COMPENDIUM_CACHE", str(scanned / "empty"))
+    monkeypatch.setattr(pipeline.importlib.util, "find_spec", lambda name: name)
+    with pytest.raises(PipelineError, match=r"Get it: python -m analysis_lib fetch templates$"):
+        pipeline.run(grey_plan(scanned))
+    assert not list(scanned.rglob("*.failed.ipynb"))
+
+
+def test_lines_of_a_long_step_are_shown_as_they_come(scanned):
+    study, notes = load_study(scanned / "tiny.yml"), []
+    study.made_maps.mkdir(parents=True)
+    path = study.made_maps / ".progress"
+    path.write_text("of a run that was broken off")
+    with pipeline._watched(GREY_STEPS[0], study, notes.append, seconds=0.02):
+        assert not path.exists()
+        for text in ("1 of 2", "2 of 2"):
+            path.write_text(text + "\n")
+            for _ in range(100):
+                if notes[-1:] == [f"00: {text}"]:
+                    break
+                time.sleep(0.02)
+    assert notes == ["00: 1 of 2", "00: 2 of 2"]
+    with pipeline._watched(STEPS[0], study, notes.append):
+        pass  # a step that leaves none
+
+
+def test_step_00_makes_what_the_notebooks_after_it_read():
+    first, *others = pipeline.STEPS
+    assert (first.notebook, first.needs, first.resumes) == ("00_grey_matter", ("t1w",), True)
+    assert first.writes == (load_study("demo").made_maps.name,)
+    assert [s.number for s in others if "grey_matter" in s.may_use] == ["01", "02"]

@@ -69,6 +69,43 @@ def test_data_folder_is_relative_to_the_study_file(tiny, monkeypatch):
     assert tiny.write().root == (tiny.folder.parent / "elsewhere").resolve()
 
 
+def write_empty(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+
+
+def test_grey_matter_maps_are_the_studys_own_or_else_those_of_notebook_00(tiny, monkeypatch):
+    monkeypatch.setenv("COMPENDIUM_OUTPUT", str(tiny.folder / "out"))
+    assert tiny.write().grey_matter_maps() == []
+    tiny.content["imaging"] = {"sessions": {"pre": "baseline", "post": "week2"}}
+    study = tiny.write()
+    assert study.imaging.grey_matter is None
+    assert study.grey_matter_maps() == []
+    made = "sub-01/ses-week2/anat/sub-01_ses-week2_label-GM_desc-modulated_probseg.nii.gz"
+    hidden = made.replace("sub-01_", ".sub-01_")
+    write_empty(study.made_maps, made, hidden, made.replace("GM", "WM"), "figures/sub-01.png")
+    assert study.grey_matter_maps() == [study.made_maps / made]
+    assert study.own_maps() == []
+    tiny.content["imaging"]["grey_matter"] = "maps/sub-*"
+    study = tiny.write()
+    assert study.grey_matter_maps() == [study.made_maps / made]
+    write_empty(study.root, "maps/sub-02_b.nii", "maps/sub-01_a.nii")
+    assert [path.name for path in study.grey_matter_maps()] == ["sub-01_a.nii", "sub-02_b.nii"]
+
+
+def test_t1w_images_are_those_of_bids_unless_the_study_says_otherwise(tiny):
+    assert tiny.write().t1w_images() == []
+    tiny.content["imaging"] = {"sessions": {"pre": "baseline", "post": "week2"}}
+    names = [f"sub-{i}/ses-week2/anat/sub-{i}_ses-week2_T1w.nii" for i in (2, 1)]
+    root = tiny.write().root
+    write_empty(root, *names, f"{names[0]}.part", f"{names[0]}.gz", "raw/sub-3_T1w.nii.gz")
+    found = [path.relative_to(root).as_posix() for path in tiny.write().t1w_images()]
+    assert found == [names[1], names[0], f"{names[0]}.gz"]
+    tiny.content["imaging"]["t1w"] = "raw/*_T1w.nii.gz"
+    assert [path.name for path in tiny.write().t1w_images()] == ["sub-3_T1w.nii.gz"]
+
+
 def test_results_go_below_the_project_unless_the_environment_says_otherwise(
     tiny, tmp_path, monkeypatch
 ):
@@ -145,6 +182,14 @@ def test_imaging_session_is_a_visit(tiny, when):
         f"tiny.yml: imaging.sessions.{when}: 'week9' is not among the visits "
         "(baseline, week1, week2)"
     )
+
+
+@pytest.mark.parametrize("key", ["t1w", "grey_matter"])
+@pytest.mark.parametrize("pattern", ["/maps/*.nii", ""])
+def test_images_lie_below_the_data_folder(tiny, key, pattern):
+    tiny.content["imaging"] = {"sessions": {"pre": "baseline", "post": "week2"}, key: pattern}
+    expected = "a pattern of files below the data folder expected"
+    assert message(tiny) == f"tiny.yml: imaging.{key}: {expected}, found {pattern!r}"
 
 
 def test_imaging_sessions_differ(tiny):

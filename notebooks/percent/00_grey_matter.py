@@ -1,0 +1,163 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: notebooks///ipynb,notebooks/percent///py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 00 · Grey-matter maps
+#
+# How much grey matter does each participant have at each place of the brain, before and after
+# treatment? This notebook turns T1-weighted (T1w) images as they come from the scanner into the maps
+# that notebooks 01 to 03 read, with free software alone (ANTs, greedy). A study that brings maps of its own
+# (CAT12, SPM, deepmriprep) does not need it. It compares no arms and does not know them: whoever
+# looks at the pictures below is blind.
+#
+# **To make it yours:** change `study`; then `working_mm`, which decides about time, memory and detail.
+# It needs antspyx and picsl-greedy and, once, `python -m analysis_lib fetch templates`.
+
+# %% tags=["parameters"]
+study: str = "sudmex_tms"  # a name in data/studies, or the path of a study file
+quick: bool = False  # without effect: there is no quick way to do this
+working_mm: float = 2.0  # mm, voxel size at which images are segmented and registered
+output_mm: float = 1.5  # mm, voxel size of the maps
+n_jobs: int = 2  # participants at once; the numbers do not depend on it
+
+# %% [markdown]
+# ## Read and check
+#
+# Each participant needs an image before and one after treatment. Who withdrew before the second is
+# named and processed with one; anybody else with one image only is an error.
+
+# %%
+import numpy as np
+from IPython.display import Image, Markdown, display
+
+from analysis_lib import derivatives, plots, ratings, results, text
+from analysis_lib.study import load_study
+
+trial = load_study(study)
+participants = ratings.read_participants(trial)
+pairs = derivatives.scans(trial, participants)
+sessions = trial.imaging.sessions
+two, incomplete = pairs["status"] == "analysed", pairs[pairs["status"] != "analysed"]
+display(Markdown(text.notice(trial)))
+print(f"{two.sum()} participants with images at {sessions.pre} and {sessions.post}")
+print(*(incomplete["participant_id"] + ": " + incomplete["status"]), sep="\n")
+
+# %% [markdown]
+# ## How it is done, and why
+#
+# **A point midway.** Image two is never laid onto image one. Whatever is resampled gets a little
+# smoother, and smoother images yield other volumes: if one visit alone were resampled, that would
+# look like change. Both images of a participant are therefore brought to a space midway between them
+# and treated alike there (Reuter et al. 2012, NeuroImage 61:1402-1418; Ashburner & Ridgway 2013,
+# Frontiers in Neuroscience 6:197). Swapping the visits turns the sign of a change, and does nothing
+# else.
+#
+# **Change from the deformation, not from two segmentations.** Tissue is classified once, on the
+# average of the two visits. What differs between the visits is read from the deformation that brings
+# one into agreement with the other: its *Jacobian determinant* says by how much a small piece of
+# tissue is larger or smaller. To classify each visit by itself and subtract would subtract two
+# errors, each larger than the change sought: the boundary of grey and white matter is a matter of
+# thresholds, and moves with noise and contrast.
+#
+# **One normalisation.** The average is brought to the standard (MNI) brain once, and both visits go
+# along with it. An error of normalisation is then the same at both, and falls out of the difference.
+#
+# **Modulation.** A brain that is stretched to fit the standard one would seem to gain grey matter.
+# The maps are *modulated*: multiplied by the Jacobian, so that a value is the volume that the
+# participant really has there, over the volume of the voxel, and the sum of a map is grey-matter
+# volume in ml (Good et al. 2001, NeuroImage 14:21-36).
+#
+# **What it cannot do.** Distortions of the scanner are corrected only as far as the scanner's own
+# software has done it: images corrected in the plane alone (2D) and ones corrected in 3D must not be
+# mixed within a participant, nor can a change of scanner, coil or sequence between the visits be
+# told from a change of the brain. Slow drift of the scanner looks like growth or shrinkage in both
+# arms alike; only the comparison of the arms is safe from it. This is not CAT12: volumes differ
+# from its, as those of any two programs do, and must not be pooled with them.
+#
+# Every setting is written beside every map. Participants whose images, settings and code are the
+# same as before are not processed again, so that a run that was broken off goes on where it was.
+
+# %%
+method = derivatives.ants_method(working_mm=working_mm, output_mm=output_mm)
+batch = derivatives.plan(trial, pairs, method)
+print(batch.summary(n_jobs))
+
+# %%
+derivatives.run(batch, n_jobs, progress=print)
+
+# %% [markdown]
+# ## Quality control
+#
+# A volume far from the others', or a map that resembles the template little, points to a brain that
+# was cut wrongly, a tissue taken for another, or a normalisation that went astray. Each measure is
+# put in robust standard deviations from the median of its session; the largest is the image's score.
+# Above 3 an image deserves a look: at its picture first. Nothing is dropped here: excluding a
+# participant is a decision, made in the study file (`exclude`) before anybody knows the results, and
+# counted in the flow.
+
+# %%
+quality = derivatives.quality(trial, pairs)
+outliers = derivatives.named(quality)
+print(f"{len(outliers)} of {len(quality)} images score above 3: {'; '.join(outliers) or 'none'}")
+text.table(quality.nlargest(8, "outlier_score"))
+
+# %% [markdown]
+# A dot is an image. Grey-matter volume follows head size; a head keeps its size, so that the two dots
+# of a participant (joined) should lie nearly in one place.
+
+# %%
+fig, axes = plots.figure(1, 2, height=2.6)
+plots.plot_head_size(axes[0, 0], quality)
+plots.plot_template_fit(axes[0, 1], quality)
+plots.mark(fig, trial)
+# %% [markdown]
+# The two images with the highest scores, whatever these are. All others lie in `figures/`. The orange
+# line should run along the outside of the brain, neither through it nor around the skull; the blue
+# one between cortex and white matter and between cortex and fluid; the template's edges (blue, below)
+# on the edges of the normalised brain.
+
+# %%
+folder = trial.made_maps / "figures"
+for row in quality.nlargest(2, "outlier_score").itertuples():
+    name = f"{row.participant_id}_ses-{getattr(sessions, row.session)}.png"
+    display(Markdown(f"`{name}`: {row.furthest}, score {row.outlier_score:.1f}"))
+    display(Image(folder / name))
+
+# %% [markdown]
+# ## What we found
+
+# %%
+change = quality["grey_change"].dropna()
+low, high = (np.nan, np.nan) if change.empty else change.quantile([0.25, 0.75])
+display(
+    Markdown(
+        f"{len(quality)} grey-matter maps of {quality['participant_id'].nunique()} participants. "
+        f"Total intracranial volume: median {quality['tiv_ml'].median():.0f} ml "
+        f"({quality['tiv_ml'].min():.0f} to {quality['tiv_ml'].max():.0f}); grey matter "
+        f"{quality['grey_ml'].median():.0f} ml ({quality['grey_ml'].min():.0f} to "
+        f"{quality['grey_ml'].max():.0f}). From before to after treatment grey matter changed by "
+        f"{change.median():+.2f} % (median of both arms together; half of the participants between "
+        f"{low:+.2f} and {high:+.2f} %). {len(outliers)} images score above 3."
+    )
+)
+
+# %% [markdown]
+# ## What this wrote
+#
+# A BIDS derivative dataset: `sub-*/ses-*/anat/` holds the maps, each with its settings, volumes and
+# versions in a JSON file beside it; `figures/` a picture of each image.
+
+# %%
+written = results.write(trial.made_maps, {"quality.tsv": quality}, keep_others=True)
+written += trial.grey_matter_maps()
+print(*(path.relative_to(trial.derived) for path in written), sep="\n")

@@ -1,0 +1,219 @@
+"""From T1-weighted images to maps: symmetry of the visits, volumes kept, known change, bad input.
+
+The full chain on real images takes a minute each and is measured in benchmarks/preprocess.tsv; here
+its parts run on small synthetic heads.
+"""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy import ndimage
+
+preprocess = pytest.importorskip(
+    "analysis_lib.preprocess",
+    reason="antspyx or picsl-greedy is not installed",
+    exc_type=ImportError,
+)
+ants = preprocess.ants
+SETTINGS = preprocess.Settings(working_mm=3.0, output_mm=3.0, visit_iterations=(40, 30, 30))
+
+
+def _head(seed=0, shape=(60, 72, 60), mm=3.0):
+    """A bright ellipsoid with blobs, as smooth as an image of that voxel size."""
+    rng = np.random.default_rng(seed)
+    grid = np.indices(shape) - np.reshape(np.array(shape) / 2, (3, 1, 1, 1))
+    inside = (grid**2 / np.reshape([24.0**2, 29.0**2, 24.0**2], (3, 1, 1, 1))).sum(axis=0) < 1
+    texture = ndimage.gaussian_filter(rng.standard_normal(shape), 2)
+    values = inside * (0.6 + 0.2 * texture / texture.std())
+    values = np.clip(ndimage.gaussian_filter(values, 0.6), 0, 1)
+    affine = np.diag([mm, mm, mm, 1.0])
+    affine[:3, 3] = -mm * np.array(shape) / 2
+    return nib.Nifti1Image(values.astype(np.float32), affine), inside
+
+
+def _as_ants(image):
+    image.header.set_xyzt_units("mm", "sec")
+    return ants.from_nibabel_nifti(image)
+
+
+def _moved(image, degrees, shift, stretch=None, noise=0.004, seed=0):
+    """The head turned and shifted, and stretched about a point (voxel) by a smooth field."""
+    data = image.get_fdata()
+    centre = np.array(data.shape) / 2
+    angle = np.deg2rad(degrees)
+    turn = np.array(
+        [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+    )
+    points = np.indices(data.shape).reshape(3, -1).T - centre
+    points = points @ turn.T + centre + shift
+    if stretch is not None:
+        points = points + stretch(points)
+    moved = ndimage.map_coordinates(data, points.T, order=3).reshape(data.shape)
+    moved += np.random.default_rng(seed).normal(0, noise, data.shape)
+    return nib.Nifti1Image(np.clip(moved, 0, None).astype(np.float32), image.affine)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Two visits: the second grew by about 12 % within 30 mm of a point, both moved a little."""
+    head, inside = _head()
+    point = np.array([24.0, 40.0, 30.0])
+
+    def pull(points):
+        away = points - point
+        size = np.linalg.norm(away, axis=1, keepdims=True)
+        return -0.037 * away * np.exp(-((size / 10) ** 4))
+
+    with preprocess._scratch():
+        first = _as_ants(_moved(head, 1.5, [0.4, -0.3, 0.2], seed=1))
+        second = _as_ants(_moved(head, -1.5, [-0.4, 0.3, -0.2], pull, seed=2))
+        to_visits = preprocess.midpoint(first, second, SETTINGS)
+    return first, second, to_visits, inside
+
+
+def test_midpoint_undoes_half_of_the_movement_in_each_visit(pair):
+    _, _, (to_first, to_second), _ = pair
+    # the maps are each other's inverse, so that neither visit is favoured
+    np.testing.assert_allclose(to_first @ to_second, np.eye(4), atol=1e-6)
+    found = to_second @ np.linalg.inv(to_first)
+    angle = np.rad2deg(np.arccos((np.trace(found[:3, :3]) - 1) / 2))
+    assert angle == pytest.approx(3, abs=0.15)
+
+
+def test_exchanging_visits_exchanges_the_maps_and_keeps_the_grid(pair):
+    first, second, (to_first, to_second), _ = pair
+    with preprocess._scratch():
+        again = preprocess.midpoint(second, first, SETTINGS)
+    np.testing.assert_allclose(again[0], to_second, atol=1e-6)
+    np.testing.assert_allclose(again[1], to_first, atol=1e-6)
+    one = preprocess.midpoint_grid([first, second], [to_first, to_second], 3.0)
+    other = preprocess.midpoint_grid([second, first], again, 3.0)
+    assert one.shape == other.shape
+    np.testing.assert_allclose(one.origin, other.origin)
+
+
+@pytest.fixture(scope="module")
+def change(pair):
+    first, second, to_visits, _ = pair
+    with preprocess._scratch():
+        grid = preprocess.midpoint_grid([first, second], to_visits, 3.0)
+        visits = [
+            preprocess._moved(image, grid, matrix)
+            for image, matrix in zip((first, second), to_visits, strict=True)
+        ]
+        skull = preprocess._like(grid, (preprocess._mean(visits).numpy() > 0.2).astype(float))
+        found = preprocess.change_between(*visits, skull, SETTINGS)
+        swapped = preprocess.change_between(*visits[::-1], skull, SETTINGS)
+    return found, swapped, visits, skull
+
+
+def test_known_growth_is_found_where_it_is_and_nowhere_else(change):
+    found, _, _, skull = change
+    percent = 100 * (np.exp(found.numpy()) - 1)
+    shape = np.array(found.shape)
+    # the point of growth, from the head's voxels to the midpoint grid (LPS)
+    lps = (np.array([24.0, 40.0, 30.0]) - np.array([60, 72, 60]) / 2) * 3 * [-1, -1, 1]
+    place = np.round((lps - found.origin) / found.spacing).astype(int)
+    away = np.linalg.norm((np.indices(shape).T - place).T * 3.0, axis=0)
+    grown = percent[(away < 15) & (skull.numpy() > 0)].mean()
+    still = percent[(away > 55) & (skull.numpy() > 0)].mean()
+    assert grown == pytest.approx(12, abs=4)
+    assert abs(still) < 0.5
+
+
+def test_exchanging_visits_changes_the_sign_and_nothing_else(change):
+    found, swapped, _, _ = change
+    np.testing.assert_array_equal(swapped.numpy(), -found.numpy())
+
+
+def test_the_same_visit_twice_has_not_changed(change):
+    _, _, visits, skull = change
+    with preprocess._scratch():
+        found = preprocess.change_between(visits[0], visits[0], skull, SETTINGS)
+    assert np.abs(found.numpy()).max() < 1e-6
+
+
+def test_modulation_keeps_the_volume():
+    """A density brought to MNI152 and multiplied by the Jacobian sums to what it was."""
+    head, inside = _head(mm=2.5)
+    density = _as_ants(nib.Nifti1Image(inside.astype(np.float32), head.affine))
+    template = _as_ants(head)
+    field = np.zeros((*template.shape, 3), np.float32)
+    grid = np.indices(template.shape).astype(float)
+    wave = 2.0 * np.sin(2 * np.pi * grid[0] / 40)
+    field[..., 1] = ndimage.gaussian_filter(wave, 2)
+    matrix = np.diag([1.1, 0.95, 1.02, 1.0])
+    with preprocess._scratch() as folder:
+        moved = ants.from_numpy(
+            field, origin=template.origin, spacing=template.spacing, has_components=True
+        )
+        moved.set_direction(template.direction)
+        path = str(folder / "field.nii.gz")
+        ants.image_write(moved, path)
+        affine = preprocess._affine_file(matrix)
+        local = ants.create_jacobian_determinant_image(template, path).numpy()
+        warp = preprocess._Warp([path, affine], [], [], local * np.linalg.det(matrix[:3, :3]))
+        templates = preprocess.Templates(None, None, template, template, {})
+        found = preprocess._modulated(density, warp, templates)
+    assert found.numpy().sum() == pytest.approx(density.numpy().sum(), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change_it", "message"),
+    [
+        (lambda image: None, "a NIfTI image expected"),
+        (lambda image: image.slicer[:20], "120 mm of head in each direction expected"),
+        (
+            lambda image: nib.Nifti1Image(np.stack([image.get_fdata()] * 2, -1), image.affine),
+            "one three-dimensional image expected, found shape",
+        ),
+        (
+            lambda image: nib.Nifti1Image(image.get_fdata()[::2, ::2, ::2], image.affine * 2),
+            "voxels of at most 3 mm",
+        ),
+        (
+            lambda image: nib.Nifti1Image(np.full(image.shape, np.nan), image.affine),
+            "finite values above 0 expected",
+        ),
+    ],
+)
+def test_what_is_no_head_is_refused_by_name(tmp_path, change_it, message):
+    image = change_it(_head()[0])
+    path = tmp_path / "sub-01_T1w.nii.gz"
+    path.write_bytes(b"no image") if image is None else nib.save(image, path)
+    with pytest.raises(ValueError, match=message) as caught:
+        preprocess.read_t1w(path)
+    assert str(path) in str(caught.value)
+
+
+def test_images_are_read_in_any_orientation_as_one(tmp_path):
+    image, _ = _head()
+    turned = image.as_reoriented(
+        nib.orientations.ornt_transform(
+            nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt("PSR")
+        )
+    )
+    found = []
+    for name, one in (("ras", image), ("psr", turned)):
+        nib.save(one, tmp_path / f"{name}.nii.gz")
+        found.append(preprocess.read_t1w(tmp_path / f"{name}.nii.gz"))
+    np.testing.assert_allclose(found[0].numpy(), found[1].numpy(), atol=1e-6)
+    np.testing.assert_allclose(found[0].origin, found[1].origin)
+    assert found[0].numpy().max() == 1
+
+
+def test_a_nifti_goes_to_ants_and_back_to_the_same_place():
+    image, _ = _head()
+    back = preprocess._nifti(_as_ants(image))
+    np.testing.assert_allclose(back.affine, image.affine)
+    np.testing.assert_allclose(back.get_fdata(), image.get_fdata())
+
+
+def test_templates_that_were_not_fetched_are_named_with_the_command(tmp_path):
+    with pytest.raises(FileNotFoundError, match="python -m analysis_lib fetch templates"):
+        preprocess.load_templates(SETTINGS, tmp_path)
+
+
+def test_three_visits_are_refused():
+    with pytest.raises(ValueError, match="one visit or two expected, found 3: a, b, c"):
+        preprocess.process(dict.fromkeys("abc", "x.nii"), SETTINGS, None)
