@@ -1,7 +1,7 @@
 """From T1-weighted images to maps: symmetry of the visits, volumes kept, known change, bad input.
 
-The full chain on real images takes a minute each and is measured in benchmarks/preprocess.tsv; here
-its parts run on small synthetic heads.
+The full chain on real images takes a minute each: benchmarks/preprocess.py runs it. Here its parts
+run on small synthetic heads.
 """
 
 import nibabel as nib
