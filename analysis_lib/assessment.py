@@ -224,6 +224,34 @@ def sensitivity_table(result, receptors, about, density, regions):
     return pd.DataFrame(rows)
 
 
+def joint_maps(result, receptors, first, regions_per_map=5):
+    """Receptor maps that a joint model of all of them has regions for.
+
+    Parameters
+    ----------
+    result : ContrastResult
+    receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
+        One map a receptor, of the labels of `result`.
+    first : str
+        Annotation that is kept in any case.
+    regions_per_map : int
+        Regions wanted for each map.
+
+    Returns
+    -------
+    pandas.DataFrame
+        All rows, or, where regions are too few (subcortex alone), the given one and those with the
+        largest |r|, two maps at least; their order stays.
+    """
+    n_regions = int((receptors.notna().all() & result.effect.notna()).sum())
+    room = max(2, n_regions // regions_per_map)
+    if len(receptors) <= room:
+        return receptors
+    size = np.abs(links.correlate(result.effect, receptors, result.method)[0])
+    size[receptors.index.get_loc(first)] = np.inf
+    return receptors.iloc[np.sort(np.argsort(-size, kind="stable")[:room])]
+
+
 def others_table(result, receptors, about):
     """Rows of receptors/given_others.tsv: what is left of a receptor beside all the others.
 

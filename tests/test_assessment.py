@@ -122,3 +122,13 @@ def test_dominance_rows_hold_the_p_of_both_nulls(assessed):
     np.testing.assert_array_equal(table["p"], smooth.p)
     np.testing.assert_array_equal(table["p_randomisation"], randomised.p)
     assert table["total_dominance"].sum() == pytest.approx(smooth.observed.adjusted_r2)
+
+
+def test_a_joint_model_takes_no_more_maps_than_it_has_regions_for(assessed):
+    results, maps, _, _, _ = assessed
+    assert assessment.joint_maps(results[2], maps, D1) is maps
+    found = assessment.joint_maps(results[2], maps, D1, regions_per_map=14)  # room for two
+    r = np.abs(receptors.correlate(results[2].effect, maps)[0])
+    r[maps.index.get_loc(D1)] = 0
+    assert set(found.index) == {D1, maps.index[r.argmax()]}
+    assert found.index.tolist() == [name for name in maps.index if name in found.index]

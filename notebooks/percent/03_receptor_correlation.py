@@ -323,6 +323,11 @@ plots.mark(fig, trial, quick)
 
 # %%
 combined, about_combined = annotations.combine(maps, about)
+lead = about_combined.index[about_combined["receptor"] == leading["receptor"]][0]
+joined = assessment.joint_maps(main, combined, lead)
+if len(joined) < len(combined):
+    print(f"too few regions for {len(combined)} receptors at once; kept, by |r|: {len(joined)}")
+combined = joined
 others = assessment.others_table(main, combined, about_combined)
 covered = combined.columns[combined.notna().all()]
 predictors, outcome = combined[covered].T, main.effect[covered].to_numpy()
