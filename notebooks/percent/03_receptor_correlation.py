@@ -326,7 +326,10 @@ combined, about_combined = annotations.combine(maps, about)
 lead = about_combined.index[about_combined["receptor"] == leading["receptor"]][0]
 joined = assessment.joint_maps(main, combined, lead)
 if len(joined) < len(combined):
-    print(f"too few regions for {len(combined)} receptors at once; kept, by |r|: {len(joined)}")
+    print(
+        f"too few regions for {len(combined)} receptors at once; kept, by |r|: {len(joined)}. The p "
+        "below do not allow for this choice"
+    )
 combined = joined
 others = assessment.others_table(main, combined, about_combined)
 covered = combined.columns[combined.notna().all()]
