@@ -51,8 +51,14 @@ format: $(READY)
 data/raw/demo: | $(READY)
 	$(BIN)/python -m analysis_lib simulate $@
 
-lab: $(READY) | data/raw/demo
-	$(BIN)/jupyter lab --notebook-dir=. notebooks/01_clinical_outcomes.ipynb
+# lab/ holds settings (no news from the internet, README as a page) and a first layout, with the table
+# of contents open; what is changed in the layout afterwards stays.
+$(VENV)/lab-workspaces: lab/workspace.json | $(READY)
+	@JUPYTERLAB_WORKSPACES_DIR=$@ $(BIN)/jupyter lab workspaces import $<
+
+lab: $(READY) | data/raw/demo $(VENV)/lab-workspaces
+	JUPYTERLAB_WORKSPACES_DIR=$(CURDIR)/$(VENV)/lab-workspaces $(BIN)/jupyter lab --notebook-dir=. \
+		--LabApp.app_settings_dir=$(CURDIR)/lab notebooks/01_clinical_outcomes.ipynb
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.recovery

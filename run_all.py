@@ -180,6 +180,8 @@ def show_summary(done, console):
         console.print(f"{study.label}: these are not a real trial's data")
     console.print(f"results: {escape(str(study.derived))}", soft_wrap=True)
     console.print(f"figures: {escape(str(study.figures))}", soft_wrap=True)
+    if done.report:
+        console.print(f"report:  {escape(str(done.report))}", soft_wrap=True)
 
 
 def show_list(plan, console) -> int:

@@ -1,5 +1,6 @@
 """Command line: ``python -m analysis_lib``. A command imports what it needs: help is quick."""
 
+import difflib
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -8,11 +9,19 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Check, fetch and simulate studies. The analysis itself: python run_all.py",
+    help="Begin, check, fetch and simulate studies. The analysis itself: python run_all.py",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+class Images(StrEnum):
+    """What ``new-study`` prepares for images."""
+
+    maps = "maps"
+    t1w = "t1w"
+    none = "none"
 
 
 class Source(StrEnum):
@@ -50,6 +59,66 @@ def check_study(
     elif not study.root.exists():
         _say(f"The folder {study.root} does not exist. {_source(study)}")
     raise typer.Exit(1 if problems else 0)
+
+
+@app.command("new-study")
+def new_study(
+    folder: Annotated[Path, typer.Argument(help="Folder to write: new, or empty")],
+    name: Annotated[
+        str | None, typer.Option(help="Short name of the study (default: that of the folder)")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Title, for headings")] = None,
+    scale: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A clinical scale, with the cut-off of remission if there is one; again for each, "
+            "the primary outcome first (default: HAMD-17:0:52:7 and HAMA:0:56)",
+            metavar="NAME:LOWEST:HIGHEST[:REMISSION]",
+        ),
+    ] = None,
+    visits: Annotated[
+        str | None,
+        typer.Option(
+            help="In order, baseline first (default: baseline,week1,week2,week3). The number in a "
+            "name is its week; otherwise: pre=0,post=4"
+        ),
+    ] = None,
+    arms: Annotated[
+        str | None, typer.Option(help="The two arms, active first (default: active,sham)")
+    ] = None,
+    images: Annotated[
+        Images,
+        typer.Option(
+            help="Grey-matter maps of yours, T1w images that notebook 00 makes them from, or none"
+        ),
+    ] = Images.maps,
+    participants: Annotated[
+        int, typer.Option(min=0, max=999, help="Rows to prepare: sub-01 and on; 0: headers alone")
+    ] = 0,
+):
+    """Write a commented study file and the empty tables of a trial of yours.
+
+    Nothing is overwritten. Exit status: 0 done, 1 the folder holds files, 2 usage.
+    """
+    from analysis_lib import new_study as skeleton
+
+    given = {"name": name, "title": title, "scales": scale, "visits": visits, "arms": arms}
+    try:
+        path = skeleton.new_study(
+            folder,
+            images=images.value,
+            n_participants=participants,
+            **{key: value for key, value in given.items() if value},
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    except OSError as error:
+        _say(str(error), error=True)
+        raise typer.Exit(1) from None
+    _say(
+        f"Written to {folder}: {path.name}, bids/ (tables to fill), optional/ (tables you may add)"
+    )
+    _say(f"Fill the tables; what is still to do: python -m analysis_lib check-study {path}")
 
 
 @app.command()
@@ -115,35 +184,78 @@ def simulate(
     _say(f"SIMULATED trial written to {folder}")
 
 
+@app.command()
+def trace(
+    key: Annotated[str, typer.Argument(help="Key of numbers.json, or its beginning")],
+    study: Annotated[str, typer.Option(help="A study file, or its name in data/studies")] = "demo",
+):
+    """Say which file and notebook made a number.
+
+    Exit status: 0 found, 1 no such number or results changed, 2 no such study.
+    """
+    from analysis_lib import report
+    from analysis_lib.study import StudyError, find_study, load_study
+
+    try:
+        path = find_study(study)
+    except StudyError as error:
+        raise typer.BadParameter(str(error)) from None
+    try:
+        loaded = load_study(path)
+        origins = report.number_origins(loaded)
+    except (StudyError, ValueError) as error:
+        _say(str(error), error=True)
+        raise typer.Exit(1) from None
+    found = {k: o for k, o in origins.items() if k == key or k.startswith(f"{key}.")}
+    for name, origin in found.items():
+        _say(
+            f"{name} = {origin['value']}{f'  {loaded.label}' if loaded.label else ''}\n"
+            f"  file      {loaded.derived / origin['source']}\n"
+            f"  notebook  {loaded.derived / 'notebooks' / origin['notebook']}.ipynb\n"
+            f"  sha256    {origin['sha256']}"
+        )
+    if not found:
+        _say(_no_such_number(key, loaded, origins), error=True)
+        raise typer.Exit(1)
+
+
+def _no_such_number(key, study, origins):
+    if not origins:
+        return f"{study.name}: no numbers yet. Run: python run_all.py --study {study.path}"
+    near = difflib.get_close_matches(key, origins, n=3)
+    hint = f"Near: {', '.join(near)}" if near else f"One of them: {next(iter(origins))}"
+    return f"{key}: not among the {len(origins)} numbers of {study.name}. {hint}"
+
+
 def _data_problems(study):
     from analysis_lib import annotations, conduct, images, ratings
-    from analysis_lib.study import StudyError
 
-    found = [
-        *ratings.problems(study),
-        *images.problems(study),
-        *annotations.problems(study),
-        *atlas_problems(study),
-    ]
-    try:
-        found += conduct.problems(study, ratings.read_participants(study))
-    except StudyError as error:
-        found += error.problems
-    return list(dict.fromkeys(found))  # each reads participants.tsv: its problems are listed once
+    found = ratings.problems(study)
+    participants = ratings.provisional_participants(study)
+    if participants is not None:
+        found += conduct.problems(study, participants)
+        found += images.problems(study, participants)
+    found += [*annotations.problems(study), *atlas_problems(study)]
+    return list(dict.fromkeys(found))  # two read participants.tsv: a problem is listed once
 
 
 def atlas_problems(study):
-    """What is wrong with the study's atlas; one that is not downloaded yet is no problem."""
+    """What is wrong with the study's atlas and regions; an atlas not downloaded is no problem."""
     from analysis_lib.atlas import load_atlas
+    from analysis_lib.vbm import check_regions
 
     if study.imaging is None:
         return []
     try:
-        load_atlas(study.atlas)
+        atlas = load_atlas(study.atlas)
     except FileNotFoundError:
         return []
     except ValueError as error:
         return [f"{study.path.name}: atlas: {error}"]
+    try:
+        check_regions(study.regions, atlas)
+    except ValueError as error:
+        return [f"{study.path.name}: {error}. Name regions of the atlas in the study file"]
     return []
 
 
@@ -159,8 +271,16 @@ def _summary(study):
         f"{participants['excluded'].notna().sum()} excluded; "
         f"{', '.join(scale.name for scale in study.scales)} at {len(study.visits)} visits; "
         + (f"{len(maps)} grey-matter maps" if len(maps) else "no grey-matter maps")
+        + _unseen(participants, maps)
         + (f", {n_scans} T1w images" if (n_scans := len(study.t1w_images())) else "")
     )
+
+
+def _unseen(participants, maps):
+    """Who has no map though others have: counted in the flow, and worth a look."""
+    analysed = participants.loc[participants["excluded"].isna(), "participant_id"]
+    without = analysed[~analysed.isin(maps["participant_id"])]
+    return f", none of {', '.join(without)}" if len(maps) and len(without) else ""
 
 
 def _report(path, problems):

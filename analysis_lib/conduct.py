@@ -60,8 +60,9 @@ def read_guesses(study, participants):
         return None
     words = {str(getattr(study.arms, arm)): arm for arm in ARMS} | {UNKNOWN: UNKNOWN}
     expected = f"{' or '.join(words)}, or {MISSING} (not asked)"
-    _check(path, table, pa.DataFrameSchema({"guess": _one_of(list(words), expected, True)}))
-    asked = table[["participant_id", "guess"]].dropna()
+    asked = table[["participant_id", "guess"]]
+    _check(path, asked, pa.DataFrameSchema({"guess": _one_of(list(words), expected, True)}))
+    asked = asked.dropna()
     asked = asked.assign(guess=asked["guess"].map(words))
     merged = _analysed(participants).merge(asked, "inner", on="participant_id")
     return merged if len(merged) else None

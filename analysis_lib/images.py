@@ -291,7 +291,7 @@ def check_grids(paths):
     Parameters
     ----------
     paths : sequence of path
-        The first gives the grid that the others must have.
+        The grid that most of them have, or that of the first, is the one the others must have.
 
     Returns
     -------
@@ -304,23 +304,35 @@ def check_grids(paths):
         With every image of another shape or affine, what was expected and what was found; or if
         the grid is oblique, or as large as a head and yet leaves out a part of the brain.
     """
-    first, found = None, []
+    grids, found = [], []
     for path in paths:
         try:
             image = nib.load(path)
         except UNREADABLE as error:
             found.append(_unreadable(path, error))
             continue
-        first = first or (path.name, image.shape, image.affine)
-        if image.shape != first[1]:
-            found.append(_other_grid(path.name, "shape", first[0], first[1], image.shape))
-        elif not np.allclose(image.affine, first[2], atol=1e-3):
-            expected, got = (_affine_text(affine) for affine in (first[2], image.affine))
-            found.append(_other_grid(path.name, "affine", first[0], expected, got))
+        grids.append((path.name, image.shape, image.affine))
+    first = _most_common(grids)
+    for name, shape, affine in grids:
+        if shape != first[1]:
+            found.append(_other_grid(name, "shape", first[0], first[1], shape))
+        elif not np.allclose(affine, first[2], atol=1e-3):
+            expected, got = (_affine_text(a) for a in (first[2], affine))
+            found.append(_other_grid(name, "affine", first[0], expected, got))
     found += _placement_problems(*first) if first else []
     if found:
         raise StudyError(found)
     return first[2]
+
+
+def _most_common(grids):
+    """The first image of the grid that most images have: an odd one is then named alone."""
+    keys = [(shape, tuple(affine.round(3).ravel() + 0.0)) for _, shape, affine in grids]
+    return (
+        max(zip(keys, grids, strict=True), key=lambda pair: keys.count(pair[0]))[1]
+        if keys
+        else None
+    )
 
 
 def _placement_problems(name, shape, affine):
@@ -534,24 +546,68 @@ def robust_z(values):
 
 def problems(study, participants=None):
     """List what is wrong with a study's maps, values included; an empty list if nothing is."""
-    from analysis_lib.ratings import read_participants
+    from analysis_lib.ratings import provisional_participants
 
     if study.imaging is None:
         return []
-    try:
-        participants = read_participants(study) if participants is None else participants
-        maps = find_maps(study, participants)
-        scans = find_t1w(study, participants) if not study.own_maps() else maps.iloc[:0]
-    except StudyError as error:
-        return error.problems
-    found = list(_caught(lambda: pair_maps(study, participants, maps)))
-    found += _caught(lambda: pair_maps(study, participants, scans, T1W))
-    if len(maps):
-        found += _caught(lambda: check_grids(maps["path"]))
-    for path in maps["path"]:
+    if participants is None and (participants := provisional_participants(study)) is None:
+        return []  # whose images they are cannot be told; ratings.problems says why
+    maps, found = _by_session(study, participants, study.grey_matter_maps(), "grey-matter map")
+    found += [] if found else _kind_problems(maps["path"])
+    found += [] if found else _mixture_problems(study, maps["path"])
+    scans, of_scans = maps.iloc[:0], []
+    if not study.own_maps():
+        scans, of_scans = _by_session(study, participants, study.t1w_images(), T1W)
+    if not found:
+        found += _caught(lambda: pair_maps(study, participants, maps))
+        found += _caught(lambda: _check_tiv(study, participants, maps))
+    if not of_scans:
+        of_scans += _caught(lambda: pair_maps(study, participants, scans, T1W))
+    usable = [path for path in maps["path"] if not _refusal(path, accept_unmodulated=True)]
+    found += _caught(lambda: check_grids(usable)) if usable else []
+    for path in usable:
         found += _caught(lambda path=path: _check_map(path))
-    found += _caught(lambda: _check_tiv(study, participants, maps))
-    return list(dict.fromkeys(found))
+    pattern = study.imaging.grey_matter if study.own_maps() else study.imaging.t1w
+    others = [*_overlooked(study), *_miswritten(study, pattern)]
+    return list(dict.fromkeys([*found, *of_scans, *others]))
+
+
+def _overlooked(study):
+    """Grey-matter maps that lie in the data folder where the study file does not look."""
+    pattern = study.imaging.grey_matter
+    if not pattern or study.own_maps():
+        return
+    others = [path for path in sorted(study.root.rglob("sub-*/**/*.nii*")) if _is_map(path)]
+    if others:
+        example = _below(study, others[0])
+        yield (
+            f"{study.path.name}: imaging.grey_matter: maps at {pattern} expected, found none there "
+            f"and {len(others)} elsewhere, as {example.as_posix()}. Say grey_matter: "
+            f"{_as_pattern(example)}"
+        )
+
+
+def _miswritten(study, pattern):
+    """Images that a pattern would find, but for capitals in sub- or ses-."""
+    loose = pattern.replace("sub-", "[Ss][Uu][Bb]-").replace("ses-", "[Ss][Ee][Ss]-")
+    found = sorted(set(study.root.glob(loose)) - set(study.root.glob(pattern)))
+    if found:
+        yield (
+            f"{_below(study, found[0]).as_posix()}: sub- and ses- in small letters expected in the "
+            f"path. Rename it{f' and {len(found) - 1} more' if len(found) > 1 else ''}"
+        )
+
+
+def _is_map(path):
+    return _kind(path) != "unmodulated" and not _refusal(path, accept_unmodulated=False)
+
+
+def _as_pattern(path):
+    """A glob for a map and those like it, the names of participant and session left open."""
+    folder = re.sub(r"(?<![A-Za-z0-9])(sub|ses)-[A-Za-z0-9]+", r"\1-*", path.parent.as_posix())
+    kind = _kind(path)
+    suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
+    return f"{folder}/{'*' if kind.startswith('desc') else kind}*{suffix}".replace("**", "*")
 
 
 def _check_map(path):

@@ -25,6 +25,10 @@ from analysis_lib.study import PROJECT, LocalMap, Study
 
 NOTEBOOKS = PROJECT / "notebooks"
 LIBRARY = PROJECT / "analysis_lib"
+# No notebook imports these: a change in them makes no result stale.
+WITHOUT_NUMBERS = ("__main__.py", "crate.py", "narrative.py", "new_study.py", "page.py")
+PAGE = "report/index.html"
+NEEDED_BY_REPORT = ("clinical/mmrm_contrasts.tsv", "clinical/flow.json", "numbers.json")
 # The numbers do not depend on these, so a change of them makes nothing out of date.
 WITHOUT_EFFECT = ("n_jobs",)
 # OpenBLAS rounds differently with another number of threads, and joblib's workers get fewer threads
@@ -148,6 +152,16 @@ def t1w_images(study) -> list[Path]:
     return study.t1w_images()
 
 
+def templates(study) -> list[Path]:
+    """Templates for brain extraction, if they are in the cache."""
+    from analysis_lib import fetch  # slow to import
+
+    try:
+        return fetch.cached_templates()
+    except (FileNotFoundError, fetch.FetchError):
+        return []
+
+
 def receptor_maps(study) -> list[Path]:
     """Receptor maps that the study asks for: in neuromaps' cache, and files of its own.
 
@@ -205,7 +219,7 @@ def numbers(study) -> list[Path]:
 STEPS = (
     Step(
         "00_grey_matter",
-        reads=(participants_table, t1w_images),
+        reads=(participants_table, t1w_images, templates),
         writes=("grey_matter",),
         needs=("t1w",),
         resumes=True,
@@ -541,7 +555,7 @@ def notebook_hash(path) -> str:
 
 def library_hash(library=LIBRARY) -> str:
     """Hash of the names and content of the library's modules."""
-    modules = sorted(Path(library).rglob("*.py"))
+    modules = sorted(p for p in Path(library).rglob("*.py") if p.name not in WITHOUT_NUMBERS)
     return report.text_hash(*(t for m in modules for t in (m.name, report.file_hash(m))))
 
 
@@ -973,12 +987,13 @@ def status(plan) -> dict[str, str]:
 
 @dataclass
 class Run:
-    """A run under way: its outcomes, and when it started."""
+    """A run under way: its outcomes, the report if it was written, and when it started."""
 
     plan: Plan
     show: Quiet
     outcomes: list[Outcome] = field(default_factory=list)
     failure: NotebookFailure | None = None
+    report: Path | None = None
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -1008,9 +1023,27 @@ def run(plan, show=None, fetch=False) -> Run:
         try:
             for step in plan.steps:
                 _add(now, _run_step(now, step))
+            _publish(now)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(now.outcomes) from None
     return now
+
+
+def _publish(now):
+    """Write report and RO-Crate, where a step has run or they are not there yet."""
+    from analysis_lib import crate, narrative, page  # slow to import
+
+    study = now.plan.study
+    ran = any(outcome.status == "run" for outcome in now.outcomes)
+    there = all((study.derived / name).is_file() for name in (PAGE, crate.NAME))
+    ready = all((study.derived / name).is_file() for name in NEEDED_BY_REPORT)
+    if now.failure or not ready or (there and not ran):
+        return
+    try:
+        now.report = page.write_report(study)
+        crate.write_crate(study)  # after the report, which is part of it
+    except (FileNotFoundError, ValueError, narrative.UnknownNumber) as error:
+        raise PipelineError(f"The results are there; the report of them failed: {error}") from None
 
 
 def _add(now, outcome):
@@ -1127,6 +1160,7 @@ def _record(now, step, before, outcome, started, outputs):
         "numbers": report.number_hashes(study, step.writes),
         **_times(started, ended),
         "peak_memory_mb": round(outcome.peak_mb, 1),
+        "environment": {k: v for k, v in KERNEL_ENVIRONMENT.items() if k.endswith("_NUM_THREADS")},
         "git": report.git_state(),
         "machine": report.machine(),
     }

@@ -61,27 +61,31 @@ class Settings:
     affine_iterations, head_iterations, mni_iterations, visit_iterations : tuple of int
         Iterations at each resolution, the coarsest first: of every affine stage, and of the
         deformations to the whole-head template, to MNI152 and between the visits.
-    visit_radius : int
-        Radius, voxels, of the windows whose correlation compares the visits.
-    visit_smoothing : tuple of float
-        Standard deviations, voxels, of the Gaussians that smooth each step of the deformation
-        between visits, and the whole of it.
+    head_radius, visit_radius : int
+        Radius, voxels, of the windows whose correlation compares a head with the template, and
+        the visits with each other.
+    head_smoothing, visit_smoothing : tuple of float
+        Standard deviations, voxels, of the Gaussians that smooth each step of the deformation,
+        and the whole of it.
     visit_step : float
-        Length of a step, voxels.
+        Length of a step between the visits, voxels.
     n4_iterations : tuple of int
         Of the bias-field correction at each of its resolutions.
     prior_weight : float
         Of the tissue priors in the segmentation, 0 to 1.
     smoothness : float
         Of the segmentation's Markov random field.
-    margin_mm : float
-        What is kept around the brain.
+    head_margin_mm, margin_mm : float
+        What is kept around the brain for its extraction, and afterwards.
     """
 
     working_mm: float = 2.0
     output_mm: float = 1.5
     affine_iterations: tuple = (1000, 500, 100, 0)
     head_iterations: tuple = (100, 70, 30)
+    head_radius: int = 2
+    head_smoothing: tuple = (2.0, 1.0)
+    head_margin_mm: float = 24.0
     mni_iterations: tuple = (60, 40, 20)
     visit_iterations: tuple = (50, 40, 20)
     visit_radius: int = 4
@@ -238,7 +242,7 @@ def process(paths, settings, templates):
         clock.lap("midpoint")
         skull = inside_skull(_mean(visits), settings, templates)
         clock.lap("brain")
-        box = _margin(skull, settings)
+        box = _margin(skull, settings, settings.margin_mm)
         visits = [ants.crop_image(image, box) for image in visits]
         skull = ants.crop_image(skull, box)
         visits = _balanced([_without_bias(image, skull, settings) for image in visits], skull)
@@ -410,7 +414,7 @@ def change_between(first, second, skull, settings):
     -------
     ants.core.ANTsImage
     """
-    within, pair = _itk(_solid(skull)), [_itk(image) for image in (first, second)]
+    within, pair = _itk(_solid(skull)), (first, second)
     there, back = (
         _log_jacobian(fixed, moving, within, settings) for fixed, moving in (pair, pair[::-1])
     )
@@ -418,29 +422,44 @@ def change_between(first, second, skull, settings):
 
 
 def _itk(image):
-    """For greedy: the same voxels along the axes of the array."""
+    """For greedy: the same voxels at the same place."""
     found = SimpleITK.GetImageFromArray(image.numpy().T)
     found.SetSpacing(image.spacing)
+    found.SetOrigin(image.origin)
+    found.SetDirection(np.array(image.direction).ravel())
     return found
 
 
-def _log_jacobian(fixed, moving, within, settings):
-    radius = "x".join([str(settings.visit_radius)] * 3)
-    levels = "x".join(map(str, settings.visit_iterations))
-    step, whole = settings.visit_smoothing
+def _greedy(fixed, moving, more, iterations, radius, smoothing, **images):
+    """A deformation of `fixed` towards `moving`, in the result as "warp"."""
+    window, levels = "x".join([str(radius)] * 3), "x".join(map(str, iterations))
+    step, whole = smoothing
     greedy = Greedy3D()
     greedy.execute(
-        f"-i fixed moving -gm mask -m NCC {radius} -n {levels} -s {step}vox {whole}vox "
+        f"-i fixed moving {more} -m NCC {window} -n {levels} -s {step}vox {whole}vox "
         # by default greedy adds random noise to images and rounds to a tenth of a voxel
-        f"-e {settings.visit_step} -noise 0 -wp 0 -o warp -threads 1 -V 0",
-        fixed=fixed,
-        moving=moving,
-        mask=within,  # not cut out of the images: an edge of zeros would take most of each step
+        "-noise 0 -wp 0 -o warp -threads 1 -V 0",
+        fixed=_itk(fixed),
+        moving=_itk(moving),
         warp=None,
+        **images,
+    )
+    return greedy
+
+
+def _log_jacobian(fixed, moving, within, settings):
+    greedy = _greedy(
+        fixed,
+        moving,
+        f"-gm mask -e {settings.visit_step}",
+        settings.visit_iterations,
+        settings.visit_radius,
+        settings.visit_smoothing,
+        mask=within,  # not cut out of the images: an edge of zeros would take most of each step
     )
     # greedy's own Jacobian counts voxels as 1 mm: right only where they are
     shift = SimpleITK.GetArrayFromImage(greedy["warp"]).T
-    spacing = fixed.GetSpacing()
+    spacing = fixed.spacing
     slopes = np.stack([np.stack(np.gradient(part, *spacing), axis=-1) for part in shift], axis=-2)
     return np.log(np.linalg.det(np.eye(3) + slopes))
 
@@ -465,13 +484,27 @@ def inside_skull(head, settings, templates):
     found = ants.registration(
         head,
         templates.head,
-        type_of_transform="SyN",
-        reg_iterations=settings.head_iterations,
+        type_of_transform="Affine",
         aff_iterations=settings.affine_iterations,
     )
-    return ants.apply_transforms(
-        head, templates.inside_skull, found["fwdtransforms"], interpolator="linear"
+    rough = ants.apply_transforms(head, templates.inside_skull, found["fwdtransforms"])
+    near = ants.crop_image(head, _margin(rough, settings, settings.head_margin_mm))
+    affine = _greedy_affine(found["fwdtransforms"][0])
+    greedy = _greedy(
+        near,
+        templates.head,
+        f"-it {affine}",
+        settings.head_iterations,
+        settings.head_radius,
+        settings.head_smoothing,
     )
+    greedy.execute(
+        f"-rf fixed -rm mask inside -ri LINEAR -r warp {affine} -threads 1 -V 0",
+        mask=_itk(templates.inside_skull),
+        inside=None,
+    )
+    inside = _like(near, SimpleITK.GetArrayFromImage(greedy["inside"]).T)
+    return ants.resample_image_to_target(inside, head, interp_type="linear")
 
 
 def _without_bias(image, skull, settings):
@@ -635,6 +668,14 @@ def _affine_file(matrix):
     return path
 
 
+def _greedy_affine(path):
+    """An affine file of ITK's as greedy reads it: a matrix of RAS points."""
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    text = tempfile.mktemp(suffix=".txt")
+    np.savetxt(text, flip @ _matrix(path) @ flip, fmt="%.10f")
+    return text
+
+
 def _like(image, values):
     return image.new_image_like(np.ascontiguousarray(values, dtype=np.float32))
 
@@ -647,9 +688,9 @@ def _solid(skull):
     return ants.threshold_image(skull, 0.5, 2)
 
 
-def _margin(skull, settings):
+def _margin(skull, settings, margin_mm):
     """The brain and what is kept around it when an image is cropped."""
-    return ants.iMath(_solid(skull), "MD", round(settings.margin_mm / settings.working_mm))
+    return ants.iMath(_solid(skull), "MD", round(margin_mm / settings.working_mm))
 
 
 def _nifti(image):

@@ -4,7 +4,11 @@ Tables are read as text and then checked by pandera, so that a message can quote
 says. Missing is ``n/a``, as in BIDS; an empty cell is an error.
 """
 
+import csv
 import difflib
+import io
+import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -16,6 +20,7 @@ ARMS = ("active", "control")
 MISSING = "n/a"
 SHOWN = 5  # rows quoted for one kind of problem
 LEVELS = 8  # a covariate with more words than this is taken for a mistake
+NOT_MISSING = {"na", "nan", "n.a.", "none", "null", "missing", "-", ".", "?"}  # in other programs
 
 
 def read_participants(study):
@@ -41,21 +46,70 @@ def read_participants(study):
     arms = {str(getattr(study.arms, arm)): arm for arm in ARMS}
     needed = ["participant_id", study.arms.column, *study.covariates, *study.strata, *study.exclude]
     table = _read_tsv(study, path, needed)
+    found = [
+        *_check_problems(path, table, _participant_columns(study, table, arms))[1],
+        *_duplicates(path, table, ["participant_id"]),
+        *_word_problems(study, path, table),
+        *_exclusion_problems(study, table),
+    ]
+    absent = [value for value in arms if value not in set(table[study.arms.column])]
+    if absent and not any(f": {study.arms.column}: " in problem for problem in found):
+        problem = f"{study.arms.column}: participants of both arms expected, found none of "
+        found.append(f"participants.tsv: {problem}{absent[0]}")
+    if found:
+        raise StudyError(dict.fromkeys(found))
+    return _tidy_participants(study, table.reset_index(drop=True), arms)
+
+
+def _participant_columns(study, table, arms):
     columns = {
-        "participant_id": _text_column(r"^sub-[A-Za-z0-9]+$", "sub- and letters or digits"),
+        "participant_id": _text_column(
+            r"^sub-[A-Za-z0-9]+$",
+            "sub- and letters or digits",
+            ["sub-" + _bare(name) for name in table["participant_id"].dropna()],
+        ),
         study.arms.column: _one_of(list(arms), f"one of {' or '.join(arms)}"),
     }
     if "withdrawn_after" in table:
         columns["withdrawn_after"] = _one_of(
             list(study.visits), f"{MISSING} or a visit ({', '.join(study.visits)})", nullable=True
         )
-    _check(path, table, pa.DataFrameSchema(columns))
-    _refuse_duplicates(path, table, ["participant_id"])
-    absent = [value for value in arms if value not in set(table[study.arms.column])]
-    if absent:
-        problem = f"{study.arms.column}: participants of both arms expected, found none of "
-        raise StudyError([f"participants.tsv: {problem}{absent[0]}"])
-    return _tidy_participants(study, table.reset_index(drop=True), arms)
+    return columns
+
+
+def _word_problems(study, path, table):
+    """Covariates and strata in which one thing is written in several ways."""
+    levels = _levels(path)
+    for name in dict.fromkeys([*study.covariates, *study.strata]):
+        values = table[name][table[name].notna() & table[name].ne("")]
+        numbers = pd.to_numeric(values, errors="coerce")
+        plain = values.str.strip().str.casefold()
+        if name in levels:
+            wrong, expected = (
+                ~values.isin(levels[name]),
+                (f"{' or '.join(levels[name])}, as participants.json says,"),
+            )
+        elif name in study.covariates and (_is_decimal(values) | numbers.notna()).mean() > 0.5:
+            wrong, expected = numbers.isna(), "a number"
+        else:
+            wrong, expected = values.groupby(plain).transform("nunique").gt(1), "one spelling"
+        if wrong.any():
+            yield _problem(
+                path, table, values.index[wrong], name, expected, values, levels.get(name, ())
+            )
+
+
+def _is_decimal(values):
+    return values.str.fullmatch(r"\s*-?\d+,\d+\s*")
+
+
+def _levels(path):
+    """Levels of the columns that the JSON file beside a table describes; none where it has none."""
+    try:
+        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        return {k: list(map(str, v["Levels"])) for k, v in about.items() if v.get("Levels")}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
 
 
 def _tidy_participants(study, table, arms):
@@ -72,19 +126,29 @@ def _tidy_participants(study, table, arms):
     return tidy.join(rest.apply(_numeric_if_all_are))
 
 
-def _exclusions(study, table):
-    reasons = pd.Series(pd.NA, index=table.index, dtype="object")
-    for column, value in study.exclude.items():
-        values = {str(v) for v in (value if isinstance(value, list) else [value])}
+def _exclusion_problems(study, table):
+    for column, values in _excluding(study).items():
         unseen = values - set(table[column].dropna())
         if unseen:
-            raise StudyError(
-                [
-                    f"{study.path.name}: exclude: a value of column {column} in participants.tsv "
-                    f"expected, found {', '.join(sorted(unseen))}, which nobody has"
-                ]
+            yield (
+                f"{study.path.name}: exclude: a value of column {column} in participants.tsv "
+                f"expected, found {', '.join(sorted(unseen))}, which nobody has"
             )
-        reasons[table[column].isin(values)] = column
+
+
+def _excluding(study):
+    """Values of participants left out, as text, by column."""
+    given = study.exclude.items()
+    return {
+        k: {str(v) for v in (value if isinstance(value, list) else [value])} for k, value in given
+    }
+
+
+def _exclusions(study, table):
+    reasons = pd.Series(pd.NA, index=table.index, dtype="object")
+    for column, values in _excluding(study).items():
+        if column in table:
+            reasons[table[column].isin(values)] = column
     return reasons
 
 
@@ -125,6 +189,18 @@ def read_scale(study, scale, participants=None):
     items = [column for column in table if column.startswith("item_")]
     if scale.column not in table and not items:
         raise StudyError([_missing_column(study, path, scale.column, table)])
+    columns = _scale_columns(study, scale, table, participants, items)
+    numeric = [column for column in columns if column in (*items, scale.column)]
+    table, found = _check_problems(path, table, columns, numeric)
+    table["visit"] = table["session_id"].str.removeprefix("ses-")
+    found += _duplicates(path, table, ["participant_id", "visit"])
+    table["score"], wrong = _total(path, table, scale, items)
+    if found := found + wrong:
+        raise StudyError(dict.fromkeys(found))
+    return _tidy_scores(study, scale, table, participants, items)
+
+
+def _scale_columns(study, scale, table, participants, items):
     visits = [f"ses-{visit}" for visit in [*study.visits, *study.other_sessions]]
     known = f"a session of the study ({', '.join(visits)})"
     columns = {
@@ -134,31 +210,22 @@ def read_scale(study, scale, participants=None):
     }
     if scale.column in table:
         columns[scale.column] = _number_column(*scale.range)
-    numeric = [column for column in columns if column in (*items, scale.column)]
-    table = _check(path, table, pa.DataFrameSchema(columns), numeric)
-    table["visit"] = table["session_id"].str.removeprefix("ses-")
-    _refuse_duplicates(path, table, ["participant_id", "visit"])
-    table["score"] = _total(path, table, scale, items)
-    return _tidy_scores(study, scale, table, participants, items)
+    return columns
 
 
 def _total(path, table, scale, items):
+    """Total of each row, and what is wrong with those that can be compared with items or range."""
     if not items:
-        return table[scale.column]
+        return table[scale.column], []
     total = table[items].sum(axis=1, skipna=False)
     if scale.column not in table:
         low, high = scale.range
         wrong = table.index[total.notna() & ~total.between(low, high)]
         expected = f"items that add up to {low:g} to {high:g}"
-        if len(wrong):
-            raise StudyError([_problem(path, table, wrong, "item_*", expected, total)])
-        return total
+        return total, _problem_if_any(path, table, wrong, "item_*", expected, total)
     given = table[scale.column]
     wrong = table.index[given.notna() & total.notna() & ~np.isclose(given, total)]
-    if len(wrong):
-        problem = _problem(path, table, wrong, scale.column, "the sum of item_*", given)
-        raise StudyError([problem])
-    return given
+    return given, _problem_if_any(path, table, wrong, scale.column, "the sum of item_*", given)
 
 
 def _tidy_scores(study, scale, table, participants, items):
@@ -194,17 +261,108 @@ def problems(study):
     -------
     list of str
     """
-    found = []
+    found, rated, participants = [], set(), provisional_participants(study)
     try:
-        participants = read_participants(study)
+        read_participants(study)
     except StudyError as error:
-        return error.problems
+        found += error.problems
+        if not study.root.is_dir():
+            return found
     for scale in study.scales:
         try:
-            read_scale(study, scale, participants)
+            people = _named_in(study, scale) if participants is None else participants
+            found += _unrated(study, scale, people)
+            scores = read_scale(study, scale, people).dropna(subset=["score"])
         except StudyError as error:
             found += error.problems
-    return found
+            continue
+        rated |= set(scores["participant_id"])
+        if scale.primary and study.baseline not in set(scores["visit"]):
+            found.append(f"{scale.file}: scores at ses-{study.baseline} expected, found none")
+    return [*found, *_covariate_gaps(study, participants, rated)]
+
+
+def provisional_participants(study):
+    """Participants as far as they can be told, for checks of what refers to them.
+
+    Parameters
+    ----------
+    study : Study
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        As from :func:`read_participants` where participants.tsv has no problem. Else one row for
+        each participant_id, as it should be written; arm is missing. None where there is no table.
+    """
+    try:
+        return read_participants(study)
+    except StudyError:
+        pass
+    try:
+        table = _read_tsv(study, study.root / "participants.tsv", ["participant_id"])
+    except StudyError:
+        return None
+    table["participant_id"] = "sub-" + table["participant_id"].fillna("").map(_bare)
+    table = table.drop_duplicates("participant_id").reset_index(drop=True)
+    left = table.get("withdrawn_after", pd.Series(pd.NA, table.index)).replace("", pd.NA)
+    people = pd.DataFrame(
+        {
+            "participant_id": table["participant_id"],
+            "arm": pd.NA,
+            "excluded": _exclusions(study, table),
+            # a visit that cannot be told excuses the same as the first one
+            "withdrawn_after": left.where(left.isna() | left.isin(study.visits), study.baseline),
+        }
+    )
+    rest = table.drop(columns=[*people.columns.intersection(table.columns)])
+    return people.join(rest.apply(_numeric_if_all_are))
+
+
+def _bare(text):
+    """A participant or session without prefix, as written where nothing is wrong with it."""
+    return re.sub(r"(?i)^s(?:ub|es)-", "", text.strip())
+
+
+def _named_in(study, scale):
+    """Those whom the scale's own table names, where participants.tsv cannot tell who took part."""
+    table = _read_tsv(study, study.root / scale.file, ["participant_id", "session_id"])
+    names = table["participant_id"].dropna().unique()
+    return pd.DataFrame({"participant_id": names, "arm": pd.NA, "excluded": pd.NA})
+
+
+def _unrated(study, scale, participants):
+    """Participants of whom a scale's table has no row, however their names are written."""
+    table = _read_tsv(study, study.root / scale.file, ["participant_id"])
+    named = set(table["participant_id"].dropna().map(_plain))
+    analysed = participants.loc[participants["excluded"].isna(), "participant_id"]
+    absent = [who for who in analysed if _plain(who) not in named]
+    if absent:
+        yield (
+            f"{scale.file}: a row of every participant expected, found none of {_some(absent)}. "
+            f"Add them; of a participant who was never rated, one with {MISSING}"
+        )
+
+
+def _covariate_gaps(study, participants, rated):
+    """Covariates that participants who were rated lack; a gap of others does not matter."""
+    if participants is None:
+        return
+    people = participants[participants["excluded"].isna()]
+    people = people[people["participant_id"].isin(rated)]
+    for name in [name for name in study.covariates if name in people]:
+        absent = people.loc[people[name].isna(), "participant_id"]
+        if len(absent):
+            yield (
+                f"participants.tsv: {name}: a value for everybody expected, found {MISSING} of "
+                f"{_some(absent)}. Give it, or take {name} out of covariates in {study.path.name}"
+            )
+
+
+def _some(names):
+    names = list(names)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def with_baseline(study, ratings):
@@ -325,10 +483,26 @@ def design_columns(study, participants, who):
         (n,), one text for each stratum; None when the randomisation was not stratified.
     """
     chosen = participants.set_index("participant_id", drop=False).loc[list(who)]
-    blocks = None
-    if study.strata:
-        blocks = chosen[study.strata].astype(str).agg(" / ".join, axis=1).to_numpy()
-    return covariate_matrix(chosen, study.covariates), blocks
+    return covariate_matrix(chosen, study.covariates), randomisation_blocks(study, chosen)
+
+
+def randomisation_blocks(study, participants):
+    """Stratum of each participant, for a test that draws the arms anew.
+
+    Parameters
+    ----------
+    study : Study
+    participants : pandas.DataFrame
+        From :func:`read_participants`.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        (n,), one text for each stratum; None when the randomisation was not stratified.
+    """
+    if not study.strata:
+        return None
+    return participants[study.strata].astype(str).agg(" / ".join, axis=1).to_numpy()
 
 
 def improvement(study, scores, visit):
@@ -361,20 +535,53 @@ def _read_tsv(study, path, needed):
     if missing:
         raise StudyError(missing)
     if table.empty:
-        raise StudyError([f"{where}: rows expected, found none"])
+        rows = "participant" if path.name == "participants.tsv" else "participant and visit"
+        raise StudyError([f"{where}: rows expected, one a {rows}, found none. Fill it in"])
     return table
 
 
 def _read_text_table(path, where):
     options = {"dtype": str, "na_values": [MISSING], "keep_default_na": False}
     try:
-        table = pd.read_csv(path, sep="\t", skip_blank_lines=False, **options)
-        if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus cells for an index
-            raise pd.errors.ParserError("rows with more cells than the header has columns")
+        text = path.read_bytes().decode("utf-8-sig")
+        _check_cells(text)
+        table = pd.read_csv(io.StringIO(text), sep="\t", skip_blank_lines=False, **options)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         problem = f"{where}: a table in UTF-8, tabs between columns, expected, found: {error}"
-        raise StudyError([problem.strip()]) from None
+        raise StudyError([f"{problem.strip()}{_how_to_save(path, error)}"]) from None
     return table[(table != "").any(axis=1)]  # blank lines count in row numbers, no further
+
+
+def _check_cells(text):
+    """Refuse a first line that is not one of names with tabs between, and surplus cells."""
+    header, *rows = csv.reader(io.StringIO(text), delimiter="\t") if text else [[]]
+    other = {",": "commas", ";": "semicolons"}
+    if len(header) == 1 and (found := [word for c, word in other.items() if c in header[0]]):
+        raise pd.errors.ParserError(f"{' and '.join(found)} between columns")
+    nameless = [str(k) for k, name in enumerate(header, 1) if not name.strip()]
+    if nameless and len(header) > 1:
+        where = f"no name over column {', '.join(nameless)}"
+        raise pd.errors.ParserError(f"{where}. Delete the column, if it is empty, or name it")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice and header != [""]:
+        raise pd.errors.ParserError(f"two columns named {', '.join(twice)}. Keep one")
+    longer = [str(k) for k, row in enumerate(rows, 2) if len(row) > len(header) and any(row)]
+    if longer:
+        raise pd.errors.ParserError(
+            f"rows with more cells than the header has columns ({len(header)}): row "
+            f"{_some(longer)}. Delete what lies to the right of the table"
+        )
+
+
+def _how_to_save(path, error):
+    """What to do about a file of another kind, which its first bytes tell."""
+    start = path.read_bytes()[:2]
+    if start in (b"PK", b"\xd0\xcf"):
+        return ". It is a spreadsheet: save it as text, tab-delimited, UTF-8"
+    if start in (b"\xff\xfe", b"\xfe\xff"):
+        return ". It is in UTF-16: save it as UTF-8"
+    other = isinstance(error, UnicodeDecodeError) or "between columns" in str(error)
+    return ". Save it as text, tab-delimited, UTF-8" if other else ""
 
 
 def _missing_column(study, path, name, table):
@@ -386,12 +593,14 @@ def _missing_column(study, path, name, table):
     )
 
 
-def _text_column(pattern, expected):
-    return pa.Column(str, pa.Check.str_matches(pattern, error=expected))
+def _text_column(pattern, expected, meant=()):
+    check = pa.Check.str_matches(pattern, error=expected)
+    return pa.Column(str, check, metadata={"values": [m for m in meant if re.match(pattern, m)]})
 
 
 def _one_of(values, expected, nullable=False):
-    return pa.Column(str, pa.Check.isin(values, error=expected), nullable=nullable)
+    check = pa.Check.isin(values, error=expected)
+    return pa.Column(str, check, nullable=nullable, metadata={"values": list(values)})
 
 
 def _number_column(low, high):
@@ -401,40 +610,88 @@ def _number_column(low, high):
 
 def _check(path, table, schema, numeric=()):
     """Validate a table; raise StudyError with one line for each kind of problem in a column."""
+    checked, found = _check_problems(path, table, schema.columns, numeric)
+    if found:
+        raise StudyError(dict.fromkeys(found))
+    return checked
+
+
+def _check_problems(path, table, columns, numeric=()):
+    """The table with numbers for text, and a line for each kind of problem in a column."""
     found = []
     for column in [c for c in table if (table[c] == "").any()]:
         rows = table.index[table[column] == ""]
-        found.append(_problem(path, table, rows, column, f"a value or {MISSING}", table[column]))
+        required = column in columns and not columns[column].nullable
+        expected = "a value" if required else f"a value or {MISSING}"
+        found.append(_problem(path, table, rows, column, expected, table[column]))
     numbers = {
         c: pd.to_numeric(table[c].replace("", pd.NA), errors="coerce").astype(float)
         for c in numeric
     }
     for column, values in numbers.items():
         rows = table.index[values.isna() & table[column].notna() & (table[column] != "")]
-        if len(rows):
-            found.append(_problem(path, table, rows, column, "a number", table[column]))
+        found += _problem_if_any(path, table, rows, column, "a number", table[column])
     checked = table.assign(**numbers)
     try:
-        schema.validate(checked, lazy=True)
+        pa.DataFrameSchema(columns).validate(checked, lazy=True)
     except pa.errors.SchemaErrors as errors:
-        found += _schema_problems(path, checked, errors.failure_cases)
-    if found:
-        raise StudyError(dict.fromkeys(found))
-    return checked
+        told = errors.failure_cases["failure_case"].map(lambda value: value == "")
+        found += _schema_problems(path, checked, errors.failure_cases[~told], columns, table)
+    return checked, list(dict.fromkeys(found))
 
 
-def _schema_problems(path, table, cases):
+def _schema_problems(path, table, cases, columns, text):
     for (column, check), group in cases.groupby(["column", "check"], sort=False):
         expected = "a value" if check == "not_nullable" else check
-        yield _problem(path, table, sorted(group["index"]), column, expected, table[column])
+        rows = sorted(group["index"])
+        if check == "not_nullable":  # what is no number has been told; so has an empty cell
+            rows = [row for row in rows if pd.isna(text.loc[row, column])]
+        if rows:
+            allowed = columns[column].metadata or {}
+            known = allowed.get("values", ())
+            yield _problem(path, table, rows, column, expected, table[column], known)
 
 
-def _problem(path, table, rows, column, expected, values):
+def _problem_if_any(path, table, rows, column, expected, values):
+    return [_problem(path, table, rows, column, expected, values)] if len(rows) else []
+
+
+def _problem(path, table, rows, column, expected, values, allowed=()):
     """Name file, rows (line numbers of the file), column, what was expected, what was found."""
-    quoted = [f"row {i + 2}{_who(table, i)}: {_quote(values[i])}" for i in list(rows)[:SHOWN]]
-    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+    rows = list(rows)
     file = table.attrs.get("file", path.name)
-    return f"{file}: {column}: {expected} expected, found {'; '.join(quoted)}{more}"
+    found = _rows_text(table, rows, values)
+    return f"{file}: {column}: {expected} expected, found {found}{_hint(values[rows], allowed)}"
+
+
+def _rows_text(table, rows, values):
+    alike = {_quote(value) for value in values[rows]}
+    if len(rows) == len(table) > SHOWN and len(alike) == 1:
+        return f"{alike.pop()} in every row"
+    quoted = [f"row {i + 2}{_who(table, i)}: {_quote(values[i])}" for i in rows[:SHOWN]]
+    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+    return f"{'; '.join(quoted)}{more}"
+
+
+def _hint(values, allowed):
+    """What to write instead, where the values tell what was meant."""
+    texts = [value for value in values.dropna().unique() if isinstance(value, str)]
+    hints = []
+    if any(text.strip().casefold() in NOT_MISSING for text in texts):
+        hints.append(f". Missing is written {MISSING}")
+    if any(_is_decimal(pd.Series(texts, dtype=str))):
+        hints.append(". Write a decimal point, not a comma")
+    meant = {_plain(value): value for value in reversed([str(value) for value in allowed])}
+    near = list(dict.fromkeys(meant[_plain(text)] for text in texts if _plain(text) in meant))
+    if near and not hints:
+        more = " and so on" if len(near) > 2 else ""
+        hints.append(f"; did you mean {' or '.join(map(repr, near[:2]))}{more}?")
+    return "".join(hints)
+
+
+def _plain(text):
+    """What is left of a word without capitals, spaces, hyphens, prefix and leading zeros."""
+    return re.sub(r"[\s_-]+", "", _bare(text)).casefold().lstrip("0")
 
 
 def _who(table, row):
@@ -449,7 +706,11 @@ def _quote(value):
 
 
 def _refuse_duplicates(path, table, keys):
-    twice = table.index[table.duplicated(keys, keep=False)]
-    if len(twice):
-        expected = f"each {' and '.join(keys)} once"
-        raise StudyError([_problem(path, table, twice, keys[0], expected, table[keys[0]])])
+    if found := _duplicates(path, table, keys):
+        raise StudyError(found)
+
+
+def _duplicates(path, table, keys):
+    twice = table.index[table.duplicated(keys, keep=False) & table[keys].notna().all(axis=1)]
+    expected = f"each {' and '.join(keys)} once"
+    return _problem_if_any(path, table, twice, keys[0], expected, table[keys[0]])

@@ -16,7 +16,8 @@ import psutil
 from analysis_lib.study import PROJECT
 
 # Numbers come from these too, although pyproject.toml does not name them.
-INDIRECT = ("scikit-learn",)
+INDIRECT = ("scikit-learn", "simpleitk")
+EXTRAS = ("preprocess",)  # of pyproject.toml; "dev" makes no number
 PATHS = (
     "paths without a prefix are relative to the folder of this file; {study} is the study file, "
     "{data} the folder that it names, {figures} the study's figures, {receptors} neuromaps' cache, "
@@ -89,9 +90,12 @@ def number_hashes(study, sections) -> dict:
 def package_versions(project=PROJECT) -> dict:
     """Installed versions of Python and of the packages that pyproject.toml asks for.
 
-    Packages that are not installed are left out.
+    Those of the extra that makes grey-matter maps count too. Packages that are not installed are
+    left out.
     """
-    wanted = tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"]
+    content = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = content.get("optional-dependencies", {})
+    wanted = [*content["dependencies"], *(r for name in EXTRAS for r in extras.get(name, []))]
     names = [re.match(r"[\w.-]+", requirement).group() for requirement in wanted]
     versions = {"python": platform.python_version()}
     for name in sorted({*names, *INDIRECT}):
@@ -103,10 +107,14 @@ def package_versions(project=PROJECT) -> dict:
 
 
 def git_state(project=PROJECT) -> dict | None:
-    """Commit of the project and whether files differ from it; None without git or repository."""
+    """Commit of the project and whether files differ from it; None without git or repository.
+
+    Figures do not count: notebook 04 writes them, and the demo's are committed.
+    """
     if not (project / ".git").exists():
         return None
-    commit, changes = _git(project, "rev-parse", "HEAD"), _git(project, "status", "--porcelain")
+    commit = _git(project, "rev-parse", "HEAD")
+    changes = _git(project, "status", "--porcelain", "--", ".", ":(exclude)figures")
     return None if commit is None else {"commit": commit, "dirty": bool(changes)}
 
 
@@ -168,7 +176,8 @@ def write_manifest(study, steps, run) -> None:
     steps : dict
         By notebook: what it was made from and what it made, see ``pipeline.record``.
     run : dict
-        Times, peak memory, commit and machine of the last run that did something.
+        Notebooks, times and peak memory of the last run that did something. Commit and machine are
+        each step's own.
     """
     shared = [path for path in (study.derived / "numbers.json",) if path.is_file()]
     content = {
@@ -184,6 +193,51 @@ def write_manifest(study, steps, run) -> None:
     }
     text = json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n"
     write_text(study.derived / "manifest.json", text)
+
+
+def number_origins(study) -> dict:
+    """Which file and notebook each number of ``numbers.json`` comes from.
+
+    Returns
+    -------
+    dict
+        By the number's key: a dict of value; source, the table or JSON file below
+        ``study.derived``; notebook, whose name without suffix made that file; and the file's
+        sha256. Empty where there are no numbers yet.
+
+    Raises
+    ------
+    ValueError
+        If a number's source is no output of a notebook in the manifest, or numbers were changed
+        after the notebook wrote them.
+    """
+    steps = read_manifest(study)["steps"]
+    made = {
+        name: {"notebook": notebook, "sha256": about["sha256"]}
+        for notebook, step in steps.items()
+        for name, about in step["outputs"].items()
+    }
+    numbers = _read_json(study.derived / "numbers.json")
+    _refuse_unknown_numbers(study, numbers, steps, made)
+    return {key: {**item, **made[item["source"]]} for key, item in numbers.items()}
+
+
+def _refuse_unknown_numbers(study, numbers, steps, made):
+    """Refuse numbers that the manifest does not vouch for."""
+    advice = f"Run: python run_all.py --study {study.path}"
+    unknown = [key for key, item in numbers.items() if item["source"] not in made]
+    if unknown:
+        raise ValueError(
+            f"{study.derived / 'numbers.json'}: {unknown[0]} comes from "
+            f"{numbers[unknown[0]]['source']}, an output of a notebook in manifest.json expected, "
+            f"found none ({len(unknown)} such numbers). {advice}"
+        )
+    for notebook, step in steps.items():
+        if number_hashes(study, step["numbers"]) != step["numbers"]:
+            raise ValueError(
+                f"{study.derived / 'numbers.json'}: the numbers that {notebook} wrote expected, "
+                f"found others. {advice}"
+            )
 
 
 def owner(study) -> dict:

@@ -214,9 +214,9 @@ def write(folder, files, keep_others=False):
         Name to content. A DataFrame (.tsv) gets a JSON sidecar; a dict or list (.json), an image
         (.nii.gz), an array (.npy), a dict of arrays (.npz), text (any name);
         a Figure, named without suffix, becomes a PNG of 300 dots an inch and a PDF.
-    keep_others : bool
-        Leave other files of the folder alone. By default they are removed: they come from an
-        earlier run and would no longer agree.
+    keep_others : bool or tuple of str
+        Leave other files of the folder alone: all, or those of these patterns. By default they
+        are removed: they come from an earlier run and would no longer agree.
 
     Returns
     -------
@@ -240,10 +240,11 @@ def write(folder, files, keep_others=False):
             os.replace(staging / name, folder / name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    if not keep_others:
-        for path in folder.iterdir():
-            if path.is_file() and path.name not in written:
-                path.unlink()
+    kept = ("*",) if keep_others is True else tuple(keep_others or ())
+    for path in folder.iterdir():
+        known = path.name in written or any(path.match(pattern) for pattern in kept)
+        if path.is_file() and not known:
+            path.unlink()
     return [folder / name for name in written]
 
 

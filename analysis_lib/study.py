@@ -54,6 +54,10 @@ class StudyError(ValueError):
         self.problems = list(problems)
         super().__init__("\n".join(self.problems))
 
+    def _render_traceback_(self):
+        """What a notebook shows instead of a traceback: the problems, a line each."""
+        return [f"StudyError: {problem}" for problem in self.problems]
+
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
@@ -411,7 +415,9 @@ def _read_yaml(path):
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except yaml.YAMLError as error:
-        raise StudyError([f"{path.name}: not valid YAML: {error}"]) from None
+        words = " ".join(str(error).split())
+        hint = ". Indent with spaces, not with tabs" if "'\\t'" in words else ""
+        raise StudyError([f"{path.name}: not valid YAML: {words}{hint}"]) from None
     if not isinstance(content, dict):
         raise StudyError([f"{path.name}: keys and values expected, found {type(content).__name__}"])
     return content

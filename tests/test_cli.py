@@ -140,6 +140,50 @@ def test_check_study_lists_a_problem_once_though_two_readers_meet_it(small):
     assert result.output.count("'placebo'") == 1
 
 
+def test_check_study_names_regions_that_the_atlas_lacks(small):
+    replace(small / "small.yml", "imaging:", "atlas: aal\nimaging:")
+    result = run("check-study", small / "small.yml")
+    assert result.exit_code == 1
+    assert "1 problem\n" in result.output
+    assert "small.yml: regions: a grey-matter region of the atlas expected, found" in result.output
+
+
+def test_check_study_without_problems_names_who_has_no_map(small):
+    for path in (small / "data/derivatives/vbm/sub-2").rglob("*.nii.gz"):
+        path.unlink()
+    result = run("check-study", small / "small.yml")
+    assert result.exit_code == 0
+    assert "2 grey-matter maps, none of sub-2" in result.output
+
+
+def test_new_study_is_written_and_says_what_is_next(tmp_path):
+    result = run(
+        "new-study", tmp_path / "My Trial", "--visits", "baseline,week4", "--images", "t1w"
+    )
+    assert result.exit_code == 0
+    assert f"check-study {tmp_path / 'My Trial' / 'my_trial.yml'}" in result.output
+    checked = run("check-study", tmp_path / "My Trial" / "my_trial.yml")
+    assert checked.exit_code == 1
+    assert "3 problems" in checked.output
+    assert checked.output.count("Fill it in") == 3
+
+
+def test_new_study_overwrites_nothing(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    result = run("new-study", tmp_path)
+    assert result.exit_code == 1
+    assert "a new or empty folder expected, found files" in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("option", ["--scale=HAMD", "--visits=pre,post", "--arms=a,b,c"])
+def test_new_study_explains_what_an_option_must_be(tmp_path, option):
+    result = run("new-study", tmp_path / "trial", option)
+    assert result.exit_code == 2
+    assert "expected" in result.output
+    assert not list(tmp_path.iterdir())
+
+
 def test_check_study_says_how_to_get_a_public_trial(tmp_path):
     (tmp_path / "studies").mkdir()
     shutil.copy(STUDIES / "sudmex_tms.yml", tmp_path / "studies")

@@ -115,7 +115,7 @@ def test_a_header_alone_says_that_nothing_was_reported(written):
         ("serious", "n/a", "serious: a value expected, found row 2 (sub-01, ses-week1): n/a"),
         ("related", "possibly", "related: yes, no or n/a (not judged) expected, found row 2"),
         ("term", "Headache ", "term: one spelling of each term expected, found row 2 (sub-01"),
-        ("term", "", "term: a value or n/a expected, found row 2 (sub-01, ses-week1): ''"),
+        ("term", "", "term: a value expected, found row 2 (sub-01, ses-week1): ''"),
     ],
 )
 def test_a_wrong_event_is_named_by_file_row_and_value(column, value, expected, written):

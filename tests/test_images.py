@@ -340,6 +340,29 @@ def test_study_that_waits_for_its_images_has_no_problems(scans):
     assert set(scans.pairs()["status"]) == {"no images"}
 
 
+def test_maps_where_the_study_file_does_not_look_are_told_with_a_pattern(scans):
+    list(scans.move(CAT12, GLOB))
+    for who, visit in scans.all():
+        scans.path(who, visit).unlink()
+    (found,) = scans.problems()
+    assert found == (
+        f"tiny.yml: imaging.grey_matter: maps at {GLOB} expected, found none there and 8 "
+        "elsewhere, as derivatives/CAT12.9/sub-01/ses-baseline/anat/mri/"
+        "mwp1sub-01_ses-baseline_T1w.nii. "
+        f"Say grey_matter: {CAT12_GLOB}"
+    )
+    scans.tiny.content["imaging"]["grey_matter"] = CAT12_GLOB
+    assert scans.problems() == []
+
+
+def test_folder_with_a_capital_is_not_passed_over(scans):
+    folder = scans.path("sub-02", "week2").parents[2]
+    folder.rename(folder.with_name("Sub-02"))
+    (found,) = scans.problems()
+    assert found.startswith("derivatives/vbm/Sub-02/ses-baseline/anat/sub-02_ses-baseline_")
+    assert found.endswith("small letters expected in the path. Rename it and 1 more")
+
+
 def test_study_without_imaging_has_no_maps(tiny):
     study = tiny.write()
     assert images.find_maps(study, ratings.read_participants(study)).empty
@@ -417,6 +440,31 @@ def test_other_shape_is_refused(scans):
         "sub-01_ses-baseline_label-GM_desc-modulated_probseg.nii.gz), found (5, 6, 5). "
         "Resample the maps to one grid first; nothing is resampled here"
     )
+
+
+def test_odd_map_is_named_alone_though_it_is_the_first(scans):
+    save(scans.path("sub-01", "baseline"), density(shape=(5, 6, 5)))
+    (found,) = scans.problems()
+    assert found.startswith("sub-01_ses-baseline_label-GM_desc-modulated_probseg.nii.gz: shape ")
+
+
+def test_grids_are_checked_though_a_name_is_wrong(scans):
+    path = scans.path("sub-02", "week2")
+    path.rename(path.with_name("s6mwp1_probseg.nii.gz"))
+    save(scans.path("sub-03", "week2"), density(shape=(5, 6, 5)))
+    name, grid = scans.problems()
+    assert "found a smoothed one" in name
+    assert grid.startswith("sub-03_ses-week2")
+
+
+def test_images_are_checked_though_participants_have_problems(scans):
+    scans.tiny.participants.loc[0, "participant_id"] = "Sub-01"
+    scans.tiny.participants.loc[1, "withdrawn_after"] = "Week 1"
+    scans.path("sub-02", "week2").unlink()  # excused, though the visit cannot be told
+    assert scans.problems() == []
+    scans.path("sub-03", "week2").unlink()
+    (found,) = scans.problems()
+    assert found.startswith("sub-03: maps of ses-baseline and ses-week2 expected")
 
 
 def test_other_affine_is_refused(scans):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import jupytext
@@ -15,6 +17,7 @@ import yaml
 
 from analysis_lib import results
 from analysis_lib.fetch import fetch_study
+from analysis_lib.pipeline import notebook_parameters
 from analysis_lib.simulate import simulate_study
 from analysis_lib.study import STUDIES, load_study
 
@@ -41,6 +44,37 @@ def test_a_notebook_is_stored_without_outputs_and_defines_no_function(path):
             assert cell.outputs == []
             assert cell.execution_count is None
             assert not any(line.startswith(("def ", "class ")) for line in cell.source.splitlines())
+
+
+def prose(path):
+    notebook = nbformat.read(path, as_version=4)
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def headings(path):
+    """Targets of links within a notebook, as JupyterLab names them."""
+    found = re.findall(r"^#+ (.+)$", prose(path), flags=re.MULTILINE)
+    return [heading.strip().replace(" ", "-") for heading in found]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_links_within_a_notebook_lead_to_a_heading_that_no_other_notebook_has(path):
+    # JupyterLab looks in all notebooks that are open, and takes the first such heading.
+    everywhere = Counter(heading for other in NOTEBOOKS for heading in headings(other))
+    for link in re.findall(r"\]\(#([^)]*)\)", prose(path)):
+        assert link in headings(path)
+        assert everywhere[link] == 1, link
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS[:4], ids=lambda path: path.stem)
+def test_the_first_cell_says_what_is_asked_what_to_change_and_how_long_it_takes(path):
+    first = nbformat.read(path, as_version=4).cells[0].source
+    assert first.count("?**") == 1, "the question, in bold"
+    assert re.search(r"\*\*Change this first[:,]", first)
+    assert re.search(r"second|minute", first)
+    named = re.findall(r"`(\w+)(?: = [^`]+)?`", first)
+    known = notebook_parameters(path)
+    assert any(name in known for name in named), "names a parameter of the next cell"
 
 
 def run_all(*options, **environment):
@@ -151,7 +185,9 @@ def test_every_quoted_number_is_in_the_file_it_names(demo):
 def test_figures_are_saved_as_png_and_pdf(demo):
     _, figures, _, _ = demo
     stems = {path.stem for path in figures.iterdir()}
-    assert stems == {"figure1_clinical", "figure2_vbm", "figure3_regions", "figure4_receptors"}
+    stems.remove("captions")
+    composites = ["participants", "clinical", "grey_matter", "receptors"]
+    assert {f"figure{i}_{name}" for i, name in enumerate(composites, start=1)} <= stems
     for stem in stems:
         assert (figures / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
         assert (figures / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
@@ -199,7 +235,7 @@ def test_a_public_trial_runs_and_prints_the_means_of_its_raw_files(name, referen
         for _, group in raw.groupby([arm, visit])[score]:
             mean, sd = group.mean(), group.std()
             assert f"{mean:.1f} ({sd:.1f}), n = {len(group)}" in printed
-    assert (tmp_path / "figures" / name / "figure1_clinical.png").is_file()
+    assert (tmp_path / "figures" / name / "figure2_clinical.png").is_file()
 
 
 def test_a_real_study_never_uses_simulated_receptor_maps(tmp_path):

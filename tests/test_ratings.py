@@ -1,5 +1,7 @@
 """Participants and scales: what is read, and what bad tables are told."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -146,7 +148,8 @@ def test_missing_arm_column_is_named(tiny):
 def test_unknown_arm_is_shown_with_its_row(tiny):
     tiny.participants.loc[2, "arm"] = "Active"
     assert only_problem(tiny) == (
-        "participants.tsv: arm: one of active or sham expected, found row 4 (sub-03): 'Active'"
+        "participants.tsv: arm: one of active or sham expected, found row 4 (sub-03): 'Active'; "
+        "did you mean 'active'?"
     )
 
 
@@ -159,18 +162,21 @@ def test_missing_arm_is_refused(tiny):
 
 def test_duplicated_participant_is_shown_with_both_rows(tiny):
     tiny.participants.loc[3, "participant_id"] = "sub-01"
-    assert only_problem(tiny) == (
+    first, *others = problems(tiny)
+    assert first == (
         "participants.tsv: participant_id: each participant_id once expected, "
         "found row 2 (sub-01): 'sub-01'; row 5 (sub-01): 'sub-01'"
     )
+    assert len(others) == 2  # both scales have a sub-04, whom participants.tsv now lacks
+    assert all("in participants.tsv expected" in other and "sub-04" in other for other in others)
 
 
 def test_participant_id_needs_its_prefix(tiny):
     tiny.participants.loc[0, "participant_id"] = "01"
-    assert (
+    assert only_problem(tiny) == (
         "participants.tsv: participant_id: sub- and letters or digits expected, "
-        "found row 2 (01): '01'"
-    ) in problems(tiny)
+        "found row 2 (01): '01'; did you mean 'sub-01'?"
+    )
 
 
 def test_withdrawal_after_an_unknown_visit_is_refused(tiny):
@@ -197,7 +203,9 @@ def test_absent_file_is_named(tiny):
 
 def test_table_without_rows_is_refused(tiny):
     tiny.participants = tiny.participants.iloc[:0]
-    assert only_problem(tiny) == "participants.tsv: rows expected, found none"
+    assert only_problem(tiny) == (
+        "participants.tsv: rows expected, one a participant, found none. Fill it in"
+    )
 
 
 def test_arm_without_participants_is_refused(tiny):
@@ -273,11 +281,20 @@ def test_score_outside_its_range_is_shown(tiny):
     )
 
 
-@pytest.mark.parametrize("text", ["2o", "nan", "12,5", "NA"])
-def test_score_that_is_no_number_is_shown(tiny, text):
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("2o", ""),
+        ("nan", ". Missing is written n/a"),
+        ("NA", ". Missing is written n/a"),
+        ("12,5", ". Write a decimal point, not a comma"),
+    ],
+)
+def test_score_that_is_no_number_is_shown(tiny, text, hint):
     hamd(tiny).loc[4, "total"] = text
     assert only_problem(tiny) == (
-        f"phenotype/hamd17.tsv: total: a number expected, found row 6 (sub-02, ses-week1): '{text}'"
+        "phenotype/hamd17.tsv: total: a number expected, "
+        f"found row 6 (sub-02, ses-week1): '{text}'{hint}"
     )
 
 
@@ -349,8 +366,13 @@ def test_sum_of_items_outside_the_range_is_refused(tiny):
 
 
 def test_long_list_of_rows_is_cut_and_counted(tiny):
+    hamd(tiny).loc[1:, "total"] = 99
+    assert only_problem(tiny).endswith("row 7 (sub-02, ses-week2): 99 and 18 more")
+
+
+def test_value_that_is_wrong_in_every_row_is_shown_once(tiny):
     hamd(tiny)["total"] = 99
-    assert only_problem(tiny).endswith("row 6 (sub-02, ses-week1): 99 and 19 more")
+    assert only_problem(tiny).endswith("a number from 0 to 52 expected, found 99 in every row")
 
 
 def test_all_problems_of_all_scales_are_told_at_once(tiny):
@@ -436,15 +458,50 @@ def test_missing_covariate_is_refused_by_name(tiny):
 
 
 def test_misspelt_number_does_not_turn_a_covariate_into_words(tiny):
-    more = [tiny.participants.assign(participant_id=f"sub-1{i}").iloc[[i]] for i in range(8)]
-    ages = ["3o", *range(31, 46)]
-    tiny.participants = pd.concat([tiny.participants, *more], ignore_index=True).assign(age=ages)
-    people = ratings.read_participants(tiny.write())
+    tiny.participants["age"] = ["3o", *range(31, 38)]
+    assert only_problem(tiny) == (
+        "participants.tsv: age: a number expected, found row 2 (sub-01): '3o'"
+    )
+
+
+def test_column_of_many_words_is_no_covariate():
+    words = [f"word{i}" for i in range(9)]
+    people = pd.DataFrame({"participant_id": words, "place": words})
     with pytest.raises(StudyError, match="Is one of them a misspelt number") as caught:
-        ratings.covariate_matrix(people, ["age"])
-    assert "age: numbers, or at most 8 different words, expected, found 16 (3o, 31" in str(
+        ratings.covariate_matrix(people, ["place"])
+    assert "place: numbers, or at most 8 different words, expected, found 9 (word0" in str(
         caught.value
     )
+
+
+def test_covariate_with_decimal_commas_is_refused(tiny):
+    tiny.participants["age"] = [f"{age},5" for age in tiny.participants["age"]]
+    found = only_problem(tiny)
+    assert found.startswith(
+        "participants.tsv: age: a number expected, found row 2 (sub-01): '30,5'"
+    )
+    assert found.endswith(" and 3 more. Write a decimal point, not a comma")
+
+
+def test_word_in_two_spellings_is_refused(tiny):
+    tiny.participants.loc[2, "sex"] = "m"
+    found = only_problem(tiny)
+    assert found.startswith(
+        "participants.tsv: sex: one spelling expected, found row 4 (sub-03): 'm'"
+    )
+    assert "row 5 (sub-04): 'M'" in found
+
+
+def test_levels_of_the_sidecar_are_the_words_expected(tiny):
+    tiny.participants.loc[2, "sex"] = "male"
+    assert problems(tiny) == []  # nothing says that it is none of the words
+    study = tiny.write()
+    sidecar = {"sex": {"Levels": {"F": "female", "M": "male"}}}
+    (study.root / "participants.json").write_text(json.dumps(sidecar))
+    assert ratings.problems(study) == [
+        "participants.tsv: sex: F or M, as participants.json says, expected, "
+        "found row 4 (sub-03): 'male'"
+    ]
 
 
 def test_design_columns_follow_the_order_of_the_data(tiny):
@@ -459,6 +516,14 @@ def test_design_columns_follow_the_order_of_the_data(tiny):
     assert blocks[0].endswith(" / M")
 
 
+def test_blocks_do_not_ask_for_covariates(tiny):
+    tiny.content["strata"] = ["sex"]
+    tiny.participants.loc[0, "age"] = "n/a"
+    study = tiny.write()
+    blocks = ratings.randomisation_blocks(study, ratings.read_participants(study))
+    assert list(blocks[:3]) == ["F", "F", "M"]
+
+
 def test_study_without_strata_has_no_blocks(tiny):
     study = tiny.write()
     people = ratings.read_participants(study)
@@ -470,3 +535,159 @@ def test_an_exclusion_that_nobody_meets_is_refused(tiny):
     tiny.content["exclude"] = {"drop": 2}
     with pytest.raises(StudyError, match=r"exclude: a value of column drop .* found 2, which"):
         ratings.read_participants(tiny.write())
+
+
+# --- tables as spreadsheets save them
+
+
+def rewrite(tiny, change):
+    """Write the trial, then participants.tsv anew: text to bytes."""
+    study = tiny.write()
+    path = study.root / "participants.tsv"
+    path.write_bytes(change(path.read_text()))
+    return study
+
+
+def test_byte_order_mark_and_windows_line_ends_change_nothing(tiny):
+    expected = ratings.read_participants(tiny.write())
+    study = rewrite(tiny, lambda text: b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    pd.testing.assert_frame_equal(ratings.read_participants(study), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.replace("\t", ";").encode(), "semicolons between columns. Save it as text"),
+        (lambda t: t.replace("\t", ",").encode(), "commas between columns. Save it as text, tab-d"),
+        (lambda t: t.encode("utf-16"), ". It is in UTF-16: save it as UTF-8"),
+        (lambda t: t.replace("F", "é").encode("latin1"), ". Save it as text, tab-delimited, UTF-8"),
+        (lambda _: b"PK\x03\x04\xff\xfe", ". It is a spreadsheet: save it as text"),
+        (lambda t: t.replace("\n", "\t\t\n").encode(), "no name over column 6, 7. Delete the col"),
+        (
+            lambda t: t.replace("sub-02", "sub-02\tx").encode(),
+            "(5): row 3. Delete what lies to the",
+        ),
+        (lambda t: t.replace("sex", "age").encode(), "two columns named age. Keep one"),
+    ],
+)
+def test_table_in_another_shape_is_one_problem_that_says_how_to_save_it(tiny, change, words):
+    (found,) = ratings.problems(rewrite(tiny, change))
+    assert found.startswith("participants.tsv: a table in UTF-8, tabs between columns, expected, ")
+    assert words in found
+
+
+# --- one mistake is one problem, and hides no other
+
+
+def test_scales_are_checked_though_participants_have_problems(tiny):
+    tiny.participants.loc[0, "arm"] = "verum"
+    hamd(tiny).loc[4, "total"] = 70
+    first, second = problems(tiny)
+    assert "arm: one of active or sham" in first
+    assert "hamd17.tsv: total" in second
+
+
+def test_several_kinds_of_problem_in_one_scale_are_told_at_once(tiny):
+    table = hamd(tiny)
+    table.loc[4, "total"] = 70
+    table.loc[9] = table.loc[10]
+    found = problems(tiny)
+    assert ["total" in f for f in found] == [True, False]
+    assert "each participant_id and visit once" in found[1]
+
+
+def test_capital_in_an_identifier_is_told_once_with_what_was_meant(tiny):
+    tiny.participants.loc[0, "participant_id"] = "Sub-01"
+    assert only_problem(tiny) == (
+        "participants.tsv: participant_id: sub- and letters or digits expected, "
+        "found row 2 (Sub-01): 'Sub-01'; did you mean 'sub-01'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "meant"),
+    [
+        ("session_id", "Week 1", "ses-week1"),
+        ("session_id", "ses-Week_1", "ses-week1"),
+        ("participant_id", "2", "sub-02"),
+        ("participant_id", "Sub-02", "sub-02"),
+    ],
+)
+def test_near_miss_gets_a_suggestion(tiny, column, value, meant):
+    hamd(tiny).loc[4, column] = value
+    assert only_problem(tiny).endswith(f"'{value}'; did you mean '{meant}'?")
+
+
+def test_empty_arm_is_told_once(tiny):
+    tiny.participants["arm"] = ""
+    assert only_problem(tiny) == "participants.tsv: arm: a value expected, found '' in every row"
+
+
+def test_header_alone_is_told_of_every_table(tiny):
+    tiny.participants = tiny.participants.iloc[:0]
+    tiny.scales = {name: table.iloc[:0] for name, table in tiny.scales.items()}
+    found = problems(tiny)
+    assert [line.split(":")[0] for line in found] == [
+        "participants.tsv",
+        "phenotype/hamd17.tsv",
+        "phenotype/hama.tsv",
+    ]
+    assert all("rows expected" in line and "Fill it in" in line for line in found)
+
+
+def test_participant_without_a_row_is_named(tiny):
+    tiny.scales["hama.tsv"] = tiny.scales["hama.tsv"].query("participant_id != 'sub-03'")
+    assert only_problem(tiny) == (
+        "phenotype/hama.tsv: a row of every participant expected, found none of sub-03. Add them; "
+        "of a participant who was never rated, one with n/a"
+    )
+    row = {"participant_id": "sub-03", "session_id": "ses-week1", "total": "n/a"}
+    tiny.scales["hama.tsv"] = pd.concat([tiny.scales["hama.tsv"], pd.DataFrame([row])])
+    assert problems(tiny) == []
+
+
+def test_participant_without_a_row_is_named_beside_other_problems(tiny):
+    table = hamd(tiny).query("participant_id != 'sub-03'").reset_index(drop=True)
+    table.loc[0, "participant_id"], table.loc[1, "total"], table.loc[2, "total"] = "1", "NA", "1,5"
+    tiny.scales["hamd17.tsv"] = table
+    gap, number, stranger = problems(tiny)
+    assert "found none of sub-03" in gap
+    assert number.endswith(". Missing is written n/a. Write a decimal point, not a comma")
+    assert stranger.endswith("'1'; did you mean 'sub-01'?")
+
+
+def test_participants_left_out_need_no_rows(tiny):
+    tiny.content["exclude"] = {"exclusion": 1}
+    tiny.participants["exclusion"] = [0, 1, 0, 0, 0, 0, 0, 0]
+    for name, table in tiny.scales.items():
+        tiny.scales[name] = table[table["participant_id"] != "sub-02"]
+    assert problems(tiny) == []
+    tiny.participants.loc[0, "arm"] = "verum"  # nor when participants.tsv has other problems
+    assert "verum" in only_problem(tiny)
+
+
+def test_primary_outcome_without_a_baseline_is_refused(tiny):
+    tiny.scales["hamd17.tsv"] = hamd(tiny)[hamd(tiny)["session_id"] != "ses-baseline"]
+    assert only_problem(tiny) == (
+        "phenotype/hamd17.tsv: scores at ses-baseline expected, found none"
+    )
+
+
+def test_missing_covariate_matters_of_those_who_were_rated(tiny):
+    tiny.participants.loc[1, "age"] = "n/a"
+    assert only_problem(tiny) == (
+        "participants.tsv: age: a value for everybody expected, found n/a of sub-02. Give it, or "
+        "take age out of covariates in tiny.yml"
+    )
+    for table in tiny.scales.values():
+        table.loc[table["participant_id"] == "sub-02", "total"] = "n/a"
+    assert problems(tiny) == []
+
+
+def test_what_can_be_told_of_participants_with_problems(tiny):
+    tiny.participants["participant_id"] = [f"Sub-0{i}" for i in range(1, 9)]
+    tiny.participants.loc[[0, 1], "withdrawn_after"] = ["Week 1", "week1"]
+    people = ratings.provisional_participants(tiny.write())
+    assert list(people["participant_id"][:2]) == ["sub-01", "sub-02"]
+    assert people["arm"].isna().all()
+    assert list(people["withdrawn_after"].dropna()) == ["baseline", "week1"]

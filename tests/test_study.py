@@ -341,6 +341,13 @@ def test_broken_yaml_is_named(tmp_path):
         load_study(path)
 
 
+def test_tab_in_yaml_is_told_in_one_line(tmp_path):
+    path = tmp_path / "broken.yml"
+    path.write_text("arms:\n\tcolumn: arm\n", encoding="utf-8")
+    with pytest.raises(StudyError, match=r"^broken\.yml: .*line 2.*spaces, not with tabs$"):
+        load_study(path)
+
+
 def test_file_without_keys_is_refused(tmp_path):
     path = tmp_path / "list.yml"
     path.write_text(yaml.safe_dump(["demo"]), encoding="utf-8")

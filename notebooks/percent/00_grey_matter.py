@@ -14,13 +14,22 @@
 # %% [markdown]
 # # 00 · Grey-matter maps
 #
-# How much grey matter does each participant have at each place of the brain, before and after
-# treatment? This notebook turns T1-weighted (T1w) images as they come from the scanner into the maps
-# that notebooks 01 to 03 read, with free software alone (ANTs, greedy). A study that brings maps of its own
-# (CAT12, SPM, deepmriprep) does not need it. It compares no arms and does not know them: whoever
-# looks at the pictures below is blind.
+# **How much grey matter does each participant have at each place of the brain, before and after
+# treatment?** This notebook turns T1-weighted (T1w) images as they come from the scanner into the maps
+# that notebooks 01 to 03 read, with free software alone (ANTs, greedy). It compares no arms and does
+# not know them: whoever looks at the pictures below is blind.
 #
-# **To make it yours:** change `study`; then `working_mm`, which decides about time, memory and detail.
+# **You may not need it.** A study that brings maps of its own (CAT12, SPM, deepmriprep), as the demo
+# does, starts with notebook 01 or 02; this one then stops with a sentence that says so.
+#
+# **Contents.** [How it is done, and why](#How-it-is-done,-and-why) ·
+# [Quality control of the maps](#Quality-control-of-the-maps) ·
+# [What we found: maps](#What-we-found:-maps)
+#
+# **Change this first:** `study`, to your own study file. Then `working_mm`: 1.0 instead of 2.0 keeps
+# finer detail, and takes about eight times the time and memory.
+#
+# **Time:** minutes a participant, and it can be broken off: the next run goes on where this one was.
 # It needs antspyx and picsl-greedy and, once, `python -m analysis_lib fetch templates`.
 
 # %% tags=["parameters"]
@@ -40,15 +49,21 @@ n_jobs: int = 2  # participants at once; the numbers do not depend on it
 import numpy as np
 from IPython.display import Image, Markdown, display
 
-from analysis_lib import derivatives, plots, ratings, results, text
-from analysis_lib.study import load_study
+from analysis_lib import derivatives, pipeline, plots, ratings, results, text
+from analysis_lib.study import StudyError, load_study
 
 trial = load_study(study)
+display(Markdown(text.notice(trial)))
+why_not = pipeline.blocked(pipeline.select(pipeline.STEPS, ["00"])[0], trial)
+if why_not:
+    advice = "Go on with notebook 01, or change study"
+    raise StudyError([f"{trial.name}: nothing to do in notebook 00: {why_not}. {advice}"])
+
+# %%
 participants = ratings.read_participants(trial)
 pairs = derivatives.scans(trial, participants)
 sessions = trial.imaging.sessions
 two, incomplete = pairs["status"] == "analysed", pairs[pairs["status"] != "analysed"]
-display(Markdown(text.notice(trial)))
 print(f"{two.sum()} participants with images at {sessions.pre} and {sessions.post}")
 print(*(incomplete["participant_id"] + ": " + incomplete["status"]), sep="\n")
 
@@ -96,7 +111,7 @@ print(batch.summary(n_jobs))
 derivatives.run(batch, n_jobs, progress=print)
 
 # %% [markdown]
-# ## Quality control
+# ## Quality control of the maps
 #
 # A volume far from the others', or a map that resembles the template little, points to a brain that
 # was cut wrongly, a tissue taken for another, or a normalisation that went astray. Each measure is
@@ -120,6 +135,7 @@ fig, axes = plots.figure(1, 2, height=2.6)
 plots.plot_head_size(axes[0, 0], quality)
 plots.plot_template_fit(axes[0, 1], quality)
 plots.mark(fig, trial)
+
 # %% [markdown]
 # The two images with the highest scores, whatever these are. All others lie in `figures/`. The orange
 # line should run along the outside of the brain, neither through it nor around the skull; the blue
@@ -134,7 +150,7 @@ for row in quality.nlargest(2, "outlier_score").itertuples():
     display(Image(folder / name))
 
 # %% [markdown]
-# ## What we found
+# ## What we found: maps
 
 # %%
 change = quality["grey_change"].dropna()

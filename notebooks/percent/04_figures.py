@@ -14,151 +14,337 @@
 # %% [markdown]
 # # 04 · Figures
 #
-# The figures of the paper, drawn from the result files of notebooks 01 to 03 and from nothing else:
-# no statistic is computed here. Each is saved as PNG (300 dots an inch) and as PDF with editable
-# text. A study without images has the clinical figures alone.
+# The paper's figures, drawn from the result files of notebooks 01 to 03 and from nothing else: no
+# statistic is computed here. Each figure is saved as PNG (300 dots an inch) and as PDF whose text
+# stays text, and each has a caption and a text alternative whose numbers come from the same files.
+# A study without images has Figures 1 and 2 alone.
 #
-# **To make it yours:** change `study`, or `regions`, the atlas regions in the VBM figure.
+# **Change this first:** `regions`, for instance to `["left putamen", "left caudate"]`,
+# and run all cells: Figure 3 then shows these regions. Next try `slices_mm`, or `study`.
 
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # label the figures as made with few permutations
 regions: list = []  # atlas regions to show; empty: those that notebook 02 was run with
 slices_mm: list = [-20, -8, 2, 14, 30, 46]  # mm, z of the axial slices
+most_maps: int = 24  # receptor maps in Figure 4 at most; its own page has them all
+separate: bool = True  # save every panel as a figure of its own, too
 
 # %% [markdown]
 # ## Read
+#
+# A figure is made of *panels*: a drawing (`plots.plot_x`), a title, and what is said of it.
+# `plots.compose` lays panels out; the same panel can stand alone.
 
 # %%
+from functools import partial
+
 import nibabel as nib
 import numpy as np
 from IPython.display import Markdown, display
 
-from analysis_lib import plots, results, text, vbm
+from analysis_lib import captions, plots, results, text, vbm
+from analysis_lib.plots import Panel
 from analysis_lib.study import load_study
 
 trial = load_study(study)
-names, primary = trial.arm_names, trial.primary_scale
+names, primary, final = trial.arm_names, trial.primary_scale, trial.final_visit
 clinical, maps, receptor = (trial.derived / part for part in ("clinical", "vbm", "receptors"))
 has_vbm, has_receptors = trial.imaging and maps.is_dir(), trial.imaging and receptor.is_dir()
-made_with = [
-    results.read_json(part / "settings.json") for part in (maps, receptor) if part.is_dir()
-]
-quick = quick or any(used["quick"] for used in made_with)
+settings = {
+    part.name: results.read_json(part / "settings.json")
+    for part in (clinical, maps, receptor)
+    if part.is_dir()
+}
+quick = quick or any(used["quick"] for used in settings.values())
 display(Markdown(text.notice(trial, quick)))
 print(
     f"{trial.title}: clinical results"
     f"{', VBM' if has_vbm else ', no VBM'}{', receptors' if has_receptors else ', no receptors'}"
 )
-figures = {}
+marks = plots.warnings_of(trial, quick)
+figures, described, single = {}, {}, {}
 
 # %% [markdown]
-# ## Figure 1 · Trajectories and differences between arms
+# ## Figure 1 · Participants
 #
-# Above, scores of every participant (thin) and observed means with 95 % intervals. Below, the
-# difference between the arms at each visit (MMRM), and the share of
-# participants who respond or remit at the last visit, whoever was not rated counting as failure.
+# Who was randomised, rated and analysed, and which ratings are missing.
 
 # %%
-scores, means, contrasts, responders = (
-    results.read_table(clinical / f"{name}.tsv")
-    for name in ("scores", "means", "mmrm_contrasts", "responders")
+flow = results.read_json(clinical / "flow.json")
+boxes, patterns = (
+    results.read_table(clinical / f"{name}.tsv") for name in ("consort_flow", "missing_patterns")
 )
-fig, axes = plots.figure(2, 2, height=5)
-for ax, scale in zip(axes[0], trial.scales, strict=False):
-    plots.plot_trajectories(
-        ax, *(t[t["scale"] == scale.name] for t in (scores, means)), names, f"{scale.name}, points"
-    )
-axes[0, 1].set_visible(len(trial.scales) > 1)
-axes[1, 0].set_title("Difference between arms (MMRM)")
-plots.plot_forest(
-    axes[1, 0],
-    contrasts,
-    contrasts["scale"] + ", " + contrasts["visit"],
-    f"{names['active']} - {names['control']}, points (95 % CI)",
-)
-final = responders[
-    (responders["visit"] == trial.final_visit) & (responders["scale"] == primary.name)
-]
-plots.plot_risks(axes[1, 1], final[final["analysis"] == "missing_is_failure"], names)
-axes[1, 1].set_title(f"{primary.name}, {trial.final_visit}")
-plots.mark(fig, trial)
-figures["figure1_clinical"] = fig
+rated = patterns["pattern"].astype(str).str.zfill(patterns["pattern"].astype(str).str.len().max())
+visits = trial.post_visits[: rated.str.len().max()]
+for place, visit in enumerate(visits):
+    patterns[visit] = rated.str[place].eq("1")
+panels = {
+    "flow": Panel(
+        partial(plots.plot_consort, boxes=boxes),
+        "Flow of participants",
+        *captions.describe_flow(flow, names),
+        size=(plots.PAGE, plots.consort_height(boxes)),
+    ),
+    "ratings": Panel(
+        partial(plots.plot_missing, patterns=patterns, visits=visits, names=names),
+        f"{primary.name}: who was rated when",
+        *captions.describe_missing(patterns, names),
+        size=(4.6, 0.24 * len(patterns) + 0.85),
+    ),
+}
+blocks = [([[name]], panel.size[1], None) for name, panel in panels.items()]
+figures["figure1_participants"] = plots.compose(panels, blocks, names, marks)
+described["figure1_participants"] = plots.captions("Participants", panels, marks)
+single["figure1"] = panels
 
 # %% [markdown]
-# ## Figures 2 and 3 · Grey-matter change
+# ## Figure 2 · Clinical outcomes
 #
-# t maps where voxels survive family-wise correction (max-t, p < .05; nothing drawn means that none
-# does), and the volume change of each participant by region. In one of twenty contrasts without
-# any effect a voxel or two will show all the same: that is what a family-wise p of .05 means.
+# Every participant's course is a thin line. Thick lines are the means of the primary model (MMRM),
+# with 95 % intervals. They are estimates of *change* at the average baseline, and the lines are
+# drawn as change, too: each starts at 0. A scale without a baseline is drawn as scores. Then the
+# differences between the arms, response and remission, and how bad the missing scores would have
+# to be for the result to be lost.
+
+# %%
+scores, rated, means, contrasts, responders, curve, tips = (
+    results.read_table(clinical / f"{name}.tsv")
+    for name in (
+        *("scores", "means", "mmrm_means", "mmrm_contrasts", "responders"),
+        *("tipping_curve", "tipping_point"),
+    )
+)
+means["week"] = means["visit"].map(trial.visits)
+kinds = contrasts.groupby("scale")["kind"].first()
+courses = {}
+for scale in sorted(trial.scales, key=lambda scale: not scale.primary):
+    own, model, counts = (t[t["scale"] == scale.name] for t in (scores, means, rated))
+    if scale.name not in kinds:
+        continue
+    changes = kinds[scale.name] == "change"
+    lines = plots.since_baseline(own) if changes else own.assign(value=own["score"])
+    label = f"{'change in ' if changes else ''}{scale.name}, points"
+    courses[scale.key] = Panel(
+        partial(plots.plot_course, individuals=lines, means=model, counts=counts, ylabel=label),
+        scale.name,
+        *captions.describe_course(scale.name, kinds[scale.name], lines, model, names),
+        size=(plots.COLUMN, 3),
+        arms=True,
+    )
+
+# %%
+at_end = responders["visit"].eq(final) & responders["scale"].eq(primary.name)
+outcome = responders[at_end & responders["analysis"].eq("missing_is_failure")]
+target = (primary.name, final)
+others = {
+    "differences": Panel(
+        partial(plots.plot_differences, contrasts=contrasts, names=names, primary=target),
+        "Difference between arms (MMRM)",
+        *captions.describe_differences(contrasts, names, target),
+        size=(5.4, 0.19 * len(contrasts) + 1),
+    ),
+    "response": Panel(
+        partial(plots.plot_risks, rows=outcome, names=names, legend=False),
+        f"Responders, {primary.name}, {final}",
+        *captions.describe_risks(outcome, names, primary.name, final),
+        arms=True,
+    ),
+}
+tip = tips.iloc[0] if len(tips) else {"status": "nothing was missing"}
+if tip["status"] not in ("tips", "does not tip"):
+    print(f"No tipping point is drawn: {tip['status']}.")
+else:
+    others["tipping_point"] = Panel(
+        partial(plots.plot_tipping, curve=curve, names=names, tip=tip["delta_interpolated"]),
+        f"Tipping point, {primary.name}, {final}",
+        *captions.describe_tipping(curve, tip, names, primary.name, final),
+        size=(plots.COLUMN, 2.8),
+    )
+
+# %%
+shown = list(courses)[:4]
+blocks = [([shown[i : i + 2]], 2.4, None) for i in range(0, len(shown), 2)]
+blocks.append(([["differences"]], 0.19 * len(contrasts) + 1, None))
+blocks.append(([list(others)[1:]], 2.3, None))
+panels = {name: courses[name] for name in shown} | others
+figures["figure2_clinical"] = plots.compose(panels, blocks, names, marks)
+described["figure2_clinical"] = plots.captions("Clinical outcomes", panels, marks)
+single["figure2"] = courses | others
+
+# %% [markdown]
+# ## Figure 3 · Grey matter
+#
+# t maps: the fainter, the smaller; outlined where voxels survive family-wise correction (max-t,
+# p < .05). The glass brain shows these voxels alone. Below, the change of each participant by region.
+# In one of twenty contrasts without any effect a voxel or two will survive all the same: that is
+# what a family-wise p of .05 means.
 
 # %%
 if has_vbm:
+    summary = results.read_table(maps / "summary.tsv").set_index("contrast", drop=False)
     images = {c: nib.load(results.require(maps / f"{c}_t.nii.gz")) for c in vbm.CONTRASTS}
     p_maps = {c: nib.load(results.require(maps / f"{c}_p_fwe_t.nii.gz")) for c in vbm.CONTRASTS}
-    fig, axes = plots.brain_figure(3, 1, height=5.2, right=0.09)
-    for ax, (contrast, image) in zip(axes[:, 0], images.items(), strict=True):
-        plots.plot_slices(ax, plots.where(image, p_maps[contrast], 0.05), None, "t", slices_mm)
-        ax.set_title(plots.contrast_title(contrast, names) + ", family-wise p < .05")
-    plots.mark(fig, trial, quick)
-    figures["figure2_vbm"] = fig
-
-# %%
-if has_vbm:
     change, region_means = (
         results.read_table(maps / f"{name}.tsv") for name in ("parcel_change", "region_means")
     )
-    regions = regions or results.read_json(maps / "settings.json")["regions"]
-    fig, axes = plots.figure(height=2.8)
-    plots.plot_region_change(axes[0, 0], change, region_means, regions, names)
-    plots.mark(fig, trial, quick)
-    figures["figure3_regions"] = fig
+    regions = regions or settings["vbm"]["regions"]
+    end = float(np.ceil(max(np.abs(image.get_fdata()).max() for image in images.values())))
+    slices, glass = {}, {}
+    for contrast, image in images.items():
+        label = f"t ({summary.loc[contrast, 'df']} df)"
+        row = summary.loc[contrast]
+        n = " + ".join(str(row[f"n_{arm}"]) for arm in plots.COLOURS if row[f"n_{arm}"])
+        title = f"{plots.contrast_title(contrast, names)} (n = {n})"
+        look = {"image": image, "label": label, "vmax": end}
+        slices[contrast] = Panel(
+            partial(
+                plots.plot_slices, threshold=None, cuts=slices_mm, outline=p_maps[contrast], **look
+            ),
+            title,
+            *captions.describe_brain(row, names),
+            brain=True,
+        )
+        glass[contrast] = Panel(
+            partial(plots.plot_glass, p_image=p_maps[contrast], **look),
+            f"{title}, family-wise p < .05",
+            *captions.describe_brain(row, names, glass=True),
+            brain=True,
+        )
+    by_region = Panel(
+        partial(
+            plots.plot_region_change,
+            change=change,
+            means=region_means,
+            regions=regions,
+            names=names,
+            legend=False,
+        ),
+        "Change by region",
+        *captions.describe_regions(region_means, regions, names),
+        size=(plots.PAGE, 0.5 * len(regions) + 0.7),
+        arms=True,
+    )
+    panels = {
+        "slices": slices["arm_by_time"],
+        "glass": glass["arm_by_time"],
+        "regions": by_region,
+    }
+    heights = [1.5, 1.8, by_region.size[1]]
+    blocks = [([[name]], height, None) for name, height in zip(panels, heights, strict=True)]
+    figures["figure3_grey_matter"] = plots.compose(panels, blocks, names, marks)
+    described["figure3_grey_matter"] = plots.captions("Grey-matter change", panels, marks)
+    single["figure3"] = {"regions": by_region}
+    for name, group, height in (("slices", slices, 1.5), ("glass_brain", glass, 1.8)):
+        blocks = [([[contrast]], height, None) for contrast in group]
+        figures[f"figure3_{name}"] = plots.compose(group, blocks, names, marks)
+        title = f"Grey-matter change by contrast, {name.replace('_', ' ')}"
+        described[f"figure3_{name}"] = plots.captions(title, group, marks)
 
 # %% [markdown]
 # ## Figure 4 · Receptors
 #
-# Correlation of the effect map with each receptor map (intervals: patients resampled); filled dots
-# survive family-wise correction over maps when the arms are re-randomised. Then the leading
-# receptor: its two null distributions, and the regions behind its correlation.
+# Correlation of the effect map with each receptor map, in order, with its interval (patients
+# resampled). The bands say what r to expect if treatment did nothing, and among maps that are as
+# smooth as the effect map; a p answers each question. Then the leading receptor, all receptors
+# together, and how far single regions matter.
 
 # %%
 if has_receptors:
-    correlations, points = (
-        results.read_table(receptor / f"{name}.tsv") for name in ("correlations", "scatter")
+    correlations, points, shares, sensitivity = (
+        results.read_table(receptor / f"{name}.tsv")
+        for name in ("correlations", "scatter", "dominance", "sensitivity")
     )
-    null = np.load(results.require(receptor / "nulls.npz"))
+    nulls = np.load(results.require(receptor / "nulls.npz"))
     rows = correlations[correlations["contrast"] == "arm_by_time"].reset_index(drop=True)
-    lead = rows.index[rows["annotation"] == points["annotation"].iloc[0]][0]
-    name, r = rows.loc[lead, "receptor"], rows.loc[lead, "r"]
-    fig, axes = plots.receptor_figure(len(rows))
-    plots.plot_receptors(
-        axes["all"], rows, "All maps, " + plots.contrast_title("arm_by_time", names)
-    )
-    plots.plot_null(
-        axes["random"],
-        null["randomisation_arm_by_time"][:, lead],
-        r,
-        f"{name}: arms re-randomised",
-        "null",
-    )
-    plots.plot_null(
-        axes["spatial"],
-        null["spatial_arm_by_time"][:, lead],
-        r,
-        f"{name}: smooth surrogates",
-        "null",
-    )
-    plots.plot_scatter(
-        axes["scatter"], points, r, f"{name} density (normal score)", "change (normal score)"
-    )
-    plots.mark(fig, trial, quick)
-    figures["figure4_receptors"] = fig
+    null = {which: nulls[f"{which}_arm_by_time"] for which in plots.BANDS}
+    bands = {which: plots.central(draws) for which, draws in null.items()}
+    n_draws = {which: len(draws) for which, draws in null.items()}
+    lead = rows[rows["annotation"] == points["annotation"].iloc[0]].iloc[0]
+    top = rows["r"].abs().sort_values(ascending=False).index[:most_maps].sort_values()
+    receptor_marks = plots.warnings_of(trial, quick, settings["receptors"]["simulated_maps"])
+    ranked = {
+        size: Panel(
+            partial(
+                plots.plot_correlations,
+                rows=rows.loc[chosen],
+                bands={which: limits[chosen] for which, limits in bands.items()},
+            ),
+            "Receptor maps in order of r",
+            *captions.describe_correlations(rows.loc[chosen], len(rows), names, n_draws),
+            size=(plots.PAGE, 0.17 * len(chosen) + 1.1),
+        )
+        for size, chosen in (("all", rows.index), ("top", top))
+    }
+
+# %%
+if has_receptors:
+    influence = sensitivity[sensitivity["contrast"] == "arm_by_time"]
+    influence = influence.sort_values("r", key=abs, ascending=False).head(6)
+    lead_null = {which: draws[:, lead.name] for which, draws in null.items()}
+    panels = {
+        "correlations": ranked["top"],
+        "scatter": Panel(
+            partial(
+                plots.plot_scatter,
+                points=points,
+                r=lead["r"],
+                xlabel=f"{lead['receptor']} density, normal score",
+                ylabel=f"change, {names['active']} − {names['control']}, normal score",
+            ),
+            f"{lead['receptor']}, {len(points)} regions, r = {lead['r']:.2f}".replace("-", "−"),
+            *captions.describe_scatter(lead, len(points)),
+            size=(plots.COLUMN, 3),
+            late=True,
+        ),
+        "dominance": Panel(
+            partial(plots.plot_dominance, rows=shares),
+            "All receptors together",
+            *captions.describe_dominance(shares),
+            size=(plots.COLUMN, 0.16 * len(shares) + 1),
+        ),
+        "nulls": Panel(
+            partial(plots.plot_nulls, draws=lead_null, observed=lead["r"]),
+            f"{lead['receptor']}: what chance gives",
+            *captions.describe_nulls(lead, lead_null),
+            size=(plots.COLUMN, 2.2),
+        ),
+        "influence": Panel(
+            partial(plots.plot_without, rows=influence),
+            "Without the region that matters most",
+            *captions.describe_without(influence),
+            size=(5, 0.25 * len(influence) + 0.9),
+        ),
+    }
+    blocks = [
+        ([["correlations"]], ranked["top"].size[1], None),
+        ([["scatter", "dominance"]], max(2.4, 0.14 * len(shares) + 0.9), None),
+        ([["nulls", "influence"]], 2, [1, 1.2]),
+    ]
+    figures["figure4_receptors"] = plots.compose(panels, blocks, names, receptor_marks)
+    described["figure4_receptors"] = plots.captions("Receptors", panels, receptor_marks)
+    single["figure4"] = panels | {"correlations": ranked["all"]}
+
+# %% [markdown]
+# ## Panels by themselves
+#
+# For slides, or for a journal that wants each panel as a file.
+
+# %%
+for number, group in single.items() if separate else ():
+    said = receptor_marks if number == "figure4" else marks
+    for name, panel in group.items():
+        figures[f"{number}_{name}"] = plots.alone(panel, names, said)
+        described[f"{number}_{name}"] = plots.captions(
+            panel.title, {name: panel}, said, lettered=False
+        )
 
 # %% [markdown]
 # ## What this wrote
 #
-# Each figure as PNG and PDF.
+# Each figure as PNG and PDF; titles, captions and text alternatives in `captions.json`.
 
 # %%
-written = results.write(trial.figures, figures, keep_others=True)
+files = figures | {"captions.json": dict(sorted(described.items()))}
+written = results.write(trial.figures, files, keep_others=("S*",))
 print(*(path.name for path in written), sep="\n")

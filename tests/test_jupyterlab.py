@@ -1,0 +1,166 @@
+"""A real JupyterLab, driven in Chromium: notebook 01 opens, runs, and shows its figures."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import yaml
+
+from analysis_lib.simulate import simulate_study
+from analysis_lib.study import STUDIES
+
+PROJECT = Path(__file__).resolve().parents[1]
+BROWSER = [
+    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
+# JupyterLab keeps nothing in the home of whoever runs the tests.
+FOLDERS = (
+    *("HOME", "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"),
+    *("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "COMPENDIUM_OUTPUT"),
+)
+TOKEN = "for-this-test-alone"
+STATE = """() => {
+  const cells = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')];
+  const prompts = cells.map(cell => cell.querySelector('.jp-InputPrompt').textContent.trim());
+  const errors = document.querySelectorAll('[data-mime-type="application/vnd.jupyter.error"]');
+  if (errors.length) return {done: true, error: errors[0].innerText};
+  const done = cells.length > 0 && prompts.every(prompt => /^\\[\\d+\\]:$/.test(prompt));
+  return {done, error: null};
+}"""
+
+
+@pytest.fixture(scope="module")
+def page():
+    """A page of Debian's Chromium, kept from the internet: ``page.outside`` lists its attempts."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("no chromium on the PATH: apt-get install chromium")
+    reason = "playwright is not installed: python -m pip install playwright"
+    sync_api = pytest.importorskip("playwright.sync_api", reason=reason)
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=BROWSER)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.outside = []
+        page.route("**/*", lambda route: _inside(page, route))
+        yield page
+        browser.close()
+
+
+def _inside(page, route):
+    url = route.request.url
+    if url.startswith(("http://localhost:", "http://127.0.0.1:", "data:", "blob:")):
+        return route.continue_()
+    page.outside.append(url)
+    return route.abort()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """Address of a JupyterLab on a copy of the notebooks, which read a small simulated trial."""
+    folder = tmp_path_factory.mktemp("lab")
+    root = _copy_project(folder / "project")
+    environment = {name: str(folder / name.lower()) for name in FOLDERS}
+    for path in environment.values():
+        Path(path).mkdir()
+    environment = {**os.environ, **environment}
+    layout = [sys.executable, "-m", "jupyterlab", "workspaces", "import", "lab/workspace.json"]
+    subprocess.run(layout, cwd=PROJECT, env=environment, check=True, capture_output=True)
+    options = {"IdentityProvider.token": TOKEN, "ServerApp.root_dir": root}
+    options |= {"LabApp.app_settings_dir": root / "lab", "ServerApp.ip": "127.0.0.1"}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    log = folder / "log.txt"
+    with log.open("w") as file:
+        server = subprocess.Popen(command, cwd=root, env=environment, stdout=file, stderr=file)
+    try:
+        yield _address(server, Path(environment["JUPYTER_RUNTIME_DIR"]), log), root
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def _copy_project(root):
+    """Notebooks, settings and README; notebook 01 reads a small trial; all of a page is drawn."""
+    shutil.copytree(PROJECT / "notebooks", root / "notebooks")
+    shutil.copytree(PROJECT / "lab", root / "lab")
+    for name in ("jupytext.toml", "README.md"):
+        shutil.copy(PROJECT / name, root)
+    content = yaml.safe_load((STUDIES / "demo.yml").read_text(encoding="utf-8"))
+    study = root / "small.yml"
+    study.write_text(yaml.safe_dump(content | {"data": "small"}), encoding="utf-8")
+    simulate_study(root / "small", resolution=8, n_active=9, n_control=9)
+    for path in (root / "notebooks").glob("**/01_clinical_outcomes.*"):
+        text = path.read_text(encoding="utf-8")
+        quoted = '\\"' if path.suffix == ".ipynb" else '"'
+        text = text.replace(f"{quoted}demo{quoted}", f"{quoted}{study}{quoted}")
+        path.write_text(text.replace("quick: bool = False", "quick: bool = True"), "utf-8")
+    overrides = json.loads((root / "lab" / "overrides.json").read_text())
+    overrides["@jupyterlab/notebook-extension:tracker"] = {"windowingMode": "none"}
+    (root / "lab" / "overrides.json").write_text(json.dumps(overrides))
+    return root
+
+
+def _address(server, runtime, log, seconds=60):
+    """Where the server listens, once it says so."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and server.poll() is None:
+        for path in runtime.glob("jpserver-*.json"):
+            try:
+                return json.loads(path.read_text())["url"]
+            except ValueError:  # half-written
+                pass
+        time.sleep(0.1)
+    raise AssertionError(f"JupyterLab did not start:\n{log.read_text()}")
+
+
+def _open(page, lab, path):
+    page.goto(f"{lab[0]}lab/tree/{quote(path)}?token={TOKEN}")
+
+
+def test_notebook_01_runs_from_the_menu_and_shows_its_figures(page, lab):
+    _open(page, lab, "notebooks/01_clinical_outcomes.ipynb")
+    page.locator(".jp-StatusBar-TextItem", has_text="| Idle").wait_for(timeout=60_000)
+    page.locator(".lm-MenuBar-itemLabel", has_text="Run").click()
+    page.locator(".lm-Menu-itemLabel").get_by_text("Run All Cells", exact=True).click()
+    ended = page.wait_for_function(f"() => {{ const s = ({STATE})(); return s.done && s; }}")
+    assert ended.json_value()["error"] is None
+    figures = page.locator('.jp-OutputArea-output img[src^="data:image/png"]')
+    assert figures.count() >= 5
+    assert figures.first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    notices = page.get_by_text("SIMULATED DATA")
+    assert notices.count() >= 2  # at the top and beside the results
+    assert (lab[1].parent / "compendium_output" / "data" / "derived" / "demo" / "clinical").is_dir()
+    assert page.outside == []
+
+
+def test_the_table_of_contents_is_open_and_leads_to_a_heading(page, lab):
+    _open(page, lab, "notebooks/02_vbm.ipynb")
+    contents = page.locator(".jp-TableOfContents-tree .jp-tocItem-content")
+    page.locator(".jp-tocItem-content", has_text="Voxel-based morphometry").wait_for()
+    listed = contents.all_inner_texts()
+    source = json.loads((PROJECT / "notebooks" / "02_vbm.ipynb").read_text(encoding="utf-8"))
+    text = "\n".join("".join(c["source"]) for c in source["cells"] if c["cell_type"] == "markdown")
+    headings = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
+    assert listed == ["02 · Voxel-based morphometry", *headings]
+    from playwright.sync_api import expect
+
+    heading = page.locator(".jp-Notebook:visible h2", has_text="What we found: grey matter")
+    expect(heading).not_to_be_in_viewport()
+    page.locator(".jp-Notebook:visible a", has_text="What we found: grey matter").first.click()
+    expect(heading).to_be_in_viewport(timeout=20_000)
+
+
+def test_the_readme_opens_as_a_page_and_its_table_leads_to_a_notebook(page, lab):
+    _open(page, lab, "README.md")
+    page.locator(".jp-MarkdownViewer table a", has_text="03_receptor_correlation").click()
+    page.locator(".jp-Notebook:visible h1", has_text="03 · Receptor correlation").wait_for()
