@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help paper quick test lint format lab bench lock clean
+.PHONY: help paper quick test lint format lab bench lock badge clean
 
 help:
 	@echo "make paper   set up, simulate the demo trial, run every notebook (minutes)"
@@ -16,8 +16,16 @@ help:
 	@echo "make lint    check style and notebook pairs"
 	@echo "make format  apply the style, write notebooks from notebooks/percent"
 	@echo "make bench   recovery, calibration and speed tables (long)"
-	@echo "make lock    write requirements.lock anew from pyproject.toml"
+	@echo "make lock    write requirements.lock anew from pyproject.toml (UPGRADE=1: with newer packages)"
+	@echo "make badge   REPOSITORY=owner/name: point the README's Binder badge to where this is published"
 	@echo "make clean   remove the environment and data/derived; data/raw is left alone"
+	@echo
+	@echo "Without make, in the environment that it builds (source $(VENV)/bin/activate):"
+	@echo "python run_all.py --study my_trial.yml           run a study; --help lists the options"
+	@echo "python -m analysis_lib new-study FOLDER          a skeleton for a trial of yours: docs/your_own_trial.md"
+	@echo "python -m analysis_lib check-study my_trial.yml  list every problem of a study"
+	@echo "python -m analysis_lib fetch receptors           get the receptor maps; also templates, public trials, atlases"
+	@echo "python -m analysis_lib trace NUMBER              say which file and notebook made a number"
 
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or later, or say make PYTHON=/path/to/python"; exit 1; }
@@ -74,6 +82,11 @@ lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" --quiet \
 		$(if $(UPGRADE),--upgrade) -o requirements.lock
+
+badge:
+	@echo "$(REPOSITORY)" | grep -Eqx '[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+' || { echo "say make badge REPOSITORY=owner/name (found '$(REPOSITORY)')"; exit 1; }
+	@sed -E -e 's#(mybinder\.org/v2/gh/)[^/]+/[^/]+/#\1$(REPOSITORY)/#' -e '/^\(Not before this repository/d' README.md > README.md.new
+	@mv README.md.new README.md
 
 clean:
 	rm -rf $(VENV) data/derived

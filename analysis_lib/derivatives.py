@@ -30,10 +30,8 @@ from analysis_lib import plots, report, results
 from analysis_lib.images import T1W, find_t1w, load_map, pair_maps, robust_z
 from analysis_lib.study import Study, StudyError
 
-PACKAGES = (  # named in each map's JSON file
-    *("antspyx", "picsl-greedy", "SimpleITK"),
-    *("nibabel", "nilearn", "numpy", "scipy"),
-)
+ENGINES = ("antspyx", "picsl-greedy", "SimpleITK")  # another version of them makes other maps
+PACKAGES = (*ENGINES, "nibabel", "nilearn", "numpy", "scipy")  # named in each map's JSON file
 QUALITY = (
     *("tiv_ml", "grey_ml", "white_ml", "csf_ml"),
     *("grey_share", "template_correlation", "grey_change"),
@@ -257,7 +255,8 @@ def _job(study, row, method):
     images = {visit: row[when] for when, visit in visits.items() if not pd.isna(row[when])}
     parts = [text for visit, path in images.items() for text in (visit, report.file_hash(path))]
     settings = json.dumps(asdict(method.settings), sort_keys=True, default=str)
-    key = report.text_hash(*parts, settings, method.code)
+    versions = json.dumps({name: _versions().get(name) for name in ENGINES}, sort_keys=True)
+    key = report.text_hash(*parts, settings, method.code, versions)
     return Job(study, row["participant_id"], images, key, method.space)
 
 
@@ -458,7 +457,30 @@ def _versions():
 
 
 def _draw(path, job, visit, processed):
-    """A picture of what became of one image."""
+    fig = picture(processed, visit, f"{job.participant_id} ses-{visit}", job.study)
+    try:
+        fig.savefig(path, dpi=180)
+    finally:
+        plt.close(fig)
+
+
+def picture(processed, visit, name, study=None):
+    """A picture of what became of one image.
+
+    Parameters
+    ----------
+    processed : analysis_lib.preprocess.Processed
+    visit : str
+    name : str
+        Written below it.
+    study : Study, optional
+        Whether it is marked as simulated.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The participant's own image with its brain mask, grey matter on it, the normalised map.
+    """
     images = {
         "t1": processed.t1[visit],
         "brain": processed.brain,
@@ -469,13 +491,11 @@ def _draw(path, job, visit, processed):
     cuts = {"own": _cuts(processed.brain), "mni": MNI_CUTS}
     with plots.style():
         fig, axes = plots.brain_figure(3, 2, height=6.3)
-        try:
-            plots.plot_segmentation(axes, images, cuts)
-            fig.text(0.01, 0.005, f"{job.participant_id} ses-{visit}", va="bottom", fontsize=7)
-            plots.mark(fig, job.study)
-            fig.savefig(path, dpi=180)
-        finally:
-            plt.close(fig)
+        plots.plot_segmentation(axes, images, cuts)
+        fig.text(0.01, 0.005, name, va="bottom", fontsize=7)
+        if study is not None:
+            plots.mark(fig, study)
+    return fig
 
 
 def _cuts(brain):

@@ -20,6 +20,7 @@ from analysis_lib import narrative, results, text
 from analysis_lib.narrative import Evidence
 
 TEMPLATES = Path(__file__).parent / "page_template"
+CRATE = "ro-crate-metadata.json"
 LIMIT = 15_000_000  # bytes of the page
 FIGURES_LIMIT = 8_000_000  # bytes of all figures in it, as base64
 WIDTHS = (2200, 1400, 1000, 700)  # pixels: figures are made narrower until they fit
@@ -41,7 +42,7 @@ TIV = {
 }
 
 
-def write_report(study) -> Path:
+def write_report(study, coming=()) -> Path:
     """Write ``report/index.html`` and the notebooks beside it, whole or not at all.
 
     Everything is read from the study's folder of results and its folder of figures. The page loads
@@ -50,6 +51,8 @@ def write_report(study) -> Path:
     Parameters
     ----------
     study : Study
+    coming : tuple of str
+        Records that the page links to, although they are written after it.
 
     Returns
     -------
@@ -71,7 +74,7 @@ def write_report(study) -> Path:
     staging.chmod(0o755)
     try:
         notebooks = write_notebooks(study, staging / "notebooks", _flag(evidence))
-        page = render(evidence, notebooks)
+        page = render(evidence, notebooks, coming)
         size = len(page.encode())
         if size > LIMIT:
             raise ValueError(
@@ -99,7 +102,7 @@ def _replace(staging, final):
     shutil.rmtree(old, ignore_errors=True)
 
 
-def render(evidence, notebooks) -> str:
+def render(evidence, notebooks, coming=()) -> str:
     """The page as HTML.
 
     Parameters
@@ -107,9 +110,11 @@ def render(evidence, notebooks) -> str:
     evidence : Evidence
     notebooks : list of dict
         From :func:`write_notebooks`.
+    coming : tuple of str
+        See :func:`write_report`.
     """
     environment = _environment()
-    context = _context(evidence, notebooks)
+    context = _context(evidence, notebooks) | _provenance(evidence, coming)
     parts = {
         name: Markup(environment.get_template(f"{name}.html.j2").render(context))
         for name in ("abstract", "methods", "results", "provenance")
@@ -160,7 +165,7 @@ def _context(evidence, notebooks):
         "js": Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
     }
     contents = {"contents": _contents(evidence, facts, views)}
-    return facts | contents | _provenance(evidence)
+    return facts | contents
 
 
 def _study_facts(evidence):
@@ -386,10 +391,10 @@ def _contents(evidence, facts, views):
     ]
 
 
-def _provenance(evidence):
+def _provenance(evidence, coming):
     steps = evidence.manifest["steps"]
-    # the crate describes this page too, so it is written after it
-    records = ["manifest.json", "numbers.json", "ro-crate-metadata.json"]
+    records = ["manifest.json", "numbers.json"]
+    records += [CRATE] if CRATE in coming or (evidence.derived / CRATE).is_file() else []
     packages, machines = {}, []
     for step in steps.values():
         packages |= step["packages"]

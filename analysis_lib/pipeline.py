@@ -1040,7 +1040,7 @@ def _publish(now):
     if now.failure or not ready or (there and not ran):
         return
     try:
-        now.report = page.write_report(study)
+        now.report = page.write_report(study, coming=(crate.NAME,))
         crate.write_crate(study)  # after the report, which is part of it
     except (FileNotFoundError, ValueError, narrative.UnknownNumber) as error:
         raise PipelineError(f"The results are there; the report of them failed: {error}") from None

@@ -40,11 +40,16 @@ except ImportError as error:
     ) from error
 
 from analysis_lib import fetch
+from analysis_lib.atlas import label_array, load_atlas
 
 ants.config.set_ants_deterministic(True, seed_value=1)  # which voxels an affine stage samples
 
 SPACE = "MNI152NLin2009aSym"  # nilearn's packaged template
-TISSUES = ("csf", "grey", "white")
+TISSUES = ("csf", "grey", "white", "deep")
+# Brighter than cortex: a class of their own (Tustison et al. 2014, NeuroImage 99:166), counted as
+# grey matter afterwards. With one class of grey matter putamen is called white.
+DEEP = ("Accumbens Area", "Caudate", "Pallidum", "Putamen", "Thalamus Proper")
+DEEP_BLUR = 1.5  # mm, standard deviation: edges of the atlas are not sharper than that in a person
 COARSEST = 3.0  # mm; a larger voxel holds too many tissues to be segmented
 
 
@@ -110,7 +115,8 @@ class Templates:
     output
         The same on the output grid.
     priors : dict
-        Probability of each tissue; CSF is what the skull holds beside grey and white.
+        Probability of each tissue; CSF is what the skull holds beside grey and white. Deep grey
+        matter is where neuromorphometrics' atlas has it; both other tissues give way.
     """
 
     head: object
@@ -191,18 +197,45 @@ def load_templates(settings, cache=None):
         ants.from_nibabel_nifti(nib.load(path)) for path in fetch.cached_templates(cache)
     )
     resolution = settings.working_mm
-    brain = _template(load_mni152_template, resolution)
-    output = _template(load_mni152_template, settings.output_mm)
-    grey = _template(load_mni152_gm_template, resolution)
-    white = _template(load_mni152_wm_template, resolution)
+    brain = template_on_grid(load_mni152_template, resolution)
+    output = template_on_grid(load_mni152_template, settings.output_mm)
+    grey = template_on_grid(load_mni152_gm_template, resolution)
+    white = template_on_grid(load_mni152_wm_template, resolution)
     skull = ants.resample_image_to_target(inside_skull, brain, interp_type="linear")
     rest = np.clip(skull.numpy() - grey.numpy() - white.numpy(), 0, 1)
-    priors = {"csf": _like(brain, rest), "grey": grey, "white": white}
+    solid = grey.numpy() + white.numpy()
+    deep = np.minimum(_deep_grey(brain), solid)
+    left = 1 - deep / np.maximum(solid, 1e-6)
+    shares = (rest, grey.numpy() * left, white.numpy() * left, deep)
+    priors = {name: _like(brain, share) for name, share in zip(TISSUES, shares, strict=True)}
     return Templates(head, inside_skull, brain, output, priors)
 
 
-def _template(load, resolution):
-    """One of nilearn's packaged images on another grid; nilearn itself takes whole mm alone."""
+def _deep_grey(grid):
+    """Where the atlas has deep grey matter, 0 to 1, on a grid."""
+    parcels = load_atlas("neuromorphometrics")
+    chosen = parcels.table.index[parcels.table["region"].isin(DEEP)]
+    inside = np.isin(label_array(parcels.image), chosen).astype(np.float32)
+    image = nib.Nifti1Image(inside, parcels.image.affine)
+    image.header.set_xyzt_units("mm", "sec")
+    blurred = ants.smooth_image(ants.from_nibabel_nifti(image), DEEP_BLUR)
+    return ants.resample_image_to_target(blurred, grid, interp_type="linear").numpy()
+
+
+def template_on_grid(load, resolution):
+    """One of nilearn's packaged images on another grid: nilearn itself takes whole mm alone.
+
+    Parameters
+    ----------
+    load : function
+        Of nilearn.datasets: takes a resolution, gives an image.
+    resolution : float
+        Voxel size, mm.
+
+    Returns
+    -------
+    ants.core.ANTsImage
+    """
     image = resample_img(load(1), resolution * np.eye(3), force_resample=True, copy_header=True)
     image = nib.Nifti1Image(image.get_fdata(dtype=np.float32), image.affine)
     image.header.set_xyzt_units("mm", "sec")
@@ -240,12 +273,13 @@ def process(paths, settings, templates):
             _moved(image, grid, matrix) for image, matrix in zip(native, to_visits, strict=True)
         ]
         clock.lap("midpoint")
-        skull = inside_skull(_mean(visits), settings, templates)
+        skull, white = inside_skull(_mean(visits), settings, templates)
         clock.lap("brain")
         box = _margin(skull, settings, settings.margin_mm)
         visits = [ants.crop_image(image, box) for image in visits]
-        skull = ants.crop_image(skull, box)
-        visits = _balanced([_without_bias(image, skull, settings) for image in visits], skull)
+        skull, white = (ants.crop_image(image, box) for image in (skull, white))
+        visits = [_without_bias(image, skull, white, settings) for image in visits]
+        visits = _balanced(visits, skull)
         clock.lap("bias")
         average = _mean(visits)
         log_change = change_between(*visits, skull, settings) if len(visits) == 2 else None
@@ -468,7 +502,7 @@ def _log_jacobian(fixed, moving, within, settings):
 
 
 def inside_skull(head, settings, templates):
-    """What the skull holds, 0 to 1, from a whole-head template.
+    """What the skull holds, and where its white matter is likely, from a whole-head template.
 
     Parameters
     ----------
@@ -479,7 +513,8 @@ def inside_skull(head, settings, templates):
 
     Returns
     -------
-    ants.core.ANTsImage
+    skull, white : ants.core.ANTsImage
+        0 to 1, on the grid of `head`.
     """
     found = ants.registration(
         head,
@@ -499,18 +534,26 @@ def inside_skull(head, settings, templates):
         settings.head_smoothing,
     )
     greedy.execute(
-        f"-rf fixed -rm mask inside -ri LINEAR -r warp {affine} -threads 1 -V 0",
-        mask=_itk(templates.inside_skull),
-        inside=None,
+        f"-rf fixed -ri LINEAR -rm skull skull_here -rm white white_here -r warp {affine} "
+        "-threads 1 -V 0",
+        skull=_itk(templates.inside_skull),
+        white=_itk(templates.priors["white"]),
+        skull_here=None,
+        white_here=None,
     )
-    inside = _like(near, SimpleITK.GetArrayFromImage(greedy["inside"]).T)
-    return ants.resample_image_to_target(inside, head, interp_type="linear")
+    brought = (
+        _like(near, SimpleITK.GetArrayFromImage(greedy[f"{name}_here"]).T)
+        for name in ("skull", "white")
+    )
+    return [ants.resample_image_to_target(image, head, interp_type="linear") for image in brought]
 
 
-def _without_bias(image, skull, settings):
+def _without_bias(image, skull, white, settings):
+    """The image without its bias field, which is estimated where white matter is likely (N4)."""
     return ants.n4_bias_field_correction(
         image,
         mask=_solid(skull),
+        weight_mask=white,
         shrink_factor=max(1, round(6 / settings.working_mm)),
         convergence={"iters": list(settings.n4_iterations), "tol": 1e-4},
     )
@@ -540,7 +583,7 @@ def segment(average, skull, warp, settings, templates):
     Returns
     -------
     dict of ants.core.ANTsImage
-        By tissue; they add up to 1 inside the skull.
+        csf, grey (with the deep one), white; they add up to 1 inside the skull.
     """
     brought = {
         name: ants.apply_transforms(
@@ -550,7 +593,9 @@ def segment(average, skull, warp, settings, templates):
     }
     total = sum(brought.values())
     priors = [
-        _like(average, np.where(total > 0, brought[name] / np.maximum(total, 1e-6), 1 / 3))
+        _like(
+            average, np.where(total > 0, brought[name] / np.maximum(total, 1e-6), 1 / len(TISSUES))
+        )
         for name in TISSUES
     ]
     found = ants.atropos(
@@ -561,7 +606,8 @@ def segment(average, skull, warp, settings, templates):
         c="[5,0]",
         priorweight=settings.prior_weight,
     )
-    return dict(zip(TISSUES, found["probabilityimages"], strict=True))
+    tissues = dict(zip(TISSUES, found["probabilityimages"], strict=True))
+    return {**tissues, "grey": tissues["grey"] + tissues.pop("deep")}
 
 
 # --- normalisation and modulation ---------------------------------------------------------------

@@ -1,9 +1,13 @@
-"""pyproject.toml, requirements.lock and environment.yml describe one environment."""
+"""pyproject.toml, requirements.lock, environment.yml and postBuild describe one environment."""
 
 import itertools
+import json
+import os
 import re
+import shlex
 import tomllib
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -11,9 +15,15 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from analysis_lib.__main__ import Source
+
 PROJECT = Path(__file__).resolve().parents[1]
 LOCK = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
-
+POST_BUILD = [  # words of each line
+    words
+    for line in (PROJECT / "postBuild").read_text(encoding="utf-8").splitlines()
+    if (words := shlex.split(line, comments=True))
+]
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
@@ -74,5 +84,58 @@ def test_conda_and_binder_install_the_lock_on_a_python_that_the_project_supports
 
 
 def test_binder_adds_the_project_without_resolving_packages_again():
-    text = (PROJECT / "postBuild").read_text(encoding="utf-8")
-    assert "pip install --no-deps --no-build-isolation -e ." in text
+    install = next(words for words in POST_BUILD if "install" in words)
+    assert {"--no-deps", "--no-build-isolation"} <= set(install)
+    assert install[-2:] == ["-e", "."]
+
+
+def test_binder_stops_at_the_first_failure_and_can_be_run():
+    assert ["set", "-eu"] in POST_BUILD
+    assert os.access(PROJECT / "postBuild", os.X_OK)
+
+
+def test_files_that_binder_uses_exist():
+    named = [word for words in POST_BUILD for word in words if re.search(r"\w\.(py|json)$", word)]
+    assert {"lab/overrides.json", "lab/workspace.json", "run_all.py"} <= set(named)
+    assert all((PROJECT / word).is_file() for word in named)
+
+
+def test_commands_and_options_that_binder_uses_exist():
+    fetch = next(words for words in POST_BUILD if words[:3] == ["python", "-m", "analysis_lib"])
+    assert fetch[3] == "fetch"
+    assert fetch[4] in list(Source)
+    assert fetch[5] == "||"  # without a connection the demo goes on, with simulated maps
+    assert ["python", "run_all.py", "--quick"] in POST_BUILD
+    assert '"--quick"' in (PROJECT / "run_all.py").read_text(encoding="utf-8")
+
+
+def test_the_notebook_that_the_badge_opens_is_there_and_is_the_first_tab():
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    link = next(iter(re.findall(r"https://mybinder\.org/v2/gh/[^)]*", readme)))
+    notebook = parse_qs(urlsplit(link).query)["urlpath"][0].removeprefix("lab/tree/")
+    assert (PROJECT / notebook).is_file()
+    workspace = json.loads((PROJECT / "lab" / "workspace.json").read_text(encoding="utf-8"))
+    main = workspace["data"]["layout-restorer:data"]["main"]
+    assert main["current"] == f"notebook:{notebook}"
+
+
+def test_files_that_the_pages_link_to_exist():
+    for page in (PROJECT / "README.md", PROJECT / "data/README.md", *PROJECT.glob("docs/*.md")):
+        text = page.read_text(encoding="utf-8")
+        links = re.findall(r"\]\(([^)#\s]+)", text) + re.findall(r'src="([^"]+)"', text)
+        local = [link for link in links if "://" not in link]
+        assert local, page
+        assert not [link for link in local if not (page.parent / link).exists()], page
+
+
+def test_every_picture_of_the_readme_says_in_words_that_it_is_simulated():
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    pictures = re.findall(r'<img src="figures/demo/[^>]*alt="([^"]*)"', text)
+    assert len(pictures) == text.count("<img ") == 4
+    assert all("simulated" in alt.lower() for alt in pictures)
+
+
+def test_make_help_names_every_target():
+    text = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: help (.*)$", text, re.M).group(1).split()
+    assert [t for t in targets if f'"make {t} ' not in text] == []
