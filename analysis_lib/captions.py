@@ -3,8 +3,8 @@
 Each returns (caption, text alternative), from the same results that are drawn; no number is typed.
 """
 
-from analysis_lib.plots import COLOURS, LEVEL, contrast_title, estimate_text, range_text, true_minus
-from analysis_lib.text import p_text
+from analysis_lib.plots import COLOURS, LEVEL, contrast_title, estimate_text, range_text
+from analysis_lib.text import p_text, true_minus, visit_words
 
 
 def _by_arm(names, words):
@@ -49,11 +49,12 @@ def describe_course(scale, kind, individuals, means, names, unit="points"):
         arm: true_minus("{mean:.1f} ({ci_low:.1f} to {ci_high:.1f})".format(**last.loc[arm]))
         for arm in COLOURS
     }
-    what = "change since each participant's baseline" if kind == "change" else "score"
+    what = f"change in {scale} since each participant's baseline"
+    what = what if kind == "change" else f"{scale} score"
     caption = (
-        f"{scale}, {what}, {unit}. Thin lines: participants ({_by_arm(names, n)}). Thick lines: "
-        f"means of the mixed model for repeated measures (MMRM) for a participant with the average "
-        f"baseline, bars their 95 % confidence intervals. n: participants rated."
+        f"{what[:1].upper()}{what[1:]}, {unit}. Thin lines: participants ({_by_arm(names, n)}). "
+        "Thick lines: means of the mixed model for repeated measures (MMRM) for a participant with "
+        "the average baseline; bars: their 95 % confidence intervals. n: participants rated."
     )
     alt = (
         f"Lines over weeks since baseline; vertical axis {what}, {unit}. Model mean and 95 % "
@@ -68,10 +69,10 @@ def describe_differences(contrasts, names, primary):
     main = rows.get(primary)
     said = "no primary contrast" if main is None else f"{estimate_text(main)}, {p_text(main.p)}"
     caption = (
-        f"Difference between the arms ({names['active']} − {names['control']}, points) by the "
-        f"MMRM, with 95 % confidence interval and the participants of each arm in the model. "
-        f"Filled: the primary contrast, {primary[0]} at {primary[1]} ({said}); other p "
-        "and intervals are not corrected for their number."
+        f"{names['active']} − {names['control']}, points, with 95 % confidence interval; n: "
+        f"participants of each arm in the model. Filled: the primary contrast, {primary[0]} at "
+        f"{visit_words(primary[1])}: {said}; the other intervals are not corrected for their "
+        "number."
     )
     zero = sum(row.ci_low <= 0 <= row.ci_high for row in rows.values())
     alt = (
@@ -92,10 +93,11 @@ def describe_risks(rows, names, scale, visit):
     )
     caption = (
         f"Participants with response (fall of at least half) and, where a cut-off is defined, "
-        f"remission on {scale} at {visit}; whoever was not rated counts as a failure. Below: "
-        f"difference in percentage points with Newcombe's 95 % interval. {said}."
+        f"remission on {scale} at {visit_words(visit)}; whoever was not rated counts as a "
+        f"failure. Below: difference ({names['active']} − {names['control']}) in percentage points "
+        f"with Newcombe's 95 % interval. {said[:1].upper()}{said[1:]}."
     )
-    return caption, f"Bars, percent of participants, by arm. {said}."
+    return caption, f"Bars, percent of participants, by arm. {said[:1].upper()}{said[1:]}."
 
 
 def _of(events, n):
@@ -111,9 +113,9 @@ def describe_tipping(curve, tip, names, scale, visit):
     }
     said = true_minus(ends.get(tip["status"], str(tip["status"])))
     caption = (
-        f"Tipping point of {scale} at {visit}: scores missing after withdrawal from "
+        f"{scale} at {visit_words(visit)}: scores missing after withdrawal from "
         f"{names['active']} are imputed, then made worse by the points on the horizontal axis. "
-        f"Line: difference between arms; band: 95 % interval (Rubin); filled: p below .05. {said}."
+        f"Line: difference between arms; band: 95 % interval (Rubin); filled: p < .05. {said}."
     )
     alt = (
         f"Line with band; horizontal axis points added to imputed scores, vertical axis difference "
@@ -127,15 +129,16 @@ def describe_brain(row, names, glass=False):
     what = contrast_title(row["contrast"], names)
     n = " and ".join(f"{row[f'n_{a}']:.0f} {names[a]}" for a in COLOURS if row[f"n_{a}"] > 0)
     said = (
-        f"{row['n_voxels_fwe']:.0f} voxels survive" if row["n_voxels_fwe"] else "no voxel survives"
+        f"{row['n_voxels_fwe']:,.0f} voxels survive" if row["n_voxels_fwe"] else "no voxel survives"
     )
     drawn = (
         "voxels with family-wise p < .05, projected"
         if glass
-        else "t of every voxel, fainter the smaller |t|; black outline: family-wise p < .05"
+        else "t of every voxel of the mask, fainter the smaller |t|; black outline: family-wise "
+        "p < .05"
     )
     caption = (
-        f"{what}, grey-matter volume, n = {n}: {drawn} (maximum of t over "
+        f"Grey-matter volume (n = {n}), {drawn} (two-sided, by the maximum of t over "
         f"{row['n_permutations']:,.0f} permutations). {said[0].upper()}{said[1:]}."
     )
     shape = "Glass brain from four sides" if glass else "Axial brain slices"
@@ -173,14 +176,15 @@ def describe_correlations(rows, n_all, names, draws):
         f"{names['control']}) with {n_all} receptor maps{chosen}; in brackets the people scanned "
         f"for a map. Bars: 95 % bootstrap interval (patients resampled). Bands: central 95 % of r "
         f"with the arms re-randomised ({draws['randomisation']:,} draws; if treatment did nothing) "
-        f"and among surrogate maps as smooth as the change ({draws['spatial']:,}). p for each "
-        "question, family-wise over all maps in brackets."
+        f"and among surrogate maps as smooth as the change ({draws['spatial']:,}). At the right, p "
+        "for each question, in brackets family-wise over all maps. Filled: family-wise p < .05 if "
+        "treatment did nothing."
     )
     alt = (
         f"Dots with intervals in order of r, one a map, two shaded bands behind each. Largest: "
-        f"{lead['receptor']}, {true_minus(format(lead['r'], '.2f'))}. "
-        f"{p_text(lead['p_randomisation']).capitalize()} if treatment did nothing, "
-        f"{p_text(lead['p_spatial'])} among equally smooth maps. Maps with a "
+        f"{lead['receptor']}, {true_minus(format(lead['r'], '.2f'))}; if treatment did nothing, "
+        f"{p_text(lead['p_randomisation'])}, among equally smooth maps, "
+        f"{p_text(lead['p_spatial'])}. Maps with a "
         f"family-wise p below .05 when the arms are re-randomised: {n_fwe} of {len(rows)}."
     )
     return caption, alt
@@ -203,9 +207,9 @@ def describe_dominance(rows):
     said = ", ".join(f"{row.receptor} {row.percent:.0f} %" for row in top.itertuples())
     n_fwe = int((rows["p_fwe"] < LEVEL).sum())
     caption = (
-        f"Dominance analysis of {len(rows)} receptors together: the part of the model's adjusted "
-        f"R² that is each one's, and its percentage. Filled: family-wise p < .05 against equally "
-        f"smooth maps ({n_fwe} of {len(rows)})."
+        f"Dominance analysis of {len(rows)} receptors in one linear model, several maps of a "
+        f"receptor combined: each one's part of the adjusted R², and its percentage. Filled: "
+        f"family-wise p < .05 against equally smooth maps ({n_fwe} of {len(rows)})."
     )
     return caption, f"Horizontal bars, a receptor each. Largest: {said}. Filled: {n_fwe}."
 
@@ -225,7 +229,8 @@ def describe_nulls(lead, draws):
     caption = (
         f"r of {lead['receptor']} in {len(draws['randomisation']):,} re-randomised trials "
         f"({p_text(lead['p_randomisation'])}) and with {len(draws['spatial']):,} equally smooth "
-        f"surrogate maps ({p_text(lead['p_spatial'])}); line: observed."
+        f"surrogate maps ({p_text(lead['p_spatial'])}); line: observed. Two "
+        "humps, where there are two, are of a broad pattern that chance gives either sign."
     )
     alt = f"Two histograms of r from −1 to 1 and a line at {true_minus(format(lead['r'], '.2f'))}."
     return caption, alt

@@ -5,6 +5,7 @@ appears whole or not at all, and is kept as long as images, settings and code st
 that was broken off goes on where it was.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -26,7 +27,7 @@ from matplotlib import pyplot as plt
 from nilearn.datasets import load_mni152_brain_mask, load_mni152_gm_template
 from nilearn.image import resample_img, smooth_img
 
-from analysis_lib import plots, report, results
+from analysis_lib import plots, report, results, workers
 from analysis_lib.images import T1W, find_t1w, load_map, pair_maps, robust_z
 from analysis_lib.study import Study, StudyError
 
@@ -127,17 +128,33 @@ class Batch:
 
     def summary(self, n_jobs) -> str:
         """What lies ahead, and the memory that it needs, in words."""
-        n_workers = min(effective_n_jobs(n_jobs), max(len(self.waiting), 1))
+        first = f"{len(self.waiting)} participants to process, {len(self.present)} done already"
+        if not self.waiting:
+            return first
+        with workers.connect(PACKAGES) as cluster:
+            room = self._room_here(n_jobs) if cluster is None else self._room_there(cluster)
+            return "\n".join([first, *room])
+
+    def _room_here(self, n_jobs):
+        n_workers = min(effective_n_jobs(n_jobs), len(self.waiting))
         needed, free = n_workers * self.method.memory_mb, psutil.virtual_memory().available / 1e6
-        lines = [f"{len(self.waiting)} participants to process, {len(self.present)} done already"]
-        if self.waiting:
-            lines.append(
-                f"about {self.method.memory_mb:.0f} MB each, {n_workers} at a time: "
-                f"{needed:.0f} MB of {free:.0f} MB that are free"
+        yield (
+            f"about {self.method.memory_mb:.0f} MB each, {n_workers} at a time: "
+            f"{needed:.0f} MB of {free:.0f} MB that are free"
+        )
+        if needed > free:
+            yield "That may be too little: choose fewer n_jobs, or a larger working_mm"
+
+    def _room_there(self, cluster):
+        needed, free = self.method.memory_mb, cluster.memory_mb
+        there = f"{min(cluster.slots, len(self.waiting))} at a time on the Dask cluster at "
+        limit = f", whose workers have {free:.0f} MB for each" if np.isfinite(free) else ""
+        yield f"about {needed:.0f} MB each, {there}{cluster.address}{limit}"
+        if needed > free:
+            yield (
+                "That may be too little: give the workers more memory, or fewer threads each "
+                "(dask worker --nthreads 1), or choose a larger working_mm"
             )
-        if self.waiting and needed > free:
-            lines.append("That may be too little: choose fewer n_jobs, or a larger working_mm")
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -271,8 +288,9 @@ def run(batch, n_jobs=1, progress=None) -> None:
     batch : Batch
         From :func:`plan`.
     n_jobs : int
-        Processes at once (joblib; the backend that the caller has chosen, such as Dask). The
-        results do not depend on it.
+        Processes at once (joblib; the backend that the caller has chosen). Without effect where
+        $COMPENDIUM_DASK names a Dask cluster: that takes as many as its workers have threads (see
+        :mod:`analysis_lib.workers`). The results depend on neither.
     progress : function, optional
         Called with a :class:`Progress` after each participant.
 
@@ -280,13 +298,25 @@ def run(batch, n_jobs=1, progress=None) -> None:
     ------
     StudyError
         When all have had their turn: names those that failed, each with its cause. What the others
-        gave is written.
+        gave is written. At once, if a Dask cluster is asked for and cannot do it.
     """
     _write_about(batch)
+    chosen = workers.connect(PACKAGES) if batch.waiting else contextlib.nullcontext()
+    with chosen as cluster:
+        slots = effective_n_jobs(n_jobs) if cluster is None else cluster.slots
+        there = None if cluster is None else _attempts_there(batch, cluster)
+        with contextlib.closing(there or _attempts(batch, n_jobs)) as attempts:
+            failed = _follow(batch, attempts, slots, progress)
+    if failed:
+        raise StudyError(_failures(failed, len(batch.waiting), len(batch.present)))
+
+
+def _follow(batch, attempts, slots, progress):
+    """Tell of each participant who is done; give the cause of each failure by participant."""
     total, start = len(batch.waiting), time.perf_counter()
-    n_workers = min(effective_n_jobs(n_jobs), max(total, 1))
+    n_workers = min(slots, max(total, 1))
     failed, seconds = {}, []
-    for who, error, took in _attempts(batch, n_jobs):
+    for who, error, took in attempts:
         seconds.append(took)
         if error:
             failed[who] = error
@@ -296,8 +326,7 @@ def run(batch, n_jobs=1, progress=None) -> None:
         left = max(total * each - passed, (total - len(seconds)) * each / 2)
         step = Progress(len(seconds), total, who, bool(error), left)
         _say(batch.study, step, progress)
-    if failed:
-        raise StudyError(_failures(failed, total, len(batch.present)))
+    return failed
 
 
 def _say(study, step, progress):
@@ -361,6 +390,16 @@ def _parallel(jobs, method, n_jobs):
     """Processes, not threads: what ANTs is told by the environment holds for a whole process."""
     tasks = (delayed(_make)(job, method) for job in jobs)
     return Parallel(n_jobs=n_jobs, prefer="processes", return_as="generator_unordered")(tasks)
+
+
+def _attempts_there(batch, cluster):
+    """As :func:`_attempts`, on a Dask cluster."""
+    folder = batch.study.made_maps
+    jobs = {job.participant_id: job for job in batch.waiting}
+    images = [path for job in batch.waiting for path in job.images.values()]
+    cluster.require_files([folder / "dataset_description.json", *images])
+    for who, ended in cluster.run(_make, jobs, batch.method, folder):
+        yield ended.result if ended.cause is None else (who, ended.cause, ended.seconds)
 
 
 def _make(job, method):

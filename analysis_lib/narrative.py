@@ -59,18 +59,6 @@ CONTRASTS = {
     "control_change": "the change with {control}",
     "improvement": "the relation of change to clinical improvement, within arms",
 }
-# Both family-wise p below .05? First re-randomised arms, then smooth surrogates.
-VERDICTS = {
-    (True, True): "the alignment is related to treatment, and closer than smoothness explains",
-    (True, False): "the alignment is related to treatment, but many equally smooth maps align as "
-    "well: nothing singles this receptor out",
-    (
-        False,
-        True,
-    ): "the alignment is closer than smoothness explains, but trials without any effect "
-    "of treatment show as much",
-    (False, False): "neither null hypothesis is rejected: nothing here singles out a receptor",
-}
 FIGURES = {
     "clinical": (
         "Scores over time, and differences between the arms",
@@ -162,8 +150,9 @@ def printed(value, kind) -> str:
     ----------
     value : float, int, str, bool or None
     kind : str
-        "count", "points" (one decimal), "size" (the same without sign), "two" (decimals),
-        "percent" (of a proportion), "p", "small_p" (a permutation p, as it is), "plain" or "text".
+        "count", "points" (one decimal, two where one would say 0), "size" (one decimal, without
+        sign), "two" (decimals), "percent" (of a proportion), "p", "small_p" (a permutation p, as
+        it is), "plain" or "text".
 
     Raises
     ------
@@ -174,7 +163,7 @@ def printed(value, kind) -> str:
         return "not available"
     formats = {
         "count": lambda v: _signed(v, ",.0f"),
-        "points": lambda v: _signed(v, ".1f"),
+        "points": lambda v: _signed(v, ".2f" if 0 < abs(v) < 0.05 else ".1f"),
         "size": lambda v: f"{abs(v):.1f}",
         "two": lambda v: _signed(v, ".2f"),
         "percent": lambda v: _signed(100 * v, ".0f"),
@@ -417,13 +406,6 @@ class Evidence:
 
 
 # --- words --------------------------------------------------------------------------------------
-
-
-def visit_words(label) -> str:
-    """A visit as prose says it: "week3" becomes "week 3"; "all" is the average over visits."""
-    if label == "all":
-        return "all visits, averaged"
-    return re.sub(r"^(week|day|month|visit)(\d+)$", r"\1 \2", str(label), flags=re.IGNORECASE)
 
 
 def listed(words) -> str:

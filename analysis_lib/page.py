@@ -18,6 +18,7 @@ from PIL import Image
 
 from analysis_lib import narrative, results, text
 from analysis_lib.narrative import Evidence
+from analysis_lib.page_tables import read_tables
 
 TEMPLATES = Path(__file__).parent / "page_template"
 CRATE = "ro-crate-metadata.json"
@@ -122,16 +123,34 @@ def render(evidence, notebooks, coming=()) -> str:
     return environment.get_template("page.html.j2").render(context | parts)
 
 
+def split_panels(caption) -> list:
+    """A caption in parts: what comes before "(a)", then each panel's; one part where none has one.
+
+    Parameters
+    ----------
+    caption : str
+
+    Returns
+    -------
+    list of tuple of str
+        Letter ("" where there is none) and words.
+    """
+    parts = re.split(r"(?:^|(?<=\. ))\(([a-z])\) ", caption)
+    pairs = [("", parts[0]), *zip(parts[1::2], parts[2::2], strict=True)]
+    return [(letter, words.strip()) for letter, words in pairs if words.strip()]
+
+
 def _environment():
     loader = jinja2.FileSystemLoader(TEMPLATES)
     options = {"lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
     environment = jinja2.Environment(loader=loader, autoescape=True, **options)
     environment.filters |= {
-        "visit": narrative.visit_words,
+        "visit": text.visit_words,
         "scale": narrative.scale_words,
         "listed": narrative.listed,
         "covariance": lambda name: narrative.COVARIANCES.get(name, name),
         "sentence": lambda words: words[:1].upper() + words[1:],
+        "panels": split_panels,
         "tojson_text": lambda value: json.dumps(value, ensure_ascii=False),
     }
     return environment
@@ -270,7 +289,7 @@ def finding_sentence(evidence, scale, visit):
     size = evidence.number(estimate, "size")
     direction = words[0 if lower else 1]
     names = study.arm_names.values()
-    return Markup(form).format(narrative.visit_words(visit), scale, size, direction, *names)
+    return Markup(form).format(text.visit_words(visit), scale, size, direction, *names)
 
 
 def _clinical_facts(evidence):
@@ -282,7 +301,8 @@ def _clinical_facts(evidence):
     corrected = len(anova) and pd.notna(anova["p_gg"].iloc[0])
     return {
         "flow": [
-            {"arm": row.arm, "lines": row.text.split("; ")} for row in flow.itertuples(index=False)
+            {"arm": row.arm, "lines": text.visit_words(row.text).split("; ")}
+            for row in flow.itertuples(index=False)
         ],
         "without_baseline": _without_baseline(evidence),
         "imputed": _imputed(evidence, primary, final),
@@ -354,13 +374,16 @@ def _receptor_facts(evidence):
     sensitivity = evidence.select(
         "receptors/sensitivity.tsv", contrast="arm_by_time", annotation=lead["annotation"]
     )
+    shares = evidence.select("receptors/dominance.tsv")
+    shares = shares.sort_values("total_dominance", ascending=False) if len(shares) else shares
     return facts | {
+        "shares": [row.receptor for row in shares.head(2).itertuples()],
         "receptor": lambda column: evidence.number(
             f"receptors.arm_by_time.{lead['annotation']}.{column}"
         ),
         "fullest": rows.loc[rows["n_parcels"].idxmax(), "annotation"],
         "own_maps": rows["annotation"].str.startswith("local/").any(),
-        "verdict": narrative.VERDICTS[lead["p_fwe"] < LEVEL, lead["p_fwe_spatial"] < LEVEL],
+        "verdict": text.VERDICTS[lead["p_fwe"] < LEVEL, lead["p_fwe_spatial"] < LEVEL],
         "asked": asked.iloc[-1].to_dict() if len(asked) else None,
         "lead_sensitivity": sensitivity.iloc[0].to_dict() if len(sensitivity) else None,
     }
@@ -465,7 +488,8 @@ def _links(links):
 def read_figures(evidence, links) -> dict:
     """Figures by topic, each within the page, with its caption.
 
-    All are made narrower until they fit together.
+    Those of one number stand in the order of ``captions.json``. All are made narrower until they
+    fit together.
 
     Returns
     -------
@@ -476,14 +500,19 @@ def read_figures(evidence, links) -> dict:
     folder = evidence.study.figures
     captions = folder / "captions.json"
     captions = results.read_json(captions) if captions.is_file() else {}
+    place = _place_in(captions)
     paths = [path for path in _current(evidence) if not narrative.is_panel(path.stem, captions)]
+    paths = sorted(paths, key=lambda path: (path.stem.split("_")[0], place(path.stem)))
     for width in WIDTHS:
         embedded = {path: _embed(path, width) for path in paths}
         if sum(len(uri) for uri, _ in embedded.values()) <= FIGURES_LIMIT:
             break
-    found = {}
+    found, labels = {}, set()
     for path, (uri, size) in embedded.items():
         words = narrative.figure_words(path.stem, captions)
+        if words["label"] in labels:
+            words["label"] += ", continued"
+        labels.add(words["label"])
         pdf = path.with_suffix(".pdf")
         figure = words | {
             "id": f"figure-{re.sub(r'[^a-z0-9]+', '-', path.stem.lower())}",
@@ -496,6 +525,12 @@ def read_figures(evidence, links) -> dict:
         }
         found.setdefault(narrative.figure_topic(path.stem), []).append(figure)
     return found
+
+
+def _place_in(named):
+    """Where a name stands in a file that was written in order; after all others if it does not."""
+    places = {name: i for i, name in enumerate(named)}
+    return lambda name: places.get(name, len(places))
 
 
 def _current(evidence):
@@ -524,6 +559,15 @@ def _embed(path, width):
     return f"data:image/png;base64,{base64.b64encode(content).decode()}", size
 
 
+def _described(folder):
+    """Pages of a folder, in the order of its ``views.json``, each with the whole of that."""
+    about = folder / "views.json"
+    about = results.read_json(about) if about.is_file() else {}
+    place = _place_in(about)
+    pages = sorted(folder.glob("*.html"), key=lambda path: (place(path.name), path.name))
+    return [(path, about) for path in pages]
+
+
 def read_views(study, room) -> list:
     """Interactive views in folders ``views``, within the page as long as there is room.
 
@@ -542,9 +586,7 @@ def read_views(study, room) -> list:
     """
     found = []
     folders = (study.derived / name for name in ("views", "vbm/views", "receptors/views"))
-    for path in (path for folder in folders for path in sorted(folder.glob("*.html"))):
-        about = path.with_name("views.json")
-        about = results.read_json(about) if about.is_file() else {}
+    for path, about in (pair for folder in folders for pair in _described(folder)):
         content = path.read_text(encoding="utf-8")
         content = LOADED.sub("", content)
         size = len(html.escape(content).encode())
@@ -562,249 +604,6 @@ def read_views(study, room) -> list:
             }
         )
     return found
-
-
-# --- tables -------------------------------------------------------------------------------------
-
-HEADINGS = {
-    "standardised_mean_difference": "Standardised difference",
-    "estimate": "Difference",
-    "ci": "95 % CI",
-    "hedges_g": "Hedges g",
-    "g_ci": "95 % CI of g",
-    "n_active": "n",
-    "risk_difference": "Risk difference",
-    "nnt": "NNT",
-    "k_voxels": "Voxels",
-    "percent": "Change, %",
-    "p_fwe_t": "p, voxel",
-    "p_fwe_cluster": "p, extent",
-    "p_fwe_tfce": "p, TFCE",
-    "p_fwe_mass": "p, mass",
-    "n_voxels": "Voxels",
-    "n_voxels_fwe": "Surviving voxels",
-    "n_parcels": "Regions",
-    "n_subjects_map": "People",
-    "p_randomisation": "p, no effect of treatment",
-    "p_fwe": "… family-wise",
-    "p_spatial": "p, equally smooth map",
-    "p_fwe_spatial": "… family-wise",
-    "p_parametric": "p, parametric",
-    "term": "Event",
-}
-# Limits of intervals: heading, and the columns that it joins.
-INTERVALS = {"ci": ("ci_low", "ci_high"), "g_ci": ("g_ci_low", "g_ci_high")}
-SHARES = ("risk_difference", "ci_low", "ci_high")  # proportions in the tables of events
-WORDS = (  # columns that hold no numbers
-    *("variable", "summary", "scale", "visit", "outcome", "term", "item", "topic", "where"),
-    *("status", "cluster", "region", "hemisphere", "receptor", "annotation"),
-)
-
-
-def read_tables(evidence, has_receptors) -> dict:
-    """The tables of the page, by name; those whose file is not there are left out."""
-    study = evidence.study
-    specified = {
-        "baseline": _table(
-            evidence,
-            "clinical/baseline.tsv",
-            "Characteristics at baseline",
-            "Standardised difference: active − control in pooled standard deviations. Not tested: "
-            "after randomisation every difference at baseline is a chance one.",
-            ["variable", "summary", "active", "control", "standardised_mean_difference"],
-        ),
-        "contrasts": _table(
-            evidence,
-            "clinical/mmrm_contrasts.tsv",
-            "Differences between the arms",
-            f"{study.arm_names['active']} − {study.arm_names['control']}, points; negative favours "
-            "the first. p is two-sided and not corrected for the number of rows.",
-            ["scale", "visit", "estimate", "ci", "se", "df", "t", "p", "hedges_g", "g_ci"],
-        ),
-        "responders": _responders(evidence),
-        "harms": _harms(evidence),
-        "checklist": _table(
-            evidence,
-            "clinical/consort_checklist.tsv",
-            "CONSORT checklist",
-            "What of the guideline this compendium answers, and where.",
-            ["item", "topic", "status", "where"],
-        ),
-    }
-    if study.imaging:
-        specified |= {"clusters": _clusters(evidence), "regions": _regions(evidence)}
-    if has_receptors:
-        specified["receptors"] = _receptors(evidence)
-    return {name: table for name, table in specified.items() if table}
-
-
-def _responders(evidence):
-    rows = evidence.select(
-        "clinical/responders.tsv", visit=evidence.study.final_visit, analysis="missing_is_failure"
-    )
-    columns = ["scale", "outcome", "events_active", "events_control", "risk_difference", "ci"]
-    return _table(
-        evidence,
-        "clinical/responders.tsv",
-        f"Response and remission at {narrative.visit_words(evidence.study.final_visit)}",
-        "Participants with the outcome, whoever was not rated counting as failure; differences in "
-        "percentage points. NNT: number needed to treat, where the interval excludes zero.",
-        [*columns, "p", "nnt"],
-        _with_totals(rows, "events_active", "events_control"),
-    )
-
-
-def _harms(evidence):
-    rows = evidence.select("clinical/adverse_events.tsv")
-    return _table(
-        evidence,
-        "clinical/adverse_events.tsv",
-        "Adverse events",
-        "Participants with at least one such event; differences in percentage points, with "
-        "Newcombe's intervals.",
-        ["term", "participants_active", "participants_control", "risk_difference", "ci"],
-        _with_totals(rows, "participants_active", "participants_control"),
-    )
-
-
-def _with_totals(rows, *columns):
-    """Counts as "5 of 18"."""
-    if rows.empty:
-        return rows
-    joined = {
-        column: [
-            f"{events:.0f} of {n:.0f}"
-            for events, n in zip(rows[column], rows[f"n_{column.split('_')[-1]}"], strict=True)
-        ]
-        for column in columns
-    }
-    return rows.assign(**joined)
-
-
-def _clusters(evidence, n=12):
-    rows = evidence.select("vbm/arm_by_time_clusters.tsv")
-    shown = (
-        rows.sort_values(["p_fwe_t", "p_fwe_cluster"], kind="stable").head(n) if len(rows) else rows
-    )
-    columns = ["cluster", "hemisphere", "region", "k_voxels", "x", "y", "z", "t", "hedges_g"]
-    return _table(
-        evidence,
-        "vbm/arm_by_time_clusters.tsv",
-        "Peaks and clusters, difference between the arms",
-        "Letters mark further peaks of one cluster. Coordinates are MNI, in mm; p are family-wise. "
-        "Effect sizes at selected peaks are biased away from zero.",
-        [*columns, "percent", "p_fwe_t", "p_fwe_cluster", "p_fwe_tfce"],
-        shown,
-        _of(len(shown), len(rows), "peaks, those with the smallest p"),
-    )
-
-
-def _regions(evidence, n=12):
-    rows = evidence.select("vbm/arm_by_time_regions.tsv")
-    if rows.empty:
-        return None
-    order = rows.sort_values("n_voxels_fwe", ascending=False, kind="stable").head(n)
-    return _table(
-        evidence,
-        "vbm/arm_by_time_regions.tsv",
-        "Where surviving voxels lie, difference between the arms",
-        "A cluster can run through many regions: these are the voxels that survive by themselves. "
-        "Effects are means over the region.",
-        ["region", "n_voxels", "n_voxels_fwe", "t", "hedges_g", "percent"],
-        order,
-        _of(len(order), len(rows), "regions, those with most surviving voxels"),
-    )
-
-
-def _receptors(evidence):
-    rows = evidence.select("receptors/correlations.tsv", contrast="arm_by_time")
-    columns = ["receptor", "annotation", "n_subjects_map", "r", "ci", "p_randomisation", "p_fwe"]
-    return _table(
-        evidence,
-        "receptors/correlations.tsv",
-        "Correlation of the difference between the arms with every receptor map",
-        "Ordered by |r|. Each p is about r: the first two if treatment did nothing, the next two "
-        "against equally smooth maps. The parametric p is wrong for smooth maps.",
-        [*columns, "p_spatial", "p_fwe_spatial", "p_parametric"],
-        rows.sort_values("r", key=abs, ascending=False),
-        "the other contrasts are in the file",
-    )
-
-
-def _of(shown, total, what):
-    return f"{shown} of {total} {what}" if shown < total else ""
-
-
-def _table(evidence, file, title, note, columns, rows=None, left_out=""):
-    """A table of the page: what is shown, and what its columns mean by the file's sidecar."""
-    if not evidence.exists(file):
-        return None
-    rows = evidence.table(file) if rows is None else rows
-    described = evidence.json(str(Path(file).with_suffix(".json")))
-    section = file.split("/")[0]
-    names = evidence.study.arm_names
-    shown, heads = [], []
-    for column in columns:
-        cells = _cells(rows, column, section)
-        shown.append(cells)
-        heads.append(
-            {
-                "heading": _heading(column, names),
-                "meaning": _meaning(column, described),
-                "numeric": column not in WORDS,
-            }
-        )
-    return {
-        "title": title,
-        "note": note,
-        "file": file,
-        "columns": heads,
-        "rows": list(zip(*shown, strict=True)),
-        "meanings": {head["heading"]: head["meaning"] for head in heads if head["meaning"]},
-        "left_out": left_out,
-    }
-
-
-def _heading(column, names):
-    for arm, name in names.items():
-        if column == arm or column in (f"events_{arm}", f"participants_{arm}"):
-            return name
-    if column in ("t", "p", "x", "y", "z", "r", "df", "se"):
-        return {"se": "SE"}.get(column, column)
-    return HEADINGS.get(column, column.replace("_", " ").capitalize())
-
-
-def _meaning(column, described):
-    parts = INTERVALS.get(column, (column,))
-    found = [described.get(part, {}).get("Description", "") for part in parts]
-    return "; ".join(part for part in found if part)
-
-
-def _cells(rows, column, section):
-    """A column as it is printed; limits of an interval are joined."""
-    if column in INTERVALS:
-        low, high = (_cells(rows, part, section) for part in INTERVALS[column])
-        return [f"{a} to {b}" if a != "–" else "–" for a, b in zip(low, high, strict=True)]
-    values = rows[column]
-    if not pd.api.types.is_numeric_dtype(values):
-        shown = values.map(narrative.visit_words) if column == "visit" else values
-        return ["–" if pd.isna(value) else str(value) for value in shown]
-    kind = _kind_of_column(rows, column, section)
-    shown = ["–" if pd.isna(value) else narrative.printed(value, kind) for value in values]
-    return [cell.removeprefix("p ").removeprefix("= ") for cell in shown]
-
-
-def _kind_of_column(rows, column, section):
-    if column.startswith(("p_", "q_")) or column == "p":
-        return "p"
-    if "risk_difference" in rows and column in SHARES:
-        return "percent"
-    if column in ("hedges_g", "g_ci_low", "g_ci_high", "standardised_mean_difference", "t", "se"):
-        return "two"
-    if section == "receptors":
-        return "count" if column.startswith("n_") else "two"
-    whole = rows[column].dropna().mod(1).eq(0).all()
-    return "count" if whole and column not in ("estimate", "ci_low", "ci_high") else "points"
 
 
 # --- notebooks ----------------------------------------------------------------------------------

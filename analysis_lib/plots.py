@@ -17,7 +17,7 @@ from nilearn.datasets import load_mni152_template
 from nilearn.image import new_img_like
 from nilearn.plotting import plot_anat, plot_glass_brain, plot_stat_map
 
-from analysis_lib.text import p_text
+from analysis_lib.text import p_text, true_minus, visit_words
 
 COLOURS = {"active": "#0072B2", "control": "#E69F00"}
 ACCENT, QUIET = "#D55E00", "#8C8C8C"
@@ -364,7 +364,7 @@ def plot_course(ax, individuals, means, counts, ylabel):
         ax.errorbar(place, model["mean"], error, color=colour, zorder=3, **look)
     if individuals.loc[individuals["week"] == min(weeks), "value"].eq(0).all():
         ax.axhline(0, color=QUIET, lw=0.8, ls="--", zorder=0)
-    ax.set(xticks=weeks, xlabel="weeks since baseline", ylabel=_wrap(ylabel, 30))
+    ax.set(xticks=weeks, xlabel="weeks since baseline", ylabel=_wrap(ylabel, 22))
     ax.set_xticklabels([f"{week:g}" for week in weeks])
     _write_counts(ax, counts, _spaced(weeks, 0.07 * span))
 
@@ -421,10 +421,11 @@ def plot_differences(ax, contrasts, names, primary=None):
         _beside(ax, place, f"{row.n_active} + {row.n_control}", 82)
     _beside(ax, 0.9, "difference (95 % CI)", 4, fontweight="bold")
     _beside(ax, 0.9, "n", 82, fontweight="bold")
-    when = rows["visit"].replace("all", "all visits")
+    when = rows["visit"].replace("all", "all visits").map(visit_words)
     ax.set(yticks=y, yticklabels=rows["scale"] + ", " + when, ylim=(y.min() - 0.7, 1.3))
-    ax.set_xlabel(_wrap(f"{names['active']} − {names['control']}, points; left favours", 40))
-    ax.set_xlabel(_wrap(f"{ax.get_xlabel()} {names['active']}", 44))
+    ax.set_xlabel(
+        _wrap(f"{names['active']} − {names['control']}, points; left favours {names['active']}", 44)
+    )
     ax.tick_params(axis="y", length=0, labelsize=7)
     ax.spines["left"].set_visible(False)
 
@@ -434,11 +435,6 @@ def estimate_text(row):
     values = (row.estimate, row.ci_low, row.ci_high)
     texts = (f"{value:.{2 if 0 < abs(value) < 0.05 else 1}f}" for value in values)
     return true_minus("{} ({} to {})".format(*texts))
-
-
-def true_minus(words):
-    """Hyphens before a digit as minus signs."""
-    return words.translate({ord("-"): "−"})
 
 
 def _beside(ax, y, words, points, **look):
@@ -480,7 +476,7 @@ def plot_risks(ax, rows, names, legend=True):
     ax : matplotlib.axes.Axes
     rows : pandas.DataFrame
         outcome, n_active, n_control, events_active, events_control: one row an outcome. With
-        risk_difference, ci_low and ci_high, these are written below.
+        risk_difference, ci_low and ci_high, these are written below, in percentage points.
     names : dict
     legend : bool
         Draw a key of the arms.
@@ -494,18 +490,20 @@ def plot_risks(ax, rows, names, legend=True):
         bars = ax.bar(x + side * width / 2, shares, width, color=colour, label=names[arm])
         texts = [f"{e:.0f}/{total:.0f}" for e, total in zip(events, n, strict=True)]
         ax.bar_label(bars, texts, fontsize=7, padding=1)
-    labels = [_risk_label(row) for row in rows.itertuples()]
+    labels = [_risk_label(row, names) for row in rows.itertuples()]
     ax.set(xticks=x, xticklabels=labels, ylabel="participants, %", ylim=(0, 109))
     ax.set(yticks=range(0, 101, 25), xlim=(-0.6, max(len(rows), 2) - 0.4))
     if legend:
         ax.legend(loc="upper right")
 
 
-def _risk_label(row):
+def _risk_label(row, names):
     if not hasattr(row, "risk_difference") or not np.isfinite(row.risk_difference):
         return row.outcome
     found = (f"{100 * value:.0f}" for value in (row.risk_difference, row.ci_low, row.ci_high))
-    return true_minus("{}\n{} points\n({} to {})".format(row.outcome, *found))
+    below = "{} percentage points\n(95 % CI {} to {})".format(*found)
+    difference = _wrap(f"{names['active']} − {names['control']}:", 24)
+    return true_minus(f"{row.outcome}\n{difference}\n{below}")
 
 
 def plot_flow(ax, flow, study):
@@ -518,7 +516,7 @@ def plot_flow(ax, flow, study):
         From :func:`analysis_lib.outcomes.participant_flow`.
     study : Study
     """
-    stages = ["randomised", *(f"rated at {visit}" for visit in study.visits)]
+    stages = ["randomised", *(visit_words(f"rated at {visit}") for visit in study.visits)]
     if "scanned_twice" in flow["active"]:
         stages.append("scanned twice")
     y = np.arange(len(stages))[::-1]
@@ -931,7 +929,7 @@ def _write_ps(ax, rows, y):
 def _short_p(p):
     if not np.isfinite(p):
         return "–"
-    return "1" if p > 0.9995 else p_text(p).removeprefix("p ").removeprefix("= ")
+    return p_text(p).removeprefix("p ").removeprefix("= ")
 
 
 def _map_label(row):
@@ -941,8 +939,9 @@ def _map_label(row):
 
 
 def range_text(values):
+    """Smallest to largest count, or the one that there is."""
     low, high = values.min(), values.max()
-    return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+    return f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
 
 
 def plot_nulls(ax, draws, observed):
@@ -1150,7 +1149,7 @@ def _name_points(ax, points, r, n_named):
         box = name.get_window_extent().padded(1)
         inside = box.x0 > ax.bbox.x0 and box.x1 < ax.bbox.x1
         crowd = sum(box.contains(*dot) for dot in taken)
-        if not inside or crowd > 1 or any(box.overlaps(other) for other in boxes):
+        if not inside or crowd or any(box.overlaps(other) for other in boxes):
             name.remove()
             continue
         boxes.append(box)
@@ -1212,7 +1211,7 @@ def _consort_rows(boxes, padding=1.0, gap=1.4):
 
 
 def _lines(text, width=48):
-    return textwrap.wrap(text, width) or [""]
+    return textwrap.wrap(visit_words(text), width) or [""]
 
 
 def _consort_box(ax, x, row, lines, colour):
@@ -1254,7 +1253,7 @@ def plot_missing(ax, patterns, visits, names):
         look = {"ha": "center", "va": "center", "fontweight": "bold"}
         for place, n in zip(y, patterns[f"n_{arm}"], strict=True):
             ax.text(x, place, f"{n:.0f}", **look)
-    ticks = [*visits, *(f"n, {names[arm]}" for arm in COLOURS)]
+    ticks = [*map(visit_words, visits), *(f"n, {names[arm]}" for arm in COLOURS)]
     ax.set(xticks=range(len(ticks)), yticks=[], xlim=(-0.6, len(ticks) - 0.4))
     ax.set(xticklabels=ticks, ylim=(-0.6, len(patterns) - 0.4), ylabel="pattern")
     ax.set_xlabel("filled: rated")
@@ -1285,8 +1284,8 @@ def plot_tipping(ax, curve, names, tip=None, unit="points"):
     )
     ax.plot(delta, estimate, color="black", lw=1)
     for chosen, face, label in (
-        (curve["p"] < 0.05, "black", "p below .05"),
-        (curve["p"] >= 0.05, "white", "p at least .05"),
+        (curve["p"] < LEVEL, "black", "p < .05"),
+        (curve["p"] >= LEVEL, "white", "p at least .05"),
     ):
         if chosen.any():
             ax.plot(
@@ -1301,7 +1300,7 @@ def plot_tipping(ax, curve, names, tip=None, unit="points"):
     ax.legend(loc="upper left", ncols=2, fontsize=SMALL, handlelength=1.2, columnspacing=1)
 
 
-def plot_items(ax, differences):
+def plot_items(ax, differences, names):
     """Difference between arms in each item's change, with its interval; items without are named.
 
     Parameters
@@ -1309,12 +1308,15 @@ def plot_items(ax, differences):
     ax : matplotlib.axes.Axes
     differences : pandas.DataFrame
         From :func:`analysis_lib.items.item_differences`: label, estimate, ci_low, ci_high.
+    names : dict
+        Words for "active" and "control".
     """
     labels = [
         row.label if np.isfinite(row.estimate) else f"{row.label} (no estimate)"
         for row in differences.itertuples()
     ]
-    plot_forest(ax, differences, labels, "active - control, points (95 % CI); left favours active")
+    difference = f"{names['active']} − {names['control']}, points (95 % CI)"
+    plot_forest(ax, differences, labels, f"{difference}; left favours {names['active']}")
     ax.tick_params(axis="y", labelsize=7)
 
 

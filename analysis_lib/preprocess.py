@@ -63,6 +63,9 @@ class Settings:
         Voxel size of the midpoint space, in which visits are compared and segmented.
     output_mm : float
         Voxel size of the maps in MNI152.
+    template_mm : float
+        Voxel size at which a brain is compared with the templates, unless working_mm is larger.
+        Finer ones cost eight times as much and change little: the templates are smoother than that.
     affine_iterations, head_iterations, mni_iterations, visit_iterations : tuple of int
         Iterations at each resolution, the coarsest first: of every affine stage, and of the
         deformations to the whole-head template, to MNI152 and between the visits.
@@ -86,6 +89,7 @@ class Settings:
 
     working_mm: float = 2.0
     output_mm: float = 1.5
+    template_mm: float = 2.0
     affine_iterations: tuple = (1000, 500, 100, 0)
     head_iterations: tuple = (100, 70, 30)
     head_radius: int = 2
@@ -101,6 +105,11 @@ class Settings:
     smoothness: float = 0.1
     margin_mm: float = 12.0
 
+    @property
+    def coarse_mm(self) -> float:
+        """Voxel size, mm, of what is compared with a template."""
+        return max(self.working_mm, self.template_mm)
+
 
 @dataclass(frozen=True)
 class Templates:
@@ -111,7 +120,8 @@ class Templates:
     head, inside_skull
         SPM12's average of 152 whole heads, and its mask of what the skull holds.
     brain
-        Skull-stripped MNI152 (ICBM 2009a symmetric, packaged with nilearn), on the working grid.
+        Skull-stripped MNI152 (ICBM 2009a symmetric, packaged with nilearn), as coarse as what is
+        compared with it.
     output
         The same on the output grid.
     priors : dict
@@ -196,7 +206,7 @@ def load_templates(settings, cache=None):
     head, inside_skull = (
         ants.from_nibabel_nifti(nib.load(path)) for path in fetch.cached_templates(cache)
     )
-    resolution = settings.working_mm
+    resolution = settings.coarse_mm
     brain = template_on_grid(load_mni152_template, resolution)
     output = template_on_grid(load_mni152_template, settings.output_mm)
     grey = template_on_grid(load_mni152_gm_template, resolution)
@@ -275,13 +285,12 @@ def process(paths, settings, templates):
         clock.lap("midpoint")
         skull, white = inside_skull(_mean(visits), settings, templates)
         clock.lap("brain")
-        box = _margin(skull, settings, settings.margin_mm)
+        box = _margin(skull, settings.margin_mm)
         visits = [ants.crop_image(image, box) for image in visits]
         skull, white = (ants.crop_image(image, box) for image in (skull, white))
-        visits = [_without_bias(image, skull, white, settings) for image in visits]
-        visits = _balanced(visits, skull)
+        visits = _balanced([_without_bias(image, skull, settings) for image in visits], skull)
+        average = _without_bias(_mean(visits), skull, settings, white)
         clock.lap("bias")
-        average = _mean(visits)
         log_change = change_between(*visits, skull, settings) if len(visits) == 2 else None
         clock.lap("change")
         warp = _normalise(average * _solid(skull), settings, templates)
@@ -516,14 +525,15 @@ def inside_skull(head, settings, templates):
     skull, white : ants.core.ANTsImage
         0 to 1, on the grid of `head`.
     """
+    coarse = ants.resample_image(head, (settings.coarse_mm,) * 3, interp_type=0)
     found = ants.registration(
-        head,
+        coarse,
         templates.head,
         type_of_transform="Affine",
         aff_iterations=settings.affine_iterations,
     )
-    rough = ants.apply_transforms(head, templates.inside_skull, found["fwdtransforms"])
-    near = ants.crop_image(head, _margin(rough, settings, settings.head_margin_mm))
+    rough = ants.apply_transforms(coarse, templates.inside_skull, found["fwdtransforms"])
+    near = ants.crop_image(coarse, _margin(rough, settings.head_margin_mm))
     affine = _greedy_affine(found["fwdtransforms"][0])
     greedy = _greedy(
         near,
@@ -548,8 +558,12 @@ def inside_skull(head, settings, templates):
     return [ants.resample_image_to_target(image, head, interp_type="linear") for image in brought]
 
 
-def _without_bias(image, skull, white, settings):
-    """The image without its bias field, which is estimated where white matter is likely (N4)."""
+def _without_bias(image, skull, settings, white=None):
+    """The image without its bias field (N4).
+
+    For what is compared between visits the field is estimated inside the whole skull: from white
+    matter alone it is not certain enough elsewhere, and differs. For tissues, from white matter.
+    """
     return ants.n4_bias_field_correction(
         image,
         mask=_solid(skull),
@@ -734,9 +748,9 @@ def _solid(skull):
     return ants.threshold_image(skull, 0.5, 2)
 
 
-def _margin(skull, settings, margin_mm):
+def _margin(skull, margin_mm):
     """The brain and what is kept around it when an image is cropped."""
-    return ants.iMath(_solid(skull), "MD", round(margin_mm / settings.working_mm))
+    return ants.iMath(_solid(skull), "MD", round(margin_mm / skull.spacing[0]))
 
 
 def _nifti(image):

@@ -1,5 +1,7 @@
 """Words for numbers: the sentences and the notices that notebooks show."""
 
+import re
+
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
@@ -9,6 +11,33 @@ SIMULATED = (
     "SIMULATED DATA: no patient took part. The demo trial is drawn from a known truth "
     "(`analysis_lib/simulate.py`), and nothing below is evidence about rTMS."
 )
+
+MAR = {"mar": "missing at random"}  # the others are named in full
+# Both family-wise p below .05? First re-randomised arms, then smooth surrogates.
+VERDICTS = {
+    (True, True): "an alignment this close would be rare if treatment did nothing, and rare among "
+    "equally smooth maps",
+    (True, False): "an alignment this close would be rare if treatment did nothing, but not among "
+    "equally smooth maps: nothing singles this receptor out",
+    (False, True): "an alignment this close would be rare among equally smooth maps, but not if "
+    "treatment did nothing",
+    (False, False): "neither null hypothesis is rejected: nothing here singles out a receptor",
+}
+
+
+def visit_words(label) -> str:
+    """Visits as prose says them: "week3" becomes "week 3", also within a sentence.
+
+    "all" by itself is the average over visits.
+    """
+    if label == "all":
+        return "all visits, averaged"
+    return re.sub(r"\b(week|day|month|visit)(\d+)\b", r"\1 \2", str(label), flags=re.IGNORECASE)
+
+
+def true_minus(words) -> str:
+    """Hyphens that stand for a minus as minus signs; those of HAMD-17 and 5-HT stay."""
+    return re.sub(r"(?<![\w)])-(?=\.?\d)", "−", words)
 
 
 def notice(study, quick=False):
@@ -29,7 +58,7 @@ def notice(study, quick=False):
 
 
 def p_text(p, n_permutations=None):
-    """A p-value as it is printed: three decimals, "< .001" below.
+    """A p-value as it is printed: three decimals, "< .001" below and "> .999" above.
 
     Parameters
     ----------
@@ -44,6 +73,8 @@ def p_text(p, n_permutations=None):
         if p < 0.999 / (1 + n_permutations):
             return f"p = {least} (fitted tail of {n_permutations} permutations)"
         return f"p = {least} (the smallest that {n_permutations} permutations allow)"
+    if p > 0.9995:
+        return "p > .999"
     return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
 
 
@@ -89,15 +120,15 @@ def difference_sentence(row, names):
     names : dict
         The study's words for "active" and "control".
     """
-    interval = f"active - control {row['estimate']:.1f}, 95 % CI {row['ci_low']:.1f} to "
-    interval += f"{row['ci_high']:.1f}, {p_text(row['p'])}"
+    interval = f"{names['active']} − {names['control']}: {row['estimate']:.1f} points, "
+    interval += f"95 % CI {row['ci_low']:.1f} to {row['ci_high']:.1f}, {p_text(row['p'])}"
     lower, size = row["estimate"] < 0, f"{abs(row['estimate']):.1f} points"
-    when = "Averaged over visits" if row["visit"] == "all" else f"At {row['visit']}"
+    when = "Averaged over visits" if row["visit"] == "all" else f"At {visit_words(row['visit'])}"
     if row["kind"] == "change":
         finding = f"{row['scale']} had fallen {size} {'more' if lower else 'less'}"
     else:
         finding = f"{row['scale']} was {size} {'lower' if lower else 'higher'}"
-    return (
+    return true_minus(
         f"{when}, {finding} with {names['active']} than with {names['control']} "
         f"({interval}; Hedges g {row['hedges_g']:.2f}; n = {row['n_active']} and "
         f"{row['n_control']})."
@@ -118,7 +149,7 @@ def interval_verdict(low, high, unit="points"):
             f"The interval excludes a difference of zero. {width}: the size of the difference is "
             "known no better than that."
         )
-    return (
+    return true_minus(
         f"The interval includes a difference of zero. {width}: these data are compatible with no "
         f"difference, and with any other from {low:.1f} to {high:.1f} {unit}."
     )
@@ -136,8 +167,8 @@ def risk_sentence(row, names):
     """
     low, high = 100 * row["ci_low"], 100 * row["ci_high"]
     counted = "counts as a failure" if row["analysis"] == "missing_is_failure" else "is left out"
-    return (
-        f"{row['outcome'].capitalize()} on {row['scale']} at {row['visit']}: "
+    return true_minus(
+        f"{row['outcome'].capitalize()} on {row['scale']} at {visit_words(row['visit'])}: "
         f"{row['events_active']} of {row['n_active']} with {names['active']}, "
         f"{row['events_control']} of {row['n_control']} with {names['control']} "
         f"(difference {100 * row['risk_difference']:.0f} percentage points, 95 % CI {low:.0f} to "
@@ -192,8 +223,8 @@ def robustness_sentence(main, imputed, tip, randomisation):
     ]
     if len(imputed):
         listed = "; ".join(
-            f"{row.analysis.replace('_', ' ')} {row.estimate:.1f} ({row.ci_low:.1f} to "
-            f"{row.ci_high:.1f})"
+            f"{MAR.get(row.analysis, row.analysis).replace('_', ' ')} {row.estimate:.1f} "
+            f"({row.ci_low:.1f} to {row.ci_high:.1f})"
             for row in imputed.itertuples()
         )
         parts.append(f"With missing scores imputed, the difference is: {listed}.")
@@ -207,7 +238,7 @@ def robustness_sentence(main, imputed, tip, randomisation):
             f"p would stay below .05 even if those who left the active arm had done "
             f"{abs(tip['delta_before']):.0f} points worse than others like them."
         )
-    return " ".join(parts)
+    return true_minus(" ".join(parts))
 
 
 def vbm_sentence(row, regions, names):
@@ -237,10 +268,10 @@ def vbm_sentence(row, regions, names):
         f"{r['region']} (t = {r['t']:.1f}, {effect.format(**r)})"
         for r in found.head(6).to_dict("records")
     )
-    return (
-        f"**{what}**: {row['n_voxels_fwe']} voxels with family-wise p < .05 (smallest {smallest}), "
-        f"in {len(found)} of {len(regions)} grey-matter regions. Those with the largest |t|, and "
-        f"their mean effect: {listed}."
+    return true_minus(
+        f"**{what}**: {row['n_voxels_fwe']:,} voxels with family-wise p < .05 (smallest "
+        f"{smallest}), in {len(found)} of {len(regions)} grey-matter regions. Those with the "
+        f"largest |t|, and their mean effect: {listed}."
     )
 
 
@@ -304,11 +335,12 @@ def receptor_sentences(correlations, contrast, names, n_shown=3):
     first += f"{names['control']} follows most closely:"
     n_random, n_spatial = (int((rows[c] < 0.05).sum()) for c in ("p_fwe", "p_fwe_spatial"))
     last = (
-        f"Family-wise p < .05 holds for {n_random} of {len(rows)} maps under re-randomisation (the "
-        f"change is related to treatment and aligned with the map) and for {n_spatial} against "
-        "smooth surrogates (the alignment is closer than smoothness alone would give)."
+        f"Family-wise p < .05 holds for {n_random} of {len(rows)} maps under re-randomisation (an "
+        f"alignment this close would be rare if treatment did nothing) and for {n_spatial} against "
+        "smooth surrogates (it would be rare among equally smooth maps)."
     )
-    return "\n\n".join([first, *(f"{i}. {part}" for i, part in enumerate(parts, 1)), last])
+    numbered = (f"{i}. {part}" for i, part in enumerate(parts, 1))
+    return true_minus("\n\n".join([first, *numbered, last]))
 
 
 def marked_rates(rates, warn=0.07):
@@ -377,7 +409,7 @@ def receptor_paragraph(tables, contrast, names, study_numbers):
     rows = tables["correlations"]
     rows = rows[rows["contrast"] == contrast].sort_values("r", key=abs, ascending=False)
     lead, rival = rows.iloc[0], rows[rows["receptor"] != rows["receptor"].iloc[0]].iloc[:1]
-    found = {
+    patients = {
         name: table[table["annotation"] == lead["annotation"]].iloc[0]
         for name, table in tables.items()
         if name in ("coupling_arm", "coupling_improvement")
@@ -387,16 +419,17 @@ def receptor_paragraph(tables, contrast, names, study_numbers):
     row = sensitivity.loc[lead["annotation"]]
     others = tables["given_others"]
     others = others[others["receptor"] == lead["receptor"]].iloc[0]
-    return " ".join(
+    found = " ".join(
         [
             _lead_sentence(lead, len(rows), names),
             _null_sentence(lead, study_numbers["rate"]),
             _noise_sentence(row),
             _beside_sentence(row, others),
-            _patients_sentence(found["coupling_arm"], found["coupling_improvement"], names),
+            _patients_sentence(patients["coupling_arm"], patients["coupling_improvement"], names),
             _doubt_sentence(lead, rival, study_numbers),
         ]
     )
+    return true_minus(found)
 
 
 def _lead_sentence(lead, n_maps, names):
@@ -409,16 +442,7 @@ def _lead_sentence(lead, n_maps, names):
 
 
 def _null_sentence(lead, rate):
-    verdicts = {
-        (True, True): "the alignment is related to treatment, and closer than smoothness explains",
-        (True, False): "the alignment is related to treatment, but many smooth maps align as well",
-        (False, True): (
-            "the alignment is closer than smoothness explains, but trials without any effect of "
-            "treatment show as much"
-        ),
-        (False, False): "neither null is rejected: nothing here singles out a receptor",
-    }
-    verdict = verdicts[lead["p_fwe"] < 0.05, lead["p_fwe_spatial"] < 0.05]
+    verdict = VERDICTS[lead["p_fwe"] < 0.05, lead["p_fwe_spatial"] < 0.05]
     caution = f", a test that rejects up to {100 * rate:.0f} % of unrelated maps at .05"
     return (
         f"With the arms re-randomised {p_text(lead['p_randomisation'])} (family-wise "

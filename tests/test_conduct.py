@@ -7,6 +7,7 @@ import pytest
 
 from analysis_lib import conduct, outcomes, plots, ratings
 from analysis_lib.study import StudyError
+from analysis_lib.text import visit_words
 
 EVENTS = pd.DataFrame(
     [
@@ -419,7 +420,7 @@ def test_flow_diagram_shows_every_line_inside_the_axes(tiny):
     boxes = conduct.consort_flow(flow, study.arm_names)
     fig, ax = plots.consort_figure(boxes)
     plots.plot_consort(ax, boxes)
-    lines = [line for text in boxes["text"] for line in text.split("; ")]
+    lines = [line for said in boxes["text"] for line in visit_words(said).split("; ")]
     assert sorted(t for t in texts(ax) if t) == sorted(lines)
     fig.canvas.draw()
     page = fig.bbox
@@ -446,17 +447,20 @@ def test_tipping_picture_fills_where_p_is_below_05_and_marks_the_tip(axes):
     curve = curve.assign(estimate=[-1.0, -3.0, -2.0], ci_low=-5.0, ci_high=1.0)
     plots.plot_tipping(axes, curve, {"active": "real", "control": "sham"}, tip=1.1)
     lines = {line.get_label(): line for line in axes.lines}
-    assert lines["p below .05"].get_xdata().tolist() == [0, 1]
+    assert lines["p < .05"].get_xdata().tolist() == [0, 1]
     assert lines["p at least .05"].get_xdata().tolist() == [2]
     assert lines["p = .05 at +1.1 points"].get_xdata()[0] == 1.1
 
 
 def test_items_and_sessions_are_drawn_one_by_one(axes):
     table = pd.DataFrame({"label": ["1 mood", "2 guilt"], "estimate": [-1, np.nan]})
-    plots.plot_items(axes, table.assign(ci_low=table["estimate"], ci_high=table["estimate"]))
+    names = {"active": "real", "control": "sham"}
+    table = table.assign(ci_low=table["estimate"], ci_high=table["estimate"])
+    plots.plot_items(axes, table, names)
+    assert axes.get_xlabel() == "real − sham, points (95 % CI); left favours real"
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == ["1 mood", "2 guilt (no estimate)"]
     axes.clear()
     dose = pd.DataFrame({"arm": ["active", "control", "active"], "sessions": [1, 4, 5]})
-    plots.plot_stimulation(axes, dose, 5, {"active": "real", "control": "sham"})
+    plots.plot_stimulation(axes, dose, 5, names)
     assert [patch.get_height() for patch in axes.patches] == [5, 1, 4]

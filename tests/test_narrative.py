@@ -47,7 +47,7 @@ def evidence(tiny, monkeypatch, tmp_path):
         (8765, "count", "8,765"),
         (-32, "count", "−32"),
         (-4.97, "points", "−5.0"),
-        (-0.04, "points", "0.0"),
+        (-0.04, "points", "−0.04"),
         (-4.97, "size", "5.0"),
         (-0.838, "two", "−0.84"),
         (0.2222, "percent", "22"),
@@ -56,6 +56,8 @@ def evidence(tiny, monkeypatch, tmp_path):
         (0.000199960008, "small_p", "p = .0002"),
         (0.00001, "small_p", "p = .00001"),
         (0.001, "plain", "0.001"),
+        (0.02, "points", "0.02"),
+        (-0.0, "points", "0.0"),
         (float("nan"), "points", "not available"),
         (None, "count", "not available"),
     ],
@@ -167,14 +169,6 @@ def test_without_clinical_results_the_notebook_to_run_is_named(tiny, monkeypatch
         narrative.Evidence(tiny.write())
 
 
-@pytest.mark.parametrize(
-    ("label", "words"),
-    [("week3", "week 3"), ("t1", "t1"), ("baseline", "baseline"), ("all", "all visits, averaged")],
-)
-def test_visits_are_said_as_prose_says_them(label, words):
-    assert narrative.visit_words(label) == words
-
-
 def test_words_in_a_row():
     assert narrative.listed(["a"]) == "a"
     assert narrative.listed(["a", "b", "c"]) == "a, b and c"
@@ -189,11 +183,6 @@ def test_an_interval_that_touches_zero_does_not_exclude_it():
 def test_the_smallest_p_that_permutations_allow():
     assert narrative.is_least(1 / 5001, 5000)
     assert not narrative.is_least(2 / 5001, 5000)
-
-
-def test_every_pair_of_receptor_verdicts_has_words():
-    assert set(narrative.VERDICTS) == {(a, b) for a in (True, False) for b in (True, False)}
-    assert len(set(narrative.VERDICTS.values())) == 4
 
 
 def test_a_figure_has_its_own_caption_else_a_known_one_else_one_from_its_name():

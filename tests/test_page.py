@@ -14,7 +14,7 @@ from conftest import TinyTrial
 from nibabel import Nifti1Image
 from PIL import Image
 
-from analysis_lib import narrative, page, plots, report, results
+from analysis_lib import narrative, page, plots, report, results, text
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
@@ -292,9 +292,9 @@ def test_the_primary_result_is_said_with_its_interval_and_p(soup):
 
 def test_both_nulls_are_in_words_and_give_the_verdict(soup):
     said = words(soup, "#results")
-    assert "If treatment did nothing, an alignment as close would appear with p = .008" in said
-    assert "Against equally smooth maps, p = .011; family-wise, p = .330" in said
-    assert narrative.VERDICTS[True, False] in said
+    assert "If treatment did nothing (how often is an alignment as close?): p = .008" in said
+    assert "Among equally smooth maps: p = .011; family-wise over all maps, p = .330" in said
+    assert text.VERDICTS[True, False] in said
     assert "D1, the receptor that the question names" in said
 
 
@@ -312,17 +312,17 @@ def test_no_number_of_the_text_is_typed(study, soup):
     names = [
         study.title,
         *(s.name for s in study.scales),
-        *map(narrative.visit_words, study.visits),
+        *map(text.visit_words, study.visits),
     ]
     names += ["D1", "d12017/map", "mor2017/map", "01 · Clinical"]
     rest = BeautifulSoup(str(soup.select_one("main")), "html.parser")
     for part in rest.select(NO_PROSE):
         part.decompose()
-    text = rest.get_text(" ")
+    prose = rest.get_text(" ")
     for name in sorted(names, key=len, reverse=True):
-        text = text.replace(name, "")
-    text = CONVENTIONS.sub("", text)
-    found = re.findall(r".{0,40}\d.{0,20}", text)
+        prose = prose.replace(name, "")
+    prose = CONVENTIONS.sub("", prose)
+    found = re.findall(r".{0,40}\d.{0,20}", prose)
     assert not found, found
 
 
@@ -417,7 +417,7 @@ def test_harms_blinding_and_dose_are_said_where_they_were_recorded(alone):
     assert "reported by 3 of 4 participants with active and 2 of 4 with sham" in said
     assert "a serious one by 1 and 0" in said
     assert "was 0.59 (95 % CI −0.44 to 0.88) with active and −0.13" in said
-    assert "a mean of 14.1 and 13.2 treatment sessions" in said
+    assert "a mean of 14.1 treatment sessions with active and 13.2 with sham" in said
     assert "25" in words(written, "#table-harms")
 
 
@@ -519,6 +519,52 @@ def test_a_page_that_is_too_large_is_refused(alone, monkeypatch):
     monkeypatch.setattr(page, "LIMIT", 10_000)
     with pytest.raises(ValueError, match=r"make the figures in .* smaller"):
         page.write_report(study)
+
+
+def test_figures_of_one_number_stand_in_the_order_of_their_captions(alone):
+    study = alone(images=False)
+    for name in ("figure3_b", "figure3_a", "figure3_c"):
+        Image.new("RGB", (30, 20)).save(study.figures / f"{name}.png")
+    captions = {"figure3_b": {"caption": "(a) One. (b) Two."}, "figure3_a": {"caption": "(a) One."}}
+    (study.figures / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
+    evidence = narrative.Evidence(study)
+    figures = page.read_figures(evidence, page.Links(evidence, []))["other"]
+    assert [figure["label"] for figure in figures] == ["Figure 3", "Figure 3, continued"]
+    assert [figure["id"] for figure in figures] == ["figure-figure3-b", "figure-figure3-a"]
+
+
+@pytest.mark.parametrize(
+    ("caption", "parts"),
+    [
+        ("(a) One (n = 3). Two. (b) Three.", [("a", "One (n = 3). Two."), ("b", "Three.")]),
+        ("First. (a) One.", [("", "First."), ("a", "One.")]),
+        ("No panel, case (b) of two.", [("", "No panel, case (b) of two.")]),
+        ("", []),
+    ],
+)
+def test_captions_are_split_at_the_letters_of_panels(caption, parts):
+    assert page.split_panels(caption) == parts
+
+
+def test_characteristics_have_the_words_and_units_of_the_sidecar(alone):
+    study = alone(images=False)
+    about = {"age": {"Description": "Age", "Units": "year"}, "sex": {"Description": "Sex"}}
+    (study.root / "participants.json").write_text(json.dumps(about), encoding="utf-8")
+    written = BeautifulSoup(page.write_report(study).read_text("utf-8"), "html.parser")
+    assert written.select_one("#table-baseline tbody th").get_text() == "Age, years"
+    assert "active − sham in pooled" in words(written, "#table-baseline")
+
+
+def test_the_largest_parts_of_the_joint_model_are_named(alone):
+    study = alone()
+    shares = {"receptor": ["D1", "MOR", "NET"], "annotation": ["a", "b", "c"]}
+    shares |= {"total_dominance": [0.1, 0.3, 0.01], "percent": [24.4, 73.2, 2.4]}
+    table = pd.DataFrame(shares | {"p_fwe": [0.3, 0.02, 0.9]})
+    results.write(study.derived / "receptors", {"dominance.tsv": table}, keep_others=True)
+    written = BeautifulSoup(page.write_report(study).read_text("utf-8"), "html.parser")
+    said = words(written, "#results")
+    assert "variance are those of MOR (73 %) and D1 (24 %); family-wise p below .05" in said
+    assert "1 of 3 receptors" in said
 
 
 def test_large_figures_are_made_narrower_until_they_fit(alone, monkeypatch):

@@ -4,10 +4,15 @@ The full chain on real images takes a minute each: benchmarks/preprocess.py runs
 run on small synthetic heads.
 """
 
+import gzip
+
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import ndimage
+
+from analysis_lib import fetch
 
 preprocess = pytest.importorskip(
     "analysis_lib.preprocess",
@@ -217,3 +222,52 @@ def test_templates_that_were_not_fetched_are_named_with_the_command(tmp_path):
 def test_three_visits_are_refused():
     with pytest.raises(ValueError, match="one visit or two expected, found 3: a, b, c"):
         preprocess.process(dict.fromkeys("abc", "x.nii"), SETTINGS, None)
+
+
+@pytest.fixture(scope="module")
+def real(reference_data, tmp_path_factory):
+    """Templates, and a real whole head at 3 mm."""
+    cache = tmp_path_factory.mktemp("cache")
+    for file in fetch.TEMPLATES:
+        path = cache / file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        packed = reference_data / "data" / "templates" / f"{path.name}.gz"
+        path.write_bytes(gzip.decompress(packed.read_bytes()))
+    image = reference_data / "data" / "t1w" / "ixi10" / "IXI013-HH-1212-T1_ds.nii.gz"
+    with preprocess._scratch():
+        native = preprocess.read_t1w(image)
+        grid = preprocess.midpoint_grid([native], [np.eye(4)], SETTINGS.working_mm)
+        head = preprocess._moved(native, grid, np.eye(4))
+    return preprocess.load_templates(SETTINGS, cache), head
+
+
+def test_tissue_priors_add_up_and_deep_grey_matter_leaves_the_others_less(real):
+    templates, _ = real
+    priors = {name: image.numpy() for name, image in templates.priors.items()}
+    assert tuple(priors) == preprocess.TISSUES
+    total = sum(priors.values())
+    assert min(p.min() for p in priors.values()) >= 0
+    assert total.max() < 1.001
+    putamen = nib.affines.apply_affine(
+        np.linalg.inv(preprocess._nifti(templates.brain).affine), [-25, 3, 0]
+    )
+    there = tuple(np.round(putamen).astype(int))
+    shares = {
+        name: preprocess._nifti(image).get_fdata()[there]
+        for name, image in templates.priors.items()
+    }
+    assert shares["deep"] > 0.8
+    assert shares["grey"] + shares["white"] < 0.2
+
+
+def test_the_inside_of_a_real_skull_has_the_volume_that_another_program_found(real, reference_data):
+    templates, head = real
+    with preprocess._scratch():
+        skull, white = preprocess.inside_skull(head, SETTINGS, templates)
+    volumes = pd.read_csv(reference_data / "data" / "t1w" / "ixi10" / "IXI_dlmuse.csv")
+    theirs = volumes.set_index("MRID").loc["IXI013-HH-1212", "702"]
+    assert skull.numpy().sum() * 27 == pytest.approx(theirs, rel=0.04)
+    # white matter is likely where the image is bright
+    inside = skull.numpy() > 0.5
+    bright = head.numpy()[inside & (white.numpy() > 0.8)].mean()
+    assert bright > 1.15 * head.numpy()[inside & (white.numpy() < 0.2)].mean()

@@ -1,5 +1,6 @@
 """The command line: options, exit statuses, and what a reader sees."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -9,6 +10,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import psutil
@@ -16,7 +18,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from analysis_lib import pipeline
+from analysis_lib import pipeline, workers
 from analysis_lib.pipeline import Step
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -159,6 +161,40 @@ def test_wrong_option_exits_2_and_runs_nothing(run, project, options, message):
     done = run(*options)
     assert done.exit_code == 2
     assert message in done.stderr
+    assert not (project / "out").exists()
+
+
+def test_dask_is_checked_first_and_reaches_the_kernels(run, project, monkeypatch):
+    monkeypatch.setenv("COMPENDIUM_DASK", "")  # set by --dask, and put back afterwards
+    told = []
+
+    @contextlib.contextmanager
+    def connect(packages):
+        told.append((os.environ["COMPENDIUM_DASK"], packages))
+        yield SimpleNamespace(address="tcp://host:8786", slots=6)
+
+    monkeypatch.setattr(workers, "connect", connect)
+    done = run("--dask", "tcp://host:8786", "--jobs", "2")
+    assert done.exit_code == 0, done.output
+    first = done.stdout.splitlines()[0]
+    assert first.startswith(
+        "Dask cluster at tcp://host:8786: 6 participants at once. Only notebook"
+    )
+    assert told[0][0] == "tcp://host:8786"
+    assert "antspyx" in told[0][1]
+    with pipeline.kernel_environment():
+        assert os.environ["COMPENDIUM_DASK"] == "tcp://host:8786"
+    monkeypatch.setenv("COMPENDIUM_DASK", "")
+    assert "01_only: up to date" in run().stdout
+
+
+def test_a_cluster_that_cannot_be_used_stops_the_run(run, project, monkeypatch):
+    monkeypatch.setenv("COMPENDIUM_DASK", "")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    done = run("--dask", "tcp://host:8786")
+    assert done.exit_code == 1
+    assert "- --dask needs the package distributed, which is not installed" in done.stderr
+    assert "Get it: python -m pip install distributed" in done.stderr
     assert not (project / "out").exists()
 
 

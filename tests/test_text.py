@@ -36,7 +36,8 @@ def ancova_row(**changes):
         (0.001, "p = .001"),
         (0.0009999, "p < .001"),
         (0.5, "p = .500"),
-        (1.0, "p = 1.000"),
+        (1.0, "p > .999"),
+        (0.9994, "p = .999"),
         (1e-12, "p < .001"),
         (np.nan, "p not available"),
         (None, "p not available"),
@@ -85,8 +86,8 @@ def test_table_without_rows_still_prints_its_columns():
 
 def test_negative_change_says_that_the_score_fell_more():
     assert text.difference_sentence(ancova_row(), NAMES) == (
-        "At week3, HAMD-17 had fallen 4.5 points more with rTMS than with sham "
-        "(active - control -4.5, 95 % CI -7.1 to -2.0, p = .001; Hedges g -0.93; n = 17 and 18)."
+        "At week 3, HAMD-17 had fallen 4.5 points more with rTMS than with sham (rTMS − sham: "
+        "−4.5 points, 95 % CI −7.1 to −2.0, p = .001; Hedges g −0.93; n = 17 and 18)."
     )
 
 
@@ -103,7 +104,7 @@ def test_sentence_follows_kind_and_direction(kind, estimate, expected):
     row = pd.Series(ancova_row(kind=kind, estimate=estimate, ci_low=-3, ci_high=3, p=0.4))
     sentence = text.difference_sentence(row, NAMES)
     assert expected in sentence
-    assert f"active - control {estimate}" in sentence
+    assert f"rTMS − sham: {estimate} points".replace("-", "−") in sentence
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_verdict_is_of_the_interval(low, high, says):
 
 def test_verdict_names_what_else_the_interval_allows():
     assert text.interval_verdict(-1, 3).endswith(
-        "compatible with no difference, and with any other from -1.0 to 3.0 points."
+        "compatible with no difference, and with any other from −1.0 to 3.0 points."
     )
 
 
@@ -144,9 +145,18 @@ def risk_row(**changes):
     return row | changes
 
 
+def test_imputations_are_named_in_words():
+    imputed = pd.DataFrame({"analysis": ["mar", "jump_to_reference"], "estimate": [-5.0, -4.7]})
+    imputed = imputed.assign(ci_low=-9.0, ci_high=-0.9)
+    said = text.robustness_sentence({"p": 0.017}, imputed, None, {"p_randomisation": 0.014})
+    assert said.endswith(
+        "missing at random −5.0 (−9.0 to −0.9); jump to reference −4.7 (−9.0 to −0.9)."
+    )
+
+
 def test_risk_sentence_gives_counts_and_the_difference():
     assert text.risk_sentence(risk_row(), NAMES) == (
-        "Response on HAMD-17 at week3: 12 of 18 with rTMS, 5 of 18 with sham (difference 39 "
+        "Response on HAMD-17 at week 3: 12 of 18 with rTMS, 5 of 18 with sham (difference 39 "
         "percentage points, 95 % CI 6 to 62, p = .044; whoever was not rated counts as a failure)."
     )
 
@@ -177,7 +187,7 @@ def test_vbm_sentence_lists_the_regions_that_survive_by_t():
     sentence = text.vbm_sentence(vbm_row(), REGIONS, NAMES)
     assert sentence.startswith("**Change with rTMS less change with sham**: 12 voxels with family-")
     assert "in 2 of 3 grey-matter regions" in sentence
-    assert sentence.endswith("right insula (t = -6.5, -3.1 %); left putamen (t = 6.1, +4.2 %).")
+    assert sentence.endswith("right insula (t = −6.5, −3.1 %); left putamen (t = 6.1, +4.2 %).")
     assert "amygdala" not in sentence
 
 
@@ -198,6 +208,35 @@ def test_nothing_claims_that_there_is_no_effect():
     for sentence in rows:
         for claim in ("no effect", "not effective", "did not", "ineffective", "equal", "same"):
             assert claim not in sentence.lower()
+
+
+# --- notation
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("week3", "week 3"),
+        ("t1", "t1"),
+        ("baseline", "baseline"),
+        ("all", "all visits, averaged"),
+        ("rated at week1: 16; no image at Day14: 2", "rated at week 1: 16; no image at Day 14: 2"),
+    ],
+)
+def test_a_visit_has_its_number_apart(label, words):
+    assert text.visit_words(label) == words
+
+
+def test_a_minus_is_no_hyphen_and_a_hyphen_stays_one():
+    words = "HAMD-17, 5-HTT: -5.0 (-9.0 to -.9), r=-0.1, sub-01, 2-sided, re-run"
+    assert text.true_minus(words) == (
+        "HAMD-17, 5-HTT: −5.0 (−9.0 to −.9), r=−0.1, sub-01, 2-sided, re-run"
+    )
+
+
+def test_every_pair_of_receptor_verdicts_has_words():
+    assert set(text.VERDICTS) == {(a, b) for a in (True, False) for b in (True, False)}
+    assert len(set(text.VERDICTS.values())) == 4
 
 
 # --- notices
@@ -238,7 +277,7 @@ def correlations():
 
 def test_receptor_sentences_rank_by_size_within_the_contrast():
     found = text.receptor_sentences(correlations(), "arm_by_time", NAMES, n_shown=2)
-    assert "1. D2 (sandiego2015): r = -0.60" in found
+    assert "1. D2 (sandiego2015): r = −0.60" in found
     assert "2. D1 (kaller2017): r = 0.30" in found
     assert "NET" not in found
     assert "GABAa" not in found
@@ -280,7 +319,7 @@ def test_the_receptor_paragraph_says_which_how_strong_under_which_null_and_what_
         "r = 0.70 over 119 regions (95 % CI 0.50 to 0.80",
         "re-randomised p = .008 (family-wise p = .010)",
         "smooth maps p = .030 (family-wise p = .200, a test that rejects up to 9 % of unrelated",
-        "related to treatment, but many smooth maps align as well",
+        f"Family-wise, {text.VERDICTS[True, False]}.",
         "reliability is 0.60; without its noise r would be about 0.90 (95 % CI 0.55 to 1.00)",
         "density held constant r is 0.65 (p = .011), with all other receptors held constant 0.41",
         "without left putamen, the region that matters most, it is 0.66",
@@ -300,7 +339,7 @@ def test_the_receptor_paragraph_claims_nothing_where_nothing_is_found():
     tables["sensitivity"] = tables["sensitivity"].assign(r_noise_free=np.nan)
     known = KNOWN | {"detectable": np.nan}
     found = text.receptor_paragraph(tables, "arm_by_time", NAMES, known)
-    assert "neither null is rejected: nothing here singles out a receptor" in found
+    assert "neither null hypothesis is rejected: nothing here singles out a receptor" in found
     assert "no more reliable than noise" in found
     assert "no correlation would be found in four of five trials" in found
     assert "healthy people" not in found

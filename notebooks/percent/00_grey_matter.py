@@ -77,6 +77,12 @@ print(*(incomplete["participant_id"] + ": " + incomplete["status"]), sep="\n")
 # Frontiers in Neuroscience 6:197). Swapping the visits turns the sign of a change, and does nothing
 # else.
 #
+# **The brain, and its tissues.** A whole-head template tells where the skull's inside lies and where
+# white matter is likely; brightness is evened out there. Then each voxel's share of fluid, grey and
+# white matter is estimated from its brightness, its neighbours and the standard brain (Atropos; Avants
+# et al. 2011, Neuroinformatics 9:381-400). Putamen, caudate and thalamus are brighter than cortex:
+# they are a class of their own first, counted as grey matter afterwards, or they would pass for white.
+#
 # **Change from the deformation, not from two segmentations.** Tissue is classified once, on the
 # average of the two visits. What differs between the visits is read from the deformation that brings
 # one into agreement with the other: its *Jacobian determinant* says by how much a small piece of
@@ -97,7 +103,9 @@ print(*(incomplete["participant_id"] + ": " + incomplete["status"]), sep="\n")
 # mixed within a participant, nor can a change of scanner, coil or sequence between the visits be
 # told from a change of the brain. Slow drift of the scanner looks like growth or shrinkage in both
 # arms alike; only the comparison of the arms is safe from it. This is not CAT12: volumes differ
-# from its, as those of any two programs do, and must not be pooled with them.
+# from its, as those of any two programs do, and must not be pooled with them. How its volumes compare
+# with another program's on ten real images, and how much of a known change it finds, is measured in
+# [benchmarks](../benchmarks/README.md).
 #
 # Every setting is written beside every map. Participants whose images, settings and code are the
 # same as before are not processed again, so that a run that was broken off goes on where it was.

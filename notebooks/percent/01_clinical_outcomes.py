@@ -131,7 +131,7 @@ wide.pivot(index=["scale", "arm"], columns="visit", values="cell").fillna("not r
 # - **variable**: change of the primary scale from baseline to the final visit;
 # - **intercurrent events**: leaving treatment is handled *hypothetically*: the question is what the
 #   difference would be if everybody had stayed and been rated to the end;
-# - **summary**: difference of mean changes, active - control, at the mean baseline.
+# - **summary**: difference of mean changes, active − control, at the mean baseline.
 #
 # In a clinician's words: *how much more would patients have improved, on average, had they been given
 # the active coil rather than the sham one, and all been followed to the end?* That leans on an
@@ -150,7 +150,7 @@ wide.pivot(index=["scale", "arm"], columns="visit", values="cell").fillna("not r
 # intercept with z tests, calls a difference significant in 11 % of trials without one at 18 patients
 # an arm (`benchmarks/mmrm.tsv`).
 #
-# *Estimate* is active - control in points: **negative favours active**. `all` averages over visits.
+# *Estimate* is active − control in points: **negative favours active**. `all` averages over visits.
 # The study file names one primary scale and visit; the other rows are supportive, and their p is not
 # corrected for their number.
 
@@ -159,8 +159,9 @@ fits = models.fit_models(changes)
 contrasts = models.contrast_table(fits, changes)
 model_means = models.mean_table(fits)
 fig, axes = plots.figure(width=5, height=0.32 * len(contrasts) + 0.7)
-labels = contrasts["scale"] + ", " + contrasts["visit"].astype(str)
-plots.plot_forest(axes[0, 0], contrasts, labels, "active - control, points (95 % CI)")
+labels = contrasts["scale"] + ", " + contrasts["visit"].map(text.visit_words).astype(str)
+difference = f"{names['active']} − {names['control']}, points (95 % CI)"
+plots.plot_forest(axes[0, 0], contrasts, labels, difference)
 plots.mark(fig, trial, quick)
 text.table(contrasts.drop(columns=["contrast", "kind", "n_active", "n_control", "covariance"]))
 
@@ -204,8 +205,8 @@ ancova = outcomes.ancova(changes)
 text.table(ancova.drop(columns=["contrast", "kind"]))
 
 # %% [markdown]
-# **Group x time analysis of variance**, the analysis that the field's papers report. *Arm x time*
-# asks whether the arms' courses differ in any way. It uses only participants with every visit, and
+# **Group × time analysis of variance**, the analysis that the field's papers report. *Arm by time*
+# (`arm x time` in the table) asks whether the arms' courses differ in any way. It uses only participants with every visit, and
 # assumes that all pairs of visits differ with equal variance (sphericity); Greenhouse-Geisser's
 # epsilon, 1 when that holds, corrects for its failure (`p_gg`). With arms of unequal size the main
 # effect of *time* weights them by size.
@@ -277,7 +278,7 @@ tip = tipping.tips.iloc[0]
 fig, axes = plots.figure(width=4.6, height=2.6)
 plots.plot_tipping(axes[0, 0], tipping.table, names, tip["delta_interpolated"])
 plots.mark(fig, trial, quick)
-print(f"{primary.name} at {final}: {tip['status']}")
+print(f"{primary.name} at {text.visit_words(final)}: {tip['status']}")
 
 # %% [markdown]
 # ## Response and remission
@@ -294,7 +295,9 @@ chosen = responders["analysis"].eq("missing_is_failure") & responders["visit"].e
 fig, axes = plots.figure(1, n_scales, height=2.4)
 for ax, scale in zip(axes[0], trial.scales, strict=True):
     rows = responders[chosen & responders["scale"].eq(scale.name)]
-    ax.set_title(f"{scale.name}, {final}" if len(rows) else f"{scale.name}: no baseline")
+    ax.set_title(
+        f"{scale.name}, {text.visit_words(final)}" if len(rows) else f"{scale.name}: no baseline"
+    )
     plots.plot_risks(ax, rows, names) if len(rows) else ax.set_axis_off()
 plots.mark(fig, trial, quick)
 text.table(responders[responders["visit"] == final].drop(columns="visit"))
@@ -311,7 +314,7 @@ by_item = items.item_tables(trial, participants)
 if by_item:
     display(text.table(by_item["alpha"]))
     fig, axes = plots.figure(width=5.4, height=0.22 * len(by_item["item_differences"]) + 0.7)
-    plots.plot_items(axes[0, 0], by_item["item_differences"])
+    plots.plot_items(axes[0, 0], by_item["item_differences"], names)
     plots.mark(fig, trial, quick)
 else:
     print("No items were recorded.")
@@ -332,7 +335,7 @@ else:
 # ## Blinding
 #
 # Participants were asked which coil they think they had. Bang's index is 1 if all of an arm guess
-# right, 0 at chance, -1 if all guess the opposite; in both arms guessing *active* gives opposite
+# right, 0 at chance, −1 if all guess the opposite; in both arms guessing *active* gives opposite
 # signs and is what hope alone would do. James' index runs from 0 (everybody right) over 0.5
 # (guessing) to 1 (nobody knows). Guesses made at the end also reflect who felt better.
 

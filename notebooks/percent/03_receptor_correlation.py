@@ -16,8 +16,8 @@
 #
 # **Does the map of grey-matter change follow the spatial distribution of a neurotransmitter receptor
 # or transporter?** The paper behind this compendium reported the dopamine D1 receptor. The change of
-# each region (notebook 02) is compared with the average PET density of each receptor in healthy
-# people. Two smooth maps correlate easily by accident, so the question is what a correlation is
+# each region (notebook 02) is compared with the average density of each receptor, from PET or SPECT, in
+# healthy people. Two smooth maps correlate easily by accident, so the question is what a correlation is
 # compared with: this notebook asks two different questions and keeps them apart.
 #
 # **Contents.** [The receptor maps](#The-receptor-maps) · [The effect map](#The-effect-map) ·
@@ -86,7 +86,7 @@ print(f"(n_participants, n_regions) = {change.shape}; (n_receptor_maps, n_region
 # %% [markdown]
 # ## The receptor maps
 #
-# Each is an average PET image in MNI space. A region's density is the mean over the voxels where
+# Each is an average PET (of FP-CIT: SPECT) image in MNI space. A region's density is the mean over the voxels where
 # the map has values; the value that fills the map outside its field of view is found in the data
 # (`background_value`), since it is not always zero. Only grey-matter regions take part. A region of
 # which a map covers less than a tenth is left out for that map, by name.
@@ -130,8 +130,9 @@ text.table(effects.sort_values("arm_by_time", ascending=False).iloc[np.r_[0:8, -
 # | `p_spatial` | is this receptor **special**, or would any map as smooth do? | surrogates of the effect map with its spatial autocorrelation (Moran spectral randomisation, or variogram matching as in BrainSMASH) |
 # | `p_parametric` | none | regions as if independent; shown because papers report it |
 #
-# A small `p_randomisation` with a large `p_spatial` means: treatment changed grey matter in a
-# pattern that follows this receptor, and so would it follow many another smooth map.
+# A small `p_randomisation` with a large `p_spatial` means: the pattern in which the arms differ
+# follows this receptor more closely than it would if treatment did nothing, and many another map as
+# smooth would follow the receptor as closely.
 #
 # `p_fwe` and `p_fwe_spatial` correct over all receptor maps by the largest |r|; `q_fdr` is the
 # false discovery rate. The interval comes from resampled patients and speaks of the correlation to
@@ -239,7 +240,7 @@ plots.plot_scatter(
     points,
     np.corrcoef(points["x_value"], points["y_value"])[0, 1],
     f"{leading['receptor']} density (normal score)",
-    "change, active - control (normal score)",
+    plots.contrast_title("arm_by_time", trial.arm_names) + " (normal score)",
 )
 plots.mark(fig, trial, quick)
 
@@ -261,7 +262,7 @@ slices = {
     "change": (points["percent"], plots.contrast_title("arm_by_time", trial.arm_names) + ", %"),
     "receptor": (
         points["density"],
-        f"what it is compared with: {leading['receptor']} density ({leading['annotation']})",
+        f"{leading['receptor']} density ({leading['annotation']}), which the change is compared with",
     ),
 }
 at_peak = placed.loc[placed["percent"].abs().idxmax(), ["x", "y", "z"]]

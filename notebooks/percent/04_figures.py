@@ -101,8 +101,8 @@ single["figure1"] = panels
 # %% [markdown]
 # ## Figure 2 · Clinical outcomes
 #
-# Every participant's course is a thin line. Thick lines are the means of the primary model (MMRM),
-# with 95 % intervals. They are estimates of *change* at the average baseline, and the lines are
+# Every participant's course is a thin line. Thick lines are the means of the primary model (the
+# mixed model for repeated measures, MMRM), with 95 % intervals. They are estimates of *change* at the average baseline, and the lines are
 # drawn as change, too: each starts at 0. A scale without a baseline is drawn as scores. Then the
 # differences between the arms, response and remission, and how bad the missing scores would have
 # to be for the result to be lost.
@@ -146,7 +146,7 @@ others = {
     ),
     "response": Panel(
         partial(plots.plot_risks, rows=outcome, names=names, legend=False),
-        f"Responders, {primary.name}, {final}",
+        f"Responders, {primary.name}, {text.visit_words(final)}",
         *captions.describe_risks(outcome, names, primary.name, final),
         arms=True,
     ),
@@ -157,7 +157,7 @@ if tip["status"] not in ("tips", "does not tip"):
 else:
     others["tipping_point"] = Panel(
         partial(plots.plot_tipping, curve=curve, names=names, tip=tip["delta_interpolated"]),
-        f"Tipping point, {primary.name}, {final}",
+        f"Tipping point, {primary.name}, {text.visit_words(final)}",
         *captions.describe_tipping(curve, tip, names, primary.name, final),
         size=(plots.COLUMN, 2.8),
     )
@@ -292,7 +292,7 @@ if has_receptors:
                 xlabel=f"{lead['receptor']} density, normal score",
                 ylabel=f"change, {names['active']} − {names['control']}, normal score",
             ),
-            f"{lead['receptor']}, {len(points)} regions, r = {lead['r']:.2f}".replace("-", "−"),
+            text.true_minus(f"{lead['receptor']}, {len(points)} regions, r = {lead['r']:.2f}"),
             *captions.describe_scatter(lead, len(points)),
             size=(plots.COLUMN, 3),
             late=True,
@@ -345,6 +345,6 @@ for number, group in single.items() if separate else ():
 # Each figure as PNG and PDF; titles, captions and text alternatives in `captions.json`.
 
 # %%
-files = figures | {"captions.json": dict(sorted(described.items()))}
+files = figures | {"captions.json": described}
 written = results.write(trial.figures, files, keep_others=("S*",))
 print(*(path.name for path in written), sep="\n")
