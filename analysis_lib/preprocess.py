@@ -289,11 +289,12 @@ def process(paths, settings, templates):
         visits = [ants.crop_image(image, box) for image in visits]
         skull, white = (ants.crop_image(image, box) for image in (skull, white))
         visits = _balanced([_without_bias(image, skull, settings) for image in visits], skull)
-        average = _without_bias(_mean(visits), skull, settings, white)
+        average = _mean(visits)
+        even = _without_bias(average, skull, settings, white)
         clock.lap("bias")
         log_change = change_between(*visits, skull, settings) if len(visits) == 2 else None
         clock.lap("change")
-        warp = _normalise(average * _solid(skull), settings, templates)
+        warp = _normalise(even * _solid(skull), settings, templates)
         clock.lap("normalise")
         tissues = segment(average, skull, warp, settings, templates)
         clock.lap("segment")
@@ -561,8 +562,9 @@ def inside_skull(head, settings, templates):
 def _without_bias(image, skull, settings, white=None):
     """The image without its bias field (N4).
 
-    For what is compared between visits the field is estimated inside the whole skull: from white
-    matter alone it is not certain enough elsewhere, and differs. For tissues, from white matter.
+    For what is compared between visits, and for tissues, the field is estimated inside the whole
+    skull: from white matter alone it is less certain elsewhere. For normalisation, from white
+    matter: the image then resembles the template more.
     """
     return ants.n4_bias_field_correction(
         image,
@@ -619,6 +621,7 @@ def segment(average, skull, warp, settings, templates):
         m=f"[{settings.smoothness},1x1x1]",
         c="[5,0]",
         priorweight=settings.prior_weight,
+        r=0,  # a fixed seed: by default each call takes another
     )
     tissues = dict(zip(TISSUES, found["probabilityimages"], strict=True))
     return {**tissues, "grey": tissues["grey"] + tissues.pop("deep")}

@@ -271,3 +271,20 @@ def test_the_inside_of_a_real_skull_has_the_volume_that_another_program_found(re
     inside = skull.numpy() > 0.5
     bright = head.numpy()[inside & (white.numpy() > 0.8)].mean()
     assert bright > 1.15 * head.numpy()[inside & (white.numpy() < 0.2)].mean()
+
+
+def test_tissues_are_the_same_each_time(real):
+    templates, head = real
+    inside = preprocess._like(head, np.zeros(head.shape))
+    middle = tuple(slice(n // 2 - 8, n // 2 + 8) for n in head.shape)
+    values = inside.numpy()
+    values[middle] = 1
+    skull = preprocess._like(head, values)
+    nowhere = preprocess._Warp([], [], [], np.ones(1))  # the template is where the head is
+    with preprocess._scratch():
+        found = [
+            preprocess.segment(head, skull, nowhere, SETTINGS, templates)["grey"].numpy()
+            for _ in range(2)
+        ]
+    assert found[0].max() > 0.5
+    np.testing.assert_array_equal(*found)
