@@ -635,10 +635,13 @@ def plot_segmentation(axes, images, cuts):
     """
     look = {"annotate": False, "colorbar": False, "black_bg": True}
     template = load_mni152_template(resolution=1)
+    # fat is brighter than any brain: without a limit the brain would be drawn nearly black
+    inside = np.asarray(images["brain"].dataobj) > 0.5
+    bright = float(np.quantile(np.asarray(images["t1"].dataobj)[inside], 0.995)) * 1.1
     for column, mode in enumerate("xz"):
         own = look | {"display_mode": mode, "cut_coords": list(cuts["own"][mode])}
         mni = look | {"display_mode": mode, "cut_coords": list(cuts["mni"][mode])}
-        first = plot_anat(images["t1"], axes=axes[0, column], **own)
+        first = plot_anat(images["t1"], axes=axes[0, column], vmin=0, vmax=bright, **own)
         first.add_contours(images["grey"], levels=[0.5], colors=[TISSUE], linewidths=0.5)
         first.add_contours(images["brain"], levels=[0.5], colors=[ACCENT], linewidths=0.9)
         plot_anat(images["map"], axes=axes[1, column], vmin=0, vmax=0.9, **mni)

@@ -37,7 +37,7 @@ study: str = "sudmex_tms"  # a name in data/studies, or the path of a study file
 quick: bool = False  # without effect: there is no quick way to do this
 working_mm: float = 2.0  # mm, voxel size at which images are segmented and registered
 output_mm: float = 1.5  # mm, voxel size of the maps
-n_jobs: int = 2  # participants at once; the numbers do not depend on it
+n_jobs: int = 2  # participants at once; the numbers do not depend on it, nor on a Dask cluster, which goes before it
 
 # %% [markdown]
 # ## Read and check

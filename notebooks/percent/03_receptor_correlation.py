@@ -265,11 +265,12 @@ slices = {
         f"{leading['receptor']} density ({leading['annotation']}), which the change is compared with",
     ),
 }
+real_map = not text.are_simulated(about)
 at_peak = placed.loc[placed["percent"].abs().idxmax(), ["x", "y", "z"]]
 brains = {
     name: views.slice_view(
         views.region_image(values, parcels),
-        views.marked(title, trial, quick),
+        title if name == "receptor" and real_map else views.marked(title, trial, quick),
         f"Clickable slices of the brain, {title}: one value a region, {len(values)} regions.",
         cut=at_peak,
         diverging=name == "change",
