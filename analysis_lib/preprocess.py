@@ -172,7 +172,8 @@ class Processed:
 def memory_mb(settings):
     """Memory that one participant takes, MB: an estimate.
 
-    1,036 MB were seen at 2 mm (output 3 mm); what finer grids take is extrapolated from there.
+    With output at 1.5 mm, 982 MB were measured at 2 mm and 2,235 at 1 mm
+    (benchmarks/preprocess_cost.tsv), and the estimate lies a little above.
 
     Parameters
     ----------
@@ -182,7 +183,7 @@ def memory_mb(settings):
     -------
     float
     """
-    return 850 + 1500 / settings.working_mm**3 + 600 / settings.output_mm**3
+    return 700 + 1500 / settings.working_mm**3 + 600 / settings.output_mm**3
 
 
 def load_templates(settings, cache=None):
@@ -444,7 +445,7 @@ def change_between(first, second, skull, settings):
     visits changes the sign and nothing else. greedy (Yushkevich et al. 2016, Alzheimers Dement
     12:P126) compares windows by their correlation, which a remaining bias field does not disturb.
     Its smoothing is strong, since noise between two visits of one head is as large as the change
-    looked for: of 4.6 % planted in a real image 3.8 % came back.
+    looked for: of 5.0 % planted in a real image 3.7 % came back.
 
     Parameters
     ----------

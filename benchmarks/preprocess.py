@@ -6,8 +6,8 @@ The images are IXI's (2 mm), the volumes DLMUSE's: 702 intracranial, 601 grey ma
 chosen on the first five. One image is then made into two visits, each turned, shifted and given
 noise of its own (1 % of white matter), once unchanged and once with a sphere about the left putamen
 grown by 5 %, and the change of each region of at least 1 ml is compared with what was planted. Time
-and peak memory of one image alone are measured at 2 mm and 1 mm. Three tables are written beside
-this file; `--pictures FOLDER` draws each of the ten images.
+and peak memory of one participant alone are measured at 2 mm and 1 mm. Three tables are written
+beside this file; `--pictures FOLDER` draws each of the ten images.
 """
 
 import argparse
@@ -115,15 +115,21 @@ def _template_r(maps, level):
 
 
 def _cost(path, millimetres, cache):
-    """Time and peak memory of one image alone; the 2 mm image stands in for one of 1 mm."""
+    """Time an image and peak memory of two visits; a 2 mm image stands in for one of 1 mm."""
     settings = preprocess.Settings(working_mm=millimetres)
+    image = nib.as_closest_canonical(nib.load(path))
     start, worked = time.perf_counter(), time.process_time()
-    preprocess.process({"t1": path}, settings, preprocess.load_templates(settings, cache))
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {}
+        for name, angles in (("pre", (-2, 1.5, -3)), ("post", (3, -2, 4))):
+            paths[name] = Path(folder) / f"{name}.nii.gz"
+            nib.save(_visit(image, angles, None, len(paths)), paths[name])
+        preprocess.process(paths, settings, preprocess.load_templates(settings, cache))
     return {
         "working_mm": millimetres,
         "output_mm": settings.output_mm,
-        "seconds": time.perf_counter() - start,
-        "processor_seconds": time.process_time() - worked,
+        "seconds_an_image": (time.perf_counter() - start) / 2,
+        "processor_seconds_an_image": (time.process_time() - worked) / 2,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "estimated_memory_mb": preprocess.memory_mb(settings),
     }

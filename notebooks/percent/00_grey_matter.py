@@ -27,7 +27,7 @@
 # [What we found: maps](#What-we-found:-maps)
 #
 # **Change this first:** `study`, to your own study file. Then `working_mm`: 1.0 instead of 2.0 keeps
-# finer detail, and takes about eight times the time and memory.
+# finer detail, and takes two to three times the time and memory.
 #
 # **Time:** minutes a participant, and it can be broken off: the next run goes on where this one was.
 # It needs antspyx and picsl-greedy and, once, `python -m analysis_lib fetch templates`.
