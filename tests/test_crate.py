@@ -354,7 +354,8 @@ def test_the_validator_of_ro_crates_finds_nothing_that_is_required(study, tmp_pa
         )
     crate.write_crate(study)
     # rocrate brings a later context than 1.1; every term that the crate uses is the same in both
-    wfrun = {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}
+    terms = "https://w3id.org/ro/terms/workflow-run#"
+    wfrun = {name: f"{terms}{name}" for name in ("environment", "sha256")}
     contexts = {
         "https://w3id.org/ro/crate/1.1/context": {"@context": vocabs.RO_CRATE["@context"]},
         crate.TERMS: {"@context": wfrun},
