@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
+from analysis_lib.conduct import SEVERITIES
 from analysis_lib.study import (
     ATLASES,
     FRONTAL_LIMBIC,
@@ -382,7 +383,7 @@ def participant_columns(arms, images="maps"):
 
 def _optional_files(weeks):
     yes_no = {"yes": "yes", "no": "no"}
-    severities = {w: w for w in ("mild", "moderate", "severe", "life-threatening", "fatal")}
+    severities = {word: word for word in SEVERITIES}
     events = {
         "participant_id": "Participant, as in participants.tsv",
         "session_id": f"Visit at which it was reported: ses-{list(weeks)[-1]} and the like",

@@ -3,11 +3,11 @@
     python -m benchmarks.preprocess --jobs 2       # a quarter of an hour; needs $REFERENCE_DATA
 
 The images are IXI's (2 mm), the volumes DLMUSE's: 702 intracranial, 601 grey matter. Settings were
-chosen on the first five. One image is then made into two visits, each turned, shifted and given
-noise of its own (1 % of white matter), once unchanged and once with a sphere about the left putamen
-grown by 5 %, and the change of each region of at least 1 ml is compared with what was planted. Time
-and peak memory of one participant alone are measured at 2 mm and 1 mm. Three tables are written
-beside this file; `--pictures FOLDER` draws each of the ten images.
+chosen on the first five (see README.md). One image is then made into two visits, each turned,
+shifted and given noise of its own (1 % of white matter), once unchanged and once with a sphere
+about the left putamen grown by 5 %, and the change of each region of at least 1 ml is compared with
+what was planted. Time and peak memory of one participant alone are measured at 2 mm and 1 mm. Three
+tables are written beside this file; `--pictures FOLDER` draws each of the ten images.
 """
 
 import argparse

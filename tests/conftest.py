@@ -11,6 +11,24 @@ import yaml
 from analysis_lib.study import load_study
 
 PROJECT = Path(__file__).resolve().parents[1]
+STUB_STUDY = """\
+name: tiny
+title: A tiny trial
+data: raw
+simulated: true
+arms: {column: arm, active: active, control: sham}
+visits: {baseline: 0, week1: 1}
+scales:
+  - {name: HAMD-17, file: phenotype/hamd17.tsv, range: [0, 52], primary: true}
+"""
+
+
+def write_stub_study(folder):
+    """The least that a pipeline needs of a study: its file, and tables that nobody analyses."""
+    (folder / "tiny.yml").write_text(STUB_STUDY)
+    (folder / "raw" / "phenotype").mkdir(parents=True)
+    (folder / "raw" / "participants.tsv").write_text("participant_id\tarm\nsub-1\tactive\n")
+    (folder / "raw" / "phenotype" / "hamd17.tsv").write_text("participant_id\n")
 
 
 @pytest.fixture(scope="session")

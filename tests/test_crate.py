@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import nbformat
 import pytest
 import yaml
+from conftest import STUB_STUDY, write_stub_study
 from rocrate import vocabs
 from rocrate.rocrate import ROCrate
 
@@ -38,16 +39,6 @@ results.write_numbers(trial, "clinical", {"estimate": (fwhm_mm, "means.tsv")})
 LAST = """\
 trial = load_study(study)
 results.write(trial.figures, {"a figure.md": "text"})
-"""
-STUDY = """\
-name: tiny
-title: A tiny trial
-data: raw
-simulated: true
-arms: {column: arm, active: active, control: sham}
-visits: {baseline: 0, week1: 1}
-scales:
-  - {name: HAMD-17, file: phenotype/hamd17.tsv, range: [0, 52], primary: true}
 """
 STEPS = (
     Step("01_first", reads=(pipeline.tables,), writes=("clinical",)),
@@ -91,10 +82,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     write_notebook(folder / "notebooks" / "01_first.ipynb", FIRST)
     write_notebook(folder / "notebooks" / "04_last.ipynb", LAST)
-    (folder / "tiny.yml").write_text(STUDY)
-    (folder / "raw" / "phenotype").mkdir(parents=True)
-    (folder / "raw" / "participants.tsv").write_text("participant_id\tarm\nsub-1\tactive\n")
-    (folder / "raw" / "phenotype" / "hamd17.tsv").write_text("participant_id\n")
+    write_stub_study(folder)
     (folder / "raw" / "dataset_description.json").write_text('{"License": "PDDL"}')
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COMPENDIUM_OUTPUT", str(folder))
@@ -226,7 +214,7 @@ def test_simulated_and_quick_are_said_where_a_reader_looks_first(study):
 
 
 def test_a_real_trial_is_not_called_simulated_and_its_patients_are_named_as_a_limit(study):
-    study.path.write_text(STUDY.replace("simulated: true", "simulated: false"))
+    study.path.write_text(STUB_STUDY.replace("simulated: true", "simulated: false"))
     real = load_study(study.path)
 
     def mark(manifest):

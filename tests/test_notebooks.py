@@ -186,8 +186,13 @@ def test_figures_are_saved_as_png_and_pdf(demo):
     _, figures, _, _ = demo
     stems = {path.stem for path in figures.iterdir()}
     stems.remove("captions")
-    composites = ["participants", "clinical", "grey_matter", "receptors"]
-    assert {f"figure{i}_{name}" for i, name in enumerate(composites, start=1)} <= stems
+    panels = {
+        1: "participants flow ratings",
+        2: "clinical hamd17 hama differences response tipping_point",
+        3: "grey_matter slices glass_brain regions",
+        4: "receptors correlations scatter dominance nulls influence",
+    }
+    assert stems == {f"figure{i}_{name}" for i, names in panels.items() for name in names.split()}
     for stem in stems:
         assert (figures / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
         assert (figures / f"{stem}.pdf").read_bytes().startswith(b"%PDF")

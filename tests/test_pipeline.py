@@ -13,6 +13,7 @@ import nbformat
 import papermill
 import psutil
 import pytest
+from conftest import STUB_STUDY, write_stub_study
 
 from analysis_lib import fetch, pipeline, report
 from analysis_lib.pipeline import PipelineError, Step, UsageError, make_plan, status
@@ -49,16 +50,6 @@ SECOND = """\
 loaded.figures.mkdir(parents=True, exist_ok=True)
 (loaded.figures / "a.txt").write_text((loaded.derived / "one" / "n.txt").read_text())
 """
-STUDY = """\
-name: tiny
-title: A tiny trial
-data: raw
-simulated: true
-arms: {column: arm, active: active, control: sham}
-visits: {baseline: 0, week1: 1}
-scales:
-  - {name: HAMD-17, file: phenotype/hamd17.tsv, range: [0, 52], primary: true}
-"""
 STEPS = (
     Step("01_first", reads=(pipeline.tables,), writes=("one",)),
     Step("02_images", reads=(pipeline.grey_matter_maps,), writes=("two",), needs=("images",)),
@@ -83,10 +74,7 @@ def write_project(folder):
         write_notebook(folder / "notebooks" / f"{name}.ipynb", code)
     (folder / "stub_lib").mkdir()
     (folder / "stub_lib" / "module.py").write_text("x = 1\n")
-    (folder / "tiny.yml").write_text(STUDY)
-    (folder / "raw" / "phenotype").mkdir(parents=True)
-    (folder / "raw" / "participants.tsv").write_text("participant_id\tarm\nsub-1\tactive\n")
-    (folder / "raw" / "phenotype" / "hamd17.tsv").write_text("participant_id\n")
+    write_stub_study(folder)
     return folder
 
 
@@ -361,7 +349,7 @@ def test_note_on_steps_without_images(fresh):
     note = pipeline.blocked_note(two, plan.study)
     assert note == "02 and 03 are skipped: no images in the study file"
     imaging = "imaging: {sessions: {pre: baseline, post: week1}, grey_matter: maps/*.nii}\n"
-    (fresh / "tiny.yml").write_text(STUDY + imaging)
+    (fresh / "tiny.yml").write_text(STUB_STUDY + imaging)
     study = load_study(fresh / "tiny.yml")
     expected = f"maps: nothing matches maps/*.nii in {fresh / 'raw'}"
     assert pipeline.blocked_note(two, study) == f"02 and 03 wait for grey-matter {expected}"
@@ -463,7 +451,7 @@ def test_missing_tables_say_how_to_get_them(fresh):
     (study.root / "participants.tsv").unlink()
     with pytest.raises(PipelineError, match=r"no participants.tsv in .*raw.*simulates it again"):
         pipeline.prepare_data(study)
-    real = STUDY.replace("simulated: true\n", "")
+    real = STUB_STUDY.replace("simulated: true\n", "")
     (fresh / "tiny.yml").write_text(real)
     with pytest.raises(PipelineError, match=r"The study file's data is 'raw': correct it"):
         pipeline.prepare_data(load_study(fresh / "tiny.yml"))
@@ -499,7 +487,7 @@ def test_fetch_gets_a_public_trial_and_receptors_only_where_there_are_images(fre
     study = load_study(fresh / "tiny.yml")
     pipeline.prepare_data(study, fetch=True, note=str)
     assert calls == []
-    public = STUDY.replace("name: tiny", "name: sudmex_tms").replace("simulated: true\n", "")
+    public = STUB_STUDY.replace("name: tiny", "name: sudmex_tms").replace("simulated: true\n", "")
     (fresh / "tiny.yml").write_text(public)
     pipeline.prepare_data(load_study(fresh / "tiny.yml"), fetch=True, note=notes.append)
     assert calls == [("sudmex_tms", study.root)]
@@ -526,7 +514,7 @@ def test_receptor_maps_are_those_that_the_study_names(fresh, monkeypatch):
         (folder / "notes.txt").write_text("")
     study = load_study(fresh / "tiny.yml")
     assert len(pipeline.receptor_maps(study)) == 2
-    (fresh / "tiny.yml").write_text(STUDY + "receptors: [b2018/y]\n")
+    (fresh / "tiny.yml").write_text(STUB_STUDY + "receptors: [b2018/y]\n")
     maps = pipeline.receptor_maps(load_study(fresh / "tiny.yml"))
     assert [path.read_text() for path in maps] == ["b2018/y"]
     assert report.label(study, maps[0]) == "{receptors}/annotations/b2018/y/MNI152/map.nii.gz"
@@ -615,7 +603,7 @@ def test_a_changed_atlas_of_ones_own_runs_its_notebooks_again(fresh):
     image = fresh / "mine.nii.gz"
     image.write_text("labels")
     (fresh / "mine.tsv").write_text("label\tname\n")
-    (fresh / "tiny.yml").write_text(STUDY + "atlas: mine.nii.gz\n")
+    (fresh / "tiny.yml").write_text(STUB_STUDY + "atlas: mine.nii.gz\n")
     study = load_study(fresh / "tiny.yml")
     assert [path.name for path in pipeline.atlas_files(study)] == ["mine.nii.gz", "mine.tsv"]
     assert report.label(study, image.resolve()) == "{study folder}/mine.nii.gz"
@@ -623,7 +611,7 @@ def test_a_changed_atlas_of_ones_own_runs_its_notebooks_again(fresh):
     for step in ("02_vbm", "03_receptor_correlation"):
         (reads,) = (s.reads for s in pipeline.STEPS if s.notebook == step)
         assert pipeline.atlas_files in reads
-    (fresh / "tiny.yml").write_text(STUDY)
+    (fresh / "tiny.yml").write_text(STUB_STUDY)
     assert pipeline.atlas_files(load_study(fresh / "tiny.yml")) == []
 
 
@@ -638,7 +626,7 @@ if not made.exists():
     made.write_text("a map")
 (loaded.made_maps / "quality.tsv").write_text(str(factor))
 """
-MAPS = STUDY + "imaging: {sessions: {pre: baseline, post: week1}}\n"
+MAPS = STUB_STUDY + "imaging: {sessions: {pre: baseline, post: week1}}\n"
 GREY_STEPS = (
     Step(
         "00_grey",
@@ -711,7 +699,7 @@ def _no_images(folder):
 
 
 def _no_imaging(folder):
-    (folder / "tiny.yml").write_text(STUDY)
+    (folder / "tiny.yml").write_text(STUB_STUDY)
 
 
 @pytest.mark.parametrize(

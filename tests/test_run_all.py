@@ -16,6 +16,7 @@ import nbformat
 import psutil
 import pytest
 import typer
+from conftest import STUB_STUDY, write_stub_study
 from typer.testing import CliRunner
 
 from analysis_lib import pipeline, workers
@@ -38,16 +39,6 @@ if refuse:
 time.sleep(seconds)
 out.mkdir(parents=True, exist_ok=True)
 (out / "n.txt").write_text(str(1 / (seconds >= 0)))
-"""
-STUDY = """\
-name: tiny
-title: A tiny trial
-data: raw
-simulated: true
-arms: {column: arm, active: active, control: sham}
-visits: {baseline: 0, week1: 1}
-scales:
-  - {name: HAMD-17, file: phenotype/hamd17.tsv, range: [0, 52], primary: true}
 """
 STEPS = (
     Step("01_only", reads=(pipeline.tables,), writes=("one",)),
@@ -88,10 +79,7 @@ def project(tmp_path):
     cells = [parameters, new.new_markdown_cell("## Work"), new.new_code_cell(CODE)]
     for step in STEPS:
         nbformat.write(new.new_notebook(cells=cells), tmp_path / f"{step.notebook}.ipynb")
-    (tmp_path / "tiny.yml").write_text(STUDY)
-    (tmp_path / "raw" / "phenotype").mkdir(parents=True)
-    (tmp_path / "raw" / "participants.tsv").write_text("participant_id\tarm\n")
-    (tmp_path / "raw" / "phenotype" / "hamd17.tsv").write_text("participant_id\n")
+    write_stub_study(tmp_path)
     return tmp_path
 
 
@@ -199,7 +187,7 @@ def test_a_cluster_that_cannot_be_used_stops_the_run(run, project, monkeypatch):
 
 
 def test_problems_of_a_study_are_listed(run, project):
-    (project / "tiny.yml").write_text(STUDY.replace("title:", "titel:"))
+    (project / "tiny.yml").write_text(STUB_STUDY.replace("title:", "titel:"))
     done = run()
     assert done.exit_code == 1
     assert "- tiny.yml: key 'title' is missing\n" in done.stderr
