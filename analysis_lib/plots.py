@@ -920,8 +920,8 @@ def plot_correlations(ax, rows, bands):
 def _write_ps(ax, rows, y):
     """Both p in words, family-wise in brackets, at the right of the Axes."""
     columns = (
-        ("if treatment\ndid nothing", "p_randomisation", "p_fwe", 6),
-        ("among equally\nsmooth maps", "p_spatial", "p_fwe_spatial", 78),
+        ("if treatment\ndid nothing\n(family-wise)", "p_randomisation", "p_fwe", 6),
+        ("among equally\nsmooth maps\n(family-wise)", "p_spatial", "p_fwe_spatial", 78),
     )
     for head, p, corrected, points in columns:
         _beside(ax, len(rows) - 0.2, f"p {head}", points, fontweight="bold", va="bottom")
