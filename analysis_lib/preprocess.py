@@ -27,6 +27,7 @@ from nilearn.datasets import (
     load_mni152_wm_template,
 )
 from nilearn.image import resample_img
+from scipy import ndimage
 from scipy.linalg import expm, logm
 
 try:
@@ -63,9 +64,10 @@ class Settings:
         Voxel size of the midpoint space, in which visits are compared and segmented.
     output_mm : float
         Voxel size of the maps in MNI152.
-    template_mm : float
-        Voxel size at which a brain is compared with the templates, unless working_mm is larger.
-        Finer ones cost eight times as much and change little: the templates are smoother than that.
+    coarse_mm : float
+        Voxel size at which a brain is compared with the templates, and the visits with each other,
+        unless working_mm is larger. Finer ones cost eight times as much and change little: the
+        templates, and the visits as they are compared, are smoother than that.
     affine_iterations, head_iterations, mni_iterations, visit_iterations : tuple of int
         Iterations at each resolution, the coarsest first: of every affine stage, and of the
         deformations to the whole-head template, to MNI152 and between the visits.
@@ -75,6 +77,8 @@ class Settings:
     head_smoothing, visit_smoothing : tuple of float
         Standard deviations, voxels, of the Gaussians that smooth each step of the deformation,
         and the whole of it.
+    visit_blur_mm : float
+        Standard deviation of the Gaussian that both visits are blurred with before comparison.
     visit_step : float
         Length of a step between the visits, voxels.
     n4_iterations : tuple of int
@@ -83,13 +87,15 @@ class Settings:
         Of the tissue priors in the segmentation, 0 to 1.
     smoothness : float
         Of the segmentation's Markov random field.
+    local_mm : float
+        Standard deviation of the Gaussian in which a tissue's local brightness is averaged.
     head_margin_mm, margin_mm : float
         What is kept around the brain for its extraction, and afterwards.
     """
 
     working_mm: float = 2.0
     output_mm: float = 1.5
-    template_mm: float = 2.0
+    coarse_mm: float = 2.0
     affine_iterations: tuple = (1000, 500, 100, 0)
     head_iterations: tuple = (100, 70, 30)
     head_radius: int = 2
@@ -97,18 +103,20 @@ class Settings:
     head_margin_mm: float = 24.0
     mni_iterations: tuple = (60, 40, 20)
     visit_iterations: tuple = (50, 40, 20)
-    visit_radius: int = 4
-    visit_smoothing: tuple = (4.0, 1.5)
+    visit_blur_mm: float = 1.5
+    visit_radius: int = 3
+    visit_smoothing: tuple = (5.0, 1.5)
     visit_step: float = 0.1
     n4_iterations: tuple = (50, 50, 30)
     prior_weight: float = 0.25
     smoothness: float = 0.1
+    local_mm: float = 6.0
     margin_mm: float = 12.0
 
     @property
-    def coarse_mm(self) -> float:
-        """Voxel size, mm, of what is compared with a template."""
-        return max(self.working_mm, self.template_mm)
+    def compared_mm(self) -> float:
+        """Voxel size, mm, of what is compared with a template or another visit."""
+        return max(self.working_mm, self.coarse_mm)
 
 
 @dataclass(frozen=True)
@@ -172,7 +180,7 @@ class Processed:
 def memory_mb(settings):
     """Memory that one participant takes, MB: an estimate.
 
-    With output at 1.5 mm, 982 MB were measured at 2 mm and 2,235 at 1 mm
+    With output at 1.5 mm, 987 MB were measured at 2 mm and 1,898 at 1 mm
     (benchmarks/preprocess_cost.tsv), and the estimate lies a little above.
 
     Parameters
@@ -183,7 +191,7 @@ def memory_mb(settings):
     -------
     float
     """
-    return 700 + 1500 / settings.working_mm**3 + 600 / settings.output_mm**3
+    return 720 + 1040 / settings.working_mm**3 + 600 / settings.output_mm**3
 
 
 def load_templates(settings, cache=None):
@@ -207,7 +215,7 @@ def load_templates(settings, cache=None):
     head, inside_skull = (
         ants.from_nibabel_nifti(nib.load(path)) for path in fetch.cached_templates(cache)
     )
-    resolution = settings.coarse_mm
+    resolution = settings.compared_mm
     brain = template_on_grid(load_mni152_template, resolution)
     output = template_on_grid(load_mni152_template, settings.output_mm)
     grey = template_on_grid(load_mni152_gm_template, resolution)
@@ -445,7 +453,9 @@ def change_between(first, second, skull, settings):
     visits changes the sign and nothing else. greedy (Yushkevich et al. 2016, Alzheimers Dement
     12:P126) compares windows by their correlation, which a remaining bias field does not disturb.
     Its smoothing is strong, since noise between two visits of one head is as large as the change
-    looked for: of 5.0 % planted in a real image 3.7 % came back.
+    looked for: of 5.0 % planted in a real image 3.7 % came back. Most of that noise is no noise of
+    the scanner but interpolation, which differs between heads that lie differently: it is gone
+    with the finest detail, so both visits are blurred first.
 
     Parameters
     ----------
@@ -459,11 +469,21 @@ def change_between(first, second, skull, settings):
     -------
     ants.core.ANTsImage
     """
-    within, pair = _itk(_solid(skull)), (first, second)
+    pair = [
+        _coarse(ants.smooth_image(image, settings.visit_blur_mm), settings)
+        for image in (first, second)
+    ]
+    within = _itk(_solid(_coarse(skull, settings)))
     there, back = (
         _log_jacobian(fixed, moving, within, settings) for fixed, moving in (pair, pair[::-1])
     )
-    return _like(first, (there - back) / 2)
+    change = _like(pair[0], (there - back) / 2)
+    return ants.resample_image_to_target(change, first, interp_type="linear")
+
+
+def _coarse(image, settings):
+    """As coarse as what is compared."""
+    return ants.resample_image(image, (settings.compared_mm,) * 3, interp_type=0)
 
 
 def _itk(image):
@@ -527,7 +547,7 @@ def inside_skull(head, settings, templates):
     skull, white : ants.core.ANTsImage
         0 to 1, on the grid of `head`.
     """
-    coarse = ants.resample_image(head, (settings.coarse_mm,) * 3, interp_type=0)
+    coarse = _coarse(head, settings)
     found = ants.registration(
         coarse,
         templates.head,
@@ -587,7 +607,10 @@ def _balanced(visits, skull):
 
 
 def segment(average, skull, warp, settings, templates):
-    """Probability of each tissue (Atropos; Avants et al. 2011, Neuroinformatics 9:381).
+    """How much of each voxel is which tissue.
+
+    Tissues are told apart by Atropos (Avants et al. 2011, Neuroinformatics 9:381); what a voxel at
+    a border holds of each is then read from its brightness (`volume_fractions`).
 
     Parameters
     ----------
@@ -600,7 +623,7 @@ def segment(average, skull, warp, settings, templates):
     Returns
     -------
     dict of ants.core.ANTsImage
-        csf, grey (with the deep one), white; they add up to 1 inside the skull.
+        csf, grey (with the deep one), white; each 0 to 1, together 1 inside the skull.
     """
     brought = {
         name: ants.apply_transforms(
@@ -624,8 +647,90 @@ def segment(average, skull, warp, settings, templates):
         priorweight=settings.prior_weight,
         r=0,  # a fixed seed: by default each call takes another
     )
-    tissues = dict(zip(TISSUES, found["probabilityimages"], strict=True))
-    return {**tissues, "grey": tissues["grey"] + tissues.pop("deep")}
+    likely = dict(zip(TISSUES, (p.numpy() for p in found["probabilityimages"]), strict=True))
+    likely["grey"] = likely["grey"] + likely.pop("deep")
+    fractions = volume_fractions(
+        average.numpy(),
+        likely,
+        _solid(skull).numpy() > 0,
+        settings.local_mm / np.array(average.spacing),
+    )
+    return {name: _like(average, share) for name, share in fractions.items()}
+
+
+def volume_fractions(brightness, likely, inside, sigma, certain=0.9):
+    """How much of each voxel is fluid, grey and white matter.
+
+    The probability that a voxel *is* grey matter is not the share of it that is: more than half
+    of a brain's voxels, at 2 mm, touch another tissue and hold some of it. There the share is
+    read from the brightness between the means of the two tissues (Santago & Gage 1993, IEEE Trans
+    Med Imaging 12:566; Tohka et al. 2004, NeuroImage 23:84), means nearby, since grey matter is
+    brighter in some regions than in others (Rajapakse et al. 1997, IEEE Trans Med Imaging
+    16:176). Elsewhere a voxel is wholly its likeliest tissue.
+
+    Parameters
+    ----------
+    brightness : numpy.ndarray
+        T1-weighted: fluid darker than grey, grey darker than white matter.
+    likely : dict of numpy.ndarray
+        Probability of csf, grey and white.
+    inside : numpy.ndarray of bool
+        What the skull holds; 0 outside.
+    sigma : float or sequence of float
+        Standard deviation, voxels, of the Gaussian in which means are taken.
+    certain : float
+        Probability above which a voxel counts in its tissue's mean.
+
+    Returns
+    -------
+    dict of numpy.ndarray
+        csf, grey, white; each 0 to 1, together 1 inside.
+
+    Raises
+    ------
+    ValueError
+        No voxel is certainly of one of the tissues.
+    """
+    names = ("csf", "grey", "white")
+    label = np.argmax([likely[name] for name in names], axis=0)
+    around = ndimage.generate_binary_structure(brightness.ndim, brightness.ndim)
+    near = [ndimage.binary_dilation(inside & (label == k), around) for k in range(3)]
+    fluid, grey, white = (
+        _local_mean(brightness, inside & (likely[name] > certain), sigma, name) for name in names
+    )
+    # Three at once: fluid and grey up to the brightness of grey, grey and white above it.
+    darker = near[0] & ~(near[2] & (brightness > grey))
+    share = np.where(
+        darker,
+        _between(brightness, fluid, grey),
+        1 - _between(brightness, grey, white),
+    )
+    # Without grey matter nearby, as at the ventricles, fluid and white matter mix.
+    wall, mixture = ~near[1], _between(brightness, fluid, white)
+    found = {
+        "csf": np.where(wall, 1 - mixture, np.where(darker, 1 - share, 0)),
+        "grey": np.where(wall, 0, share),
+        "white": np.where(wall, mixture, np.where(darker, 0, 1 - share)),
+    }
+    alone = np.sum(near, axis=0) == 1
+    return {name: np.where(alone, label == k, found[name]) * inside for k, name in enumerate(names)}
+
+
+def _local_mean(brightness, chosen, sigma, name):
+    if not chosen.any():
+        raise ValueError(
+            f"no voxel is certainly {name}: a T1-weighted head expected; look at the picture of "
+            "its brain mask, and at the image's contrast"
+        )
+    # a little of the mean over the brain, for where the tissue is far away
+    weight, little = ndimage.gaussian_filter(chosen.astype(float), sigma), 1e-3
+    nearby = ndimage.gaussian_filter(brightness * chosen.astype(float), sigma)
+    return (nearby + little * brightness[chosen].mean()) / (weight + little)
+
+
+def _between(brightness, low, high):
+    """0 at one mean, 1 at the other."""
+    return np.clip((brightness - low) / np.maximum(high - low, 1e-6), 0, 1)
 
 
 # --- normalisation and modulation ---------------------------------------------------------------

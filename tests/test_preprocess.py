@@ -5,6 +5,7 @@ run on small synthetic heads.
 """
 
 import gzip
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -136,6 +137,102 @@ def test_the_same_visit_twice_has_not_changed(change):
     with preprocess._scratch():
         found = preprocess.change_between(visits[0], visits[0], skull, SETTINGS)
     assert np.abs(found.numpy()).max() < 1e-6
+
+
+def test_visits_compared_on_a_coarser_grid_give_the_same_change_on_their_own(change):
+    found, _, visits, skull = change
+    smoothing = tuple(voxels * 3 / 4.5 for voxels in SETTINGS.visit_smoothing)  # the same in mm
+    coarser = replace(SETTINGS, coarse_mm=4.5, visit_radius=2, visit_smoothing=smoothing)
+    with preprocess._scratch():
+        again = preprocess.change_between(*visits, skull, coarser)
+    assert again.shape == found.shape
+    inside = skull.numpy() > 0
+    assert np.corrcoef(found.numpy()[inside], again.numpy()[inside])[0, 1] > 0.9
+
+
+BRIGHT = {"csf": 0.25, "grey": 0.55, "white": 0.75}
+
+
+def _shells(radii=(5.0, 9.0, 13.0), side=32, fine=8):
+    """Spheres within one another, white, grey, fluid: what each voxel holds, sampled finely."""
+    steps = (np.arange(side * fine) + 0.5) / fine - side / 2 + 0.2  # centre beside a voxel's
+    slabs = []
+    for part in np.split(steps, side):
+        away = np.sqrt(part[:, None, None] ** 2 + steps[:, None] ** 2 + steps**2)
+        count = np.searchsorted(radii, away)
+        cubes = count.reshape(fine, side, fine, side, fine)
+        slabs.append([(cubes == k).mean(axis=(0, 2, 4)) for k in (2, 1, 0)])
+    return dict(zip(BRIGHT, np.moveaxis(slabs, 0, 1), strict=True))
+
+
+def _likely(brightness, sd=0.06):
+    """What a classifier by brightness alone would say, one spread for all tissues."""
+    odds = {name: np.exp(-(((brightness - mean) / sd) ** 2) / 2) for name, mean in BRIGHT.items()}
+    return {name: odd / sum(odds.values()) for name, odd in odds.items()}
+
+
+@pytest.fixture(scope="module")
+def shells():
+    truth = _shells()
+    inside = sum(truth.values()) > 0.99
+    truth = {name: np.where(inside, share, 0) for name, share in truth.items()}
+    return truth, sum(truth[name] * mean for name, mean in BRIGHT.items()), inside
+
+
+def test_phantom_of_shells_has_the_volumes_of_the_formula(shells):
+    truth = _shells()
+    assert truth["white"].sum() == pytest.approx(4 / 3 * np.pi * 5**3, rel=1e-3)
+    assert truth["grey"].sum() == pytest.approx(4 / 3 * np.pi * (9**3 - 5**3), rel=1e-3)
+
+
+def test_fractions_of_mixed_voxels_are_found_where_probabilities_are_not(shells):
+    truth, brightness, inside = shells
+    likely = _likely(brightness)
+    found = preprocess.volume_fractions(brightness, likely, inside, 3.0)
+    # Not exactly: by this classifier voxels of up to a third of grey matter are certainly white,
+    # so that the mean of white is too low. In a sphere of five voxels that is 3 % of the volume.
+    for name in BRIGHT:
+        assert np.abs(found[name] - truth[name])[inside].mean() < 0.012, name
+        assert found[name].sum() == pytest.approx(truth[name].sum(), rel=0.035)
+    assert found["grey"].sum() == pytest.approx(truth["grey"].sum(), rel=0.01)
+    wrong = np.abs(likely["grey"] - truth["grey"])[inside].mean()
+    assert wrong > 3 * np.abs(found["grey"] - truth["grey"])[inside].mean()
+    np.testing.assert_allclose(sum(found.values()), inside, atol=1e-12)
+
+
+def test_fractions_keep_the_volume_with_noise_and_with_brighter_grey_matter_in_one_half(shells):
+    truth, brightness, inside = shells
+    rng = np.random.default_rng(0)
+    half = np.arange(len(brightness))[:, None, None] < len(brightness) / 2
+    noisy = brightness + 0.05 * half * truth["grey"] + rng.normal(0, 0.02, brightness.shape)
+    found = preprocess.volume_fractions(noisy, _likely(noisy), inside, 3.0)
+    everywhere = preprocess.volume_fractions(noisy, _likely(noisy), inside, 1e3)
+    for part in (half, ~half):
+        expected = (truth["grey"] * part).sum()
+        assert (found["grey"] * part).sum() == pytest.approx(expected, rel=0.04)
+    # one mean for the whole head mistakes the brighter half
+    error, coarser = ((f["grey"] - truth["grey"])[inside] for f in (found, everywhere))
+    assert np.abs(error).mean() < np.abs(coarser).mean()
+
+
+def test_the_wall_of_a_ventricle_is_no_grey_matter():
+    # fluid and white matter alone: their mixture is as bright as grey matter
+    away = np.abs(np.arange(-10.25, 10))[:, None, None] + np.zeros((21, 9, 9))
+    fluid = np.clip(5 - away + 0.5, 0, 1)
+    brightness = BRIGHT["csf"] * fluid + BRIGHT["white"] * (1 - fluid)
+    brightness[-1] = BRIGHT["grey"]  # a little cortex, for its mean
+    likely = {"csf": fluid, "grey": np.zeros_like(fluid), "white": 1 - fluid}
+    likely["grey"][-1], likely["white"][-1] = 1, 0
+    found = preprocess.volume_fractions(brightness, likely, np.ones(fluid.shape, bool), 3.0)
+    assert found["grey"][:-2].max() == 0
+    np.testing.assert_allclose(found["csf"], fluid, atol=0.02)
+
+
+def test_an_image_without_one_of_the_tissues_is_no_head():
+    flat, inside = np.full((6, 6, 6), 0.5), np.ones((6, 6, 6), bool)
+    likely = {"csf": flat * 0, "grey": flat * 2, "white": flat * 0}
+    with pytest.raises(ValueError, match="no voxel is certainly csf"):
+        preprocess.volume_fractions(flat, likely, inside, 2.0)
 
 
 def test_modulation_keeps_the_volume():

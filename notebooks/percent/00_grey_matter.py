@@ -78,17 +78,22 @@ print(*(incomplete["participant_id"] + ": " + incomplete["status"]), sep="\n")
 # else.
 #
 # **The brain, and its tissues.** A whole-head template tells where the skull's inside lies and where
-# white matter is likely; brightness is evened out there. Then each voxel's share of fluid, grey and
-# white matter is estimated from its brightness, its neighbours and the standard brain (Atropos; Avants
-# et al. 2011, Neuroinformatics 9:381-400). Putamen, caudate and thalamus are brighter than cortex:
-# they are a class of their own first, counted as grey matter afterwards, or they would pass for white.
+# white matter is likely; brightness is evened out there. Then fluid, grey and white matter are told
+# apart by brightness, neighbours and the standard brain (Atropos; Avants et al. 2011, Neuroinformatics
+# 9:381-400). Putamen, caudate and thalamus are brighter than cortex: they are a class of their own
+# first, counted as grey matter afterwards, or they would pass for white. More than half of the voxels
+# touch another tissue and hold some of it. How probably such a voxel *is* grey matter is not how much
+# of it is; the share is read from its brightness, between the local means of both tissues (Tohka et
+# al. 2004, NeuroImage 23:84-97).
 #
 # **Change from the deformation, not from two segmentations.** Tissue is classified once, on the
 # average of the two visits. What differs between the visits is read from the deformation that brings
 # one into agreement with the other: its *Jacobian determinant* says by how much a small piece of
 # tissue is larger or smaller. To classify each visit by itself and subtract would subtract two
 # errors, each larger than the change sought: the boundary of grey and white matter is a matter of
-# thresholds, and moves with noise and contrast.
+# thresholds, and moves with noise and contrast. Both visits are blurred a little before they are
+# compared: heads that lie differently are sampled differently, and the finest detail shows that
+# difference more than any change.
 #
 # **One normalisation.** The average is brought to the standard (MNI) brain once, and both visits go
 # along with it. An error of normalisation is then the same at both, and falls out of the difference.

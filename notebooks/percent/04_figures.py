@@ -28,7 +28,7 @@ quick: bool = False  # label the figures as made with few permutations
 regions: list = []  # atlas regions to show; empty: those that notebook 02 was run with
 slices_mm: list = [-20, -8, 2, 14, 30, 46]  # mm, z of the axial slices
 most_maps: int = 24  # receptor maps in Figure 4 at most; its own page has them all
-separate: bool = True  # save every panel as a figure of its own, too
+separate: bool = True  # save every panel as a figure of its own, too; never in a quick run
 
 # %% [markdown]
 # ## Read
@@ -56,13 +56,14 @@ settings = {
     for part in (clinical, maps, receptor)
     if part.is_dir()
 }
-quick = quick or any(used["quick"] for used in settings.values())
-display(Markdown(text.notice(trial, quick)))
+panels_too = separate and not quick
+few_permutations = quick or any(used["quick"] for used in settings.values())
+display(Markdown(text.notice(trial, few_permutations)))
 print(
     f"{trial.title}: clinical results"
     f"{', VBM' if has_vbm else ', no VBM'}{', receptors' if has_receptors else ', no receptors'}"
 )
-marks = plots.warnings_of(trial, quick)
+marks = plots.warnings_of(trial, few_permutations)
 figures, described, single = {}, {}, {}
 
 # %% [markdown]
@@ -235,7 +236,8 @@ if has_vbm:
     figures["figure3_grey_matter"] = plots.compose(panels, blocks, names, marks)
     described["figure3_grey_matter"] = plots.captions("Grey-matter change", panels, marks)
     single["figure3"] = {"regions": by_region}
-    for name, group, height in (("slices", slices, 1.5), ("glass_brain", glass, 1.8)):
+    contrasts = (("slices", slices, 1.5), ("glass_brain", glass, 1.8)) if panels_too else ()
+    for name, group, height in contrasts:
         blocks = [([[contrast]], height, None) for contrast in group]
         figures[f"figure3_{name}"] = plots.compose(group, blocks, names, marks)
         title = f"Grey-matter change by contrast, {name.replace('_', ' ')}"
@@ -262,7 +264,9 @@ if has_receptors:
     n_draws = {which: len(draws) for which, draws in null.items()}
     lead = rows[rows["annotation"] == points["annotation"].iloc[0]].iloc[0]
     top = rows["r"].abs().sort_values(ascending=False).index[:most_maps].sort_values()
-    receptor_marks = plots.warnings_of(trial, quick, settings["receptors"]["simulated_maps"])
+    receptor_marks = plots.warnings_of(
+        trial, few_permutations, settings["receptors"]["simulated_maps"]
+    )
     ranked = {
         size: Panel(
             partial(
@@ -331,7 +335,7 @@ if has_receptors:
 # For slides, or for a journal that wants each panel as a file.
 
 # %%
-for number, group in single.items() if separate else ():
+for number, group in single.items() if panels_too else ():
     said = receptor_marks if number == "figure4" else marks
     for name, panel in group.items():
         figures[f"{number}_{name}"] = plots.alone(panel, names, said)
