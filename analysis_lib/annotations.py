@@ -20,7 +20,6 @@ from rich.progress import track
 from scipy import ndimage
 
 from analysis_lib import atlas as atlases
-from analysis_lib.simulate import d1_map, grey_matter_template
 from analysis_lib.study import LocalMap, StudyError
 
 FETCH_COMMAND = "python -m analysis_lib fetch receptors"
@@ -728,6 +727,8 @@ def maps_for(study, atlas, labels, background="drop", cache=None, seed=0):
         See `files_for`; a map of the study's own has no values in any region.
     """
     if study.simulated and not problems(study) and missing(study.receptors, cache):
+        from analysis_lib.simulate import d1_map, grey_matter_template  # slow to import
+
         names = _receptors_of(study.receptors)
         images = simulated_maps(d1_map(grey_matter_template(3)), seed, receptors=names)
         images |= _local_files(study)

@@ -3,7 +3,8 @@
 Each returns (caption, text alternative), from the same results that are drawn; no number is typed.
 """
 
-from analysis_lib.plots import COLOURS, LEVEL, contrast_title, estimate_text, range_text
+from analysis_lib.palette import COLOURS
+from analysis_lib.plots import LEVEL, contrast_title, estimate_text, range_text
 from analysis_lib.text import p_text, true_minus, visit_words
 
 

@@ -5,8 +5,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis_lib.exchangeability import draw_permutations
-from analysis_lib.glm import nuisance_basis
-from analysis_lib.outcomes import hedges_correction
+from analysis_lib.glm import hedges_correction, nuisance_basis
 from analysis_lib.receptors import (
     correlate,
     nuisance_columns,

@@ -5,12 +5,23 @@ What permutation inference needs many thousand times (see :mod:`analysis_lib.per
 
 import numpy as np
 from numba import njit
-from scipy import ndimage
+from scipy import ndimage, special
 
 from analysis_lib import tfce as enhancement
 
 BLOCK = 8192  # voxels at a time: products stay in the processor's cache
 FWHM = np.sqrt(8 * np.log(2))  # of a Gaussian with standard deviation 1
+
+
+def hedges_correction(df):
+    """Small-sample correction J of a standardised difference (Hedges 1981, J Educ Stat 6:107-128).
+
+    Parameters
+    ----------
+    df : float
+        Degrees of freedom of the standard deviation.
+    """
+    return np.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / np.sqrt(df / 2)
 
 
 def nuisance_basis(nuisance, n, intercept):

@@ -31,7 +31,7 @@ import pandas as pd
 from formulaic import Formula
 from scipy import linalg, special, stats
 
-from analysis_lib.outcomes import hedges_correction
+from analysis_lib.glm import hedges_correction
 
 MAX_VISITS = 8
 FALLBACK = ("us", "toeph", "csh", "cs")

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pingouin as pg
 import statsmodels.formula.api as smf
-from scipy import special, stats
+from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
+from analysis_lib.glm import hedges_correction
 from analysis_lib.permutation import draw_permutations, nuisance_basis
 
 ARMS = ("active", "control")
@@ -27,17 +28,6 @@ ANOVA_COLUMNS = [
     "p_gg",
     "partial_eta2",
 ]
-
-
-def hedges_correction(df):
-    """Small-sample correction J of a standardised difference (Hedges 1981, J Educ Stat 6:107-128).
-
-    Parameters
-    ----------
-    df : float
-        Degrees of freedom of the standard deviation.
-    """
-    return np.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / np.sqrt(df / 2)
 
 
 def participant_flow(study, participants, ratings, pairs=None):

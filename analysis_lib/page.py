@@ -19,6 +19,7 @@ from PIL import Image
 from analysis_lib import narrative, results, text
 from analysis_lib.narrative import Evidence
 from analysis_lib.page_tables import read_tables
+from analysis_lib.palette import COLOURS
 
 TEMPLATES = Path(__file__).parent / "page_template"
 CRATE = "ro-crate-metadata.json"
@@ -188,8 +189,6 @@ def _context(evidence, notebooks):
 
 
 def _study_facts(evidence):
-    from analysis_lib import plots  # slow to import, and the rest can be checked without it
-
     study = evidence.study
     return {
         "study": study,
@@ -201,7 +200,7 @@ def _study_facts(evidence):
         "simulated": study.simulated,
         "quick": is_quick(evidence),
         "level": LEVEL,
-        "colours": plots.COLOURS,
+        "colours": COLOURS,
         "contrasts": [
             name for name in narrative.CONTRASTS if evidence.has(f"vbm.{name}.n_voxels_fwe")
         ],

@@ -17,13 +17,9 @@ from nilearn.datasets import load_mni152_template
 from nilearn.image import new_img_like
 from nilearn.plotting import plot_anat, plot_glass_brain, plot_stat_map
 
+from analysis_lib.palette import ACCENT, BANDS, COLOURS, DIVERGING, QUIET, TISSUE
 from analysis_lib.text import p_text, true_minus, visit_words
 
-COLOURS = {"active": "#0072B2", "control": "#E69F00"}
-ACCENT, QUIET = "#D55E00", "#8C8C8C"
-BANDS = {"randomisation": "#CCCCCC", "spatial": "#4DB399"}  # null distributions
-TISSUE = "#56B4E9"  # lines on dark images
-DIVERGING = "RdBu_r"  # maps with a sign
 STYLE = {
     "font.size": 8,
     "font.family": "DejaVu Sans",

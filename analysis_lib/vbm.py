@@ -15,10 +15,9 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from analysis_lib.atlas import grey_matter_labels, labels_on_grid, parcel_mean_matrix, region_at
+from analysis_lib.glm import hedges_correction
 from analysis_lib.images import homogeneity, load_map
-from analysis_lib.outcomes import hedges_correction
 from analysis_lib.permutation import permutation_test
-from analysis_lib.simulate import true_change
 
 CONTRASTS = {
     "active_change": "change within the active arm",
@@ -339,6 +338,8 @@ def planted_change(study, fwhm_mm):
     """
     if not (study.simulated and (study.root / "derivatives" / "truth").is_dir()):
         return None
+    from analysis_lib.simulate import true_change  # slow to import, and for the demo alone
+
     return true_change(study.root, fwhm_mm)
 
 

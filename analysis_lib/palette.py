@@ -1,0 +1,7 @@
+"""Colours: each means one thing everywhere, and colour-blind readers can tell them apart."""
+
+COLOURS = {"active": "#0072B2", "control": "#E69F00"}
+ACCENT, QUIET = "#D55E00", "#8C8C8C"
+BANDS = {"randomisation": "#CCCCCC", "spatial": "#4DB399"}  # null distributions
+TISSUE = "#56B4E9"  # lines on dark images
+DIVERGING = "RdBu_r"  # maps with a sign
