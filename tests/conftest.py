@@ -1,6 +1,7 @@
 """Shared fixtures. Real files are those of $REFERENCE_DATA, else of ../shared; none is copied."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,14 @@ def write_stub_study(folder):
     (folder / "raw" / "phenotype").mkdir(parents=True)
     (folder / "raw" / "participants.tsv").write_text("participant_id\tarm\nsub-1\tactive\n")
     (folder / "raw" / "phenotype" / "hamd17.tsv").write_text("participant_id\n")
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C works as in a terminal: a shell starts jobs in the background without it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -318,7 +318,7 @@ def test_progress_is_told_from_the_calling_thread(design):
     assert told == [(16, 40, True), (32, 40, True), (40, 40, True)]
 
 
-def test_an_interruption_stops_the_work_and_says_how_much_was_done(design):
+def test_an_interruption_stops_the_work_and_says_how_much_was_done(design, interruptible):
     maps, mask, arm, covariates = design
     told = []
 

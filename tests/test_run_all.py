@@ -205,7 +205,7 @@ def test_missing_data_and_second_run_exit_1(run, project):
     assert "no participants.tsv" in missing.stderr
 
 
-def test_interrupt_stops_the_kernel_and_exits_130(project):
+def test_interrupt_stops_the_kernel_and_exits_130(project, interruptible):
     launch = project / "launch.py"
     launch.write_text(LAUNCH)
     out = project / "out"
