@@ -33,8 +33,8 @@ HEADINGS = {
     "p_parametric": "p, parametric",
     "term": "Event",
 }
-# Limits of intervals: heading, and the columns that it joins.
 UNITS = {"year": "years", "mL": "ml"}  # of BIDS, as they are printed
+# Limits of intervals: heading, and the columns that it joins.
 INTERVALS = {"ci": ("ci_low", "ci_high"), "g_ci": ("g_ci_low", "g_ci_high")}
 SHARES = ("risk_difference", "ci_low", "ci_high")  # proportions in the tables of events
 WORDS = (  # columns that hold no numbers

@@ -746,14 +746,18 @@ def _missing_data(study, missing):
 # --- one notebook -------------------------------------------------------------------------------
 
 
+def whole_folders() -> dict:
+    """Environment variables that name folders, as whole paths: kernels start in another folder."""
+    folders = {name: os.environ[name] for name in FOLDER_VARIABLES if os.environ.get(name)}
+    return {name: str(Path(text).expanduser().resolve()) for name, text in folders.items()}
+
+
 @contextlib.contextmanager
 def kernel_environment(library=LIBRARY):
     """Environment of the kernels: one BLAS thread, this library before any other, whole paths."""
     before = dict(os.environ)
     path = [str(Path(library).parent), *filter(None, [before.get("PYTHONPATH")])]
-    folders = {name: before[name] for name in FOLDER_VARIABLES if before.get(name)}
-    whole = {name: str(Path(text).expanduser().resolve()) for name, text in folders.items()}
-    os.environ.update(KERNEL_ENVIRONMENT, PYTHONPATH=os.pathsep.join(path), **whole)
+    os.environ.update(KERNEL_ENVIRONMENT, PYTHONPATH=os.pathsep.join(path), **whole_folders())
     try:
         yield
     finally:

@@ -300,11 +300,9 @@ def _sizes(paths):
 
 def _environment():
     """What a task's process is told, beside what its worker was told."""
-    folders = {name: os.environ[name] for name in pipeline.FOLDER_VARIABLES if name in os.environ}
-    whole = {name: str(Path(text).expanduser().resolve()) for name, text in folders.items() if text}
     return {
         **pipeline.KERNEL_ENVIRONMENT,
-        **whole,
+        **pipeline.whole_folders(),
         "COMPENDIUM_OUTPUT": str(output_root()),
         ITK_THREADS: os.environ.get(ITK_THREADS, "1"),
         "MPLBACKEND": "Agg",
