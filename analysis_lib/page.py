@@ -279,16 +279,11 @@ def finding_sentence(evidence, scale, visit):
     study = evidence.study
     key = next(s.key for s in study.scales if s.name == scale)
     estimate = f"clinical.{key}.{visit}.estimate"
-    lower = evidence.value(estimate) < 0
     rows = evidence.select("clinical/mmrm_contrasts.tsv", scale=scale, visit=visit)
-    changed = rows["kind"].iloc[0] == "change"
-    words = ("more", "less") if changed else ("lower", "higher")
-    form = "At {}, {} had fallen {} points {} with {} than with {}"
-    form = form if changed else "At {}, {} was {} points {} with {} than with {}"
+    form = text.difference_form(rows["kind"].iloc[0], evidence.value(estimate))
     size = evidence.number(estimate, "size")
-    direction = words[0 if lower else 1]
-    names = study.arm_names.values()
-    return Markup(form).format(text.visit_words(visit), scale, size, direction, *names)
+    finding = Markup(form).format(size=size, **study.arm_names)
+    return Markup("At {}, {} {}").format(text.visit_words(visit), scale, finding)
 
 
 def _clinical_facts(evidence):

@@ -110,6 +110,25 @@ def _printed(name, column):
     return texts.where(values.notna(), "–")
 
 
+def difference_form(kind, estimate) -> str:
+    """How the arms differ, in words around {size}, {active} and {control}.
+
+    Parameters
+    ----------
+    kind : {"change", "value"}
+        Of ``clinical/mmrm_contrasts.tsv``.
+    estimate : float
+        Active less control, points. One that is printed as 0.0 has no direction.
+    """
+    changed = kind == "change"
+    if abs(estimate) < 0.05:
+        alike = "had fallen about as much" if changed else "was about as high"
+        return alike + " with {active} as with {control}"
+    words = ("more", "less") if changed else ("lower", "higher")
+    form = f"{'had fallen' if changed else 'was'} {{size}} points {words[estimate > 0]}"
+    return form + " with {active} than with {control}"
+
+
 def difference_sentence(row, names):
     """One sentence on one adjusted difference between arms.
 
@@ -120,16 +139,13 @@ def difference_sentence(row, names):
     names : dict
         The study's words for "active" and "control".
     """
-    interval = f"{names['active']} − {names['control']}: {row['estimate']:.1f} points, "
+    interval = f"{names['active']} − {names['control']}: {row['estimate']:z.1f} points, "
     interval += f"95 % CI {row['ci_low']:.1f} to {row['ci_high']:.1f}, {p_text(row['p'])}"
-    lower, size = row["estimate"] < 0, f"{abs(row['estimate']):.1f} points"
     when = "Averaged over visits" if row["visit"] == "all" else f"At {visit_words(row['visit'])}"
-    if row["kind"] == "change":
-        finding = f"{row['scale']} had fallen {size} {'more' if lower else 'less'}"
-    else:
-        finding = f"{row['scale']} was {size} {'lower' if lower else 'higher'}"
+    size = f"{abs(row['estimate']):.1f}"
+    finding = difference_form(row["kind"], row["estimate"]).format(size=size, **names)
     return true_minus(
-        f"{when}, {finding} with {names['active']} than with {names['control']} "
+        f"{when}, {row['scale']} {finding} "
         f"({interval}; Hedges g {row['hedges_g']:.2f}; n = {row['n_active']} and "
         f"{row['n_control']})."
     )

@@ -107,6 +107,16 @@ def test_sentence_follows_kind_and_direction(kind, estimate, expected):
     assert f"rTMS − sham: {estimate} points".replace("-", "−") in sentence
 
 
+@pytest.mark.parametrize("estimate", [0, 0.04, -0.04])
+@pytest.mark.parametrize(
+    ("kind", "finding"), [("change", "had fallen about as much"), ("value", "was about as high")]
+)
+def test_a_difference_printed_as_zero_has_no_direction(kind, finding, estimate):
+    row = pd.Series(ancova_row(kind=kind, estimate=estimate, ci_low=-3, ci_high=3, p=0.99))
+    sentence = text.difference_sentence(row, NAMES)
+    assert f"HAMD-17 {finding} with rTMS as with sham (rTMS − sham: 0.0 points" in sentence
+
+
 @pytest.mark.parametrize(
     ("low", "high", "says"),
     [
