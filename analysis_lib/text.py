@@ -124,9 +124,9 @@ def difference_form(kind, estimate) -> str:
     if abs(estimate) < 0.05:
         alike = "had fallen about as much" if changed else "was about as high"
         return alike + " with {active} as with {control}"
-    words = ("more", "less") if changed else ("lower", "higher")
-    form = f"{'had fallen' if changed else 'was'} {{size}} points {words[estimate > 0]}"
-    return form + " with {active} than with {control}"
+    below, above = ("more", "less") if changed else ("lower", "higher")
+    form = "had fallen {size} points " if changed else "was {size} points "
+    return form + (below if estimate < 0 else above) + " with {active} than with {control}"
 
 
 def difference_sentence(row, names):

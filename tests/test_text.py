@@ -101,6 +101,7 @@ def test_negative_change_says_that_the_score_fell_more():
     ],
 )
 def test_sentence_follows_kind_and_direction(kind, estimate, expected):
+    estimate = np.float64(estimate)  # as a table has it
     row = pd.Series(ancova_row(kind=kind, estimate=estimate, ci_low=-3, ci_high=3, p=0.4))
     sentence = text.difference_sentence(row, NAMES)
     assert expected in sentence
