@@ -107,8 +107,9 @@ def main(
 
     Exit status: 0 done, 1 a notebook or the data failed, 2 an option is wrong, 130 interrupted.
     """
-    from analysis_lib.pipeline import PipelineError, make_plan
-    from analysis_lib.study import StudyError, load_study
+    from analysis_lib.pipeline.plan import make_plan
+    from analysis_lib.results.problems import PipelineError, StudyError
+    from analysis_lib.study.contract import load_study
 
     if output is not None:
         os.environ["COMPENDIUM_OUTPUT"] = str(output.resolve())
@@ -134,22 +135,24 @@ def main(
 
 def check_cluster(plan, console):
     """Show what the Dask cluster is, before anything runs; StudyError if it cannot be used."""
-    from analysis_lib import derivatives, pipeline, workers
+    from analysis_lib.grey_matter import cluster as grey_matter_cluster
+    from analysis_lib.grey_matter import writing
+    from analysis_lib.pipeline import steps
 
-    with workers.connect(derivatives.PACKAGES) as cluster:
+    with grey_matter_cluster.connect(writing.PACKAGES) as cluster:
         found = f"Dask cluster at {cluster.address}: {cluster.slots} participants at once"
-    uses = pipeline.makes_maps(plan.steps, plan.study)
+    uses = steps.makes_maps(plan.steps, plan.study)
     without = "" if uses else ". Only notebook 00 uses it, and nothing is to be done there"
     console.print(escape(found + without), soft_wrap=True)
 
 
 def run(plan, fetch, console, errors) -> int:
     """Run a plan, show how it goes, and give the exit status."""
-    from analysis_lib import pipeline
+    from analysis_lib.pipeline import running
 
     show = Terminal(console)
     try:
-        done = pipeline.run(plan, show, fetch)
+        done = running.run(plan, show, fetch)
     except KeyboardInterrupt as interrupt:
         show.stop()
         finished = [o.step.notebook for o in (interrupt.args or [[]])[0] if o.status == "run"]
@@ -209,12 +212,13 @@ def show_summary(done, console):
 
 def show_list(plan, console) -> int:
     """Print notebooks, whether they are up to date, and their parameters."""
-    from analysis_lib import pipeline
+    from analysis_lib.pipeline import plan as pipeline_plan
+    from analysis_lib.study import parameters
 
-    states = pipeline.status(plan)
+    states = pipeline_plan.status(plan)
     for step in plan.steps:
         console.print(f"[bold]{step.notebook}[/bold]  {escape(states[step.notebook])}")
-        known = pipeline.notebook_parameters(plan.path(step))
+        known = parameters.notebook_parameters(plan.path(step))
         table = Table("parameter", "type", "default", "meaning, unit", box=None, padding=(0, 2))
         for name, parameter in known.items():
             cells = (name, parameter.type, repr(parameter.default), parameter.help)

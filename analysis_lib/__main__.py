@@ -41,7 +41,8 @@ def check_study(
 
     Exit status: 0 none, 1 problems, 2 no such file.
     """
-    from analysis_lib.study import StudyError, find_study, load_study
+    from analysis_lib.results.problems import StudyError
+    from analysis_lib.study.contract import find_study, load_study
 
     try:
         path = find_study(file)
@@ -100,7 +101,7 @@ def new_study(
 
     Nothing is overwritten. Exit status: 0 done, 1 the folder holds files, 2 usage.
     """
-    from analysis_lib import new_study as skeleton
+    from analysis_lib.study import skeleton
 
     given = {"name": name, "title": title, "scales": scale, "visits": visits, "arms": arms}
     try:
@@ -173,7 +174,7 @@ def simulate(
     null: Annotated[bool, typer.Option("--null", help="Plant no effect at all")] = False,
 ):
     """Write a simulated trial with a known truth, as a BIDS folder."""
-    from analysis_lib.simulate import simulate_study
+    from analysis_lib.datasets.simulate import simulate_study
 
     given = {"seed": seed, "resolution": resolution, "null": null or None}
     try:
@@ -193,8 +194,9 @@ def trace(
 
     Exit status: 0 found, 1 no such number or results changed, 2 no such study.
     """
-    from analysis_lib import report
-    from analysis_lib.study import StudyError, find_study, load_study
+    from analysis_lib.report import manifest
+    from analysis_lib.results.problems import StudyError
+    from analysis_lib.study.contract import find_study, load_study
 
     try:
         path = find_study(study)
@@ -202,7 +204,7 @@ def trace(
         raise typer.BadParameter(str(error)) from None
     try:
         loaded = load_study(path)
-        origins = report.number_origins(loaded)
+        origins = manifest.number_origins(loaded)
     except (StudyError, ValueError) as error:
         _say(str(error), error=True)
         raise typer.Exit(1) from None
@@ -228,21 +230,21 @@ def _no_such_number(key, study, origins):
 
 
 def _data_problems(study):
-    from analysis_lib import annotations, conduct, images, ratings
+    from analysis_lib.study import conduct, image_problems, receptor_files, scores
 
-    found = ratings.problems(study)
-    participants = ratings.provisional_participants(study)
+    found = scores.problems(study)
+    participants = scores.provisional_participants(study)
     if participants is not None:
         found += conduct.problems(study, participants)
-        found += images.problems(study, participants)
-    found += [*annotations.problems(study), *atlas_problems(study)]
+        found += image_problems.problems(study, participants)
+    found += [*receptor_files.problems(study), *atlas_problems(study)]
     return list(dict.fromkeys(found))  # two read participants.tsv: a problem is listed once
 
 
 def atlas_problems(study):
     """What is wrong with the study's atlas and regions; an atlas not downloaded is no problem."""
-    from analysis_lib.atlas import load_atlas
-    from analysis_lib.vbm import check_regions
+    from analysis_lib.atlas.parcellation import load_atlas
+    from analysis_lib.vbm.regions import check_regions
 
     if study.imaging is None:
         return []
@@ -260,11 +262,12 @@ def atlas_problems(study):
 
 
 def _summary(study):
-    from analysis_lib import images, ratings
+    from analysis_lib.study import images as study_images
+    from analysis_lib.study import participants as study_participants
 
-    participants = ratings.read_participants(study)
+    participants = study_participants.read_participants(study)
     arms = participants.loc[participants["excluded"].isna(), "arm"].value_counts()
-    maps = images.find_maps(study, participants)
+    maps = study_images.find_maps(study, participants)
     return (
         f"{arms.get('active', 0)} {study.arm_names['active']}, "
         f"{arms.get('control', 0)} {study.arm_names['control']}, "
@@ -294,7 +297,7 @@ def _report(path, problems):
 
 
 def _source(study):
-    from analysis_lib.fetch import TRIALS
+    from analysis_lib.datasets.fetch import TRIALS
 
     if study.name in TRIALS:
         return f"Get it: python -m analysis_lib fetch {study.name}"
@@ -305,7 +308,7 @@ def _source(study):
 
 def _asked_for(words):
     """What gets each name; the word after "atlas" is the name of an atlas."""
-    from analysis_lib.study import ATLASES
+    from analysis_lib.study.contract import ATLASES
 
     found, words = {}, iter(words)
     for word in words:
@@ -322,21 +325,22 @@ def _asked_for(words):
 
 
 def _fetch_atlas(name):
-    from analysis_lib import atlas, fetch
+    from analysis_lib.atlas import parcellation
+    from analysis_lib.datasets import fetch as datasets_fetch
 
-    if name not in atlas.PACKAGED:
-        fetch.fetch_atlas(name)
-    _say(f"{name}: {len(atlas.load_atlas(name).table)} regions, checked")
+    if name not in parcellation.PACKAGED:
+        datasets_fetch.fetch_atlas(name)
+    _say(f"{name}: {len(parcellation.load_atlas(name).table)} regions, checked")
 
 
 def _fetch_receptors(_name, wanted="default"):
-    from analysis_lib.fetch import fetch_receptors
+    from analysis_lib.datasets.fetch import fetch_receptors
 
     _say(f"receptors: {len(fetch_receptors(wanted))} maps in the cache, checked")
 
 
 def _fetch_templates(_name):
-    from analysis_lib.fetch import fetch_templates
+    from analysis_lib.datasets.fetch import fetch_templates
 
     _say(f"templates: {len(fetch_templates())} files in the cache, checked")
 
@@ -346,7 +350,7 @@ def _fetch_all_receptors(name):
 
 
 def _fetch_study(name):
-    from analysis_lib.fetch import fetch_study
+    from analysis_lib.datasets.fetch import fetch_study
 
     got = fetch_study(name)
     for note in got.notes:
@@ -360,7 +364,7 @@ def _with_images(asked, images, jobs):
         if jobs is not None:
             raise typer.BadParameter("--jobs goes with --images, which is not given")
         return {}
-    from analysis_lib.fetch import IMAGES
+    from analysis_lib.datasets.fetch import IMAGES
 
     trials = [name for name, get in asked.items() if get is _fetch_study]
     without = [name for name in trials if name not in IMAGES]
@@ -375,8 +379,8 @@ def _with_images(asked, images, jobs):
 def _fetch_study_and_images(name, jobs):
     from rich.console import Console
 
-    from analysis_lib import downloads
-    from analysis_lib.fetch import fetch_images
+    from analysis_lib.datasets import downloads
+    from analysis_lib.datasets.fetch import fetch_images
 
     _fetch_study(name)
     try:

@@ -18,7 +18,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from scipy import ndimage, stats
 
-from analysis_lib.permutation import STATISTICS, permutation_test
+from voxelperm import STATISTICS, permutation_test
 
 HERE = Path(__file__).parent
 SHAPE, FWHM_VOXELS, N_ARM = (16, 16, 16), 3.0, 18

@@ -17,8 +17,11 @@ import pandas as pd
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
-from analysis_lib import annotations, atlas, reliability
-from analysis_lib.receptors import correlate, effect_map, gaussianise
+from analysis_lib.atlas import distances as atlas_distances
+from analysis_lib.atlas import grids, parcellation
+from analysis_lib.receptors import densities, intervals, reliability
+from analysis_lib.receptors.correlation import correlate, gaussianise
+from analysis_lib.receptors.effects import effect_map
 
 HERE = Path(__file__).parent
 RECEPTOR = "kaller2017/sch23390"
@@ -50,10 +53,10 @@ def main():
 
 
 def _world():
-    parcels = atlas.load_atlas("neuromorphometrics")
-    labels = atlas.grey_matter_labels(parcels)
-    distances = atlas.parcel_distances(parcels, labels)
-    receptor = annotations.parcellate([RECEPTOR], parcels, labels).to_numpy()[0]
+    parcels = parcellation.load_atlas("neuromorphometrics")
+    labels = grids.grey_matter_labels(parcels)
+    distances = atlas_distances.parcel_distances(parcels, labels)
+    receptor = densities.parcellate([RECEPTOR], parcels, labels).to_numpy()[0]
     field = np.linalg.cholesky(np.exp(-distances / RANGE) + 1e-9 * np.eye(len(labels)))
     return _scores(receptor), field
 
@@ -83,9 +86,7 @@ def _trial(receptor, field, shape, share, rho, rng):
     maps = planted + size * np.sqrt(2 / N_ARM) * (field @ rng.standard_normal((len(field), 200))).T
     expected = correlate(maps, receptor).mean()
     seed = int(rng.integers(2**31))
-    found = reliability.bootstrap_intervals(
-        change, ARM, receptor, n_bootstrap=N_BOOTSTRAP, seed=seed
-    )
+    found = intervals.bootstrap_intervals(change, ARM, receptor, n_bootstrap=N_BOOTSTRAP, seed=seed)
     plain = _plain(change, receptor, seed)
     halves = reliability.split_half(change, ARM, n_splits=50, seed=seed)
     return {

@@ -4,7 +4,7 @@
     python -m benchmarks.mmrm --trials 2000 --peer-trials 40     # a first look, one minute
 
 Null trials: 18 + 18 patients, baseline and weeks 1 to 3; normal scores with the means, standard
-deviations and correlations that the demo trial plans for HAMD-17 (``simulate.Plan``) and no
+deviations and correlations that the demo trial plans for HAMD-17 (``truth.Plan``) and no
 difference between the arms. Patients leave after week 1 or 2, the likelier the higher their last
 score (missing at random). The test is of the arms' difference at week 3. Beside it stands a
 random-intercept model with z tests (statsmodels' MixedLM), on the first of the same trials since it
@@ -23,8 +23,8 @@ import statsmodels.formula.api as smf
 from joblib import Parallel, delayed
 from scipy import special
 
-from analysis_lib import mmrm
-from analysis_lib.simulate import Plan
+import trialmmrm as mmrm
+from analysis_lib.datasets.truth import Plan
 
 HERE = Path(__file__).parent
 LEVEL = 0.05

@@ -31,11 +31,15 @@ from nilearn.datasets import load_mni152_gm_template
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from analysis_lib import atlas, derivatives, fetch, preprocess
+from analysis_lib.atlas import files, grids, parcellation
+from analysis_lib.figures import segmentation
+from analysis_lib.grey_matter import images as grey_matter_images
+from analysis_lib.grey_matter import process
+from analysis_lib.grey_matter import settings as grey_matter_settings
 
 HERE = Path(__file__).parent
 REFERENCE = Path(os.environ.get("REFERENCE_DATA", HERE.parents[1] / "shared")) / "data"
-SETTINGS = preprocess.Settings(output_mm=2.0)
+SETTINGS = grey_matter_settings.Settings(output_mm=2.0)
 LEFT_PUTAMEN = 58  # neuromorphometrics
 GROWTH, RADIUS = 0.0161, 22.0  # shrinking of coordinates: (1 - .0161)^-3 = 1.05; mm
 NOISE = 0.01
@@ -72,7 +76,7 @@ def _alone(work, *arguments):
 
 def _cache(folder):
     """SPM12's two files as `fetch templates` would leave them."""
-    for file in fetch.TEMPLATES:
+    for file in files.TEMPLATES:
         path = folder / file.name
         path.parent.mkdir(parents=True, exist_ok=True)
         packed = REFERENCE / "templates" / f"{path.name}.gz"
@@ -82,12 +86,12 @@ def _cache(folder):
 
 def _volumes(path, cache, pictures=None):
     """One row an image, ours beside DLMUSE's, and its map."""
-    templates = preprocess.load_templates(SETTINGS, cache)
-    found = preprocess.process({"t1": path}, SETTINGS, templates)
+    templates = grey_matter_settings.load_templates(SETTINGS, cache)
+    found = process.process({"t1": path}, SETTINGS, templates)
     row, name = found.volumes.iloc[0], path.name.split("-T1")[0]
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)
-        derivatives.picture(found, "t1", name).savefig(pictures / f"{name}.png", dpi=110)
+        segmentation.picture(found, "t1", name).savefig(pictures / f"{name}.png", dpi=110)
     dlmuse = pd.read_csv(REFERENCE / "t1w" / "ixi10" / "IXI_dlmuse.csv").set_index("MRID") / 1000
     volumes = {
         "image": name,
@@ -121,8 +125,8 @@ def _parts(found, templates, path, dlmuse):
     A voxel belongs to the nearest grey-matter region within 6 mm, by the image's own normalisation.
     """
     labels = _labels(found, templates, path)
-    parcels = atlas.load_atlas("neuromorphometrics")
-    chosen = [k for k in atlas.grey_matter_labels(parcels) if str(k) in dlmuse.index]
+    parcels = parcellation.load_atlas("neuromorphometrics")
+    chosen = [k for k in grids.grey_matter_labels(parcels) if str(k) in dlmuse.index]
     here = labels.get_fdata().astype(int)
     away, nearest = ndimage.distance_transform_edt(~np.isin(here, chosen), return_indices=True)
     here = np.where(away <= 6 / SETTINGS.working_mm, here[tuple(nearest)], 0)
@@ -164,10 +168,10 @@ def _template_r(maps, level):
     """Correlation of the mean map with the template's grey matter, both smoothed at 8 mm."""
     sigma = 8 / np.sqrt(8 * np.log(2)) / SETTINGS.output_mm
     mean = np.mean([image.get_fdata() for image in maps], axis=0)
-    template = preprocess.template_on_grid(load_mni152_gm_template, SETTINGS.output_mm)
+    template = grey_matter_settings.template_on_grid(load_mni152_gm_template, SETTINGS.output_mm)
     ours, theirs = (
         ndimage.gaussian_filter(values, sigma)
-        for values in (mean, preprocess._nifti(template).get_fdata())
+        for values in (mean, process._nifti(template).get_fdata())
     )
     inside = theirs > level
     return np.corrcoef(ours[inside], theirs[inside])[0, 1]
@@ -175,7 +179,7 @@ def _template_r(maps, level):
 
 def _cost(path, millimetres, cache):
     """Time an image and peak memory of two visits; a 2 mm image stands in for one of 1 mm."""
-    settings = preprocess.Settings(working_mm=millimetres)
+    settings = grey_matter_settings.Settings(working_mm=millimetres)
     image = nib.as_closest_canonical(nib.load(path))
     start, worked = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
@@ -183,23 +187,23 @@ def _cost(path, millimetres, cache):
         for name, angles in (("pre", (-2, 1.5, -3)), ("post", (3, -2, 4))):
             paths[name] = Path(folder) / f"{name}.nii.gz"
             nib.save(_visit(image, angles, None, len(paths)), paths[name])
-        preprocess.process(paths, settings, preprocess.load_templates(settings, cache))
+        process.process(paths, settings, grey_matter_settings.load_templates(settings, cache))
     return {
         "working_mm": millimetres,
         "output_mm": settings.output_mm,
         "seconds_an_image": (time.perf_counter() - start) / 2,
         "processor_seconds_an_image": (time.process_time() - worked) / 2,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "estimated_memory_mb": preprocess.memory_mb(settings),
+        "estimated_memory_mb": grey_matter_settings.memory_mb(settings),
     }
 
 
 def _change(path, millimetres, growth, cache):
     """How well a planted change comes back, region by region."""
     settings = replace(SETTINGS, working_mm=millimetres)
-    templates = preprocess.load_templates(settings, cache)
+    templates = grey_matter_settings.load_templates(settings, cache)
     image = nib.as_closest_canonical(nib.load(path))
-    one = preprocess.process({"t1": path}, SETTINGS, templates)
+    one = process.process({"t1": path}, SETTINGS, templates)
     labels = _labels(one, templates, path)
     centre = np.argwhere(labels.get_fdata() == LEFT_PUTAMEN).mean(axis=0)
     world = nib.affines.apply_affine(labels.affine, centre)
@@ -216,7 +220,7 @@ def _change(path, millimetres, growth, cache):
         for name, angles, move in (("pre", (-2, 1.5, -3), None), ("post", (3, -2, 4), pull)):
             paths[name] = Path(folder) / f"{name}.nii.gz"
             nib.save(_visit(image, angles, move, len(paths)), paths[name])
-        found = preprocess.process(paths, settings, templates)
+        found = process.process(paths, settings, templates)
     about = {"image": path.name.split("-T1")[0], "working_mm": millimetres}
     return about | _compare(found, labels, growth, point, image, millimetres)
 
@@ -238,15 +242,15 @@ def _visit(image, angles, move, seed):
 def _labels(one, templates, path):
     """Atlas regions in the image's own space, by its own normalisation to MNI152."""
     ants = preprocess.ants
-    parcels = atlas.load_atlas("neuromorphometrics")
-    with preprocess._scratch():
-        brain = preprocess._like(
+    parcels = parcellation.load_atlas("neuromorphometrics")
+    with grey_matter_images.scratch_folder():
+        brain = grey_matter_images.image_like(
             ants.from_nibabel_nifti(one.t1["t1"]),
             one.t1["t1"].get_fdata() * one.brain.get_fdata(),
         )
-        warp = preprocess._normalise(brain, SETTINGS, templates)
+        warp = process._normalise(brain, SETTINGS, templates)
         image = nib.Nifti1Image(
-            atlas.label_array(parcels.image).astype(np.float32), parcels.image.affine
+            parcellation.label_array(parcels.image).astype(np.float32), parcels.image.affine
         )
         image.header.set_xyzt_units("mm", "sec")
         moved = ants.apply_transforms(
@@ -256,7 +260,7 @@ def _labels(one, templates, path):
             whichtoinvert=warp.inverted,
             interpolator="genericLabel",
         )
-        return preprocess._nifti(moved)
+        return process._nifti(moved)
 
 
 def _compare(found, labels, growth, point, image, millimetres):

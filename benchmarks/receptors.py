@@ -23,9 +23,9 @@ from brainsmash.mapgen.base import Base
 from scipy.spatial.distance import cdist
 from threadpoolctl import threadpool_limits
 
-from analysis_lib import nulls
-from analysis_lib.dominance import dominance, dominance_test
-from analysis_lib.receptors import gaussianise
+from analysis_lib.receptors import surrogates as receptors_surrogates
+from analysis_lib.receptors.correlation import gaussianise
+from analysis_lib.receptors.dominance_analysis import dominance, dominance_test
 
 HERE = Path(__file__).parent
 N_PARCELS = 136
@@ -100,8 +100,8 @@ def surrogate_rows(n_peer):
     smooth = np.linalg.cholesky(np.exp(-distances / 40) + 1e-9 * np.eye(N_PARCELS))
     values = gaussianise(smooth @ np.random.default_rng(2).standard_normal(N_PARCELS))
     makers = {
-        "Moran surrogates": (nulls.moran_surrogates, SURROGATES),
-        "variogram surrogates": (nulls.variogram_surrogates, SURROGATES),
+        "Moran surrogates": (receptors_surrogates.moran_surrogates, SURROGATES),
+        "variogram surrogates": (receptors_surrogates.variogram_surrogates, SURROGATES),
         "brainsmash, batches of 100": (brainsmash_in(100), n_peer),
         "brainsmash, as it comes": (brainsmash_in(1), n_peer),
     }
@@ -127,8 +127,8 @@ def brainsmash_in(batch_size):
 
 def variogram_misfit(surrogates, target, distances):
     """Mean squared log ratio of each surrogate's variogram to the target's."""
-    _, expected = nulls.variogram(target, distances)
-    _, found = nulls.variogram(surrogates, distances)
+    _, expected = receptors_surrogates.variogram(target, distances)
+    _, found = receptors_surrogates.variogram(surrogates, distances)
     return (np.log(found / expected) ** 2).mean(axis=1)
 
 

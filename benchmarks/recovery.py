@@ -19,10 +19,18 @@ from joblib import Parallel, delayed
 from nilearn.image import smooth_img
 from scipy import stats
 
-from analysis_lib import annotations, assessment, atlas, nulls, ratings, vbm
-from analysis_lib.images import grey_matter_mask
-from analysis_lib.simulate import simulate_change_maps, smooth_percent
-from analysis_lib.study import FRONTAL_LIMBIC
+from analysis_lib.atlas import distances as atlas_distances
+from analysis_lib.atlas import grids, parcellation
+from analysis_lib.datasets.trial_images import simulate_change_maps
+from analysis_lib.datasets.truth import smooth_percent
+from analysis_lib.receptors import assessment, densities
+from analysis_lib.receptors import surrogates as receptors_surrogates
+from analysis_lib.study import catalogue, participants
+from analysis_lib.study.contract import FRONTAL_LIMBIC
+from analysis_lib.vbm import contrasts, planted_truth
+from analysis_lib.vbm import effects as vbm_effects
+from analysis_lib.vbm import regions as vbm_regions
+from analysis_lib.vbm.maps import grey_matter_mask
 
 HERE = Path(__file__).parent
 FWHM, MASK, COVARIATES = 8.0, 0.2, ["age", "sex"]  # as the notebooks' defaults and demo.yml
@@ -52,11 +60,11 @@ def _options():
 
 
 def _receptor_maps():
-    lacking = annotations.missing()
+    lacking = catalogue.missing()
     if lacking:
         print(f"receptor columns left empty: {len(lacking)} maps are not in the cache")
         return None
-    return annotations.parcellate()
+    return densities.parcellate()
 
 
 def _write(table, name):
@@ -77,14 +85,14 @@ def recover(seed, maps, n_permutations=1000):
     trial = _Trial(seed)
     row = {"seed": seed}
     truth = smooth_percent(trial.sim.planted, trial.sim.template, FWHM).get_fdata()[trial.mask]
-    for contrast in vbm.CONTRASTS:
+    for contrast in contrasts.CONTRASTS:
         result = trial.test(contrast, n_permutations, ["max_t"])
-        recovery = vbm.recovery(contrast, result, truth)
+        recovery = planted_truth.recovery(contrast, result, truth)
         if contrast == "control_change":
             row["control_false_voxels"] = recovery["significant"]
             continue
         effects = trial.effects(contrast)
-        regions = vbm.region_table(result, effects, trial.mask, trial.affine, trial.parcels)
+        regions = vbm_regions.region_table(result, effects, trial.mask, trial.affine, trial.parcels)
         held = regions.loc[regions["n_voxels_fwe"] > 0, "region"]
         row[f"{contrast}_regions"] = held.isin(FRONTAL_LIMBIC).sum()
         row[f"{contrast}_sensitivity"] = recovery["true_found"] / recovery["true_voxels"]
@@ -117,7 +125,7 @@ def false_alarms(seed, maps, resolution=5, n_permutations=199):
     """
     trial = _Trial(seed, null=True, resolution=resolution)
     rejects = {}
-    for contrast in vbm.CONTRASTS:
+    for contrast in contrasts.CONTRASTS:
         result = trial.test(contrast, n_permutations)
         for statistic, p in result.p.items():
             rejects[contrast, statistic] = p.min() <= LEVEL
@@ -152,8 +160,8 @@ class _Trial:
         self.mask = grey_matter_mask(np.concatenate([pre, post]), MASK)
         self.pre, self.post = pre[:, self.mask], post[:, self.mask]
         self.arm = self.sim.participants["arm"].replace("sham", "control").to_numpy()
-        self.covariates = ratings.covariate_matrix(self.sim.participants, COVARIATES)
-        self.parcels = atlas.load_atlas("neuromorphometrics")
+        self.covariates = participants.covariate_matrix(self.sim.participants, COVARIATES)
+        self.parcels = parcellation.load_atlas("neuromorphometrics")
 
     def _smoothed(self, maps):
         images = (nib.Nifti1Image(values, self.affine) for values in maps)
@@ -163,22 +171,26 @@ class _Trial:
         options = {"statistics": statistics} if statistics else {}
         options |= {"n_permutations": n_permutations}
         change = self.post - self.pre
-        return vbm.contrast_test(contrast, change, self.mask, self.arm, self.covariates, **options)
+        return contrasts.contrast_test(
+            contrast, change, self.mask, self.arm, self.covariates, **options
+        )
 
     def effects(self, contrast):
-        return vbm.effect_sizes(contrast, self.pre, self.post, self.arm)
+        return vbm_effects.effect_sizes(contrast, self.pre, self.post, self.arm)
 
     def receptor_test(self, contrast, maps, n_permutations):
         labels = maps.columns
         whole = nib.Nifti1Image(np.ones(self.sim.template.shape, np.int8), self.affine)
         means = [
-            atlas.parcel_mean_matrix(m.reshape(len(m), -1), whole, self.parcels, labels)
+            grids.parcel_mean_matrix(m.reshape(len(m), -1), whole, self.parcels, labels)
             for m in (self.sim.pre, self.sim.post)
         ]
-        change = vbm.parcel_change(*(m.to_numpy() for m in means), labels).dropna(axis=1)
-        distances = atlas.parcel_distances(self.parcels, change.columns)
+        change = vbm_regions.parcel_change(*(m.to_numpy() for m in means), labels).dropna(axis=1)
+        distances = atlas_distances.parcel_distances(self.parcels, change.columns)
         draws = {"n_permutations": n_permutations, "n_bootstrap": 2}
-        surrogates = partial(nulls.moran_surrogates, distances=distances, n=n_permutations, seed=0)
+        surrogates = partial(
+            receptors_surrogates.moran_surrogates, distances=distances, n=n_permutations, seed=0
+        )
         return assessment.assess_contrast(
             change, self.arm, maps[change.columns], surrogates, contrast, self.covariates, **draws
         )

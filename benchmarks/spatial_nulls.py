@@ -20,7 +20,9 @@ import pandas as pd
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
-from analysis_lib import annotations, atlas, nulls, receptors
+from analysis_lib.atlas import distances, grids, parcellation
+from analysis_lib.receptors import correlation, densities, nulls
+from analysis_lib.receptors import surrogates as receptors_surrogates
 
 HERE = Path(__file__).parent
 RANGES = (5, 20, 40, 80)  # mm
@@ -58,10 +60,10 @@ class _World:
     """Real regions, their distances, and the real maps by annotation."""
 
     def __init__(self):
-        parcels = atlas.load_atlas("neuromorphometrics")
-        labels = atlas.grey_matter_labels(parcels)
-        self.distances = atlas.parcel_distances(parcels, labels)
-        maps = annotations.parcellate("default", parcels, labels)
+        parcels = parcellation.load_atlas("neuromorphometrics")
+        labels = grids.grey_matter_labels(parcels)
+        self.distances = distances.parcel_distances(parcels, labels)
+        maps = densities.parcellate("default", parcels, labels)
         self.maps, self.names = maps.to_numpy(), ["simulated", *maps.index]
 
     def field(self, range_mm):
@@ -85,18 +87,20 @@ def _pair(world, field, rng, seed):
     effect, other = (field @ rng.standard_normal((len(field), 2))).T
     sides, rows = np.vstack([other, world.maps]), []
     for name, make in (
-        ("Moran", nulls.moran_surrogates),
-        ("variogram", nulls.variogram_surrogates),
+        ("Moran", receptors_surrogates.moran_surrogates),
+        ("variogram", receptors_surrogates.variogram_surrogates),
     ):
         surrogates = make(effect, world.distances, N_DRAWS, seed)
-        test = receptors.spatial_test(effect, sides, surrogates)
+        test = nulls.spatial_test(effect, sides, surrogates)
         rows += _decisions(name, test, world.names)
-        again = receptors.spatial_test(np.exp(effect), np.exp(other), surrogates)
+        again = nulls.spatial_test(np.exp(effect), np.exp(other), surrogates)
         rows.append((name, "exponentiated", again.p[0] <= LEVEL))
-    raw = nulls.moran_surrogates(np.exp(effect), world.distances, N_DRAWS, seed, gaussianise=False)
-    test = receptors.spatial_test(np.exp(effect), np.exp(other), raw, "pearson")
+    raw = receptors_surrogates.moran_surrogates(
+        np.exp(effect), world.distances, N_DRAWS, seed, gaussianise=False
+    )
+    test = nulls.spatial_test(np.exp(effect), np.exp(other), raw, "pearson")
     rows.append(("Moran, pearson of raw values", "exponentiated", test.p[0] <= LEVEL))
-    p = receptors.parametric_p(receptors.correlate(effect, sides)[0], len(effect))
+    p = nulls.parametric_p(correlation.correlate(effect, sides)[0], len(effect))
     named = zip(world.names, p <= LEVEL, strict=True)
     return rows + [("parametric", name, rejected) for name, rejected in named]
 
@@ -105,13 +109,13 @@ def _trial(world, field, rng, seed):
     change = (field @ rng.standard_normal((len(field), 36))).T
     sides = np.vstack([field @ rng.standard_normal(len(field)), world.maps])
     arm = np.repeat([1, 0], 18)
-    test = receptors.randomisation_test(change, arm, sides, n_permutations=N_DRAWS, seed=seed)
+    test = nulls.randomisation_test(change, arm, sides, n_permutations=N_DRAWS, seed=seed)
     return _decisions("re-randomisation", test, world.names)
 
 
 def _decisions(null, test, names):
     """Whether p <= .05, for each side by itself and for the real maps as a family."""
-    family = receptors.null_test(test.r[1:], test.null[:, 1:]).p_fwe.min() <= LEVEL
+    family = nulls.null_test(test.r[1:], test.null[:, 1:]).p_fwe.min() <= LEVEL
     named = zip([*names, FAMILY], [*(test.p <= LEVEL), family], strict=True)
     return [(null, name, rejected) for name, rejected in named]
 

@@ -25,8 +25,7 @@ from nilearn.maskers import NiftiMasker
 from nilearn.mass_univariate import permuted_ols
 from scipy import ndimage
 
-from analysis_lib.permutation import STATISTICS, permutation_test
-from analysis_lib.tfce import tfce
+from voxelperm import STATISTICS, permutation_test, tfce
 
 HERE = Path(__file__).parent
 VOXELS_AT_2MM = 181_675

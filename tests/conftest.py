@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis_lib.study import load_study
+from analysis_lib.study.contract import load_study
 
 PROJECT = Path(__file__).resolve().parents[1]
 STUB_STUDY = """\

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from analysis_lib.simulate import simulate_study
-from analysis_lib.study import STUDIES
+from analysis_lib.datasets.simulate import simulate_study
+from analysis_lib.study.contract import STUDIES
 
 PROJECT = Path(__file__).resolve().parents[1]
 BROWSER = [

@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis_lib import results
-from analysis_lib.fetch import fetch_study
-from analysis_lib.pipeline import notebook_parameters
-from analysis_lib.simulate import simulate_study
-from analysis_lib.study import STUDIES, load_study
+from analysis_lib.datasets.fetch import fetch_study
+from analysis_lib.datasets.simulate import simulate_study
+from analysis_lib.results import reading
+from analysis_lib.study.contract import STUDIES, load_study
+from analysis_lib.study.parameters import notebook_parameters
 
 PROJECT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
@@ -151,35 +151,35 @@ def test_the_chain_writes_every_table_with_described_columns(demo):
         for kind in ("t", "g", "percent", "p_fwe_t", "p_fwe_cluster", "p_fwe_mass", "p_fwe_tfce"):
             assert (derived / "vbm" / f"{contrast}_{kind}.nii.gz").is_file()
     for name, columns in expected.items():
-        table = results.read_table(derived / name)
-        described = results.read_json((derived / name).with_suffix(".json"))
+        table = reading.read_table(derived / name)
+        described = reading.read_json((derived / name).with_suffix(".json"))
         assert set(columns.split()) <= set(table), name
         assert set(described) == set(table), name
 
 
 def test_the_chain_finds_what_was_planted(demo):
     derived, _, _, _ = demo
-    regions = results.read_table(derived / "vbm" / "arm_by_time_regions.tsv").set_index("region")
+    regions = reading.read_table(derived / "vbm" / "arm_by_time_regions.tsv").set_index("region")
     assert regions.loc["left putamen", "n_voxels_fwe"] > 0
     assert regions.loc["left putamen", "percent"] == pytest.approx(5.5, abs=2)
-    correlations = results.read_table(derived / "receptors" / "correlations.tsv")
+    correlations = reading.read_table(derived / "receptors" / "correlations.tsv")
     rows = correlations[correlations["contrast"] == "arm_by_time"]
     rank = rows["r"].abs().rank(ascending=False)[rows["receptor"].str.contains("D1")]
     assert rank.iloc[0] <= 2
-    mmrm = results.read_table(derived / "clinical" / "mmrm_contrasts.tsv")
+    mmrm = reading.read_table(derived / "clinical" / "mmrm_contrasts.tsv")
     final = mmrm[(mmrm["scale"] == "HAMD-17") & (mmrm["visit"] == "week3")].iloc[0]
     assert abs(final["estimate"] + 4.5) < 3 * final["se"]
 
 
 def test_every_quoted_number_is_in_the_file_it_names(demo):
     derived, _, _, _ = demo
-    numbers = results.read_json(derived / "numbers.json")
+    numbers = reading.read_json(derived / "numbers.json")
     assert {key.split(".")[0] for key in numbers} == {"clinical", "vbm", "receptors"}
     for key, item in numbers.items():
         source = derived / item["source"]
         assert source.is_file(), key
         if source.suffix == ".tsv" and item["value"] is not None:
-            values = results.read_table(source)[key.rsplit(".", 1)[1]]
+            values = reading.read_table(source)[key.rsplit(".", 1)[1]]
             assert np.isclose(pd.to_numeric(values), item["value"]).any(), key
 
 
@@ -208,7 +208,7 @@ def test_simulated_and_quick_are_said_everywhere(demo):
     derived, _, printed, _ = demo
     assert "SIMULATED" in printed
     assert "QUICK" in printed
-    manifest = results.read_json(derived / "manifest.json")
+    manifest = reading.read_json(derived / "manifest.json")
     assert manifest["simulated"] is True
     for path in sorted((derived / "notebooks").glob("*.ipynb")):
         assert "SIMULATED DATA" in path.read_text(encoding="utf-8"), path.name
@@ -250,20 +250,22 @@ def test_a_public_trial_runs_and_prints_the_means_of_its_raw_files(name, referen
 
 
 def test_a_real_study_never_uses_simulated_receptor_maps(tmp_path):
-    from analysis_lib import annotations, atlas
-    from analysis_lib.study import StudyError
+    from analysis_lib.atlas import parcellation
+    from analysis_lib.receptors import library
+    from analysis_lib.results.problems import StudyError
 
     path = copy_study("demo", tmp_path, simulated=False)
-    parcels = atlas.load_atlas("neuromorphometrics")
+    parcels = parcellation.load_atlas("neuromorphometrics")
     with pytest.raises(StudyError, match="python -m analysis_lib fetch receptors"):
-        annotations.maps_for(load_study(path), parcels, [57, 58], cache=tmp_path)
+        library.maps_for(load_study(path), parcels, [57, 58], cache=tmp_path)
 
 
 def test_the_demo_falls_back_to_maps_that_say_they_are_simulated(tmp_path):
-    from analysis_lib import annotations, atlas
+    from analysis_lib.atlas import grids, parcellation
+    from analysis_lib.receptors import library
 
-    parcels = atlas.load_atlas("neuromorphometrics")
-    labels = atlas.grey_matter_labels(parcels)
-    maps, about = annotations.maps_for(load_study("demo"), parcels, labels, cache=tmp_path)
+    parcels = parcellation.load_atlas("neuromorphometrics")
+    labels = grids.grey_matter_labels(parcels)
+    maps, about = library.maps_for(load_study("demo"), parcels, labels, cache=tmp_path)
     assert about["receptor"].str.startswith("simulated: ").all()
     assert maps.shape == (len(about), len(labels))

@@ -19,8 +19,10 @@ import typer
 from conftest import STUB_STUDY, write_stub_study
 from typer.testing import CliRunner
 
-from analysis_lib import pipeline, workers
-from analysis_lib.pipeline import Step
+from analysis_lib.grey_matter import cluster
+from analysis_lib.pipeline import locking, plan, steps
+from analysis_lib.pipeline.steps import Step
+from analysis_lib.results import environment as results_environment
 
 PROJECT = Path(__file__).resolve().parents[1]
 PARAMETERS = """\
@@ -41,7 +43,7 @@ out.mkdir(parents=True, exist_ok=True)
 (out / "n.txt").write_text(str(1 / (seconds >= 0)))
 """
 STEPS = (
-    Step("01_only", reads=(pipeline.tables,), writes=("one",)),
+    Step("01_only", reads=(steps.tables,), writes=("one",)),
     Step("02_images", needs=("images",), writes=("two",)),
 )
 # What the tests do in this process, for one that is interrupted from outside.
@@ -66,7 +68,7 @@ def load_script():
 def stub_pipeline(folder, patch=setattr):
     """Make every plan one of the stub notebooks."""
     make = partial(
-        pipeline.make_plan, steps=STEPS, notebooks=Path(folder), library=Path(folder) / "lib"
+        plan.make_plan, steps=STEPS, notebooks=Path(folder), library=Path(folder) / "lib"
     )
     patch(pipeline, "make_plan", make)
 
@@ -161,7 +163,7 @@ def test_dask_is_checked_first_and_reaches_the_kernels(run, project, monkeypatch
         told.append((os.environ["COMPENDIUM_DASK"], packages))
         yield SimpleNamespace(address="tcp://host:8786", slots=6)
 
-    monkeypatch.setattr(workers, "connect", connect)
+    monkeypatch.setattr(cluster, "connect", connect)
     done = run("--dask", "tcp://host:8786", "--jobs", "2")
     assert done.exit_code == 0, done.output
     first = done.stdout.splitlines()[0]
@@ -170,7 +172,7 @@ def test_dask_is_checked_first_and_reaches_the_kernels(run, project, monkeypatch
     )
     assert told[0][0] == "tcp://host:8786"
     assert "antspyx" in told[0][1]
-    with pipeline.kernel_environment():
+    with results_environment.kernel_environment():
         assert os.environ["COMPENDIUM_DASK"] == "tcp://host:8786"
     monkeypatch.setenv("COMPENDIUM_DASK", "")
     assert "01_only: up to date" in run().stdout
@@ -195,7 +197,7 @@ def test_problems_of_a_study_are_listed(run, project):
 
 
 def test_missing_data_and_second_run_exit_1(run, project):
-    with pipeline.lock(project / "out" / "data" / "derived" / "tiny"):
+    with locking.lock(project / "out" / "data" / "derived" / "tiny"):
         busy = run()
     assert busy.exit_code == 1
     assert f"another run is working in {project / 'out'}" in busy.stderr

@@ -1,10 +1,14 @@
 # ---
 # jupyter:
 #   jupytext:
+#     cell_metadata_filter: tags
 #     formats: notebooks///ipynb,notebooks/percent///py:percent
+#     notebook_metadata_filter: kernelspec,jupytext
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -49,19 +53,20 @@ n_jobs: int = 2  # participants at once; the numbers do not depend on it, nor on
 import numpy as np
 from IPython.display import Image, Markdown, display
 
-from analysis_lib import derivatives, pipeline, plots, ratings, results, text
-from analysis_lib.study import StudyError, load_study
+from analysis_lib import figures, grey_matter, pipeline, report, results
+from analysis_lib.results import StudyError
+from analysis_lib.study import load_study, read_participants
 
 trial = load_study(study)
-display(Markdown(text.notice(trial)))
+display(Markdown(report.notice(trial)))
 why_not = pipeline.blocked(pipeline.select(pipeline.STEPS, ["00"])[0], trial)
 if why_not:
     advice = "Go on with notebook 01, or change study"
     raise StudyError([f"{trial.name}: nothing to do in notebook 00: {why_not}. {advice}"])
 
 # %%
-participants = ratings.read_participants(trial)
-pairs = derivatives.scans(trial, participants)
+participants = read_participants(trial)
+pairs = grey_matter.scans(trial, participants)
 sessions = trial.imaging.sessions
 two, incomplete = pairs["status"] == "analysed", pairs[pairs["status"] != "analysed"]
 print(f"{two.sum()} participants with images at {sessions.pre} and {sessions.post}")
@@ -116,12 +121,14 @@ print(*(incomplete["participant_id"] + ": " + incomplete["status"]), sep="\n")
 # same as before are not processed again, so that a run that was broken off goes on where it was.
 
 # %%
-method = derivatives.ants_method(working_mm=working_mm, output_mm=output_mm)
-batch = derivatives.plan(trial, pairs, method)
+method = grey_matter.ants_method(
+    figures.segmentation_picture, working_mm=working_mm, output_mm=output_mm
+)
+batch = grey_matter.plan(trial, pairs, method)
 print(batch.summary(n_jobs))
 
 # %%
-derivatives.run(batch, n_jobs, progress=print)
+grey_matter.run(batch, n_jobs, progress=print)
 
 # %% [markdown]
 # ## Quality control of the maps
@@ -134,20 +141,20 @@ derivatives.run(batch, n_jobs, progress=print)
 # counted in the flow.
 
 # %%
-quality = derivatives.quality(trial, pairs)
-outliers = derivatives.named(quality)
+quality = grey_matter.quality(trial, pairs)
+outliers = grey_matter.named(quality)
 print(f"{len(outliers)} of {len(quality)} images score above 3: {'; '.join(outliers) or 'none'}")
-text.table(quality.nlargest(8, "outlier_score"))
+report.table(quality.nlargest(8, "outlier_score"))
 
 # %% [markdown]
 # A dot is an image. Grey-matter volume follows head size; a head keeps its size, so that the two dots
 # of a participant (joined) should lie nearly in one place.
 
 # %%
-fig, axes = plots.figure(1, 2, height=2.6)
-plots.plot_head_size(axes[0, 0], quality)
-plots.plot_template_fit(axes[0, 1], quality)
-plots.mark(fig, trial)
+fig, axes = figures.figure(1, 2, height=2.6)
+figures.plot_head_size(axes[0, 0], quality)
+figures.plot_template_fit(axes[0, 1], quality)
+figures.mark(fig, trial)
 
 # %% [markdown]
 # The two images with the highest scores, whatever these are. All others lie in `figures/`. The orange

@@ -1,10 +1,14 @@
 # ---
 # jupyter:
 #   jupytext:
+#     cell_metadata_filter: tags
 #     formats: notebooks///ipynb,notebooks/percent///py:percent
+#     notebook_metadata_filter: kernelspec,jupytext
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -56,18 +60,29 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from analysis_lib import conduct, images, imputation, items, models, outcomes, plots, ratings
-from analysis_lib import results, text
-from analysis_lib.study import load_study
+from analysis_lib import clinical, figures, report, results
+from analysis_lib.study import (
+    baseline_scores,
+    find_maps,
+    load_study,
+    pair_maps,
+    randomisation_blocks,
+    read_adverse_events,
+    read_guesses,
+    read_participants,
+    read_ratings,
+    read_stimulation,
+    with_baseline,
+)
 
 trial = load_study(study)
-participants = ratings.read_participants(trial)
-scores = ratings.read_ratings(trial, participants)
-changes = ratings.with_baseline(trial, scores)
+participants = read_participants(trial)
+scores = read_ratings(trial, participants)
+changes = with_baseline(trial, scores)
 names, primary, final = trial.arm_names, trial.primary_scale, trial.final_visit
 n_draws = {"permutations": n_permutations, "imputations": n_imputations}
 n_draws = dict.fromkeys(n_draws, quick_draws) if quick else n_draws
-display(Markdown(text.notice(trial, quick)))
+display(Markdown(report.notice(trial, quick)))
 print(
     f"{trial.title}: {len(participants)} participants, {len(scores)} ratings of "
     f"{', '.join(scale.name for scale in trial.scales)}"
@@ -81,15 +96,15 @@ print(
 # score: nobody is dropped for leaving early.
 
 # %%
-maps = images.find_maps(trial, participants)
-pairs = images.pair_maps(trial, participants, maps) if len(maps) else None
-flow = outcomes.participant_flow(trial, participants, scores, pairs)
-stimulation = conduct.read_stimulation(trial, participants)
-dose = None if stimulation is None else conduct.participant_dose(stimulation, participants)
-boxes = conduct.consort_flow(flow, names, dose)
-fig, ax = plots.consort_figure(boxes)
-plots.plot_consort(ax, boxes)
-plots.mark(fig, trial, quick)
+maps = find_maps(trial, participants)
+pairs = pair_maps(trial, participants, maps) if len(maps) else None
+flow = clinical.participant_flow(trial, participants, scores, pairs)
+stimulation = read_stimulation(trial, participants)
+dose = None if stimulation is None else clinical.participant_dose(stimulation, participants)
+boxes = clinical.consort_flow(flow, names, dose)
+fig, ax = figures.consort_figure(boxes)
+figures.plot_consort(ax, boxes)
+figures.mark(fig, trial, quick)
 
 # %% [markdown]
 # **Table 1.** The last column is the standardised mean difference. There is no p: after
@@ -97,8 +112,8 @@ plots.mark(fig, trial, quick)
 # A value beyond ±0.25 or so is worth keeping in mind; in small trials several are expected.
 
 # %%
-baseline = outcomes.baseline_table(trial, participants, scores)
-text.table(baseline.rename(columns=names))
+baseline = clinical.baseline_table(trial, participants, scores)
+report.table(baseline.rename(columns=names))
 
 # %% [markdown]
 # ## Scores over time
@@ -107,13 +122,13 @@ text.table(baseline.rename(columns=names))
 # interval. Observed means mix change with dropout; the comparisons below do not.
 
 # %%
-means = outcomes.visit_means(scores)
+means = clinical.visit_means(scores)
 n_scales = len(trial.scales)
-fig, axes = plots.figure(1, n_scales, height=2.7)
+fig, axes = figures.figure(1, n_scales, height=2.7)
 for ax, scale in zip(axes[0], trial.scales, strict=True):
-    plots.plot_trajectories(ax, *(t[t["scale"] == scale.name] for t in (scores, means)), names)
+    figures.plot_trajectories(ax, *(t[t["scale"] == scale.name] for t in (scores, means)), names)
     ax.set_title(scale.name)
-plots.mark(fig, trial, quick)
+figures.mark(fig, trial, quick)
 
 # %%
 cell = [f"{row.mean:.1f} ({row.sd:.1f}), n = {row.n}" for row in means.itertuples()]
@@ -155,15 +170,15 @@ wide.pivot(index=["scale", "arm"], columns="visit", values="cell").fillna("not r
 # corrected for their number.
 
 # %%
-fits = models.fit_models(changes)
-contrasts = models.contrast_table(fits, changes)
-model_means = models.mean_table(fits)
-fig, axes = plots.figure(width=5, height=0.32 * len(contrasts) + 0.7)
-labels = contrasts["scale"] + ", " + contrasts["visit"].map(text.visit_words).astype(str)
+fits = clinical.fit_models(changes)
+contrasts = clinical.contrast_table(fits, changes)
+model_means = clinical.mean_table(fits)
+fig, axes = figures.figure(width=5, height=0.32 * len(contrasts) + 0.7)
+labels = contrasts["scale"] + ", " + contrasts["visit"].map(results.visit_words).astype(str)
 difference = f"{names['active']} − {names['control']}, points (95 % CI)"
-plots.plot_forest(axes[0, 0], contrasts, labels, difference)
-plots.mark(fig, trial, quick)
-text.table(contrasts.drop(columns=["contrast", "kind", "n_active", "n_control", "covariance"]))
+figures.plot_forest(axes[0, 0], contrasts, labels, difference)
+figures.mark(fig, trial, quick)
+report.table(contrasts.drop(columns=["contrast", "kind", "n_active", "n_control", "covariance"]))
 
 # %%
 for scale, fit in fits.items():
@@ -189,11 +204,11 @@ if len(values):
 # observed one. It assumes nothing about distributions; it uses those rated at the final visit.
 
 # %%
-blocks = ratings.randomisation_blocks(trial, participants)
+blocks = randomisation_blocks(trial, participants)
 strata = None if blocks is None else pd.Series(blocks, participants["participant_id"])
 drawn = {"strata": strata, "n_permutations": n_draws["permutations"], "seed": seed}
-randomisation = outcomes.randomisation_test(changes, primary.name, final, **drawn)
-text.table(randomisation)
+randomisation = clinical.randomisation_test(changes, primary.name, final, **drawn)
+report.table(randomisation)
 
 # %% [markdown]
 # **Visit by visit** (ANCOVA): each visit by itself, baseline as covariate, standard errors HC3, which
@@ -201,8 +216,8 @@ text.table(randomisation)
 # visit, which is unbiased only if missing scores depend on nothing but arm and baseline.
 
 # %%
-ancova = outcomes.ancova(changes)
-text.table(ancova.drop(columns=["contrast", "kind"]))
+ancova = clinical.ancova(changes)
+report.table(ancova.drop(columns=["contrast", "kind"]))
 
 # %% [markdown]
 # **Group × time analysis of variance**, the analysis that the field's papers report. *Arm by time*
@@ -212,8 +227,8 @@ text.table(ancova.drop(columns=["contrast", "kind"]))
 # effect of *time* weights them by size.
 
 # %%
-anova = outcomes.rm_anova(scores)
-text.table(anova)
+anova = clinical.rm_anova(scores)
+report.table(anova)
 
 # %% [markdown]
 # **Growth curves**: a straight line for each participant, compared between arms (points a week).
@@ -221,8 +236,8 @@ text.table(anova)
 # samples.
 
 # %%
-growth = models.growth_table(scores)
-text.table(growth)
+growth = clinical.growth_table(scores)
+report.table(growth)
 
 # %% [markdown]
 # ## Missing data
@@ -231,13 +246,13 @@ text.table(growth)
 # needs.
 
 # %%
-rated = ratings.baseline_scores(trial, scores, primary)
+rated = baseline_scores(trial, scores, primary)
 own = changes[changes["scale"] == primary.name]
-patterns = imputation.missing_patterns(own, rated)
+patterns = clinical.missing_patterns(own, rated)
 visits = [v for v in trial.post_visits if v in patterns]
-fig, axes = plots.figure(width=4.6, height=0.3 * len(patterns) + 0.8)
-plots.plot_missing(axes[0, 0], patterns, visits, names)
-plots.mark(fig, trial, quick)
+fig, axes = figures.figure(width=4.6, height=0.3 * len(patterns) + 0.8)
+figures.plot_missing(axes[0, 0], patterns, visits, names)
+figures.mark(fig, trial, quick)
 
 # %% [markdown]
 # Missing scores are filled in many times from what is known, each completed trial is analysed, and
@@ -258,13 +273,13 @@ imputed = {}
 for scale in trial.scales:
     outcome = changes[changes["scale"] == scale.name]
     outcome = outcome.assign(visit=outcome["visit"].cat.remove_unused_categories())
-    rated = ratings.baseline_scores(trial, scores, scale)
-    fit = imputation.fit_imputation(outcome, rated, n_draws["imputations"], seed=seed)
+    rated = baseline_scores(trial, scores, scale)
+    fit = clinical.fit_imputation(outcome, rated, n_draws["imputations"], seed=seed)
     imputed[scale.name] = fit
-tables = {name: imputation.imputation_table(fit) for name, fit in imputed.items()}
+tables = {name: clinical.imputation_table(fit) for name, fit in imputed.items()}
 imputation_results = pd.concat(tables, names=["scale"]).reset_index("scale")
 at_end = imputation_results[imputation_results["visit"] == final]
-text.table(at_end.drop(columns=["visit", "contrast", "n_imputations"]))
+report.table(at_end.drop(columns=["visit", "contrast", "n_imputations"]))
 
 # %% [markdown]
 # **Tipping point.** How much worse than under `mar` must those who left the active arm have done for
@@ -273,12 +288,12 @@ text.table(at_end.drop(columns=["visit", "contrast", "n_imputations"]))
 # %%
 direction = np.sign(contrasts.set_index(["scale", "visit"]).loc[(primary.name, final), "estimate"])
 deltas = -direction * np.arange(0, largest_delta + delta_step / 2, delta_step)
-tipping = imputation.tipping_point(imputed[primary.name], final, deltas)
+tipping = clinical.tipping_point(imputed[primary.name], final, deltas)
 tip = tipping.tips.iloc[0]
-fig, axes = plots.figure(width=4.6, height=2.6)
-plots.plot_tipping(axes[0, 0], tipping.table, names, tip["delta_interpolated"])
-plots.mark(fig, trial, quick)
-print(f"{primary.name} at {text.visit_words(final)}: {tip['status']}")
+fig, axes = figures.figure(width=4.6, height=2.6)
+figures.plot_tipping(axes[0, 0], tipping.table, names, tip["delta_interpolated"])
+figures.mark(fig, trial, quick)
+print(f"{primary.name} at {results.visit_words(final)}: {tip['status']}")
 
 # %% [markdown]
 # ## Response and remission
@@ -290,17 +305,17 @@ print(f"{primary.name} at {text.visit_words(final)}: {tip['status']}")
 # Fisher's exact test; a number needed to treat appears only where the interval excludes 0.
 
 # %%
-responders = outcomes.responders(trial, participants, scores)
+responders = clinical.responders(trial, participants, scores)
 chosen = responders["analysis"].eq("missing_is_failure") & responders["visit"].eq(final)
-fig, axes = plots.figure(1, n_scales, height=2.4)
+fig, axes = figures.figure(1, n_scales, height=2.4)
 for ax, scale in zip(axes[0], trial.scales, strict=True):
     rows = responders[chosen & responders["scale"].eq(scale.name)]
     ax.set_title(
-        f"{scale.name}, {text.visit_words(final)}" if len(rows) else f"{scale.name}: no baseline"
+        f"{scale.name}, {results.visit_words(final)}" if len(rows) else f"{scale.name}: no baseline"
     )
-    plots.plot_risks(ax, rows, names) if len(rows) else ax.set_axis_off()
-plots.mark(fig, trial, quick)
-text.table(responders[responders["visit"] == final].drop(columns="visit"))
+    figures.plot_risks(ax, rows, names) if len(rows) else ax.set_axis_off()
+figures.mark(fig, trial, quick)
+report.table(responders[responders["visit"] == final].drop(columns="visit"))
 
 # %% [markdown]
 # ## Item by item
@@ -310,12 +325,12 @@ text.table(responders[responders["visit"] == final].drop(columns="visit"))
 # item's change. Items are parts of an outcome already tested, so they have intervals and no p.
 
 # %%
-by_item = items.item_tables(trial, participants)
+by_item = clinical.item_tables(trial, participants)
 if by_item:
-    display(text.table(by_item["alpha"]))
-    fig, axes = plots.figure(width=5.4, height=0.22 * len(by_item["item_differences"]) + 0.7)
-    plots.plot_items(axes[0, 0], by_item["item_differences"], names)
-    plots.mark(fig, trial, quick)
+    display(report.table(by_item["alpha"]))
+    fig, axes = figures.figure(width=5.4, height=0.22 * len(by_item["item_differences"]) + 0.7)
+    figures.plot_items(axes[0, 0], by_item["item_differences"], names)
+    figures.mark(fig, trial, quick)
 else:
     print("No items were recorded.")
 
@@ -327,7 +342,7 @@ else:
 if "suicide_item" in by_item:
     layout = {"index": ["arm", "points"], "columns": "visit", "values": "n", "observed": True}
     counts = by_item["suicide_item"].pivot_table(**layout).rename(names, level="arm")
-    display(text.table(counts, index=True), text.table(by_item["suicide_worsening"]))
+    display(report.table(counts, index=True), report.table(by_item["suicide_worsening"]))
 else:
     print("No suicide item was recorded.")
 
@@ -340,9 +355,9 @@ else:
 # (guessing) to 1 (nobody knows). Guesses made at the end also reflect who felt better.
 
 # %%
-guesses = conduct.read_guesses(trial, participants)
-blinding = None if guesses is None else conduct.blinding_table(guesses)
-print("Guesses were not recorded.") if blinding is None else display(text.table(blinding))
+guesses = read_guesses(trial, participants)
+blinding = None if guesses is None else clinical.blinding_table(guesses)
+print("Guesses were not recorded.") if blinding is None else display(report.table(blinding))
 
 # %% [markdown]
 # ## Harms
@@ -352,10 +367,10 @@ print("Guesses were not recorded.") if blinding is None else display(text.table(
 # Harms 2022).
 
 # %%
-events = conduct.read_adverse_events(trial, participants)
-harms = None if events is None else conduct.adverse_event_table(events, participants)
+events = read_adverse_events(trial, participants)
+harms = None if events is None else clinical.adverse_event_table(events, participants)
 print("Adverse events were not recorded.") if harms is None else display(
-    text.table(harms.drop(columns=harms.filter(regex="serious_|related_").columns))
+    report.table(harms.drop(columns=harms.filter(regex="serious_|related_").columns))
 )
 
 # %% [markdown]
@@ -366,12 +381,12 @@ if dose is None:
     adherence = None
     print("Stimulation was not recorded.")
 else:
-    adherence = conduct.adherence_table(stimulation, participants, planned_sessions or None)
-    fig, axes = plots.figure(width=4.6, height=2.2)
+    adherence = clinical.adherence_table(stimulation, participants, planned_sessions or None)
+    fig, axes = figures.figure(width=4.6, height=2.2)
     planned = planned_sessions or int(stimulation["session"].max())
-    plots.plot_stimulation(axes[0, 0], dose, planned, names)
-    plots.mark(fig, trial, quick)
-    display(text.table(adherence))
+    figures.plot_stimulation(axes[0, 0], dose, planned, names)
+    figures.mark(fig, trial, quick)
+    display(report.table(adherence))
 
 # %% [markdown]
 # ## What we found: symptoms
@@ -382,18 +397,18 @@ others = contrasts[(contrasts["scale"] != primary.name) & (contrasts["visit"] ==
 at_end = at_end[at_end["scale"] == primary.name]
 incomplete = at_end if patterns["missingness"].ne("complete").any() else at_end[:0]
 sentences = [
-    text.difference_sentence(main, names),
-    text.interval_verdict(main["ci_low"], main["ci_high"]),
-    text.robustness_sentence(
+    report.difference_sentence(main, names),
+    report.interval_verdict(main["ci_low"], main["ci_high"]),
+    report.robustness_sentence(
         main, incomplete, tip if len(incomplete) else None, randomisation.iloc[0]
     ),
-    *(text.difference_sentence(row, names) for _, row in others.iterrows()),
+    *(report.difference_sentence(row, names) for _, row in others.iterrows()),
 ]
 sentences += [
-    text.risk_sentence(row, names)
+    report.risk_sentence(row, names)
     for _, row in responders[chosen & responders["scale"].eq(primary.name)].iterrows()
 ]
-display(Markdown(text.notice(trial, quick)), Markdown("\n\n".join(sentences)))
+display(Markdown(report.notice(trial, quick)), Markdown("\n\n".join(sentences)))
 
 # %% [markdown]
 # The first sentence answers the primary question; the others support it. A trial of 18 patients an
@@ -413,8 +428,8 @@ found = {
     "site": participants.get("site"),
 }
 recorded = [name for name, value in found.items() if value is not None]
-checklist = conduct.consort_checklist(trial, recorded)
-text.table(checklist)
+checklist = clinical.consort_checklist(trial, recorded)
+report.table(checklist)
 
 # %% [markdown]
 # ## What this wrote
@@ -422,7 +437,7 @@ text.table(checklist)
 # Beside each table (`.tsv`) a `.json` describes its columns.
 
 # %%
-numbers = text.clinical_numbers(trial, flow, contrasts, responders)
+numbers = clinical.clinical_numbers(trial, flow, contrasts, responders)
 files = {
     "baseline.tsv": baseline,
     "flow.json": flow,

@@ -1,10 +1,14 @@
 # ---
 # jupyter:
 #   jupytext:
+#     cell_metadata_filter: tags
 #     formats: notebooks///ipynb,notebooks/percent///py:percent
+#     notebook_metadata_filter: kernelspec,jupytext
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -58,23 +62,34 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from analysis_lib import atlas, images, plots, ratings, results, text, vbm, views
-from analysis_lib.study import load_study
+from analysis_lib import atlas, figures, report, results, vbm
+from analysis_lib.study import (
+    check_grids,
+    design_columns,
+    find_maps,
+    improvement,
+    load_map,
+    load_study,
+    pair_maps,
+    read_participants,
+    read_scale,
+    total_intracranial_volume,
+)
 
 # %%
 trial = load_study(study)
 n_draws = quick_permutations if quick else n_permutations
-participants = ratings.read_participants(trial)
-found = images.find_maps(trial, participants)
-pairs = images.pair_maps(trial, participants, found)
+participants = read_participants(trial)
+found = find_maps(trial, participants)
+pairs = pair_maps(trial, participants, found)
 scanned = pairs[pairs["status"] == "analysed"].reset_index(drop=True)
-affine = images.check_grids([*scanned["pre"], *scanned["post"]])
+affine = check_grids([*scanned["pre"], *scanned["post"]])
 names = trial.arm_names
-display(Markdown(text.notice(trial, quick)))
+display(Markdown(report.notice(trial, quick)))
 n_scanned = scanned["arm"].value_counts()
 print(f"{len(scanned)} with two maps:", *(f"{n_scanned[arm]} {names[arm]}" for arm in names))
 left_out = pairs[pairs["status"] != "analysed"].replace({"arm": names})
-text.table(left_out[["participant_id", "arm", "status"]])
+report.table(left_out[["participant_id", "arm", "status"]])
 
 # %% [markdown]
 # ## Smoothing and mask
@@ -86,15 +101,15 @@ text.table(left_out[["participant_id", "arm", "status"]])
 # adjustments, with the column `tiv` of participants.tsv or what the segmentation program wrote.
 
 # %%
-values, mask = images.smooth_in_mask([*scanned["pre"], *scanned["post"]], fwhm_mm, mask_threshold)
+values, mask = vbm.smooth_in_mask([*scanned["pre"], *scanned["post"]], fwhm_mm, mask_threshold)
 head_size = None
 if tiv != "none":
     found = found[found["participant_id"].isin(scanned["participant_id"])]
-    head_size = images.total_intracranial_volume(trial, participants, found)
+    head_size = total_intracranial_volume(trial, participants, found)
 if head_size is not None:
     print(f"TIV from {head_size.attrs['source']}", *head_size.attrs["problems"], sep="\n")
     head_size = head_size.loc[scanned["participant_id"]]
-covariates, blocks = ratings.design_columns(trial, participants, scanned["participant_id"])
+covariates, blocks = design_columns(trial, participants, scanned["participant_id"])
 maps = values[: len(scanned)], values[len(scanned) :]
 (pre, post), covariates = vbm.adjust_for_tiv(maps, covariates, head_size, tiv)
 change_maps = post - pre
@@ -114,10 +129,10 @@ print(f"smoothness of the difference maps: {', '.join(f'{w:.0f}' for w in smooth
 # %%
 quality = vbm.quality_table(scanned, {"pre": pre, "post": post}, affine)
 outliers = quality[quality["outlier_score"] > 3]
-fig, axes = plots.figure(1, 2, height=2.4)
-plots.plot_homogeneity(axes[0, 0], quality)
-plots.plot_volumes(axes[0, 1], quality, names)
-plots.mark(fig, trial, quick)
+fig, axes = figures.figure(1, 2, height=2.4)
+figures.plot_homogeneity(axes[0, 0], quality)
+figures.plot_volumes(axes[0, 1], quality, names)
+figures.mark(fig, trial, quick)
 print(
     f"{len(outliers)} of {len(quality)} maps score above 3: "
     f"{', '.join(outliers['participant_id'] + ' ' + outliers['session']) or 'none'}"
@@ -133,13 +148,13 @@ shown = [
     vbm.to_image(np.full(mask.sum(), 0.9), mask, affine),
 ]
 shown += [
-    images.load_map(scanned.set_index("participant_id").loc[row.participant_id, row.session])
+    load_map(scanned.set_index("participant_id").loc[row.participant_id, row.session])
     for row in least.itertuples()
 ]
 titles = ["mean, in the mask", "mask", *(least["participant_id"] + " " + least["session"])]
-fig, axes = plots.brain_figure(2, 3, height=2.6)
-plots.plot_mosaic(axes, shown, titles)
-plots.mark(fig, trial, quick)
+fig, axes = figures.brain_figure(2, 3, height=2.6)
+figures.plot_mosaic(axes, shown, titles)
+figures.mark(fig, trial, quick)
 
 # %% [markdown]
 # ## Contrasts
@@ -181,19 +196,19 @@ summary = pd.DataFrame(
         for c, t in tests.items()
     ]
 )
-text.table(summary)
+report.table(summary)
 
 # %% [markdown]
 # Maps of t, thresholded where clusters form (no family-wise correction in the picture; the table
 # below has it).
 
 # %%
-fig, axes = plots.brain_figure(3, 1, height=5.2, right=0.08)
+fig, axes = figures.brain_figure(3, 1, height=5.2, right=0.08)
 for ax, (contrast, test) in zip(axes[:, 0], tests.items(), strict=True):
     image = vbm.to_image(test.t, mask, affine)
-    plots.plot_slices(ax, image, test.cluster_threshold, f"t ({test.df} df)")
+    figures.plot_slices(ax, image, test.cluster_threshold, f"t ({test.df} df)")
     ax.set_title(vbm.CONTRASTS[contrast])
-plots.mark(fig, trial, quick)
+figures.mark(fig, trial, quick)
 
 # %% [markdown]
 # ## Clusters
@@ -210,7 +225,7 @@ for contrast, table in clusters.items():
         Markdown(f"**{vbm.CONTRASTS[contrast]}**: {len(table)} peaks; the ten with the smallest p")
     )
     best = table.sort_values(["p_fwe_t", "p_fwe_cluster"]).head(10)
-    display(text.table(best.drop(columns="volume_mm3")))
+    display(report.table(best.drop(columns="volume_mm3")))
 
 # %% [markdown]
 # A cluster can run through many regions. This table counts where the voxels are that survive by
@@ -220,7 +235,7 @@ for contrast, table in clusters.items():
 region_tables = {
     c: vbm.region_table(t, effects[c], mask, affine, parcels) for c, t in tests.items()
 }
-text.table(region_tables["arm_by_time"].head(15))
+report.table(region_tables["arm_by_time"].head(15))
 
 # %% [markdown]
 # ## A brain to click through
@@ -232,10 +247,10 @@ text.table(region_tables["arm_by_time"].head(15))
 
 # %%
 brains = {
-    contrast: views.effect_view(
+    contrast: figures.effect_view(
         vbm.to_image(effects[contrast]["percent"], mask, affine),
         vbm.to_image(test.p["max_t"], mask, affine, outside=1.0),
-        views.marked(plots.contrast_title(contrast, names), trial, quick),
+        figures.marked(figures.contrast_title(contrast, names), trial, quick),
     )
     for contrast, test in tests.items()
 }
@@ -253,9 +268,9 @@ regions = vbm.check_regions(regions or trial.regions, parcels)
 change = vbm.regional_change(scanned, parcels)
 rows = vbm.change_rows(change, scanned)
 region_means = vbm.region_means(rows)
-fig, axes = plots.figure(height=2.8)
-plots.plot_region_change(axes[0, 0], rows, region_means, regions, names)
-plots.mark(fig, trial, quick)
+fig, axes = figures.figure(height=2.8)
+figures.plot_region_change(axes[0, 0], rows, region_means, regions, names)
+figures.mark(fig, trial, quick)
 print(f"(n_participants, n_regions) = {change.shape}")
 
 # %% [markdown]
@@ -265,12 +280,12 @@ print(f"(n_participants, n_regions) = {change.shape}")
 
 # %%
 scale = trial.primary_scale
-scores = ratings.read_scale(trial, scale, participants)
-improvement = ratings.improvement(trial, scores, trial.imaging.sessions.post).reindex(
+scores = read_scale(trial, scale, participants)
+improvement = improvement(trial, scores, trial.imaging.sessions.post).reindex(
     scanned["participant_id"]
 )
 coupling = vbm.region_coupling(change[regions], improvement, scanned["arm"])
-display(text.table(coupling))
+display(report.table(coupling))
 print(
     f"improvement: {scale.name} at {trial.baseline} - at {trial.imaging.sessions.post}; "
     "r > 0: more volume goes with more improvement"
@@ -289,7 +304,7 @@ known = improvement.notna().to_numpy()
 n_arms = scanned["arm"][known].value_counts()[["active", "control"]]
 coupled_row = vbm.contrast_summary("improvement", coupled, *n_arms)
 summary = pd.concat([summary, pd.DataFrame([coupled_row])], ignore_index=True)
-display(text.table(summary.tail(1)), text.table(region_tables["improvement"].head(8)))
+display(report.table(summary.tail(1)), report.table(region_tables["improvement"].head(8)))
 
 # %% [markdown]
 # ## Against the truth
@@ -306,16 +321,16 @@ if truth is None:
     print("The truth of this study is not known.")
 else:
     recoveries = [vbm.recovery(c, t, truth.get_fdata()[mask]) for c, t in tests.items()]
-    display(text.table(pd.DataFrame(recoveries)))
+    display(report.table(pd.DataFrame(recoveries)))
 
 # %% [markdown]
 # ## What we found: grey matter
 
 # %%
 sentences = [
-    text.vbm_sentence(row, region_tables[row["contrast"]], names) for _, row in summary.iterrows()
+    report.vbm_sentence(row, region_tables[row["contrast"]], names) for _, row in summary.iterrows()
 ]
-display(Markdown(text.notice(trial, quick)), Markdown("\n\n".join(sentences)))
+display(Markdown(report.notice(trial, quick)), Markdown("\n\n".join(sentences)))
 
 # %% [markdown]
 # ## What this wrote
@@ -350,6 +365,6 @@ for contrast, test in tests.items():
 files |= vbm.result_images("improvement", coupled, coupled_effects, mask, affine)
 files["improvement_regions.tsv"] = region_tables["improvement"]
 written = results.write(trial.derived / "vbm", files)
-written += results.write(trial.derived / "vbm" / "views", views.files(brains))
-results.write_numbers(trial, "vbm", text.vbm_numbers(summary))
+written += results.write(trial.derived / "vbm" / "views", figures.files(brains))
+results.write_numbers(trial, "vbm", vbm.vbm_numbers(summary))
 print(*(path.relative_to(trial.derived) for path in written if path.suffix != ".json"), sep="\n")

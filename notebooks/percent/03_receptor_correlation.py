@@ -1,10 +1,14 @@
 # ---
 # jupyter:
 #   jupytext:
+#     cell_metadata_filter: tags
 #     formats: notebooks///ipynb,notebooks/percent///py:percent
+#     notebook_metadata_filter: kernelspec,jupytext
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -60,9 +64,15 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from analysis_lib import annotations, assessment, atlas, coupling, dominance, juspace, nulls
-from analysis_lib import plots, ratings, receptors, reliability, results, simulate, text, vbm, views
-from analysis_lib.study import PROJECT, load_study
+from analysis_lib import atlas, figures, receptors, report, results, vbm
+from analysis_lib.results import PROJECT
+from analysis_lib.study import (
+    design_columns,
+    improvement,
+    load_study,
+    read_participants,
+    read_scale,
+)
 
 # %%
 trial = load_study(study)
@@ -73,14 +83,14 @@ change = vbm.change_matrix(rows, regions)
 chosen = atlas.grey_matter_labels(parcels, None if structure == "all" else structure)
 change = change[change.columns.intersection(chosen)]
 arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"].loc[change.index]
-maps, about = annotations.maps_for(trial, parcels, change.columns, background=background)
+maps, about = receptors.maps_for(trial, parcels, change.columns, background=background)
 draws = {
     "permutations": quick_permutations if quick else n_permutations,
     "surrogates": quick_permutations if quick else n_surrogates,
     "bootstrap": quick_permutations if quick else n_bootstrap,
     "power_trials": max(quick_permutations // 5, 1) if quick else n_power_trials,
 }
-display(Markdown(text.notice(trial, quick)), Markdown(text.receptor_notice(about)))
+display(Markdown(report.notice(trial, quick)), Markdown(report.receptor_notice(about)))
 print(f"(n_participants, n_regions) = {change.shape}; (n_receptor_maps, n_regions) = {maps.shape}")
 
 # %% [markdown]
@@ -95,10 +105,10 @@ print(f"(n_participants, n_regions) = {change.shape}; (n_receptor_maps, n_region
 described = about.assign(n_parcels=maps.notna().sum(axis=1))
 described["background_value"] = [f"{value:.3g}" for value in about["background_value"]]
 columns = ["receptor", "tracer", "n_subjects", "age", "voxel_mm", "background_value", "n_parcels"]
-display(text.table(described[[*columns, "reference"]], index=True))
+display(report.table(described[[*columns, "reference"]], index=True))
 for note, group in described[described["note"] != ""].groupby("note"):
     print(f"{', '.join(group.index)}: {note}")
-for annotation, labels in annotations.uncovered(maps).items():
+for annotation, labels in receptors.uncovered(maps).items():
     print(f"{annotation} does not cover {len(labels)}: {', '.join(regions[labels])}")
 
 # %% [markdown]
@@ -108,14 +118,14 @@ for annotation, labels in annotations.uncovered(maps).items():
 # plain mean within each arm.
 
 # %%
-participants = ratings.read_participants(trial)
-covariates, strata = ratings.design_columns(trial, participants, change.index)
+participants = read_participants(trial)
+covariates, strata = design_columns(trial, participants, change.index)
 model = {"covariates": covariates if covariates.shape[1] else None, "strata": strata}
 effects = pd.DataFrame(
     {contrast: receptors.effect_map(change, arm, contrast, **model) for contrast in vbm.CONTRASTS},
     index=regions[change.columns],
 )
-text.table(effects.sort_values("arm_by_time", ascending=False).iloc[np.r_[0:8, -4:0]], index=True)
+report.table(effects.sort_values("arm_by_time", ascending=False).iloc[np.r_[0:8, -4:0]], index=True)
 
 # %% [markdown]
 # ## Correlation, and three p-values
@@ -140,30 +150,30 @@ text.table(effects.sort_values("arm_by_time", ascending=False).iloc[np.r_[0:8, -
 
 # %%
 apart = atlas.parcel_distances(parcels, change.columns, distances)
-make = {"moran": nulls.moran_surrogates, "variogram": nulls.variogram_surrogates}[null]
+make = {"moran": receptors.moran_surrogates, "variogram": receptors.variogram_surrogates}[null]
 surrogates = partial(make, distances=apart, n=draws["surrogates"], seed=seed)
 options = {"n_permutations": draws["permutations"], "n_bootstrap": draws["bootstrap"], **model}
 assessed = {
-    contrast: assessment.assess_contrast(
+    contrast: receptors.assess_contrast(
         change, arm, maps, surrogates, contrast, seed=seed, method=statistic, **options
     )
     for contrast in vbm.CONTRASTS
 }
-correlations = assessment.correlation_table(assessed.values(), about)
+correlations = receptors.correlation_table(assessed.values(), about)
 main = assessed["arm_by_time"]
 table = correlations[correlations["contrast"] == "arm_by_time"].drop(columns="contrast")
 shown = table.drop(columns=["tracer", "n_subjects_map", "statistic"])
-text.table(shown.sort_values("r", key=abs, ascending=False))
+report.table(shown.sort_values("r", key=abs, ascending=False))
 
 # %%
-fig, axes = plots.figure(1, 2, height=0.2 * len(maps) + 0.9)
+fig, axes = figures.figure(1, 2, height=0.2 * len(maps) + 0.9)
 for ax, contrast in zip(axes[0], ("arm_by_time", "active_change"), strict=True):
-    plots.plot_receptors(
+    figures.plot_receptors(
         ax,
         correlations[correlations["contrast"] == contrast],
-        plots.contrast_title(contrast, trial.arm_names),
+        figures.contrast_title(contrast, trial.arm_names),
     )
-plots.mark(fig, trial, quick)
+figures.mark(fig, trial, quick)
 
 # %% [markdown]
 # ### How far each p can be trusted
@@ -179,12 +189,12 @@ plots.mark(fig, trial, quick)
 # %%
 measured = results.read_table(PROJECT / "benchmarks" / "spatial_nulls.tsv")
 words = {"moran": "Moran", "variogram": "variogram"}[null]
-display(text.rate_table(measured))
-rates = assessment.false_positive_rates(measured, words, maps.index)
+display(report.rate_table(measured))
+rates = receptors.false_positive_rates(measured, words, maps.index)
 quoted = table[["receptor", "annotation", "r", "p_spatial", "p_fwe_spatial"]].assign(
-    false_positive_rate=text.marked_rates(rates.to_numpy())
+    false_positive_rate=report.marked_rates(rates.to_numpy())
 )
-text.table(quoted.sort_values("r", key=abs, ascending=False).head(8))
+report.table(quoted.sort_values("r", key=abs, ascending=False).head(8))
 
 # %% [markdown]
 # ### Are the surrogates like the effect map?
@@ -195,15 +205,15 @@ text.table(quoted.sort_values("r", key=abs, ascending=False).head(8))
 
 # %%
 observed = receptors.gaussianise(main.effect.to_numpy())
-makers = {"Moran": nulls.moran_surrogates, "variogram": nulls.variogram_surrogates}
-fig, axes = plots.figure(1, 2, height=2.5)
+makers = {"Moran": receptors.moran_surrogates, "variogram": receptors.variogram_surrogates}
+fig, axes = figures.figure(1, 2, height=2.5)
 for ax, (name, maker) in zip(axes[0], makers.items(), strict=True):
-    lags, target = nulls.variogram(observed, apart)
-    _, drawn = nulls.variogram(maker(observed, apart, 500, seed), apart)
-    plots.plot_variograms(
+    lags, target = receptors.variogram(observed, apart)
+    _, drawn = receptors.variogram(maker(observed, apart, 500, seed), apart)
+    figures.plot_variograms(
         ax, lags, target[0], np.quantile(drawn, [0.025, 0.5, 0.975], axis=0), name
     )
-plots.mark(fig, trial, quick)
+figures.mark(fig, trial, quick)
 
 # %% [markdown]
 # The leading receptor under both nulls. The wider the null, the less a given r means. Where treatment
@@ -214,14 +224,14 @@ plots.mark(fig, trial, quick)
 # %%
 leading = table.loc[table["r"].abs().idxmax()]
 k = main.annotations.index(leading["annotation"])
-fig, axes = plots.figure(1, 2, height=2.5)
+fig, axes = figures.figure(1, 2, height=2.5)
 for ax, which, words in (
     (axes[0, 0], "randomisation", "arms re-randomised"),
     (axes[0, 1], "spatial", "smooth surrogate maps"),
 ):
     draws_of_r = getattr(main, which).null[:, k]
-    plots.plot_null(ax, draws_of_r, leading["r"], f"{leading['receptor']}: p_{which}", words)
-plots.mark(fig, trial, quick)
+    figures.plot_null(ax, draws_of_r, leading["r"], f"{leading['receptor']}: p_{which}", words)
+figures.mark(fig, trial, quick)
 
 # %%
 points = pd.DataFrame(
@@ -234,15 +244,15 @@ points = pd.DataFrame(
 points["x_value"], points["y_value"] = (
     receptors.gaussianise(points[c].to_numpy()) for c in ("density", "percent")
 )
-fig, axes = plots.figure(width=3.8, height=3)
-plots.plot_scatter(
+fig, axes = figures.figure(width=3.8, height=3)
+figures.plot_scatter(
     axes[0, 0],
     points,
     np.corrcoef(points["x_value"], points["y_value"])[0, 1],
     f"{leading['receptor']} density (normal score)",
-    plots.contrast_title("arm_by_time", trial.arm_names) + " (normal score)",
+    figures.contrast_title("arm_by_time", trial.arm_names) + " (normal score)",
 )
-plots.mark(fig, trial, quick)
+figures.mark(fig, trial, quick)
 
 # %% [markdown]
 # ### Both maps in one brain
@@ -252,25 +262,25 @@ plots.mark(fig, trial, quick)
 # point at a ball for its name and numbers. Then both maps in slices to click through.
 
 # %%
-both = f"{plots.contrast_title('arm_by_time', trial.arm_names)}, and {leading['receptor']}"
+both = f"{figures.contrast_title('arm_by_time', trial.arm_names)}, and {leading['receptor']}"
 placed = points.join(atlas.parcel_centroids(parcels, points.index))
-ball_view = views.region_view(placed, views.marked(both, trial, quick), leading["receptor"])
+ball_view = figures.region_view(placed, figures.marked(both, trial, quick), leading["receptor"])
 ball_view
 
 # %%
 slices = {
-    "change": (points["percent"], plots.contrast_title("arm_by_time", trial.arm_names) + ", %"),
+    "change": (points["percent"], figures.contrast_title("arm_by_time", trial.arm_names) + ", %"),
     "receptor": (
         points["density"],
         f"{leading['receptor']} density ({leading['annotation']}), which the change is compared with",
     ),
 }
-real_map = not text.are_simulated(about)
+real_map = not receptors.are_simulated(about)
 at_peak = placed.loc[placed["percent"].abs().idxmax(), ["x", "y", "z"]]
 brains = {
-    name: views.slice_view(
-        views.region_image(values, parcels),
-        title if name == "receptor" and real_map else views.marked(title, trial, quick),
+    name: figures.slice_view(
+        figures.region_image(values, parcels),
+        title if name == "receptor" and real_map else figures.marked(title, trial, quick),
         f"Clickable slices of the brain, {title}: one value a region, {len(values)} regions.",
         cut=at_peak,
         diverging=name == "change",
@@ -291,24 +301,24 @@ display(*brains.values())
 # is known (benchmarks/intervals.tsv).
 
 # %%
-halves = reliability.split_half(
+halves = receptors.split_half(
     change, arm, n_splits=draws["permutations"] // 10 or 1, seed=seed, method=statistic, **model
 )
 print(
     f"halves of the patients agree with r = {halves.r:.2f}; reliability of the effect map "
     f"{halves.reliability:.2f} (split halves), {main.intervals.reliability:.2f} (bootstrap)"
 )
-density = atlas.parcel_means(simulate.grey_matter_template(3), parcels).reindex(change.columns)
+density = atlas.parcel_means(atlas.grey_matter_template(3), parcels).reindex(change.columns)
 sensitivity = pd.concat(
     [
-        assessment.sensitivity_table(result, maps, about, density, regions)
+        receptors.sensitivity_table(result, maps, about, density, regions)
         for result in assessed.values()
     ]
 )
 mine = sensitivity[sensitivity["contrast"] == "arm_by_time"]
 columns = ["r", "r_noise_free", "noise_free_low", "noise_free_high", "critical_r"]
 columns += ["critical_r_spatial"]
-text.table(
+report.table(
     mine[["receptor", "annotation", *columns]].sort_values("r", key=abs, ascending=False).head(6)
 )
 
@@ -320,7 +330,7 @@ text.table(
 
 # %%
 trusted = float(np.clip(main.intervals.reliability, 0.05, 0.95))
-curve = reliability.power_curve(
+curve = receptors.power_curve(
     change,
     arm,
     maps.loc[leading["annotation"]].to_numpy(),
@@ -330,10 +340,10 @@ curve = reliability.power_curve(
     method=statistic,
     **model,
 )
-detectable = reliability.minimum_detectable_r(curve)
-fig, axes = plots.figure(width=3.8, height=2.4)
-plots.plot_power(axes[0, 0], curve, detectable)
-plots.mark(fig, trial, quick)
+detectable = receptors.minimum_detectable_r(curve)
+fig, axes = figures.figure(width=3.8, height=2.4)
+figures.plot_power(axes[0, 0], curve, detectable)
+figures.mark(fig, trial, quick)
 print(f"noise-free r found in four of five trials at reliability {trusted:.2f}: {detectable:.2f}")
 
 # %% [markdown]
@@ -348,7 +358,7 @@ print(f"noise-free r found in four of five trials at reliability {trusted:.2f}: 
 columns = ["r", "r_given_density", "p_given_density", "p_spatial_given_density"]
 columns += ["region_without", "r_without"]
 display(
-    text.table(
+    report.table(
         mine[["receptor", "annotation", *columns]]
         .sort_values("r", key=abs, ascending=False)
         .head(6)
@@ -357,9 +367,9 @@ display(
 top = table.sort_values("r", key=abs, ascending=False).head(5)
 without = receptors.influence(main.effect, maps.loc[top["annotation"]], statistic)
 without.columns, without.index = regions[without.columns], top["receptor"] + " " + top["annotation"]
-fig, axes = plots.figure(height=2.4)
-plots.plot_influence(axes[0, 0], without, pd.Series(top["r"].to_numpy(), without.index))
-plots.mark(fig, trial, quick)
+fig, axes = figures.figure(height=2.4)
+figures.plot_influence(axes[0, 0], without, pd.Series(top["r"].to_numpy(), without.index))
+figures.mark(fig, trial, quick)
 
 # %% [markdown]
 # ## All receptors together
@@ -375,9 +385,9 @@ plots.mark(fig, trial, quick)
 # whether it is more than a fit.
 
 # %%
-combined, about_combined = annotations.combine(maps, about)
+combined, about_combined = receptors.combine(maps, about)
 lead = about_combined.index[about_combined["receptor"] == leading["receptor"]][0]
-joined = assessment.joint_maps(main, combined, lead)
+joined = receptors.joint_maps(main, combined, lead)
 if len(joined) < len(combined):
     print(
         f"too few regions for {len(combined)} receptors at once; kept, by |r|: {len(joined)}. The p "
@@ -389,31 +399,31 @@ combined = joined
 # Held constant and dominance, with their p, and the prediction of regions far away.
 
 # %%
-others = assessment.others_table(main, combined, about_combined)
+others = receptors.others_table(main, combined, about_combined)
 covered = combined.columns[combined.notna().all()]
 predictors, outcome = combined[covered].T, main.effect[covered].to_numpy()
 at = change.columns.get_indexer(covered)
 smooth = make(
     outcome, apart[np.ix_(at, at)], min(draws["surrogates"], 1000), seed, gaussianise=False
 )
-together = dominance.dominance_test(predictors, outcome, smooth)
-randomised = dominance.dominance_test(predictors, outcome, main.effects.null[:1000, at])
-shares = assessment.dominance_rows(together, randomised, about_combined)
-far = dominance.cross_validated_r(predictors, outcome, apart[np.ix_(at, at)])
+together = receptors.dominance_test(predictors, outcome, smooth)
+randomised = receptors.dominance_test(predictors, outcome, main.effects.null[:1000, at])
+shares = receptors.dominance_rows(together, randomised, about_combined)
+far = receptors.cross_validated_r(predictors, outcome, apart[np.ix_(at, at)])
 print(
     f"{len(combined)} receptors, {len(covered)} regions: adjusted R² "
-    f"{together.observed.adjusted_r2:.2f}; surrogates {text.p_text(together.p_model, len(smooth))}, "
-    f"re-randomised {text.p_text(randomised.p_model, len(randomised.null_total))}; r with regions "
+    f"{together.observed.adjusted_r2:.2f}; surrogates {results.p_text(together.p_model, len(smooth))}, "
+    f"re-randomised {results.p_text(randomised.p_model, len(randomised.null_total))}; r with regions "
     f"far away: median {far['test_r'].median():.2f}"
 )
 beside = others.drop(columns=["contrast", "receptor", "n_parcels"])
 joint = shares.merge(beside.rename(columns={"p_fwe": "p_fwe_given_others"}), on="annotation")
-text.table(joint.drop(columns="annotation").sort_values("total_dominance", ascending=False))
+report.table(joint.drop(columns="annotation").sort_values("total_dominance", ascending=False))
 
 # %%
-fig, axes = plots.figure(width=4.2, height=0.2 * len(shares) + 0.8)
-plots.plot_dominance(axes[0, 0], shares)
-plots.mark(fig, trial, quick)
+fig, axes = figures.figure(width=4.2, height=0.2 * len(shares) + 0.8)
+figures.plot_dominance(axes[0, 0], shares)
+figures.mark(fig, trial, quick)
 
 # %% [markdown]
 # ## Each patient's own coupling, as an outcome of the trial
@@ -425,19 +435,19 @@ plots.mark(fig, trial, quick)
 # (partial correlation within arms)?
 
 # %%
-z = coupling.individual_coupling(change, maps, statistic)
-individual = assessment.individual_rows(z, arm, about)
+z = receptors.individual_coupling(change, maps, statistic)
+individual = receptors.individual_rows(z, arm, about)
 scale = trial.primary_scale
-improvement = ratings.improvement(
-    trial, ratings.read_scale(trial, scale, participants), trial.imaging.sessions.post
+improvement = improvement(
+    trial, read_scale(trial, scale, participants), trial.imaging.sessions.post
 ).reindex(change.index)
 options = {"n_permutations": draws["permutations"], "seed": seed, **model}
-by_arm = coupling.arm_table(z, arm, about, **options)
-by_improvement = coupling.improvement_table(z, improvement, arm, about, **options)
+by_arm = receptors.arm_table(z, arm, about, **options)
+by_improvement = receptors.improvement_table(z, improvement, arm, about, **options)
 order = by_arm["t"].abs().sort_values(ascending=False).index[:6]
-display(text.table(by_arm.loc[order].drop(columns=["n_active", "n_control", "df"])))
+display(report.table(by_arm.loc[order].drop(columns=["n_active", "n_control", "df"])))
 print(f"improvement: {scale.name} at {trial.baseline} - at {trial.imaging.sessions.post}")
-text.table(by_improvement.loc[order])
+report.table(by_improvement.loc[order])
 
 # %% [markdown]
 # ## What JuSpace would have said
@@ -463,18 +473,18 @@ text.table(by_improvement.loc[order])
 # The mended version is the rest of this notebook.
 
 # %%
-kept, _ = annotations.maps_for(trial, parcels, change.columns, background="keep")
-toolbox = juspace.juspace_table(
+kept, _ = receptors.maps_for(trial, parcels, change.columns, background="keep")
+toolbox = receptors.juspace_table(
     change, arm, kept, about, n_permutations=draws["permutations"], seed=seed, atlas=parcels
 )
 mine = toolbox[toolbox["contrast"] == "arm_by_time"].drop(columns=["contrast", "n_parcels"])
-display(text.table(mine.sort_values("r", key=abs, ascending=False).head(8)))
+display(report.table(mine.sort_values("r", key=abs, ascending=False).head(8)))
 row = mine.set_index("annotation").loc[leading["annotation"]]
 print(
-    f"{leading['receptor']}: JuSpace z = {row['z']:.2f}, exact spatial {text.p_text(row['p_juspace'])}"
-    f" ({juspace.NULL_MAPS[bool(row['adjusts'])]}); here r = {leading['r']:.2f}, p_spatial "
-    f"{text.p_text(leading['p_spatial']).removeprefix('p ')}, p_randomisation "
-    f"{text.p_text(leading['p_randomisation']).removeprefix('p ')}"
+    f"{leading['receptor']}: JuSpace z = {row['z']:.2f}, exact spatial {results.p_text(row['p_juspace'])}"
+    f" ({receptors.NULL_MAPS[bool(row['adjusts'])]}); here r = {leading['r']:.2f}, p_spatial "
+    f"{results.p_text(leading['p_spatial']).removeprefix('p ')}, p_randomisation "
+    f"{results.p_text(leading['p_randomisation']).removeprefix('p ')}"
 )
 
 # %% [markdown]
@@ -494,10 +504,10 @@ known = {
     "detectable": detectable,
     "rate": rates[leading["annotation"]],
 }
-found = text.receptor_paragraph(tables, "arm_by_time", trial.arm_names, known)
-summary = text.receptor_sentences(correlations, "arm_by_time", trial.arm_names)
+found = report.receptor_paragraph(tables, "arm_by_time", trial.arm_names, known)
+summary = report.receptor_sentences(correlations, "arm_by_time", trial.arm_names)
 display(
-    *(Markdown(part) for part in (text.notice(trial, quick), text.receptor_notice(about))),
+    *(Markdown(part) for part in (report.notice(trial, quick), report.receptor_notice(about))),
     *(Markdown(part) for part in (summary, found)),
 )
 
@@ -537,12 +547,12 @@ files = {f"{name}.tsv": content for name, content in tables.items()} | {
         **draws,
         "seed": seed,
         "quick": quick,
-        "simulated_maps": text.are_simulated(about),
+        "simulated_maps": receptors.are_simulated(about),
         "minimum_detectable_r": detectable,
     },
 }
 written = results.write(trial.derived / "receptors", files)
 brains |= {"regions": ball_view}
-written += results.write(trial.derived / "receptors" / "views", views.files(brains))
-results.write_numbers(trial, "receptors", text.receptor_numbers(tables, detectable))
+written += results.write(trial.derived / "receptors" / "views", figures.files(brains))
+results.write_numbers(trial, "receptors", receptors.receptor_numbers(tables, detectable))
 print(*(path.relative_to(trial.derived) for path in written if path.suffix != ".json"), sep="\n")

@@ -1,10 +1,14 @@
 # ---
 # jupyter:
 #   jupytext:
+#     cell_metadata_filter: tags
 #     formats: notebooks///ipynb,notebooks/percent///py:percent
+#     notebook_metadata_filter: kernelspec,jupytext
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -43,8 +47,8 @@ import nibabel as nib
 import numpy as np
 from IPython.display import Markdown, display
 
-from analysis_lib import captions, plots, results, text, vbm
-from analysis_lib.plots import Panel
+from analysis_lib import figures, report, results, vbm
+from analysis_lib.figures import Panel
 from analysis_lib.study import load_study
 
 trial = load_study(study)
@@ -58,13 +62,13 @@ settings = {
 }
 panels_too = separate and not quick
 few_permutations = quick or any(used["quick"] for used in settings.values())
-display(Markdown(text.notice(trial, few_permutations)))
+display(Markdown(report.notice(trial, few_permutations)))
 print(
     f"{trial.title}: clinical results"
     f"{', VBM' if has_vbm else ', no VBM'}{', receptors' if has_receptors else ', no receptors'}"
 )
-marks = plots.warnings_of(trial, few_permutations)
-figures, described, single = {}, {}, {}
+marks = figures.warnings_of(trial, few_permutations)
+drawn, described, single = {}, {}, {}
 
 # %% [markdown]
 # ## Figure 1 · Participants
@@ -82,21 +86,21 @@ for place, visit in enumerate(visits):
     patterns[visit] = rated.str[place].eq("1")
 panels = {
     "flow": Panel(
-        partial(plots.plot_consort, boxes=boxes),
+        partial(figures.plot_consort, boxes=boxes),
         "Flow of participants",
-        *captions.describe_flow(flow, names),
-        size=(plots.PAGE, plots.consort_height(boxes)),
+        *figures.describe_flow(flow, names),
+        size=(figures.PAGE, figures.consort_height(boxes)),
     ),
     "ratings": Panel(
-        partial(plots.plot_missing, patterns=patterns, visits=visits, names=names),
+        partial(figures.plot_missing, patterns=patterns, visits=visits, names=names),
         f"{primary.name}: who was rated when",
-        *captions.describe_missing(patterns, names),
+        *figures.describe_missing(patterns, names),
         size=(4.6, 0.24 * len(patterns) + 0.85),
     ),
 }
 blocks = [([[name]], panel.size[1], None) for name, panel in panels.items()]
-figures["figure1_participants"] = plots.compose(panels, blocks, names, marks)
-described["figure1_participants"] = plots.captions("Participants", panels, marks)
+drawn["figure1_participants"] = figures.compose(panels, blocks, names, marks)
+described["figure1_participants"] = figures.captions("Participants", panels, marks)
 single["figure1"] = panels
 
 # %% [markdown]
@@ -124,13 +128,13 @@ for scale in sorted(trial.scales, key=lambda scale: not scale.primary):
     if scale.name not in kinds:
         continue
     changes = kinds[scale.name] == "change"
-    lines = plots.since_baseline(own) if changes else own.assign(value=own["score"])
+    lines = figures.since_baseline(own) if changes else own.assign(value=own["score"])
     label = f"{'change in ' if changes else ''}{scale.name}, points"
     courses[scale.key] = Panel(
-        partial(plots.plot_course, individuals=lines, means=model, counts=counts, ylabel=label),
+        partial(figures.plot_course, individuals=lines, means=model, counts=counts, ylabel=label),
         scale.name,
-        *captions.describe_course(scale.name, kinds[scale.name], lines, model, names),
-        size=(plots.COLUMN, 3),
+        *figures.describe_course(scale.name, kinds[scale.name], lines, model, names),
+        size=(figures.COLUMN, 3),
         arms=True,
     )
 
@@ -140,15 +144,15 @@ outcome = responders[at_end & responders["analysis"].eq("missing_is_failure")]
 target = (primary.name, final)
 others = {
     "differences": Panel(
-        partial(plots.plot_differences, contrasts=contrasts, names=names, primary=target),
+        partial(figures.plot_differences, contrasts=contrasts, names=names, primary=target),
         "Difference between arms (MMRM)",
-        *captions.describe_differences(contrasts, names, target),
+        *figures.describe_differences(contrasts, names, target),
         size=(5.4, 0.19 * len(contrasts) + 1),
     ),
     "response": Panel(
-        partial(plots.plot_risks, rows=outcome, names=names, legend=False),
-        f"Responders, {primary.name}, {text.visit_words(final)}",
-        *captions.describe_risks(outcome, names, primary.name, final),
+        partial(figures.plot_risks, rows=outcome, names=names, legend=False),
+        f"Responders, {primary.name}, {results.visit_words(final)}",
+        *figures.describe_risks(outcome, names, primary.name, final),
         arms=True,
     ),
 }
@@ -157,10 +161,10 @@ if tip["status"] not in ("tips", "does not tip"):
     print(f"No tipping point is drawn: {tip['status']}.")
 else:
     others["tipping_point"] = Panel(
-        partial(plots.plot_tipping, curve=curve, names=names, tip=tip["delta_interpolated"]),
-        f"Tipping point, {primary.name}, {text.visit_words(final)}",
-        *captions.describe_tipping(curve, tip, names, primary.name, final),
-        size=(plots.COLUMN, 2.8),
+        partial(figures.plot_tipping, curve=curve, names=names, tip=tip["delta_interpolated"]),
+        f"Tipping point, {primary.name}, {results.visit_words(final)}",
+        *figures.describe_tipping(curve, tip, names, primary.name, final),
+        size=(figures.COLUMN, 2.8),
     )
 
 # %%
@@ -169,8 +173,8 @@ blocks = [([shown[i : i + 2]], 2.4, None) for i in range(0, len(shown), 2)]
 blocks.append(([["differences"]], 0.19 * len(contrasts) + 1, None))
 blocks.append(([list(others)[1:]], 2.3, None))
 panels = {name: courses[name] for name in shown} | others
-figures["figure2_clinical"] = plots.compose(panels, blocks, names, marks)
-described["figure2_clinical"] = plots.captions("Clinical outcomes", panels, marks)
+drawn["figure2_clinical"] = figures.compose(panels, blocks, names, marks)
+described["figure2_clinical"] = figures.captions("Clinical outcomes", panels, marks)
 single["figure2"] = courses | others
 
 # %% [markdown]
@@ -195,26 +199,30 @@ if has_vbm:
     for contrast, image in images.items():
         label = f"t ({summary.loc[contrast, 'df']} df)"
         row = summary.loc[contrast]
-        n = " + ".join(str(row[f"n_{arm}"]) for arm in plots.COLOURS if row[f"n_{arm}"])
-        title = f"{plots.contrast_title(contrast, names)} (n = {n})"
+        n = " + ".join(str(row[f"n_{arm}"]) for arm in figures.COLOURS if row[f"n_{arm}"])
+        title = f"{figures.contrast_title(contrast, names)} (n = {n})"
         look = {"image": image, "label": label, "vmax": end}
         slices[contrast] = Panel(
             partial(
-                plots.plot_slices, threshold=None, cuts=slices_mm, outline=p_maps[contrast], **look
+                figures.plot_slices,
+                threshold=None,
+                cuts=slices_mm,
+                outline=p_maps[contrast],
+                **look,
             ),
             title,
-            *captions.describe_brain(row, names),
+            *figures.describe_brain(row, names),
             brain=True,
         )
         glass[contrast] = Panel(
-            partial(plots.plot_glass, p_image=p_maps[contrast], **look),
+            partial(figures.plot_glass, p_image=p_maps[contrast], **look),
             f"{title}, family-wise p < .05",
-            *captions.describe_brain(row, names, glass=True),
+            *figures.describe_brain(row, names, glass=True),
             brain=True,
         )
     by_region = Panel(
         partial(
-            plots.plot_region_change,
+            figures.plot_region_change,
             change=change,
             means=region_means,
             regions=regions,
@@ -222,8 +230,8 @@ if has_vbm:
             legend=False,
         ),
         "Change by region",
-        *captions.describe_regions(region_means, regions, names),
-        size=(plots.PAGE, 0.5 * len(regions) + 0.7),
+        *figures.describe_regions(region_means, regions, names),
+        size=(figures.PAGE, 0.5 * len(regions) + 0.7),
         arms=True,
     )
     panels = {
@@ -233,15 +241,15 @@ if has_vbm:
     }
     heights = [1.5, 1.8, by_region.size[1]]
     blocks = [([[name]], height, None) for name, height in zip(panels, heights, strict=True)]
-    figures["figure3_grey_matter"] = plots.compose(panels, blocks, names, marks)
-    described["figure3_grey_matter"] = plots.captions("Grey-matter change", panels, marks)
+    drawn["figure3_grey_matter"] = figures.compose(panels, blocks, names, marks)
+    described["figure3_grey_matter"] = figures.captions("Grey-matter change", panels, marks)
     single["figure3"] = {"regions": by_region}
     contrasts = (("slices", slices, 1.5), ("glass_brain", glass, 1.8)) if panels_too else ()
     for name, group, height in contrasts:
         blocks = [([[contrast]], height, None) for contrast in group]
-        figures[f"figure3_{name}"] = plots.compose(group, blocks, names, marks)
+        drawn[f"figure3_{name}"] = figures.compose(group, blocks, names, marks)
         title = f"Grey-matter change by contrast, {name.replace('_', ' ')}"
-        described[f"figure3_{name}"] = plots.captions(title, group, marks)
+        described[f"figure3_{name}"] = figures.captions(title, group, marks)
 
 # %% [markdown]
 # ## Figure 4 · Receptors
@@ -259,24 +267,24 @@ if has_receptors:
     )
     nulls = np.load(results.require(receptor / "nulls.npz"))
     rows = correlations[correlations["contrast"] == "arm_by_time"].reset_index(drop=True)
-    null = {which: nulls[f"{which}_arm_by_time"] for which in plots.BANDS}
-    bands = {which: plots.central(draws) for which, draws in null.items()}
+    null = {which: nulls[f"{which}_arm_by_time"] for which in figures.BANDS}
+    bands = {which: figures.central(draws) for which, draws in null.items()}
     n_draws = {which: len(draws) for which, draws in null.items()}
     lead = rows[rows["annotation"] == points["annotation"].iloc[0]].iloc[0]
     top = rows["r"].abs().sort_values(ascending=False).index[:most_maps].sort_values()
-    receptor_marks = plots.warnings_of(
+    receptor_marks = figures.warnings_of(
         trial, few_permutations, settings["receptors"]["simulated_maps"]
     )
     ranked = {
         size: Panel(
             partial(
-                plots.plot_correlations,
+                figures.plot_correlations,
                 rows=rows.loc[chosen],
                 bands={which: limits[chosen] for which, limits in bands.items()},
             ),
             "Receptor maps in order of r",
-            *captions.describe_correlations(rows.loc[chosen], len(rows), names, n_draws),
-            size=(plots.PAGE, 0.17 * len(chosen) + 1.1),
+            *figures.describe_correlations(rows.loc[chosen], len(rows), names, n_draws),
+            size=(figures.PAGE, 0.17 * len(chosen) + 1.1),
         )
         for size, chosen in (("all", rows.index), ("top", top))
     }
@@ -290,33 +298,33 @@ if has_receptors:
         "correlations": ranked["top"],
         "scatter": Panel(
             partial(
-                plots.plot_scatter,
+                figures.plot_scatter,
                 points=points,
                 r=lead["r"],
                 xlabel=f"{lead['receptor']} density, normal score",
                 ylabel=f"change, {names['active']} − {names['control']}, normal score",
             ),
-            text.true_minus(f"{lead['receptor']}, {len(points)} regions, r = {lead['r']:.2f}"),
-            *captions.describe_scatter(lead, len(points)),
-            size=(plots.COLUMN, 3),
+            results.true_minus(f"{lead['receptor']}, {len(points)} regions, r = {lead['r']:.2f}"),
+            *figures.describe_scatter(lead, len(points)),
+            size=(figures.COLUMN, 3),
             late=True,
         ),
         "dominance": Panel(
-            partial(plots.plot_dominance, rows=shares),
+            partial(figures.plot_dominance, rows=shares),
             "All receptors together",
-            *captions.describe_dominance(shares),
-            size=(plots.COLUMN, 0.16 * len(shares) + 1),
+            *figures.describe_dominance(shares),
+            size=(figures.COLUMN, 0.16 * len(shares) + 1),
         ),
         "nulls": Panel(
-            partial(plots.plot_nulls, draws=lead_null, observed=lead["r"]),
+            partial(figures.plot_nulls, draws=lead_null, observed=lead["r"]),
             f"{lead['receptor']}: what chance gives",
-            *captions.describe_nulls(lead, lead_null),
-            size=(plots.COLUMN, 2.2),
+            *figures.describe_nulls(lead, lead_null),
+            size=(figures.COLUMN, 2.2),
         ),
         "influence": Panel(
-            partial(plots.plot_without, rows=influence),
+            partial(figures.plot_without, rows=influence),
             "Without the region that matters most",
-            *captions.describe_without(influence),
+            *figures.describe_without(influence),
             size=(5, 0.25 * len(influence) + 0.9),
         ),
     }
@@ -325,8 +333,8 @@ if has_receptors:
         ([["scatter", "dominance"]], max(2.4, 0.14 * len(shares) + 0.9), None),
         ([["nulls", "influence"]], 2, [1, 1.2]),
     ]
-    figures["figure4_receptors"] = plots.compose(panels, blocks, names, receptor_marks)
-    described["figure4_receptors"] = plots.captions("Receptors", panels, receptor_marks)
+    drawn["figure4_receptors"] = figures.compose(panels, blocks, names, receptor_marks)
+    described["figure4_receptors"] = figures.captions("Receptors", panels, receptor_marks)
     single["figure4"] = panels | {"correlations": ranked["all"]}
 
 # %% [markdown]
@@ -338,8 +346,8 @@ if has_receptors:
 for number, group in single.items() if panels_too else ():
     said = receptor_marks if number == "figure4" else marks
     for name, panel in group.items():
-        figures[f"{number}_{name}"] = plots.alone(panel, names, said)
-        described[f"{number}_{name}"] = plots.captions(
+        drawn[f"{number}_{name}"] = figures.alone(panel, names, said)
+        described[f"{number}_{name}"] = figures.captions(
             panel.title, {name: panel}, said, lettered=False
         )
 
@@ -349,6 +357,6 @@ for number, group in single.items() if panels_too else ():
 # Each figure as PNG and PDF; titles, captions and text alternatives in `captions.json`.
 
 # %%
-files = figures | {"captions.json": described}
+files = drawn | {"captions.json": described}
 written = results.write(trial.figures, files, keep_others=("S*",))
 print(*(path.name for path in written), sep="\n")

@@ -1,0 +1,131 @@
+"""Files of atlases and templates: where they come from, and where the cache keeps them."""
+
+from dataclasses import dataclass
+
+import pooch
+
+from analysis_lib.results.environment import cache_folder
+from analysis_lib.results.problems import FetchError
+
+PUBLIC = "https://raw.githubusercontent.com"
+
+
+@dataclass(frozen=True)
+class PublicFile:
+    """A file that anyone may download.
+
+    Parameters
+    ----------
+    name : str
+        Its path below the cache folder.
+    home : str
+        Its path below the base address: owner/repository/commit/path.
+    sha256 : str
+    """
+
+    name: str
+    home: str
+    sha256: str
+
+
+_SUBCORTEX = "yetianmed/subcortex/5f353a86a230a04c5cf9bc138dc8c26af416675b"
+
+_SCHAEFER_TIAN = (
+    "Schaefer2018_100Parcels_7Networks_order_Tian_Subcortex_S1_MNI152NLin6Asym_2mm.nii.gz"
+)
+ATLASES = {
+    "schaefer100_tian_s1": (
+        PublicFile(
+            f"atlases/{_SCHAEFER_TIAN}",
+            f"{_SUBCORTEX}/Group-Parcellation/3T/Cortex-Subcortex/MNIvolumetric/{_SCHAEFER_TIAN}",
+            "c569d92097f389e6f98ae379b75c9d26c2a48b9056fa4cbea9fc3c08e0d32ba0",
+        ),
+    ),
+}
+_SPM = "spm/spm12/f6948fff302fa4d4b80c9c67bb9ddf282b68d0a5"
+TEMPLATES = (  # for brain extraction: a whole head, and the space inside its skull
+    PublicFile(
+        "templates/avg152T1.nii",
+        f"{_SPM}/canonical/avg152T1.nii",
+        "213557a43d4387243c51bf208b3a672ae2eb68091f7ffe47c28a9f69d9e3d9fd",
+    ),
+    PublicFile(
+        "templates/mask_ICV.nii",
+        f"{_SPM}/tpm/mask_ICV.nii",
+        "9dff365151d5678eaba9d6be48b019fbd4e0e31d524b06da7310ea1acb4155b1",
+    ),
+)
+SCHAEFER = {f"schaefer{n}": n for n in range(100, 1001, 100)}  # through nilearn; parcels
+
+
+def cached_atlas(name, cache=None):
+    """Files of a downloadable atlas in the cache, as :func:`fetch_atlas` returns them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the cache lacks one: nothing is downloaded; the message names the command that does.
+    FetchError
+        If the name is unknown or a file is damaged.
+    """
+    paths = atlas_paths(name, cache)
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"atlas {name}: {missing[0]} is not in the cache, and a run downloads nothing. "
+            f"Get it: python -m analysis_lib fetch atlas {name}"
+        )
+    for file in ATLASES.get(name, ()):
+        is_cached(cache_folder(cache), file, PUBLIC)
+    return paths
+
+
+def atlas_paths(name, cache=None):
+    """Where the cache keeps the files of a downloadable atlas, there or not; image first.
+
+    Raises
+    ------
+    FetchError
+        If the name is unknown.
+    """
+    if name in ATLASES:
+        return [cache_folder(cache) / file.name for file in ATLASES[name]]
+    if name not in SCHAEFER:
+        known = ", ".join([*ATLASES, *SCHAEFER])
+        raise FetchError(f"{name}: no such atlas to download. Known: {known}")
+    stem = f"Schaefer2018_{SCHAEFER[name]}Parcels_7Networks_order"
+    folder = cache_folder(cache) / "nilearn" / "schaefer_2018"
+    return [folder / f"{stem}_FSLMNI152_2mm.nii.gz", folder / f"{stem}.txt"]
+
+
+def cached_templates(cache=None):
+    """Templates in the cache, as :func:`fetch_templates` returns them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the cache lacks one: nothing is downloaded; the message names the command that does.
+    FetchError
+        If a file is damaged.
+    """
+    folder = cache_folder(cache)
+    missing = [folder / f.name for f in TEMPLATES if not is_cached(folder, f, PUBLIC)]
+    if missing:
+        raise FileNotFoundError(
+            f"templates for brain extraction: {missing[0]} is not in the cache, and a run "
+            "downloads nothing. Get it: python -m analysis_lib fetch templates"
+        )
+    return [folder / file.name for file in TEMPLATES]
+
+
+def is_cached(cache, file, base):
+    path = cache / file.name
+    if not path.exists():
+        return False
+    found = pooch.file_hash(str(path))
+    if found != file.sha256:
+        raise FetchError(
+            f"{path}: damaged, or another file: sha256 {file.sha256} expected, found {found}. "
+            f"Delete it and run again: it is then downloaded from {base}/{file.home}"
+        )
+    return True

@@ -1,0 +1,62 @@
+"""Notebook 01: clinical outcomes, missing data, how the trial was conducted."""
+
+from lazy_loader import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    submod_attrs={
+        "adherence": [
+            "adherence_table",  # sessions received of those planned, intensity, and pulses, by arm
+            "participant_dose",  # sessions, intensity and pulses of each participant
+        ],
+        "baseline": [
+            "baseline_table",  # table 1: characteristics at baseline by arm
+        ],
+        "blinding": [
+            "blinding_table",  # blinding indices of Bang, by arm, and of James, over both
+        ],
+        "consort": [
+            "consort_checklist",  # the 30 items of CONSORT 2025
+            "consort_flow",  # boxes of the CONSORT 2025 flow diagram
+        ],
+        "flow": [
+            "participant_flow",  # count participants from randomisation to analysis
+        ],
+        "harms": [
+            "adverse_event_table",  # adverse events by arm
+        ],
+        "imputation": [
+            "fit_imputation",  # fit the imputation model to one scale
+            "imputation_table",  # compare the arms by ANCOVA on completed data
+        ],
+        "item_analysis": [
+            "item_tables",  # every item table of every scale whose items were recorded
+        ],
+        "missing_patterns": [
+            "missing_patterns",  # count the participants by which visits they were rated at
+        ],
+        "models": [
+            "contrast_table",  # adjusted difference between arms
+            "fit_models",  # fit the primary model, an MMRM, to every scale
+            "growth_table",  # straight lines over weeks: does the slope differ between arms?
+            "mean_table",  # model means by arm and visit
+        ],
+        "numbers": [
+            "clinical_numbers",  # numbers of notebook 01 that texts and figures quote
+        ],
+        "outcomes": [
+            "ancova",  # difference between arms
+            "rm_anova",  # group x time repeated-measures ANOVA of each scale
+            "visit_means",  # observed means by scale, arm and visit
+        ],
+        "randomisation": [
+            "randomisation_test",  # test the difference at a visit against re-randomised arms
+        ],
+        "risks": [
+            "responders",  # response and remission by arm
+        ],
+        "tipping": [
+            "tipping_point",
+        ],
+    },
+)

@@ -1,0 +1,58 @@
+"""Table 1."""
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.study.contract import ARMS
+
+
+def baseline_table(study, participants, ratings):
+    """Table 1: characteristics at baseline by arm, with standardised differences and no p.
+
+    Randomisation makes any difference at baseline a chance one, so a test of it answers no question
+    (CONSORT 2025).
+
+    Returns
+    -------
+    pandas.DataFrame
+        variable, summary, active, control, standardised_mean_difference (Austin 2009, Stat Med
+        28:3083-3107); each level of a variable in words has a row.
+    """
+    included = participants[participants["excluded"].isna()].set_index("participant_id")
+    wanted = [*study.covariates, *study.strata, "tiv"]
+    table = included[[c for c in dict.fromkeys(wanted) if c in included]].copy()
+    first = ratings[ratings["visit"] == study.baseline]
+    for scale in study.scales:
+        scores = first[first["scale"] == scale.name].set_index("participant_id")["score"]
+        if scores.notna().any():
+            table[f"{scale.name} at baseline"] = scores
+    rows = [row for name in table for row in _baseline_rows(name, table[name], included["arm"])]
+    return pd.DataFrame(rows)
+
+
+def _baseline_rows(name, values, arm):
+    active, control = (values[arm == which].dropna() for which in ARMS)
+    if pd.api.types.is_numeric_dtype(values) and values.nunique() > 2:
+        spread = np.sqrt((active.var() + control.var()) / 2)
+        difference = (active.mean() - control.mean()) / spread
+        cells = [f"{v.mean():.1f} ({v.std():.1f})" for v in (active, control)]
+        return [_baseline_row(name, "mean (SD)", cells, difference)]
+    rows = []
+    for level in sorted(values.dropna().unique()):
+        p, q = (active == level).mean(), (control == level).mean()
+        spread = np.sqrt((p * (1 - p) + q * (1 - q)) / 2)
+        cells = [f"{(v == level).sum()} ({(v == level).mean():.0%})" for v in (active, control)]
+        difference = (p - q) / spread if spread else 0.0
+        text = f"{level:g}" if isinstance(level, float) else level
+        rows.append(_baseline_row(f"{name}: {text}", "n (%)", cells, difference))
+    return rows
+
+
+def _baseline_row(name, summary, cells, difference):
+    return {
+        "variable": name,
+        "summary": summary,
+        "active": cells[0],
+        "control": cells[1],
+        "standardised_mean_difference": difference,
+    }

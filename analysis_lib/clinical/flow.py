@@ -1,0 +1,49 @@
+"""Participant flow."""
+
+from analysis_lib.study.contract import ARMS
+
+
+def participant_flow(study, participants, ratings, pairs=None):
+    """Count participants from randomisation to analysis, by arm, with reasons.
+
+    Parameters
+    ----------
+    study : Study
+    participants, ratings : pandas.DataFrame
+        From :mod:`analysis_lib.ratings`.
+    pairs : pandas.DataFrame, optional
+        From :func:`analysis_lib.study.images.pair_maps`.
+
+    Returns
+    -------
+    dict
+        For each arm: randomised; excluded, withdrew and not_scanned_twice (participants by
+        reason); rated (participants with the primary score, by visit); analysed (with a baseline
+        and at least one later primary score); scanned_twice.
+    """
+    return {arm: _arm_flow(study, arm, participants, ratings, pairs) for arm in ARMS}
+
+
+def _arm_flow(study, arm, participants, ratings, pairs):
+    own = participants[participants["arm"] == arm]
+    scored = ratings[(ratings["arm"] == arm) & (ratings["scale"] == study.primary_scale.name)]
+    scored = scored.dropna(subset=["score"])
+    rated = {v: set(scored.loc[scored["visit"] == v, "participant_id"]) for v in study.visits}
+    later = set().union(*(rated[visit] for visit in study.post_visits))
+    flow = {
+        "randomised": len(own),
+        "excluded": _by_reason(own, "excluded"),
+        "withdrew": _by_reason(own[own["excluded"].isna()], "withdrawn_after"),
+        "rated": {visit: len(who) for visit, who in rated.items()},
+        "analysed": len(rated[study.baseline] & later),
+    }
+    if pairs is not None:
+        mine = pairs[pairs["arm"] == arm]
+        flow["scanned_twice"] = int((mine["status"] == "analysed").sum())
+        flow["not_scanned_twice"] = _by_reason(mine[mine["status"] != "analysed"], "status")
+    return flow
+
+
+def _by_reason(table, column):
+    groups = table.dropna(subset=[column]).groupby(column, sort=True)["participant_id"]
+    return {str(reason): sorted(who) for reason, who in groups}

@@ -1,0 +1,265 @@
+"""Multiple imputation (missing at random and reference-based), and its pooling."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis_lib.clinical.missing_patterns import (
+    CONTRAST,
+    Outcomes,
+    group_by_pattern,
+    outcome_table,
+)
+from analysis_lib.clinical.posterior import Posterior, draw_missing, draw_posterior, inverse_of_seen
+
+STRATEGIES = ("mar", "jump_to_reference", "copy_reference", "copy_increments")
+
+
+@dataclass(frozen=True)
+class Imputation:
+    """Outcomes with the draws that complete them: see :func:`fit_imputation`."""
+
+    outcomes: Outcomes
+    posterior: Posterior
+    covariance: str
+    seed: int
+
+    @property
+    def n_imputations(self):
+        """Number of completed data sets."""
+        return len(self.posterior.coefficients)
+
+    def complete(self, strategy="mar"):
+        """Complete the outcomes under a strategy: see :func:`impute`."""
+        rng = np.random.default_rng([self.seed, 1])
+        normal = rng.standard_normal((self.n_imputations, *self.outcomes.values.shape))
+        return impute(self.outcomes, self.posterior, normal, strategy, self.covariance)
+
+
+def fit_imputation(
+    changes, baselines=None, n_imputations=1000, covariance="common", seed=0, **sampler
+):
+    """Fit the imputation model to one scale.
+
+    Parameters
+    ----------
+    changes, baselines
+        As for :func:`outcome_table`.
+    n_imputations : int
+        At least 2. The Monte-Carlo error of a result falls with its square root.
+    covariance : {"common", "by_arm"}
+    seed : int
+        The same seed gives the same numbers; every strategy and delta uses the same random normals,
+        so that their differences are not blurred by them.
+    **sampler
+        burn_in, thinning, max_r_hat of :func:`draw_posterior`.
+
+    Returns
+    -------
+    Imputation
+    """
+    if n_imputations < 2:
+        raise ValueError(f"n_imputations: at least 2 expected, found {n_imputations}")
+    outcomes = outcome_table(changes, baselines)
+    posterior = draw_posterior(outcomes, n_imputations, covariance, seed=seed, **sampler)
+    return Imputation(outcomes, posterior, covariance, seed)
+
+
+def impute(outcomes, posterior, normal, strategy="mar", covariance="common"):
+    """Complete the outcomes once for each draw of the parameters.
+
+    Parameters
+    ----------
+    outcomes : Outcomes
+    posterior : Posterior
+    normal : numpy.ndarray, (n_draws, n, n_visits)
+        Standard normal numbers; zeros give conditional means.
+    strategy : {"mar", "jump_to_reference", "copy_reference", "copy_increments"}
+        For visits after the last one rated, in the active arm. The control arm is its own
+        reference, so every strategy is MAR there.
+    covariance : {"common", "by_arm"}
+        As the posterior was drawn.
+
+    Returns
+    -------
+    numpy.ndarray, (n_draws, n, n_visits)
+    """
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy among {', '.join(STRATEGIES)} expected, found {strategy!r}")
+    completed = np.repeat(outcomes.values[None], len(normal), axis=0)
+    for pattern in group_by_pattern(outcomes, covariance):
+        if pattern.seen.all():
+            continue
+        own = outcomes.design[pattern.rows]
+        reference = own * [1, 1, 0]  # as if of the control arm
+        n_before = int(outcomes.n_before_withdrawal[pattern.rows[0]])
+        mean, sigma = joint_distribution(
+            strategy if pattern.active else "mar",
+            n_before,
+            own @ posterior.coefficients,
+            reference @ posterior.coefficients,
+            posterior.covariances[:, pattern.group],
+            posterior.covariances[:, 0],
+        )
+        inverse = inverse_of_seen(sigma, pattern.seen)
+        completed[:, pattern.rows] = draw_missing(
+            outcomes.values[pattern.rows],
+            mean,
+            sigma,
+            inverse,
+            pattern.seen,
+            normal[:, pattern.rows],
+        )
+    return completed
+
+
+def joint_distribution(strategy, n_before, own_mean, reference_mean, own_sigma, reference_sigma):
+    """Mean and covariance of all visits of participants who withdrew, under a strategy.
+
+    Carpenter, Roger & Kenward 2013, section 4.3. A participant who was never rated has the
+    reference's distribution, one who did not withdraw the own arm's.
+
+    Parameters
+    ----------
+    strategy : str
+    n_before : int
+        Number of visits before withdrawal.
+    own_mean, reference_mean : numpy.ndarray, (..., n, n_visits)
+    own_sigma, reference_sigma : numpy.ndarray, (..., n_visits, n_visits)
+
+    Returns
+    -------
+    mean, sigma : numpy.ndarray
+    """
+    n_visits = own_mean.shape[-1]
+    if strategy == "mar" or n_before == n_visits:
+        return own_mean, own_sigma
+    if strategy == "copy_reference" or n_before == 0:
+        return reference_mean, reference_sigma
+    after = reference_mean[..., n_before:]
+    if strategy == "copy_increments":
+        last = slice(n_before - 1, n_before)
+        after = own_mean[..., last] + after - reference_mean[..., last]
+    mean = np.concatenate([own_mean[..., :n_before], after], axis=-1)
+    return mean, _joined_covariance(own_sigma, reference_sigma, n_before)
+
+
+def _joined_covariance(own, reference, n_before):
+    """The own covariance before withdrawal; the reference's regression of after on before."""
+    if own is reference or np.array_equal(own, reference):
+        return own
+    before, after = slice(None, n_before), slice(n_before, None)
+    own_before = own[..., before, before]
+    slope = np.linalg.solve(reference[..., before, before], reference[..., before, after])
+    across = own_before @ slope
+    difference = own_before - reference[..., before, before]
+    rest = reference[..., after, after] + np.swapaxes(slope, -1, -2) @ difference @ slope
+    top = np.concatenate([own_before, across], axis=-1)
+    bottom = np.concatenate([np.swapaxes(across, -1, -2), rest], axis=-1)
+    return np.concatenate([top, bottom], axis=-2)
+
+
+def pool(estimates, variances, df_complete):
+    """Pool the results of completed data sets by Rubin's rules.
+
+    Degrees of freedom after Barnard & Rubin (1999, Biometrika 86:948-955); where nothing that
+    matters was imputed (no variance between data sets) they are those of the complete data. The
+    fraction of missing information is that of Rubin (1987, Multiple Imputation, eq. 3.1.10).
+
+    Parameters
+    ----------
+    estimates, variances : numpy.ndarray, (n_imputations,)
+        Of each data set; variances are squared standard errors.
+    df_complete : float
+        Degrees of freedom had nothing been missing.
+
+    Returns
+    -------
+    dict
+        estimate, se, df, ci_low, ci_high, t, p, n_imputations, fraction_missing_information,
+        monte_carlo_se.
+    """
+    m = len(estimates)
+    within, between = np.mean(variances), np.var(estimates, ddof=1)
+    if between < 1e-20 * within:  # rounding
+        between = 0.0
+    estimate, total = np.mean(estimates), within + (1 + 1 / m) * between
+    df, information = _pooled_df((1 + 1 / m) * between, within, m, df_complete)
+    se = np.sqrt(total)
+    t = estimate / se
+    margin = stats.t.ppf(0.975, df) * se
+    return {
+        "estimate": estimate,
+        "se": se,
+        "df": df,
+        "ci_low": estimate - margin,
+        "ci_high": estimate + margin,
+        "t": t,
+        "p": 2 * stats.t.sf(abs(t), df),
+        "n_imputations": m,
+        "fraction_missing_information": information,
+        "monte_carlo_se": np.sqrt(between / m),
+    }
+
+
+def _pooled_df(extra, within, m, df_complete):
+    """Barnard and Rubin's degrees of freedom, and the fraction of missing information."""
+    if extra == 0:
+        return float(df_complete), 0.0
+    share = extra / (within + extra)
+    old = (m - 1) / share**2
+    observed = (df_complete + 1) / (df_complete + 3) * df_complete * (1 - share)
+    ratio = extra / within
+    information = (ratio + 2 / (old + 3)) / (ratio + 1)
+    return old * observed / (old + observed), information
+
+
+def ancova_completed(outcomes, values):
+    """Fit outcome ~ baseline + arm by least squares to each completed data set at one visit.
+
+    Parameters
+    ----------
+    outcomes : Outcomes
+    values : numpy.ndarray, (n_imputations, n)
+
+    Returns
+    -------
+    estimates, variances : numpy.ndarray, (n_imputations,)
+        Of active - control.
+    df : int
+    """
+    x = outcomes.design
+    df = len(x) - x.shape[1]
+    coefficients = values @ np.linalg.pinv(x).T
+    residual = values - coefficients @ x.T
+    unscaled = np.linalg.inv(x.T @ x)[2, 2]
+    return coefficients[:, 2], (residual**2).sum(axis=1) / df * unscaled, df
+
+
+def imputation_table(imputation, strategies=STRATEGIES, visits=None):
+    """Compare the arms by ANCOVA on completed data, pooled by Rubin's rules.
+
+    Parameters
+    ----------
+    imputation : Imputation
+    strategies : sequence of str
+    visits : sequence, optional
+        All by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+        analysis (the strategy), visit, contrast, estimate, se, df, ci_low, ci_high, t, p,
+        n_imputations, fraction_missing_information, monte_carlo_se.
+    """
+    outcomes = imputation.outcomes
+    rows = []
+    for strategy in strategies:
+        completed = imputation.complete(strategy)
+        for visit in outcomes.visits if visits is None else visits:
+            values = completed[:, :, outcomes.visit_index(visit)]
+            row = {"analysis": strategy, "visit": visit, "contrast": CONTRAST}
+            rows.append(row | pool(*ancova_completed(outcomes, values)))
+    return pd.DataFrame(rows)

@@ -1,0 +1,197 @@
+"""Outcomes of one scale as a table of visits, and which of them are missing."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+ARMS = ("active", "control")
+CONTRAST = "active - control"
+
+SHOWN = 5  # participants quoted in a message
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Outcomes of one scale, one row a participant.
+
+    Attributes
+    ----------
+    participants : list of str
+    visits : list
+        Visits after baseline, in order.
+    active : numpy.ndarray of bool, (n,)
+        Whether a participant belongs to the active arm.
+    baseline : numpy.ndarray, (n,)
+    values : numpy.ndarray, (n, n_visits)
+        NaN where not rated.
+    """
+
+    participants: list
+    visits: list
+    active: np.ndarray
+    baseline: np.ndarray
+    values: np.ndarray
+
+    @property
+    def observed(self):
+        """Whether rated: bool, (n, n_visits)."""
+        return ~np.isnan(self.values)
+
+    @property
+    def n_before_withdrawal(self):
+        """Number of visits up to the last one rated, 0 without any: int, (n,)."""
+        n_visits = len(self.visits)
+        backwards = self.observed[:, ::-1].argmax(axis=1)
+        return np.where(self.observed.any(axis=1), n_visits - backwards, 0)
+
+    @property
+    def withdrawn(self):
+        """Whether a visit is later than the last one rated: bool, (n, n_visits)."""
+        return np.arange(len(self.visits)) >= self.n_before_withdrawal[:, None]
+
+    @property
+    def design(self):
+        """Columns intercept, baseline (centred), active: (n, 3)."""
+        ones = np.ones(len(self.active))
+        return np.column_stack([ones, self.baseline - self.baseline.mean(), self.active])
+
+    def visit_index(self, visit):
+        """Position of a visit; ValueError if there is none of that name."""
+        if visit not in self.visits:
+            known = ", ".join(map(str, self.visits))
+            raise ValueError(f"a visit among {known} expected, found {visit!r}")
+        return self.visits.index(visit)
+
+
+def outcome_table(changes, baselines=None):
+    """Put the outcomes of one scale into a table with a row a participant.
+
+    Parameters
+    ----------
+    changes : pandas.DataFrame
+        From :func:`analysis_lib.study.scores.with_baseline`, one scale: participant_id, arm, visit
+        (ordered categorical), baseline, outcome. A missing outcome is a visit not rated.
+    baselines : pandas.DataFrame, optional
+        participant_id, arm, baseline: everyone with a baseline. It brings in the participants
+        without any later score, who have no row in ``changes`` and yet belong to the trial.
+
+    Returns
+    -------
+    Outcomes
+
+    Raises
+    ------
+    ValueError
+        If there is more than one scale, a baseline is missing or not unique, or a participant is
+        rated twice at a visit.
+    """
+    _check_rows(changes)
+    people = _people(changes, baselines)
+    wide = changes.pivot(index="participant_id", columns="visit", values="outcome")
+    wide = wide.reindex(index=people.index, columns=changes["visit"].cat.categories)
+    return Outcomes(
+        participants=people.index.tolist(),
+        visits=wide.columns.tolist(),
+        active=(people["arm"] == "active").to_numpy(),
+        baseline=people["baseline"].to_numpy(float),
+        values=wide.to_numpy(float),
+    )
+
+
+def _check_rows(changes):
+    if "scale" in changes and changes["scale"].nunique() > 1:
+        found = ", ".join(map(str, changes["scale"].unique()))
+        raise ValueError(f"one scale expected, found {found}: select the rows of one of them")
+    if not isinstance(changes["visit"].dtype, pd.CategoricalDtype):
+        raise ValueError(
+            f"visit: an ordered categorical expected, found {changes['visit'].dtype}; "
+            "pandas.Categorical(visit, visits_in_order, ordered=True) makes one"
+        )
+    twice = changes[changes.duplicated(["participant_id", "visit"])]
+    if len(twice):
+        who = f"{twice['participant_id'].iloc[0]}, {twice['visit'].iloc[0]}"
+        raise ValueError(f"one row a participant and visit expected, found two for {who}: keep one")
+
+
+def _people(changes, baselines):
+    """Arm and baseline by participant_id, sorted."""
+    columns = ["participant_id", "arm", "baseline"]
+    rows = changes[columns]
+    if baselines is not None:
+        rows = pd.concat([rows, baselines[columns]])
+    people = rows.drop_duplicates().set_index("participant_id").sort_index()
+    _refuse(people["baseline"].isna(), "a baseline expected, found none. Give it, or leave out {}")
+    doubled = people.index.duplicated(keep=False)
+    _refuse(pd.Series(doubled, people.index), "one arm and one baseline expected, found several")
+    _refuse(~people["arm"].isin(ARMS), f"an arm among {', '.join(ARMS)} expected, found another")
+    return people
+
+
+def _refuse(wrong, problem):
+    who = wrong.index[wrong].unique().tolist()
+    if who:
+        more = f" and {len(who) - SHOWN} more" if len(who) > SHOWN else ""
+        names = ", ".join(map(str, who[:SHOWN])) + more
+        these = "this participant" if len(who) == 1 else "these participants"
+        raise ValueError(f"{names}: {problem.format(these)}")
+
+
+def missing_patterns(changes, baselines=None):
+    """Count the participants by which visits they were rated at.
+
+    Parameters
+    ----------
+    changes, baselines
+        As for :func:`outcome_table`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a pattern, the most complete first: pattern (text, a 1 or 0 a visit), a column of 1
+        and 0 for each visit, n_active, n_control, and missingness: complete, monotone (all visits
+        until withdrawal; "none rated" where that was before the first) or intermittent.
+    """
+    outcomes = outcome_table(changes, baselines)
+    marks = pd.DataFrame(outcomes.observed.astype(int), columns=outcomes.visits)
+    marks.insert(0, "pattern", marks.astype(str).agg("".join, axis=1))
+    marks["n_active"], marks["n_control"] = outcomes.active, ~outcomes.active
+    keys = ["pattern", *outcomes.visits]
+    table = marks.groupby(keys, as_index=False)[["n_active", "n_control"]].sum()
+    table["missingness"] = [_missingness(pattern) for pattern in table["pattern"]]
+    order = table["pattern"].str.count("1")
+    table = table.assign(order=order).sort_values(["order", "pattern"], ascending=False)
+    return table.drop(columns="order").reset_index(drop=True)
+
+
+def _missingness(pattern):
+    if "0" not in pattern:
+        return "complete"
+    if "1" not in pattern:
+        return "none rated"
+    return "intermittent" if "01" in pattern else "monotone"
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """Participants of one arm who were rated at the same visits."""
+
+    rows: np.ndarray  # positions of the participants
+    seen: np.ndarray  # bool, (n_visits,)
+    active: bool
+    group: int  # which covariance matrix is theirs
+
+
+def group_by_pattern(outcomes, covariance):
+    keys = np.column_stack([outcomes.active, outcomes.observed])
+    found, which = np.unique(keys, axis=0, return_inverse=True)
+    which = which.reshape(-1)
+    return [
+        _Pattern(
+            rows=np.flatnonzero(which == k),
+            seen=key[1:],
+            active=bool(key[0]),
+            group=int(key[0]) if covariance == "by_arm" else 0,
+        )
+        for k, key in enumerate(found)
+    ]

@@ -1,0 +1,152 @@
+"""The models of a study's scales over visits: the primary MMRM and, beside it, growth curves."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import statsmodels.formula.api as smf
+from statsmodels.tools.sm_exceptions import ConvergenceWarning
+
+from analysis_lib.clinical.outcomes import CONTRAST
+from trialmmrm import fit_with_fallback
+
+FORMULA = "outcome ~ baseline*visit + arm*visit"
+GROWTH_COLUMNS = ["scale", "effect", "n", "estimate", "se", "ci_low", "ci_high", "p", "note"]
+
+
+def fit_models(changes):
+    """Fit the primary model, an MMRM, to every scale.
+
+    ``outcome ~ baseline*visit + arm*visit``, REML, unstructured covariance (a simpler one where it
+    does not converge), Kenward-Roger; see :mod:`analysis_lib.mmrm`. A visit with fewer than two
+    participants in an arm is left out.
+
+    Parameters
+    ----------
+    changes : pandas.DataFrame
+        From :func:`analysis_lib.study.scores.with_baseline`.
+
+    Returns
+    -------
+    dict of str to MMRM
+        By scale.
+    """
+    groups = changes.dropna().groupby("scale", sort=False)
+    return {scale: _fit(rows) for scale, rows in groups}
+
+
+def _fit(rows):
+    counts = rows.groupby("visit", observed=True)["arm"].value_counts().unstack(fill_value=0)
+    rows = rows[rows["visit"].isin(counts.index[counts.min(axis=1) > 1])]
+    arm = pd.Categorical(rows["arm"], ["control", "active"])
+    rows = rows.assign(arm=arm, visit=rows["visit"].cat.remove_unused_categories())
+    return fit_with_fallback(rows, FORMULA, "participant_id", "visit")
+
+
+def contrast_table(fits, changes):
+    """Adjusted difference between arms at each visit, and averaged over visits ("all").
+
+    Parameters
+    ----------
+    fits : dict
+        From :func:`fit_models`.
+    changes : pandas.DataFrame
+        What they were fitted to.
+
+    Returns
+    -------
+    pandas.DataFrame
+        scale, visit, kind, contrast, estimate, se, df, ci_low, ci_high, t, p, hedges_g, g_ci_low,
+        g_ci_high, n_active, n_control (participants in the model) and covariance (the structure).
+    """
+    return pd.concat([_contrasts(s, fit, changes) for s, fit in fits.items()], ignore_index=True)
+
+
+def _contrasts(scale, fit, changes):
+    own = changes[changes["scale"] == scale].dropna()
+    n = own.drop_duplicates("participant_id")["arm"].value_counts()
+    table = fit.contrasts("arm", "control")
+    if len(fit.visits) > 1:
+        table = pd.concat([table, fit.contrasts("arm", "control", by=None)])
+    table.insert(0, "scale", scale)
+    table.insert(2, "kind", own["kind"].iloc[0])
+    table["contrast"] = CONTRAST
+    table["n_active"], table["n_control"] = n["active"], n["control"]
+    return table.assign(covariance=fit.covariance_structure)
+
+
+def mean_table(fits):
+    """Model means by arm and visit: scale, arm, visit, mean, se, df, ci_low, ci_high.
+
+    Changes from baseline (values, for a scale without one), at the mean baseline of all.
+    """
+    tables = [fit.means("arm").assign(scale=scale) for scale, fit in fits.items()]
+    order = ["scale", "arm", "visit", "mean", "se", "df", "ci_low", "ci_high"]
+    return pd.concat(tables, ignore_index=True)[order]
+
+
+def growth_table(ratings):
+    """Straight lines over weeks: does the slope differ between arms?
+
+    ``score ~ week * arm`` with a random intercept and slope for each participant, REML
+    (statsmodels). A line is a coarse summary of a course that flattens, and the intervals are
+    normal ones, too narrow in small samples: shown because growth curves are widely read.
+
+    Parameters
+    ----------
+    ratings : pandas.DataFrame
+        From :func:`analysis_lib.study.scores.read_ratings`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        scale, effect (arm x week), n, estimate (points a week), se, ci_low, ci_high, p, note.
+        Scales with fewer than three visits are left out; where the model does not converge the
+        estimate is missing and the note says so.
+    """
+    groups = ratings.dropna(subset=["score"]).groupby("scale", sort=False)
+    chosen = [(scale, rows) for scale, rows in groups if rows["week"].nunique() > 2]
+    rows = [{"scale": s, "effect": "arm x week"} | _growth_row(own) for s, own in chosen]
+    return pd.DataFrame(rows, columns=GROWTH_COLUMNS)
+
+
+def _growth_row(rows):
+    rows = rows.assign(active=(rows["arm"] == "active").astype(float))
+    row = {"n": rows["participant_id"].nunique()}
+    try:
+        fit = fit_growth_curve(rows, "score ~ week * active", "participant_id")
+    except np.linalg.LinAlgError:
+        return row | {"note": "singular"}
+    if not fit.converged:
+        return row | {"note": "did not converge"}
+    low, high = fit.conf_int().loc["week:active"]
+    return row | {
+        "estimate": fit.params["week:active"],
+        "se": fit.bse["week:active"],
+        "ci_low": low,
+        "ci_high": high,
+        "p": fit.pvalues["week:active"],
+        "note": "normal interval",
+    }
+
+
+def fit_growth_curve(rows, formula, participant, reml=True):
+    """Linear mixed model with a random intercept and a random slope over ``week``.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        With a column ``week``.
+    formula : str
+    participant : str
+        Column.
+    reml : bool
+
+    Returns
+    -------
+    statsmodels MixedLMResults
+    """
+    model = smf.mixedlm(formula, rows, groups=rows[participant], re_formula="~week")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # told by .converged
+        return model.fit(reml=reml, method="lbfgs")

@@ -1,0 +1,133 @@
+"""Means, per-visit ANCOVA and repeated-measures ANOVA of the scales."""
+
+import numpy as np
+import pandas as pd
+import pingouin as pg
+import statsmodels.formula.api as smf
+from scipy import stats
+
+from analysis_lib.study.contract import ARMS
+from voxelperm import hedges_correction
+
+CONTRAST = "active - control"
+ANOVA_COLUMNS = [
+    "scale",
+    "effect",
+    "n",
+    "df1",
+    "df2",
+    "F",
+    "epsilon_gg",
+    "p",
+    "p_gg",
+    "partial_eta2",
+]
+
+
+def visit_means(ratings):
+    """Observed means by scale, arm and visit.
+
+    Returns
+    -------
+    pandas.DataFrame
+        scale, arm, visit, week, n, mean, sd, ci_low, ci_high (t intervals, each visit by itself).
+    """
+    groups = ratings.groupby(["scale", "arm", "visit", "week"], observed=True, sort=False)["score"]
+    table = groups.agg(n="count", mean="mean", sd="std").reset_index()
+    margin = stats.t.ppf(0.975, table["n"] - 1) * table["sd"] / np.sqrt(table["n"])
+    table = table.assign(ci_low=table["mean"] - margin, ci_high=table["mean"] + margin)
+    return table[table["n"] > 0].sort_values(["scale", "arm", "week"]).reset_index(drop=True)
+
+
+def ancova(changes):
+    """Difference between arms at each visit, adjusted for baseline, with HC3 standard errors.
+
+    Outcome ~ baseline + arm by least squares, each visit with the participants rated at it. HC3
+    (MacKinnon & White 1985) needs no equal variance in the arms and holds its level in small
+    samples (Long & Ervin 2000, Am Stat 54:217-224).
+
+    Parameters
+    ----------
+    changes : pandas.DataFrame
+        From :func:`analysis_lib.study.scores.with_baseline`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        scale, visit, kind, contrast, n_active, n_control, estimate, se, df, ci_low, ci_high, t, p,
+        hedges_g, g_ci_low, g_ci_high. g is the estimate over the pooled standard deviation of the
+        outcome, times J; its interval uses the large-sample variance of g (Hedges & Olkin 1985).
+        A visit with fewer than two participants in an arm has no row.
+    """
+    groups = changes.dropna().groupby(["scale", "visit"], observed=True, sort=False)
+    return pd.DataFrame(
+        [_ancova_row(*k, rows) for k, rows in groups if _smaller_arm(rows["arm"]) > 1]
+    )
+
+
+def _smaller_arm(arm):
+    return arm.value_counts().reindex(ARMS, fill_value=0).min()
+
+
+def _ancova_row(scale, visit, rows):
+    rows = rows.assign(active=(rows["arm"] == "active").astype(float))
+    fit = smf.ols("outcome ~ baseline + active", rows).fit(cov_type="HC3", use_t=True)
+    low, high = fit.conf_int().loc["active"]
+    by_arm = [rows.loc[rows["arm"] == arm, "outcome"] for arm in ARMS]
+    n1, n2 = map(len, by_arm)
+    pooled = np.sqrt(sum((len(v) - 1) * v.var() for v in by_arm) / (n1 + n2 - 2))
+    g = fit.params["active"] / pooled * hedges_correction(n1 + n2 - 2)
+    margin = stats.norm.ppf(0.975) * np.sqrt((n1 + n2) / (n1 * n2) + g**2 / (2 * (n1 + n2)))
+    return {
+        "scale": scale,
+        "visit": visit,
+        "kind": rows["kind"].iloc[0],
+        "contrast": CONTRAST,
+        "n_active": n1,
+        "n_control": n2,
+        "estimate": fit.params["active"],
+        "se": fit.bse["active"],
+        "df": fit.df_resid,
+        "ci_low": low,
+        "ci_high": high,
+        "t": fit.tvalues["active"],
+        "p": fit.pvalues["active"],
+        "hedges_g": g,
+        "g_ci_low": g - margin,
+        "g_ci_high": g + margin,
+    }
+
+
+def rm_anova(ratings):
+    """Group x time repeated-measures ANOVA of each scale, participants with every visit only.
+
+    Returns
+    -------
+    pandas.DataFrame
+        scale, effect (arm, time, arm x time), n, df1, df2, F, epsilon_gg, p, p_gg, partial_eta2.
+        epsilon is Greenhouse and Geisser's from the covariance pooled within arms; with two visits
+        it is 1 (pingouin). A scale rated at one visit only, or with fewer than two complete
+        participants in an arm, has no rows.
+    """
+    tables = [_anova(name, rows) for name, rows in ratings.groupby("scale", sort=False)]
+    tables = [table for table in tables if table is not None]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=ANOVA_COLUMNS)
+
+
+def _anova(scale, rows):
+    wide = rows.pivot(index=["participant_id", "arm"], columns="visit", values="score")
+    complete = wide.dropna(axis=1, how="all").dropna()
+    if complete.shape[1] < 2 or _smaller_arm(complete.index.get_level_values("arm")) < 2:
+        return None
+    long = complete.rename_axis(columns="time").stack().rename("score").reset_index()
+    long["time"] = long["time"].astype(str)
+    table = pg.mixed_anova(
+        long, dv="score", within="time", between="arm", subject="participant_id", correction=True
+    )
+    table = table.assign(scale=scale, n=len(complete))
+    table["effect"] = table["Source"].replace("Interaction", "arm x time")
+    if "p_GG_corr" not in table:  # two visits
+        table["p_GG_corr"] = table["p_unc"].where(table["Source"] != "arm")
+    names = {"DF1": "df1", "DF2": "df2", "p_unc": "p", "p_GG_corr": "p_gg"}
+    table = table.rename(columns={**names, "np2": "partial_eta2", "eps": "epsilon_gg"})
+    return table[ANOVA_COLUMNS]

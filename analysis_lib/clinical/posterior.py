@@ -1,0 +1,388 @@
+"""Draws from the posterior of means and covariances of incomplete outcomes."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.clinical.missing_patterns import ARMS, group_by_pattern
+
+COVARIANCES = ("common", "by_arm")
+N_CHAINS = 50  # chains advance side by side, as one array operation
+EM_STEPS, EM_TOLERANCE = 2000, 1e-9
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Draws of the imputation model's parameters.
+
+    Attributes
+    ----------
+    coefficients : numpy.ndarray, (n_draws, 3, n_visits)
+        Rows intercept (at the mean baseline), baseline, active.
+    covariances : numpy.ndarray, (n_draws, n_groups, n_visits, n_visits)
+        One group, or control and active in this order.
+    mixing : pandas.DataFrame
+        parameter, visit, r_hat (over all steps of the chains), autocorrelation (between successive
+        draws of a chain), effective_draws.
+    """
+
+    coefficients: np.ndarray
+    covariances: np.ndarray
+    mixing: pd.DataFrame
+
+
+def draw_posterior(
+    outcomes, n_draws=1000, covariance="common", burn_in=100, thinning=10, seed=0, max_r_hat=1.05
+):
+    """Draw the imputation model's parameters from their posterior.
+
+    Priors are those of the five macros and of rbmi (its "Statistical Specifications"): flat for the
+    coefficients, inverse Wishart for each covariance matrix with n_visits + 2 degrees of freedom
+    and the REML estimate as scale, so that the REML estimate is its mean and it weighs about as
+    much as one participant. The sampler alternates covariance, coefficients (with missing outcomes
+    integrated out) and missing outcomes (data augmentation: Schafer 1997, Analysis of Incomplete
+    Multivariate Data, ch. 5). Chains start at the REML estimate and run side by side.
+
+    Parameters
+    ----------
+    outcomes : Outcomes
+    n_draws : int
+    covariance : {"common", "by_arm"}
+        One covariance matrix, or one an arm.
+    burn_in, thinning : int
+        Steps of each chain before the first draw, and from one draw to the next.
+    seed : int
+    max_r_hat : float
+        A RuntimeWarning names the worst parameter whose R-hat is above it.
+
+    Returns
+    -------
+    Posterior
+
+    Raises
+    ------
+    ValueError
+        If the data cannot identify the model.
+    """
+    _check_model(outcomes, covariance)
+    patterns = _rated(group_by_pattern(outcomes, covariance))
+    scale = reml_covariances(outcomes, covariance)
+    n_chains = max(2, min(N_CHAINS, n_draws // 20))
+    n_kept = -(-n_draws // n_chains)
+    rng = np.random.default_rng([seed, 0])
+    sigma = np.repeat(scale[None], n_chains, axis=0)
+    kept, traces = [], []
+    for step in range(burn_in + thinning * n_kept):
+        beta, completed = _augment(outcomes, patterns, sigma, rng)
+        if step >= burn_in:
+            traces.append(_trace(outcomes, beta, sigma))
+            if (step - burn_in) % thinning == 0:
+                kept.append((beta, sigma))
+        sigma = _draw_covariances(outcomes, patterns, beta, completed, scale, rng)
+    betas, sigmas = (np.stack(draws, axis=1) for draws in zip(*kept, strict=True))
+    mixing = _mixing(traces, n_draws, thinning)
+    _warn_of_mixing(mixing, max_r_hat)
+    return Posterior(
+        coefficients=betas.reshape(-1, *betas.shape[2:])[:n_draws],
+        covariances=sigmas.reshape(-1, *sigmas.shape[2:])[:n_draws],
+        mixing=mixing,
+    )
+
+
+def _rated(patterns):
+    """Without those who were never rated: they tell nothing about the parameters."""
+    return [pattern for pattern in patterns if pattern.seen.any()]
+
+
+def _check_model(outcomes, covariance):
+    """Refuse what the imputation model cannot be estimated from."""
+    if covariance not in COVARIANCES:
+        raise ValueError(
+            f"covariance among {', '.join(COVARIANCES)} expected, found {covariance!r}"
+        )
+    _check_attendance(outcomes)
+    _check_design(outcomes)
+    n_needed = len(outcomes.visits) + 3
+    rated = outcomes.observed.any(axis=1)
+    groups = {"all participants": (rated, "fewer visits")}
+    if covariance == "by_arm":
+        instead = "covariance='common', or fewer visits"
+        groups = {f"{arm} arm": (rated & own, instead) for arm, own in _by_arm(outcomes)}
+    for name, (who, instead) in groups.items():
+        if who.sum() < n_needed:
+            raise ValueError(
+                f"{name}: at least {n_needed} rated participants expected for a covariance matrix "
+                f"of {len(outcomes.visits)} visits, found {who.sum()}. Use {instead}"
+            )
+        _check_variation(name, outcomes, who, instead)
+
+
+def _by_arm(outcomes):
+    return zip(ARMS, (outcomes.active, ~outcomes.active), strict=True)
+
+
+def _check_attendance(outcomes):
+    for arm, own in _by_arm(outcomes):
+        if not own.any():
+            raise ValueError(f"participants of both arms expected, found none of the {arm} arm")
+        rated = outcomes.observed[own].any(axis=0)
+        if not rated.all():
+            visit = outcomes.visits[int(np.argmin(rated))]
+            raise ValueError(
+                f"visit {visit}: ratings of both arms expected, found none of the {arm} arm. Leave "
+                "the visit out (and drop it with visit.cat.remove_unused_categories())"
+            )
+        if not outcomes.observed[own].all(axis=1).any():
+            raise ValueError(
+                f"{arm} arm: at least one participant rated at every visit expected, found none. "
+                "Leave out a visit that few attended"
+            )
+
+
+def _check_design(outcomes):
+    for visit, seen in zip(outcomes.visits, outcomes.observed.T, strict=True):
+        if np.linalg.matrix_rank(outcomes.design[seen]) < 3:
+            raise ValueError(
+                f"visit {visit}: ratings that tell arm and baseline apart expected, found "
+                f"{seen.sum()} that do not (is the baseline the same for all?). Leave the visit out"
+            )
+
+
+def _check_variation(name, outcomes, who, instead):
+    flat = np.nanvar(outcomes.values[who], axis=0) == 0
+    if flat.any():
+        visit = outcomes.visits[int(np.argmax(flat))]
+        raise ValueError(
+            f"{name}, visit {visit}: outcomes that vary between participants expected, found one "
+            f"value. Check the scores, or use {instead}"
+        )
+
+
+def _precision_parts(outcomes, patterns, sigma):
+    """Information matrix of the coefficients and its right-hand side, by chain.
+
+    ``sigma`` is (chains, groups, n_visits, n_visits). Also returns, for each pattern, the inverse
+    of the rated visits' covariance, with zeros at the others.
+    """
+    n_chains, n_visits = sigma.shape[0], sigma.shape[-1]
+    information = np.zeros((n_chains, 3, n_visits, 3, n_visits))
+    right = np.zeros((n_chains, 3, n_visits))
+    inverses = []
+    for pattern in patterns:
+        x = outcomes.design[pattern.rows]
+        y = np.nan_to_num(outcomes.values[pattern.rows])
+        inverse = inverse_of_seen(sigma[:, pattern.group], pattern.seen)
+        information += np.einsum("ab,cij->caibj", x.T @ x, inverse)
+        right += (x.T @ y) @ inverse
+        inverses.append(inverse)
+    size = 3 * n_visits
+    return information.reshape(n_chains, size, size), right.reshape(n_chains, size), inverses
+
+
+def inverse_of_seen(sigma, seen):
+    inverse = np.zeros_like(sigma)
+    block = np.ix_(seen, seen)
+    inverse[:, block[0], block[1]] = np.linalg.inv(sigma[:, block[0], block[1]])
+    return inverse
+
+
+def _augment(outcomes, patterns, sigma, rng):
+    """Coefficients given the covariances and the rated outcomes, then the missing outcomes."""
+    n_chains, n_visits = sigma.shape[0], sigma.shape[-1]
+    information, right, inverses = _precision_parts(outcomes, patterns, sigma)
+    factor = np.linalg.cholesky(information)
+    normal = rng.standard_normal(right.shape)
+    half = np.linalg.solve(factor, right[..., None])[..., 0]
+    beta = np.linalg.solve(np.swapaxes(factor, 1, 2), (half + normal)[..., None])[..., 0]
+    beta = beta.reshape(n_chains, 3, n_visits)
+    completed = np.repeat(outcomes.values[None], n_chains, axis=0)
+    for pattern, inverse in zip(patterns, inverses, strict=True):
+        if not pattern.seen.all():
+            mean = outcomes.design[pattern.rows] @ beta
+            drawn = draw_missing(
+                outcomes.values[pattern.rows],
+                mean,
+                sigma[:, pattern.group],
+                inverse,
+                pattern.seen,
+                rng.standard_normal((n_chains, len(pattern.rows), n_visits)),
+            )
+            completed[:, pattern.rows] = drawn
+    return beta, completed
+
+
+def draw_missing(values, mean, sigma, inverse, seen, normal):
+    """Rows with their missing visits drawn given the rated ones.
+
+    ``values`` (n, n_visits) has NaN where missing, ``mean`` (chains, n, n_visits), ``sigma`` and
+    ``inverse`` (chains, n_visits, n_visits); ``normal`` as ``mean``, of which the missing visits'
+    columns are used.
+    """
+    residual = np.where(seen, np.where(seen, values, 0.0) - mean, 0.0)
+    slope = inverse @ sigma  # (rated, missing)
+    expected = mean + residual @ slope
+    spread = sigma - sigma @ slope
+    missing = np.ix_(~seen, ~seen)
+    factor = np.linalg.cholesky(spread[:, missing[0], missing[1]])
+    completed = np.broadcast_to(values, mean.shape).copy()
+    noise = normal[..., ~seen] @ np.swapaxes(factor, 1, 2)
+    completed[..., ~seen] = expected[..., ~seen] + noise
+    return completed
+
+
+def _draw_covariances(outcomes, patterns, beta, completed, scale, rng):
+    """Covariances given coefficients and completed outcomes: inverse Wishart, by group."""
+    n_visits = scale.shape[-1]
+    residual = completed - outcomes.design @ beta
+    drawn = []
+    for group in range(len(scale)):
+        rows = np.concatenate([p.rows for p in patterns if p.group == group])
+        own = residual[:, rows]
+        total = scale[group] + np.swapaxes(own, 1, 2) @ own
+        drawn.append(inverse_wishart(n_visits + 2 + len(rows), total, rng))
+    return np.stack(drawn, axis=1)
+
+
+def inverse_wishart(df, scale, rng):
+    """Draw from inverse Wishart distributions by Bartlett's decomposition.
+
+    Parameters
+    ----------
+    df : float
+    scale : numpy.ndarray, (n, p, p)
+        The mean is scale / (df - p - 1).
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    numpy.ndarray, (n, p, p)
+    """
+    n, p = scale.shape[:2]
+    lower = np.tril(rng.standard_normal((n, p, p)), -1)
+    diagonal = np.arange(p)
+    lower[:, diagonal, diagonal] = np.sqrt(rng.chisquare(df - diagonal, (n, p)))
+    # The Bartlett factor of a Wishart of identity scale; its inverse, scaled, is the draw's root.
+    root = np.linalg.solve(lower, np.swapaxes(np.linalg.cholesky(scale), 1, 2))
+    return np.swapaxes(root, 1, 2) @ root
+
+
+def reml_covariances(outcomes, covariance="common"):
+    """Estimate the covariance matrices by REML.
+
+    By the EM algorithm with the coefficients integrated out (Laird & Ware 1982, Biometrics
+    38:963-974).
+
+    Returns
+    -------
+    numpy.ndarray, (n_groups, n_visits, n_visits)
+
+    Raises
+    ------
+    ValueError
+        If an estimate is singular: visits that determine one another.
+    """
+    patterns = _rated(group_by_pattern(outcomes, covariance))
+    n_groups = len({p.group for p in patterns})
+    spread = np.nanvar(outcomes.values, axis=0)
+    sigma = np.repeat(np.diag(spread)[None], n_groups, axis=0)
+    for _ in range(EM_STEPS):
+        new = _em_step(outcomes, patterns, sigma)
+        change = np.abs(new - sigma).max() / spread.max()
+        sigma = new
+        if change < EM_TOLERANCE:
+            break
+        _check_covariances(outcomes, sigma)
+    else:
+        warnings.warn(
+            f"the REML covariance was still changing by {change:.1e} after {EM_STEPS} EM steps: "
+            "too few participants for some pair of visits?",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return sigma
+
+
+def _em_step(outcomes, patterns, sigma):
+    beta, uncertainty, inverses = _gls(outcomes, patterns, sigma)
+    total, n = np.zeros_like(sigma), np.zeros(len(sigma))
+    for pattern, inverse in zip(patterns, inverses, strict=True):
+        own, x = sigma[pattern.group], outcomes.design[pattern.rows]
+        residual = np.where(pattern.seen, outcomes.values[pattern.rows] - x @ beta, 0.0)
+        slope = inverse @ own
+        expected = residual @ slope
+        doubt = np.einsum("ab,aibj->ij", x.T @ x, uncertainty)  # of the means, summed
+        total[pattern.group] += expected.T @ expected + slope.T @ doubt @ slope
+        total[pattern.group] += len(x) * (own - own @ slope)
+        n[pattern.group] += len(x)
+    return total / n[:, None, None]
+
+
+def _gls(outcomes, patterns, sigma):
+    """Coefficients (3, n_visits) and their covariance (3, n_visits, 3, n_visits)."""
+    n_visits = sigma.shape[-1]
+    information, right, inverses = _precision_parts(outcomes, patterns, sigma[None])
+    uncertainty = np.linalg.inv(information[0])
+    beta = (uncertainty @ right[0]).reshape(3, n_visits)
+    shape = (3, n_visits, 3, n_visits)
+    return beta, uncertainty.reshape(shape), [inverse[0] for inverse in inverses]
+
+
+def _check_covariances(outcomes, sigma):
+    arms, instead = ("",), "fewer visits"
+    if len(sigma) > 1:
+        arms = ("control arm, ", "active arm, ")
+        instead = "covariance='common', or fewer visits"
+    for arm, own in zip(arms, sigma, strict=True):
+        sd = np.sqrt(np.diag(own))
+        if np.linalg.eigvalsh(own / np.outer(sd, sd))[0] < 1e-6:
+            raise ValueError(
+                f"{arm}visits {', '.join(map(str, outcomes.visits))}: a covariance matrix of full "
+                "rank expected, found visits that determine one another. Too few participants were "
+                "rated at all of them, or scores were copied from one visit to the next: use "
+                f"{instead}"
+            )
+
+
+def _trace(outcomes, beta, sigma):
+    """What is watched of a step: {(parameter, visit): (chains,)}."""
+    logs = np.log(np.diagonal(sigma, axis1=-2, axis2=-1))
+    groups = ("",) if logs.shape[1] == 1 else (" control", " active")
+    watched = {"arm effect": beta[:, 2]}
+    watched |= {f"log variance{name}": logs[:, g] for g, name in enumerate(groups)}
+    return {
+        (parameter, visit): values[:, j]
+        for parameter, values in watched.items()
+        for j, visit in enumerate(outcomes.visits)
+    }
+
+
+def _mixing(traces, n_draws, thinning):
+    """R-hat (Gelman & Rubin 1992, Stat Sci 7:457-472) over all steps, and what thinning leaves."""
+    rows = []
+    for parameter, visit in traces[0]:
+        values = np.stack([trace[parameter, visit] for trace in traces], axis=1)
+        n_chains, n = values.shape
+        centred = values - values.mean(axis=1, keepdims=True)
+        within = (centred**2).sum() / (n_chains * (n - 1))
+        between = values.mean(axis=1).var(ddof=1) if n_chains > 1 else np.nan
+        lagged = np.mean(centred[:, thinning:] * centred[:, :-thinning]) / within
+        row = {"parameter": parameter, "visit": visit}
+        row |= {"r_hat": np.sqrt((n - 1) / n + between / within), "autocorrelation": lagged}
+        shrink = (1 - lagged) / (1 + lagged)  # of a first-order autoregression
+        rows.append(row | {"effective_draws": n_draws * min(1.0, shrink)})
+    return pd.DataFrame(rows)
+
+
+def _warn_of_mixing(mixing, max_r_hat):
+    slow = mixing[mixing["r_hat"] > max_r_hat]
+    if len(slow):
+        worst = slow.loc[slow["r_hat"].idxmax()]
+        warnings.warn(
+            f"{worst['parameter']}, visit {worst['visit']}: R-hat of at most {max_r_hat:g} "
+            f"expected, found {worst['r_hat']:.3f}: the sampler's chains disagree. Raise burn_in "
+            "and thinning",
+            RuntimeWarning,
+            stacklevel=3,
+        )

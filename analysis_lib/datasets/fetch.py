@@ -1,0 +1,362 @@
+"""Public trials, atlases and templates: downloaded once, checked, kept in a cache."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pooch
+import requests
+
+from analysis_lib.atlas.files import (
+    ATLASES,
+    PUBLIC,
+    SCHAEFER,
+    TEMPLATES,
+    PublicFile,
+    atlas_paths,
+    is_cached,
+)
+from analysis_lib.datasets import downloads
+from analysis_lib.datasets.antidepressant import antidepressant_dataset, read_rda
+from analysis_lib.datasets.folders import shortened, write_folder
+from analysis_lib.datasets.sudmex import sudmex_dataset
+from analysis_lib.results.environment import PROJECT, cache_folder
+from analysis_lib.results.problems import FetchError
+from analysis_lib.study.contract import load_study
+
+OPENNEURO = "https://s3.amazonaws.com/openneuro.org"
+RETRIES = 2
+TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of a file
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What :func:`fetch_study` did.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The BIDS folder.
+    is_new : bool
+        False if it was there already, the same.
+    notes : tuple of str
+        Where source files disagree.
+    """
+
+    folder: Path
+    is_new: bool
+    notes: tuple[str, ...] = ()
+
+
+_RBMI = "insightsengineering/rbmi/c872d4ac7e5406ec50ae9fe4d56898c6ecb7ec03"
+_SCORES = "egarza/sudmex_tms_main/135e0f2f38559dc8d9485b86090a4db76f439e12"
+_OPENNEURO = "OpenNeuroDatasets/ds003037/68ae455007953d3d10e8012d7b1adad2aba0f400"
+
+_PARCELLATIONS = (  # where nilearn has Schaefer's parcels from
+    "ThomasYeoLab/CBIG/v0.14.3-Update_Yeo2011_Schaefer2018_labelname/stable_projects/"
+    "brain_parcellation/Schaefer2018_LocalGlobal/Parcellations/MNI/"
+)
+
+TRIALS = {
+    "antidepressant": (
+        PublicFile(
+            "antidepressant/antidepressant_data.rda",
+            f"{_RBMI}/data/antidepressant_data.rda",
+            "bdad3cc1f86798171d3f069b9ec21e73dff683656eb3dcfd96c16e6c5938c036",
+        ),
+    ),
+    "sudmex_tms": (
+        PublicFile(
+            "sudmex_tms/participants.tsv",
+            f"{_OPENNEURO}/participants.tsv",
+            "98333f42b867698fb910f0dd70da19d705ed3662cdb67bcab740be2c7b3a27f9",
+        ),
+        PublicFile(
+            "sudmex_tms/data2w.csv",
+            f"{_SCORES}/data/clinical/data2w.csv",
+            "528f4ab599487e95c925021abaf4e3f1c6b1b58914db647c78c03918169b0e8c",
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """The images of a public trial.
+
+    Parameters
+    ----------
+    table : pathlib.Path
+        Path, size and md5 of each: see ``downloads.read_list``.
+    home : str
+        Folder of the data set below the base address.
+    """
+
+    table: Path
+    home: str
+
+
+IMAGES = {"sudmex_tms": ImageList(PROJECT / "data" / "sudmex_tms_t1w.tsv", "ds003037")}
+
+
+def fetch_study(name, folder=None, cache=None, *, base=PUBLIC, retries=RETRIES):
+    """Download a public trial, unless the cache holds it, and write its BIDS folder.
+
+    Parameters
+    ----------
+    name : {"antidepressant", "sudmex_tms"}
+    folder : path, optional
+        The BIDS folder to write; by default the one that data/studies/<name>.yml names.
+    cache : path, optional
+        See :func:`cache_folder`.
+    base : str
+        Address that serves the files.
+    retries : int
+        How often a failed download is tried again.
+
+    Returns
+    -------
+    Fetched
+
+    Raises
+    ------
+    FetchError
+        If a file cannot be downloaded or is not the one expected, or if the folder exists and
+        differs: it is never overwritten.
+    """
+    _known_trial(name)
+    folder = _folder(name, folder)
+    paths = fetch_files(TRIALS[name], cache, base=base, retries=retries)
+    content, notes = _read_and_convert(name, paths)
+    images = [file.path for file in images_of(name)]
+    return Fetched(folder, write_folder(folder, content, images), tuple(notes))
+
+
+def images_of(name):
+    """Images of a public trial that :func:`fetch_images` gets; none, if it has none.
+
+    Returns
+    -------
+    tuple of downloads.RemoteFile
+    """
+    return downloads.read_list(IMAGES[name].table) if name in IMAGES else ()
+
+
+def fetch_images(name, folder=None, *, base=OPENNEURO, jobs=downloads.JOBS, watch=None, **options):
+    """Download the T1-weighted images of a public trial into its BIDS folder.
+
+    Images that are there are checked and not fetched again; one that broke off goes on from where
+    it was: see :func:`analysis_lib.datasets.downloads.download`.
+
+    Parameters
+    ----------
+    name : {"sudmex_tms"}
+    folder : path, optional
+        As in :func:`fetch_study`, which writes the tables.
+    base : str
+        Address that serves the data sets of OpenNeuro.
+    jobs : int
+        Images fetched at once.
+    watch : downloads.Watcher, optional
+    **options
+        Of ``downloads.download``: retries, pause, timeout.
+
+    Returns
+    -------
+    downloads.Outcome
+
+    Raises
+    ------
+    FetchError
+        If the trial has no images, or some could not be had or are not the ones expected: the
+        message lists them; all others are in place.
+    """
+    if name not in IMAGES:
+        raise FetchError(f"{name}: no public images known. Trials with images: {', '.join(IMAGES)}")
+    folder = _folder(name, folder)
+    address = f"{base}/{IMAGES[name].home}"
+    try:
+        outcome = downloads.download(
+            images_of(name), folder, address, jobs=jobs, watch=watch, **options
+        )
+    except downloads.DownloadError as error:
+        raise FetchError(str(error)) from None
+    if outcome.failed:
+        raise FetchError(_images_missing(folder, outcome))
+    return outcome
+
+
+def _folder(name, folder):
+    return load_study(name).root if folder is None else Path(folder).resolve()
+
+
+def _images_missing(folder, outcome):
+    """List failed images; those that failed for the same reason stand together."""
+    in_place = len(outcome.fetched) + len(outcome.present)
+    by_reason = {}
+    for path, reason in outcome.failed.items():
+        by_reason.setdefault(reason, []).append(path)
+    lines = [f"  {shortened(paths)}\n    {reason}" for reason, paths in by_reason.items()]
+    return (
+        f"{len(outcome.failed)} of {in_place + len(outcome.failed)} images are missing; "
+        f"{in_place} are in place in {folder}. Run again: only what is missing is fetched, from "
+        "where it broke off.\n" + "\n".join(lines)
+    )
+
+
+def fetch_receptors(annotations="default", cache=None):
+    """Download receptor maps, unless neuromaps' cache holds them: see ``receptor_maps.fetch``.
+
+    Parameters
+    ----------
+    annotations : str or list
+        A study's ``receptors``: "default", "all", or a list; files of its own are passed over.
+    cache : path, optional
+        See ``environment.receptor_cache``.
+
+    Returns
+    -------
+    dict of str to pathlib.Path
+    """
+    from analysis_lib.datasets import receptor_maps
+
+    return receptor_maps.fetch(annotations, cache=cache)
+
+
+def fetch_atlas(name, cache=None, *, base=PUBLIC, retries=RETRIES):
+    """Download an atlas, unless the cache holds it.
+
+    Parameters
+    ----------
+    name : {"schaefer100_tian_s1", "schaefer100", "schaefer200", ..., "schaefer1000"}
+        The schaefer ones come through ``nilearn.datasets.fetch_atlas_schaefer_2018`` (7 networks,
+        2 mm), which publishes no hash: :func:`analysis_lib.atlas.parcellation.load_atlas` counts the parcels.
+    cache, base, retries
+        As in :func:`fetch_study`; nilearn does not try again.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The label image and, of the schaefer ones, the table of names.
+
+    Raises
+    ------
+    FetchError
+        If the name is unknown, a download fails, or a file is not the one expected.
+    """
+    if name in ATLASES:
+        return fetch_files(ATLASES[name], cache, base=base, retries=retries)
+    paths = atlas_paths(name, cache)
+    from nilearn.datasets import fetch_atlas_schaefer_2018
+
+    address = f"{base}/{_PARCELLATIONS}"
+    try:
+        fetch_atlas_schaefer_2018(
+            SCHAEFER[name],
+            resolution_mm=2,
+            data_dir=paths[0].parents[1],
+            base_url=address,
+            verbose=0,
+        )
+    except (requests.RequestException, OSError, ValueError) as error:
+        wanted = "\n".join(f"  {address}{p.name}\n    to {p}" for p in paths if not p.is_file())
+        raise FetchError(
+            f"{name}: download failed ({type(error).__name__}: {error}). Run again with a "
+            f"connection, or put by hand what the cache lacks:\n{wanted}"
+        ) from error
+    return paths
+
+
+def fetch_templates(cache=None, *, base=PUBLIC, retries=RETRIES):
+    """Download the templates for brain extraction, unless the cache holds them.
+
+    Parameters
+    ----------
+    cache, base, retries
+        As in :func:`fetch_study`.
+
+    Returns
+    -------
+    list of pathlib.Path
+        avg152T1 (whole head) and mask_ICV (intracranial mask) of SPM12.
+
+    Raises
+    ------
+    FetchError
+        If a download fails, or a file is not the one expected.
+    """
+    return fetch_files(TEMPLATES, cache, base=base, retries=retries)
+
+
+def fetch_files(files, cache=None, *, base=PUBLIC, retries=RETRIES):
+    """Find files in the cache; download those that it lacks.
+
+    Parameters
+    ----------
+    files : sequence of PublicFile
+    cache, base, retries
+        As in :func:`fetch_study`.
+
+    Returns
+    -------
+    list of pathlib.Path
+        In the order of ``files``. A file is in the cache whole and right, or not at all.
+
+    Raises
+    ------
+    FetchError
+        If a file in the cache is damaged or another one, or if a download fails.
+    """
+    cache = cache_folder(cache)
+    wanted = [file for file in files if not is_cached(cache, file, base)]
+    for i, file in enumerate(wanted):
+        _download(cache, file, wanted[i:], base, retries)
+    return [cache / file.name for file in files]
+
+
+def _known_trial(name):
+    if name not in TRIALS:
+        raise FetchError(f"{name}: no such public trial. Known: {', '.join(TRIALS)}")
+
+
+def _download(cache, file, wanted, base, retries):
+    url = f"{base}/{file.home}"
+    store = pooch.create(
+        path=cache,
+        base_url="",
+        registry={file.name: file.sha256},
+        urls={file.name: url},
+        retry_if_failed=retries,
+    )
+    try:
+        store.fetch(file.name, downloader=pooch.HTTPDownloader(timeout=TIMEOUT))
+    except requests.RequestException as error:
+        raise FetchError(_offline(cache, file, wanted, base, error)) from error
+    except ValueError as error:
+        raise FetchError(
+            f"{file.name}: {url} does not serve the file expected, and it was not kept. {error}"
+        ) from error
+    except OSError as error:
+        raise FetchError(
+            f"{file.name}: cannot be written into the cache folder {cache} ({error}). "
+            "Set COMPENDIUM_CACHE to a folder that you may write"
+        ) from error
+
+
+def _offline(cache, file, wanted, base, error):
+    response = getattr(error, "response", None)
+    reason = type(error).__name__ if response is None else f"HTTP status {response.status_code}"
+    missing = "\n".join(
+        f"  {base}/{w.home}\n    to {cache / w.name} (sha256 {w.sha256})" for w in wanted
+    )
+    return (
+        f"{file.name}: download failed ({reason}). Run again with a connection, "
+        f"or put by hand what the cache lacks:\n{missing}"
+    )
+
+
+def _read_and_convert(name, paths):
+    if name == "antidepressant":
+        return antidepressant_dataset(read_rda(paths[0], "antidepressant_data")), ()
+    participants = pd.read_csv(paths[0], sep="\t", dtype={"participant_id": str})
+    return sudmex_dataset(participants, pd.read_csv(paths[1]))

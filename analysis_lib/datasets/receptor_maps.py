@@ -1,0 +1,76 @@
+"""Receptor maps, downloaded into the cache of neuromaps."""
+
+import shutil
+import tempfile
+
+from rich.progress import track
+
+from analysis_lib.results.environment import receptor_cache
+from analysis_lib.results.problems import FetchFailed
+from analysis_lib.study.catalogue import (
+    cached_path,
+    check_md5,
+    fetch_command,
+    locate,
+    published,
+    record_of,
+)
+
+
+def fetch(annotations="default", cache=None, progress=True):
+    """Download the receptor maps that the cache lacks, and check every one.
+
+    Parameters
+    ----------
+    annotations : str or list
+        See `resolve`. Files of one's own are passed over.
+    cache : path, optional
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    dict of str to pathlib.Path
+        Path of each annotation.
+
+    Raises
+    ------
+    FetchFailed
+        A download failed; the message names the annotation. Maps fetched before it are kept.
+    WrongMap
+        A file, downloaded or already there, is not the published one. It is left where it is; a
+        wrong download never enters the cache.
+    """
+    annotations = published(annotations)
+    folder = receptor_cache(cache)
+    absent = [name for name in annotations if not cached_path(record_of(name), folder).is_file()]
+    for annotation in track(absent, "receptor maps", disable=not (progress and absent)):
+        _download(annotation, folder)
+    return {annotation: locate(annotation, folder) for annotation in annotations}
+
+
+def _download(annotation, folder):
+    """Into a folder beside its place first, so that a file appears whole and checked, or not."""
+    record = record_of(annotation)
+    final = cached_path(record, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
+        part = cached_path(record, scratch)
+        try:
+            _fetch_annotation(record, scratch)
+        except Exception as error:
+            raise FetchFailed(
+                f"receptor map {annotation} could not be downloaded "
+                f"({type(error).__name__}: {error}). Is there a network connection? "
+                f"What {folder} held is kept; try again: {fetch_command(annotation)}"
+            ) from error
+        check_md5(part, record["checksum"], annotation)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(part, final)
+
+
+def _fetch_annotation(record, folder):
+    from neuromaps.datasets import fetch_annotation  # takes seconds to import
+
+    keys = ("source", "desc", "space", "res")
+    fetch_annotation(**{key: record[key] for key in keys}, data_dir=folder, verbose=0)

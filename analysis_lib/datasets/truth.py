@@ -1,0 +1,316 @@
+"""What the demo trial is made of: doses of effect, D1 weights, the planted change."""
+
+from dataclasses import dataclass, field
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+from scipy.stats import norm
+
+from analysis_lib.atlas.grids import labels_on_grid
+from analysis_lib.atlas.parcellation import load_atlas
+from analysis_lib.atlas.template import mni_image
+from analysis_lib.study.items import HAMD17_ITEMS
+
+VISITS = {"baseline": 0, "week1": 1, "week2": 2, "week3": 3}
+
+STEP = 1e-4  # maps are rounded to this and stored as integers
+TOP_VALUE = 1.3  # largest value of a map
+
+SIMULATED = "SIMULATED data: no patient, no scanner. Made by analysis_lib.simulate."
+
+# Weight of each class of regions relative to the putamen, two digits. They are voxel-weighted means
+# of the [11C]SCH23390 binding map of 13 healthy volunteers (Kaller et al. 2017, Eur J Nucl Med Mol
+# Imaging 44:1025-1032, doi 10.1007/s00259-017-3645-0) over neuromorphometrics regions; the order,
+# striatum >> limbic > neocortex > cerebellum, is also that of autoradiography (Hall et al. 1994,
+# Neuropsychopharmacology 11:245-256). One class departs from the map: "occipital" has the value of
+# the lateral and polar gyri (the medial ones are .22 in the map), so that one whole lobe is without
+# a planted change.
+_D1_TABLE = (
+    ("putamen", 1.00, ("Putamen",)),
+    ("caudate", 0.79, ("Caudate",)),
+    ("accumbens", 0.77, ("Accumbens Area",)),
+    ("pallidum", 0.51, ("Pallidum",)),
+    ("ventromedial prefrontal", 0.32, ("medial frontal cortex", "gyrus rectus")),
+    ("insula", 0.31, ("anterior insula", "posterior insula")),
+    ("anterior cingulate", 0.30, ("anterior cingulate gyrus",)),
+    ("basal forebrain", 0.29, ("Basal Forebrain", "subcallosal area")),
+    (
+        "middle and posterior cingulate",
+        0.27,
+        ("middle cingulate gyrus", "posterior cingulate gyrus"),
+    ),
+    ("fusiform", 0.26, ("fusiform gyrus",)),
+    ("amygdala", 0.25, ("Amygdala",)),
+    (
+        "opercula and planum temporale",
+        0.25,
+        (
+            "central operculum",
+            "frontal operculum",
+            "parietal operculum",
+            "planum polare",
+            "planum temporale",
+            "transverse temporal gyrus",
+        ),
+    ),
+    ("precuneus", 0.24, ("precuneus",)),
+    (
+        "orbitofrontal",
+        0.24,
+        (
+            "anterior orbital gyrus",
+            "lateral orbital gyrus",
+            "medial orbital gyrus",
+            "posterior orbital gyrus",
+            "orbital part of the inferior frontal gyrus",
+        ),
+    ),
+    (
+        "lateral temporal",
+        0.21,
+        (
+            "superior temporal gyrus",
+            "middle temporal gyrus",
+            "inferior temporal gyrus",
+            "temporal pole",
+        ),
+    ),
+    (
+        "inferior frontal",
+        0.19,
+        (
+            "opercular part of the inferior frontal gyrus",
+            "triangular part of the inferior frontal gyrus",
+        ),
+    ),
+    ("thalamus", 0.18, ("Thalamus Proper",)),
+    ("supplementary motor", 0.18, ("supplementary motor cortex",)),
+    ("hippocampus", 0.18, ("Hippocampus",)),
+    ("frontal pole", 0.17, ("frontal pole",)),
+    ("dorsolateral prefrontal", 0.16, ("middle frontal gyrus",)),
+    (
+        "superior frontal",
+        0.16,
+        ("superior frontal gyrus", "superior frontal gyrus medial segment"),
+    ),
+    ("parahippocampal", 0.16, ("parahippocampal gyrus", "entorhinal area")),
+    ("inferior parietal", 0.16, ("angular gyrus", "supramarginal gyrus")),
+    ("superior parietal", 0.12, ("superior parietal lobule",)),
+    (
+        "occipital",
+        0.12,
+        (
+            "calcarine cortex",
+            "cuneus",
+            "lingual gyrus",
+            "occipital fusiform gyrus",
+            "inferior occipital gyrus",
+            "middle occipital gyrus",
+            "superior occipital gyrus",
+            "occipital pole",
+        ),
+    ),
+    (
+        "pre- and postcentral",
+        0.11,
+        (
+            "precentral gyrus",
+            "precentral gyrus medial segment",
+            "postcentral gyrus",
+            "postcentral gyrus medial segment",
+        ),
+    ),
+    ("brain stem", 0.07, ("Brain Stem", "Ventral DC")),
+    (
+        "cerebellum",
+        0.02,
+        (
+            "Cerebellum Exterior",
+            "Cerebellar Vermal Lobules I-V",
+            "Cerebellar Vermal Lobules VI-VII",
+            "Cerebellar Vermal Lobules VIII-X",
+        ),
+    ),
+)
+D1_WEIGHTS = {name: weight for name, weight, _ in _D1_TABLE}
+D1_REGIONS = {name: regions for name, _, regions in _D1_TABLE}
+
+# The items of HAMD-17: what they rate, highest score, how early an item rises.
+_RISES = (1.2, 0.3, -0.6, 0.6, 0.5, 0.4, 1.0, -0.2, -0.5, 0.6, 0.2, 0.1, 0.8, 0.4, -0.7, -0.4, -0.8)
+HAMD_ITEMS = tuple(
+    (what, top, rises) for (what, top), rises in zip(HAMD17_ITEMS, _RISES, strict=True)
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is planted, and how noisy it is.
+
+    Grey matter in percent of the pre-treatment map, volumes in ml, scores in scale points, one
+    number a visit after baseline where there are three.
+    """
+
+    top_percent: float = 6.0  # change where the D1 weight is 1
+    lowest_weight: float = 0.15  # no change below this weight
+    z_slope: float = 0.5  # a patient's change is planted x (1 + z_slope z)
+    z_correlation: float = 0.6  # of z with latent HAMD-17 improvement at the last visit
+    noise_sd: float = 1.0  # of post - pre at a voxel, after smoothing
+    noise_fwhm: tuple = (14.0, 30.0)  # mm, after smoothing
+    noise_share: tuple = (0.7, 0.3)  # of the variance
+    global_sd: float = 0.3  # of the whole map, beside noise_sd
+    smoothing: float = 8.0  # mm, the smoothing that the noise numbers refer to
+    ratio_mean: float = 0.65  # volume of a map / volume of the template
+    ratio_sd: float = 0.07  # before volumes outside grey_ml are left out
+    grey_ml: tuple = (505.0, 775.0)  # before treatment; leaves room for the change
+    tiv_ml: tuple = (1200.0, 1750.0)
+    anatomy_sd: float = 0.08  # share of local volume, between participants
+    anatomy_fwhm: float = 20.0  # mm
+    baseline_mean: float = 22.5  # HAMD-17, before the lowest are left out
+    baseline_sd: float = 4.2
+    baseline_lowest: float = 17.0  # inclusion criterion
+    baseline_slope: float = 0.85  # of later scores on baseline
+    change_control: tuple = (-2.5, -4.5, -6.0)  # HAMD-17, mean change
+    arm_difference: tuple = (-1.2, -3.0, -4.5)  # HAMD-17, active - control
+    residual_sd: tuple = (3.2, 4.4, 5.3)
+    residual_correlation: tuple = (0.68, 0.55)  # one visit apart, two visits apart
+    hama_intercept: float = 3.5
+    hama_slope: float = 0.72  # points of HAMA for a point of HAMD-17
+    hama_person_sd: float = 3.0
+    hama_visit_sd: float = 2.0
+
+    @property
+    def baseline_expected(self):
+        """Mean HAMD-17 at baseline of those included."""
+        cut = (self.baseline_lowest - 0.5 - self.baseline_mean) / self.baseline_sd
+        return self.baseline_mean + self.baseline_sd * norm.pdf(cut) / norm.sf(cut)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A simulated trial without its maps, which :func:`simulate_pair` makes one by one.
+
+    Attributes
+    ----------
+    participants : pandas.DataFrame
+        One row a participant: participant_id, number, arm (active or sham), age, sex, tiv (ml),
+        withdrawn_after, guess, z, grey_ml (planned volume before treatment).
+    scores : pandas.DataFrame
+        One row a rating: participant_id, session_id, hamd17, hama, item_01 to item_17; missing at
+        a missed visit.
+    template, planted : nibabel.Nifti1Image
+        Grey-matter template (0 to 1) and planted change (percent) on the maps' grid.
+    truth : dict
+        What truth.json holds.
+    """
+
+    seed: int
+    plan: Plan
+    participants: pd.DataFrame
+    scores: pd.DataFrame
+    template: nib.Nifti1Image
+    planted: nib.Nifti1Image
+    truth: dict = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ChangeMaps:
+    """A simulated trial with its maps in memory.
+
+    Attributes
+    ----------
+    participants, scores, template, planted, truth
+        As in :class:`Trial`; participants are those with two maps.
+    pre, post : numpy.ndarray of float32, shape (n_participants, *grid)
+        Unsmoothed maps, the same numbers as :func:`simulate_study` writes.
+    """
+
+    participants: pd.DataFrame
+    scores: pd.DataFrame
+    template: nib.Nifti1Image
+    planted: nib.Nifti1Image
+    truth: dict = field(repr=False)
+    pre: np.ndarray = field(repr=False)
+    post: np.ndarray = field(repr=False)
+
+
+def d1_map(grid):
+    """The table of D1 weights as an image.
+
+    Parameters
+    ----------
+    grid : nibabel image
+        Gives shape and affine (MNI).
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+        float32: weight relative to the putamen in each region and within 10 mm of one, 0 beyond.
+    """
+    return mni_image(_weights_on(grid).astype(np.float32), grid.affine)
+
+
+def planted_change(grid, plan=None):
+    """Percent change planted in an average active patient, unsmoothed.
+
+    top_percent x sqrt(weight), and exactly 0 where the weight is below lowest_weight.
+
+    Parameters
+    ----------
+    grid : nibabel image
+    plan : Plan, optional
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+        float32, percent of the pre-treatment map.
+    """
+    percent = percent_change(_weights_on(grid), plan or Plan())
+    return mni_image(percent.astype(np.float32), grid.affine)
+
+
+def percent_change(weight, plan):
+    """Planted percent change for a D1 weight (number or array)."""
+    weight = np.asarray(weight, dtype=float)
+    return np.where(weight < plan.lowest_weight, 0.0, plan.top_percent * np.sqrt(weight))
+
+
+def _weights_on(grid, reach=10.0):
+    """Weight of the nearest labelled grey matter at every voxel, 0 beyond `reach` mm of one."""
+    table = load_atlas("neuromorphometrics").table
+    weight_of = {region: D1_WEIGHTS[k] for k, regions in D1_REGIONS.items() for region in regions}
+    by_label = np.full(table.index.max() + 1, np.nan)
+    by_label[table.index] = table["region"].map(weight_of)
+    weights = by_label[labels_on_grid("neuromorphometrics", grid.shape, grid.affine)]
+    # The template has grey matter at voxels that the atlas calls white matter or leaves empty.
+    distance, nearest = ndimage.distance_transform_edt(
+        np.isnan(weights), sampling=nib.affines.voxel_sizes(grid.affine), return_indices=True
+    )
+    return np.where(distance <= reach, weights[tuple(nearest)], 0.0)
+
+
+def smooth_percent(percent, template, fwhm_mm):
+    """Percent change that remains after smoothing: smooth(template x percent) / smooth(template).
+
+    Parameters
+    ----------
+    percent, template : nibabel image
+        On one grid.
+    fwhm_mm : float
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+        float32; 0 where there is no grey matter within reach of the kernel.
+    """
+    grey = template.get_fdata()
+    sigma = sigma_voxels(fwhm_mm, template.affine)
+    above = ndimage.gaussian_filter(grey * percent.get_fdata(), sigma, mode="constant")
+    below = ndimage.gaussian_filter(grey, sigma, mode="constant")
+    smoothed = np.divide(above, below, out=np.zeros_like(above), where=below > 1e-6)
+    return mni_image(smoothed.astype(np.float32), template.affine)
+
+
+def sigma_voxels(fwhm_mm, affine):
+    return fwhm_mm / np.sqrt(8 * np.log(2)) / nib.affines.voxel_sizes(affine)

@@ -1,0 +1,119 @@
+"""How figures look: fonts, sizes, marks of what is simulated or quick."""
+
+import contextlib
+import textwrap
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from nilearn.image import new_img_like
+
+from analysis_lib.figures.palette import ACCENT
+
+STYLE = {
+    "font.size": 8,
+    "font.family": "DejaVu Sans",
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "lines.linewidth": 1.4,
+    "legend.frameon": False,
+    "figure.dpi": 110,
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,
+    "savefig.facecolor": "white",
+}
+COLUMN, PAGE = 3.5, 7.2  # widths of a journal's column and page, inches
+LEVEL = 0.05  # below it a p is drawn as significant
+SMALL = 6.5  # points, of labels that stand close together
+
+
+@contextlib.contextmanager
+def style():
+    """The look of every figure of the compendium."""
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def figure(n_rows=1, n_columns=1, width=PAGE, height=2.8, **options):
+    """A figure and its Axes (always a two-dimensional array), in the compendium's style."""
+    mpl.rcParams.update(STYLE)
+    fig = plt.figure(figsize=(width, height))
+    return fig, fig.subplots(n_rows, n_columns, squeeze=False, **options)
+
+
+def brain_figure(n_rows=1, n_columns=1, width=PAGE, height=2.0, right=0.02):
+    """A figure for brain slices: fixed margins, since nilearn places its own Axes."""
+    mpl.rcParams.update(STYLE)
+    fig = plt.figure(figsize=(width, height), layout="none")
+    axes = fig.subplots(n_rows, n_columns, squeeze=False)
+    head = 0.25 / height  # room for a title above each row
+    fig.subplots_adjust(0.01, 0.2 / height, 1 - right, 1 - head, 0.03, head * n_rows + 0.05)
+    return fig, axes
+
+
+def receptor_figure(n_maps):
+    """Axes of the receptor figure by name: all maps at the left, the leading one at the right."""
+    mpl.rcParams.update(STYLE)
+    fig = plt.figure(figsize=(PAGE, max(4.6, 0.22 * n_maps + 1)))
+    places = [["all", "random"], ["all", "spatial"], ["all", "scatter"]]
+    return fig, fig.subplot_mosaic(places, width_ratios=[1.15, 1], height_ratios=[1, 1, 1.5])
+
+
+def contrast_title(contrast, names):
+    """A contrast in the study's words."""
+    words = {
+        "active_change": f"Change with {names['active']}",
+        "control_change": f"Change with {names['control']}",
+        "arm_by_time": f"Change, {names['active']} − {names['control']}",
+    }
+    return words[contrast]
+
+
+def where(image, p_image, level):
+    """An image set to 0 where p is not below a level."""
+    kept = np.where(p_image.get_fdata() < level, image.get_fdata(), 0)
+    return new_img_like(image, kept.astype(np.float32))
+
+
+def warnings_of(study, quick=False, simulated_maps=False):
+    """What a figure has to say of its numbers: SIMULATED, SIMULATED RECEPTOR MAPS, QUICK."""
+    words = {
+        "SIMULATED": study.simulated,
+        "SIMULATED RECEPTOR MAPS": simulated_maps,
+        "QUICK": quick,
+    }
+    return [word for word, true in words.items() if true]
+
+
+def mark(fig, study, quick=False, simulated_maps=False):
+    """Write on a figure that its data, or its receptor maps, are simulated, or its run QUICK."""
+    write_marks(fig, warnings_of(study, quick, simulated_maps))
+
+
+def write_marks(fig, words, side=0.0):
+    """Words below the Axes, for which room is made; ``side``: empty margins, inches."""
+    if isinstance(fig.get_layout_engine(), mpl.layout_engine.ConstrainedLayoutEngine):
+        room, side = 0.16 * bool(words) / fig.get_figheight(), side / fig.get_figwidth()
+        fig.get_layout_engine().set(rect=(side, room, 1 - 2 * side, 1 - room))
+    look = {"ha": "right", "va": "bottom", "fontsize": 7, "color": ACCENT, "fontweight": "bold"}
+    fig.text(0.995, 0.005, " · ".join(words), **look)
+
+
+def write_nothing(ax, words):
+    """An empty panel that says why."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center", fontsize=7.5)
+
+
+def write_beside(ax, y, words, points, **look):
+    """Text at the right of the Axes, some points from its edge, at a height of the data."""
+    look = {"fontsize": SMALL, "va": "center", "textcoords": "offset points"} | look
+    ax.annotate(words, (1, y), (points, 0), xycoords=ax.get_yaxis_transform(), **look)
+
+
+def wrapped(words, width):
+    return "\n".join(textwrap.wrap(words, width, break_long_words=False))

@@ -1,0 +1,181 @@
+"""Figures of change on the brain and by region."""
+
+import matplotlib as mpl
+import numpy as np
+from nilearn.datasets import load_mni152_template
+from nilearn.image import new_img_like
+from nilearn.plotting import plot_glass_brain, plot_stat_map
+
+from analysis_lib.figures.appearance import LEVEL, SMALL, where, wrapped, write_nothing
+from analysis_lib.figures.palette import COLOURS, DIVERGING, QUIET
+from analysis_lib.results.words import true_minus
+
+
+def plot_slices(
+    ax, image, threshold, label, cuts=(-20, -8, 2, 14, 30, 46), vmax=None, outline=None
+):
+    """Axial slices of a map on the MNI template, with a colour bar at the right of the Axes.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    image : nibabel image
+    threshold : float or None
+        Smaller absolute values are not drawn; None draws all but zero.
+    label : str
+        Of the colour bar, with its unit.
+    cuts : sequence of float
+        z in mm.
+    vmax : float, optional
+        End of the colour scale.
+    outline : nibabel image, optional
+        Family-wise p: all values are then drawn, the smaller the fainter, and voxels with p below
+        .05 are outlined (after Taylor et al. 2023, NeuroImage 274:120138: highlight results, do
+        not hide them).
+    """
+    end = vmax or np.abs(image.get_fdata()).max()
+    empty = end == 0
+    faint = {} if outline is None else {"transparency": image, "transparency_range": [0, 0.6 * end]}
+    display = plot_stat_map(
+        image,
+        bg_img=load_mni152_template(resolution=2),
+        axes=ax,
+        display_mode="z",
+        cut_coords=list(cuts),
+        threshold=1e-6 if threshold is None else threshold,
+        vmax=end if not empty else None,
+        cmap=DIVERGING,
+        symmetric_cbar=True,
+        colorbar=False,
+        annotate=False,
+        black_bg=False,
+        **faint,
+    )
+    _place_slices(display)
+    if outline is not None and (outline.get_fdata() < LEVEL).any():
+        inside = new_img_like(outline, (outline.get_fdata() < LEVEL).astype(np.float32))
+        display.add_contours(inside, levels=[0.5], colors=["black"], linewidths=0.6)
+    if empty:
+        ax.text(1, 0.5, "no voxel", transform=ax.transAxes, rotation=90, va="center", fontsize=7)
+    else:
+        _colour_bar(ax, end, label)
+    return display
+
+
+def _place_slices(display):
+    """Write z below each slice, and the sides beside the first."""
+    look = {"fontsize": SMALL, "ha": "center"}
+    for number, (z, cut) in enumerate(display.axes.items()):
+        look |= {"transform": cut.ax.transAxes}
+        cut.ax.text(0.5, -0.01, true_minus(f"z = {z:g} mm"), va="top", **look)
+        for x, side in ((0.04, "L"), (0.96, "R")) if number == 0 else ():
+            cut.ax.text(x, 0.9, side, **look)
+
+
+def _colour_bar(ax, end, label):
+    """A colour bar from -end to end beside Axes that nilearn has taken."""
+    bar = ax.inset_axes([1.005, 0.12, 0.012, 0.76])
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(-end, end), DIVERGING)
+    drawn = ax.figure.colorbar(scale, cax=bar)
+    drawn.set_label(label, fontsize=7)
+    drawn.locator = mpl.ticker.MaxNLocator(4, symmetric=True)
+    drawn.ax.tick_params(labelsize=SMALL, length=2)
+    drawn.outline.set_linewidth(0.5)
+
+
+def plot_glass(ax, image, p_image, label, vmax=None):
+    """Voxels with a family-wise p below .05, seen through the head from four sides.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    image : nibabel image
+        t, or another statistic with a sign.
+    p_image : nibabel image
+        Family-wise p.
+    label : str
+        Of the colour bar.
+    vmax : float, optional
+        End of the colour scale.
+    """
+    kept = where(image, p_image, LEVEL)
+    end = vmax or np.abs(image.get_fdata()).max()
+    empty = not np.any(kept.get_fdata())
+    display = plot_glass_brain(
+        None if empty else kept,
+        axes=ax,
+        display_mode="lyrz",
+        threshold=None if empty else 1e-6,
+        vmin=-end,
+        vmax=end,
+        cmap=DIVERGING,
+        colorbar=False,
+        plot_abs=False,
+        symmetric_cbar=True,
+        annotate=False,
+        resampling_interpolation="nearest",
+        interpolation="nearest",
+    )
+    display.annotate(size=SMALL + 0.5)
+    if empty:
+        words = f"no voxel survives family-wise correction (p < {LEVEL:g})".replace("0.", ".", 1)
+        look = {"ha": "center", "va": "center", "fontsize": 7.5, "zorder": 20}
+        ax.figure.text(*_middle(ax), words, bbox={"fc": "white", "ec": QUIET, "lw": 0.6}, **look)
+    else:
+        _colour_bar(ax, end, label)
+    return display
+
+
+def _middle(ax):
+    place = ax.get_position()
+    return (place.x0 + place.x1) / 2, (place.y0 + place.y1) / 2
+
+
+def plot_region_change(ax, change, means, regions, names, legend=True):
+    """Change by region and arm: density, each participant, mean and 95 % interval.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    change : pandas.DataFrame
+        participant_id, arm, region, change (percent).
+    means : pandas.DataFrame
+        arm, region, n, mean, ci_low, ci_high (percent).
+    regions : sequence of str
+        The first is drawn on top.
+    names : dict
+    legend : bool
+        Draw a key of the arms.
+    """
+    if not len(regions):
+        return write_nothing(ax, "no region named")
+    ax.axvline(0, color=QUIET, lw=0.8, ls="--")
+    for side, (arm, colour) in zip((1, -1), COLOURS.items(), strict=True):
+        place = np.arange(len(regions))[::-1] + side * 0.22
+        for y, region in zip(place, regions, strict=True):
+            own = change[(change["arm"] == arm) & (change["region"] == region)]["change"].dropna()
+            _cloud(ax, np.sort(own), y, colour)
+        row = means[means["arm"] == arm].set_index("region").reindex(list(regions))
+        error = np.abs(row[["ci_low", "ci_high"]].to_numpy().T - row["mean"].to_numpy())
+        look = {"fmt": "D", "ms": 3.8, "mec": "black", "mew": 0.5, "capsize": 2, "ecolor": "black"}
+        label = f"{names[arm]} (n = {row['n'].max():.0f})"
+        ax.errorbar(row["mean"], place, xerr=error, color=colour, label=label, lw=1, **look)
+    ax.set(yticks=range(len(regions)), ylim=(-0.6, len(regions) - 0.4))
+    ax.set_yticklabels([wrapped(region, 26) for region in regions][::-1])
+    ax.set_xlabel("grey-matter volume change, % of before treatment")
+    ax.tick_params(axis="y", length=0)
+    if legend:
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0.1)
+
+
+def _cloud(ax, values, y, colour):
+    """Points of one arm in a narrow band below their density."""
+    spread = 0.045 * np.resize([-1, 0, 1], len(values))  # neighbours apart, the same every time
+    ax.plot(values, y - 0.08 + spread, "o", ms=2.2, color=colour, alpha=0.6, mew=0)
+    if len(np.unique(values)) < 5:  # too few for a density
+        return
+    drawn = ax.violinplot(
+        values, [y], orientation="horizontal", widths=0.34, side="high", showextrema=False
+    )
+    for body in drawn["bodies"]:
+        body.set(facecolor=colour, alpha=0.3, linewidth=0)

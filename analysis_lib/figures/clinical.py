@@ -1,0 +1,285 @@
+"""Figures of clinical outcomes."""
+
+import matplotlib as mpl
+import numpy as np
+
+from analysis_lib.figures.appearance import (
+    LEVEL,
+    SMALL,
+    wrapped,
+    write_beside,
+    write_nothing,
+)
+from analysis_lib.figures.palette import ACCENT, COLOURS, QUIET
+from analysis_lib.results.words import true_minus, visit_words
+
+
+def plot_trajectories(ax, scores, means, names, unit="points"):
+    """Individual scores over weeks, with observed means and 95 % intervals by arm.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    scores : pandas.DataFrame
+        participant_id, arm, week, score of one scale.
+    means : pandas.DataFrame
+        arm, week, n, mean, ci_low, ci_high of the same scale.
+    names : dict
+        Words for "active" and "control".
+    unit : str
+    """
+    for shift, (arm, colour) in zip((-0.04, 0.04), COLOURS.items(), strict=True):
+        for _, one in scores[scores["arm"] == arm].groupby("participant_id"):
+            one = one.dropna(subset=["score"]).sort_values("week")
+            ax.plot(one["week"], one["score"], color=colour, alpha=0.16, lw=0.7)
+        own = means[means["arm"] == arm].sort_values("week")
+        error = np.abs(own[["ci_low", "ci_high"]].to_numpy().T - own["mean"].to_numpy())
+        label = f"{names[arm]} (n = {own['n'].iloc[0]} to {own['n'].iloc[-1]})"
+        style = {"fmt": "o-", "color": colour, "ms": 3.5, "capsize": 2, "label": label}
+        ax.errorbar(own["week"] + shift * own["week"].max() / 3, own["mean"], error, **style)
+    ax.set(xlabel="weeks since baseline", ylabel=unit, xticks=sorted(means["week"].unique()))
+    ax.set_ylim(0, 1.25 * scores["score"].max())  # room for the legend
+    ax.legend(loc="upper right")
+
+
+def since_baseline(scores):
+    """Scores as change since each participant's own baseline (week 0).
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        participant_id, week, score of one scale.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same rows, with ``value``; those without a baseline are left out.
+    """
+    first = scores[scores["week"] == 0].set_index("participant_id")["score"]
+    value = scores["score"] - scores["participant_id"].map(first)
+    return scores.assign(value=value).dropna(subset=["value"])
+
+
+def plot_course(ax, individuals, means, counts, ylabel):
+    """Every participant's course, with model means and 95 % intervals, and n below each week.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    individuals : pandas.DataFrame
+        participant_id, arm, week, value.
+    means : pandas.DataFrame
+        arm, week, mean, ci_low, ci_high, in the unit of ``value``. A change starts at 0, without
+        an interval.
+    counts : pandas.DataFrame
+        arm, week, n: participants rated.
+    ylabel : str
+        With the unit.
+    """
+    weeks = sorted(individuals["week"].unique())
+    if not weeks:
+        return write_nothing(ax, "no ratings")
+    span = max(weeks) - min(weeks) or 1
+    for side, (arm, colour) in zip((-1, 1), COLOURS.items(), strict=True):
+        own = individuals[individuals["arm"] == arm]
+        alpha = float(np.clip(5 / max(own["participant_id"].nunique(), 1), 0.1, 0.35))
+        for _, one in own.groupby("participant_id"):
+            one = one.dropna(subset=["value"]).sort_values("week")
+            ax.plot(one["week"], one["value"], color=colour, alpha=alpha, lw=0.6, zorder=1)
+        model = means[means["arm"] == arm].sort_values("week")
+        error = np.abs(model[["ci_low", "ci_high"]].to_numpy().T - model["mean"].to_numpy())
+        look = {"fmt": "o-", "ms": 4.5, "lw": 1.8, "elinewidth": 1.1, "capsize": 2, "mew": 0}
+        place = model["week"] + side * 0.012 * span
+        ax.errorbar(place, model["mean"], error, color=colour, zorder=3, **look)
+    if individuals.loc[individuals["week"] == min(weeks), "value"].eq(0).all():
+        ax.axhline(0, color=QUIET, lw=0.8, ls="--", zorder=0)
+    ax.set(xticks=weeks, xlabel="weeks since baseline", ylabel=wrapped(ylabel, 22))
+    ax.set_xticklabels([f"{week:g}" for week in weeks])
+    _write_counts(ax, counts, _spaced(weeks, 0.07 * span))
+
+
+def _spaced(values, least):
+    """Values of a sorted list that lie no closer than ``least``."""
+    kept = []
+    for value in values:
+        if not kept or value - kept[-1] >= least:
+            kept.append(value)
+    return kept
+
+
+def _write_counts(ax, counts, weeks):
+    """Participants rated at each week, a line an arm, between tick labels and axis label."""
+    below = ax.get_xaxis_transform()
+    look = {"textcoords": "offset points", "va": "center", "fontsize": SMALL}
+    for line, (arm, colour) in enumerate(COLOURS.items()):
+        own = counts[counts["arm"] == arm].set_index("week")["n"]
+        down = -19 - 9 * line
+        for week in weeks:
+            n = f"{own[week]:.0f}" if week in own.index else "–"
+            ax.annotate(n, (week, 0), (0, down), xycoords=below, ha="center", **look)
+        ax.annotate("n", (0, 0), (-10, down), xycoords="axes fraction", ha="right", **look)
+        dot = mpl.transforms.offset_copy(ax.transAxes, ax.figure, -6, down, units="points")
+        ax.plot(0, 0, "o", ms=3.5, color=colour, transform=dot, clip_on=False)
+    ax.xaxis.labelpad = 22
+
+
+def plot_differences(ax, contrasts, names, primary=None):
+    """Difference between arms at each visit of each scale, with numbers and n at the right.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    contrasts : pandas.DataFrame
+        Rows of ``clinical/mmrm_contrasts.tsv``.
+    names : dict
+        Words for "active" and "control".
+    primary : tuple of str, optional
+        Scale and visit of the primary outcome, which is filled.
+    """
+    if not len(contrasts):
+        return write_nothing(ax, "no difference estimated")
+    rows = contrasts.reset_index(drop=True)
+    scales = rows["scale"].drop_duplicates().tolist()
+    y = -(rows.index.to_numpy() + 0.5 * rows["scale"].map(scales.index).to_numpy())
+    ax.axvline(0, color=QUIET, lw=0.8, ls="--")
+    ax.hlines(y, rows["ci_low"], rows["ci_high"], color="black", lw=1.2)
+    for place, row in zip(y, rows.itertuples(), strict=True):
+        face = "black" if (row.scale, row.visit) == primary else "white"
+        ax.plot(row.estimate, place, "s", ms=4, mec="black", mfc=face)
+        write_beside(ax, place, estimate_text(row), 4)
+        write_beside(ax, place, f"{row.n_active} + {row.n_control}", 82)
+    write_beside(ax, 0.9, "difference (95 % CI)", 4, fontweight="bold")
+    write_beside(ax, 0.9, "n", 82, fontweight="bold")
+    when = rows["visit"].replace("all", "all visits").map(visit_words)
+    ax.set(yticks=y, yticklabels=rows["scale"] + ", " + when, ylim=(y.min() - 0.7, 1.3))
+    ax.set_xlabel(
+        wrapped(
+            f"{names['active']} − {names['control']}, points; left favours {names['active']}", 44
+        )
+    )
+    ax.tick_params(axis="y", length=0, labelsize=7)
+    ax.spines["left"].set_visible(False)
+
+
+def estimate_text(row):
+    """An estimate with its interval, as it is printed; a second decimal where one says 0."""
+    values = (row.estimate, row.ci_low, row.ci_high)
+    texts = (f"{value:.{2 if 0 < abs(value) < 0.05 else 1}f}" for value in values)
+    return true_minus("{} ({} to {})".format(*texts))
+
+
+def plot_forest(ax, table, label, xlabel):
+    """Estimates with intervals, a row each, and a line at zero.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    table : pandas.DataFrame
+        estimate, ci_low, ci_high; the first row is drawn on top.
+    label : sequence of str
+        One a row.
+    xlabel : str
+    """
+    y = np.arange(len(table))[::-1]
+    ax.axvline(0, color=QUIET, lw=0.8, ls="--")
+    ax.hlines(y, table["ci_low"], table["ci_high"], color="black", lw=1.2)
+    ax.plot(table["estimate"], y, "s", color="black", ms=4)
+    ax.set(yticks=y, yticklabels=list(label), xlabel=xlabel, ylim=(-0.7, len(table) - 0.3))
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+
+
+def plot_risks(ax, rows, names, legend=True):
+    """Share of participants with an outcome, by arm, events over participants written above.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    rows : pandas.DataFrame
+        outcome, n_active, n_control, events_active, events_control: one row an outcome. With
+        risk_difference, ci_low and ci_high, these are written below, in percentage points.
+    names : dict
+    legend : bool
+        Draw a key of the arms.
+    """
+    if not len(rows):
+        return write_nothing(ax, "no response or remission defined")
+    width, x = 0.36, np.arange(len(rows))
+    for side, (arm, colour) in zip((-1, 1), COLOURS.items(), strict=True):
+        events, n = rows[f"events_{arm}"].to_numpy(), rows[f"n_{arm}"].to_numpy()
+        shares = [100 * e / total if total else np.nan for e, total in zip(events, n, strict=True)]
+        bars = ax.bar(x + side * width / 2, shares, width, color=colour, label=names[arm])
+        texts = [f"{e:.0f}/{total:.0f}" for e, total in zip(events, n, strict=True)]
+        ax.bar_label(bars, texts, fontsize=7, padding=1)
+    labels = [_risk_label(row, names) for row in rows.itertuples()]
+    ax.set(xticks=x, xticklabels=labels, ylabel="participants, %", ylim=(0, 109))
+    ax.set(yticks=range(0, 101, 25), xlim=(-0.6, max(len(rows), 2) - 0.4))
+    if legend:
+        ax.legend(loc="upper right")
+
+
+def _risk_label(row, names):
+    if not hasattr(row, "risk_difference") or not np.isfinite(row.risk_difference):
+        return row.outcome
+    found = (f"{100 * value:.0f}" for value in (row.risk_difference, row.ci_low, row.ci_high))
+    below = "{} percentage points\n(95 % CI {} to {})".format(*found)
+    difference = wrapped(f"{names['active']} − {names['control']}:", 24)
+    return true_minus(f"{row.outcome}\n{difference}\n{below}")
+
+
+def plot_tipping(ax, curve, names, tip=None, unit="points"):
+    """Estimate over what is added to imputed outcomes; filled where p < .05; the tipping point.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    curve : pandas.DataFrame
+        delta_active, estimate, ci_low, ci_high, p: a row each delta of the active arm.
+    names : dict
+        Words for "active" and "control".
+    tip : float, optional
+        Where p reaches .05; none is drawn when it is missing.
+    unit : str
+    """
+    curve = curve.sort_values("delta_active")
+    delta, estimate = curve["delta_active"], curve["estimate"]
+    ax.axhline(0, color=QUIET, lw=0.8, ls="--")
+    ax.fill_between(
+        delta, curve["ci_low"], curve["ci_high"], color="#DDDDDD", label="95 % interval"
+    )
+    ax.plot(delta, estimate, color="black", lw=1)
+    for chosen, face, label in (
+        (curve["p"] < LEVEL, "black", "p < .05"),
+        (curve["p"] >= LEVEL, "white", "p at least .05"),
+    ):
+        if chosen.any():
+            ax.plot(
+                delta[chosen], estimate[chosen], "o", ms=3.5, mec="black", mfc=face, label=label
+            )
+    if tip is not None and np.isfinite(tip):
+        ax.axvline(tip, 0, 0.72, color=ACCENT, lw=1.2, label=f"p = .05 at {tip:+.1f} {unit}")
+    ax.set_xlabel(wrapped(f"{unit} added to imputed scores, {names['active']}", 42))
+    ax.set_ylabel(wrapped(f"{names['active']} − {names['control']}, {unit}", 24))
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.35 * (high - low))  # room for the legend
+    ax.legend(loc="upper left", ncols=2, fontsize=SMALL, handlelength=1.2, columnspacing=1)
+
+
+def plot_items(ax, differences, names):
+    """Difference between arms in each item's change, with its interval; items without are named.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    differences : pandas.DataFrame
+        From :func:`analysis_lib.clinical.item_analysis.item_differences`: label, estimate, ci_low, ci_high.
+    names : dict
+        Words for "active" and "control".
+    """
+    labels = [
+        row.label if np.isfinite(row.estimate) else f"{row.label} (no estimate)"
+        for row in differences.itertuples()
+    ]
+    difference = f"{names['active']} − {names['control']}, points (95 % CI)"
+    plot_forest(ax, differences, labels, f"{difference}; left favours {names['active']}")
+    ax.tick_params(axis="y", labelsize=7)

@@ -1,0 +1,239 @@
+"""Captions and text alternatives of figures: each function says in words what a panel shows.
+
+Each returns (caption, text alternative), from the same results that are drawn; no number is typed.
+"""
+
+from analysis_lib.figures.appearance import LEVEL, contrast_title
+from analysis_lib.figures.clinical import estimate_text
+from analysis_lib.figures.palette import COLOURS
+from analysis_lib.figures.receptors import range_text
+from analysis_lib.results.words import p_text, true_minus, visit_words
+
+
+def _by_arm(names, words):
+    """One clause an arm, in the study's words."""
+    return ", ".join(f"{words[arm]} with {names[arm]}" for arm in COLOURS)
+
+
+def describe_flow(flow, names):
+    """What `conduct.plot_consort` shows; ``flow`` is ``clinical/flow.json``."""
+    counted = {
+        stage: _by_arm(names, {arm: flow[arm][stage] for arm in COLOURS})
+        for stage in ("randomised", "analysed", "scanned_twice")
+        if all(stage in flow[arm] for arm in COLOURS)
+    }
+    said = "; ".join(f"{stage.replace('_', ' ')}: {words}" for stage, words in counted.items())
+    caption = (
+        f"Participants at each stage, by arm ({said}). Analysed: a baseline and at least one later "
+        "score of the primary scale."
+    )
+    return caption, f"Flow diagram, a column an arm. Participants {said}."
+
+
+def describe_missing(patterns, names):
+    """What `conduct.plot_missing` shows; ``patterns`` is ``clinical/missing_patterns.tsv``."""
+    full = patterns[patterns["missingness"] == "complete"]
+    n = {
+        arm: f"{full[f'n_{arm}'].sum():.0f} of {patterns[f'n_{arm}'].sum():.0f}" for arm in COLOURS
+    }
+    said = f"rated at every visit: {_by_arm(names, n)}"
+    caption = (
+        f"Visits after baseline, a row a pattern, filled where rated, with the number of "
+        f"participants who show it ({said})."
+    )
+    return caption, f"Grid of {len(patterns)} patterns of missing ratings; {said}."
+
+
+def describe_course(scale, kind, individuals, means, names, unit="points"):
+    """What `clinical.plot_course` shows; ``means`` are rows of ``clinical/mmrm_means.tsv``."""
+    n = {arm: own["participant_id"].nunique() for arm, own in individuals.groupby("arm")}
+    last = means[means["week"] == means["week"].max()].set_index("arm")
+    ends = {
+        arm: true_minus("{mean:.1f} ({ci_low:.1f} to {ci_high:.1f})".format(**last.loc[arm]))
+        for arm in COLOURS
+    }
+    what = f"change in {scale} since each participant's baseline"
+    what = what if kind == "change" else f"{scale} score"
+    caption = (
+        f"{what[:1].upper()}{what[1:]}, {unit}. Thin lines: participants ({_by_arm(names, n)}). "
+        "Thick lines: means of the mixed model for repeated measures (MMRM) for a participant with "
+        "the average baseline; bars: their 95 % confidence intervals. n: participants rated."
+    )
+    alt = (
+        f"Lines over weeks since baseline; vertical axis {what}, {unit}. Model mean and 95 % "
+        f"interval at week {means['week'].max():g}: {_by_arm(names, ends)}."
+    )
+    return caption, alt
+
+
+def describe_differences(contrasts, names, primary):
+    """What `clinical.plot_differences` shows; ``contrasts`` is ``clinical/mmrm_contrasts.tsv``."""
+    rows = {(row.scale, row.visit): row for row in contrasts.itertuples()}
+    main = rows.get(primary)
+    said = "no primary contrast" if main is None else f"{estimate_text(main)}, {p_text(main.p)}"
+    caption = (
+        f"{names['active']} − {names['control']}, points, with 95 % confidence interval; n: "
+        f"participants of each arm in the model. Filled: the primary contrast, {primary[0]} at "
+        f"{visit_words(primary[1])}: {said}; the other intervals are not corrected for their "
+        "number."
+    )
+    zero = sum(row.ci_low <= 0 <= row.ci_high for row in rows.values())
+    alt = (
+        f"Forest plot of {len(rows)} differences, points; left of the line at zero favours "
+        f"{names['active']}. Primary: {said}. {zero} of {len(rows)} intervals include zero."
+    )
+    return caption, alt
+
+
+def describe_risks(rows, names, scale, visit):
+    """What `clinical.plot_risks` shows; ``rows`` are of ``clinical/responders.tsv``."""
+    said = "; ".join(
+        f"{row.outcome}: "
+        + _by_arm(
+            names, {a: _of(getattr(row, f"events_{a}"), getattr(row, f"n_{a}")) for a in COLOURS}
+        )
+        for row in rows.itertuples()
+    )
+    caption = (
+        f"Participants with response (fall of at least half) and, where a cut-off is defined, "
+        f"remission on {scale} at {visit_words(visit)}; whoever was not rated counts as a "
+        f"failure. Below: difference ({names['active']} − {names['control']}) in percentage points "
+        f"with Newcombe's 95 % interval. {said[:1].upper()}{said[1:]}."
+    )
+    return caption, f"Bars, percent of participants, by arm. {said[:1].upper()}{said[1:]}."
+
+
+def _of(events, n):
+    return f"{events:.0f} of {n:.0f}"
+
+
+def describe_tipping(curve, tip, names, scale, visit):
+    """What `clinical.plot_tipping` shows; ``tip`` is a row of ``clinical/tipping_point.tsv``."""
+    end = curve["delta_active"].abs().max()
+    ends = {
+        "tips": f"p reaches .05 at {tip['delta_interpolated']:+.1f} points",
+        "does not tip": f"p stays below .05 up to {end:g} points",
+    }
+    said = true_minus(ends.get(tip["status"], str(tip["status"])))
+    caption = (
+        f"{scale} at {visit_words(visit)}: scores missing after withdrawal from "
+        f"{names['active']} are imputed, then made worse by the points on the horizontal axis. "
+        f"Line: difference between arms; band: 95 % interval (Rubin); filled: p < .05. {said}."
+    )
+    alt = (
+        f"Line with band; horizontal axis points added to imputed scores, vertical axis difference "
+        f"between arms in points. {said}."
+    )
+    return caption, alt
+
+
+def describe_brain(row, names, glass=False):
+    """What `brain.plot_slices` or `brain.plot_glass` shows; ``row``: of ``vbm/summary.tsv``."""
+    what = contrast_title(row["contrast"], names)
+    n = " and ".join(f"{row[f'n_{a}']:.0f} {names[a]}" for a in COLOURS if row[f"n_{a}"] > 0)
+    said = (
+        f"{row['n_voxels_fwe']:,.0f} voxels survive" if row["n_voxels_fwe"] else "no voxel survives"
+    )
+    drawn = (
+        "voxels with family-wise p < .05, projected"
+        if glass
+        else "t of every voxel of the mask, fainter the smaller |t|; black outline: family-wise "
+        "p < .05"
+    )
+    caption = (
+        f"Grey-matter volume (n = {n}), {drawn} (two-sided, by the maximum of t over "
+        f"{row['n_permutations']:,.0f} permutations). {said[0].upper()}{said[1:]}."
+    )
+    shape = "Glass brain from four sides" if glass else "Axial brain slices"
+    return caption, f"{shape}, colour is t (red increase, blue decrease). {what}: {said}."
+
+
+def describe_regions(means, regions, names):
+    """What `brain.plot_region_change` shows; ``means`` is ``vbm/region_means.tsv``."""
+    rows = means[means["region"].isin(list(regions))].set_index(["region", "arm"])
+    n = {arm: range_text(rows.xs(arm, level="arm")["n"]) for arm in COLOURS}
+    said = "; ".join(
+        f"{region}: " + _by_arm(names, {a: _percent(rows.loc[(region, a)]) for a in COLOURS})
+        for region in regions
+        if all((region, arm) in rows.index for arm in COLOURS)
+    )
+    caption = (
+        "Change of grey-matter volume in the regions of interest, percent of before treatment "
+        f"(n: {_by_arm(names, n)}). Points: participants; shapes: their density; diamonds and "
+        "bars: mean and 95 % confidence interval, not corrected for the number of regions."
+    )
+    return caption, f"Strips of points by region and arm. Mean change, {true_minus(said)}."
+
+
+def _percent(row):
+    return f"{row['mean']:+.1f} % ({row['ci_low']:.1f} to {row['ci_high']:.1f})"
+
+
+def describe_correlations(rows, n_all, names, draws):
+    """What `receptors.plot_correlations` shows, of ``n_all`` maps; ``draws`` by null."""
+    lead = rows.loc[rows["r"].abs().idxmax()]
+    chosen = "" if len(rows) == n_all else f", the {len(rows)} with the largest |r|"
+    n_fwe = int((rows["p_fwe"] < LEVEL).sum())
+    caption = (
+        f"Correlation over grey-matter regions of the change ({names['active']} − "
+        f"{names['control']}) with {n_all} receptor maps{chosen}; in brackets the people scanned "
+        f"for a map. Bars: 95 % bootstrap interval (patients resampled). Bands: central 95 % of r "
+        f"with the arms re-randomised ({draws['randomisation']:,} draws; if treatment did nothing) "
+        f"and among surrogate maps as smooth as the change ({draws['spatial']:,}). At the right, p "
+        "for each question, in brackets family-wise over all maps. Filled: family-wise p < .05 if "
+        "treatment did nothing."
+    )
+    alt = (
+        f"Dots with intervals in order of r, one a map, two shaded bands behind each. Largest: "
+        f"{lead['receptor']}, {true_minus(format(lead['r'], '.2f'))}; if treatment did nothing, "
+        f"{p_text(lead['p_randomisation'])}, among equally smooth maps, "
+        f"{p_text(lead['p_spatial'])}. Maps with a "
+        f"family-wise p below .05 when the arms are re-randomised: {n_fwe} of {len(rows)}."
+    )
+    return caption, alt
+
+
+def describe_scatter(lead, n_regions):
+    """What `receptors.plot_scatter` shows; ``lead``: row of ``receptors/correlations.tsv``."""
+    caption = (
+        f"{lead['receptor']} ({lead['annotation']}) against the change, a point a region "
+        f"(n = {n_regions}); both as normal scores of ranks. Line: slope r. Regions at the edge "
+        "of the cloud are named."
+    )
+    r = true_minus(format(lead["r"], ".2f"))
+    return caption, f"Scatter plot of {n_regions} regions along a line; r = {r}."
+
+
+def describe_dominance(rows):
+    """What `receptors.plot_dominance` shows; ``rows`` is ``receptors/dominance.tsv``."""
+    top = rows.sort_values("total_dominance", ascending=False).head(3)
+    said = ", ".join(f"{row.receptor} {row.percent:.0f} %" for row in top.itertuples())
+    n_fwe = int((rows["p_fwe"] < LEVEL).sum())
+    caption = (
+        f"Dominance analysis of {len(rows)} receptors in one linear model, several maps of a "
+        f"receptor combined: each one's part of the adjusted R², and its percentage. Filled: "
+        f"family-wise p < .05 against equally smooth maps ({n_fwe} of {len(rows)})."
+    )
+    return caption, f"Horizontal bars, a receptor each. Largest: {said}. Filled: {n_fwe}."
+
+
+def describe_without(rows):
+    """What `receptors.plot_without` shows; ``rows`` are of ``receptors/sensitivity.tsv``."""
+    move = (rows["r"] - rows["r_without"]).abs().max()
+    caption = (
+        f"r of the {len(rows)} maps with the largest |r| with all regions (diamonds) and without "
+        "the one region that moves it most (circles), which is named at the right."
+    )
+    return caption, f"Pairs of marks, a map each. No single region moves r by more than {move:.2f}."
+
+
+def describe_nulls(lead, draws):
+    """What `receptors.plot_nulls` shows; ``lead``: row of ``receptors/correlations.tsv``."""
+    caption = (
+        f"r of {lead['receptor']} in {len(draws['randomisation']):,} re-randomised trials "
+        f"({p_text(lead['p_randomisation'])}) and with {len(draws['spatial']):,} equally smooth "
+        f"surrogate maps ({p_text(lead['p_spatial'])}); line: observed. Two "
+        "humps, where there are two, are of a broad pattern that chance gives either sign."
+    )
+    alt = f"Two histograms of r from −1 to 1 and a line at {true_minus(format(lead['r'], '.2f'))}."
+    return caption, alt

@@ -1,0 +1,132 @@
+"""Figures of grey-matter maps and their quality."""
+
+import matplotlib as mpl
+import numpy as np
+from nilearn.datasets import load_mni152_template
+from nilearn.plotting import plot_anat
+
+from analysis_lib.figures.palette import ACCENT, COLOURS, QUIET, TISSUE
+
+
+def plot_homogeneity(ax, quality, threshold=3.0):
+    """Outlier score of each map, those above the threshold named.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    quality : pandas.DataFrame
+        participant_id, session, arm, mean_correlation, outlier_score.
+    threshold : float
+    """
+    for arm, colour in COLOURS.items():
+        own = quality[quality["arm"] == arm]
+        ax.plot(own["mean_correlation"], own["outlier_score"], "o", ms=3, color=colour, alpha=0.7)
+    for _, row in quality[quality["outlier_score"] > threshold].iterrows():
+        name = f"{row['participant_id']} {row['session']}"
+        ax.annotate(name, (row["mean_correlation"], row["outlier_score"]), fontsize=6.5)
+    ax.axhline(threshold, color=ACCENT, lw=0.8, ls="--")
+    ax.set(xlabel="mean correlation with the other maps", ylabel="outlier score (robust SD)")
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
+
+
+def plot_volumes(ax, quality, names):
+    """Grey-matter volume of each participant before and after treatment.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    quality : pandas.DataFrame
+        participant_id, arm, session (pre, post), volume_ml.
+    names : dict
+    """
+    wide = quality.pivot(index=["participant_id", "arm"], columns="session", values="volume_ml")
+    for arm, colour in COLOURS.items():
+        own = wide.xs(arm, level="arm")
+        ax.plot(own["pre"], own["post"], "o", ms=3, color=colour, alpha=0.7, label=names[arm])
+    ends = [wide.to_numpy().min(), wide.to_numpy().max()]
+    ax.plot(ends, ends, color=QUIET, lw=0.8, ls="--")
+    ax.set(xlabel="volume before treatment, ml", ylabel="after treatment, ml")
+    ax.legend(loc="upper left")
+
+
+def plot_mosaic(axes, images, titles, cuts=(-20, 5, 30)):
+    """Three axial slices of each map, one Axes a map, on one grey scale."""
+    look = {"display_mode": "z", "cut_coords": list(cuts), "annotate": False, "colorbar": False}
+    for ax, image, title in zip(np.ravel(axes), images, titles, strict=False):
+        plot_anat(image, axes=ax, vmin=0, vmax=0.9, black_bg=True, **look)
+        ax.set_title(title, fontsize=7)
+    for ax in np.ravel(axes)[len(images) :]:
+        ax.set_axis_off()
+
+
+def plot_head_size(ax, quality):
+    """Grey-matter volume over head size; a participant's images are joined.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    quality : pandas.DataFrame
+        From :func:`analysis_lib.grey_matter.map_quality.quality`.
+    """
+    for _, own in quality.groupby("participant_id"):
+        ax.plot(own["tiv_ml"], own["grey_ml"], "o-", ms=3, lw=0.7, color="black", alpha=0.6)
+    _name_outliers(ax, quality, "tiv_ml", "grey_ml")
+    ax.set(xlabel="total intracranial volume, ml", ylabel="grey matter, ml")
+
+
+def plot_template_fit(ax, quality):
+    """Outlier score of each image over its resemblance to the template.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    quality : pandas.DataFrame
+        From :func:`analysis_lib.grey_matter.map_quality.quality`.
+    """
+    columns = ("template_correlation", "outlier_score")
+    ax.plot(*(quality[column] for column in columns), "o", ms=3, color="black", alpha=0.6)
+    ax.axhline(3, color=ACCENT, lw=0.8, ls="--")
+    _name_outliers(ax, quality, *columns)
+    ax.set(xlabel="correlation with the template's grey matter", ylabel="outlier score (robust SD)")
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
+
+
+def _name_outliers(ax, quality, x, y, threshold=3.0):
+    for _, row in quality[quality["outlier_score"] > threshold].iterrows():
+        ax.annotate(f"{row['participant_id']} {row['session']}", (row[x], row[y]), fontsize=6.5)
+
+
+def plot_segmentation(axes, images, cuts):
+    """What became of one T1-weighted image: segmentation, grey-matter map, normalisation.
+
+    Parameters
+    ----------
+    axes : numpy.ndarray of matplotlib.axes.Axes
+        (3, 2): sagittal slices at the left, axial ones at the right.
+    images : dict
+        t1, brain (mask) and grey (probability) in the participant's own space; map (modulated grey
+        matter) and normalised (T1, brain alone) in MNI space.
+    cuts : dict
+        "own" and "mni": x and z of the slices of each space, mm.
+    """
+    look = {"annotate": False, "colorbar": False, "black_bg": True}
+    template = load_mni152_template(resolution=1)
+    # fat is brighter than any brain: without a limit the brain would be drawn nearly black
+    inside = np.asarray(images["brain"].dataobj) > 0.5
+    bright = float(np.quantile(np.asarray(images["t1"].dataobj)[inside], 0.995)) * 1.1
+    for column, mode in enumerate("xz"):
+        own = look | {"display_mode": mode, "cut_coords": list(cuts["own"][mode])}
+        mni = look | {"display_mode": mode, "cut_coords": list(cuts["mni"][mode])}
+        first = plot_anat(images["t1"], axes=axes[0, column], vmin=0, vmax=bright, **own)
+        first.add_contours(images["grey"], levels=[0.5], colors=[TISSUE], linewidths=0.5)
+        first.add_contours(images["brain"], levels=[0.5], colors=[ACCENT], linewidths=0.9)
+        plot_anat(images["map"], axes=axes[1, column], vmin=0, vmax=0.9, **mni)
+        last = plot_anat(images["normalised"], axes=axes[2, column], **mni)
+        last.add_edges(template, color=TISSUE)
+    titles = (
+        "T1w, with the brain mask (orange) and grey matter (blue)",
+        "grey-matter map, MNI space",
+        "normalised, with the template's edges",
+    )
+    for ax, title in zip(axes[:, 0], titles, strict=True):
+        ax.set_title(title, fontsize=7)

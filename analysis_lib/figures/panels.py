@@ -1,0 +1,172 @@
+"""Panels: a drawing with its caption, alone or composed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+
+from analysis_lib.figures.appearance import COLUMN, PAGE, STYLE, write_marks
+from analysis_lib.figures.palette import COLOURS
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One drawing and what is said of it.
+
+    Parameters
+    ----------
+    draw : callable
+        Takes Axes.
+    title : str
+    caption : str
+        What is drawn, with n, units and the meaning of marks and intervals.
+    alt : str
+        For readers who do not see it: axes, and what they show.
+    size : tuple of float
+        Width and height when it stands alone, inches.
+    arms : bool
+        Whether the colours of the arms need a key.
+    brain : bool
+        Drawn by nilearn, which fixes its own Axes: after the layout is settled.
+    late : bool
+        Drawn after all others, since it looks for room for names.
+    """
+
+    draw: Callable
+    title: str
+    caption: str
+    alt: str
+    size: tuple = (COLUMN, 2.6)
+    arms: bool = False
+    brain: bool = False
+    late: bool = False
+
+
+def compose(panels, blocks, names, marks=(), lettered=True, width=PAGE):
+    """A figure of several panels: letters and titles aligned, one key for the arms.
+
+    Parameters
+    ----------
+    panels : dict
+        Name to :class:`Panel`, in the order of the letters.
+    blocks : list of tuple
+        From the top: (rows, height, relative widths of the columns or None). Rows are names of
+        panels as they lie on the page, "." for an empty place (``subplot_mosaic``); the height of
+        the block is in inches. Columns of different blocks are independent.
+    names : dict
+        Words for "active" and "control".
+    marks : sequence of str
+        From :func:`warnings_of`.
+    lettered : bool
+        Write a, b, c before the titles.
+    width : float
+        Of the figure, inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    mpl.rcParams.update(STYLE)
+    keyed = [any(panels[n].arms for row in rows for n in row if n != ".") for rows, *_ in blocks]
+    heights = [height for _, height, _ in blocks]
+    if any(keyed):
+        heights[keyed.index(True)] += 0.2
+    fig = plt.figure(figsize=(width, sum(heights) + 0.16 * bool(marks)))
+    fig.get_layout_engine().set(w_pad=0.06, h_pad=0.04, hspace=0.02, wspace=0.02)
+    parts = fig.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
+    axes = {}
+    for part, (rows, _, widths) in zip(parts, blocks, strict=True):
+        axes |= part.subplot_mosaic(rows, width_ratios=widths)
+    for name, panel in sorted(panels.items(), key=lambda item: item[1].late):
+        axes[name].set_axis_off() if panel.brain else panel.draw(axes[name])
+        axes[name].set_title(panel.title)
+    if any(keyed):
+        _arm_key(parts[keyed.index(True)], names)
+    write_marks(fig, marks, side=0.05)
+    _settle(fig)
+    for name, panel in panels.items():
+        if panel.brain:
+            _draw_brain(fig, axes[name], panel)
+    _align_titles(fig, {name: axes[name] for name in panels}, lettered)
+    return fig
+
+
+def alone(panel, names, marks=()):
+    """A figure of one panel: :func:`compose` with its own size."""
+    width, height = panel.size
+    return compose({"a": panel}, [([["a"]], height, None)], names, marks, False, width)
+
+
+def captions(title, panels, marks=(), lettered=True):
+    """Title, caption and text alternative of a figure, from those of its panels.
+
+    Returns
+    -------
+    dict of str
+        title, caption, alt.
+    """
+    words = {
+        "SIMULATED": "Simulated data: no patient took part.",
+        "SIMULATED RECEPTOR MAPS": "The receptor maps are simulated, no measurements.",
+        "QUICK": "Quick run with few permutations: no p here is fit to be quoted.",
+    }
+    parts = {"caption": [], "alt": []}
+    for letter, panel in zip("abcdefghijklmnopqrstuvwxyz", panels.values(), strict=False):
+        for kind, said in parts.items():
+            before = f"({letter}) {panel.title}. " if lettered else ""
+            said.append(before + getattr(panel, kind))
+    parts["caption"] += [words[mark] for mark in marks]
+    parts["alt"] = [words[mark] for mark in marks] + parts["alt"]
+    return {"title": title} | {kind: " ".join(said) for kind, said in parts.items()}
+
+
+def _arm_key(part, names):
+    handles = [
+        mpl.lines.Line2D([], [], color=colour, marker="o", ms=4, label=names[arm])
+        for arm, colour in COLOURS.items()
+    ]
+    part.legend(handles=handles, loc="outside upper right", ncols=2, fontsize=7.5, borderpad=0.1)
+
+
+def _settle(fig):
+    """Lay the figure out, then keep every Axes where it is."""
+    for _ in range(2):  # the first changes which ticks are labelled
+        fig.draw_without_rendering()
+    fig.set_layout_engine("none")
+
+
+def _draw_brain(fig, ax, panel):
+    """Draw with nilearn on Axes of the figure itself, which it asks for, in the place of others.
+
+    Room is left for the colour bar, and below for the places of the slices.
+    """
+    place = ax.get_window_extent().transformed(fig.transFigure.inverted())
+    low = 0.12 / fig.get_figheight()
+    place = [place.x0, place.y0 + low, 0.92 * place.width, place.height - low]
+    panel.draw(fig.add_axes(place))
+
+
+def _align_titles(fig, axes, lettered):
+    """Move titles to the left edge of what their column shows, each behind its letter."""
+    fig.draw_without_rendering()
+    turn = fig.transFigure.inverted().transform
+    columns = {n: (id(ax.figure), ax.get_subplotspec().colspan.start) for n, ax in axes.items()}
+    tight = {name: ax.get_tightbbox() for name, ax in axes.items()}
+    left = {c: min(tight[n].x0 for n in axes if columns[n] == c) for c in columns.values()}
+    margin = 0.04 * fig.dpi
+    for letter, (name, ax) in zip("abcdefghijklmnopqrstuvwxyz", axes.items(), strict=False):
+        title, column = ax._left_title, columns[name]
+        edge = margin if column[1] == 0 else left[column]
+        x, y = turn((edge, title.get_window_extent().y0))
+        title.set_visible(False)
+        if lettered:
+            fig.text(x, y, letter, fontsize=9.5, fontweight="bold", va="baseline")
+            x += 0.16 / fig.get_figwidth()
+        look = {"fontsize": STYLE["axes.titlesize"], "fontweight": "bold", "va": "baseline"}
+        written = fig.text(x, y, title.get_text(), **look)
+        beyond = [left[o] for o in left if o[0] == column[0] and o[1] > column[1]]
+        room = min([*beyond, fig.bbox.x1]) - margin - x * fig.bbox.width
+        wide = written.get_window_extent().width
+        if wide > room:  # long names of arms
+            written.set_fontsize(max(6, STYLE["axes.titlesize"] * room / wide))

@@ -1,0 +1,342 @@
+"""Figures of receptor correlations, null distributions and power."""
+
+import matplotlib as mpl
+import numpy as np
+
+from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_beside, write_nothing
+from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS, QUIET
+from analysis_lib.results.words import p_text, true_minus
+
+
+def plot_receptors(ax, rows, title=""):
+    """Correlation with each receptor and its interval; filled where family-wise p < .05.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    rows : pandas.DataFrame
+        Rows of ``receptors/correlations.tsv`` of one contrast.
+    title : str
+    """
+    rows = rows.sort_values("r")
+    y = np.arange(len(rows))
+    ax.axvline(0, color=QUIET, lw=0.8, ls="--")
+    ax.hlines(y, rows["ci_low"], rows["ci_high"], color=QUIET, lw=1)
+    for chosen, face, label in (
+        (rows["p_fwe"] < 0.05, ACCENT, "family-wise p < .05 (re-randomisation)"),
+        (rows["p_fwe"] >= 0.05, "white", "family-wise p at least .05"),
+    ):
+        if chosen.any():
+            ax.plot(rows["r"][chosen], y[chosen], "o", ms=4.5, mfc=face, mec=ACCENT, label=label)
+    labels = [f"{row.receptor}  {row.annotation}" for row in rows.itertuples()]
+    ax.set(yticks=y, xlabel="correlation with the effect map, r", title=title)
+    ax.set_yticklabels(labels, fontsize=6.5)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.3, -0.09), fontsize=6.5)
+
+
+def central(draws, share=0.95):
+    """Limits of the central share of null draws, by map.
+
+    Parameters
+    ----------
+    draws : array_like
+        (n_draws, n_maps).
+
+    Returns
+    -------
+    numpy.ndarray
+        (n_maps, 2).
+    """
+    return np.nanquantile(draws, [(1 - share) / 2, (1 + share) / 2], axis=0).T
+
+
+def plot_correlations(ax, rows, bands):
+    """Correlation with each receptor map in order, against the central 95 % of two nulls.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    rows : pandas.DataFrame
+        Rows of ``receptors/correlations.tsv`` of one contrast.
+    bands : dict of numpy.ndarray
+        "randomisation" and "spatial": (n_maps, 2), limits of each null in the order of ``rows``.
+    """
+    if not len(rows):
+        return write_nothing(ax, "no receptor map")
+    order = np.argsort(rows["r"].to_numpy())  # NaN last: on top
+    rows, y = rows.iloc[order], np.arange(len(rows))
+    reach = [rows["ci_low"], rows["ci_high"], rows["r"]]
+    words = {
+        "randomisation": "95 % of r if treatment did nothing",
+        "spatial": "95 % of r among equally smooth maps",
+    }
+    for side, (null, label) in zip((0.19, -0.19), words.items(), strict=True):
+        low, high = np.asarray(bands[null], dtype=float)[order].T
+        reach += [low, high]
+        ax.barh(y + side, high - low, 0.36, low, color=BANDS[null], lw=0, label=label, zorder=0)
+    ax.axvline(0, color="white", lw=0.8, zorder=0.5)
+    ax.hlines(y, rows["ci_low"], rows["ci_high"], color="black", lw=1)
+    for chosen, face, label in (
+        (
+            rows["p_fwe"] < LEVEL,
+            ACCENT,
+            "r, 95 % CI; if treatment did nothing, family-wise p < .05",
+        ),
+        (~(rows["p_fwe"] < LEVEL), "white", "r, 95 % CI; the same p at least .05"),
+    ):
+        if chosen.any():
+            look = {"ms": 4.5, "mfc": face, "mec": ACCENT, "label": label}
+            ax.plot(rows["r"][chosen], y[chosen], "o", **look)
+    _write_ps(ax, rows, y)
+    limits = np.nanmin(np.concatenate(reach)) - 0.04, np.nanmax(np.concatenate(reach)) + 0.04
+    ax.set(yticks=y, ylim=(-0.7, len(rows) - 0.3), xlim=limits)
+    ax.set_yticklabels([_map_label(row) for row in rows.itertuples()], fontsize=SMALL)
+    ax.tick_params(axis="y", length=0)
+    over = f"r over {range_text(rows['n_parcels'])} regions"
+    ax.set_xlabel(f"correlation of receptor map and change, {over}")
+    under = mpl.transforms.offset_copy(ax.transAxes, ax.figure, 0, -27, units="points")
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
+    ax.legend(**place, ncols=2, fontsize=SMALL, handlelength=1.4, columnspacing=1.2)
+
+
+def _write_ps(ax, rows, y):
+    """Both p in words, family-wise in brackets, at the right of the Axes."""
+    columns = (
+        ("if treatment\ndid nothing\n(family-wise)", "p_randomisation", "p_fwe", 6),
+        ("among equally\nsmooth maps\n(family-wise)", "p_spatial", "p_fwe_spatial", 78),
+    )
+    for head, p, corrected, points in columns:
+        write_beside(ax, len(rows) - 0.2, f"p {head}", points, fontweight="bold", va="bottom")
+        for place, one, over_maps in zip(y, rows[p], rows[corrected], strict=True):
+            write_beside(ax, place, f"{_short_p(one)} ({_short_p(over_maps)})", points)
+
+
+def _short_p(p):
+    if not np.isfinite(p):
+        return "–"
+    return p_text(p).removeprefix("p ").removeprefix("= ")
+
+
+def _map_label(row):
+    """Receptor, map and the people behind it."""
+    people = f" ({row.n_subjects_map:.0f})" if np.isfinite(row.n_subjects_map) else ""
+    return f"{row.receptor}  {row.annotation}{people}"
+
+
+def range_text(values):
+    """Smallest to largest count, or the one that there is."""
+    low, high = values.min(), values.max()
+    return f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
+
+
+def plot_nulls(ax, draws, observed):
+    """Both null distributions of one receptor's r, with the observed r.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    draws : dict of numpy.ndarray
+        "randomisation" and "spatial": (n_draws,).
+    observed : float
+    """
+    words = {"randomisation": "treatment did nothing", "spatial": "equally smooth maps"}
+    looks = {"randomisation": {"lw": 0}, "spatial": {"lw": 0, "alpha": 0.75}}
+    n = range_text(np.array([len(draws[null]) for null in words]))
+    for null, label in words.items():
+        own = draws[null][np.isfinite(draws[null])]
+        bins = np.linspace(-1, 1, 51)
+        ax.hist(own, bins, histtype="stepfilled", color=BANDS[null], label=label, **looks[null])
+    ax.axvline(observed, color=ACCENT, lw=1.6, label=true_minus(f"observed, r = {observed:.2f}"))
+    ax.set(xlabel="correlation, r", ylabel=f"draws, of {n}", xlim=(-1, 1))
+    ax.set_xticks([-1, -0.5, 0, 0.5, 1])
+    ax.set_ylim(top=1.5 * ax.get_ylim()[1])
+    ax.legend(loc="upper left", fontsize=SMALL, handlelength=1.2, borderpad=0.1)
+
+
+def plot_without(ax, rows):
+    """r with all regions and without the one that moves it most, which is named at the right.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    rows : pandas.DataFrame
+        receptor, annotation, r, r_without, region_without; the first is drawn on top.
+    """
+    rows = rows.dropna(subset=["r", "r_without"])
+    if not len(rows):
+        return write_nothing(ax, "no receptor map")
+    y = np.arange(len(rows))[::-1]
+    ax.hlines(y, rows["r"], rows["r_without"], color=QUIET, lw=1)
+    ax.plot(rows["r"], y, "D", ms=4, color=ACCENT, label="all regions")
+    ax.plot(rows["r_without"], y, "o", ms=4.5, mfc="white", mec="black", label="without one")
+    for place, region in zip(y, rows["region_without"], strict=True):
+        write_beside(ax, place, region, 4)
+    write_beside(ax, len(rows) - 0.2, "without", 4, fontweight="bold")
+    ax.set(yticks=y, xlabel="correlation, r", ylim=(-0.6, len(rows) - 0.1))
+    ax.set_yticklabels([wrapped(f"{r.receptor} {r.annotation}", 32) for r in rows.itertuples()])
+    ax.tick_params(axis="y", labelsize=SMALL, length=0)
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
+    ax.margins(x=0.12)
+    under = mpl.transforms.offset_copy(ax.transAxes, ax.figure, 0, -27, units="points")
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
+    ax.legend(**place, ncols=2, fontsize=SMALL, borderpad=0)
+
+
+def plot_null(ax, null, observed, title, label):
+    """A null distribution of r with the observed r.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    null : numpy.ndarray
+        (n,).
+    observed : float
+    title, label : str
+        Of the Axes, and of the null in words.
+    """
+    ax.hist(null, bins=40, color="#C8C8C8", label=label)
+    ax.axvline(observed, color=ACCENT, lw=1.6, label=f"observed r = {observed:.2f}")
+    ax.set(xlabel="r", ylabel="number of draws", title=title, xlim=(-1, 1))
+    ax.set_ylim(top=ax.get_ylim()[1] * 1.6)
+    ax.legend(loc="upper left", fontsize=6.5)
+
+
+def plot_variograms(ax, lags, target, surrogates, title):
+    """Variogram of a map and the band of its surrogates.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    lags : array_like
+        (n_lags,), mm.
+    target : array_like
+        (n_lags,).
+    surrogates : array_like
+        (3, n_lags): 2.5 %, 50 % and 97.5 % of the surrogates.
+    title : str
+    """
+    low, middle, high = surrogates
+    ax.fill_between(lags, low, high, color="#DDDDDD", label="95 % of surrogates")
+    ax.plot(lags, middle, color=QUIET, label="their median")
+    ax.plot(lags, target, color=ACCENT, label="effect map")
+    ax.set(xlabel="distance, mm", ylabel="semivariance, normal scores", title=title)
+    ax.set_ylim(0, 1.45 * max(np.max(high), np.max(target)))
+    ax.legend(loc="upper left", ncols=3, fontsize=6, handlelength=1, columnspacing=0.8)
+
+
+def plot_influence(ax, without, r):
+    """r of some receptors without each region in turn, and with all of them.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    without : pandas.DataFrame
+        A row a receptor (index: its name), a column a region.
+    r : pandas.Series
+        With all regions, by the same names.
+    """
+    y = np.arange(len(without))[::-1]
+    for place, (name, row) in zip(y, without.iterrows(), strict=True):
+        ax.plot(row, np.full(len(row), place), "|", ms=8, color=COLOURS["active"], alpha=0.5)
+        ax.plot(r[name], place, "D", ms=4, color=ACCENT)
+        far = (row - r[name]).abs().idxmax()
+        look = {"fontsize": 6, "textcoords": "offset points", "ha": "center"}
+        ax.annotate(f"without {far}", (row[far], place), (0, 7), **look)
+    ax.set(yticks=y, yticklabels=list(without.index), ylim=(-0.6, len(without) - 0.3))
+    ax.margins(x=0.2)
+    ax.set_xlabel("r without one region (bars), with all (diamond)")
+
+
+def plot_power(ax, curve, detectable=np.nan, power=0.8):
+    """Power of the re-randomisation test over the noise-free correlation.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    curve : pandas.DataFrame
+        true_r, power, monte_carlo_se.
+    detectable : float
+        Where the curve reaches the power; NaN if it does not.
+    power : float
+    """
+    ax.errorbar(
+        curve["true_r"], curve["power"], curve["monte_carlo_se"], fmt="o-", ms=3, color="black"
+    )
+    ax.axhline(0.05, color=QUIET, lw=0.8, ls="--")
+    ax.axhline(power, color=QUIET, lw=0.8, ls="--")
+    if np.isfinite(detectable):
+        ax.axvline(detectable, color=ACCENT, lw=1.2)
+        ax.annotate(f"{detectable:.2f}", (detectable, 0.4), (3, 0), textcoords="offset points")
+    ax.set(xlabel="noise-free r", ylabel="share of trials with p < .05", ylim=(0, 1.02))
+
+
+def plot_dominance(ax, rows):
+    """Share of the explained variance of each receptor.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    rows : pandas.DataFrame
+        Rows of ``receptors/dominance.tsv``.
+    """
+    rows = rows.dropna(subset=["total_dominance"]).sort_values("total_dominance")
+    if not len(rows):
+        return write_nothing(ax, "no receptor map")
+    faces = [ACCENT if p < LEVEL else "white" for p in rows["p_fwe"]]
+    bars = ax.barh(rows["receptor"], rows["total_dominance"], color=faces, edgecolor=ACCENT)
+    texts = [f"{percent:.0f} %" for percent in rows["percent"]]
+    ax.bar_label(bars, texts, fontsize=6.5, padding=2)
+    ax.set(xlabel="total dominance, part of adjusted R²\n(filled: family-wise p < .05)")
+    ax.margins(x=0.14)
+    ax.tick_params(axis="y", labelsize=SMALL, length=0)
+
+
+def plot_scatter(ax, points, r, xlabel, ylabel, n_named=8):
+    """Effect map against receptor map, a point a region, those at the edge of the cloud named.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    points : pandas.DataFrame
+        region, x_value, y_value.
+    r : float
+        Slope of the line: that of normal scores is their correlation.
+    xlabel, ylabel : str
+    n_named : int
+        Regions to name at most; a name that would lie on another is left out.
+    """
+    points = points.dropna(subset=["x_value", "y_value"])
+    if not len(points):
+        return write_nothing(ax, "no region")
+    ax.plot(points["x_value"], points["y_value"], "o", ms=3, color="#4D4D4D", alpha=0.7, mew=0)
+    ends = np.array([-2.6, 2.6])
+    ax.plot(ends, r * ends, color=ACCENT, lw=1.2)
+    ax.set_title(true_minus(f"r = {r:.2f}, {len(points)} regions"))
+    ax.set(xlabel=wrapped(xlabel, 40), ylabel=wrapped(ylabel, 28))
+    ax.margins(0.1)
+    _name_points(ax, points, r, n_named)
+
+
+def _name_points(ax, points, r, n_named):
+    """Name the points furthest out (along or off the line) where there is room."""
+    x, y = points["x_value"], points["y_value"]
+    far = np.maximum(x.abs(), 1.5 * (y - r * x).abs())
+    ax.get_figure(root=True).draw_without_rendering()
+    taken = list(ax.transData.transform(points[["x_value", "y_value"]].to_numpy()))
+    boxes, middle = [], x.median()
+    for place in far.sort_values(ascending=False).index:
+        right = x[place] < middle
+        look = {"fontsize": 6, "textcoords": "offset points", "va": "center"}
+        look |= {"ha": "left" if right else "right"}
+        name = ax.annotate(
+            points["region"][place], (x[place], y[place]), (4 if right else -4, 0), **look
+        )
+        box = name.get_window_extent().padded(1)
+        inside = box.x0 > ax.bbox.x0 and box.x1 < ax.bbox.x1
+        crowd = sum(box.contains(*dot) for dot in taken)
+        if not inside or crowd or any(box.overlaps(other) for other in boxes):
+            name.remove()
+            continue
+        boxes.append(box)
+        if len(boxes) == n_named:
+            return

@@ -1,0 +1,275 @@
+"""Brain views to click and turn: web pages by nilearn that hold all they need and work offline.
+
+A :class:`View` is shown by a notebook as it is; :func:`files` gives what ``writing.write`` writes.
+"""
+
+import hashlib
+import html
+import re
+from dataclasses import dataclass, field
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import Normalize, to_hex
+from nilearn.datasets import load_mni152_template
+from nilearn.image import new_img_like
+from nilearn.plotting import view_img, view_markers
+
+from analysis_lib.atlas import grids
+from analysis_lib.figures import appearance
+
+DIVERGING, DENSITY = "RdBu_r", "viridis"
+CAPTION_STYLE = "font: 14px sans-serif; margin: 0 0 6px"
+SETTINGS = {  # of nilearn's scripts, which nilearn offers no argument for
+    "mode: 'markers+text',": "mode: 'markers', hoverinfo: 'text',",  # names under the pointer
+    "displayLogo: false": "displaylogo: false, scrollZoom: false",  # the wheel scrolls the notebook
+    "outerHeight() * 0.9": "outerHeight() * 0.8",  # room for the caption
+    '"flagValue": false': '"flagValue": true',  # the value at the cross
+}
+NOTHING = "no voxel has family-wise p < {level}: every voxel is shown"
+
+
+@dataclass(frozen=True)
+class View:
+    """An interactive picture: a whole web page.
+
+    Parameters
+    ----------
+    title : str
+        One line; begins with SIMULATED where the study is.
+    alt : str
+        What is to be seen, for whoever cannot see it.
+    html : str
+    width, height : int
+        Pixels.
+    """
+
+    title: str
+    alt: str
+    html: str = field(repr=False)  # a notebook stores the repr beside the picture
+    width: int
+    height: int
+
+    def _repr_html_(self):
+        page, title, alt = (html.escape(text) for text in (self.html, self.title, self.alt))
+        return (
+            f'<iframe srcdoc="{page}" title="{title}" aria-description="{alt}" '
+            f'width="{self.width}" height="{self.height}" style="border: 0; max-width: 100%">'
+            "</iframe>"
+        )
+
+
+def files(views) -> dict:
+    """Content of a folder of views, for ``writing.write``.
+
+    Parameters
+    ----------
+    views : dict
+        Name of the file without suffix to View.
+
+    Returns
+    -------
+    dict
+        A page each, and ``views.json`` with title, alt, width and height by file name.
+    """
+    pages = {f"{name}.html": view.html for name, view in views.items()}
+    about = {
+        f"{name}.html": {
+            "title": view.title,
+            "alt": view.alt,
+            "width": view.width,
+            "height": view.height,
+        }
+        for name, view in views.items()
+    }
+    return pages | {"views.json": about}
+
+
+def marked(title, study, quick=False) -> str:
+    """A title that begins with SIMULATED, and QUICK, where that is so."""
+    words = [word for word, true in (("SIMULATED", study.simulated), ("QUICK", quick)) if true]
+    return " · ".join([*words, title])
+
+
+def effect_view(effect, p_image, title, unit="%", level=0.05, resolution=2) -> View:
+    """Slices of an effect map to click through, where family-wise p is below a level.
+
+    Where nothing survives, every voxel is shown, and the title says so.
+
+    Parameters
+    ----------
+    effect, p_image : nibabel images
+        On one grid; an effect of 0 lies outside the mask.
+    title : str
+    unit : str
+        Of the effect.
+    level : float
+    resolution : int
+        Voxel size of the picture, mm.
+
+    Raises
+    ------
+    ValueError
+        If the images differ in shape.
+    """
+    if effect.shape != p_image.shape:
+        raise ValueError(
+            f"effect and p on one grid expected, found shapes {effect.shape} and {p_image.shape}"
+        )
+    kept = appearance.where(effect, p_image, level)
+    n_kept = int(np.count_nonzero(kept.get_fdata()))
+    limit = f"{level:.3g}".removeprefix("0")
+    note = f"family-wise p < {limit}" if n_kept else NOTHING.format(level=limit)
+    shown = kept if n_kept else effect
+    peak, place = _peak(shown)
+    alt = (
+        f"Clickable slices of the brain, {title}: {n_kept or 'no'} voxels with family-wise p < "
+        f"{limit}; largest effect {peak:+.2f} {unit} at MNI {_place(place)}."
+    )
+    return slice_view(shown, f"{title}, {unit} ({note})", alt, cut=place, resolution=resolution)
+
+
+def slice_view(image, title, alt, cut=None, diverging=True, resolution=2) -> View:
+    """Slices of a map on the MNI template: a click moves the cut in all three.
+
+    Parameters
+    ----------
+    image : nibabel image
+        MNI space; 0 and NaN are not drawn.
+    title, alt : str
+        See :class:`View`.
+    cut : sequence of float, optional
+        MNI coordinates to open at, mm; default: the largest absolute value.
+    diverging : bool
+        Colours for effects of either sign, 0 in the middle; else for a density.
+    resolution : int
+        Voxel size of the picture, mm.
+    """
+    data = np.nan_to_num(image.get_fdata()).astype(np.float32)
+    image = new_img_like(image, data)
+    peak, place = _peak(image)
+    shown = view_img(
+        image,
+        bg_img=load_mni152_template(resolution=resolution),
+        cut_coords=place if cut is None else tuple(cut),
+        threshold=1e-6,
+        cmap=DIVERGING if diverging else DENSITY,
+        symmetric_cmap=diverging,
+        vmax=float(f"{abs(peak):.2g}") or 1.0,
+        black_bg=False,
+        resampling_interpolation="nearest",  # a value shown is a value of the map
+        width_view=720,
+    )
+    page = _page(shown.html, title, "Click or drag to move the cut.")
+    return View(title, alt, page, shown.width, shown.height + 15)
+
+
+def region_image(values, parcels, resolution=2):
+    """A map in which every voxel of a region holds the region's value.
+
+    Parameters
+    ----------
+    values : pandas.Series
+        By label of the atlas.
+    parcels : str, path or Atlas
+        As for ``parcellation.load_atlas``.
+    resolution : int
+        Voxel size, mm; the grid is the MNI template's.
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+        0 outside the regions, and where a value is missing.
+    """
+    grid = load_mni152_template(resolution=resolution)
+    labels = grids.labels_on_grid(parcels, grid.shape, grid.affine)
+    by_label = np.zeros(max(labels.max(), values.index.max()) + 1, np.float32)
+    by_label[values.index] = values.fillna(0)
+    return new_img_like(grid, by_label[labels])
+
+
+def region_view(regions, title, receptor, unit="%") -> View:
+    """Regions as balls in a glass brain to be turned: colour is change, size receptor density.
+
+    Parameters
+    ----------
+    regions : pandas.DataFrame
+        x, y, z (MNI, mm); region (name); percent (change); density (of the receptor, any unit:
+        the size of a ball goes by rank). Rows with a missing value are left out.
+    title : str
+    receptor : str
+    unit : str
+        Of the change.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or no region is complete.
+    """
+    needed = ["x", "y", "z", "region", "percent", "density"]
+    if lacking := [column for column in needed if column not in regions]:
+        raise ValueError(f"regions lack column(s) {', '.join(lacking)}; expected {needed}")
+    known = regions.dropna(subset=needed)
+    if known.empty:
+        raise ValueError(f"no region has both a change and a density of {receptor}")
+    end = known["percent"].abs().max() or 1.0
+    page = view_markers(
+        known[["x", "y", "z"]].to_numpy(),
+        marker_color=_colours(known["percent"], end),
+        marker_size=(4 + 14 * known["density"].rank(pct=True)).round(1).tolist(),
+        marker_labels=_labels(known, receptor, unit),
+    )
+    hint = (
+        f"Colour: change, {-end:.1f} {unit} (blue) to {end:+.1f} {unit} (red). Size: {receptor} "
+        "density, by rank. Drag to turn, point at a ball for its name."
+    )
+    alt = _region_alt(known, receptor, unit)
+    return View(title, alt, _page(page.html, title, hint), 720, 600)
+
+
+def _colours(values, end):
+    scale = mpl.colormaps[DIVERGING]
+    return [to_hex(colour) for colour in scale(Normalize(-end, end)(values.to_numpy()))]
+
+
+def _labels(known, receptor, unit):
+    return [
+        f"{row.region}<br>{row.percent:+.2f} {unit}, {receptor} {row.density:.3g}"
+        for row in known.itertuples()
+    ]
+
+
+def _region_alt(known, receptor, unit):
+    largest = known.loc[known["percent"].abs().nlargest(4).index]
+    named = "; ".join(f"{r.region} {r.percent:+.1f} {unit}" for r in largest.itertuples())
+    densest = known.loc[known["density"].idxmax(), "region"]
+    return (
+        f"{len(known)} regions as balls in a transparent brain, coloured by change, sized by "
+        f"{receptor} density. Largest changes: {named}. Densest in {receptor}: {densest}."
+    )
+
+
+def _peak(image):
+    """Value and MNI coordinates of the largest absolute value."""
+    data = image.get_fdata()
+    voxel = np.unravel_index(np.argmax(np.abs(data)), data.shape)
+    place = image.affine[:3, :3] @ voxel + image.affine[:3, 3]
+    return float(data[voxel]), tuple(float(round(x, 1)) for x in place)
+
+
+def _place(coordinates):
+    return f"({', '.join(f'{x:.0f}' for x in coordinates)})"
+
+
+def _page(page, title, hint):
+    """nilearn's page with a caption, without its link to the internet (an icon), reproducible."""
+    page = re.sub(r'<link rel="icon"[^>]*>', "", page)
+    for theirs, ours in SETTINGS.items():
+        page = page.replace(theirs, ours)
+    fixed = hashlib.sha256(title.encode()).hexdigest()[:32]  # in place of a random name
+    for name in set(re.findall(r"div_viewer-([0-9a-f]{32})", page)):
+        page = page.replace(name, fixed)
+    title, hint = html.escape(title), html.escape(hint)
+    page = re.sub(r"<title>.*?</title>", lambda _: f"<title>{title}</title>", page, count=1)
+    caption = f'<p style="{CAPTION_STYLE}"><b>{title}</b><br>{hint}</p>'
+    return page.replace("<body>", f"<body>\n{caption}", 1)

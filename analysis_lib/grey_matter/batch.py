@@ -1,0 +1,440 @@
+"""Grey-matter maps of a whole study: what is to be done, and doing it."""
+
+import contextlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+from joblib import Parallel, delayed, effective_n_jobs
+
+from analysis_lib.grey_matter import cluster as grey_matter_cluster
+from analysis_lib.grey_matter.writing import (
+    ENGINES,
+    PACKAGES,
+    engine_versions,
+    read_sidecar,
+    write_participant,
+)
+from analysis_lib.results import hashing, writing
+from analysis_lib.results.problems import StudyError
+from analysis_lib.study.contract import Study
+from analysis_lib.study.images import T1W, find_t1w, pair_maps
+
+HERE = Path(__file__).parent
+METHOD_FILES = (  # a change in one of them makes other maps
+    *("alignment.py", "change.py", "images.py", "itk.py", "process.py", "settings.py"),
+    "tissues.py",
+)
+DIED = (
+    "the process that worked on it ended without a word, most often for want of memory. Give it "
+    "more, or choose a larger working_mm or fewer n_jobs"
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """How images are processed.
+
+    Parameters
+    ----------
+    process : function
+        Of paths by visit, settings and templates; gives what ``process.process`` gives.
+    settings : dataclass
+        Plain values.
+    templates : object
+        Sent to other processes: it must be picklable.
+    draw : function
+        Of what ``process`` gave, visit, name and study; gives a figure.
+    code : str
+        sha256 of the source of ``process``.
+    space : str
+        BIDS name of the maps' space.
+    memory_mb : float
+        Expected peak of one participant.
+    """
+
+    process: Callable
+    draw: Callable
+    settings: object
+    templates: object
+    code: str
+    space: str
+    memory_mb: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """One participant: T1w images by visit, and the key of what is made from them."""
+
+    study: Study
+    participant_id: str
+    images: dict[str, Path]
+    key: str
+    space: str
+
+    @property
+    def folder(self) -> Path:
+        """The participant's folder."""
+        return self.study.made_maps / self.participant_id
+
+    def stem(self, visit) -> str:
+        """Name of a visit's map, without suffix."""
+        space = f"space-{self.space}"
+        return f"{self.participant_id}_ses-{visit}_{space}_label-GM_desc-modulated_probseg"
+
+    def map_path(self, visit) -> Path:
+        """A visit's map."""
+        return self.folder / f"ses-{visit}" / "anat" / f"{self.stem(visit)}.nii.gz"
+
+    def figure_path(self, visit) -> Path:
+        """A visit's picture."""
+        return self.study.made_maps / "figures" / f"{self.participant_id}_ses-{visit}.png"
+
+    def is_done(self) -> bool:
+        """Whether all that belongs to the participant is there, made with the same key."""
+        return all(self._is_done(visit) for visit in self.images)
+
+    def _is_done(self, visit):
+        path = self.map_path(visit)
+        about = read_sidecar(path)
+        return (
+            about.get("Key") == self.key
+            and path.is_file()
+            and hashing.file_hash(path) == about.get("MapSHA256")
+            and self.figure_path(visit).is_file()
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Participants still to process, and those that are done already."""
+
+    study: Study
+    method: Method
+    waiting: tuple[Job, ...]
+    present: tuple[Job, ...]
+
+    def summary(self, n_jobs) -> str:
+        """What lies ahead, and the memory that it needs, in words."""
+        first = f"{len(self.waiting)} participants to process, {len(self.present)} done already"
+        if not self.waiting:
+            return first
+        with grey_matter_cluster.connect(PACKAGES) as cluster:
+            room = self._room_here(n_jobs) if cluster is None else self._room_there(cluster)
+            return "\n".join([first, *room])
+
+    def _room_here(self, n_jobs):
+        n_workers = min(effective_n_jobs(n_jobs), len(self.waiting))
+        needed, free = n_workers * self.method.memory_mb, psutil.virtual_memory().available / 1e6
+        yield (
+            f"about {self.method.memory_mb:.0f} MB each, {n_workers} at a time: "
+            f"{needed:.0f} MB of {free:.0f} MB that are free"
+        )
+        if needed > free:
+            yield "That may be too little: choose fewer n_jobs, or a larger working_mm"
+
+    def _room_there(self, cluster):
+        needed, free = self.method.memory_mb, cluster.memory_mb
+        there = f"{min(cluster.slots, len(self.waiting))} at a time on the Dask cluster at "
+        limit = f", whose workers have {free:.0f} MB for each" if np.isfinite(free) else ""
+        yield f"about {needed:.0f} MB each, {there}{cluster.address}{limit}"
+        if needed > free:
+            yield (
+                "That may be too little: give the workers more memory, or fewer threads each "
+                "(dask worker --nthreads 1), or choose a larger working_mm"
+            )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a batch is; as text, one line.
+
+    Parameters
+    ----------
+    done, total : int
+        Participants of this run.
+    participant_id : str
+        Who came last.
+    failed : bool
+        Whether that failed.
+    seconds_left : float
+        Estimate.
+    """
+
+    done: int
+    total: int
+    participant_id: str
+    failed: bool
+    seconds_left: float
+
+    def __str__(self):
+        end = "FAILED" if self.failed else "done"
+        left = f"; about {duration(self.seconds_left)} left" if self.done < self.total else ""
+        return f"{self.done} of {self.total}: {self.participant_id} {end}{left}"
+
+
+def ants_method(draw, cache=None, **settings) -> Method:
+    """Processing by :mod:`analysis_lib.grey_matter.process`.
+
+    Parameters
+    ----------
+    draw : function
+        Draws the picture of each image: ``figures.segmentation_picture``.
+    cache : path, optional
+        Where the templates are: see ``environment.cache_folder``.
+    **settings
+        Of ``settings.Settings``; what is left out keeps its default.
+
+    Raises
+    ------
+    ImportError
+        Without antspyx; the message names the command that installs it.
+    FileNotFoundError
+        If the templates are not in the cache; the message names the command that gets them.
+    """
+    with warnings.catch_warnings():  # of the bar that pooch would show for a download
+        warnings.filterwarnings("ignore", "IProgress not found")
+        from analysis_lib.grey_matter.process import process
+        from analysis_lib.grey_matter.settings import SPACE, Settings, load_templates, memory_mb
+
+        chosen = Settings(**settings)
+        templates = load_templates(chosen, cache)
+    code = hashing.text_hash(*(hashing.file_hash(HERE / name) for name in METHOD_FILES))
+    return Method(process, draw, chosen, templates, code, SPACE, memory_mb(chosen))
+
+
+def scans(study, participants) -> pd.DataFrame:
+    """T1w images of each participant that the study does not exclude.
+
+    Parameters
+    ----------
+    study : Study
+    participants : pandas.DataFrame
+        From :func:`analysis_lib.study.participants.read_participants`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        participant_id, pre, post (paths, or missing), status, as :func:`images.pair_maps` has
+        them, but for the arm: who looks at segmentations should not know it.
+
+    Raises
+    ------
+    StudyError
+        If there are no images; with every wrong name, and with every participant who has one
+        session and no reason for it.
+    """
+    found = find_t1w(study, participants)
+    if found.empty:
+        where = f"at {study.imaging.t1w} in {study.root}" if study.imaging else "in the study file"
+        raise StudyError([f"T1w images expected {where}, found none"])
+    return pair_maps(study, participants, found, T1W).drop(columns="arm")
+
+
+def plan(study, pairs, method) -> Batch:
+    """Compare what is there with images, settings and code.
+
+    Parameters
+    ----------
+    study : Study
+    pairs : pandas.DataFrame
+        From :func:`scans`.
+    method : Method
+    """
+    jobs = [_job(study, row, method) for _, row in pairs.iterrows()]
+    jobs = [job for job in jobs if job.images]
+    done = [job.is_done() for job in jobs]
+    waiting = (job for job, is_done in zip(jobs, done, strict=True) if not is_done)
+    present = (job for job, is_done in zip(jobs, done, strict=True) if is_done)
+    return Batch(study, method, tuple(waiting), tuple(present))
+
+
+def _job(study, row, method):
+    visits = {"pre": study.imaging.sessions.pre, "post": study.imaging.sessions.post}
+    images = {visit: row[when] for when, visit in visits.items() if not pd.isna(row[when])}
+    parts = [text for visit, path in images.items() for text in (visit, hashing.file_hash(path))]
+    settings = json.dumps(asdict(method.settings), sort_keys=True, default=str)
+    versions = json.dumps({name: engine_versions().get(name) for name in ENGINES}, sort_keys=True)
+    key = hashing.text_hash(*parts, settings, method.code, versions)
+    return Job(study, row["participant_id"], images, key, method.space)
+
+
+def run(batch, n_jobs=1, progress=None) -> None:
+    """Process the participants of a batch that wait, and write each as soon as it is done.
+
+    Parameters
+    ----------
+    batch : Batch
+        From :func:`plan`.
+    n_jobs : int
+        Processes at once (joblib; the backend that the caller has chosen). Without effect where
+        $COMPENDIUM_DASK names a Dask cluster: that takes as many as its workers have threads (see
+        :mod:`analysis_lib.workers`). The results depend on neither.
+    progress : function, optional
+        Called with a :class:`Progress` after each participant.
+
+    Raises
+    ------
+    StudyError
+        When all have had their turn: names those that failed, each with its cause. What the others
+        gave is written. At once, if a Dask cluster is asked for and cannot do it.
+    """
+    _write_about(batch)
+    chosen = grey_matter_cluster.connect(PACKAGES) if batch.waiting else contextlib.nullcontext()
+    with chosen as cluster:
+        slots = effective_n_jobs(n_jobs) if cluster is None else cluster.slots
+        there = None if cluster is None else _attempts_there(batch, cluster)
+        with contextlib.closing(there or _attempts(batch, n_jobs)) as attempts:
+            failed = _follow(batch, attempts, slots, progress)
+    if failed:
+        raise StudyError(_failures(failed, len(batch.waiting), len(batch.present)))
+
+
+def _follow(batch, attempts, slots, progress):
+    """Tell of each participant who is done; give the cause of each failure by participant."""
+    total, start = len(batch.waiting), time.perf_counter()
+    n_workers = min(slots, max(total, 1))
+    failed, seconds = {}, []
+    for who, error, took in attempts:
+        seconds.append(took)
+        if error:
+            failed[who] = error
+        each = np.mean(seconds) / n_workers
+        passed = time.perf_counter() - start
+        # Those under way are half done on average; starting the processes takes a while too.
+        left = max(total * each - passed, (total - len(seconds)) * each / 2)
+        step = Progress(len(seconds), total, who, bool(error), left)
+        _say(batch.study, step, progress)
+    return failed
+
+
+def _say(study, step, progress):
+    """Tell the caller, and leave a line for a terminal that watches from outside."""
+    path = progress_file(study)
+    writing.write_text(path, f"{step}\n")
+    if step.done == step.total:
+        path.unlink()
+    if progress is not None:
+        progress(step)
+
+
+def progress_file(study) -> Path:
+    """Where the last line of a batch under way stands."""
+    return study.made_maps / ".progress"
+
+
+def duration(seconds) -> str:
+    """A time in words: "40 s", "12 min", "2 h 5 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def _failures(failed, total, n_present):
+    n_done = total - len(failed) + n_present
+    first = (
+        f"{len(failed)} of {total + n_present} participants failed, {n_done} are in place. Mend or "
+        "exclude them (exclude in the study file, or image_missing in participants.tsv) and run "
+        "again: only they are processed"
+    )
+    return [first, *(f"{who}: {cause}" for who, cause in failed.items())]
+
+
+def _attempts(batch, n_jobs):
+    """Participant, cause of a failure or None, and seconds, as each is done.
+
+    When a worker process dies, joblib cannot say which participant it had. Those who are left then
+    go one at a time, each in a process of its own, so that the others go on.
+    """
+    left = {job.participant_id: job for job in batch.waiting}
+    try:
+        for result in _parallel(batch.waiting, batch.method, n_jobs):
+            del left[result[0]]
+            yield result
+    except BrokenProcessPool:
+        for who, job in left.items():
+            yield _alone(who, job, batch.method, n_jobs)
+
+
+def _alone(who, job, method, n_jobs):
+    start = time.perf_counter()
+    try:
+        return next(iter(_parallel([job], method, n_jobs)))
+    except BrokenProcessPool:
+        return who, DIED, time.perf_counter() - start
+
+
+def _parallel(jobs, method, n_jobs):
+    """Processes, not threads: what ANTs is told by the environment holds for a whole process."""
+    tasks = (delayed(_make)(job, method) for job in jobs)
+    return Parallel(n_jobs=n_jobs, prefer="processes", return_as="generator_unordered")(tasks)
+
+
+def _attempts_there(batch, cluster):
+    """As :func:`_attempts`, on a Dask cluster."""
+    folder = batch.study.made_maps
+    jobs = {job.participant_id: job for job in batch.waiting}
+    images = [path for job in batch.waiting for path in job.images.values()]
+    cluster.require_files([folder / "dataset_description.json", *images])
+    for who, ended in cluster.run(_make, jobs, batch.method, folder):
+        yield ended.result if ended.cause is None else (who, ended.cause, ended.seconds)
+
+
+def _make(job, method):
+    start, cause = time.perf_counter(), None
+    try:
+        if not job.is_done():  # by another run, or before a worker beside this one died
+            write_participant(
+                job, method, method.process(job.images, method.settings, method.templates)
+            )
+    except StudyError as error:
+        cause = "; ".join(error.problems)
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}"
+    return job.participant_id, cause, time.perf_counter() - start
+
+
+def _write_about(batch):
+    """What makes the folder a dataset; what is no part of BIDS is named in .bidsignore."""
+    study = batch.study
+    raw = Path(os.path.relpath(study.root, study.made_maps)).as_posix()
+    about = {
+        "Name": f"Grey-matter maps: {study.title}",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [
+            {
+                "Name": "analysis_lib.preprocess",
+                "Version": "0.1.0",
+                "Description": "notebook 00_grey_matter; settings are in each map's JSON file",
+            }
+        ],
+        "SourceDatasets": [{"URL": raw}],
+        "DatasetLinks": {"raw": raw},
+    }
+    files = {"dataset_description.json": about, "README": README.format(study=study)}
+    files[".bidsignore"] = "figures\nquality.*\n"
+    writing.write(study.made_maps, files, keep_others=True)
+
+
+README = """\
+Grey-matter maps: {study.title}
+
+Made by notebook 00_grey_matter from the T1-weighted images of the dataset "raw" (see DatasetLinks
+in dataset_description.json). Each map is modulated grey matter in MNI space, unsmoothed:
+grey-matter volume in a voxel divided by the volume of the voxel, so that the sum of a map times the
+volume of a voxel is a volume. Its JSON file has total intracranial volume and tissue volumes (ml),
+every setting, versions and times.
+
+figures/: a picture of each image. quality.tsv: volumes and outlier scores, without the arm.
+{study.label}
+"""

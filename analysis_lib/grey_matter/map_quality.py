@@ -1,0 +1,120 @@
+"""Quality of the maps that were made."""
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from nilearn.datasets import load_mni152_brain_mask, load_mni152_gm_template
+from nilearn.image import resample_img, smooth_img
+
+from analysis_lib.grey_matter.writing import VOLUMES, read_sidecar
+from analysis_lib.results.problems import StudyError
+from analysis_lib.study.grids import load_map, robust_z
+
+QUALITY = (
+    *("tiv_ml", "grey_ml", "white_ml", "csf_ml"),
+    *("grey_share", "template_correlation", "grey_change"),
+)
+
+
+def quality(study, pairs) -> pd.DataFrame:
+    """Volumes of each image, and how unlike the others it is.
+
+    Parameters
+    ----------
+    study : Study
+    pairs : pandas.DataFrame
+        From :func:`scans`; every participant with images must be processed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an image, without the arm: participant_id, session (pre, post), tiv_ml, grey_ml,
+        white_ml, csf_ml, grey_share (of TIV), template_correlation (see
+        :func:`template_correlations`), grey_change (percent, of the second image), outlier_score:
+        the largest distance of these from the median of the session, in robust standard deviations
+        (to either side; of the correlation, below), and furthest, the column that has it. Above 3
+        an image deserves a look; nothing is dropped.
+
+    Raises
+    ------
+    StudyError
+        If a map is missing.
+    """
+    rows, paths = _volume_rows(study, pairs)
+    table = pd.DataFrame(rows)
+    table["grey_share"] = table["grey_ml"] / table["tiv_ml"]
+    table["template_correlation"] = template_correlations(paths)
+    before = table[table["session"] == "pre"].set_index("participant_id")["grey_ml"]
+    ratio = table["grey_ml"] / table["participant_id"].map(before)
+    table["grey_change"] = 100 * (ratio - 1).where(table["session"] == "post")
+    scores = table.groupby("session", sort=False)[list(QUALITY)].transform(robust_z).abs()
+    low = -table.groupby("session", sort=False)["template_correlation"].transform(robust_z)
+    scores["template_correlation"] = low
+    scores = scores.fillna(0.0)
+    return table.assign(outlier_score=scores.max(axis=1), furthest=scores.idxmax(axis=1))
+
+
+def _volume_rows(study, pairs):
+    rows, paths, lacking = [], [], []
+    visits = {"pre": study.imaging.sessions.pre, "post": study.imaging.sessions.post}
+    for _, row in pairs.iterrows():
+        for session, visit in visits.items():
+            if pd.isna(row[session]):
+                continue
+            folder = study.made_maps / row["participant_id"] / f"ses-{visit}" / "anat"
+            path = next(iter(sorted(folder.glob("*_desc-modulated_probseg.nii.gz"))), None)
+            about = read_sidecar(path) if path else {}
+            if not set(VOLUMES.values()) <= set(about):
+                lacking.append(f"{row['participant_id']} ses-{visit}")
+                continue
+            volumes = {column: about[name] for column, name in VOLUMES.items()}
+            who = {"participant_id": row["participant_id"], "session": session}
+            rows.append(who | volumes)
+            paths.append(path)
+    if lacking or not rows:
+        found = f"none for {', '.join(lacking)}" if lacking else "no image at all"
+        raise StudyError([f"a map of each T1w image expected in {study.made_maps}, found {found}"])
+    return rows, paths
+
+
+def template_correlations(paths, fwhm_mm=8.0) -> np.ndarray:
+    """Correlation of maps with the template's grey matter, over the template's brain.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Maps on one grid.
+    fwhm_mm : float
+        Smoothing of both, full width at half maximum, mm.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n_maps,), Pearson.
+    """
+    first = nib.load(paths[0])
+    grid = {"target_affine": first.affine, "target_shape": first.shape}
+    grid |= {"force_resample": True, "copy_header": True}
+    template = resample_img(load_mni152_gm_template(resolution=1), interpolation="linear", **grid)
+    brain = load_mni152_brain_mask(resolution=2)
+    inside = resample_img(brain, interpolation="nearest", **grid).get_fdata() > 0.5
+    expected = smooth_img(template, fwhm_mm).get_fdata()[inside]
+    found = (smooth_img(load_map(path), fwhm_mm).get_fdata()[inside] for path in paths)
+    return np.array([np.corrcoef(expected, values)[0, 1] for values in found])
+
+
+def named(table, threshold=3.0) -> list[str]:
+    """Images whose outlier score is above a threshold, the furthest first, in words.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From :func:`quality`.
+    threshold : float
+    """
+    above = table[table["outlier_score"] > threshold].sort_values("outlier_score", ascending=False)
+    return [
+        f"{row.participant_id} {row.session}: {row.furthest} {getattr(row, row.furthest):.3g} "
+        f"(score {row.outlier_score:.1f})"
+        for row in above.itertuples()
+    ]

@@ -1,0 +1,124 @@
+"""A study's data, made or fetched before a run."""
+
+import time
+
+from analysis_lib.pipeline.steps import STEPS, grey_matter_maps, makes_maps, required_tables
+from analysis_lib.results.problems import PipelineError
+
+
+def prepare_data(study, fetch=False, note=print) -> None:
+    """Make sure that a study's tables are there.
+
+    A simulated study is generated when its folder is absent; with ``fetch``, a public trial is
+    downloaded, and the atlas and receptor maps for a study that has grey-matter maps, or T1w images
+    to make them from; for these, the templates too.
+
+    Raises
+    ------
+    PipelineError
+        If files are missing; the message says how to get them.
+    """
+    if fetch:
+        _fetch_trial(study, note)
+    if study.simulated and not (study.root.is_dir() and any(study.root.iterdir())):
+        _simulate(study, note)
+    missing = [path for path in required_tables(study) if not path.is_file()]
+    if missing:
+        raise PipelineError(_missing_data(study, missing))
+    makes = makes_maps(STEPS, study)
+    if fetch and makes:
+        _fetch_templates(note)
+    if fetch and (makes or grey_matter_maps(study)):  # without, nothing is compared with receptors
+        _fetch_atlas(study, note)
+        _fetch_receptors(study, note)
+
+
+def _fetch_atlas(study, note):
+    from analysis_lib.atlas import files
+    from analysis_lib.datasets import fetch as datasets_fetch
+    from analysis_lib.results import problems
+
+    if study.atlas not in (*files.ATLASES, *files.SCHAEFER):
+        return
+    note(f"Fetching atlas {study.atlas}")
+    try:
+        datasets_fetch.fetch_atlas(study.atlas)
+    except problems.FetchError as error:
+        raise PipelineError(str(error)) from None
+
+
+def _fetch_templates(note):
+    from analysis_lib.datasets import fetch as datasets_fetch
+    from analysis_lib.results import problems
+
+    note("Fetching templates")
+    try:
+        datasets_fetch.fetch_templates()
+    except problems.FetchError as error:
+        raise PipelineError(str(error)) from None
+
+
+def _fetch_trial(study, note):
+    from analysis_lib.datasets import fetch as datasets_fetch
+    from analysis_lib.results import problems
+
+    if study.simulated or study.name not in datasets_fetch.TRIALS:
+        return
+    note(f"Fetching {study.name}")
+    try:
+        notes = datasets_fetch.fetch_study(study.name, study.root).notes
+    except problems.FetchError as error:
+        raise PipelineError(str(error)) from None
+    if study.name in datasets_fetch.IMAGES and not grey_matter_maps(study):
+        _tell_of_images(study, note)
+    for text in notes:
+        note(text)
+
+
+def _tell_of_images(study, note):
+    """Images are never fetched by a run: too large to come unasked."""
+    from analysis_lib.datasets import fetch as datasets_fetch
+
+    wanted = datasets_fetch.images_of(study.name)
+    lacking = [file.bytes for file in wanted if not (study.root / file.path).is_file()]
+    if lacking:
+        note(
+            f"{study.name}: {len(lacking)} of {len(wanted)} T1w images are not here and are not "
+            f"fetched by a run ({sum(lacking) / 1e9:.1f} GB). Get them: "
+            f"python -m analysis_lib fetch {study.name} --images"
+        )
+
+
+def _fetch_receptors(study, note):
+    from analysis_lib.datasets import fetch as datasets_fetch
+    from analysis_lib.results import problems
+
+    note("Fetching receptor maps")
+    try:
+        datasets_fetch.fetch_receptors(study.receptors)
+    except (problems.FetchFailed, ValueError) as error:  # WrongMap, or an unknown name
+        raise PipelineError(str(error)) from None
+
+
+def _simulate(study, note):
+    from analysis_lib.datasets import simulate
+
+    note(f"Simulating the data of {study.name} (once)")
+    start = time.perf_counter()
+    simulate.simulate_study(study.root)
+    note(f"Simulated {study.name} in {time.perf_counter() - start:.1f} s: {study.root}")
+
+
+def _missing_data(study, missing):
+    from analysis_lib.datasets import fetch as datasets_fetch
+
+    names = ", ".join(path.relative_to(study.root).as_posix() for path in missing)
+    text = f"{study.name}: no {names} in {study.root}."
+    if study.name in datasets_fetch.TRIALS:
+        return (
+            f"{text} Get the public files with: python -m analysis_lib fetch {study.name} "
+            f"(or add --fetch)"
+        )
+    if study.simulated:
+        return f"{text} Remove that folder, and the next run simulates it again"
+    return f"{text} The study file's data is {study.data!r}: correct it, or put the files there"

@@ -1,0 +1,161 @@
+"""One notebook, executed in a kernel of its own."""
+
+import json
+import os
+import re
+import sys
+import tempfile
+
+from analysis_lib.results import writing
+from analysis_lib.results.environment import LIBRARY, kernel_environment
+from analysis_lib.results.problems import PipelineError
+from analysis_lib.study.parameters import read_notebook
+
+
+class NotebookFailure(PipelineError):
+    """A notebook stopped at a cell.
+
+    Parameters
+    ----------
+    notebook : str
+        Name without suffix.
+    cell : str
+        Which cell, in words.
+    cause : str
+        Type and message of the exception.
+    kind : str
+        Name of the exception's class.
+    traceback : str
+        As the kernel printed it, with colours; of a kernel that died, its last words.
+    kept : pathlib.Path
+        The partly executed notebook.
+    """
+
+    def __init__(self, notebook, cell, kind, message, traceback, kept):
+        self.notebook, self.cell, self.kind, self.kept = notebook, cell, kind, kept
+        self.problems = message.splitlines() if kind == "StudyError" else []
+        self.traceback = "" if self.problems else traceback
+        self.cause = f"{kind}: {message}" if message else kind
+        super().__init__(f"{notebook} stopped at {cell}: {self.cause}")
+
+
+def execute(notebook, executed, passed, on_cell=lambda index, total: None, library=LIBRARY):
+    """Execute a notebook in a new kernel and keep it, whole.
+
+    Parameters
+    ----------
+    notebook : pathlib.Path
+        Its folder is the kernel's working directory.
+    executed : pathlib.Path
+        Written when all cells have run. When one fails, ``NAME.failed.ipynb`` beside it is written
+        instead, and an earlier ``executed`` stays.
+    passed : dict
+        Parameters.
+    on_cell : function
+        Called with the number of cells done, and of all cells.
+    library : pathlib.Path
+        Folder of the package that the kernel imports first.
+
+    Raises
+    ------
+    NotebookFailure
+    """
+    import papermill
+
+    n_cells = len(read_notebook(notebook)["cells"]) + bool(passed)
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    partial = executed.with_name(f".{executed.stem}.partial.ipynb")
+    failed = executed.with_name(f"{executed.stem}.failed.ipynb")
+    last = {"index": 0}
+
+    def start(cell, cell_index):
+        last["index"] = cell_index
+        on_cell(cell_index, n_cells)
+
+    with tempfile.TemporaryFile() as log, kernel_environment(library):
+        try:
+            papermill.execute_notebook(
+                str(notebook),
+                str(partial),
+                passed,
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                cwd=str(notebook.parent),
+                on_cell_start=start,
+                kernel_manager_class=_kernel_class(log),
+            )
+            _keep(partial, executed, notebook.name)
+            failed.unlink(missing_ok=True)
+        except Exception as error:
+            if partial.is_file():
+                _keep(partial, failed, notebook.name)
+            raise _failure(notebook, error, last["index"], failed, _tail(log)) from error
+        finally:
+            partial.unlink(missing_ok=True)
+        sys.stderr.write(_tail(log))
+    on_cell(n_cells, n_cells)
+
+
+def _kernel_class(log):
+    """A kernel whose own error stream goes to a file: an interrupted one prints a traceback."""
+    from jupyter_client import AsyncKernelManager
+
+    class Kernel(AsyncKernelManager):
+        def __init__(self, **options):
+            super().__init__(**options)
+            if self.has_trait("transport_encryption"):  # off, kernels warn of eavesdroppers
+                self.transport_encryption = "auto"
+
+        async def start_kernel(self, **options):
+            return await super().start_kernel(stderr=log, **options)
+
+    return Kernel
+
+
+def _tail(log, n_bytes=4000):
+    """The end of what the kernel's process itself said, without notes on its own shutdown."""
+    log.seek(max(0, log.seek(0, os.SEEK_END) - n_bytes))
+    lines = log.read().decode(errors="replace").splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("[IPKernelApp]"))
+
+
+def _keep(partial, final, name):
+    """Move an executed notebook to its place, without the paths of this machine."""
+    content = json.loads(partial.read_text(encoding="utf-8"))
+    content["metadata"].get("papermill", {}).update(input_path=name, output_path=final.name)
+    writing.write_text(final, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _failure(notebook, error, index, kept, said):
+    """What is known about a failure, from papermill's error or from a kernel that died."""
+    if hasattr(error, "ename"):
+        index, kind, message = error.cell_index, error.ename, error.evalue
+        traceback = "\n".join(error.traceback)
+    else:
+        kind, traceback = type(error).__name__, said
+        message = str(error) or "no message"
+    if kind == "DeadKernelError":
+        message = f"{message}. Often the machine had too little memory"
+    where = describe_cell(notebook, kept, index)
+    return NotebookFailure(notebook.stem, where, kind, message, traceback, kept)
+
+
+def describe_cell(notebook, executed, index) -> str:
+    """Which cell an index of the executed notebook means, in words that lead to the source."""
+    source = read_notebook(notebook)["cells"]
+    cells = read_notebook(executed)["cells"] if executed.is_file() else source
+    cells = [c for c in cells if "papermill-error-cell-tag" not in _tags(c)]
+    injected = [i for i, cell in enumerate(cells) if "injected-parameters" in _tags(cell)]
+    if index in injected:
+        return "the parameters that were passed to it"
+    number = index - sum(i < index for i in injected)
+    above = [c["source"] for c in source[: number + 1] if c["cell_type"] == "markdown"]
+    headings = re.findall(r"^#+ +(.+)$", "\n".join(above), flags=re.MULTILINE)
+    code = [line.strip() for line in source[number]["source"].splitlines() if line.strip()]
+    under = f' under "{headings[-1]}"' if headings else ""
+    return f"cell {number + 1} of {len(source)}{under}, which starts: {code[0] if code else ''}"
+
+
+def _tags(cell):
+    return cell.get("metadata", {}).get("tags", [])

@@ -1,0 +1,118 @@
+"""What is up to date, and why a step is not."""
+
+import json
+from pathlib import Path
+
+from analysis_lib.pipeline.closure import notebook_closure
+from analysis_lib.report import manifest
+from analysis_lib.results import hashing
+from analysis_lib.results.environment import LIBRARY
+from analysis_lib.study.parameters import notebook_parameters, read_notebook
+
+# Pictures and sentences: no result comes from them but those of notebook 04.
+SHOWN = ("analysis_lib/figures/", "analysis_lib/report/")
+
+# The numbers do not depend on these, so a change of them makes nothing out of date.
+WITHOUT_EFFECT = ("n_jobs",)
+
+
+def folder(study, name) -> Path:
+    """Folder of results: "figures", or one below ``study.derived``."""
+    return study.figures if name == "figures" else study.derived / name
+
+
+def files_below(path):
+    """Files below a folder; hidden ones do not count."""
+    found = (file for file in path.rglob("*") if file.is_file())
+    return [f for f in found if not any(p.startswith(".") for p in f.relative_to(path).parts)]
+
+
+def input_files(step, study) -> list[Path]:
+    """Every file that a step reads, as far as it exists now."""
+    own = {path for read in step.reads for path in read(study)}
+    earlier = {path for name in sources(step) for path in files_below(folder(study, name))}
+    return sorted({study.path} | own | earlier)
+
+
+def sources(step):
+    return (*step.uses, *step.may_use)
+
+
+def notebook_hash(path) -> str:
+    """Hash of a notebook's code cells, without outputs: prose makes no result out of date."""
+    cells = [cell for cell in read_notebook(path)["cells"] if cell["cell_type"] == "code"]
+    tags = [",".join(cell.get("metadata", {}).get("tags", [])) for cell in cells]
+    parts = zip(tags, cells, strict=True)
+    return hashing.text_hash(*(text for tag, cell in parts for text in (tag, cell["source"])))
+
+
+def signature(step, study, notebook, passed, library=LIBRARY) -> dict:
+    """All that a step's results depend on.
+
+    Returns
+    -------
+    dict
+        notebook: hash of its code; library: hash by file that its code reaches; parameters: by
+        name, defaults included; packages: versions; inputs: sha256 and bytes by file; shown: as
+        library, for what draws and words results without changing them.
+    """
+    known = notebook_parameters(notebook)
+    values = {name: parameter.default for name, parameter in known.items()} | passed
+    skip = ("study", *WITHOUT_EFFECT)
+    project = Path(library).parent
+    reached = notebook_closure(notebook, project)
+    counts = reached if "figures" in step.writes else notebook_closure(notebook, project, SHOWN)
+    return {
+        "notebook": notebook_hash(notebook),
+        "library": counts,
+        "parameters": {name: value for name, value in values.items() if name not in skip},
+        "packages": manifest.package_versions(),
+        "inputs": manifest.describe_files(study, input_files(step, study)),
+        "shown": {file: sha for file, sha in reached.items() if file not in counts},
+    }
+
+
+def older_pictures(record, now) -> str | None:
+    """What has changed of that which draws and words an up-to-date step, None if nothing has."""
+    before = (record or {}).get("shown", now["shown"])
+    return _differing(before, now["shown"]).removeprefix(": ") or None
+
+
+def why_stale(record, now, study) -> str | None:
+    """Why a step has to run, None when it is up to date.
+
+    Parameters
+    ----------
+    record : dict or None
+        The step's entry in the manifest.
+    now : dict
+        Its :func:`signature`.
+    study : Study
+    """
+    if record is None:
+        return "not run yet"
+    now = json.loads(json.dumps(now, default=str))  # tuples and the like as the manifest has them
+    for part in ("notebook", "library", "parameters", "packages", "inputs"):
+        if record.get(part) != now[part]:
+            return f"{part} changed{_differing(record.get(part), now[part])}"
+    prefix = "{figures}/"
+    for name, content in record.get("outputs", {}).items():
+        base = study.figures if name.startswith(prefix) else study.derived
+        path = base / name.removeprefix(prefix)
+        if not path.is_file():
+            return f"outputs changed: {name} is missing"
+        if hashing.file_hash(path) != content["sha256"]:
+            return f"outputs changed: {name}"
+    sections = record.get("numbers", {})
+    found = manifest.number_hashes(study, sections)
+    if found != sections:
+        return f"outputs changed: numbers.json{_differing(sections, found)}"
+    return None
+
+
+def _differing(before, after):
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return ""
+    names = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f": {', '.join(names[:3])}{more}"

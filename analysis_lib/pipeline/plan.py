@@ -1,0 +1,102 @@
+"""What a run is asked to do."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis_lib.pipeline.freshness import signature, why_stale
+from analysis_lib.pipeline.steps import STEPS, Step, blocked, makes_maps, select
+from analysis_lib.report import manifest
+from analysis_lib.results.environment import LIBRARY, NOTEBOOKS, PROJECT
+from analysis_lib.study.contract import Study
+from analysis_lib.study.parameters import notebook_parameters, parse_overrides
+
+
+def step_parameters(study, known, overrides, quick=False, jobs=None) -> dict:
+    """What is passed to one notebook: only what differs from its defaults, and the study.
+
+    A study of ``data/studies`` is passed by name, so that the executed notebook holds no path of
+    this machine; another one by its absolute path.
+    """
+    own = study.path.parent == PROJECT / "data" / "studies"
+    wanted = {"study": study.path.stem if own else str(study.path)}
+    wanted |= {"quick": True} if quick else {}
+    wanted |= {"n_jobs": jobs} if jobs is not None else {}
+    return {name: value for name, value in (wanted | overrides).items() if name in known}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is asked to do.
+
+    Parameters
+    ----------
+    study : Study
+    steps : tuple of Step
+        Those selected.
+    passed : dict
+        Parameters by notebook.
+    notebooks, library : pathlib.Path
+        Folders.
+    force : bool
+        Run what is up to date, and overwrite results of another study.
+    """
+
+    study: Study
+    steps: tuple[Step, ...]
+    passed: dict
+    all_steps: tuple[Step, ...] = STEPS
+    notebooks: Path = NOTEBOOKS
+    library: Path = LIBRARY
+    force: bool = False
+
+    def path(self, step) -> Path:
+        """The notebook file of a step."""
+        return self.notebooks / f"{step.notebook}.ipynb"
+
+    def signature(self, step) -> dict:
+        """See :func:`signature`."""
+        passed = self.passed[step.notebook]
+        return signature(step, self.study, self.path(step), passed, self.library)
+
+
+def make_plan(
+    study,
+    only=(),
+    overrides=(),
+    quick=False,
+    jobs=None,
+    force=False,
+    steps=STEPS,
+    notebooks=NOTEBOOKS,
+    library=LIBRARY,
+) -> Plan:
+    """Check the options of a run against the notebooks.
+
+    Raises
+    ------
+    UsageError
+        For unknown notebooks or parameters, and values of the wrong type.
+    """
+    chosen = select(steps, list(only))
+    known = {s.notebook: notebook_parameters(notebooks / f"{s.notebook}.ipynb") for s in chosen}
+    values = parse_overrides(overrides, known)
+    passed = {
+        name: step_parameters(study, parameters, values, quick, jobs)
+        for name, parameters in known.items()
+    }
+    return Plan(study, tuple(chosen), passed, tuple(steps), notebooks, library, force)
+
+
+def status(plan) -> dict[str, str]:
+    """By notebook: "up to date", "skipped: why" or "to run: why", as things are now."""
+    records = manifest.read_manifest(plan.study)["steps"]
+    found = {}
+    coming = makes_maps(plan.steps, plan.study)
+    for step in plan.steps:
+        reason = blocked(step, plan.study, coming)
+        if reason:
+            found[step.notebook] = f"skipped: {reason}"
+            continue
+        why = why_stale(records.get(step.notebook), plan.signature(step), plan.study)
+        found[step.notebook] = f"to run: {why}" if why else "up to date"
+    return found

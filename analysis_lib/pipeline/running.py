@@ -1,0 +1,303 @@
+"""Run the notebooks of a study in order."""
+
+import contextlib
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from analysis_lib.pipeline import memory as pipeline_memory
+from analysis_lib.pipeline.data import prepare_data
+from analysis_lib.pipeline.execution import NotebookFailure, execute
+from analysis_lib.pipeline.freshness import files_below, folder, signature, sources, why_stale
+from analysis_lib.pipeline.locking import lock
+from analysis_lib.pipeline.plan import Plan
+from analysis_lib.pipeline.steps import Step, blocked, blocked_note
+from analysis_lib.report import manifest as report_manifest
+from analysis_lib.results.environment import KERNEL_ENVIRONMENT
+from analysis_lib.results.problems import PipelineError
+
+PAGE = "report/index.html"
+NEEDED_BY_REPORT = ("clinical/mmrm_contrasts.tsv", "clinical/flow.json", "numbers.json")
+
+
+@dataclass
+class Outcome:
+    """What became of a step: status is run, up to date, skipped, failed or not reached."""
+
+    step: Step
+    status: str
+    why: str = ""
+    seconds: float = 0.0
+    peak_mb: float = 0.0
+    quick: bool = False
+
+
+class Quiet:
+    """Told what a run does; this one shows nothing."""
+
+    def note(self, text):
+        """Show a sentence."""
+
+    def start(self, step, why):
+        """Show that a notebook starts, and why."""
+
+    def cell(self, step, done, total):
+        """Show that cells are done."""
+
+    def end(self, outcome):
+        """Show what became of a notebook."""
+
+
+@dataclass
+class Run:
+    """A run under way: its outcomes, the report if it was written, and when it started."""
+
+    plan: Plan
+    show: Quiet
+    outcomes: list[Outcome] = field(default_factory=list)
+    failure: NotebookFailure | None = None
+    report: Path | None = None
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+def run(plan, show=None, fetch=False) -> Run:
+    """Run the steps of a plan that are not up to date; stop at the first failure.
+
+    Returns
+    -------
+    Run
+        One outcome a selected step; ``failure`` is set when a notebook failed.
+
+    Raises
+    ------
+    PipelineError
+        If another run is under way, data are missing, or results belong to another study.
+    KeyboardInterrupt
+        After the kernel was stopped; ``outcomes`` of what was complete is its only argument.
+    """
+    now = Run(plan, show or Quiet())
+    with lock(plan.study.derived):
+        prepare_data(plan.study, fetch, now.show.note)
+        if not plan.force:
+            refuse_other_owner(plan.study)
+        note = blocked_note(plan.steps, plan.study)
+        if note:
+            now.show.note(note)
+        try:
+            for step in plan.steps:
+                _add(now, _run_step(now, step))
+            _publish(now)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(now.outcomes) from None
+    return now
+
+
+def _publish(now):
+    """Write report and RO-Crate, where a step has run or they are not there yet."""
+    from analysis_lib.report import (
+        crate,
+        evidence,  # slow to import
+        page,
+    )
+
+    study = now.plan.study
+    ran = any(outcome.status == "run" for outcome in now.outcomes)
+    there = all((study.derived / name).is_file() for name in (PAGE, crate.NAME))
+    ready = all((study.derived / name).is_file() for name in NEEDED_BY_REPORT)
+    if now.failure or not ready or (there and not ran):
+        return
+    try:
+        now.report = page.write_report(study, coming=(crate.NAME,))
+        crate.write_crate(study)  # after the report, which is part of it
+    except (FileNotFoundError, ValueError, evidence.UnknownNumber) as error:
+        raise PipelineError(f"The results are there; the report of them failed: {error}") from None
+
+
+def _add(now, outcome):
+    now.outcomes.append(outcome)
+    now.show.end(outcome)
+
+
+def _run_step(now, step):
+    plan, study = now.plan, now.plan.study
+    reason = blocked(step, study)
+    if now.failure or reason:
+        return Outcome(step, "not reached" if now.failure else "skipped", reason or "")
+    _check_earlier(now, step)
+    before = plan.signature(step)
+    quick = bool(before["parameters"].get("quick"))
+    why = why_stale(report_manifest.read_manifest(study)["steps"].get(step.notebook), before, study)
+    if not why and not plan.force:
+        return Outcome(step, "up to date", quick=quick)
+    if "t1w" in step.needs:
+        _require_templates()
+    now.show.start(step, why or "--force")
+    return _execute_step(now, step, before, Outcome(step, "run", why or "--force", quick=quick))
+
+
+def _require_templates():
+    from analysis_lib.atlas import files as atlas_files
+    from analysis_lib.results import problems
+
+    try:
+        atlas_files.cached_templates()
+    except (FileNotFoundError, problems.FetchError) as error:
+        raise PipelineError(str(error)) from None
+
+
+def _execute_step(now, step, before, outcome):
+    study, plan = now.plan.study, now.plan
+    executed = study.derived / "notebooks" / f"{step.notebook}.ipynb"
+    seen = _written(step, study)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    with pipeline_memory.PeakMemory() as memory, _watched(step, study, now.show.note):
+        try:
+            execute(
+                plan.path(step),
+                executed,
+                plan.passed[step.notebook],
+                lambda done, total: now.show.cell(step, done, total),
+                plan.library,
+            )
+        except NotebookFailure as failure:
+            now.failure = failure
+    outcome.seconds, outcome.peak_mb = time.perf_counter() - clock, memory.mb
+    if now.failure:
+        outcome.status, outcome.why = "failed", now.failure.cause
+        return outcome
+    written = _written(step, study)
+    changed = [path for path, state in written.items() if seen.get(path) != state]
+    if step.writes and not changed:
+        raise PipelineError(
+            f"{step.notebook} ran, but wrote nothing into {', '.join(step.writes)}: its last cell "
+            f"has to write the results"
+        )
+    outputs = written if step.resumes else changed
+    _record(now, step, before, outcome, started, [*outputs, executed])
+    return outcome
+
+
+@contextlib.contextmanager
+def _watched(step, study, note, seconds=1.0):
+    """Show the lines that a long step leaves in ``.progress`` of its folder, as they come."""
+    paths = [folder(study, name) / ".progress" for name in step.writes if step.resumes]
+    ended, shown = threading.Event(), set()
+
+    def look():
+        for path in paths:
+            with contextlib.suppress(OSError):
+                text = path.read_text(encoding="utf-8").strip()
+                if text and text not in shown:
+                    shown.add(text)
+                    note(f"{step.number}: {text}")
+
+    def watch():
+        while not ended.wait(seconds):
+            look()
+
+    for path in paths:
+        path.unlink(missing_ok=True)  # of a run that was broken off
+    thread = threading.Thread(target=watch, daemon=True)
+    if paths:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if paths:
+            thread.join()
+
+
+def _written(step, study):
+    """When and as what each file in the folders of a step was written."""
+    files = [path for name in step.writes for path in files_below(folder(study, name))]
+    states = {path: path.stat() for path in files}
+    return {path: (s.st_mtime_ns, s.st_ino, s.st_size) for path, s in states.items()}
+
+
+def _record(now, step, before, outcome, started, outputs):
+    """Enter a step into the manifest: the last thing that a step does."""
+    study = now.plan.study
+    ended = datetime.now(UTC)
+    entry = {
+        **before,
+        "seed": before["parameters"].get("seed"),
+        "quick": outcome.quick,
+        "simulated": study.simulated,
+        "outputs": report_manifest.describe_files(study, outputs),
+        "numbers": report_manifest.number_hashes(study, step.writes),
+        **_times(started, ended),
+        "peak_memory_mb": round(outcome.peak_mb, 1),
+        "environment": {k: v for k, v in KERNEL_ENVIRONMENT.items() if k.endswith("_NUM_THREADS")},
+        "git": report_manifest.git_state(),
+        "machine": report_manifest.machine(),
+    }
+    earlier = report_manifest.read_manifest(study)["steps"]
+    peak = max([outcome.peak_mb, *(o.peak_mb for o in now.outcomes)])
+    last = {
+        "notebooks": [o.step.notebook for o in now.outcomes if o.status == "run"] + [step.notebook],
+        **_times(now.started, ended),
+        "peak_memory_mb": round(peak, 1),
+    }
+    report_manifest.write_manifest(study, {**earlier, step.notebook: entry}, last)
+
+
+def _times(started, ended):
+    return {
+        "started": started.isoformat(timespec="seconds"),
+        "ended": ended.isoformat(timespec="seconds"),
+        "seconds": round((ended - started).total_seconds(), 2),
+    }
+
+
+def _check_earlier(now, step):
+    """Refuse a step without the results that it needs; say when those it takes are out of date."""
+    plan = now.plan
+    for name in sources(step):
+        source = next((s for s in plan.all_steps if name in s.writes), None)
+        if source is None or source in plan.steps or blocked(source, plan.study):
+            continue
+        advice = f"run {source.number} too: --only {source.number},{step.number}"
+        if files_below(folder(plan.study, name)):
+            why = _outdated(plan, source)
+            if why:
+                now.show.note(
+                    f"{step.number} takes {name}/ as it is, out of date ({why}); {advice}"
+                )
+        elif name in step.uses:
+            raise PipelineError(
+                f"{step.notebook} needs {name}/, which {source.notebook} writes and which is not "
+                f"there yet: {advice}"
+            )
+        else:
+            now.show.note(f"{step.number} does without {name}/, which is not there yet; {advice}")
+
+
+def _outdated(plan, source):
+    """Why an earlier step that is not selected is out of date, whatever its parameters were."""
+    record = report_manifest.read_manifest(plan.study)["steps"].get(source.notebook)
+    passed = (record or {}).get("parameters", {})
+    made = signature(source, plan.study, plan.path(source), passed, plan.library)
+    return why_stale(record, made, plan.study)
+
+
+def refuse_other_owner(study) -> None:
+    """Refuse to overwrite the results of another study of the same name.
+
+    Raises
+    ------
+    PipelineError
+        If the results come from another study file and from other participants.
+    """
+    manifest = report_manifest.read_manifest(study)
+    before, now = manifest.get("owner"), report_manifest.owner(study)
+    if not before or before["file"] == now["file"]:
+        return
+    if now["participants"] and before.get("participants") == now["participants"]:
+        return  # moved or copied, but the same trial
+    raise PipelineError(
+        f"{study.derived} holds results of another study of the same name: {study.name} "
+        f"({manifest.get('title')}). Give {study.path} another name, or overwrite with --force"
+    )

@@ -1,0 +1,259 @@
+"""The numbered notebooks: what each reads and writes, and what a study cannot run."""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis_lib.results import environment
+from analysis_lib.results.environment import PROJECT
+from analysis_lib.results.problems import UsageError
+from analysis_lib.study.contract import LocalMap, Study
+
+# What notebook 00 needs beside the rest (extra "preprocess"): module and package.
+FOR_T1W = {"ants": "antspyx", "picsl_greedy": "picsl-greedy"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One notebook.
+
+    Parameters
+    ----------
+    notebook : str
+        Name without suffix; starts with its number.
+    reads : tuple of functions
+        Each takes the study and lists files that exist. The study file is always read.
+    uses, may_use : tuple of str
+        Folders below ``study.derived`` that earlier notebooks write: those that it cannot do
+        without, and those that it takes when they are there.
+    writes : tuple of str
+        Folders below ``study.derived``; "figures" is ``study.figures``.
+    needs : tuple of str
+        "images": a study without grey-matter maps skips this step. "t1w": so does one without
+        T1-weighted images, or with maps of its own.
+    resumes : bool
+        It keeps what is still right of an earlier run: all files of its folders are its outputs.
+    """
+
+    notebook: str
+    reads: tuple[Callable[[Study], list[Path]], ...] = ()
+    uses: tuple[str, ...] = ()
+    may_use: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    resumes: bool = False
+
+    @property
+    def number(self) -> str:
+        """What the notebook's name starts with: 02."""
+        return self.notebook.split("_")[0]
+
+
+def required_tables(study) -> list[Path]:
+    """Tables that a study must have: participants and one file a scale, there or not."""
+    files = ["participants.tsv", *(scale.file for scale in study.scales)]
+    return [study.root / file for file in dict.fromkeys(files)]
+
+
+def tables(study) -> list[Path]:
+    """Tables of a study that are there, optional ones included."""
+    optional = ("adverse_events.tsv", "stimulation.tsv")
+    paths = [*required_tables(study), *(study.root / name for name in optional)]
+    return [path for path in paths if path.is_file()]
+
+
+def participants_table(study) -> list[Path]:
+    """The table of participants, if it is there."""
+    return [path for path in (study.root / "participants.tsv",) if path.is_file()]
+
+
+def grey_matter_maps(study) -> list[Path]:
+    """Grey-matter maps: those that the study brings, else those that notebook 00 made."""
+    return study.grey_matter_maps()
+
+
+def t1w_images(study) -> list[Path]:
+    """T1-weighted images that the study file's pattern finds."""
+    return study.t1w_images()
+
+
+def templates(study) -> list[Path]:
+    """Templates for brain extraction, if they are in the cache."""
+    from analysis_lib.atlas import files as atlas_files
+    from analysis_lib.results import problems  # slow to import
+
+    try:
+        return atlas_files.cached_templates()
+    except (FileNotFoundError, problems.FetchError):
+        return []
+
+
+def receptor_maps(study) -> list[Path]:
+    """Receptor maps that the study asks for: in neuromaps' cache, and files of its own.
+
+    "default" and "all" stand for whatever the cache holds: more than is read, never less.
+    """
+    chosen = [study.receptors] if isinstance(study.receptors, str) else study.receptors
+    own = [study.path.parent / entry.file for entry in chosen if isinstance(entry, LocalMap)]
+    names = _cached_names([entry for entry in chosen if isinstance(entry, str)])
+    folder = environment.receptor_cache() / "annotations"
+    found = [path for name in names for path in folder.glob(f"{name}/**/*") if path.is_file()]
+    maps = {path for path in found if path.name.endswith((".nii.gz", ".nii", ".gii"))}
+    return sorted(maps | {path.resolve() for path in own if path.is_file()})
+
+
+def _cached_names(names):
+    """Patterns of source/desc. Only the name of a receptor needs the library, slow to import."""
+    patterns = ["*/*" if name in ("default", "all") else name for name in names]
+    if all("/" in pattern for pattern in patterns):
+        return patterns
+    from analysis_lib.study import catalogue
+
+    return [
+        annotation
+        for pattern in patterns
+        for annotation in ([pattern] if "/" in pattern else catalogue.resolve(pattern))
+    ]
+
+
+def atlas_files(study) -> list[Path]:
+    """Files of the study's own atlas, or of a downloaded one; a packaged one has none here."""
+    if isinstance(study.atlas, dict):
+        paths = [Path(path) for path in study.atlas.values()]
+    elif Path(study.atlas).is_absolute():  # and the table beside it
+        stem = study.atlas.removesuffix(".gz").removesuffix(".nii")
+        paths = [Path(study.atlas), Path(f"{stem}.tsv")]
+    elif study.atlas in ("neuromorphometrics", "aal"):
+        return []
+    else:
+        from analysis_lib.atlas import files as atlas_files
+
+        paths = atlas_files.atlas_paths(study.atlas)
+    return [path for path in paths if path.is_file()]
+
+
+def measured_rates(study) -> list[Path]:
+    """False-positive rates of the spatial nulls, which notebook 03 shows."""
+    return [PROJECT / "benchmarks" / "spatial_nulls.tsv"]
+
+
+def numbers(study) -> list[Path]:
+    """The file of numbers that notebooks share, if it is there."""
+    return [path for path in (study.derived / "numbers.json",) if path.is_file()]
+
+
+STEPS = (
+    Step(
+        "00_grey_matter",
+        reads=(participants_table, t1w_images, templates),
+        writes=("grey_matter",),
+        needs=("t1w",),
+        resumes=True,
+    ),
+    Step(
+        "01_clinical_outcomes",
+        reads=(tables, grey_matter_maps),
+        may_use=("grey_matter",),
+        writes=("clinical",),
+    ),
+    Step(
+        "02_vbm",
+        reads=(tables, grey_matter_maps, atlas_files),
+        may_use=("grey_matter",),
+        writes=("vbm",),
+        needs=("images",),
+    ),
+    Step(
+        "03_receptor_correlation",
+        reads=(tables, receptor_maps, atlas_files, measured_rates),
+        uses=("vbm",),
+        writes=("receptors",),
+        needs=("images",),
+    ),
+    Step(
+        "04_figures",
+        reads=(numbers,),
+        uses=("clinical",),
+        may_use=("vbm", "receptors"),
+        writes=("figures",),
+    ),
+)
+
+
+def select(steps, only) -> list[Step]:
+    """Steps named by number or by notebook, in their own order; all of them for an empty list.
+
+    Raises
+    ------
+    UsageError
+        If a name is not a notebook's.
+    """
+    unknown = [name for name in only if not any(_is(step, name) for step in steps)]
+    if unknown:
+        known = ", ".join(f"{step.number} ({step.notebook})" for step in steps)
+        raise UsageError(f"--only {','.join(only)}: no notebook {unknown[0]!r}. Known: {known}")
+    return [step for step in steps if not only or any(_is(step, name) for name in only)]
+
+
+def _is(step, name):
+    return name.removesuffix(".ipynb") in (step.number, step.notebook)
+
+
+def blocked(step, study, coming=False) -> str | None:
+    """Why a study cannot run a step, or None.
+
+    Parameters
+    ----------
+    step : Step
+    study : Study
+    coming : bool
+        Grey-matter maps that are not there yet will be, once an earlier step has run.
+    """
+    if step.needs and study.imaging is None:
+        return "no images in the study file"
+    if "t1w" in step.needs:
+        return _without_t1w(study)
+    if "images" not in step.needs or coming or grey_matter_maps(study):
+        return None
+    pattern = study.imaging.grey_matter
+    where = f"nothing matches {pattern} in {study.root}" if pattern else "notebook 00 makes them"
+    return f"no grey-matter maps: {where}"
+
+
+def _without_t1w(study):
+    """Why no maps can be made from T1-weighted images, or need not be; None if they can."""
+    if study.own_maps():
+        return "the study brings grey-matter maps"
+    if not t1w_images(study):
+        return f"no T1w images: nothing matches {study.imaging.t1w} in {study.root}"
+    lacking = [p for module, p in FOR_T1W.items() if importlib.util.find_spec(module) is None]
+    if lacking:
+        return (
+            f"{' and '.join(lacking)} not installed. Get it: python -m pip install "
+            f"{' '.join(lacking)} (Python before 3.14)"
+        )
+    return None
+
+
+def makes_maps(steps, study) -> bool:
+    """Whether one of the steps makes the grey-matter maps of this study."""
+    return any("t1w" in step.needs and not blocked(step, study) for step in steps)
+
+
+def blocked_note(steps, study) -> str | None:
+    """A sentence on the steps that a study cannot run and why, or None."""
+    coming, by_reason = makes_maps(steps, study), {}
+    for step in steps:
+        if reason := blocked(step, study, coming):
+            by_reason.setdefault(reason, []).append(step.number)
+    return "\n".join(_note(reason, numbers) for reason, numbers in by_reason.items()) or None
+
+
+def _note(reason, numbers):
+    plural = len(numbers) > 1
+    names = f"{', '.join(numbers[:-1])} and {numbers[-1]}" if plural else numbers[0]
+    what, _, detail = reason.partition(": ")
+    if what == "no grey-matter maps":
+        return f"{names} {'wait' if plural else 'waits'} for grey-matter maps: {detail}"
+    return f"{names} {'are' if plural else 'is'} skipped: {reason}"

@@ -1,0 +1,354 @@
+"""Everything that is asked of a map of change and the receptor maps, and its result tables."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.multitest import multipletests
+
+from analysis_lib.receptors import correlation, nulls, power
+from analysis_lib.receptors import intervals as receptors_intervals
+
+TABLE_COLUMNS = (
+    "contrast",
+    "receptor",
+    "annotation",
+    "tracer",
+    "n_subjects_map",
+    "n_parcels",
+    "statistic",
+    "r",
+    "ci_low",
+    "ci_high",
+    "p_parametric",
+    "p_spatial",
+    "p_fwe_spatial",
+    "p_randomisation",
+    "p_fwe",
+    "q_fdr",
+)
+
+
+@dataclass(frozen=True)
+class ContrastResult:
+    """All that is known of one contrast.
+
+    Attributes
+    ----------
+    contrast, method : str
+    effect : pandas.Series
+        Effect map by label, percent.
+    annotations : list of str
+    n_parcels : numpy.ndarray of int, shape (n_receptors,)
+    effects : analysis_lib.receptors.nulls.NullEffects
+        The effect map and those of re-randomised arms.
+    surrogates : numpy.ndarray, shape (n_surrogates, n_parcels)
+    randomisation, spatial : analysis_lib.receptors.nulls.NullTest
+    intervals : analysis_lib.receptors.intervals.Intervals
+    """
+
+    contrast: str
+    method: str
+    effect: pd.Series
+    annotations: list
+    n_parcels: np.ndarray
+    effects: nulls.NullEffects
+    surrogates: np.ndarray
+    randomisation: nulls.NullTest
+    spatial: nulls.NullTest
+    intervals: receptors_intervals.Intervals
+
+    def test(self, statistic):
+        """Another statistic of the effect map under both nulls.
+
+        Parameters
+        ----------
+        statistic : callable
+            Maps (k, n_parcels) to numbers (k, m).
+
+        Returns
+        -------
+        randomisation, spatial : analysis_lib.receptors.nulls.NullTest
+        """
+        randomisation = nulls.test_statistic(self.effects, statistic)
+        return randomisation, nulls.null_test(randomisation.r, statistic(self.surrogates))
+
+
+def assess_contrast(
+    change,
+    arm,
+    receptors,
+    surrogates,
+    contrast="arm_by_time",
+    covariates=None,
+    strata=None,
+    n_permutations=5000,
+    n_bootstrap=2000,
+    seed=0,
+    method="gaussianised",
+):
+    """Every test of one contrast against every receptor.
+
+    Parameters
+    ----------
+    change : pandas.DataFrame, shape (n_participants, n_parcels)
+        Percent change; columns are labels.
+    arm, covariates, strata
+        See `analysis_lib.receptors.effects.arm_effect`; rows in the order of `change`.
+    receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
+        From `analysis_lib.annotations`; the same labels in the same order.
+    surrogates : array_like, shape (n_surrogates, n_parcels), or callable
+        Surrogates of this contrast's effect map, or a function that makes them from it.
+    contrast : {"active_change", "control_change", "arm_by_time"}
+    n_permutations, n_bootstrap, seed, method
+        See `analysis_lib.receptors.nulls.randomisation_test`, `intervals.bootstrap_intervals`.
+
+    Returns
+    -------
+    ContrastResult
+
+    Raises
+    ------
+    ValueError
+        The labels of `change` and `receptors` differ.
+    """
+    correlation.check_labels(change, receptors)
+    model = {"contrast": contrast, "covariates": covariates, "strata": strata, "seed": seed}
+    effects = nulls.null_effects(change, arm, **model, n_permutations=n_permutations)
+    effect = effects.observed
+    surrogates = np.asarray(surrogates(effect) if callable(surrogates) else surrogates)
+    return ContrastResult(
+        contrast,
+        method,
+        pd.Series(effect, index=change.columns, name=contrast),
+        receptors.index.tolist(),
+        correlation.n_covered(effect, receptors),
+        effects,
+        surrogates,
+        nulls.test_statistic(effects, lambda maps: correlation.correlate(maps, receptors, method)),
+        nulls.spatial_test(effect, receptors, surrogates, method),
+        receptors_intervals.bootstrap_intervals(
+            change, arm, receptors, **model, n_bootstrap=n_bootstrap, method=method
+        ),
+    )
+
+
+def correlation_table(results, maps):
+    """Rows of receptors/correlations.tsv.
+
+    Parameters
+    ----------
+    results : iterable of ContrastResult
+    maps : pandas.DataFrame
+        `library()` or `simulated_library()`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a contrast and receptor map, in the columns of `TABLE_COLUMNS`. `p_fwe`,
+        `p_fwe_spatial` and `q_fdr` (Benjamini & Hochberg 1995, from `p_randomisation`) are over
+        the maps of one contrast.
+    """
+    return pd.concat([_contrast_rows(result, maps) for result in results], ignore_index=True)
+
+
+def _contrast_rows(result, maps):
+    about = maps.loc[result.annotations]
+    tests = result.randomisation
+    rows = {
+        "contrast": result.contrast,
+        "receptor": about["receptor"].to_numpy(),
+        "annotation": result.annotations,
+        "tracer": about["tracer"].to_numpy(),
+        "n_subjects_map": about["n_subjects"].array,
+        "n_parcels": result.n_parcels,
+        "statistic": result.method,
+        "r": tests.r,
+        "ci_low": result.intervals.expected[:, 0],
+        "ci_high": result.intervals.expected[:, 1],
+        "p_parametric": nulls.parametric_p(tests.r, result.n_parcels),
+        "p_spatial": result.spatial.p,
+        "p_fwe_spatial": result.spatial.p_fwe,
+        "p_randomisation": tests.p,
+        "p_fwe": tests.p_fwe,
+        "q_fdr": multipletests(tests.p, method="fdr_bh")[1],
+    }
+    return pd.DataFrame(rows)[list(TABLE_COLUMNS)]
+
+
+def sensitivity_table(result, receptors, about, density, regions):
+    """Rows of receptors/sensitivity.tsv: how far each correlation depends on something else.
+
+    Parameters
+    ----------
+    result : ContrastResult
+    receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
+        The maps that `result` was made with.
+    about : pandas.DataFrame
+        Their table.
+    density : array_like, shape (n_parcels,)
+        Grey-matter density of each region.
+    regions : pandas.Series
+        Name of each region by label.
+
+    Returns
+    -------
+    pandas.DataFrame
+        contrast, receptor, annotation, r; r_noise_free and its interval; r_given_density with p
+        under both nulls; the region without which r moves most, and r without it; the smallest |r|
+        that each null calls significant.
+    """
+    given = result.test(
+        lambda maps: correlation.partial_correlate(maps, receptors, density, result.method)
+    )
+    without = correlation.influence(result.effect, receptors, result.method)
+    r, intervals = result.randomisation.r, result.intervals
+    moved = without.sub(r, axis=0).abs().to_numpy().argmax(axis=1)
+    rows = {
+        "contrast": result.contrast,
+        "receptor": about.loc[result.annotations, "receptor"].to_numpy(),
+        "annotation": result.annotations,
+        "r": r,
+        "r_noise_free": intervals.noise_free_r,
+        "noise_free_low": intervals.noise_free[:, 0],
+        "noise_free_high": intervals.noise_free[:, 1],
+        "reliability": intervals.reliability,
+        "r_given_density": given[0].r,
+        "p_given_density": given[0].p,
+        "p_spatial_given_density": given[1].p,
+        "region_without": regions.loc[without.columns[moved]].to_numpy(),
+        "r_without": without.to_numpy()[np.arange(len(r)), moved],
+        "critical_r": power.critical_r(result.randomisation)[0],
+        "critical_r_spatial": power.critical_r(result.spatial)[0],
+    }
+    return pd.DataFrame(rows)
+
+
+def joint_maps(result, receptors, first, regions_per_map=5):
+    """Receptor maps that a joint model of all of them has regions for.
+
+    Parameters
+    ----------
+    result : ContrastResult
+    receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
+        One map a receptor, of the labels of `result`.
+    first : str
+        Annotation that is kept in any case.
+    regions_per_map : int
+        Regions wanted for each map.
+
+    Returns
+    -------
+    pandas.DataFrame
+        All rows, or, where regions are too few (subcortex alone), the given one and those with the
+        largest |r|, two maps at least; their order stays.
+    """
+    n_regions = int((receptors.notna().all() & result.effect.notna()).sum())
+    room = max(2, n_regions // regions_per_map)
+    if len(receptors) <= room:
+        return receptors
+    size = np.abs(correlation.correlate(result.effect, receptors, result.method)[0])
+    size[receptors.index.get_loc(first)] = np.inf
+    return receptors.iloc[np.sort(np.argsort(-size, kind="stable")[:room])]
+
+
+def others_table(result, receptors, about):
+    """Rows of receptors/given_others.tsv: what is left of a receptor beside all the others.
+
+    Parameters
+    ----------
+    result : ContrastResult
+    receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
+        One map a receptor, of the labels of `result`: `analysis_lib.receptors.library.combine`.
+    about : pandas.DataFrame
+        Their table.
+
+    Returns
+    -------
+    pandas.DataFrame
+        contrast, receptor, annotation, n_parcels, r, r_given_others, p_given_others and p_fwe (arms
+        re-randomised), p_spatial_given_others.
+    """
+    randomisation, spatial = result.test(
+        lambda maps: correlation.partial_given_others(maps, receptors, result.method)
+    )
+    rows = {
+        "contrast": result.contrast,
+        "receptor": about.loc[receptors.index, "receptor"].to_numpy(),
+        "annotation": receptors.index,
+        "n_parcels": int((receptors.notna().all() & result.effect.notna()).sum()),
+        "r": correlation.correlate(result.effect, receptors, result.method)[0],
+        "r_given_others": randomisation.r,
+        "p_given_others": randomisation.p,
+        "p_fwe": randomisation.p_fwe,
+        "p_spatial_given_others": spatial.p,
+    }
+    return pd.DataFrame(rows)
+
+
+def false_positive_rates(measured, null, annotations):
+    """How often a p has been seen at or below .05 where nothing links the two maps.
+
+    Parameters
+    ----------
+    measured : pandas.DataFrame
+        benchmarks/spatial_nulls.tsv.
+    null : str
+        A value of its column `null`.
+    annotations : sequence of str
+
+    Returns
+    -------
+    pandas.Series
+        By annotation: the worst rate over the ranges of autocorrelation that were simulated; that
+        of simulated pairs for a map that was not measured.
+    """
+    worst = measured[measured["null"] == null].groupby("side")["rate"].max()
+    return worst.reindex(annotations).fillna(worst["simulated"]).rename("false_positive_rate")
+
+
+def individual_rows(z, arm, about):
+    """Rows of receptors/individual.tsv.
+
+    Parameters
+    ----------
+    z : array_like, shape (n_participants, n_receptors)
+        From `individual_coupling`, receptors in the order of `about`.
+    arm : pandas.Series
+        Arm by participant_id, in the order of `z`.
+    about : pandas.DataFrame
+        Rows of `library`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        participant_id, arm, receptor, annotation, z.
+    """
+    frame = pd.DataFrame(z, index=arm.index.rename("participant_id"), columns=about.index)
+    rows = frame.melt(ignore_index=False, var_name="annotation", value_name="z").reset_index()
+    rows["arm"] = rows["participant_id"].map(arm)
+    rows["receptor"] = rows["annotation"].map(about["receptor"])
+    return rows[["participant_id", "arm", "receptor", "annotation", "z"]]
+
+
+def dominance_rows(test, randomised, about):
+    """Rows of receptors/dominance.tsv.
+
+    Parameters
+    ----------
+    test, randomised : analysis_lib.receptors.dominance_analysis.DominanceTest
+        Against smooth surrogates and against re-randomised arms; predictors named by annotation.
+    about : pandas.DataFrame
+        Rows of `library`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        receptor, annotation, total_dominance, percent, p, p_fwe (of surrogates), p_randomisation.
+    """
+    found = test.observed
+    rows = {"total_dominance": found.total, "percent": found.percent, "p": test.p}
+    rows |= {"p_fwe": test.p_fwe, "p_randomisation": randomised.p}
+    table = pd.DataFrame(rows).rename_axis("annotation").reset_index()
+    table.insert(0, "receptor", about.loc[table["annotation"], "receptor"].to_numpy())
+    return table

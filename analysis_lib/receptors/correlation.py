@@ -1,0 +1,247 @@
+"""Correlation of a map of treatment change with receptor maps."""
+
+import numpy as np
+import pandas as pd
+from scipy import special, stats
+
+METHODS = ("gaussianised", "pearson", "spearman")
+BLOM = 3 / 8  # offset of the rank-based normal scores
+COLLINEAR = 1e-10  # smallest eigenvalue of the maps' correlation matrix that is accepted
+
+
+def gaussianise(x, axis=-1):
+    """Rank-based inverse normal scores.
+
+    Phi^-1((rank - 3/8) / (n + 1/4)), Blom's (1958) approximation of normal order statistics; ties
+    share their average rank. NaN stays NaN and counts neither as a rank nor in n.
+
+    Parameters
+    ----------
+    x : array_like
+    axis : int
+
+    Returns
+    -------
+    numpy.ndarray of the shape of `x`
+    """
+    x = np.asarray(x, dtype=float)
+    if np.isnan(x).any():
+        ranks = stats.rankdata(x, axis=axis, nan_policy="omit")
+    else:
+        ranks = stats.rankdata(x, axis=axis)
+    n = np.count_nonzero(~np.isnan(x), axis=axis, keepdims=True)
+    return special.ndtri((ranks - BLOM) / (n + 1 - 2 * BLOM))
+
+
+def correlate(effect_maps, receptor_maps, method="gaussianised"):
+    """Correlation over parcels of every effect map with every receptor map.
+
+    A parcel that a receptor map does not cover (NaN) is left out for that receptor alone, before
+    ranking; `n_covered` counts the rest and `uncovered` names what is left out.
+
+    Parameters
+    ----------
+    effect_maps : array_like, shape (k, n_parcels) or (n_parcels,)
+        NaN in the same parcels of every map, if at all.
+    receptor_maps : array_like, shape (m, n_parcels) or (n_parcels,)
+    method : {"gaussianised", "pearson", "spearman"}
+        Pearson's correlation of normal scores, of values, or of ranks.
+
+    Returns
+    -------
+    numpy.ndarray, shape (k, m)
+
+    Raises
+    ------
+    ValueError
+        Maps of different length, a constant map, fewer than three parcels in common, an unknown
+        method.
+    """
+    effects, receptors = _paired(effect_maps, receptor_maps)
+    covered = _covered(effects, receptors)
+    r = np.empty((len(effects), len(receptors)))
+    for rows, pattern in _patterns(covered):
+        x = _standardised(effects[:, pattern], method, "effect map")
+        y = _standardised(receptors[np.ix_(rows, pattern)], method, "receptor map")
+        r[:, rows] = np.clip(x @ y.T, -1, 1)
+    return r
+
+
+def n_covered(effect_maps, receptor_maps):
+    """Number of parcels behind each receptor's correlation.
+
+    Parameters
+    ----------
+    effect_maps, receptor_maps
+        As in `correlate`.
+
+    Returns
+    -------
+    numpy.ndarray of int, shape (m,)
+    """
+    return _covered(*_paired(effect_maps, receptor_maps)).sum(axis=1)
+
+
+def _paired(effect_maps, receptor_maps):
+    effects = np.atleast_2d(np.asarray(effect_maps, dtype=float))
+    receptors = np.atleast_2d(np.asarray(receptor_maps, dtype=float))
+    if effects.shape[1] != receptors.shape[1]:
+        raise ValueError(
+            f"effect maps have {effects.shape[1]} parcels, receptor maps {receptors.shape[1]}. "
+            "Both must list the same labels in the same order."
+        )
+    return effects, receptors
+
+
+def _covered(effects, receptors):
+    gaps = np.isnan(effects)
+    if (gaps != gaps[0]).any():
+        raise ValueError("effect maps lack different parcels; give them one common set of parcels")
+    covered = ~np.isnan(receptors) & ~gaps[0]
+    poor = np.flatnonzero(covered.sum(axis=1) < 3)
+    if poor.size:
+        raise ValueError(f"receptor maps {poor.tolist()} share fewer than three parcels with it")
+    return covered
+
+
+def _standardised(maps, method, what):
+    """Rows of mean 0 and length 1, so that a product of rows is a correlation."""
+    if method not in METHODS:
+        raise ValueError(f"method '{method}' is unknown; expected one of {', '.join(METHODS)}")
+    if method == "gaussianised":
+        maps = gaussianise(maps)
+    elif method == "spearman":
+        maps = stats.rankdata(maps, axis=1)
+    centred = maps - maps.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(centred, axis=1, keepdims=True)
+    scale = np.abs(maps).max(axis=1, keepdims=True)
+    constant = np.flatnonzero(length[:, 0] <= 1e-12 * scale[:, 0])
+    if constant.size:
+        raise ValueError(
+            f"{what} {constant[:5].tolist()}: one value in every parcel, no correlation"
+        )
+    return centred / length
+
+
+def partial_correlate(effect_maps, receptor_maps, given, method="gaussianised"):
+    """Correlation over parcels that remains when other maps are held constant.
+
+    Effect, receptor and given maps are turned into normal scores (or ranks, or left as they are),
+    and the given ones are regressed out of both sides.
+
+    Parameters
+    ----------
+    effect_maps, receptor_maps, method
+        See `correlate`.
+    given : array_like, shape (q, n_parcels) or (n_parcels,)
+        Such as grey-matter density; parcels where one of them is NaN are left out.
+
+    Returns
+    -------
+    numpy.ndarray, shape (k, m)
+
+    Raises
+    ------
+    ValueError
+        As `correlate`; a receptor map that follows from the given ones.
+    """
+    effects, receptors = _paired(effect_maps, receptor_maps)
+    given = _paired(given, receptors)[0]
+    receptors = np.where(np.isnan(given).any(axis=0), np.nan, receptors)
+    r = np.empty((len(effects), len(receptors)))
+    for rows, pattern in _patterns(_covered(effects, receptors)):
+        held = np.linalg.qr(_standardised(given[:, pattern], method, "given map").T)[0]
+        x = _without(_standardised(effects[:, pattern], method, "effect map"), held)
+        y = _without(_standardised(receptors[np.ix_(rows, pattern)], method, "receptor map"), held)
+        r[:, rows] = np.clip(x @ y.T, -1, 1)
+    return r
+
+
+def partial_given_others(effect_maps, receptor_maps, method="gaussianised"):
+    """Correlation with each receptor map when all the other receptor maps are held constant.
+
+    Over the parcels that every map covers. With b the coefficients of the regression of the effect
+    on all maps at once, R^2 its fit and v the diagonal of the inverse of the maps' correlation
+    matrix, the partial correlation is b / sqrt(b^2 + v (1 - R^2)).
+
+    Parameters
+    ----------
+    effect_maps, receptor_maps, method
+        See `correlate`.
+
+    Returns
+    -------
+    numpy.ndarray, shape (k, m)
+
+    Raises
+    ------
+    ValueError
+        As `correlate`; as many maps as parcels, or maps that follow from one another.
+    """
+    effects, receptors = _paired(effect_maps, receptor_maps)
+    covered = _covered(effects, receptors).all(axis=0)
+    if covered.sum() < len(receptors) + 3:
+        raise ValueError(
+            f"{len(receptors)} receptor maps and {covered.sum()} parcels that all of them cover: "
+            "too few parcels to hold the other maps constant; choose fewer maps"
+        )
+    x = _standardised(effects[:, covered], method, "effect map")
+    y = _standardised(receptors[:, covered], method, "receptor map")
+    among = y @ y.T
+    if np.linalg.eigvalsh(among)[0] < COLLINEAR:
+        raise ValueError("a receptor map follows exactly from the others: leave one of them out")
+    inverse = np.linalg.inv(among)
+    slopes = x @ y.T @ inverse
+    left = 1 - (slopes * (x @ y.T)).sum(axis=1, keepdims=True)
+    return slopes / np.sqrt(slopes**2 + np.diag(inverse) * np.maximum(left, 0))
+
+
+def influence(effect, receptors, method="gaussianised"):
+    """Correlation with each receptor map without each region in turn.
+
+    Parameters
+    ----------
+    effect : array_like, shape (n_parcels,)
+    receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
+    method : str
+        See `correlate`.
+
+    Returns
+    -------
+    pandas.DataFrame, shape (n_receptors, n_parcels)
+        r without the region of the column. A region that a map does not cover changes nothing.
+    """
+    effect = np.asarray(effect, dtype=float)
+    left_out = [
+        correlate(np.delete(effect, k), receptors.drop(columns=label), method)[0]
+        for k, label in enumerate(receptors.columns)
+    ]
+    return pd.DataFrame(np.transpose(left_out), receptors.index, receptors.columns)
+
+
+def _patterns(covered):
+    """Rows that share a set of covered parcels, and that set."""
+    patterns, pattern_of = np.unique(covered, axis=0, return_inverse=True)
+    return [
+        (np.flatnonzero(pattern_of.ravel() == number), pattern)
+        for number, pattern in enumerate(patterns)
+    ]
+
+
+def _without(maps, held):
+    """Standardised rows less their projection on orthonormal columns, of length 1 again."""
+    left = maps - (maps @ held) @ held.T
+    length = np.linalg.norm(left, axis=1, keepdims=True)
+    if (length < np.sqrt(COLLINEAR)).any():
+        raise ValueError("a map follows exactly from the given maps: nothing is left to correlate")
+    return left / length
+
+
+def check_labels(change, receptors):
+    """Refuse change and receptor maps that do not list the same labels in the same order."""
+    if not change.columns.equals(receptors.columns):
+        differ = change.columns.symmetric_difference(receptors.columns).tolist()
+        raise ValueError(
+            f"change and receptors list different labels (only in one of them: {differ}; none "
+            "means another order). Select receptors[change.columns], or use one atlas for both."
+        )

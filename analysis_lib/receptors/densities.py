@@ -1,0 +1,129 @@
+"""Receptor densities by region, several tracers of one receptor in one."""
+
+import math
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from nibabel.affines import voxel_sizes
+
+from analysis_lib.atlas import grids, parcellation
+from analysis_lib.study.catalogue import locate, resolve
+
+MIN_COVERAGE = 0.1  # a mean of fewer of a region's voxels than this is not that region's mean
+
+
+def parcellate(
+    annotations="default",
+    atlas="neuromorphometrics",
+    labels=None,
+    cache=None,
+    background="drop",
+    min_coverage=MIN_COVERAGE,
+):
+    """Region means of receptor maps.
+
+    Parameters
+    ----------
+    annotations : str or list of str
+        See `resolve`; maps of a study's own are read by `maps_for`.
+    atlas : str, path, image or analysis_lib.atlas.parcellation.Atlas
+    labels : sequence of int, optional
+        Default: the grey-matter regions.
+    cache : path, optional
+    background : {"drop", "keep"}
+        See `analysis_lib.atlas.grids.parcel_means`.
+    min_coverage : float
+        A map covers a region when it has values in at least this share of the region's voxels.
+
+    Returns
+    -------
+    pandas.DataFrame, shape (n_receptors, n_parcels)
+        Rows are annotations, columns labels; NaN where a map does not cover a region. `uncovered`
+        lists those regions.
+    """
+    files = {name: locate(name, cache) for name in resolve(annotations)}
+    return parcellate_images(files, atlas, labels, background, min_coverage)
+
+
+def parcellate_images(
+    images,
+    atlas="neuromorphometrics",
+    labels=None,
+    background="drop",
+    min_coverage=MIN_COVERAGE,
+):
+    """Region means of images by name: simulated maps, or files of one's own.
+
+    Parameters
+    ----------
+    images : mapping of str to path or image
+    atlas, labels, background, min_coverage
+        See `parcellate`.
+
+    Returns
+    -------
+    pandas.DataFrame, shape (n_images, n_parcels)
+    """
+    return means_and_facts(images, atlas, labels, background, min_coverage)[0]
+
+
+def means_and_facts(images, atlas, labels, background, min_coverage=MIN_COVERAGE):
+    """Region means, and the rows of `describe_files`: each file is read once for both."""
+    atlas = parcellation.load_atlas(atlas)
+    labels = grids.grey_matter_labels(atlas) if labels is None else labels
+    means, facts = {}, {}
+    for name, image in images.items():
+        loaded = _in_memory(image)
+        facts[name] = _facts(loaded)
+        means[name] = grids.parcel_means(loaded, atlas, background, min_coverage).reindex(labels)
+    means = pd.DataFrame(means).T.rename_axis(index="annotation", columns="label")
+    return means, _facts_table(facts)
+
+
+def _in_memory(image):
+    """An image with its values read; it keeps the file's name, for messages."""
+    image = nib.load(image) if isinstance(image, (str, Path)) else image
+    if not nib.is_proxy(image.dataobj):
+        return image
+    return nib.spatialimages.SpatialImage(
+        np.asanyarray(image.dataobj), image.affine, file_map=image.file_map
+    )
+
+
+def _facts(image):
+    size = voxel_sizes(image.affine)
+    size = size[:1] if np.allclose(size, size[0]) else size
+    return {
+        "shape": " x ".join(str(n) for n in image.shape),
+        "n_volumes": math.prod(image.shape[3:]),
+        "voxel_mm": " x ".join(f"{length:.4g}" for length in size),
+        "background_value": grids.find_background(image.dataobj),
+    }
+
+
+def _facts_table(facts):
+    table = pd.DataFrame.from_dict(facts, orient="index")
+    table.index.name = "annotation"
+    return table.astype({"n_volumes": "Int64", "background_value": float})
+
+
+def describe_files(images):
+    """What the files of receptor maps hold, as found in their data.
+
+    `maps_for` gives the same columns, so that a large file need not be read again.
+
+    Parameters
+    ----------
+    images : mapping of str to path or image
+        For instance what `files_for` or `fetch` returns.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By annotation: `shape` (text, with a fourth dimension where the file has one), `n_volumes`,
+        `voxel_mm` (one length, or three where they differ) and `background_value` (see
+        `analysis_lib.atlas.grids.find_background`; NaN: none).
+    """
+    return _facts_table({name: _facts(_in_memory(image)) for name, image in images.items()})

@@ -1,0 +1,162 @@
+"""Effect maps: the difference between arms, or the mean within one, by region."""
+
+import numpy as np
+import pandas as pd
+
+CONTRASTS = ("active_change", "control_change", "arm_by_time")
+
+
+def arm_effect(change, arm, covariates=None, strata=None):
+    """Difference of change between the arms, active - control, adjusted.
+
+    Parameters
+    ----------
+    change : array_like, shape (n_participants, n_parcels)
+        Percent change.
+    arm : array_like, shape (n_participants,)
+        "active" / "control", or true for active.
+    covariates : array_like or pandas.DataFrame, shape (n_participants, n_covariates), optional
+        Columns of text are coded as categories.
+    strata : array_like or pandas.DataFrame, optional
+        Strata of the randomisation; several columns are crossed. They enter the model as
+        categories.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_parcels,)
+        Coefficient of the arm in ordinary least squares.
+    """
+    return effect_map(change, arm, "arm_by_time", covariates, strata)
+
+
+def effect_map(change, arm, contrast="arm_by_time", covariates=None, strata=None):
+    """Effect map of a contrast.
+
+    Parameters
+    ----------
+    change, arm, covariates, strata
+        See `arm_effect`.
+    contrast : {"active_change", "control_change", "arm_by_time"}
+        Mean within an arm, or the difference between the arms. Covariates and strata enter the
+        difference alone: a mean within an arm is that arm's plain mean.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_parcels,)
+    """
+    change, active = checked_change(change, arm, contrast)
+    return effect_weights(active, contrast, covariates, strata) @ change
+
+
+def checked_change(change, arm, contrast):
+    """Change as an array and the arm as booleans, found usable for a contrast.
+
+    Parameters
+    ----------
+    change, arm, contrast
+        See `effect_map`.
+
+    Returns
+    -------
+    change : numpy.ndarray, shape (n_participants, n_parcels)
+    active : numpy.ndarray of bool, shape (n_participants,)
+
+    Raises
+    ------
+    ValueError
+        An unknown contrast or arm, rows that do not fit, parcels that some participants lack, fewer
+        than two participants in an arm.
+    """
+    change = np.asarray(change, dtype=float)
+    active = _is_active(arm)
+    if contrast not in CONTRASTS:
+        raise ValueError(
+            f"contrast '{contrast}' is unknown; expected one of {', '.join(CONTRASTS)}"
+        )
+    if change.ndim != 2 or len(change) != len(active):
+        raise ValueError(
+            f"change has shape {change.shape}, arm names {len(active)} participants; expected "
+            "change (n_participants, n_parcels) with one row for each"
+        )
+    _check_gaps(change)
+    if min(active.sum(), (~active).sum()) < 2:
+        raise ValueError(
+            f"{active.sum()} active and {(~active).sum()} control participants; expected 2 of each"
+        )
+    return change, active
+
+
+def _check_gaps(change):
+    """A parcel without voxels is NaN for everybody; anything else is a fault of one participant."""
+    gaps = np.isnan(change)
+    uneven = gaps.any(axis=0) & ~gaps.all(axis=0)
+    if uneven.any():
+        rows = np.flatnonzero(gaps[:, uneven].any(axis=1))
+        raise ValueError(
+            f"change: participants in rows {rows.tolist()} lack parcels that others have "
+            f"(columns {np.flatnonzero(uneven).tolist()}). Check their images."
+        )
+
+
+def _is_active(arm):
+    arm = np.asarray(arm)
+    if arm.dtype.kind in "OUS":
+        unknown = sorted(set(arm.astype(str).tolist()) - {"active", "control"})
+        if unknown:
+            raise ValueError(f"arm holds {unknown}; expected 'active' or 'control'")
+        return arm.astype(str) == "active"
+    if not np.isin(arm, (0, 1)).all():
+        raise ValueError(
+            f"arm holds {np.unique(arm).tolist()}; expected 'active' / 'control' or 1 / 0"
+        )
+    return arm.astype(bool)
+
+
+def nuisance_columns(n, covariates, strata):
+    """Nuisance columns. The intercept is among them: without it the mean would be permuted too."""
+    columns = [np.ones((n, 1))]
+    if covariates is not None:
+        columns.append(_coded(pd.DataFrame(covariates), n, "covariates"))
+    if strata is not None:
+        columns.append(pd.get_dummies(stratum_numbers(strata, n)).to_numpy(float)[:, 1:])
+    return np.hstack(columns)
+
+
+def _coded(table, n, what):
+    if len(table) != n:
+        raise ValueError(f"{what}: {len(table)} rows, expected {n}, one for each participant")
+    lacking = table.columns[table.isna().any()].tolist()
+    if lacking:
+        raise ValueError(
+            f"{what} {lacking} have missing values; leave those participants out first"
+        )
+    return pd.get_dummies(table, drop_first=True).to_numpy(float)
+
+
+def stratum_numbers(strata, n):
+    """Stratum number of each participant; several columns are crossed."""
+    if strata is None:
+        return np.zeros(n, dtype=int)
+    table = pd.DataFrame(strata).reset_index(drop=True)
+    if len(table) != n:
+        raise ValueError(f"strata: {len(table)} rows, expected {n}, one for each participant")
+    return table.groupby(list(table.columns), dropna=False).ngroup().to_numpy()
+
+
+def effect_weights(active, contrast, covariates=None, strata=None):
+    """Weights (n_participants,) with which the effect is a sum over participants."""
+    if contrast != "arm_by_time":
+        chosen = active if contrast == "active_change" else ~active
+        return chosen / chosen.sum()
+    nuisance = nuisance_columns(len(active), covariates, strata)
+    residual = residuals(nuisance, active.astype(float))
+    if residual @ residual < 1e-8:
+        raise ValueError(
+            "arm is a combination of covariates and strata: its effect has no estimate"
+        )
+    return residual / (residual @ residual)
+
+
+def residuals(nuisance, values):
+    """Values (n, ...) less what the nuisance columns (n, k) explain, by least squares."""
+    return values - nuisance @ (np.linalg.pinv(nuisance) @ values)

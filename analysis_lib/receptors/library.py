@@ -1,0 +1,210 @@
+"""The receptor maps of a study, by region."""
+
+import pandas as pd
+
+from analysis_lib.receptors.densities import means_and_facts
+from analysis_lib.receptors.simulated import receptors_of, simulated_library, simulated_maps
+from analysis_lib.results.problems import StudyError
+from analysis_lib.study.catalogue import COLUMNS, library, missing
+from analysis_lib.study.receptor_files import files_for, local_files, local_maps, problems
+
+NOT_GIVEN = "not given"
+
+
+def _local_table(entries):
+    """Rows of maps of one's own, in the columns of `library`."""
+    known = {"space": "MNI152", "res": NOT_GIVEN, "default": False, "note": ""}
+    rows = []
+    for entry in entries:
+        said = {key: value for key, value in entry.model_dump().items() if value is not None}
+        texts = dict.fromkeys(("tracer", "age", "reference", "licence", "md5"), NOT_GIVEN)
+        row = {**known, **texts, "n_subjects": pd.NA, **said}
+        rows.append({**row, "citation": row["reference"]})
+    index = pd.Index([entry.annotation for entry in entries], name="annotation")
+    return pd.DataFrame(rows, index=index, columns=list(COLUMNS)).astype({"n_subjects": "Int64"})
+
+
+def maps_for(study, atlas, labels, background="drop", cache=None, seed=0):
+    """Region means of the receptor maps that a study asks for, and the table about them.
+
+    Published maps come from the cache, a study's own from the files that it names. The demo, and
+    only a simulated study, falls back to simulated maps when a published one is not there.
+
+    Parameters
+    ----------
+    study : analysis_lib.study.contract.Study
+    atlas : analysis_lib.atlas.parcellation.Atlas
+    labels : sequence of int
+        Regions wanted, in this order.
+    background : {"drop", "keep"}
+        See `analysis_lib.atlas.grids.parcel_means`.
+    cache : path, optional
+        See `environment.receptor_cache`.
+    seed : int
+        Of the simulated maps.
+
+    Returns
+    -------
+    maps : pandas.DataFrame, shape (n_receptors, n_parcels)
+    about : pandas.DataFrame
+        In the order of `maps`, the columns of `library` and of `describe_files`. A map of the
+        study's own has the annotation "local/<name>"; what it does not say is "not given".
+
+    Raises
+    ------
+    StudyError
+        See `files_for`; a map of the study's own has no values in any region.
+    """
+    if study.simulated and not problems(study) and missing(study.receptors, cache):
+        from analysis_lib.atlas.template import grey_matter_template  # slow to import
+        from analysis_lib.datasets.truth import d1_map
+
+        names = receptors_of(study.receptors)
+        images = simulated_maps(d1_map(grey_matter_template(3)), seed, receptors=names)
+        images |= local_files(study)
+        table = simulated_library(names)
+    else:
+        images = files_for(study, cache)
+        table = library()
+    if own := local_maps(study):
+        table = pd.concat([table, _local_table(own)])
+    maps, facts = means_and_facts(images, atlas, labels, background)
+    _refuse_empty(maps, study)
+    return maps, table.loc[maps.index].join(facts)
+
+
+def _refuse_empty(maps, study):
+    empty = [name for name in local_files(study) if maps.loc[name].isna().all()]
+    if empty:
+        raise StudyError(
+            [
+                f"{study.path.name}: receptors: {name} has values in none of the regions. "
+                "Is the file in MNI152 space?"
+                for name in empty
+            ]
+        )
+
+
+def uncovered(receptors):
+    """Regions that each receptor map does not cover, by name of the map.
+
+    Parameters
+    ----------
+    receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
+
+    Returns
+    -------
+    dict of str to list of int
+        Labels left out; maps that cover every region are not named.
+    """
+    gaps = receptors.isna()
+    return {name: gaps.columns[row].tolist() for name, row in gaps.iterrows() if row.any()}
+
+
+def combine(maps, about, equal_weights=False):
+    """One map a receptor: the weighted mean of the z-scores of its maps.
+
+    Each map is z-scored over the regions that it covers (population SD), since tracers are
+    measured on different scales, then averaged with the number of people behind it as its weight.
+    That is what the code of Hansen et al. (2022, Nature Neuroscience 25:1569-1581,
+    make_receptor_matrix.py) does for 5-HT1B (P943), D2 (FLB457) and mGluR5 (ABP688), and for VAChT
+    (FEOBV) but for two weights that it leaves out. They combine maps of one and the same tracer and
+    take a single map where tracers differ; here all maps of a receptor are combined, and `tracer`
+    and `note` say which, with what weight.
+
+    Parameters
+    ----------
+    maps : pandas.DataFrame, shape (n_maps, n_parcels)
+        As `maps_for` returns them; NaN where a map does not cover a region.
+    about : pandas.DataFrame
+        The table about them, with at least `receptor`, `tracer` and `n_subjects`.
+    equal_weights : bool
+        Weigh maps alike instead, for instance where the number of people is not known.
+
+    Returns
+    -------
+    maps : pandas.DataFrame, shape (n_receptors, n_parcels)
+        Receptors in the order in which they first occur. A receptor with one map keeps it as it
+        is. A region that one of several maps does not cover is NaN: a mean of the others would mix
+        regions of differently made values in one map. `uncovered` names these regions.
+    about : pandas.DataFrame
+        The same columns; for several maps the annotation is "combined/<receptor>", `n_subjects`
+        their sum, texts are joined, and what belongs to one file is empty.
+
+    Raises
+    ------
+    ValueError
+        Maps and table are of different annotations; the number of people is unknown for one of
+        several maps; a map is the same everywhere.
+    """
+    if list(maps.index) != list(about.index):
+        raise ValueError(
+            f"maps and table: the same annotations in the same order expected, found "
+            f"{list(maps.index)} and {list(about.index)}. Give both as maps_for returns them."
+        )
+    means, rows = {}, {}
+    for receptor, group in about.groupby("receptor", sort=False):
+        if len(group) == 1:
+            means[group.index[0]], rows[group.index[0]] = maps.loc[group.index[0]], group.iloc[0]
+            continue
+        weights = _weights(receptor, group["n_subjects"], equal_weights)
+        z = _z_scores(maps.loc[group.index])
+        means[f"combined/{receptor}"] = z.mul(weights, axis=0).sum(skipna=False)
+        rows[f"combined/{receptor}"] = _combined_row(group, weights, equal_weights)
+    combined = pd.DataFrame(means).T.rename_axis(index=maps.index.name, columns=maps.columns.name)
+    table = pd.DataFrame([dict(row) for row in rows.values()], columns=list(about))
+    table.index = combined.index
+    return combined, table.astype(about.dtypes.to_dict())
+
+
+def _weights(receptor, n_subjects, equal):
+    if equal:
+        return pd.Series(1 / len(n_subjects), index=n_subjects.index)
+    unknown = n_subjects.index[n_subjects.isna()]
+    if len(unknown):
+        raise ValueError(
+            f"{receptor}: {', '.join(unknown)} cannot be weighed, the number of people is not "
+            "known. Give n_subjects in the study file, or ask for equal weights "
+            "(equal_weights=True)."
+        )
+    return n_subjects.astype(float) / n_subjects.sum()
+
+
+def _z_scores(maps):
+    spread = maps.std(axis=1, ddof=0)
+    flat = maps.index[~(spread > 0)]
+    if len(flat):
+        raise ValueError(f"{', '.join(flat)}: the same value in every region: no z-scores.")
+    return maps.sub(maps.mean(axis=1), axis=0).div(spread, axis=0)
+
+
+def _combined_row(group, weights, equal):
+    """A row of the table about the maps: texts joined, what belongs to one file left out."""
+    joined = [
+        column
+        for column in ("age", "reference", "licence", "space", "res", "citation")
+        if column in group
+    ]
+    row = {column: "; ".join(group[column].drop_duplicates()) for column in joined}
+    shares = [f"{name} {weight:.2f}" for name, weight in weights.items()]
+    basis = "equal weights" if equal else "weights by number of people"
+    notes = group["note"].drop_duplicates() if "note" in group else []
+    return {
+        **dict.fromkeys(group.columns),
+        **row,
+        "receptor": group["receptor"].iloc[0],
+        "tracer": ", ".join(
+            f"{tracer} {weight:.2f}"
+            for tracer, weight in zip(group["tracer"], weights, strict=True)
+        ),
+        "n_subjects": group["n_subjects"].sum(skipna=False),
+        "default": group["default"].all() if "default" in group else None,
+        "note": "; ".join(
+            [f"mean of z-scores, {basis}: {', '.join(shares)}", *(note for note in notes if note)]
+        ),
+    }
+
+
+def are_simulated(about):
+    """Whether receptor maps are stand-ins, from their table."""
+    return bool(about["tracer"].eq("simulated").any())

@@ -1,0 +1,174 @@
+"""How large a correlation a trial of this size finds."""
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.receptors.correlation import gaussianise
+from analysis_lib.receptors.effects import (
+    checked_change,
+    effect_weights,
+    nuisance_columns,
+    residuals,
+)
+from analysis_lib.receptors.nulls import randomisation_test
+
+FIT_STEPS = 201  # points of the grid on which the power curve is inverted
+
+
+def critical_r(test, level=0.05):
+    """Smallest |r| that a test would have called significant.
+
+    Parameters
+    ----------
+    test : analysis_lib.receptors.nulls.NullTest
+    level : float
+
+    Returns
+    -------
+    single : numpy.ndarray, shape (n_receptors,)
+        For each map alone; NaN where no r reaches the level with so few draws.
+    family_wise : float
+        For all maps together.
+    """
+    size = np.abs(test.null)
+    rank = int(np.floor(level * (1 + len(size)) + 1e-9))
+    if rank < 1:
+        return np.full(size.shape[1], np.nan), np.nan
+    ordered = np.sort(size, axis=0)[::-1]
+    return ordered[rank - 1], float(np.sort(size.max(axis=1))[::-1][rank - 1])
+
+
+def power_curve(
+    change,
+    arm,
+    receptor,
+    contrast="arm_by_time",
+    covariates=None,
+    strata=None,
+    reliability=0.6,
+    true_r=tuple(k / 10 for k in range(11)),
+    n_trials=200,
+    n_permutations=199,
+    level=0.05,
+    seed=0,
+    method="gaussianised",
+):
+    """How often re-randomisation finds a receptor that the noise-free effect map follows this well.
+
+    Simulated trials with the noise of this one: residual maps of its patients, re-ordered and with
+    random signs. The planted map is a mixture of the receptor map and of an unrelated map (a noise
+    map made orthogonal to it), both as normal scores, with the given correlation, and
+    strong enough for the given reliability.
+
+    Parameters
+    ----------
+    change, arm, covariates, strata
+        See `analysis_lib.receptors.effects.arm_effect`.
+    receptor : array_like, shape (n_parcels,)
+        NaN parcels take no part.
+    contrast : {"active_change", "control_change", "arm_by_time"}
+    reliability : float
+        Above 0, below 1; `bootstrap_intervals` and `split_half` estimate it.
+    true_r : sequence of float
+        Noise-free correlations.
+    n_trials, n_permutations : int
+        Simulated trials for each of them, and re-randomisations of each trial.
+    level, seed, method
+        As elsewhere.
+
+    Returns
+    -------
+    pandas.DataFrame
+        true_r, expected_r (mean observed r), power, monte_carlo_se.
+
+    Raises
+    ------
+    ValueError
+        A reliability that is not between 0 and 1.
+    """
+    if not 0 < reliability < 1:
+        raise ValueError(
+            f"reliability between 0 and 1 expected, found {reliability}: with none the map is all "
+            "noise and no correlation can be found"
+        )
+    change, active = checked_change(change, arm, contrast)
+    known = np.isfinite(receptor) & np.isfinite(change).all(axis=0)
+    change, target = change[:, known], _scores(np.asarray(receptor, dtype=float)[known])
+    noise = _noise_maps(change, active, covariates, strata)
+    treated = ~active if contrast == "control_change" else active
+    size = _signal_size(noise, active, contrast, reliability)
+    rng = np.random.default_rng(seed)
+    rows = []
+    for rho in true_r:
+        found = [
+            randomisation_test(
+                _reordered(noise, rng)
+                + size * np.outer(treated, _planted(target, rho, noise, active, rng)),
+                active,
+                target,
+                contrast,
+                n_permutations=n_permutations,
+                seed=int(rng.integers(2**31)),
+                method=method,
+            )
+            for _ in range(n_trials)
+        ]
+        power = np.mean([test.p[0] <= level for test in found])
+        rows.append((rho, np.mean([test.r[0] for test in found]), power))
+    curve = pd.DataFrame(rows, columns=["true_r", "expected_r", "power"])
+    return curve.assign(monte_carlo_se=np.sqrt(curve["power"] * (1 - curve["power"]) / n_trials))
+
+
+def minimum_detectable_r(curve, power=0.8):
+    """Smallest noise-free correlation that is found with a given power.
+
+    Parameters
+    ----------
+    curve : pandas.DataFrame
+        From `power_curve`.
+    power : float
+
+    Returns
+    -------
+    float
+        Interpolated on the curve made non-decreasing; NaN where the curve stays below.
+    """
+    rising = np.maximum.accumulate(curve["power"].to_numpy())
+    if rising[-1] < power:
+        return np.nan
+    grid = np.linspace(curve["true_r"].iloc[0], curve["true_r"].iloc[-1], FIT_STEPS)
+    return float(grid[np.argmax(np.interp(grid, curve["true_r"], rising) >= power)])
+
+
+def _scores(maps):
+    """Normal scores of mean 0 and variance 1."""
+    scores = gaussianise(maps)
+    scores = scores - scores.mean(axis=-1, keepdims=True)
+    return scores / scores.std(axis=-1, keepdims=True)
+
+
+def _noise_maps(change, active, covariates, strata):
+    """Residuals of arm, covariates and strata, as large as the errors."""
+    nuisance = nuisance_columns(len(active), covariates, strata)
+    design = np.column_stack([active, nuisance])
+    n = len(active)
+    return residuals(design, change) * np.sqrt(n / (n - np.linalg.matrix_rank(design)))
+
+
+def _reordered(noise, rng):
+    return noise[rng.permutation(len(noise))] * rng.choice((-1.0, 1.0), size=(len(noise), 1))
+
+
+def _signal_size(noise, active, contrast, reliability):
+    """Standard deviation over parcels of a planted map with which the effect has a reliability."""
+    weights = effect_weights(active, contrast)
+    spread = noise - noise.mean(axis=1, keepdims=True)
+    variance = (weights**2).sum() * (spread**2).mean()
+    return np.sqrt(variance * reliability / (1 - reliability))
+
+
+def _planted(target, rho, noise, active, rng):
+    """A map of variance 1 that correlates rho with the target; the rest looks like noise."""
+    other = _scores(rng.standard_normal(len(active)) @ noise)
+    other = other - (other @ target) / target.size * target
+    return rho * target + np.sqrt(1 - rho**2) * other / other.std()

@@ -1,0 +1,95 @@
+"""Split-half reliability of an effect map."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis_lib.receptors.correlation import correlate
+from analysis_lib.receptors.effects import checked_change, nuisance_columns, stratum_numbers
+
+
+@dataclass(frozen=True)
+class SplitHalf:
+    """Agreement of effect maps from two halves of the patients.
+
+    Attributes
+    ----------
+    r : float
+        Mean correlation over parcels between the halves' maps.
+    reliability : float
+        2 r / (1 + r), that of the map of all patients (Spearman 1910; Brown 1910).
+    splits : numpy.ndarray, shape (n_splits,)
+        The correlation of each split.
+    """
+
+    r: float
+    reliability: float
+    splits: np.ndarray
+
+
+def split_half(
+    change,
+    arm,
+    contrast="arm_by_time",
+    covariates=None,
+    strata=None,
+    n_splits=500,
+    seed=0,
+    method="gaussianised",
+):
+    """Would another half of these patients give the same effect map?
+
+    Patients are split at random into halves, within arm and stratum; covariates are first removed
+    by the model of all patients, so that no half has to estimate their slopes.
+
+    Parameters
+    ----------
+    change, arm, covariates, strata
+        See `analysis_lib.receptors.effects.arm_effect`.
+    contrast : {"active_change", "control_change", "arm_by_time"}
+    n_splits : int
+    seed : int
+    method : str
+        See `analysis_lib.receptors.correlation.correlate`.
+
+    Returns
+    -------
+    SplitHalf
+        Arms with fewer than two participants in a stratum are not split there.
+    """
+    change, active = checked_change(change, arm, contrast)
+    if contrast == "arm_by_time":
+        change = _adjusted(change, active, covariates, strata)
+    rng = np.random.default_rng(seed)
+    first = _halves(active + 2 * stratum_numbers(strata, len(active)), n_splits, rng)
+    arms = {"active_change": ((active, 1),), "control_change": ((~active, 1),)}
+    signed = arms.get(contrast, ((active, 1), (~active, -1)))
+    maps = [
+        sum(sign * _row_means(half & members) for members, sign in signed) @ change
+        for half in (first, ~first)
+    ]
+    splits = np.array([correlate(a, b, method)[0, 0] for a, b in zip(*maps, strict=True)])
+    r = float(splits.mean())
+    return SplitHalf(r, 2 * r / (1 + r), splits)
+
+
+def _adjusted(change, active, covariates, strata):
+    """Change without covariates and strata; the difference of its means is the arm's effect."""
+    nuisance = nuisance_columns(len(active), covariates, strata)
+    slopes = np.linalg.pinv(np.column_stack([active, nuisance])) @ change
+    return change - nuisance @ slopes[1:]
+
+
+def _halves(cells, n_splits, rng):
+    """Who is in the first half, (n_splits, n); of an odd cell one more or one fewer, at random."""
+    first = np.zeros((n_splits, len(cells)), dtype=bool)
+    for cell in np.unique(cells):
+        members = np.flatnonzero(cells == cell)
+        place = rng.permuted(np.tile(np.arange(members.size), (n_splits, 1)), axis=1)
+        more = rng.integers(0, 1 + members.size % 2, size=(n_splits, 1))
+        first[:, members] = place < members.size // 2 + more
+    return first
+
+
+def _row_means(chosen):
+    return chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1)

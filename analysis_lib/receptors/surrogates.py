@@ -1,0 +1,280 @@
+"""Surrogate maps: as smooth as a given map, otherwise random."""
+
+import numpy as np
+from scipy.linalg import helmert
+
+from analysis_lib.receptors import correlation
+
+DELTAS = tuple(k / 10 for k in range(1, 10))  # shares of nearest neighbours that smoothing uses
+BATCH = 100  # surrogates made together: their pairwise differences stay in the processor's cache
+
+
+def moran_surrogates(values, distances, n, seed, gaussianise=True):
+    """Moran spectral randomisation (Wagner & Dray 2015, Methods Ecol Evol 6:1169).
+
+    The map is written in Moran eigenvector maps, the eigenvectors of the doubly centred matrix of
+    inverse distances, and the signs of its coefficients are drawn at random (their "singleton"
+    procedure). That keeps mean, variance and Moran's I exactly. Their "pair" procedure is not
+    offered: it mixes smooth with rough eigenvectors, so that surrogates of a smooth map are too
+    rough and the test rejects too often.
+
+    Parameters
+    ----------
+    values : array_like, shape (n_parcels,)
+        NaN parcels take no part and are NaN in every surrogate.
+    distances : array_like, shape (n_parcels, n_parcels)
+        mm; positive off the diagonal.
+    n : int
+        Number of surrogates.
+    seed : int
+    gaussianise : bool
+        Turn values into normal scores first, and every surrogate afterwards, so that all have the
+        same, normal values. Moran's I is then kept nearly, not exactly.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, n_parcels)
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, distances that are not positive and symmetric.
+    """
+    values, distances = np.asarray(values, dtype=float), np.asarray(distances, dtype=float)
+    _check(values, distances)
+    covered = ~np.isnan(values)
+    eigenvectors = moran_eigenvectors(distances[np.ix_(covered, covered)])
+    surrogates = np.full((n, values.size), np.nan)
+    rng = np.random.default_rng(seed)
+    surrogates[:, covered] = _randomised(values[covered], eigenvectors, n, rng, gaussianise)
+    return surrogates
+
+
+def variogram_surrogates(
+    values, distances, n, seed, gaussianise=True, *, deltas=DELTAS, percentile=25, n_lags=25
+):
+    """Surrogates with the map's variogram (Burt et al. 2020, NeuroImage 220:117038, BrainSMASH).
+
+    The values are shuffled over parcels and smoothed over the nearest neighbours, with weights that
+    fall off exponentially, once for each share of neighbours in `deltas`. The map's variogram is
+    regressed on that of each smoothed shuffle; the share that fits best is kept, scaled by the
+    square root of the slope, and white noise with the intercept's square root is added. Every
+    default is BrainSMASH's.
+
+    Parameters
+    ----------
+    values, distances, n, seed
+        As in `moran_surrogates`.
+    gaussianise : bool
+        Turn values into normal scores first, and every surrogate afterwards, so that each surrogate
+        is a permutation of the map's normal scores (BrainSMASH's ``resample=True``, of normal
+        scores). If not, surrogates have the map's mean and only roughly its variance and
+        distribution (``resample=False``).
+    deltas : sequence of float
+        Shares of nearest neighbours, each in (0, 1].
+    percentile : float
+        Pairs of parcels closer than this percentile of distances make the variogram. At 25, with a
+        hundred parcels, surrogates of rough maps come out too smooth and the test is conservative;
+        at 100 they match Moran's I, and the test of very smooth maps can reject too often.
+    n_lags : int
+        Number of distances at which it is evaluated.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, n_parcels)
+
+    Raises
+    ------
+    ValueError
+        As `moran_surrogates`; a constant map; shares, percentile or parcels that leave nothing to
+        smooth or compare.
+    """
+    values, distances = np.asarray(values, dtype=float), np.asarray(distances, dtype=float)
+    _check(values, distances)
+    covered = ~np.isnan(values)
+    kept, apart = values[covered], distances[np.ix_(covered, covered)]
+    if np.ptp(kept) == 0:
+        raise ValueError("the map has one value in every parcel; nothing to match")
+    kept = correlation.gaussianise(kept) if gaussianise else kept
+    smoothers = _smoothers(apart, deltas)
+    pairs, weights, _ = _lag_weights(apart, percentile, n_lags)
+    target, rng = _semivariance(kept[:, None], pairs, weights), np.random.default_rng(seed)
+    made = [
+        _matched(kept, target, smoothers, pairs, weights, min(BATCH, n - start), rng)
+        for start in range(0, n, BATCH)
+    ]
+    surrogates = np.full((n, values.size), np.nan)
+    if made:
+        found = np.hstack(made).T
+        surrogates[:, covered] = correlation.gaussianise(found) if gaussianise else found
+    return surrogates
+
+
+def variogram(maps, distances, percentile=25, n_lags=25):
+    """Smoothed variograms, as `variogram_surrogates` matches them and as a figure shows them.
+
+    Half the squared difference of two parcels, averaged over pairs around each distance (lag) with
+    Gaussian weights; pairs farther apart than the percentile take no part.
+
+    Parameters
+    ----------
+    maps : array_like, shape (n_maps, n_parcels) or (n_parcels,)
+        No missing values.
+    distances : array_like, shape (n_parcels, n_parcels)
+        mm.
+    percentile, n_lags
+        As in `variogram_surrogates`.
+
+    Returns
+    -------
+    lags : numpy.ndarray, shape (n_lags,)
+        mm.
+    semivariance : numpy.ndarray, shape (n_maps, n_lags)
+        In squared units of the maps.
+    """
+    pairs, weights, lags = _lag_weights(np.asarray(distances, dtype=float), percentile, n_lags)
+    return lags, _semivariance(np.atleast_2d(maps).T, pairs, weights).T
+
+
+def moran_eigenvectors(distances):
+    """Moran eigenvector maps of inverse-distance weights.
+
+    Parameters
+    ----------
+    distances : numpy.ndarray, shape (n_parcels, n_parcels)
+        mm.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_parcels, n_parcels - 1)
+        Orthonormal columns, each of mean 0, from the smoothest to the roughest.
+    """
+    # Within the space of maps of mean 0 (Helmert's basis) centring leaves no null vector to drop.
+    basis = helmert(len(distances)).T
+    _, vectors = np.linalg.eigh(basis.T @ inverse_distance_weights(distances) @ basis)
+    return basis @ vectors[:, ::-1]
+
+
+def inverse_distance_weights(distances):
+    """Weights 1 / distance with 0 on the diagonal.
+
+    Parameters
+    ----------
+    distances : numpy.ndarray, shape (n_parcels, n_parcels)
+        mm.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_parcels, n_parcels)
+    """
+    weights = np.zeros_like(distances, dtype=float)
+    return np.divide(1.0, distances, out=weights, where=~np.eye(len(distances), dtype=bool))
+
+
+def morans_i(maps, distances):
+    """Moran's I of maps under inverse-distance weights.
+
+    Parameters
+    ----------
+    maps : array_like, shape (n_maps, n_parcels) or (n_parcels,)
+    distances : numpy.ndarray, shape (n_parcels, n_parcels)
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_maps,)
+    """
+    centred = np.atleast_2d(maps) - np.atleast_2d(maps).mean(axis=1, keepdims=True)
+    weights = inverse_distance_weights(np.asarray(distances))
+    products = np.einsum("ki,ij,kj->k", centred, weights, centred, optimize=True)
+    return centred.shape[1] / weights.sum() * products / (centred**2).sum(axis=1)
+
+
+def _check(values, distances):
+    if distances.shape != (values.size, values.size):
+        raise ValueError(
+            f"distances have shape {distances.shape}, expected {(values.size, values.size)} "
+            f"for {values.size} parcels"
+        )
+    off_diagonal = distances[~np.eye(values.size, dtype=bool)]
+    if not (np.isfinite(off_diagonal).all() and (off_diagonal > 0).all()):
+        raise ValueError("distances between different parcels must be positive and finite")
+    if not np.allclose(distances, distances.T):
+        raise ValueError("distances must be symmetric")
+
+
+def _randomised(values, eigenvectors, n, rng, normal):
+    values = correlation.gaussianise(values) if normal else values
+    spectrum = eigenvectors.T @ values
+    signs = rng.choice((-1.0, 1.0), size=(n, spectrum.size))
+    surrogates = values.mean() + (signs * spectrum) @ eigenvectors.T
+    return correlation.gaussianise(surrogates) if normal else surrogates
+
+
+def _smoothers(distances, deltas):
+    """A smoothing matrix for each share of nearest neighbours, the parcel itself left out."""
+    n = len(distances)
+    if not all(0 < delta <= 1 and int(delta * n) >= 1 for delta in deltas):
+        raise ValueError(
+            f"deltas {list(deltas)} of {n} parcels: each must be in (0, 1] and stand for at least "
+            "one neighbour"
+        )
+    order = np.argsort(distances, axis=1, kind="stable")
+    matrices = np.zeros((len(deltas), n, n))
+    for matrix, delta in zip(matrices, deltas, strict=True):
+        nearest = order[:, 1 : int(delta * n) + 1]
+        near = np.take_along_axis(distances, nearest, axis=1)
+        weights = np.exp(-near / near.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        np.put_along_axis(matrix, nearest, weights, axis=1)
+    return matrices
+
+
+def _lag_weights(distances, percentile, n_lags):
+    """Pairs of near parcels, and each pair's weight at each lag: rows of sum 1."""
+    if not (0 < percentile <= 100 and n_lags >= 3):
+        raise ValueError(
+            f"percentile in (0, 100] and at least 3 lags expected, found {percentile}, {n_lags}"
+        )
+    i, j = np.triu_indices(len(distances), k=1)
+    apart = distances[i, j]
+    near = apart < np.percentile(apart, percentile)
+    if np.unique(apart[near]).size < 3:
+        raise ValueError(
+            f"fewer than three distances lie below percentile {percentile}: too few parcels, or "
+            "distances too alike, for a variogram"
+        )
+    i, j, apart = i[near], j[near], apart[near]
+    lags = np.linspace(apart.min(), apart.max(), n_lags)
+    bandwidth = 3 * (lags[1] - lags[0])
+    weights = np.exp(-((2.68 * (apart - lags[:, None]) / bandwidth) ** 2) / 2)
+    return (i, j), weights / weights.sum(axis=1, keepdims=True), lags
+
+
+def _semivariance(maps, pairs, weights):
+    """(n_lags, n_maps) of maps (n_parcels, n_maps)."""
+    squared = maps[pairs[0]] - maps[pairs[1]]
+    np.square(squared, out=squared)
+    return weights @ squared / 2
+
+
+def _matched(values, target, smoothers, pairs, weights, n, rng):
+    """Surrogates (n_parcels, n): the best-fitting smoothed shuffle of each, scaled, and noise."""
+    shuffled = rng.permuted(np.repeat(values[:, None], n, axis=1), axis=0)
+    best, noise = np.empty_like(shuffled), np.empty(n)
+    misfit = np.full(n, np.inf)
+    for smoother in smoothers:
+        smooth = smoother @ shuffled
+        intercept, slope, error = _fit(_semivariance(smooth, pairs, weights), target)
+        better = error < misfit
+        best[:, better] = smooth[:, better] * np.sqrt(np.abs(slope[better]))
+        misfit[better], noise[better] = error[better], np.abs(intercept[better])
+    found = best + np.sqrt(noise) * rng.standard_normal(best.shape)
+    return found - found.mean(axis=0) + values.mean()
+
+
+def _fit(x, y):
+    """Least squares of y (n_lags, 1) on each column of x: intercept, slope, squared error."""
+    centred = x - x.mean(axis=0)
+    slope = (centred * y).sum(axis=0) / (centred**2).sum(axis=0)
+    intercept = y.mean() - slope * x.mean(axis=0)
+    return intercept, slope, ((y - intercept - slope * x) ** 2).sum(axis=0)

@@ -1,0 +1,493 @@
+"""An RO-Crate of a study's results: which notebook made which file from what, machine-readable.
+
+``ro-crate-metadata.json`` makes ``data/derived/<study>/`` a crate of RO-Crate 1.1 and the profile
+Process Run Crate 0.5 (w3id.org/ro/wfrun/process/0.5): an action a notebook, with its inputs,
+parameters, packages and results. Everything comes from ``manifest.json`` and the files it lists.
+"""
+
+import json
+import re
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+from rocrate.model.contextentity import ContextEntity
+from rocrate.model.file import File
+from rocrate.rocrate import ROCrate
+
+from analysis_lib.report import manifest as report_manifest
+from analysis_lib.results import hashing, writing
+from analysis_lib.study import parameters
+from analysis_lib.study.contract import LocalMap
+
+NAME = "ro-crate-metadata.json"
+VERSION = "1.1"  # Process Run Crate 0.5 extends this one
+PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
+TERMS = "https://w3id.org/ro/terms/workflow-run/context"  # sha256 and environment
+CODE_LICENCE = "https://spdx.org/licenses/BSD-3-Clause"
+# Not from the machine's own table of types: the crate is the same everywhere.
+FORMATS = {
+    ".tsv": "text/tab-separated-values",
+    ".json": "application/json",
+    ".ipynb": "application/x-ipynb+json",
+    ".nii.gz": "application/gzip",
+    ".nii": "application/octet-stream",
+    ".npz": "application/zip",
+    ".gii": "application/xml",
+    ".html": "text/html",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".pdf": "application/pdf",
+    ".yml": "application/yaml",
+    ".yaml": "application/yaml",
+    ".txt": "text/plain",
+    ".md": "text/markdown",
+}
+UNKNOWN_FORMAT = "application/octet-stream"
+# Where an input lies, by the manifest's prefix.
+PLACES = {
+    "study": "The study file",
+    "data": "File of the trial's data set",
+    "figures": "Figure, beside this folder in figures/",
+    "receptors": "Receptor map in neuromaps' cache",
+    "project": "File of the compendium",
+    "study folder": "File beside the study file",
+    "elsewhere": "File in another folder",
+}
+FILES = {
+    "numbers.json": "Every number that a text or figure quotes: by its key, value and source, the "
+    "table here that it was taken from. The action with that table among its results made it.",
+    "manifest.json": "What each notebook was made from and what it made: files with sha256, "
+    "parameters, packages, times, memory, commit. This crate is written from it.",
+    "settings.json": "Settings that the notebook ran with",
+    "flow.json": "Participants by stage of the trial and arm, with reasons",
+    "nulls.npz": "Null distributions of the receptor correlations",
+    "mask.nii.gz": "Voxels that were analysed",
+    "index.html": "Report of the results",
+}
+CONTRASTS = {
+    "active_change": "change within the active arm",
+    "control_change": "change within the control arm",
+    "arm_by_time": "change, active - control arm",
+    "improvement": "relation of change to clinical improvement",
+}
+MAPS = {
+    "t": "t statistic",
+    "g": "Hedges g",
+    "r": "correlation",
+    "percent": "mean change, percent of before treatment",
+    "p_fwe_t": "family-wise p of the voxel's t; 1 outside the mask",
+    "p_fwe_tfce": "family-wise p, threshold-free cluster enhancement; 1 outside the mask",
+    "p_fwe_cluster": "family-wise p of the cluster's extent; 1 outside the mask",
+    "p_fwe_mass": "family-wise p of the cluster's mass; 1 outside the mask",
+}
+
+
+def write_crate(study):
+    """Write ``ro-crate-metadata.json`` into a study's folder of results, whole or not at all.
+
+    The same manifest and files give the same bytes. Nothing is downloaded.
+
+    Parameters
+    ----------
+    study : Study
+        Its results lie in ``study.derived``.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    ValueError
+        If there are no results yet, or a file is not the one that the manifest lists.
+    """
+    content = describe(study, report_manifest.read_manifest(study))
+    path = study.derived / NAME
+    writing.write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def describe(study, manifest) -> dict:
+    """The crate's metadata as JSON-LD: what :func:`write_crate` writes.
+
+    Figures, data, receptor maps and notebooks lie outside the crate's folder, so they are
+    contextual entities that the manifest's names identify, with sha256 and size.
+
+    Parameters
+    ----------
+    study : Study
+    manifest : dict
+        What ``manifest.read_manifest`` gives.
+
+    Raises
+    ------
+    ValueError
+        See :func:`write_crate`.
+    """
+    if not manifest["steps"]:
+        raise ValueError(
+            f"{study.derived}: no results to describe, manifest.json lists no notebook. "
+            f"Run: python run_all.py --study {study.path}"
+        )
+    crate = ROCrate(version=VERSION)
+    crate.metadata.extra_contexts.append(TERMS)
+    _add_files(crate, study, manifest)
+    licences = _licences(study, manifest)
+    _add_outside(crate, study, manifest, licences)
+    actions = [
+        _add_action(crate, study, manifest, notebook, step)
+        for notebook, step in manifest["steps"].items()
+    ]
+    _describe_root(crate, study, manifest, actions, licences)
+    return crate.metadata.generate()
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def _inside(name):
+    return not name.startswith("{")
+
+
+def _current(manifest):
+    """sha256 and size of files by name, as the latest step that read or made each found it."""
+    steps = sorted(manifest["steps"].values(), key=lambda step: step["ended"])
+    read = {name: about for step in steps for name, about in step["inputs"].items()}
+    made = {name: about for step in steps for name, about in step["outputs"].items()}
+    return read | made | manifest["shared_outputs"]
+
+
+def _identifier(name, about, current):
+    """@id of a file: its path in the crate, or "#" and the manifest's name of it.
+
+    A file that a step read and that was made anew since is an entity of its own.
+    """
+    plain = quote(re.sub(r"^\{(.+?)\}", lambda place: place[1].replace(" ", "-"), name))
+    if current.get(name, {}).get("sha256") != about["sha256"]:
+        return f"#earlier/{about['sha256'][:12]}/{plain}"
+    return plain if _inside(name) else f"#{plain}"
+
+
+def _add_files(crate, study, manifest):
+    """Add the files of the folder: outputs of notebooks, the manifest, and the report."""
+    made = {name for step in manifest["steps"].values() for name in step["outputs"]}
+    made = sorted(name for name in made | set(manifest["shared_outputs"]) if _inside(name))
+    current = _current(manifest)
+    for name in made:
+        _check(study, name, current[name])
+    pages = [path for path in sorted((study.derived / "report").rglob("*")) if path.is_file()]
+    paths = [study.derived / "manifest.json", *pages]
+    others = {
+        n: a for n, a in report_manifest.describe_files(study, paths).items() if n not in made
+    }
+    for name, about in ({name: current[name] for name in made} | others).items():
+        properties = _file(name, about, describe_file(study, name))
+        crate.add(File(crate, dest_path=name, properties=properties))
+
+
+def _check(study, name, about):
+    """Refuse a file that is not the one the manifest lists."""
+    path = study.derived / name
+    found = hashing.file_hash(path) if path.is_file() else "no such file"
+    if found != about["sha256"]:
+        raise ValueError(
+            f"{path}: sha256 {about['sha256'][:12]}... expected (manifest.json), found "
+            f"{found[:12]}. Run python run_all.py --study {study.path} and then try again"
+        )
+
+
+def _file(name, about, text):
+    """Properties that every file has."""
+    properties = {
+        "name": name,
+        "description": text,
+        "encodingFormat": file_format(name),
+        "contentSize": str(about["bytes"]),
+        "sha256": about["sha256"],
+    }
+    return {key: value for key, value in properties.items() if value}
+
+
+def file_format(name) -> str:
+    """Media type of a file, from its name."""
+    suffixes = PurePosixPath(name).suffixes
+    return FORMATS.get("".join(suffixes[-2:])) or FORMATS.get(
+        "".join(suffixes[-1:]), UNKNOWN_FORMAT
+    )
+
+
+def describe_file(study, name) -> str:
+    """What a result file holds, in words; empty where nothing is known.
+
+    Parameters
+    ----------
+    study : Study
+    name : str
+        Path below ``study.derived``. A table is described by the JSON file beside it.
+    """
+    path = study.derived / name
+    if path.name in FILES:
+        return FILES[path.name]
+    if path.suffix == ".ipynb":
+        return "Executed notebook: text, code, numbers and figures"
+    if path.suffix == ".tsv":
+        return _columns(path.with_suffix(".json"))
+    if path.suffix == ".json":
+        return _sidecar(path)
+    return _map(path.name) if path.name.endswith(".nii.gz") else ""
+
+
+def _columns(sidecar):
+    if not sidecar.is_file():
+        return ""
+    content = json.loads(sidecar.read_text(encoding="utf-8"))
+    texts = [
+        f"{column}: {about['Description']}"
+        for column, about in content.items()
+        if isinstance(about, dict) and "Description" in about
+    ]
+    return f"Table. {'; '.join(texts)}" if texts else ""
+
+
+def _sidecar(path):
+    for suffix, text in ((".tsv", "Columns of {}"), (".nii.gz", "Settings and volumes of {}")):
+        other = path.with_suffix("").with_suffix(suffix)
+        if other.is_file():
+            return text.format(other.name)
+    return ""
+
+
+def _map(name):
+    """What a map holds, from its name: <contrast>_<kind>.nii.gz, or a grey-matter map."""
+    if "desc-modulated" in name:
+        return "Modulated grey matter of a participant and session, in MNI space"
+    stem = name.removesuffix(".nii.gz")
+    for contrast, words in CONTRASTS.items():
+        kind = MAPS.get(stem.removeprefix(f"{contrast}_"))
+        if kind and stem.startswith(contrast):
+            return f"Grey-matter volume, {words}: {kind} (map in MNI space)"
+    return ""
+
+
+def _add_outside(crate, study, manifest, licences):
+    """Add what lies outside the folder, or was made anew since, once each."""
+    current, known = _current(manifest), {}
+    for step in manifest["steps"].values():
+        for name, about in (step["inputs"] | step["outputs"]).items():
+            identifier = _identifier(name, about, current)
+            if identifier.startswith("#"):
+                known[identifier] = name, about
+    for identifier, (name, about) in sorted(known.items()):
+        place = re.match(r"\{(.+?)\}", name)
+        text = PLACES[place.group(1)] if place else describe_file(study, name)
+        properties = _file(study.path.name if name == "{study}" else name, about, text)
+        if identifier.startswith("#earlier/"):
+            properties["description"] = f"Version that was read, replaced since. {text}".strip()
+        if name in licences:
+            properties["license"] = _add_licence(crate, licences[name])
+        _add(crate, identifier, "CreativeWork", **properties)
+
+
+# --- licences -----------------------------------------------------------------------------------
+
+
+def _licences(study, manifest):
+    """Licence by the manifest's name of an input, as far as the input's own files name one."""
+    names = {name for step in manifest["steps"].values() for name in step["inputs"]}
+    data = _data_set(study).get("License")
+    given = {name: data for name in names if data and name.startswith("{data}/")}
+    return given | _map_licences(study, names)
+
+
+def _data_set(study):
+    """The data set's own dataset_description.json (BIDS), empty without one."""
+    path = study.root / "dataset_description.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _map_licences(study, names):
+    """Licences of receptor maps: those of neuromaps' list, and those that a study file gives."""
+    own = [entry for entry in study.receptors if isinstance(entry, LocalMap) and entry.licence]
+    found = {
+        report_manifest.label(study, (study.path.parent / entry.file).resolve()): entry.licence
+        for entry in own
+    }
+    cached = {name: name.split("/")[2:4] for name in names if name.startswith("{receptors}/")}
+    if cached:
+        from analysis_lib.study import catalogue
+
+        known = catalogue.library()["licence"]
+        annotation = {name: "/".join(parts) for name, parts in cached.items()}
+        found |= {n: known[a] for n, a in sorted(annotation.items()) if a in known.index}
+    return {name: licence for name, licence in found.items() if name in names}
+
+
+def _add_licence(crate, licence):
+    return _add(crate, f"#licence/{quote(licence, safe='')}", "CreativeWork", name=licence)
+
+
+def _terms(study, licences):
+    """What may be done with the results: no licence of their own, so in words."""
+    by_kind = {
+        "data": {lic for name, lic in licences.items() if name.startswith("{data}/")},
+        "receptor maps": {lic for name, lic in licences.items() if not name.startswith("{data}/")},
+    }
+    said = [f"{kind}: {', '.join(sorted(found))}" for kind, found in by_kind.items() if found]
+    patients = (
+        "No patient took part: the data are SIMULATED."
+        if study.simulated
+        else "Tables with a row a participant are data of patients: share them only as consent and "
+        "the trial's approval allow."
+    )
+    return (
+        "The results have no licence of their own; that of the code (BSD-3-Clause) does not cover "
+        f"them. Terms of the inputs apply, as these name them ({'; '.join(said) or 'none named'}; "
+        f"atlas and templates: data/README.md of the compendium). {patients}"
+    )
+
+
+# --- actions ------------------------------------------------------------------------------------
+
+
+def _add(crate, identifier, kind, **properties):
+    """Add a contextual entity; the same identifier twice is one entity."""
+    entity = ContextEntity(crate, identifier, properties={"@type": kind, **properties})
+    return crate.add(entity)
+
+
+def _add_action(crate, study, manifest, notebook, step):
+    """Add the run of one notebook with its tool, parameters, inputs and results."""
+    current = _current(manifest)
+    inputs = [{"@id": _identifier(n, a, current)} for n, a in step["inputs"].items()]
+    results = [{"@id": _identifier(n, a, current)} for n, a in step["outputs"].items()]
+    if _wrote_numbers(study, step):
+        results += [{"@id": name} for name in manifest["shared_outputs"]]
+    environment = [
+        _add(crate, f"#environment/{quote(name)}", "PropertyValue", name=name, value=value)
+        for name, value in step.get("environment", {}).items()
+    ]
+    properties = {
+        "name": f"Run of notebook {notebook}{' (SIMULATED data)' if step['simulated'] else ''}",
+        "description": _circumstances(step),
+        "instrument": _add_notebook(crate, notebook, step),
+        "object": [*inputs, *_add_parameters(crate, study, notebook, step)],
+        "result": results,
+        "startTime": step["started"],
+        "endTime": step["ended"],
+        "actionStatus": "http://schema.org/CompletedActionStatus",
+    } | ({"environment": environment} if environment else {})
+    return _add(crate, f"#run/{quote(notebook)}", "CreateAction", **properties)
+
+
+def _wrote_numbers(study, step):
+    """Whether numbers.json holds numbers of the step's sections."""
+    path = study.derived / "numbers.json"
+    numbers = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return any(key.partition(".")[0] in step["numbers"] for key in numbers)
+
+
+def _circumstances(step):
+    machine, parts = step["machine"], [f"{step['seconds']:.1f} s"]
+    parts += [f"{step['peak_memory_mb']:.0f} MB of memory at most"]
+    parts += [f"{machine['system']} {machine['processor']}, {machine['cores']} cores"]
+    parts += [f"seed {step['seed']}"] if step["seed"] is not None else []
+    parts += ["few permutations (quick): for a first look only"] if step["quick"] else []
+    return "; ".join(parts)
+
+
+def _code_version(step):
+    """Commit of the code, "+changes" where files differed from it, else the library's hash."""
+    git = step["git"]
+    return git["commit"] + ("+changes" if git["dirty"] else "") if git else step["library"]
+
+
+def _add_notebook(crate, notebook, step):
+    """Add the notebook as the tool of an action, with the library and packages that it used."""
+    licence = _add(
+        crate, CODE_LICENCE, "CreativeWork", name="BSD 3-Clause License", url=CODE_LICENCE
+    )
+    shared = {"version": _code_version(step), "license": licence}
+    library = _add(
+        crate,
+        f"#analysis_lib/{step['library'][:12]}",
+        "SoftwareSourceCode",
+        name="analysis_lib",
+        description=f"Library of the compendium; sha256 of its modules: {step['library']}",
+        **shared,
+    )
+    packages = [_add_package(crate, name, v) for name, v in step["packages"].items()]
+    return _add(
+        crate,
+        f"#notebook/{quote(notebook)}",
+        "SoftwareSourceCode",
+        name=f"{notebook}.ipynb",
+        description=f"Notebook of the compendium; sha256 of its cells: {step['notebook']}",
+        programmingLanguage=next(p for p in packages if p["name"] == "python"),
+        softwareRequirements=[library, *packages],
+        **shared,
+    )
+
+
+def _add_package(crate, name, version):
+    url = f"https://pypi.org/project/{name}/{version}/"
+    kind = "SoftwareApplication"
+    if name == "python":
+        url = f"https://www.python.org/downloads/release/python-{version.replace('.', '')}/"
+        kind = ["SoftwareApplication", "ComputerLanguage"]
+    return _add(crate, url, kind, name=name, url=url, version=version)
+
+
+def _add_parameters(crate, study, notebook, step):
+    """Add the values of a notebook's parameters, with the meaning that the notebook gives."""
+    executed = study.derived / "notebooks" / f"{notebook}.ipynb"
+    known = parameters.notebook_parameters(executed)
+    return [
+        _add(
+            crate,
+            f"#parameter/{quote(notebook)}/{quote(name)}",
+            "PropertyValue",
+            name=name,
+            value=value if isinstance(value, bool | int | float | str) else json.dumps(value),
+            **({"description": known[name].help} if name in known and known[name].help else {}),
+        )
+        for name, value in step["parameters"].items()
+    ]
+
+
+# --- the crate ----------------------------------------------------------------------------------
+
+
+def _describe_root(crate, study, manifest, actions, licences):
+    """Say what the crate as a whole is."""
+    label = f" ({study.label})" if study.label else ""
+    profile = _add(
+        crate, PROFILE, "CreativeWork", name="Process Run Crate", url=PROFILE, version="0.5"
+    )
+    terms = _add(
+        crate,
+        "#terms",
+        "CreativeWork",
+        name="Terms of the inputs",
+        description=_terms(study, licences),
+    )
+    crate.root_dataset["conformsTo"] = profile
+    crate.root_dataset["name"] = f"{manifest['title']}: results{label}"
+    crate.root_dataset["description"] = _summary(study, manifest)
+    crate.root_dataset["datePublished"] = max(s["ended"] for s in manifest["steps"].values())
+    crate.root_dataset["license"] = terms
+    crate.root_dataset["keywords"] = [
+        *([study.label] if study.label else []),
+        *(["quick run"] if manifest["quick"] else []),
+        *("randomised controlled trial", "repetitive transcranial magnetic stimulation"),
+        *([] if study.imaging is None else ["voxel-based morphometry"]),
+    ]
+    crate.root_dataset["mentions"] = actions
+
+
+def _summary(study, manifest):
+    made = ", ".join(manifest["steps"])
+    parts = ["SIMULATED data: no evidence about any treatment."] if study.simulated else []
+    parts += [f"Results of {study.name}, made by the notebooks {made} of a research compendium."]
+    parts += ["A quick run: few permutations, for a first look only."] if manifest["quick"] else []
+    parts += ["numbers.json names the file that each quoted number comes from."]
+    return " ".join(parts)

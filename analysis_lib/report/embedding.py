@@ -1,0 +1,254 @@
+"""Figures, views and notebooks, embedded in the report or laid beside it."""
+
+import base64
+import html
+import io
+import json
+import os
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup
+from PIL import Image
+
+from analysis_lib.report import evidence as report_evidence
+from analysis_lib.results import reading
+
+TEMPLATES = Path(__file__).parent / "template"
+
+FIGURES_LIMIT = 8_000_000  # bytes of all figures in it, as base64
+WIDTHS = (2200, 1400, 1000, 700)  # pixels: figures are made narrower until they fit
+
+LOADED = re.compile(  # icons that views would load, as HTML and within a frame's srcdoc
+    r"<link\b[^>]*?https?://[^>]*>|&lt;link\b(?:(?!&gt;).)*?https?://(?:(?!&gt;).)*&gt;", re.DOTALL
+)
+
+
+class Links:
+    """Where the page leads to; all relative, so that results can be moved as a whole.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    notebooks : list of dict
+        From :func:`write_notebooks`.
+    """
+
+    def __init__(self, evidence, notebooks):
+        self._evidence = evidence
+        self._notebooks = {notebook["name"]: notebook["href"] for notebook in notebooks}
+        folder = evidence.derived / "report"
+        self._figures = Path(os.path.relpath(evidence.study.figures, folder)).as_posix()
+
+    def figure(self, name):
+        """Address of a file in the folder of figures."""
+        return f"{self._figures}/{quote(name)}"
+
+    def file(self, path):
+        """A result file, and the notebook that wrote it."""
+        own = self.source(path)
+        notebook = self._evidence.notebook_of(path)
+        return Markup("{} · {}").format(own, self.notebook(notebook)) if notebook else own
+
+    def source(self, path):
+        """A file by the name that the manifest gives it; one of another folder is only named."""
+        if path == "{study}":
+            return Markup("study file ({})").format(self._evidence.study.path.name)
+        if path.startswith("{figures}/"):
+            href = self.figure(path.removeprefix("{figures}/"))
+        elif path.startswith("{"):
+            return path
+        else:
+            href = f"../{quote(path)}"
+        return Markup('<a href="{}">{}</a>').format(href, path.removeprefix("../"))
+
+    def notebook(self, name):
+        """An executed notebook."""
+        href = self._notebooks.get(name)
+        return Markup('<a href="{}">{}</a>').format(href, name) if href else name
+
+
+def read_figures(evidence, links) -> dict:
+    """Figures by topic, each within the page, with its caption.
+
+    Those of one number stand in the order of ``captions.json``. All are made narrower until they
+    fit together.
+
+    Returns
+    -------
+    dict of list of dict
+        flow, clinical, vbm, receptors, other: id, label, title, caption, alt, uri, width, height,
+        png, pdf, notebook.
+    """
+    folder = evidence.study.figures
+    captions = folder / "captions.json"
+    captions = reading.read_json(captions) if captions.is_file() else {}
+    place = _place_in(captions)
+    paths = [
+        path for path in _current(evidence) if not report_evidence.is_panel(path.stem, captions)
+    ]
+    paths = sorted(paths, key=lambda path: (path.stem.split("_")[0], place(path.stem)))
+    for width in WIDTHS:
+        embedded = {path: _embed(path, width) for path in paths}
+        if sum(len(uri) for uri, _ in embedded.values()) <= FIGURES_LIMIT:
+            break
+    found, labels = {}, set()
+    for path, (uri, size) in embedded.items():
+        words = report_evidence.figure_words(path.stem, captions)
+        if words["label"] in labels:
+            words["label"] += ", continued"
+        labels.add(words["label"])
+        pdf = path.with_suffix(".pdf")
+        figure = words | {
+            "id": f"figure-{re.sub(r'[^a-z0-9]+', '-', path.stem.lower())}",
+            "uri": uri,
+            "width": size[0],
+            "height": size[1],
+            "png": links.figure(path.name),
+            "pdf": links.figure(pdf.name) if pdf.is_file() else None,
+            "notebook": evidence.notebook_of(f"{{figures}}/{path.name}"),
+        }
+        found.setdefault(report_evidence.figure_topic(path.stem), []).append(figure)
+    return found
+
+
+def _place_in(named):
+    """Where a name stands in a file that was written in order; after all others if it does not."""
+    places = {name: i for i, name in enumerate(named)}
+    return lambda name: places.get(name, len(places))
+
+
+def _current(evidence):
+    """Figures that the last runs wrote, by the manifest; all of them where it names none.
+
+    Earlier versions of a notebook may have left others in the folder.
+    """
+    paths = sorted(evidence.study.figures.glob("*.png"))
+    steps = evidence.manifest["steps"].values()
+    written = {name for step in steps for name in step.get("outputs", {})}
+    known = [path for path in paths if f"{{figures}}/{path.name}" in written]
+    return known or paths
+
+
+def _embed(path, width):
+    """A PNG as data URI, at most so wide, and its size in pixels."""
+    with Image.open(path) as image:
+        size = image.size
+        if size[0] <= width:
+            content = path.read_bytes()
+        else:
+            size = width, round(size[1] * width / size[0])
+            buffer = io.BytesIO()
+            image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(buffer, "PNG")
+            content = buffer.getvalue()
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}", size
+
+
+def _described(folder):
+    """Pages of a folder, in the order of its ``views.json``, each with the whole of that."""
+    about = folder / "views.json"
+    about = reading.read_json(about) if about.is_file() else {}
+    place = _place_in(about)
+    pages = sorted(folder.glob("*.html"), key=lambda path: (place(path.name), path.name))
+    return [(path, about) for path in pages]
+
+
+def read_views(study, room) -> list:
+    """Interactive views in folders ``views``, within the page as long as there is room.
+
+    ``views.json`` beside them gives title, alt and, in pixels, height by file name.
+
+    Parameters
+    ----------
+    study : Study
+    room : int
+        Bytes that are left.
+
+    Returns
+    -------
+    list of dict
+        title, alt, href, height, html (None where it does not fit).
+    """
+    found = []
+    folders = (study.derived / name for name in ("views", "vbm/views", "receptors/views"))
+    for path, about in (pair for folder in folders for pair in _described(folder)):
+        content = path.read_text(encoding="utf-8")
+        content = LOADED.sub("", content)
+        size = len(html.escape(content).encode())
+        fits = size <= room
+        room -= size if fits else 0
+        words = path.stem.replace("_", " ").capitalize()
+        own = about.get(path.name, {})
+        found.append(
+            {
+                "title": own.get("title") or words,
+                "alt": own.get("alt") or f"Interactive view: {words}.",
+                "href": f"../{quote(path.relative_to(study.derived).as_posix())}",
+                "height": int(own.get("height", 440)),
+                "html": content if fits else None,
+            }
+        )
+    return found
+
+
+def write_notebooks(study, folder, flag="") -> list:
+    """Executed notebooks as pages that load nothing from elsewhere.
+
+    Parameters
+    ----------
+    study : Study
+    folder : pathlib.Path
+        Made where there is a notebook.
+    flag : str
+        SIMULATED or the like, shown on top of each.
+
+    Returns
+    -------
+    list of dict
+        name, title (its first heading), href and ipynb (relative to the report).
+    """
+    paths = sorted((study.derived / "notebooks").glob("*.ipynb"))
+    paths = [p for p in paths if not p.name.startswith(".") and ".failed" not in p.name]
+    if not paths:
+        return []
+    exporter = _exporter()
+    folder.mkdir(parents=True)
+    written = []
+    for path in paths:
+        resources = {"flag": flag, "metadata": {"name": path.stem}}
+        body, _ = exporter.from_filename(str(path), resources=resources)
+        (folder / f"{path.stem}.html").write_text(body, encoding="utf-8")
+        written.append(
+            {
+                "name": path.stem,
+                "title": _title(path),
+                "href": f"notebooks/{quote(path.stem)}.html",
+                "ipynb": f"../notebooks/{quote(path.name)}",
+            }
+        )
+    return written
+
+
+def _exporter():
+    import logging
+
+    from nbconvert import HTMLExporter
+    from traitlets.config import Config
+
+    exporter = HTMLExporter(
+        config=Config(HTMLExporter={"template_name": "lab"}),
+        extra_loaders=[jinja2.FileSystemLoader(TEMPLATES)],
+        template_file="notebook.html.j2",
+        embed_images=True,
+    )
+    exporter.log.setLevel(logging.ERROR)  # it warns of pictures that notebooks do not describe
+    return exporter
+
+
+def _title(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    sources = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    found = re.search(r"^# +(.+)$", "\n".join(sources), flags=re.MULTILINE)
+    return found[1] if found else path.stem

@@ -1,0 +1,224 @@
+"""The manifest of a run: which files went in and came out, with what code, packages and memory."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+import tomllib
+
+from analysis_lib.results.environment import PROJECT, receptor_cache
+from analysis_lib.results.hashing import file_hash, text_hash
+from analysis_lib.results.writing import write_text
+
+# Numbers come from these too, although pyproject.toml does not name them.
+INDIRECT = ("scikit-learn", "simpleitk")
+EXTRAS = ("preprocess",)  # of pyproject.toml; "dev" makes no number
+PATHS = (
+    "paths without a prefix are relative to the folder of this file; {study} is the study file, "
+    "{data} the folder that it names, {figures} the study's figures, {receptors} neuromaps' cache, "
+    "{project} the compendium, {study folder} where the study file is, {elsewhere} another folder"
+)
+
+
+def label(study, path) -> str:
+    """Name of a file in the manifest: it does not tell where on this machine the file is.
+
+    Parameters
+    ----------
+    study : Study
+    path : pathlib.Path
+        A file of the study's own that lies in no known folder is named by its folder and name.
+    """
+    if path == study.path:
+        return "{study}"
+    anchors = {
+        "": study.derived,
+        "{data}/": study.root,
+        "{figures}/": study.figures,
+        "{receptors}/": receptor_cache(),
+        "{project}/": PROJECT,
+        "{study folder}/": study.path.parent,
+    }
+    for prefix, folder in anchors.items():
+        if path.is_relative_to(folder):
+            return prefix + path.relative_to(folder).as_posix()
+    return f"{{elsewhere}}/{path.parent.name}/{path.name}"
+
+
+def describe_files(study, paths) -> dict:
+    """sha256 and size in bytes of files, by the name that the manifest gives them."""
+    return {
+        label(study, path): {"sha256": file_hash(path), "bytes": path.stat().st_size}
+        for path in sorted(paths)
+    }
+
+
+def number_hashes(study, sections) -> dict:
+    """sha256 of each section's part of numbers.json, which several notebooks write to."""
+    content = _read_json(study.derived / "numbers.json")
+    parts = {
+        section: {key: item for key, item in content.items() if key.startswith(f"{section}.")}
+        for section in sections
+    }
+    return {section: text_hash(json.dumps(part, sort_keys=True)) for section, part in parts.items()}
+
+
+def package_versions(project=PROJECT) -> dict:
+    """Installed versions of Python and of the packages that pyproject.toml asks for.
+
+    Those of the extra that makes grey-matter maps count too. Packages that are not installed are
+    left out.
+    """
+    content = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = content.get("optional-dependencies", {})
+    wanted = [*content["dependencies"], *(r for name in EXTRAS for r in extras.get(name, []))]
+    names = [re.match(r"[\w.-]+", requirement).group() for requirement in wanted]
+    versions = {"python": platform.python_version()}
+    for name in sorted({*names, *INDIRECT}):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def git_state(project=PROJECT) -> dict | None:
+    """Commit of the project and whether files differ from it; None without git or repository.
+
+    Figures do not count: notebook 04 writes them, and the demo's are committed.
+    """
+    if not (project / ".git").exists():
+        return None
+    commit = _git(project, "rev-parse", "HEAD")
+    changes = _git(project, "status", "--porcelain", "--", ".", ":(exclude)figures")
+    return None if commit is None else {"commit": commit, "dirty": bool(changes)}
+
+
+def _git(project, *arguments):
+    command = ["git", "-C", str(project), *arguments]
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # look, do not touch the index
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def machine() -> dict:
+    """Operating system, processor and number of cores: no name of a machine or person."""
+    return {
+        "system": platform.system(),
+        "release": platform.release(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+    }
+
+
+def read_manifest(study) -> dict:
+    """The manifest of a study's results; without one, or with an unreadable one, no steps."""
+    content = _read_json(study.derived / "manifest.json")
+    return content if isinstance(content.get("steps"), dict) else {"steps": {}}
+
+
+def _read_json(path):
+    """A JSON file's mapping; empty when it is absent or damaged: then steps are run again."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_manifest(study, steps, run) -> None:
+    """Write ``manifest.json``.
+
+    Parameters
+    ----------
+    study : Study
+    steps : dict
+        By notebook: what it was made from and what it made, see ``pipeline.record``.
+    run : dict
+        Notebooks, times and peak memory of the last run that did something. Commit and machine are
+        each step's own.
+    """
+    shared = [path for path in (study.derived / "numbers.json",) if path.is_file()]
+    content = {
+        "name": study.name,
+        "title": study.title,
+        "simulated": study.simulated,
+        "quick": any(step["quick"] for step in steps.values()),
+        "owner": owner(study),
+        "paths": PATHS,
+        "run": run,
+        "shared_outputs": describe_files(study, shared),
+        "steps": dict(sorted(steps.items())),
+    }
+    text = json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n"
+    write_text(study.derived / "manifest.json", text)
+
+
+def number_origins(study) -> dict:
+    """Which file and notebook each number of ``numbers.json`` comes from.
+
+    Returns
+    -------
+    dict
+        By the number's key: a dict of value; source, the table or JSON file below
+        ``study.derived``; notebook, whose name without suffix made that file; and the file's
+        sha256. Empty where there are no numbers yet.
+
+    Raises
+    ------
+    ValueError
+        If a number's source is no output of a notebook in the manifest, or numbers were changed
+        after the notebook wrote them.
+    """
+    steps = read_manifest(study)["steps"]
+    made = {
+        name: {"notebook": notebook, "sha256": about["sha256"]}
+        for notebook, step in steps.items()
+        for name, about in step["outputs"].items()
+    }
+    numbers = _read_json(study.derived / "numbers.json")
+    _refuse_unknown_numbers(study, numbers, steps, made)
+    return {key: {**item, **made[item["source"]]} for key, item in numbers.items()}
+
+
+def _refuse_unknown_numbers(study, numbers, steps, made):
+    """Refuse numbers that the manifest does not vouch for."""
+    advice = f"Run: python run_all.py --study {study.path}"
+    unknown = [key for key, item in numbers.items() if item["source"] not in made]
+    if unknown:
+        raise ValueError(
+            f"{study.derived / 'numbers.json'}: {unknown[0]} comes from "
+            f"{numbers[unknown[0]]['source']}, an output of a notebook in manifest.json expected, "
+            f"found none ({len(unknown)} such numbers). {advice}"
+        )
+    for notebook, step in steps.items():
+        if number_hashes(study, step["numbers"]) != step["numbers"]:
+            raise ValueError(
+                f"{study.derived / 'numbers.json'}: the numbers that {notebook} wrote expected, "
+                f"found others. {advice}"
+            )
+
+
+def owner(study) -> dict:
+    """Which study file results belong to, in a form that survives moving the project.
+
+    Returns
+    -------
+    dict
+        file: hash of the study file's path (below the project, if it is there). participants:
+        sha256 of participants.tsv, None when there is none.
+    """
+    inside = study.path.is_relative_to(PROJECT)
+    path = study.path.relative_to(PROJECT) if inside else study.path
+    participants = study.root / "participants.tsv"
+    return {
+        "file": text_hash(path.as_posix()),
+        "participants": file_hash(participants) if participants.is_file() else None,
+    }

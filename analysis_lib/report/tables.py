@@ -1,0 +1,288 @@
+"""Tables of the report: which columns are shown, under which headings, to how many decimals."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis_lib.report import evidence as report_evidence
+from analysis_lib.results import reading
+from analysis_lib.results.words import visit_words
+
+HEADINGS = {
+    "standardised_mean_difference": "Standardised difference",
+    "estimate": "Difference",
+    "ci": "95 % CI",
+    "hedges_g": "Hedges g",
+    "g_ci": "95 % CI of g",
+    "n_active": "n",
+    "risk_difference": "Risk difference",
+    "nnt": "NNT",
+    "k_voxels": "Voxels",
+    "percent": "Change, %",
+    "p_fwe_t": "p, voxel",
+    "p_fwe_cluster": "p, extent",
+    "p_fwe_tfce": "p, TFCE",
+    "p_fwe_mass": "p, mass",
+    "n_voxels": "Voxels",
+    "n_voxels_fwe": "Surviving voxels",
+    "n_parcels": "Regions",
+    "n_subjects_map": "People",
+    "p_randomisation": "p, no effect of treatment",
+    "p_fwe": "… family-wise",
+    "p_spatial": "p, equally smooth map",
+    "p_fwe_spatial": "… family-wise",
+    "p_parametric": "p, parametric",
+    "term": "Event",
+}
+UNITS = {"year": "years", "mL": "ml"}  # of BIDS, as they are printed
+# Limits of intervals: heading, and the columns that it joins.
+INTERVALS = {"ci": ("ci_low", "ci_high"), "g_ci": ("g_ci_low", "g_ci_high")}
+SHARES = ("risk_difference", "ci_low", "ci_high")  # proportions in the tables of events
+WORDS = (  # columns that hold no numbers
+    *("variable", "summary", "scale", "visit", "outcome", "term", "item", "topic", "where"),
+    *("status", "cluster", "region", "hemisphere", "receptor", "annotation"),
+)
+
+
+def read_tables(evidence, has_receptors) -> dict:
+    """The tables of the page, by name; those whose file is not there are left out.
+
+    Parameters
+    ----------
+    evidence : analysis_lib.report.evidence.Evidence
+    has_receptors : bool
+        Whether there are receptor correlations to show.
+
+    Returns
+    -------
+    dict of dict
+        title, note, file, columns (heading, meaning, numeric), rows, meanings, left_out.
+    """
+    study = evidence.study
+    specified = {
+        "baseline": _baseline(evidence),
+        "contrasts": _table(
+            evidence,
+            "clinical/mmrm_contrasts.tsv",
+            "Differences between the arms",
+            f"{_difference(study)}, points; negative favours {study.arm_names['active']}. p is "
+            "two-sided and not corrected for the number of rows.",
+            ["scale", "visit", "estimate", "ci", "se", "df", "t", "p", "hedges_g", "g_ci"],
+        ),
+        "responders": _responders(evidence),
+        "harms": _harms(evidence),
+        "checklist": _table(
+            evidence,
+            "clinical/consort_checklist.tsv",
+            "CONSORT checklist",
+            "What of the guideline this compendium answers, and where.",
+            ["item", "topic", "status", "where"],
+        ),
+    }
+    if study.imaging:
+        specified |= {"clusters": _clusters(evidence), "regions": _regions(evidence)}
+    if has_receptors:
+        specified["receptors"] = _receptors(evidence)
+    return {name: table for name, table in specified.items() if table}
+
+
+def _difference(study):
+    return f"{study.arm_names['active']} − {study.arm_names['control']}"
+
+
+def _baseline(evidence):
+    file = "clinical/baseline.tsv"
+    if not evidence.exists(file):
+        return None
+    rows, named = evidence.table(file), _variables(evidence.study)
+    spaced = {arm: rows[arm].str.replace("%)", " %)", regex=False) for arm in ("active", "control")}
+    return _table(
+        evidence,
+        file,
+        "Characteristics at baseline",
+        f"Standardised difference: {_difference(evidence.study)} in pooled standard deviations. "
+        "Not tested: after randomisation every difference at baseline is a chance one.",
+        ["variable", "summary", "active", "control", "standardised_mean_difference"],
+        rows.assign(variable=rows["variable"].replace(named), **spaced),
+    )
+
+
+def _variables(study):
+    """Columns of participants.tsv in words, with their unit, as far as its sidecar has both."""
+    sidecar = study.root / "participants.json"
+    described = reading.read_json(sidecar) if sidecar.is_file() else {}
+    return {
+        column: f"{about['Description']}, {UNITS.get(about['Units'], about['Units'])}"
+        for column, about in described.items()
+        if isinstance(about, dict) and about.get("Description") and about.get("Units")
+    }
+
+
+def _responders(evidence):
+    rows = evidence.select(
+        "clinical/responders.tsv", visit=evidence.study.final_visit, analysis="missing_is_failure"
+    )
+    columns = ["scale", "outcome", "events_active", "events_control", "risk_difference", "ci"]
+    return _table(
+        evidence,
+        "clinical/responders.tsv",
+        f"Response and remission at {visit_words(evidence.study.final_visit)}",
+        "Participants with the outcome, whoever was not rated counting as failure; differences "
+        f"({_difference(evidence.study)}) in percentage points. p: Fisher's exact test. NNT: "
+        "number needed to treat, where the interval excludes zero.",
+        [*columns, "p", "nnt"],
+        _with_totals(rows, "events_active", "events_control"),
+    )
+
+
+def _harms(evidence):
+    rows = evidence.select("clinical/adverse_events.tsv")
+    return _table(
+        evidence,
+        "clinical/adverse_events.tsv",
+        "Adverse events",
+        "Participants with at least one such event; differences "
+        f"({_difference(evidence.study)}) in percentage points, with Newcombe's intervals.",
+        ["term", "participants_active", "participants_control", "risk_difference", "ci"],
+        _with_totals(rows, "participants_active", "participants_control"),
+    )
+
+
+def _with_totals(rows, *columns):
+    """Counts as "5 of 18"."""
+    if rows.empty:
+        return rows
+    joined = {
+        column: [
+            f"{events:.0f} of {n:.0f}"
+            for events, n in zip(rows[column], rows[f"n_{column.split('_')[-1]}"], strict=True)
+        ]
+        for column in columns
+    }
+    return rows.assign(**joined)
+
+
+def _clusters(evidence, n=12):
+    rows = evidence.select("vbm/arm_by_time_clusters.tsv")
+    shown = (
+        rows.sort_values(["p_fwe_t", "p_fwe_cluster"], kind="stable").head(n) if len(rows) else rows
+    )
+    columns = ["cluster", "hemisphere", "region", "k_voxels", "x", "y", "z", "t", "hedges_g"]
+    return _table(
+        evidence,
+        "vbm/arm_by_time_clusters.tsv",
+        "Peaks and clusters, difference between the arms",
+        "Letters mark further peaks of one cluster. Coordinates are MNI, in mm; p are family-wise. "
+        "Effect sizes at selected peaks are biased away from zero.",
+        [*columns, "percent", "p_fwe_t", "p_fwe_cluster", "p_fwe_tfce"],
+        shown.assign(region=shown["region"].str.lower()) if len(shown) else shown,
+        _of(len(shown), len(rows), "peaks, those with the smallest p"),
+    )
+
+
+def _regions(evidence, n=12):
+    rows = evidence.select("vbm/arm_by_time_regions.tsv")
+    if rows.empty:
+        return None
+    order = rows.sort_values("n_voxels_fwe", ascending=False, kind="stable").head(n)
+    return _table(
+        evidence,
+        "vbm/arm_by_time_regions.tsv",
+        "Where surviving voxels lie, difference between the arms",
+        "A cluster can run through many regions: these are the voxels that survive by themselves. "
+        "Effects are means over the region.",
+        ["region", "n_voxels", "n_voxels_fwe", "t", "hedges_g", "percent"],
+        order,
+        _of(len(order), len(rows), "regions, those with most surviving voxels"),
+    )
+
+
+def _receptors(evidence):
+    rows = evidence.select("receptors/correlations.tsv", contrast="arm_by_time")
+    columns = ["receptor", "annotation", "n_subjects_map", "r", "ci", "p_randomisation", "p_fwe"]
+    return _table(
+        evidence,
+        "receptors/correlations.tsv",
+        "Correlation of the difference between the arms with every receptor map",
+        "Ordered by |r|. Each p is about r: the first two if treatment did nothing, the next two "
+        "against equally smooth maps. The parametric p is wrong for smooth maps.",
+        [*columns, "p_spatial", "p_fwe_spatial", "p_parametric"],
+        rows.sort_values("r", key=abs, ascending=False),
+        "the other contrasts are in the file",
+    )
+
+
+def _of(shown, total, what):
+    return f"{shown} of {total} {what}" if shown < total else ""
+
+
+def _table(evidence, file, title, note, columns, rows=None, left_out=""):
+    """A table of the page: what is shown, and what its columns mean by the file's sidecar."""
+    if not evidence.exists(file):
+        return None
+    rows = evidence.table(file) if rows is None else rows
+    described = evidence.json(str(Path(file).with_suffix(".json")))
+    section = file.split("/")[0]
+    names = evidence.study.arm_names
+    shown, heads = [], []
+    for column in columns:
+        cells = _cells(rows, column, section)
+        shown.append(cells)
+        heads.append(
+            {
+                "heading": _heading(column, names),
+                "meaning": _meaning(column, described),
+                "numeric": column not in WORDS,
+            }
+        )
+    return {
+        "title": title,
+        "note": note,
+        "file": file,
+        "columns": heads,
+        "rows": list(zip(*shown, strict=True)),
+        "meanings": {head["heading"]: head["meaning"] for head in heads if head["meaning"]},
+        "left_out": left_out,
+    }
+
+
+def _heading(column, names):
+    for arm, name in names.items():
+        if column == arm or column in (f"events_{arm}", f"participants_{arm}"):
+            return name
+    if column in ("t", "p", "x", "y", "z", "r", "df", "se"):
+        return {"se": "SE"}.get(column, column)
+    return HEADINGS.get(column, column.replace("_", " ").capitalize())
+
+
+def _meaning(column, described):
+    parts = INTERVALS.get(column, (column,))
+    found = [described.get(part, {}).get("Description", "") for part in parts]
+    return "; ".join(part for part in found if part)
+
+
+def _cells(rows, column, section):
+    """A column as it is printed; limits of an interval are joined."""
+    if column in INTERVALS:
+        low, high = (_cells(rows, part, section) for part in INTERVALS[column])
+        return [f"{a} to {b}" if a != "–" else "–" for a, b in zip(low, high, strict=True)]
+    values = rows[column]
+    if not pd.api.types.is_numeric_dtype(values):
+        shown = values.map(visit_words) if column == "visit" else values
+        return ["–" if pd.isna(value) else str(value) for value in shown]
+    kind = _kind_of_column(rows, column, section)
+    shown = ["–" if pd.isna(value) else report_evidence.printed(value, kind) for value in values]
+    return [cell.removeprefix("p ").removeprefix("= ") for cell in shown]
+
+
+def _kind_of_column(rows, column, section):
+    if column.startswith(("p_", "q_")) or column == "p":
+        return "p"
+    if "risk_difference" in rows and column in SHARES:
+        return "percent"
+    if column in ("hedges_g", "g_ci_low", "g_ci_high", "standardised_mean_difference", "t", "se"):
+        return "two"
+    if section == "receptors":
+        return "count" if column.startswith("n_") else "two"
+    whole = rows[column].dropna().mod(1).eq(0).all()
+    return "count" if whole and column not in ("estimate", "ci_low", "ci_high") else "points"

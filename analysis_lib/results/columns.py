@@ -1,0 +1,3 @@
+"""What a column of a result table holds."""
+
+MISSING = "n/a"

@@ -1,0 +1,65 @@
+"""Folders and settings that come from the environment."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import pooch
+
+PROJECT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = PROJECT / "notebooks"
+LIBRARY = PROJECT / "analysis_lib"
+
+# OpenBLAS rounds differently with another number of threads, and joblib's workers get fewer threads
+# than the kernel: one thread everywhere, so that numbers do not depend on cores or processes.
+KERNEL_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # no debugger's warning at each start of a kernel
+}
+
+# A kernel starts in another folder, so relative ones would mean something else there.
+FOLDER_VARIABLES = ("COMPENDIUM_OUTPUT", "COMPENDIUM_CACHE", "NEUROMAPS_DATA")
+
+
+def whole_folders() -> dict:
+    """Environment variables that name folders, as whole paths: kernels start in another folder."""
+    folders = {name: os.environ[name] for name in FOLDER_VARIABLES if os.environ.get(name)}
+    return {name: str(Path(text).expanduser().resolve()) for name, text in folders.items()}
+
+
+@contextlib.contextmanager
+def kernel_environment(library=LIBRARY):
+    """Environment of the kernels: one BLAS thread, this library before any other, whole paths."""
+    before, project = dict(os.environ), Path(library).parent
+    own = [project, *sorted(project.glob("engines/*/src"))]
+    path = [*map(str, own), *filter(None, [before.get("PYTHONPATH")])]
+    os.environ.update(KERNEL_ENVIRONMENT, PYTHONPATH=os.pathsep.join(path), **whole_folders())
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def receptor_cache(cache=None) -> Path:
+    """Folder of receptor maps: the argument, $NEUROMAPS_DATA, or neuromaps' own default.
+
+    ``neuromaps.datasets.get_data_dir`` follows the same rule (a test compares the two) but creates
+    the folder, which looking for a file must not do.
+    """
+    chosen = cache or os.environ.get("NEUROMAPS_DATA") or "~/neuromaps-data"
+    return Path(chosen).expanduser()
+
+
+def output_root() -> Path:
+    """Folder that holds data/derived and figures: $COMPENDIUM_OUTPUT, else the project."""
+    return Path(os.environ.get("COMPENDIUM_OUTPUT") or PROJECT).resolve()
+
+
+def cache_folder(cache=None):
+    """Folder that keeps downloaded files: the argument, $COMPENDIUM_CACHE, or the system's."""
+    chosen = cache or os.environ.get("COMPENDIUM_CACHE") or pooch.os_cache("rtms-compendium")
+    return Path(chosen).expanduser().resolve()

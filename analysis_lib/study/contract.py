@@ -1,0 +1,429 @@
+"""The study contract: one YAML file beside a BIDS dataset.
+
+A study file names the arms, visits, scales and images of a trial. It is checked as a whole when it
+is loaded, and every problem is reported at once.
+"""
+
+import difflib
+import itertools
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from analysis_lib.results.environment import PROJECT, output_root
+from analysis_lib.results.problems import StudyError
+
+ARMS = ("active", "control")
+
+STUDIES = PROJECT / "data" / "studies"
+ATLASES = (  # known by name; of the schaefer ones, parcels
+    *("neuromorphometrics", "aal", "schaefer100_tian_s1"),
+    *(f"schaefer{n}" for n in range(100, 1001, 100)),
+)
+MADE_MAPS = "sub-*/ses-*/anat/*_label-GM_desc-modulated_probseg.nii.gz"  # names of notebook 00
+FRONTAL_LIMBIC = (  # regions of interest of a study that names none (atlas neuromorphometrics)
+    "left middle frontal gyrus",
+    "left anterior cingulate gyrus",
+    "left anterior insula",
+    "left amygdala",
+    "left hippocampus",
+)
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Arms(_Strict):
+    """Column of participants.tsv that holds the arm, its two values, and what readers call them."""
+
+    column: str
+    active: str | int
+    control: str | int
+    active_name: str | None = None
+    control_name: str | None = None
+
+    @model_validator(mode="after")
+    def _two_arms(self):
+        if str(self.active) == str(self.control):
+            raise ValueError(f"active and control are both {self.active!r}: name two arms")
+        return self
+
+
+class Scale(_Strict):
+    """A clinical scale: its file, the column of its total, the range that scores can take."""
+
+    name: str
+    file: str
+    column: str = "total"
+    range: tuple[float, float]
+    primary: bool = False
+    remission_at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        low, high = self.range
+        if not low < high:
+            raise ValueError(f"range of {self.name} is [{low:g}, {high:g}]: low before high")
+        cut = self.remission_at_most
+        if cut is not None and not low <= cut <= high:
+            raise ValueError(f"remission_at_most of {self.name} is {cut:g}, outside its range")
+        return self
+
+    @property
+    def key(self) -> str:
+        """Name for files and numbers: letters and digits, lower case."""
+        return "".join(c for c in self.name.lower() if c.isalnum())
+
+
+class Sessions(_Strict):
+    """Visits at which the images before and after treatment were taken."""
+
+    pre: str
+    post: str
+
+
+class Imaging(_Strict):
+    """Where images are (globs below the data folder).
+
+    Without ``grey_matter``, or where it matches nothing, notebook 00 makes the maps from the
+    T1-weighted images.
+    """
+
+    sessions: Sessions
+    t1w: str = "sub-*/ses-*/anat/*_T1w.nii*"
+    grey_matter: str | None = None
+    accept_unmodulated: bool = False
+
+    @field_validator("t1w", "grey_matter")
+    @classmethod
+    def _below_the_data(cls, pattern):
+        if pattern is not None and (not pattern or Path(pattern).is_absolute()):
+            raise ValueError(
+                f"a pattern of files below the data folder expected, found {pattern!r}"
+            )
+        return pattern
+
+
+class LocalMap(_Strict):
+    """A receptor map of one's own: a NIfTI file in MNI152 space.
+
+    ``file`` is relative to the study file. Without ``n_subjects`` the map cannot be weighed
+    against another of the same receptor.
+    """
+
+    receptor: Annotated[str, Field(min_length=1)]
+    file: str
+    tracer: str | None = None
+    n_subjects: Annotated[int, Field(gt=0)] | None = None
+    age: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
+    reference: str | None = None
+    licence: str | None = None
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+
+    @model_validator(mode="after")
+    def _nifti(self):
+        if not self.file.endswith((".nii", ".nii.gz")):
+            raise ValueError(
+                f"file of {self.receptor} is {self.file!r}: a NIfTI file (.nii, .nii.gz) expected"
+            )
+        return self
+
+    @property
+    def annotation(self) -> str:
+        """Name in tables of results: "local/" and the file's name without its suffix."""
+        return f"local/{Path(self.file).name.removesuffix('.gz').removesuffix('.nii')}"
+
+
+# The tags choose one alternative, so that an error speaks of that one alone; they are not shown.
+_TAGS = ("(name)", "(file)", "(list)")
+ReceptorEntry = Annotated[
+    Annotated[str, Tag("(name)")] | Annotated[LocalMap, Tag("(file)")],
+    Discriminator(lambda value: "(file)" if isinstance(value, (dict, LocalMap)) else "(name)"),
+]
+Receptors = Annotated[
+    Annotated[str, Tag("(name)")] | Annotated[list[ReceptorEntry], Tag("(list)")],
+    Discriminator(lambda value: "(name)" if isinstance(value, str) else "(list)"),
+]
+
+
+class Study(_Strict):
+    """A trial, as its YAML file describes it. Made by :func:`load_study`."""
+
+    name: Name
+    title: str
+    data: str
+    simulated: bool = False
+    arms: Arms
+    visits: dict[Label, float]
+    primary_visit: str | None = None
+    other_sessions: list[str] = []
+    strata: list[str] = []
+    exclude: dict[str, Any] = {}
+    scales: Annotated[list[Scale], Field(min_length=1)]
+    covariates: list[str] = []
+    imaging: Imaging | None = None
+    atlas: str | dict[str, str] = "neuromorphometrics"  # files: absolute paths
+    regions: list[str] = list(FRONTAL_LIMBIC)
+    receptors: Receptors = "default"
+
+    _path: Path = PrivateAttr()
+
+    @field_validator("atlas", mode="before")
+    @classmethod
+    def _atlas_found(cls, value, info: ValidationInfo):
+        return _locate_atlas(value, (info.context or {}).get("folder", Path()))
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        problems = [*_visit_problems(self), *_scale_problems(self), *_receptor_problems(self)]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def path(self) -> Path:
+        """The study file."""
+        return self._path
+
+    @property
+    def root(self) -> Path:
+        """The BIDS folder."""
+        return (self._path.parent / self.data).resolve()
+
+    @property
+    def derived(self) -> Path:
+        """Folder for everything that the notebooks write but figures."""
+        return output_root() / "data" / "derived" / self.name
+
+    @property
+    def made_maps(self) -> Path:
+        """Folder of the grey-matter maps that notebook 00 makes."""
+        return self.derived / "grey_matter"
+
+    def own_maps(self) -> list[Path]:
+        """Grey-matter maps that the study brings, sorted."""
+        pattern = self.imaging.grey_matter if self.imaging else None
+        return _matches(self.root, pattern) if pattern else []
+
+    def grey_matter_maps(self) -> list[Path]:
+        """Grey-matter maps, sorted: those that the study brings, else those of notebook 00."""
+        return self.own_maps() or (_matches(self.made_maps, MADE_MAPS) if self.imaging else [])
+
+    def t1w_images(self) -> list[Path]:
+        """T1-weighted images, sorted."""
+        found = _matches(self.root, self.imaging.t1w) if self.imaging else []
+        return [path for path in found if path.name.endswith((".nii", ".nii.gz"))]
+
+    @property
+    def figures(self) -> Path:
+        """Folder for figures."""
+        return output_root() / "figures" / self.name
+
+    @property
+    def baseline(self) -> str:
+        """The first visit."""
+        return next(iter(self.visits))
+
+    @property
+    def post_visits(self) -> list[str]:
+        """Visits after baseline, in order."""
+        return list(self.visits)[1:]
+
+    @property
+    def final_visit(self) -> str:
+        """The visit of the primary contrast."""
+        return self.primary_visit or self.post_visits[-1]
+
+    @property
+    def primary_scale(self) -> Scale:
+        """The scale of the primary outcome."""
+        return next(scale for scale in self.scales if scale.primary)
+
+    @property
+    def arm_names(self) -> dict[str, str]:
+        """The study's own word for each arm, for text and figures."""
+        return {
+            "active": self.arms.active_name or str(self.arms.active),
+            "control": self.arms.control_name or str(self.arms.control),
+        }
+
+    @property
+    def label(self) -> str:
+        """SIMULATED, or nothing: to be shown wherever a number or a picture is."""
+        return "SIMULATED" if self.simulated else ""
+
+
+def _matches(folder, pattern):
+    """Files below a folder; hidden ones are half-written."""
+    found = sorted(path for path in folder.glob(pattern) if path.is_file())
+    return [path for path in found if not path.name.startswith(".")]
+
+
+def _visit_problems(study):
+    weeks = list(study.visits.values())
+    visits = ", ".join(study.visits)
+    if len(weeks) < 2:
+        yield f"visits: a baseline and at least one later visit are needed, found {len(weeks)}"
+    if weeks and (weeks[0] != 0 or any(b <= a for a, b in itertools.pairwise(weeks))):
+        yield f"visits: weeks must start at 0 and increase, found {weeks}"
+    if study.primary_visit is not None and study.primary_visit not in list(study.visits)[1:]:
+        yield f"primary_visit: {study.primary_visit!r} is not a visit after baseline ({visits})"
+    if study.imaging:
+        sessions = study.imaging.sessions
+        for when, visit in (("pre", sessions.pre), ("post", sessions.post)):
+            if visit not in study.visits:
+                yield f"imaging.sessions.{when}: {visit!r} is not among the visits ({visits})"
+        if sessions.pre == sessions.post:
+            yield "imaging.sessions: pre and post are the same visit"
+
+
+def _scale_problems(study):
+    n_primary = sum(scale.primary for scale in study.scales)
+    if n_primary != 1:
+        yield f"scales: exactly one must say primary: true, found {n_primary}"
+    for key, n in Counter(scale.key for scale in study.scales).items():
+        if n > 1:
+            yield f"scales: {n} scales share the name {key!r}: names must differ"
+
+
+def _locate_atlas(atlas, folder):
+    """Leave a known name as it is; make paths, relative to the study file, absolute."""
+    if isinstance(atlas, str) and atlas in ATLASES:
+        return atlas
+    files = {"image": atlas} if isinstance(atlas, str) else atlas
+    is_mapping = isinstance(files, dict) and {"image"} <= set(files) <= {"image", "table"}
+    if not is_mapping or not all(isinstance(file, str) for file in files.values()):
+        raise ValueError(
+            "a name, the path of a label image, or {image: path, table: path} expected, "
+            f"found {atlas!r}"
+        )
+    paths = {key: (folder / file).resolve() for key, file in files.items()}
+    for key, path in paths.items():
+        if not path.is_file() and isinstance(atlas, dict):
+            raise ValueError(f"no {key} file at {path}; correct the path")
+        if not path.is_file():
+            near = difflib.get_close_matches(atlas, ATLASES, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known names: {', '.join(ATLASES)}"
+            raise ValueError(f"no known name, and no file at {path}; {hint}")
+    return str(paths["image"]) if isinstance(atlas, str) else {k: str(p) for k, p in paths.items()}
+
+
+def _receptor_problems(study):
+    if not study.receptors:
+        yield "receptors: name at least one map, or leave the key out for the default set"
+    own = [entry for entry in study.receptors if isinstance(entry, LocalMap)]
+    for annotation, n in Counter(entry.annotation for entry in own).items():
+        if n > 1:
+            yield f"receptors: {n} files would be called {annotation}: file names must differ"
+
+
+def find_study(study) -> Path:
+    """Path of a study file, from a path or from the name of a file in data/studies.
+
+    Raises
+    ------
+    StudyError
+        If there is no such file; the message lists the studies that there are.
+    """
+    path = Path(study)
+    if path.suffix not in {".yml", ".yaml"}:
+        path = STUDIES / f"{study}.yml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in STUDIES.glob("*.yml")))
+        raise StudyError(
+            [f"{study}: no such study. Give the path of a study file, or one of: {known}"]
+        )
+    return path.resolve()
+
+
+def load_study(study="demo") -> Study:
+    """Read a study file and check it.
+
+    Parameters
+    ----------
+    study : str or path
+        Path of a YAML file, or the name of one in ``data/studies``.
+
+    Raises
+    ------
+    StudyError
+        With every problem of the file: unknown or missing keys, values of the wrong type, visits
+        or scales that do not fit together.
+    """
+    path = find_study(study)
+    content = _read_yaml(path)
+    try:
+        loaded = Study.model_validate(content, context={"folder": path.parent})
+    except ValidationError as error:
+        raise StudyError([_explain(path, e, content) for e in error.errors()]) from None
+    loaded._path = path
+    return loaded
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key given twice is an error instead of the last one winning."""
+
+    def construct_mapping(self, node, deep=False):
+        """Refuse a mapping with the same key twice."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for key, n in Counter(map(str, keys)).items() if n > 1]
+        if twice:
+            raise yaml.YAMLError(f"key '{twice[0]}' is given twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path):
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except yaml.YAMLError as error:
+        words = " ".join(str(error).split())
+        hint = ". Indent with spaces, not with tabs" if "'\\t'" in words else ""
+        raise StudyError([f"{path.name}: not valid YAML: {words}{hint}"]) from None
+    if not isinstance(content, dict):
+        raise StudyError([f"{path.name}: keys and values expected, found {type(content).__name__}"])
+    return content
+
+
+def _explain(path, error, content):
+    """One line for one pydantic error, in the words of a study file."""
+    place = [part for part in error["loc"] if part not in _TAGS]
+    where = ".".join(str(part) for part in place)
+    if error["type"] == "extra_forbidden":
+        return f"{path.name}: unknown key '{where}'{_suggest(place)}"
+    if error["type"] == "missing":
+        return f"{path.name}: key '{where}' is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    found = "" if error["type"] == "value_error" else f", found {error['input']!r}"
+    return f"{path.name}: {where + ': ' if where else ''}{message}{found}"
+
+
+def _suggest(location):
+    models = {
+        "arms": Arms,
+        "scales": Scale,
+        "imaging": Imaging,
+        "sessions": Sessions,
+        "receptors": LocalMap,
+    }
+    parents = [part for part in location[:-1] if isinstance(part, str)]
+    fields = list((models[parents[-1]] if parents else Study).model_fields)
+    near = difflib.get_close_matches(str(location[-1]), fields, n=1)
+    return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(fields)}"

@@ -1,0 +1,186 @@
+"""Total intracranial volume, from the study or from the files of the program that made the maps."""
+
+import json
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.results.problems import StudyError
+from analysis_lib.study.images import below_root, beside_map, map_stem, own_sidecars
+
+TIV_RANGE = (500, 2500)  # ml: outside, the unit is another or the segmentation failed
+TIV_SPREAD = 0.05  # of a participant's sessions, relative
+
+
+def total_intracranial_volume(study, participants, maps):
+    """Total intracranial volume (TIV) of each participant, from the first source that there is.
+
+    Sources, in this order: column ``tiv`` of participants.tsv; CAT12's reports (``cat_*.xml``,
+    subjectmeasures/vol_TIV) in ``report/`` beside ``mri/``, or beside the maps; deepmriprep's
+    ``tiv*.csv`` (tiv_cm3) in ``label/`` beside ``mri/``, or beside the maps; ``TIV_ml`` in the JSON
+    files beside this project's own maps. SPM's ``*_seg8.mat`` is not read.
+
+    Parameters
+    ----------
+    study : Study
+    participants : pandas.DataFrame
+        From :func:`analysis_lib.study.participants.read_participants`.
+    maps : pandas.DataFrame
+        From :func:`find_maps`. Only participants with a map, and not excluded, are looked up.
+
+    Returns
+    -------
+    pandas.Series or None
+        ml, by participant_id, in the order of ``participants``: the mean over a participant's
+        sessions. None when no source has any. ``attrs["source"]`` names the source in words;
+        ``attrs["problems"]`` lists participants whose sessions differ by more than 5 %.
+
+    Raises
+    ------
+    StudyError
+        With every file that cannot be read or holds no plausible volume (500 to 2,500 ml), and
+        with the participants whom the source leaves out or who have another source.
+    """
+    rows = tiv_rows(study, participants, maps)
+    sources = [source for source in TIV_SOURCES if (rows["source"] == source).any()]
+    if not sources:
+        return None
+    _refuse_gaps(rows, sources[0])
+    tiv = rows.groupby("participant_id", sort=False)["tiv"].mean()
+    order = participants["participant_id"][participants["participant_id"].isin(tiv.index)]
+    tiv = tiv.reindex(order)
+    tiv.attrs = {"source": sources[0], "problems": list(disagreeing_volumes(rows))}
+    return tiv
+
+
+def tiv_rows(study, participants, maps):
+    """One row a map (or a participant): participant_id, visit, source, tiv (both may lack)."""
+    scanned = participants["participant_id"].isin(maps["participant_id"])
+    people = participants[participants["excluded"].isna() & scanned]
+    if "tiv" in people and people["tiv"].notna().any():
+        return _tiv_column(people)
+    rows, found = [], []
+    chosen = maps[maps["participant_id"].isin(people["participant_id"])]
+    for who, visit, path in chosen.itertuples(index=False):
+        try:
+            rows.append((who, visit, *_tiv_of_map(study, path)))
+        except StudyError as error:
+            found += error.problems
+    if found:
+        raise StudyError(found)
+    return pd.DataFrame(rows, columns=["participant_id", "visit", "source", "tiv"])
+
+
+def _tiv_column(people):
+    tiv = pd.to_numeric(people["tiv"], errors="coerce")
+    wrong = people["tiv"].notna() & ~tiv.between(*TIV_RANGE)
+    if wrong.any():
+        names = people["participant_id"][wrong] + ": " + people["tiv"][wrong].astype(str)
+        problem = _implausible("participants.tsv: tiv", "; ".join(names[:5]))
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        raise StudyError([problem + more])
+    source = pd.Series(IN_TABLE, people.index).where(tiv.notna(), None)
+    rows = people[["participant_id"]].assign(visit=None, source=source, tiv=tiv)
+    return rows.reset_index(drop=True)
+
+
+def _implausible(where, found):
+    low, high = TIV_RANGE
+    return f"{where}: a total intracranial volume of {low} to {high} ml expected, found {found}"
+
+
+def _tiv_of_map(study, path):
+    """Source and TIV that belong to a map; (None, NaN) where there is none."""
+    for source, (candidates, read) in TIV_FILES.items():
+        file = next((file for file in candidates(path) if file.is_file()), None)
+        if file is not None:
+            where = below_root(study, file).as_posix()
+            value = read(file, where)
+            if value is not None:
+                return source, _volume(value, where)
+    return None, np.nan
+
+
+def _volume(value, where):
+    try:
+        tiv = float(value)
+    except (TypeError, ValueError):
+        tiv = np.nan
+    if not TIV_RANGE[0] <= tiv <= TIV_RANGE[1]:
+        raise StudyError([_implausible(where, repr(value))])
+    return tiv
+
+
+def _cat12_reports(path):
+    return beside_map(path, "report", f"cat_{map_stem(path)}.xml")
+
+
+def _read_cat12(file, where):
+    """vol_TIV of the root's own subjectmeasures; those deeper in the file explain it in words."""
+    try:
+        node = ET.parse(file).getroot().find("subjectmeasures/vol_TIV")
+    except (ET.ParseError, OSError) as error:
+        raise StudyError([f"{where}: a report of CAT12 (XML) expected, found: {error}"]) from None
+    if node is None:
+        problem = "an element subjectmeasures/vol_TIV expected, found none. Is the report complete?"
+        raise StudyError([f"{where}: {problem}"])
+    return (node.text or "").strip()
+
+
+def _deepmriprep_tables(path):
+    name = f"tiv{map_stem(path)}.csv"
+    by_output = path.parent.parent / "tiv" / f"{map_stem(path)}.csv"
+    return [*beside_map(path, "label", name), *([by_output] if path.parent.name == "mwp1" else [])]
+
+
+def _read_deepmriprep(file, where):
+    rows = file.read_text(encoding="utf-8", errors="replace").split()
+    if len(rows) != 2 or rows[0] != "tiv_cm3":
+        problem = f"a header tiv_cm3 and one value expected, found {' '.join(rows)[:60]!r}"
+        raise StudyError([f"{where}: {problem}"])
+    return rows[1]
+
+
+def _read_sidecar(file, where):
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # JSON's and the encoding's
+        raise StudyError([f"{where}: a JSON file expected, found: {error}"]) from None
+    return about.get("TIV_ml") if isinstance(about, dict) else None
+
+
+IN_TABLE = "column tiv of participants.tsv"
+TIV_FILES = {
+    "CAT12's reports (vol_TIV)": (_cat12_reports, _read_cat12),
+    "deepmriprep's tables (tiv_cm3)": (_deepmriprep_tables, _read_deepmriprep),
+    "JSON files beside the maps (TIV_ml)": (own_sidecars, _read_sidecar),
+}
+TIV_SOURCES = (IN_TABLE, *TIV_FILES)
+
+
+def _refuse_gaps(rows, source):
+    """Refuse TIV that comes from several sources, or that some participants lack."""
+    other = rows[rows["source"] != source]
+    if other.empty:
+        return
+    visits = other["visit"].map(lambda v: f", ses-{v}" if isinstance(v, str) else "")
+    kinds = other["source"].fillna("none").map(lambda s: "none" if s == "none" else f"from {s}")
+    found = "; ".join(other["participant_id"] + visits + ": " + kinds)
+    raise StudyError(
+        [
+            f"total intracranial volume: for everybody from {source} expected, found {found}. "
+            f"Complete them, or give everybody's in {IN_TABLE}"
+        ]
+    )
+
+
+def disagreeing_volumes(rows):
+    for who, own in rows.dropna(subset=["tiv"]).groupby("participant_id", sort=False):
+        if np.ptp(own["tiv"]) > TIV_SPREAD * own["tiv"].mean():
+            found = ", ".join(f"{row.tiv:.0f} ml (ses-{row.visit})" for row in own.itertuples())
+            yield (
+                f"{who}: total intracranial volumes within {TIV_SPREAD:.0%} of each other "
+                f"expected, found {found} in {own['source'].iloc[0]}. A head keeps its size: look "
+                "at both segmentations"
+            )

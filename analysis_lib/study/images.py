@@ -1,0 +1,279 @@
+"""Images of a study: found by pattern, named after BIDS, paired by participant."""
+
+import json
+import re
+
+import pandas as pd
+
+from analysis_lib.results.problems import StudyError
+
+# Names that say a map holds volumes (modulated): this project's own, CAT12's and deepmriprep's
+# (mwp1; CAT12's longitudinal ones mwp1r and, modulated twice, mwmwp1r), and SPM's.
+KINDS = {
+    "desc-modulated": r"desc-modulated",
+    "mwmwp1": r"^mwmwp1",
+    "mwp1r": r"^mwp1rsub-",
+    "mwp1": r"^mwp1",
+    "mwc1": r"^mwc1",
+}
+# Other outputs of the same programs that a glob can catch: what they are, why they are of no use.
+SMOOTHED = r"^s[\d.]*(?:mw|m0w|w)\w{0,2}[pc]\d"
+NO_SESSION_MAPS = {
+    SMOOTHED: "a smoothed one. Smoothing is a parameter of notebook 02: give the map before it",
+    r"^\w{0,5}p1avg": (
+        "CAT12's average over a participant's sessions, which shows no change. Give the maps of "
+        "the sessions alone: mwp1r*"
+    ),
+    r"^m0wp1": (
+        "one modulated for the non-linear part alone (m0wp1), from which head size is gone. Give "
+        "mwp1*, and head size as a parameter of notebook 02 (tiv)"
+    ),
+    r"^(?:mw|m0w|w|r)*[pc][2-9]|label-(?!GM[_.])": "another tissue than grey matter",
+}
+OWN_SPACE = r"^r?[pc]1|_space-(?!MNI)"
+T1W = "T1w image"
+
+
+def find_maps(study, participants):
+    """Find the grey-matter maps of a study's two imaging sessions.
+
+    Parameters
+    ----------
+    study : Study
+    participants : pandas.DataFrame
+        From :func:`analysis_lib.study.participants.read_participants`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an image: participant_id, visit, path. Empty when the study has no images.
+
+    Raises
+    ------
+    StudyError
+        With every map of an unknown participant, without a session in its path, not modulated,
+        smoothed, an average over sessions, of another tissue, not in MNI space by its name, or
+        twice for one participant and session; and where maps of several kinds, or made with
+        several settings, are mixed.
+    """
+    maps, found = _by_session(study, participants, study.grey_matter_maps(), "grey-matter map")
+    found += [] if found else _kind_problems(maps["path"])
+    found += [] if found else _mixture_problems(study, maps["path"])
+    if found:
+        raise StudyError(found)
+    return maps
+
+
+def find_t1w(study, participants):
+    """Find the T1-weighted images of a study's two imaging sessions.
+
+    Parameters
+    ----------
+    study : Study
+    participants : pandas.DataFrame
+        From :func:`analysis_lib.study.participants.read_participants`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an image: participant_id, visit, path. Empty when the study has none.
+
+    Raises
+    ------
+    StudyError
+        With every image of an unknown participant, without a session of the study in its path, or
+        twice for one participant and session.
+    """
+    scans, found = _by_session(study, participants, study.t1w_images(), T1W)
+    if found:
+        raise StudyError(found)
+    return scans
+
+
+def _by_session(study, participants, paths, what):
+    """Images of the two sessions, a row each, and what is wrong with the names of all."""
+    columns = ["participant_id", "visit", "path"]
+    rows = [(*_entities(below_root(study, path)), path) for path in paths]
+    table = pd.DataFrame(rows, columns=columns)
+    found = [*_name_problems(study, table, participants, what)]
+    if study.imaging:
+        sessions = [study.imaging.sessions.pre, study.imaging.sessions.post]
+        table = table[table["visit"].isin(sessions)].reset_index(drop=True)
+    for who, visit in table.loc[table.duplicated(columns[:2]), columns[:2]].itertuples(index=False):
+        same = table[(table["participant_id"] == who) & (table["visit"] == visit)]["path"]
+        names = ", ".join(path.name for path in same)
+        narrow = ". Narrow imaging.t1w to one" if what == T1W else ""
+        found.append(f"{who}, ses-{visit}: one {what} expected, found {names}{narrow}")
+    return table, found
+
+
+def below_root(study, path):
+    """A path below the data folder, or below the folder of results."""
+    return path.relative_to(study.root if path.is_relative_to(study.root) else study.derived)
+
+
+def _entities(path):
+    """Participant and session that a path names; several, joined, where it contradicts itself."""
+    text = path.as_posix()
+    people = dict.fromkeys(re.findall(r"sub-[A-Za-z0-9]+", text))
+    visits = dict.fromkeys(re.findall(r"(?<![A-Za-z0-9])ses-([A-Za-z0-9]+)", text))
+    return " and ".join(people) or None, " and ".join(visits) or None
+
+
+def _name_problems(study, table, participants, what):
+    known = set(participants["participant_id"])
+    for who, visit, path in table.itertuples(index=False):
+        where = below_root(study, path).as_posix()
+        if who not in known:
+            found = who or "no sub- in the path"
+            yield f"{where}: a participant of participants.tsv expected, found {found}"
+        if visit not in {*study.visits, *study.other_sessions}:
+            sessions = ", ".join(f"ses-{v}" for v in study.visits)
+            found = visit or "no ses- in it"
+            yield f"{where}: one of {sessions} expected in the path, found {found}"
+        if what != T1W and (reason := _refusal(path, study.imaging.accept_unmodulated)):
+            yield f"{where}: {reason}"
+
+
+def _refusal(path, accept_unmodulated):
+    """Why a map is refused by its name; None if it is not."""
+    expected = "a modulated map expected (desc-modulated, mwp1 or mwc1 in its name)"
+    for pattern, found in NO_SESSION_MAPS.items():
+        if re.search(pattern, path.name):
+            return f"{expected}, found {found}"
+    if _kind(path) == "unmodulated" and not accept_unmodulated:
+        return (
+            f"{expected}, found none of them. Without modulation a map holds the share of tissue, "
+            "not its volume, and normalisation has removed the change that VBM looks for. "
+            "(fMRIPrep and sMRIPrep write no modulated maps.) Say accept_unmodulated: true under "
+            "imaging to use it all the same"
+        )
+    if re.search(OWN_SPACE, path.name):
+        return (
+            "a map in MNI space expected (space-MNI..., or w in CAT12's and SPM's prefix), found "
+            "one in the participant's own space or another. Give the normalised map"
+        )
+    return None
+
+
+def _kind(path):
+    if path.parent.name == "mwp1":  # deepmriprep's layout with a folder for each output
+        return "mwp1"
+    return next((k for k, pattern in KINDS.items() if re.search(pattern, path.name)), "unmodulated")
+
+
+def _kind_problems(paths):
+    """Modulated maps of several kinds: their differences would pass for change."""
+    kinds = pd.Series([_kind(path) for path in paths], dtype=object).value_counts()
+    kinds = kinds.drop("unmodulated", errors="ignore")  # here only where the study asks for them
+    if len(kinds) < 2:
+        return []
+    counts = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+    fewest = [path.name for path in paths if _kind(path) == kinds.index[-1]]
+    more = f" and {len(fewest) - 3} more" if len(fewest) > 3 else ""
+    return [
+        f"grey-matter maps of one kind expected, found {counts} ({kinds.index[-1]}: "
+        f"{', '.join(fewest[:3])}{more}). Each program and each of its pipelines measures in its "
+        "own way: process all images alike, or narrow imaging.grey_matter"
+    ]
+
+
+def _mixture_problems(study, paths):
+    """Maps that notebook 00 made with several settings, as after a run that was broken off."""
+    made = [_settings(path) for path in paths if path.is_relative_to(study.made_maps)]
+    names = sorted({name for settings in made for name in settings})
+    differ = [n for n in names if len({str(settings.get(n)) for settings in made}) > 1]
+    if not differ:
+        return []
+    texts = [", ".join(f"{n} {settings.get(n, 'unknown')}" for n in differ) for settings in made]
+    kinds = pd.Series(texts, dtype=object).value_counts()
+    counts = "; ".join(f"{n} with {text}" for text, n in kinds.items())
+    return [
+        f"maps that notebook 00 made with the same settings expected, found {counts}. Run it to "
+        "its end (python run_all.py --only 00): it makes those anew that differ"
+    ]
+
+
+def _settings(path):
+    """Settings in the JSON file beside a map that notebook 00 made; none where none are told."""
+    (file,) = own_sidecars(path)
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))["Settings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def pair_maps(study, participants, maps, what="map"):
+    """Bring the two maps, or T1w images, of each participant together.
+
+    Parameters
+    ----------
+    study : Study
+    participants : pandas.DataFrame
+    maps : pandas.DataFrame
+        From :func:`find_maps` or :func:`find_t1w`.
+    what : {"map", "T1w image"}
+        Which of the two, for messages.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a participant that the study does not exclude: participant_id, arm, pre, post (paths
+        or missing), status ("analysed", "no images", or "no image after treatment" and the like).
+
+    Raises
+    ------
+    StudyError
+        With every participant who has one session and no ``withdrawn_after`` (before the second
+        session) or ``image_missing`` (a reason in words) that explains it.
+    """
+    sessions = study.imaging.sessions
+    wide = maps.pivot(index="participant_id", columns="visit", values="path")
+    wide = wide.reindex(columns=[sessions.pre, sessions.post]).set_axis(["pre", "post"], axis=1)
+    pairs = participants[participants["excluded"].isna()].join(wide, on="participant_id")
+    excused = pairs["withdrawn_after"].map(lambda visit: _before(study, visit, sessions.post))
+    reason = pairs.get("image_missing", pd.Series(pd.NA, pairs.index))
+    one_only = pairs["pre"].notna() ^ pairs["post"].notna()
+    explained = (excused & pairs["pre"].notna()) | reason.notna()
+    unexplained = pairs[one_only & ~explained]
+    if len(unexplained):
+        raise StudyError([_unpaired(study, row, what) for _, row in unexplained.iterrows()])
+    pairs["status"] = "analysed"
+    pairs.loc[pairs["pre"].isna(), "status"] = f"no image at {sessions.pre}"
+    pairs.loc[pairs["post"].isna(), "status"] = f"no image at {sessions.post}"
+    pairs.loc[pairs["pre"].isna() & pairs["post"].isna(), "status"] = "no images"
+    told = reason.notna() & pairs["status"].ne("analysed")
+    pairs.loc[told, "status"] += ": " + reason[told].astype(str)
+    return pairs[["participant_id", "arm", "pre", "post", "status"]].reset_index(drop=True)
+
+
+def _before(study, visit, later):
+    """Whether a participant who left after a visit was gone at a later one."""
+    visits = list(study.visits)
+    return not pd.isna(visit) and visits.index(visit) < visits.index(later)
+
+
+def _unpaired(study, row, what):
+    sessions = study.imaging.sessions
+    pattern = study.imaging.t1w if what == T1W else study.imaging.grey_matter
+    there, lacking = (sessions.pre, sessions.post)[:: 1 if pd.isna(row["post"]) else -1]
+    return (
+        f"{row['participant_id']}: {what}s of ses-{there} and ses-{lacking} expected, found "
+        f"ses-{there} only. If the participant withdrew before ses-{lacking}, say so in "
+        "withdrawn_after of participants.tsv; if there is another reason, give it in "
+        f"image_missing; otherwise add the {what} ({pattern or 'made by notebook 00'})"
+    )
+
+
+def beside_map(path, folder, name):
+    """Where a program puts a file: its own folder beside mri/, or the folder of the maps."""
+    return [path.parent.parent / folder / name, path.parent / name]
+
+
+def map_stem(path):
+    """Name of the image that CAT12 or deepmriprep made a map from."""
+    return re.sub(r"^(?:mw)?mwp1|\.nii(?:\.gz)?$", "", path.name)
+
+
+def own_sidecars(path):
+    return [path.with_name(re.sub(r"\.nii(?:\.gz)?$", ".json", path.name))]

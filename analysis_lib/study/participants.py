@@ -1,0 +1,235 @@
+"""Participants of a study: who was in which arm, covariates, strata."""
+
+import json
+
+import pandas as pd
+
+from analysis_lib.results.problems import StudyError
+from analysis_lib.study.tables import (
+    MISSING,
+    SHOWN,
+    bare_id,
+    cell_problem,
+    duplicate_problems,
+    is_decimal,
+    numeric_if_all_are,
+    one_of,
+    read_tsv,
+    table_problems,
+    text_column,
+)
+
+ARMS = ("active", "control")
+
+LEVELS = 8  # a covariate with more words than this is taken for a mistake
+
+
+def read_participants(study):
+    """Read and check participants.tsv.
+
+    Parameters
+    ----------
+    study : Study
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a participant, in the file's order: participant_id, arm ("active" or "control"),
+        excluded (the reason, or missing), withdrawn_after (a visit, or missing), and all other
+        columns of the file; numeric where every value is a number.
+
+    Raises
+    ------
+    StudyError
+        With every problem of the file.
+    """
+    path = study.root / "participants.tsv"
+    arms = {str(getattr(study.arms, arm)): arm for arm in ARMS}
+    needed = ["participant_id", study.arms.column, *study.covariates, *study.strata, *study.exclude]
+    table = read_tsv(study, path, needed)
+    found = [
+        *table_problems(path, table, _participant_columns(study, table, arms))[1],
+        *duplicate_problems(path, table, ["participant_id"]),
+        *_word_problems(study, path, table),
+        *_exclusion_problems(study, table),
+    ]
+    absent = [value for value in arms if value not in set(table[study.arms.column])]
+    if absent and not any(f": {study.arms.column}: " in problem for problem in found):
+        problem = f"{study.arms.column}: participants of both arms expected, found none of "
+        found.append(f"participants.tsv: {problem}{absent[0]}")
+    if found:
+        raise StudyError(dict.fromkeys(found))
+    return _tidy_participants(study, table.reset_index(drop=True), arms)
+
+
+def _participant_columns(study, table, arms):
+    columns = {
+        "participant_id": text_column(
+            r"^sub-[A-Za-z0-9]+$",
+            "sub- and letters or digits",
+            ["sub-" + bare_id(name) for name in table["participant_id"].dropna()],
+        ),
+        study.arms.column: one_of(list(arms), f"one of {' or '.join(arms)}"),
+    }
+    if "withdrawn_after" in table:
+        columns["withdrawn_after"] = one_of(
+            list(study.visits), f"{MISSING} or a visit ({', '.join(study.visits)})", nullable=True
+        )
+    return columns
+
+
+def _word_problems(study, path, table):
+    """Covariates and strata in which one thing is written in several ways."""
+    levels = _levels(path)
+    for name in dict.fromkeys([*study.covariates, *study.strata]):
+        values = table[name][table[name].notna() & table[name].ne("")]
+        numbers = pd.to_numeric(values, errors="coerce")
+        plain = values.str.strip().str.casefold()
+        if name in levels:
+            wrong, expected = (
+                ~values.isin(levels[name]),
+                (f"{' or '.join(levels[name])}, as participants.json says,"),
+            )
+        elif name in study.covariates and (is_decimal(values) | numbers.notna()).mean() > 0.5:
+            wrong, expected = numbers.isna(), "a number"
+        else:
+            wrong, expected = values.groupby(plain).transform("nunique").gt(1), "one spelling"
+        if wrong.any():
+            yield cell_problem(
+                path, table, values.index[wrong], name, expected, values, levels.get(name, ())
+            )
+
+
+def _levels(path):
+    """Levels of the columns that the JSON file beside a table describes; none where it has none."""
+    try:
+        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        return {k: list(map(str, v["Levels"])) for k, v in about.items() if v.get("Levels")}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _tidy_participants(study, table, arms):
+    fixed = ["participant_id", "arm", "excluded", "withdrawn_after"]
+    rest = table.drop(columns=[c for c in [*fixed, study.arms.column] if c in table])
+    tidy = pd.DataFrame(
+        {
+            "participant_id": table["participant_id"],
+            "arm": table[study.arms.column].map(arms),
+            "excluded": excluded_rows(study, table),
+            "withdrawn_after": table.get("withdrawn_after", pd.Series(pd.NA, table.index)),
+        }
+    )
+    return tidy.join(rest.apply(numeric_if_all_are))
+
+
+def _exclusion_problems(study, table):
+    for column, values in _excluding(study).items():
+        unseen = values - set(table[column].dropna())
+        if unseen:
+            yield (
+                f"{study.path.name}: exclude: a value of column {column} in participants.tsv "
+                f"expected, found {', '.join(sorted(unseen))}, which nobody has"
+            )
+
+
+def _excluding(study):
+    """Values of participants left out, as text, by column."""
+    given = study.exclude.items()
+    return {
+        k: {str(v) for v in (value if isinstance(value, list) else [value])} for k, value in given
+    }
+
+
+def excluded_rows(study, table):
+    reasons = pd.Series(pd.NA, index=table.index, dtype="object")
+    for column, values in _excluding(study).items():
+        if column in table:
+            reasons[table[column].isin(values)] = column
+    return reasons
+
+
+def covariate_matrix(participants, names):
+    """Covariates as numbers, one row a participant, each column centred.
+
+    Parameters
+    ----------
+    participants : pandas.DataFrame
+        From :func:`read_participants`.
+    names : list of str
+        Columns to use. A column of words becomes one 0/1 column for each level but the first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        (n_participants, n_columns), index as in ``participants``.
+
+    Raises
+    ------
+    StudyError
+        If a participant lacks a covariate: nothing is filled in.
+    """
+    chosen = participants[list(names)]
+    lacking = chosen.isna().any(axis=1)
+    if lacking.any():
+        who = ", ".join(participants.loc[lacking, "participant_id"])
+        raise StudyError(
+            [
+                f"participants.tsv: {who}: a value of {', '.join(names)} expected, found "
+                f"{MISSING}. Give it, or leave the covariate out of the study file"
+            ]
+        )
+    for name in chosen.select_dtypes(exclude="number"):
+        levels = chosen[name].unique()
+        if len(levels) > LEVELS:
+            raise StudyError(
+                [
+                    f"participants.tsv: {name}: numbers, or at most {LEVELS} different words, "
+                    f"expected, found {len(levels)} ({', '.join(map(str, levels[:SHOWN]))}, ...). "
+                    "Is one of them a misspelt number?"
+                ]
+            )
+    if chosen.empty:  # get_dummies needs a column
+        return chosen.astype(float)
+    numbers = pd.get_dummies(chosen, drop_first=True, dtype=float)
+    return numbers - numbers.mean()
+
+
+def design_columns(study, participants, who):
+    """Covariates and randomisation strata of some participants, for a test of the arms.
+
+    Parameters
+    ----------
+    study : Study
+    participants : pandas.DataFrame
+    who : sequence of str
+        participant_id of those analysed, in the order of their data.
+
+    Returns
+    -------
+    covariates : pandas.DataFrame
+        (n, n_columns), from :func:`covariate_matrix`, centred on these participants.
+    blocks : numpy.ndarray or None
+        (n,), one text for each stratum; None when the randomisation was not stratified.
+    """
+    chosen = participants.set_index("participant_id", drop=False).loc[list(who)]
+    return covariate_matrix(chosen, study.covariates), randomisation_blocks(study, chosen)
+
+
+def randomisation_blocks(study, participants):
+    """Stratum of each participant, for a test that draws the arms anew.
+
+    Parameters
+    ----------
+    study : Study
+    participants : pandas.DataFrame
+        From :func:`read_participants`.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        (n,), one text for each stratum; None when the randomisation was not stratified.
+    """
+    if not study.strata:
+        return None
+    return participants[study.strata].astype(str).agg(" / ".join, axis=1).to_numpy()

@@ -1,0 +1,291 @@
+"""Clinical scales of a study: read, checked, tidy."""
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.results.problems import StudyError
+from analysis_lib.study.participants import excluded_rows, read_participants
+from analysis_lib.study.tables import (
+    MISSING,
+    bare_id,
+    cell_problem_if_any,
+    duplicate_problems,
+    missing_column,
+    number_column,
+    numeric_if_all_are,
+    one_of,
+    plain_number,
+    read_tsv,
+    shortened,
+    table_problems,
+)
+
+
+def read_scale(study, scale, participants=None):
+    """Read and check the scores of one scale.
+
+    Parameters
+    ----------
+    study : Study
+    scale : Scale
+    participants : pandas.DataFrame, optional
+        From :func:`read_participants`; read again when left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a participant and visit that the file holds, by participant and visit:
+        participant_id, arm, scale, visit, week, score (missing where not rated), and ``item_*``
+        where there are any. A total that the file lacks is the sum of the items, missing when an
+        item is. Participants that the study excludes are left out.
+
+    Raises
+    ------
+    StudyError
+        With every problem of the file: missing columns, unknown participants or visits, scores
+        that are no numbers or out of range, participants rated twice at a visit, totals that are
+        not the sum of their items.
+    """
+    if participants is None:
+        participants = read_participants(study)
+    path = study.root / scale.file
+    table = read_tsv(study, path, ["participant_id", "session_id"])
+    items = [column for column in table if column.startswith("item_")]
+    if scale.column not in table and not items:
+        raise StudyError([missing_column(study, path, scale.column, table)])
+    columns = _scale_columns(study, scale, table, participants, items)
+    numeric = [column for column in columns if column in (*items, scale.column)]
+    table, found = table_problems(path, table, columns, numeric)
+    table["visit"] = table["session_id"].str.removeprefix("ses-")
+    found += duplicate_problems(path, table, ["participant_id", "visit"])
+    table["score"], wrong = _total(path, table, scale, items)
+    if found := found + wrong:
+        raise StudyError(dict.fromkeys(found))
+    return _tidy_scores(study, scale, table, participants, items)
+
+
+def _scale_columns(study, scale, table, participants, items):
+    visits = [f"ses-{visit}" for visit in [*study.visits, *study.other_sessions]]
+    known = f"a session of the study ({', '.join(visits)})"
+    columns = {
+        "participant_id": one_of(list(participants["participant_id"]), "in participants.tsv"),
+        "session_id": one_of([*visits, *(v.removeprefix("ses-") for v in visits)], known),
+        **{item: number_column(0, 10) for item in items},
+    }
+    if scale.column in table:
+        columns[scale.column] = number_column(*scale.range)
+    return columns
+
+
+def _total(path, table, scale, items):
+    """Total of each row, and what is wrong with those that can be compared with items or range."""
+    if not items:
+        return table[scale.column], []
+    total = table[items].sum(axis=1, skipna=False)
+    if scale.column not in table:
+        low, high = scale.range
+        wrong = table.index[total.notna() & ~total.between(low, high)]
+        expected = f"items that add up to {low:g} to {high:g}"
+        return total, cell_problem_if_any(path, table, wrong, "item_*", expected, total)
+    given = table[scale.column]
+    wrong = table.index[given.notna() & total.notna() & ~np.isclose(given, total)]
+    return given, cell_problem_if_any(path, table, wrong, scale.column, "the sum of item_*", given)
+
+
+def _tidy_scores(study, scale, table, participants, items):
+    analysed = participants.loc[participants["excluded"].isna(), ["participant_id", "arm"]]
+    scores = table[["participant_id", "visit", "score", *items]].merge(analysed, "inner")
+    scores = scores[scores["visit"].isin(list(study.visits))]
+    scores["visit"] = pd.Categorical(scores["visit"], list(study.visits), ordered=True)
+    scores["week"] = scores["visit"].map(study.visits).astype(float)
+    scores["scale"] = scale.name
+    order = ["participant_id", "arm", "scale", "visit", "week", "score", *items]
+    return scores[order].sort_values(["participant_id", "visit"]).reset_index(drop=True)
+
+
+def read_ratings(study, participants=None):
+    """Read every scale of a study.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows of :func:`read_scale` for all scales, without items.
+    """
+    if participants is None:
+        participants = read_participants(study)
+    tables = [read_scale(study, scale, participants) for scale in study.scales]
+    columns = ["participant_id", "arm", "scale", "visit", "week", "score"]
+    return pd.concat([table[columns] for table in tables], ignore_index=True)
+
+
+def problems(study):
+    """List what is wrong with participants.tsv and the scales; an empty list if nothing is.
+
+    Returns
+    -------
+    list of str
+    """
+    found, rated, participants = [], set(), provisional_participants(study)
+    try:
+        read_participants(study)
+    except StudyError as error:
+        found += error.problems
+        if not study.root.is_dir():
+            return found
+    for scale in study.scales:
+        try:
+            people = _named_in(study, scale) if participants is None else participants
+            found += _unrated(study, scale, people)
+            scores = read_scale(study, scale, people).dropna(subset=["score"])
+        except StudyError as error:
+            found += error.problems
+            continue
+        rated |= set(scores["participant_id"])
+        if scale.primary and study.baseline not in set(scores["visit"]):
+            found.append(f"{scale.file}: scores at ses-{study.baseline} expected, found none")
+    return [*found, *_covariate_gaps(study, participants, rated)]
+
+
+def provisional_participants(study):
+    """Participants as far as they can be told, for checks of what refers to them.
+
+    Parameters
+    ----------
+    study : Study
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        As from :func:`read_participants` where participants.tsv has no problem. Else one row for
+        each participant_id, as it should be written; arm is missing. None where there is no table.
+    """
+    try:
+        return read_participants(study)
+    except StudyError:
+        pass
+    try:
+        table = read_tsv(study, study.root / "participants.tsv", ["participant_id"])
+    except StudyError:
+        return None
+    table["participant_id"] = "sub-" + table["participant_id"].fillna("").map(bare_id)
+    table = table.drop_duplicates("participant_id").reset_index(drop=True)
+    left = table.get("withdrawn_after", pd.Series(pd.NA, table.index)).replace("", pd.NA)
+    people = pd.DataFrame(
+        {
+            "participant_id": table["participant_id"],
+            "arm": pd.NA,
+            "excluded": excluded_rows(study, table),
+            # a visit that cannot be told excuses the same as the first one
+            "withdrawn_after": left.where(left.isna() | left.isin(study.visits), study.baseline),
+        }
+    )
+    rest = table.drop(columns=[*people.columns.intersection(table.columns)])
+    return people.join(rest.apply(numeric_if_all_are))
+
+
+def _named_in(study, scale):
+    """Those whom the scale's own table names, where participants.tsv cannot tell who took part."""
+    table = read_tsv(study, study.root / scale.file, ["participant_id", "session_id"])
+    names = table["participant_id"].dropna().unique()
+    return pd.DataFrame({"participant_id": names, "arm": pd.NA, "excluded": pd.NA})
+
+
+def _unrated(study, scale, participants):
+    """Participants of whom a scale's table has no row, however their names are written."""
+    table = read_tsv(study, study.root / scale.file, ["participant_id"])
+    named = set(table["participant_id"].dropna().map(plain_number))
+    analysed = participants.loc[participants["excluded"].isna(), "participant_id"]
+    absent = [who for who in analysed if plain_number(who) not in named]
+    if absent:
+        yield (
+            f"{scale.file}: a row of every participant expected, found none of {shortened(absent)}. "
+            f"Add them; of a participant who was never rated, one with {MISSING}"
+        )
+
+
+def _covariate_gaps(study, participants, rated):
+    """Covariates that participants who were rated lack; a gap of others does not matter."""
+    if participants is None:
+        return
+    people = participants[participants["excluded"].isna()]
+    people = people[people["participant_id"].isin(rated)]
+    for name in [name for name in study.covariates if name in people]:
+        absent = people.loc[people[name].isna(), "participant_id"]
+        if len(absent):
+            yield (
+                f"participants.tsv: {name}: a value for everybody expected, found {MISSING} of "
+                f"{shortened(absent)}. Give it, or take {name} out of covariates in {study.path.name}"
+            )
+
+
+def with_baseline(study, ratings):
+    """Put each participant's baseline beside the later scores.
+
+    Parameters
+    ----------
+    study : Study
+    ratings : pandas.DataFrame
+        From :func:`read_ratings`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a participant, scale and visit after baseline with a score: the columns of
+        ``ratings`` and baseline, outcome, kind. Where the scale was rated at baseline, kind is
+        "change" and outcome is score - baseline; where no participant was, kind is "value",
+        outcome is the score and baseline is that of the primary scale.
+    """
+    first = ratings[ratings["visit"] == study.baseline].set_index("participant_id")
+    tables = []
+    for scale in study.scales:
+        rows = ratings[(ratings["scale"] == scale.name) & (ratings["visit"] != study.baseline)]
+        own = first.loc[first["scale"] == scale.name, "score"].dropna()
+        primary = first.loc[first["scale"] == study.primary_scale.name, "score"]
+        kind = "change" if len(own) else "value"
+        baseline = rows["participant_id"].map(own if len(own) else primary)
+        outcome = rows["score"] - baseline if len(own) else rows["score"]
+        tables.append(rows.assign(baseline=baseline, outcome=outcome, kind=kind))
+    table = pd.concat(tables, ignore_index=True).dropna(subset=["score"])
+    table["visit"] = table["visit"].cat.remove_categories([study.baseline])
+    return table.reset_index(drop=True)
+
+
+def baseline_scores(study, ratings, scale):
+    """Baseline of everybody who has one, with or without later scores.
+
+    Parameters
+    ----------
+    study : Study
+    ratings : pandas.DataFrame
+        From :func:`read_ratings`.
+    scale : Scale
+        One that was not rated at baseline gets the primary scale's.
+
+    Returns
+    -------
+    pandas.DataFrame
+        participant_id, arm, baseline.
+    """
+    first = ratings[ratings["visit"] == study.baseline].dropna(subset=["score"])
+    own = first[first["scale"] == scale.name]
+    rows = own if len(own) else first[first["scale"] == study.primary_scale.name]
+    return rows[["participant_id", "arm", "score"]].rename(columns={"score": "baseline"})
+
+
+def improvement(study, scores, visit):
+    """Fall of a scale's score from baseline to a visit, points, by participant_id.
+
+    Parameters
+    ----------
+    study : Study
+    scores : pandas.DataFrame
+        From :func:`read_scale`.
+    visit : str
+
+    Returns
+    -------
+    pandas.Series
+        Positive is better; missing where one of the two scores is.
+    """
+    wide = scores.pivot(index="participant_id", columns="visit", values="score")
+    return wide[study.baseline] - wide[visit]

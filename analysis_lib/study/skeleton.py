@@ -1,0 +1,328 @@
+"""The skeleton of a trial of one's own: a commented study file and tables to fill."""
+
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
+
+from analysis_lib.study.conduct import SEVERITIES
+from analysis_lib.study.contract import (
+    ATLASES,
+    FRONTAL_LIMBIC,
+    MADE_MAPS,
+    STUDIES,
+    Imaging,
+    Scale,
+    load_study,
+)
+from analysis_lib.study.skeleton_files import bids_files, empty_table
+
+SCALES = ("HAMD-17:0:52:7", "HAMA:0:56")
+VISITS = "baseline,week1,week2,week3"
+ARMS = "active,sham"
+IMAGES = ("maps", "t1w", "none")
+MOST_PARTICIPANTS = 999
+
+
+def new_study(
+    folder,
+    *,
+    name=None,
+    title=None,
+    arms=ARMS,
+    visits=VISITS,
+    scales=SCALES,
+    images="maps",
+    n_participants=0,
+):
+    """Write a commented study file and a BIDS folder with empty tables.
+
+    Parameters
+    ----------
+    folder : path
+        Must not exist, or be empty. It gets ``<name>.yml``, ``bids/`` and ``optional/``.
+    name : str, optional
+        Of the study and its folders of results; default: the folder's name, made to fit.
+    title : str, optional
+        For headings.
+    arms : str
+        The two values of column arm, active first: "active,sham".
+    visits : str
+        In order, baseline first: "baseline,week1,week3". The number in a visit's name is its week;
+        otherwise say it: "pre=0,post=4".
+    scales : sequence of str
+        "NAME:LOWEST:HIGHEST" or "NAME:LOWEST:HIGHEST:REMISSION", the primary outcome first.
+    images : {"maps", "t1w", "none"}
+        Grey-matter maps of one's own, T1-weighted images that notebook 00 makes maps from, or none.
+    n_participants : int
+        Rows to prepare, sub-01 and on, with empty cells; 0 writes headers alone.
+
+    Returns
+    -------
+    pathlib.Path
+        The study file.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds anything.
+    ValueError
+        If an argument cannot be read, or the study file would not be valid
+        (:class:`analysis_lib.results.problems.StudyError`). Nothing is written then.
+    """
+    folder = Path(folder).absolute()
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise FileExistsError(
+            f"{folder}: a new or empty folder expected, found files. Nothing was written: "
+            "name another folder"
+        )
+    name = name or re.sub(r"[^a-z0-9_-]+", "_", folder.name.lower()).strip("_-") or "my_trial"
+    title = title or "Sham-controlled rTMS trial"
+    if (STUDIES / f"{name}.yml").exists():
+        raise ValueError(
+            f"name: one that no study in data/studies has expected, found {name!r}: the results "
+            "of both would lie in one folder. Say --name"
+        )
+    _check_choices(images, n_participants)
+    words, weeks, parsed = read_arms(arms), read_visits(visits), read_scales(scales)
+    files = {
+        f"{name}.yml": study_text(name, title, words, weeks, parsed, images),
+        **bids_files(title, words, weeks, parsed, images, n_participants),
+        **_optional_files(weeks),
+    }
+    _write(folder, files, f"{name}.yml")
+    return folder / f"{name}.yml"
+
+
+def _check_choices(images, n_participants):
+    if images not in IMAGES:
+        raise ValueError(f"images: one of {', '.join(IMAGES)} expected, found {images!r}")
+    if not 0 <= n_participants <= MOST_PARTICIPANTS:
+        raise ValueError(
+            f"n_participants: 0 to {MOST_PARTICIPANTS} expected, found {n_participants}"
+        )
+
+
+def _write(folder, files, study_file):
+    """Write all files, or none: beside the folder, checked, then moved into its place."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
+        partial = Path(beside) / folder.name
+        for where, text in files.items():
+            path = partial / where
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
+        load_study(partial / study_file)
+        if folder.is_dir():
+            folder.rmdir()
+        partial.rename(folder)
+
+
+def read_arms(text):
+    """The two values of the arm's column, active first, from "active,sham"."""
+    words = [word.strip() for word in text.split(",")]
+    if len(words) != 2 or not all(words) or words[0] == words[1]:
+        raise ValueError(
+            f"arms: two words, active first, as in {ARMS!r} expected, found {text!r}. "
+            "Trials with more arms are not supported"
+        )
+    return tuple(words)
+
+
+def read_visits(text):
+    """Week of each visit, by its name, from "baseline,week1" or "pre=0,post=4".
+
+    The first visit is week 0. Of another without "=" the number in its name is the week.
+    """
+    weeks = {}
+    for position, part in enumerate(text.split(",")):
+        label, _, week = (piece.strip() for piece in part.partition("="))
+        label = label.removeprefix("ses-")
+        number = re.search(r"\d+", label)
+        week = week or (0 if position == 0 else number and number.group())
+        try:
+            weeks[label] = float(week)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"visits: a week for {label!r} expected, as in {label or 'post'}=4, found {part!r}"
+            ) from None
+    return weeks
+
+
+def read_scales(texts):
+    """Scales from "NAME:LOWEST:HIGHEST" or "NAME:LOWEST:HIGHEST:REMISSION", the primary first."""
+    return [_read_scale(text, primary=k == 0) for k, text in enumerate(texts)]
+
+
+def _read_scale(text, primary):
+    name, *numbers = (part.strip() for part in text.split(":"))
+    stem = "".join(c for c in name.lower() if c.isascii() and c.isalnum())
+    try:
+        low, high, *cut = map(float, numbers)
+        (cut,) = cut or [None]
+        if not stem:
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            "scale: NAME:LOWEST:HIGHEST or NAME:LOWEST:HIGHEST:REMISSION, as in "
+            f"{SCALES[0]}, expected, found {text!r}"
+        ) from None
+    file = f"phenotype/{stem}.tsv"
+    try:
+        return Scale(
+            name=name, file=file, range=(low, high), primary=primary, remission_at_most=cut
+        )
+    except ValueError as error:  # pydantic's own words hold an address of its documentation
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ValueError(f"scale {text!r}: {reason}") from None
+
+
+def study_text(name, title, arms, weeks, scales, images):
+    """A study file in which a comment explains every key.
+
+    An optional key is a comment that holds its default, or an example where it has none; with
+    "# " taken away, the file is valid, too.
+
+    Parameters
+    ----------
+    name, title : str
+    arms : tuple of str
+        Active, control.
+    weeks : dict
+        Week by visit.
+    scales : list of Scale
+    images : {"maps", "t1w", "none"}
+
+    Returns
+    -------
+    str
+    """
+    visits = ", ".join(f"{_scalar(visit)}: {week:g}" for visit, week in weeks.items())
+    first, last = _scalar(next(iter(weeks))), _scalar(list(weeks)[-1])
+    regions = "\n".join(f"#   - {region}" for region in FRONTAL_LIMBIC)
+    return f"""\
+# The study file of a trial. A line that begins with "# " and a key is optional: it shows the
+# default, or an example where there is none. Take "# " away to use it.
+# Every problem of this file, and of the tables and images that it names, is listed by
+#     python -m analysis_lib check-study {name}.yml
+# More on each key is in the project's data/README.md, a trial step by step in
+# docs/your_own_trial.md.
+
+name: {_scalar(name)}  # names the folders of results: lower-case letters, digits, - and _
+title: {_scalar(title)}  # for headings
+data: bids  # the BIDS folder, relative to this file
+# simulated: false  # true labels every number and picture SIMULATED
+
+# Two arms; the column of participants.tsv that tells them, and its two values as written there.
+arms:
+  column: arm
+  active: {_scalar(arms[0])}
+  control: {_scalar(arms[1])}
+  # active_name: active rTMS  # what readers call the arm; without it, the value above
+  # control_name: sham coil
+
+# Visits in order, each with its week; the first is baseline, week 0. In the tables a visit is
+# written as session_id, with ses- before it: ses-{next(iter(weeks))}.
+visits: {{{visits}}}
+# primary_visit: {last}  # of the primary contrast; without it, the last visit
+# other_sessions: []  # sessions that the tables hold and that are not analysed: [month6]
+# strata: []  # columns of participants.tsv that the randomisation was stratified by: [site]
+# exclude: {{}}  # who is left out, and counted in the flow; a column and a value: {{eligible: no}}
+
+# Clinical scales. Exactly one has primary: true.
+scales:
+{"".join(_scale_text(scale) for scale in scales)}
+# Columns of participants.tsv to adjust for, numbers or a few words; everybody needs a value.
+# None: []
+covariates: [age, sex]
+
+# Images, before and after treatment. Without this key the clinical notebooks run alone.
+{_imaging_text(images, first, last)}
+# The atlas of regions. Known by name: {", ".join(ATLASES[:3])},
+# schaefer100 to schaefer1000. Or the path of a label image in MNI space, relative to this file.
+# atlas: neuromorphometrics
+
+# Atlas regions of interest, chosen before looking at any map. Another atlas has other names.
+# regions:
+{regions}
+
+# Receptor maps: default (18), all (41), or a list of receptors and annotations, [D1, 5HTT].
+# A map of your own is an entry of the list: {{receptor: mGluR5, file: maps/mglur5.nii.gz}}, the
+# file relative to this one. It may have more keys: tracer: "[11C]ABP688", age: 33 +/- 11,
+# and reference: Authors 2016, and licence: CC0, for the tables; n_subjects: 31, to be combined
+# with another map of its receptor; md5: of the file, checked before it is read.
+# receptors: default
+"""
+
+
+def _scalar(value):
+    """A value as YAML writes it within a line, quoted where it must be."""
+    text = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**6)
+    return text.strip()[1:-1]
+
+
+def _scale_text(scale):
+    low, high = scale.range
+    cut = scale.remission_at_most
+    lines = [
+        f"  - name: {_scalar(scale.name)}  # for text and figures",
+        f"    file: {_scalar(scale.file)}  # below the BIDS folder",
+        "    # column: total  # column of the total; item_01, item_02, ... alone do, too",
+        f"    range: [{low:g}, {high:g}]  # lowest and highest total possible",
+    ]
+    lines += ["    primary: true  # the primary outcome"] if scale.primary else []
+    lines += [] if scale.primary else ["    # primary: false"]
+    about = "highest total that counts as remission; without it, not analysed"
+    hint = "# " if cut is None else ""
+    lines += [f"    {hint}remission_at_most: {low if cut is None else cut:g}  # {about}"]
+    return "\n".join(lines) + "\n"
+
+
+def _imaging_text(images, first, last):
+    maps = f"derivatives/vbm/{MADE_MAPS}"
+    lines = [
+        "imaging:",
+        f"  sessions: {{pre: {first}, post: {last}}}  # visits with an image",
+        "  # Modulated grey-matter maps in MNI space, below the BIDS folder. Those of CAT12, SPM",
+        "  # and deepmriprep are read where they are, for instance",
+        "  # derivatives/CAT12.9/sub-*/ses-*/anat/mri/mwp1*.nii",
+        f"  {'' if images == 'maps' else '# '}grey_matter: {maps}",
+        "  # T1-weighted images; notebook 00 makes maps from them where grey_matter finds none.",
+        f"  # t1w: {Imaging.model_fields['t1w'].default}",
+        "  # accept_unmodulated: false  # true: maps that hold no volumes; see data/README.md",
+    ]
+    if images == "none":
+        lines = [f"# {line}" for line in lines]
+    return "\n".join(lines) + "\n"
+
+
+def _optional_files(weeks):
+    yes_no = {"yes": "yes", "no": "no"}
+    severities = {word: word for word in SEVERITIES}
+    events = {
+        "participant_id": "Participant, as in participants.tsv",
+        "session_id": f"Visit at which it was reported: ses-{list(weeks)[-1]} and the like",
+        "term": "What was reported, one spelling for one thing",
+        "severity": {"Description": "Severity", "Levels": severities},
+        "serious": {"Description": "Serious", "Levels": yes_no},
+        "related": {"Description": "Related to treatment; n/a: not judged", "Levels": yes_no},
+    }
+    stimulation = {
+        "participant_id": "Participant, as in participants.tsv",
+        "session": "Number of the treatment session, from 1",
+        "date": "Date as 2025-12-31, or n/a",
+        "percent_motor_threshold": {"Description": "Intensity", "Units": "percent"},
+        "pulses": "Pulses given (by a sham coil: played); 0: not received",
+    }
+    files = empty_table("adverse_events", events) | empty_table("stimulation", stimulation)
+    return {f"optional/{where}": text for where, text in (files | {"README": _OPTIONAL}).items()}
+
+
+_OPTIONAL = """\
+Tables that a trial may have. To use one, fill it and move it, with its JSON file, into bids/.
+
+adverse_events.tsv: a row an event. In bids/ with its header alone it says that events were asked
+for and none was reported; that is why it is not there yet.
+stimulation.tsv: a row a treatment session that a participant received.
+"""

@@ -1,0 +1,231 @@
+"""Tables of a study: read as text, every cell checked, problems named by file and row."""
+
+import csv
+import difflib
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+
+from analysis_lib.results.problems import StudyError
+
+MISSING = "n/a"
+SHOWN = 5  # rows quoted for one kind of problem
+
+NOT_MISSING = {"na", "nan", "n.a.", "none", "null", "missing", "-", ".", "?"}  # in other programs
+
+
+def is_decimal(values):
+    return values.str.fullmatch(r"\s*-?\d+,\d+\s*")
+
+
+def numeric_if_all_are(column):
+    numbers = pd.to_numeric(column, errors="coerce")
+    return column if (numbers.isna() & column.notna()).any() else numbers.astype(float)
+
+
+def bare_id(text):
+    """A participant or session without prefix, as written where nothing is wrong with it."""
+    return re.sub(r"(?i)^s(?:ub|es)-", "", text.strip())
+
+
+def shortened(names):
+    names = list(names)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def read_tsv(study, path, needed):
+    where = path.relative_to(study.root).as_posix()
+    if not path.is_file():
+        hint = " Simulate it: python -m analysis_lib simulate FOLDER" if study.simulated else ""
+        raise StudyError([f"{where}: file expected in {study.root}, found none.{hint}"])
+    table = read_text_table(path, where)
+    table.attrs["file"] = where
+    missing = [missing_column(study, path, name, table) for name in needed if name not in table]
+    if missing:
+        raise StudyError(missing)
+    if table.empty:
+        rows = "participant" if path.name == "participants.tsv" else "participant and visit"
+        raise StudyError([f"{where}: rows expected, one a {rows}, found none. Fill it in"])
+    return table
+
+
+def read_text_table(path, where):
+    options = {"dtype": str, "na_values": [MISSING], "keep_default_na": False}
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        _check_cells(text)
+        table = pd.read_csv(io.StringIO(text), sep="\t", skip_blank_lines=False, **options)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        problem = f"{where}: a table in UTF-8, tabs between columns, expected, found: {error}"
+        raise StudyError([f"{problem.strip()}{_how_to_save(path, error)}"]) from None
+    return table[(table != "").any(axis=1)]  # blank lines count in row numbers, no further
+
+
+def _check_cells(text):
+    """Refuse a first line that is not one of names with tabs between, and surplus cells."""
+    header, *rows = csv.reader(io.StringIO(text), delimiter="\t") if text else [[]]
+    other = {",": "commas", ";": "semicolons"}
+    if len(header) == 1 and (found := [word for c, word in other.items() if c in header[0]]):
+        raise pd.errors.ParserError(f"{' and '.join(found)} between columns")
+    nameless = [str(k) for k, name in enumerate(header, 1) if not name.strip()]
+    if nameless and len(header) > 1:
+        where = f"no name over column {', '.join(nameless)}"
+        raise pd.errors.ParserError(f"{where}. Delete the column, if it is empty, or name it")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice and header != [""]:
+        raise pd.errors.ParserError(f"two columns named {', '.join(twice)}. Keep one")
+    longer = [str(k) for k, row in enumerate(rows, 2) if len(row) > len(header) and any(row)]
+    if longer:
+        raise pd.errors.ParserError(
+            f"rows with more cells than the header has columns ({len(header)}): row "
+            f"{shortened(longer)}. Delete what lies to the right of the table"
+        )
+
+
+def _how_to_save(path, error):
+    """What to do about a file of another kind, which its first bytes tell."""
+    start = path.read_bytes()[:2]
+    if start in (b"PK", b"\xd0\xcf"):
+        return ". It is a spreadsheet: save it as text, tab-delimited, UTF-8"
+    if start in (b"\xff\xfe", b"\xfe\xff"):
+        return ". It is in UTF-16: save it as UTF-8"
+    other = isinstance(error, UnicodeDecodeError) or "between columns" in str(error)
+    return ". Save it as text, tab-delimited, UTF-8" if other else ""
+
+
+def missing_column(study, path, name, table):
+    near = difflib.get_close_matches(name, list(table), n=1)
+    guess = f"; did you mean '{near[0]}'?" if near else "."
+    return (
+        f"{path.relative_to(study.root).as_posix()}: column '{name}' expected, "
+        f"found {', '.join(table)}{guess} Rename it in the file or in {study.path.name}"
+    )
+
+
+def text_column(pattern, expected, meant=()):
+    check = pa.Check.str_matches(pattern, error=expected)
+    return pa.Column(str, check, metadata={"values": [m for m in meant if re.match(pattern, m)]})
+
+
+def one_of(values, expected, nullable=False):
+    check = pa.Check.isin(values, error=expected)
+    return pa.Column(str, check, nullable=nullable, metadata={"values": list(values)})
+
+
+def number_column(low, high):
+    check = pa.Check.in_range(low, high, error=f"a number from {low:g} to {high:g}")
+    return pa.Column(float, check, nullable=True)
+
+
+def check_table(path, table, schema, numeric=()):
+    """Validate a table; raise StudyError with one line for each kind of problem in a column."""
+    checked, found = table_problems(path, table, schema.columns, numeric)
+    if found:
+        raise StudyError(dict.fromkeys(found))
+    return checked
+
+
+def table_problems(path, table, columns, numeric=()):
+    """The table with numbers for text, and a line for each kind of problem in a column."""
+    found = []
+    for column in [c for c in table if (table[c] == "").any()]:
+        rows = table.index[table[column] == ""]
+        required = column in columns and not columns[column].nullable
+        expected = "a value" if required else f"a value or {MISSING}"
+        found.append(cell_problem(path, table, rows, column, expected, table[column]))
+    numbers = {
+        c: pd.to_numeric(table[c].replace("", pd.NA), errors="coerce").astype(float)
+        for c in numeric
+    }
+    for column, values in numbers.items():
+        rows = table.index[values.isna() & table[column].notna() & (table[column] != "")]
+        found += cell_problem_if_any(path, table, rows, column, "a number", table[column])
+    checked = table.assign(**numbers)
+    try:
+        pa.DataFrameSchema(columns).validate(checked, lazy=True)
+    except pa.errors.SchemaErrors as errors:
+        told = errors.failure_cases["failure_case"].map(lambda value: value == "")
+        found += _schema_problems(path, checked, errors.failure_cases[~told], columns, table)
+    return checked, list(dict.fromkeys(found))
+
+
+def _schema_problems(path, table, cases, columns, text):
+    for (column, check), group in cases.groupby(["column", "check"], sort=False):
+        expected = "a value" if check == "not_nullable" else check
+        rows = sorted(group["index"])
+        if check == "not_nullable":  # what is no number has been told; so has an empty cell
+            rows = [row for row in rows if pd.isna(text.loc[row, column])]
+        if rows:
+            allowed = columns[column].metadata or {}
+            known = allowed.get("values", ())
+            yield cell_problem(path, table, rows, column, expected, table[column], known)
+
+
+def cell_problem_if_any(path, table, rows, column, expected, values):
+    return [cell_problem(path, table, rows, column, expected, values)] if len(rows) else []
+
+
+def cell_problem(path, table, rows, column, expected, values, allowed=()):
+    """Name file, rows (line numbers of the file), column, what was expected, what was found."""
+    rows = list(rows)
+    file = table.attrs.get("file", path.name)
+    found = _rows_text(table, rows, values)
+    return f"{file}: {column}: {expected} expected, found {found}{_hint(values[rows], allowed)}"
+
+
+def _rows_text(table, rows, values):
+    alike = {_quote(value) for value in values[rows]}
+    if len(rows) == len(table) > SHOWN and len(alike) == 1:
+        return f"{alike.pop()} in every row"
+    quoted = [f"row {i + 2}{_who(table, i)}: {_quote(values[i])}" for i in rows[:SHOWN]]
+    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+    return f"{'; '.join(quoted)}{more}"
+
+
+def _hint(values, allowed):
+    """What to write instead, where the values tell what was meant."""
+    texts = [value for value in values.dropna().unique() if isinstance(value, str)]
+    hints = []
+    if any(text.strip().casefold() in NOT_MISSING for text in texts):
+        hints.append(f". Missing is written {MISSING}")
+    if any(is_decimal(pd.Series(texts, dtype=str))):
+        hints.append(". Write a decimal point, not a comma")
+    meant = {plain_number(value): value for value in reversed([str(value) for value in allowed])}
+    near = list(
+        dict.fromkeys(meant[plain_number(text)] for text in texts if plain_number(text) in meant)
+    )
+    if near and not hints:
+        more = " and so on" if len(near) > 2 else ""
+        hints.append(f"; did you mean {' or '.join(map(repr, near[:2]))}{more}?")
+    return "".join(hints)
+
+
+def plain_number(text):
+    """What is left of a word without capitals, spaces, hyphens, prefix and leading zeros."""
+    return re.sub(r"[\s_-]+", "", bare_id(text)).casefold().lstrip("0")
+
+
+def _who(table, row):
+    names = [c for c in ("participant_id", "session_id") if c in table]
+    return f" ({', '.join(str(table.loc[row, name]) for name in names)})"
+
+
+def _quote(value):
+    if pd.isna(value):
+        return MISSING
+    return f"{value:g}" if isinstance(value, float | np.floating) else repr(value)
+
+
+def refuse_duplicates(path, table, keys):
+    if found := duplicate_problems(path, table, keys):
+        raise StudyError(found)
+
+
+def duplicate_problems(path, table, keys):
+    twice = table.index[table.duplicated(keys, keep=False) & table[keys].notna().all(axis=1)]
+    expected = f"each {' and '.join(keys)} once"
+    return cell_problem_if_any(path, table, twice, keys[0], expected, table[keys[0]])

@@ -1,0 +1,118 @@
+"""Contrasts of change, tested by permutation."""
+
+import numpy as np
+
+from voxelperm import permutation_test
+
+CONTRASTS = {
+    "active_change": "change within the active arm",
+    "control_change": "change within the control arm",
+    "arm_by_time": "change in the active arm - change in the control arm",
+}
+IMPROVEMENT = "improvement"
+
+
+def contrast_test(contrast, change, mask, arm, covariates=None, blocks=None, **options):
+    """Permutation test of one contrast on difference maps.
+
+    Parameters
+    ----------
+    contrast : str
+        A key of ``CONTRASTS``. Within an arm the mean change is tested by flipping signs, without
+        covariates; arm_by_time by permuting arms, covariates by Freedman-Lane.
+    change : numpy.ndarray
+        (n, n_voxels), post - pre.
+    mask : numpy.ndarray of bool
+        (x, y, z).
+    arm : array_like of str
+        (n,), "active" or "control".
+    covariates : array_like, optional
+        (n, n_columns).
+    blocks : array_like, optional
+        (n,), strata of the randomisation.
+    **options
+        For :func:`voxelperm.permutation_test`.
+
+    Returns
+    -------
+    PermutationResult
+    """
+    arm = np.asarray(arm)
+    if contrast == "arm_by_time":
+        tested = (arm == "active").astype(float)
+        return permutation_test(change, mask, tested, covariates, blocks, **options)
+    rows = arm == is_within_arm(contrast)
+    return permutation_test(change[rows], mask, np.ones(rows.sum()), sign_flip=True, **options)
+
+
+def improvement_test(change, mask, improvement, arm, covariates=None, blocks=None, **options):
+    """Where does change go with clinical improvement, within arms?
+
+    The arm is in the model, so that a region that treatment changes does not correlate with
+    improvement merely because treatment changes both. Participants are exchanged within their arm
+    (and stratum).
+
+    Parameters
+    ----------
+    change : numpy.ndarray
+        (n, n_voxels), post - pre.
+    mask : numpy.ndarray of bool
+        (x, y, z).
+    improvement : array_like
+        (n,), points; participants without one are left out.
+    arm : array_like of str
+        (n,).
+    covariates : pandas.DataFrame, optional
+        (n, n_columns).
+    blocks : array_like, optional
+        (n,), strata of the randomisation.
+    **options
+        For :func:`voxelperm.permutation_test`.
+
+    Returns
+    -------
+    result : PermutationResult
+    effects : dict
+        r: partial correlation, (n_voxels,).
+    """
+    improvement, arm = np.asarray(improvement, float), np.asarray(arm)
+    known = np.isfinite(improvement)
+    nuisance = [(arm == "active")[known].astype(float)[:, None]]
+    if covariates is not None:
+        nuisance.append(np.asarray(covariates, float)[known])
+    groups = arm if blocks is None else np.char.add(arm.astype(str), np.asarray(blocks, str))
+    result = permutation_test(
+        change[known], mask, improvement[known], np.column_stack(nuisance), groups[known], **options
+    )
+    return result, {"r": result.t / np.sqrt(result.t**2 + result.df)}
+
+
+def is_within_arm(contrast):
+    if contrast not in CONTRASTS:
+        raise ValueError(f"contrast among {', '.join(CONTRASTS)} expected, found {contrast!r}")
+    return contrast.removesuffix("_change")
+
+
+def contrast_summary(contrast, result, n_active, n_control):
+    """What survived the family-wise correction, in one row.
+
+    Returns
+    -------
+    dict
+        contrast, n_active, n_control, df, n_permutations, threshold, and for max-t, cluster extent
+        and TFCE how many voxels have family-wise p < .05 and the smallest p.
+    """
+    return {
+        "contrast": contrast,
+        "n_active": n_active if contrast != "control_change" else 0,
+        "n_control": n_control if contrast != "active_change" else 0,
+        "df": result.df,
+        "n_permutations": len(result.null_max["max_t"]),
+        "threshold": result.cluster_threshold,
+        "n_voxels_fwe": int((result.p["max_t"] < 0.05).sum()),
+        "n_voxels_fwe_cluster": int((result.p["cluster_extent"] < 0.05).sum()),
+        "n_voxels_fwe_tfce": int((result.p["tfce"] < 0.05).sum()),
+        "smallest_p": result.p["max_t"].min(),
+        "smallest_p_cluster": result.p["cluster_extent"].min(),
+        "smallest_p_tfce": result.p["tfce"].min(),
+    }

@@ -1,0 +1,54 @@
+"""How much of a planted change was found."""
+
+import numpy as np
+
+
+def planted_change(study, fwhm_mm):
+    """Planted percent change of a simulated study, smoothed as its maps are; None for a real one.
+
+    Parameters
+    ----------
+    study : Study
+    fwhm_mm : float
+
+    Returns
+    -------
+    nibabel.Nifti1Image or None
+    """
+    if not (study.simulated and (study.root / "derivatives" / "truth").is_dir()):
+        return None
+    from analysis_lib.datasets.simulate import true_change  # slow to import, and for the demo alone
+
+    return true_change(study.root, fwhm_mm)
+
+
+def recovery(contrast, result, truth, true_at_least=1.0, false_below=0.25):
+    """Compare the voxels with family-wise p < .05 (max-t) with the planted change.
+
+    Parameters
+    ----------
+    contrast : str
+    result : PermutationResult
+    truth : numpy.ndarray
+        (n_voxels,), planted change in the active arm, percent, smoothed. In the control arm
+        nothing is planted.
+    true_at_least, false_below : float
+        Percent. Voxels between the two count neither way.
+
+    Returns
+    -------
+    dict
+        contrast, significant, true_voxels, true_found, false_found, and
+        false_discovery_proportion: false_found / significant, 0 where nothing is found.
+    """
+    planted = np.zeros_like(truth) if contrast == "control_change" else np.abs(truth)
+    found = result.p["max_t"] < 0.05
+    true, false = planted >= true_at_least, planted < false_below
+    return {
+        "contrast": contrast,
+        "significant": int(found.sum()),
+        "true_voxels": int(true.sum()),
+        "true_found": int((found & true).sum()),
+        "false_found": int((found & false).sum()),
+        "false_discovery_proportion": (found & false).sum() / max(found.sum(), 1),
+    }

@@ -1,0 +1,108 @@
+"""Quality of maps, smoothness, head size."""
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.vbm.maps import homogeneity
+
+
+def smoothness_mm(maps, mask, affine):
+    """Smoothness of maps along x, y and z, as the FWHM of an equally smooth Gaussian field.
+
+    From the correlation of neighbouring voxels of residual maps, pooled over the mask (Forman et
+    al. 1995, Magn Reson Med 33:636-647).
+
+    Parameters
+    ----------
+    maps : numpy.ndarray
+        (n, n_voxels); the mean over maps is removed.
+    mask : numpy.ndarray of bool
+        (x, y, z).
+    affine : numpy.ndarray
+        (4, 4).
+
+    Returns
+    -------
+    numpy.ndarray
+        (3,), mm.
+    """
+    residuals = maps - maps.mean(axis=0)
+    number = np.full(mask.shape, -1)
+    number[mask] = np.arange(mask.sum())
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    widths = []
+    for axis, size in enumerate(sizes):
+        here = np.moveaxis(number, axis, 0)
+        first, second = here[:-1], here[1:]
+        both = (first >= 0) & (second >= 0)
+        a, b = residuals[:, first[both]], residuals[:, second[both]]
+        correlation = 2 * np.vdot(a, b) / (np.vdot(a, a) + np.vdot(b, b))
+        widths.append(size * np.sqrt(-2 * np.log(2) / np.log(correlation)))
+    return np.array(widths)
+
+
+def adjust_for_tiv(maps, covariates, tiv, how):
+    """Account for head size: the total intracranial volume (TIV).
+
+    Parameters
+    ----------
+    maps : sequence of numpy.ndarray
+        (n, n_voxels) each, before and after.
+    covariates : pandas.DataFrame
+        (n, n_columns).
+    tiv : pandas.Series or None
+        (n,), ml.
+    how : str
+        "none"; "covariate", which joins the covariates; "proportional", which divides each
+        participant's maps by TIV / mean TIV.
+
+    Returns
+    -------
+    maps : list of numpy.ndarray
+    covariates : pandas.DataFrame
+
+    Raises
+    ------
+    ValueError
+        For another word, or where TIV is asked for and not known of everybody.
+    """
+    if how not in ("none", "covariate", "proportional"):
+        raise ValueError(f"tiv: none, covariate or proportional expected, found {how!r}")
+    if how == "none":
+        return list(maps), covariates
+    if tiv is None or tiv.isna().any():
+        raise ValueError(
+            f"tiv={how}: a column tiv (ml) without gaps in participants.tsv expected, or TIV "
+            "beside the maps (CAT12, deepmriprep, notebook 00)"
+        )
+    if how == "covariate":
+        return list(maps), covariates.assign(tiv=(tiv - tiv.mean()).to_numpy())
+    scale = (tiv / tiv.mean()).to_numpy(np.float32)[:, None]
+    return [values / scale for values in maps], covariates
+
+
+def quality_table(pairs, maps, affine):
+    """Volume and homogeneity of each map.
+
+    Parameters
+    ----------
+    pairs : pandas.DataFrame
+        Rows of :func:`analysis_lib.study.images.pair_maps`, those analysed.
+    maps : dict
+        "pre" and "post": (n, n_voxels), in the order of ``pairs``.
+    affine : numpy.ndarray
+        (4, 4).
+
+    Returns
+    -------
+    pandas.DataFrame
+        participant_id, arm, session, volume_ml (within the mask), mean_correlation and
+        outlier_score among the maps of the session.
+    """
+    voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
+    tables = []
+    for session, values in maps.items():
+        table = pairs[["participant_id", "arm"]].reset_index(drop=True).assign(session=session)
+        table["volume_ml"] = values.sum(axis=1, dtype=float) * voxel_ml
+        tables.append(table.join(homogeneity(values)))
+    return pd.concat(tables, ignore_index=True)

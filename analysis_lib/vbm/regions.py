@@ -1,0 +1,249 @@
+"""Change by region of an atlas."""
+
+import difflib
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from analysis_lib.atlas.grids import grey_matter_labels, labels_on_grid, parcel_mean_matrix
+from analysis_lib.study.grids import load_map
+
+
+def region_table(result, effects, mask, affine, parcels):
+    """What each grey-matter region holds: one row a region with voxels in the mask.
+
+    A cluster can span many regions; this table says where its voxels are.
+
+    Parameters
+    ----------
+    result : PermutationResult
+    effects : dict
+        From :func:`effect_sizes` or :func:`improvement_test`.
+    mask, affine : numpy.ndarray
+    parcels : Atlas
+
+    Returns
+    -------
+    pandas.DataFrame
+        region, n_voxels, n_voxels_fwe (max-t, p < .05), p_fwe_t (the smallest), the mean of each
+        effect over voxels, t (the largest |t|, signed); by n_voxels_fwe.
+    """
+    labels = labels_on_grid(parcels, mask.shape, affine)[mask]
+    voxels = pd.DataFrame(
+        {
+            "label": labels,
+            "n_voxels_fwe": result.p["max_t"] < 0.05,
+            "p_fwe_t": result.p["max_t"],
+            "size": np.abs(result.t),
+            "t": result.t,
+            **effects,
+        }
+    ).rename(columns={"g": "hedges_g"})
+    voxels = voxels[np.isin(labels, grey_matter_labels(parcels))]
+    groups = voxels.groupby("label")
+    table = groups.agg(
+        n_voxels=("t", "size"), n_voxels_fwe=("n_voxels_fwe", "sum"), p_fwe_t=("p_fwe_t", "min")
+    )
+    effect_columns = ["hedges_g" if name == "g" else name for name in effects]
+    table = table.join(groups[effect_columns].mean())
+    table["t"] = voxels.loc[groups["size"].idxmax()].set_index("label")["t"]
+    table.insert(0, "region", region_names(parcels))
+    return table.sort_values(
+        ["n_voxels_fwe", "p_fwe_t"], ascending=[False, True], ignore_index=True
+    )
+
+
+def region_names(parcels):
+    """A readable name for each grey-matter region: "left amygdala".
+
+    Parameters
+    ----------
+    parcels : Atlas
+
+    Returns
+    -------
+    pandas.Series
+        By label, ascending.
+    """
+    table = parcels.table.loc[grey_matter_labels(parcels)]
+    names = table["hemisphere"] + " " + table["region"].str.lower()
+    return names.where(table["hemisphere"] != "midline", table["region"])
+
+
+def check_regions(regions, parcels):
+    """Return regions as a list; raise ValueError, with near matches, if the atlas lacks one."""
+    known = list(region_names(parcels))
+    for region in regions:
+        if region not in known:
+            near = difflib.get_close_matches(region, known, n=3, cutoff=0.4)
+            raise ValueError(
+                f"regions: a grey-matter region of the atlas expected, found {region!r}; "
+                f"nearest: {', '.join(near) or ', '.join(known[:5])}"
+            )
+    return list(regions)
+
+
+def regional_change(pairs, parcels):
+    """Change of each grey-matter region's volume, from maps before smoothing.
+
+    Parameters
+    ----------
+    pairs : pandas.DataFrame
+        Rows of :func:`analysis_lib.study.images.pair_maps`, those analysed.
+    parcels : Atlas
+
+    Returns
+    -------
+    pandas.DataFrame
+        (n, n_regions), percent of the volume before treatment; columns are region names.
+    """
+    first = load_map(pairs["pre"].iloc[0])
+    labels = labels_on_grid(parcels, first.shape, first.affine)
+    grey = np.isin(labels, grey_matter_labels(parcels))
+    mask = nib.Nifti1Image(grey.astype(np.int8), first.affine)
+    means = [
+        parcel_mean_matrix(_values(pairs[session], grey), mask, parcels).to_numpy()
+        for session in ("pre", "post")
+    ]
+    return parcel_change(*means, region_names(parcels))
+
+
+def _values(paths, mask):
+    return np.stack([load_map(path).get_fdata(dtype=np.float32)[mask] for path in paths])
+
+
+def parcel_change(pre, post, regions):
+    """Change of each region's grey-matter volume, percent of the volume before treatment.
+
+    Parameters
+    ----------
+    pre, post : numpy.ndarray
+        (n, n_regions), mean modulated density of each region, not smoothed.
+    regions : sequence of str
+
+    Returns
+    -------
+    pandas.DataFrame
+        (n, n_regions). Missing where a region holds no grey matter before treatment.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change = np.where(pre > 0, 100 * (post - pre) / pre, np.nan)
+    return pd.DataFrame(change, columns=list(regions))
+
+
+def change_rows(change, participants):
+    """One row a participant and region: participant_id, arm, region, change (percent).
+
+    Parameters
+    ----------
+    change : pandas.DataFrame
+        (n, n_regions), from :func:`parcel_change`.
+    participants : pandas.DataFrame
+        (n,) rows with participant_id and arm, in the same order.
+    """
+    who = participants[["participant_id", "arm"]].reset_index(drop=True)
+    rows = who.join(change.reset_index(drop=True)).melt(
+        ["participant_id", "arm"], var_name="region", value_name="change"
+    )
+    return rows.sort_values(["participant_id", "region"], ignore_index=True)
+
+
+def change_matrix(rows, names):
+    """Participants by regions again, from :func:`change_rows`.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        participant_id, region, change.
+    names : pandas.Series
+        Region name by label, from :func:`region_names`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        (n, n_regions), percent; columns are labels, ascending; regions without a value in some
+        participant (no grey matter there) are left out.
+
+    Raises
+    ------
+    ValueError
+        If the table names a region that the atlas does not have.
+    """
+    unknown = sorted(set(rows["region"]) - set(names))
+    if unknown:
+        raise ValueError(
+            f"parcel_change.tsv: regions of this atlas expected, found {', '.join(unknown[:5])}: "
+            "run 02_vbm again with this study's atlas"
+        )
+    wide = rows.pivot(index="participant_id", columns="region", values="change")
+    label = pd.Series(names.index, index=names)
+    wide.columns = label[wide.columns].to_numpy()
+    return wide.sort_index(axis=1).dropna(axis=1).rename_axis(columns="label")
+
+
+def region_means(rows):
+    """Mean change by arm and region with a t interval: arm, region, n, mean, sd, ci_low, ci_high.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        From :func:`change_rows`.
+    """
+    groups = rows.groupby(["arm", "region"], sort=False)["change"]
+    table = groups.agg(n="count", mean="mean", sd="std").reset_index()
+    margin = stats.t.ppf(0.975, table["n"] - 1) * table["sd"] / np.sqrt(table["n"])
+    return table.assign(ci_low=table["mean"] - margin, ci_high=table["mean"] + margin)
+
+
+def region_coupling(change, improvement, arm):
+    """Correlation of regional change with clinical change, the arm's mean removed from both.
+
+    Without removing it a region that grows under treatment correlates with improvement merely
+    because both differ between arms.
+
+    Parameters
+    ----------
+    change : pandas.DataFrame
+        (n, n_regions), percent.
+    improvement : array_like
+        (n,), points; missing values leave the participant out.
+    arm : array_like of str
+        (n,).
+
+    Returns
+    -------
+    pandas.DataFrame
+        region, n, r (partial Pearson), ci_low, ci_high (Fisher), p, p_holm.
+
+    Raises
+    ------
+    ValueError
+        If a region has no value in some participant.
+    """
+    empty = list(change.columns[change.isna().any()])
+    if empty:
+        raise ValueError(
+            f"regions {', '.join(empty)}: grey matter in every participant's map expected, found "
+            "none in some: choose other regions"
+        )
+    known = np.isfinite(np.asarray(improvement, float))
+    arm = np.asarray(arm)[known]
+    outcome = _without_arm_means(np.asarray(improvement, float)[known, None], arm)[:, 0]
+    rows = []
+    for region in change:
+        values = _without_arm_means(change[region].to_numpy()[known, None], arm)[:, 0]
+        r, n = np.corrcoef(values, outcome)[0, 1], len(values)
+        margin = stats.norm.ppf(0.975) / np.sqrt(n - 4)  # one variable, the arm, is held constant
+        low, high = np.tanh(np.arctanh(r) + np.array([-margin, margin]))
+        p = 2 * stats.t.sf(abs(r) * np.sqrt((n - 3) / (1 - r**2)), n - 3)
+        rows.append({"region": region, "n": n, "r": r, "ci_low": low, "ci_high": high, "p": p})
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=multipletests(table["p"], method="holm")[1])
+
+
+def _without_arm_means(values, arm):
+    frame = pd.DataFrame(values)
+    return (frame - frame.groupby(arm).transform("mean")).to_numpy()

@@ -1,0 +1,219 @@
+"""Permutation inference over voxels: one loop, every family-wise p-value.
+
+The model is ``maps = tested * effect + nuisance + error`` in every voxel. Labels are permuted, or
+signs flipped, on the residuals of the nuisance model (Freedman & Lane 1983; Winkler et al. 2014,
+NeuroImage 92:381-397), and the largest statistic of each permuted image makes the null
+distribution (Nichols & Holmes 2002, Hum Brain Mapp 15:1-25). All tests are two-sided. All
+statistics of a permuted image come from one pass over its voxels (see :mod:`voxelperm.maxima`).
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import stats
+
+from voxelperm import tails
+from voxelperm.clusters import label_clusters
+from voxelperm.enhancement import enhance
+from voxelperm.exchangeability import check_exchangeable, draw_permutations
+from voxelperm.maxima import STATISTICS
+from voxelperm.memory import plan
+from voxelperm.model import VoxelModel
+from voxelperm.nuisance import nuisance_basis
+from voxelperm.null import Work, null_maxima
+
+
+@dataclass(frozen=True)
+class PermutationResult:
+    """What :func:`permutation_test` found.
+
+    Attributes
+    ----------
+    t : numpy.ndarray
+        (n_voxels,), Student's t; with a smoothed variance the pseudo-t that was tested.
+    df : int
+        Its degrees of freedom.
+    p : dict of str to numpy.ndarray
+        Family-wise p-value of each statistic, (n_voxels,); for cluster statistics that of the
+        voxel's cluster, 1 outside clusters.
+    null_max : dict of str to numpy.ndarray
+        Largest statistic of each permutation, (n_permutations,), without the observed one.
+    cluster_threshold : float
+        |t| above which voxels form clusters.
+    exhaustive : bool
+        Whether all distinct permutations were made.
+    tail : dict of str to voxelperm.tails.Tail
+        How the small p-values of each statistic were found: ``.kind`` is "counts" or "gpd",
+        ``.reason`` says why.
+    """
+
+    t: np.ndarray
+    df: int
+    p: dict
+    null_max: dict
+    cluster_threshold: float
+    exhaustive: bool
+    tail: dict = field(default_factory=dict)
+
+
+def permutation_test(
+    maps,
+    mask,
+    tested,
+    nuisance=None,
+    blocks=None,
+    sign_flip=False,
+    n_permutations=5000,
+    permutations=None,
+    seed=0,
+    statistics=STATISTICS,
+    n_jobs=1,
+    cluster_p=0.001,
+    exchange="within",
+    tail="counts",
+    variance_fwhm=None,
+    max_memory_mb=None,
+    progress=None,
+):
+    """Test one column of a linear model in every voxel, with family-wise p-values.
+
+    Parameters
+    ----------
+    maps : array_like
+        (n, n_voxels), one row per participant, in any unit.
+    mask : array_like of bool
+        (x, y, z), with n_voxels true voxels in the order of ``maps``; neighbours share a face.
+    tested : array_like
+        (n,). An arm code, a score, or ones for a mean.
+    nuisance : array_like, optional
+        (n, n_columns). When labels are permuted, an intercept is added if the columns do not
+        already span one: without it the permuted values keep their mean, and the test would not be
+        one of the difference between arms.
+    blocks : array_like, optional
+        (n,). Strata, sites or families; ``exchange`` says what they restrict.
+    sign_flip : bool or "both"
+        False permutes labels, which assumes exchangeable errors: one distribution of any shape.
+        True flips the signs of participants, which assumes independent errors that are symmetric
+        about zero; their variances may differ. "both" does both and assumes both; it has more
+        distinct rearrangements when there are few participants.
+    n_permutations : int
+        How many to draw. If fewer distinct ones exist, each of them is made once.
+    permutations : array_like of int, optional
+        (n_permutations, n), explicit ones: entry k of a row is +-(i + 1) if the map of participant
+        i takes place k, with its sign flipped if negative.
+    seed : int
+        For drawing permutations.
+    statistics : sequence of str
+        Among "max_t", "cluster_extent" (voxels), "cluster_mass" (sum of |t| - threshold) and "tfce"
+        (extent power 0.5, height power 2).
+    n_jobs : int
+        Workers (joblib): threads, unless the caller has chosen another backend. The numbers do not
+        depend on it.
+    cluster_p : float
+        Two-sided p of the cluster-forming threshold.
+    exchange : str
+        "within": labels are permuted among the participants of a block, which assumes errors that
+        are exchangeable within blocks; signs are flipped one by one. "whole": blocks of equal size
+        change places, the order of rows within them is kept, and signs are flipped block by block,
+        which assumes blocks whose errors have one joint distribution, dependent within a block or
+        not.
+    tail : str
+        "counts", or "gpd": a generalised Pareto tail, where it fits, for p-values that rest on
+        fewer than 10 permutations (see :mod:`voxelperm.tails`).
+    variance_fwhm : float or sequence of float, optional
+        Full width at half maximum, in voxels (mm / voxel size), of a Gaussian that smooths the
+        error variance inside the mask: pseudo-t (Nichols & Holmes 2002), for few participants. The
+        cluster-forming threshold remains that of t. Permutations take several times as long.
+    max_memory_mb : float, optional
+        Bound on the memory of the arrays of this function, excluding the maps themselves, in
+        megabytes: fewer images are held at a time, then fewer workers are used. The numbers do not
+        depend on it.
+    progress : callable, optional
+        ``progress(done, total)``, called from the calling thread as permutations complete.
+
+    Returns
+    -------
+    PermutationResult
+        p = (1 + number of permutations with at least the observed value) / (1 + n_permutations).
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree, an option is unknown, the nuisance columns explain the tested one,
+        maps are not finite, blocks leave nothing to exchange, or the memory does not suffice.
+    KeyboardInterrupt
+        When interrupted; it says how many permutations were complete. No p-value is given: one from
+        the permutations so far, stopped when someone looked, would not be the planned one.
+    """
+    maps, mask, tested = np.asarray(maps), np.asarray(mask, bool), np.asarray(tested, float)
+    _check_shapes(maps, mask, tested)
+    _check_options(statistics, tail, n_permutations)
+    basis = nuisance_basis(nuisance, len(maps), intercept=sign_flip is not True)
+    x = tested - basis @ (basis.T @ tested)
+    if x @ x < 1e-10 * (tested @ tested):
+        raise ValueError("the nuisance columns explain the tested column: nothing is left to test")
+    exhaustive = False
+    if permutations is None:
+        check_exchangeable(tested, blocks, sign_flip, exchange)
+        # without covariates, participants with equal tested values are interchangeable
+        distinct = tested if basis.shape[1] <= 1 else None
+        permutations, exhaustive = draw_permutations(
+            n_permutations, len(maps), distinct, blocks, sign_flip, seed, exchange
+        )
+    permutations = _checked_permutations(permutations, len(maps))
+    signs_stay = sign_flip is not True and bool((permutations > 0).all())
+    model = VoxelModel(maps, basis, x / np.sqrt(x @ x), mask, signs_stay, variance_fwhm)
+    threshold = stats.t.isf(cluster_p / 2, model.df)
+    workers, held = plan(model, permutations, n_jobs, max_memory_mb)
+    work = Work(threshold, tuple(statistics), held)
+    null = null_maxima(model, permutations, work, workers, progress)
+    observed = _observed(model.observed(), model, threshold, statistics)
+    found = {s: tails.p_values(observed[s], null[s], tail, exhaustive) for s in statistics}
+    p, how = ({s: pair[k] for s, pair in found.items()} for k in (0, 1))
+    return PermutationResult(model.exact_t, model.df, p, null, threshold, exhaustive, how)
+
+
+def _check_shapes(maps, mask, tested):
+    if maps.ndim != 2 or tested.shape != maps.shape[:1] or mask.sum() != maps.shape[1]:
+        raise ValueError(
+            "maps (n, n_voxels), tested (n,) and a mask of n_voxels expected, found "
+            f"{maps.shape}, {tested.shape} and {mask.sum()} voxels"
+        )
+
+
+def _check_options(statistics, tail, n_permutations):
+    unknown = set(statistics) - set(STATISTICS)
+    if unknown or not len(statistics):
+        raise ValueError(f"statistics among {STATISTICS} expected, found {sorted(unknown)}")
+    if tail not in ("counts", "gpd"):
+        raise ValueError(f'tail "counts" or "gpd" expected, found {tail!r}')
+    if n_permutations < 1:
+        raise ValueError(f"n_permutations of at least 1 expected, found {n_permutations}")
+
+
+def _checked_permutations(permutations, n):
+    permutations = np.asarray(permutations)
+    if permutations.ndim != 2 or permutations.shape[1] != n or not len(permutations):
+        raise ValueError(
+            f"permutations of shape (n_permutations, {n}) expected, found {permutations.shape}"
+        )
+    wrong = (np.sort(np.abs(permutations), axis=1) != np.arange(1, n + 1)).any(axis=1)
+    if wrong.any():
+        raise ValueError(
+            f"each of +-1 to +-{n} once in a row of permutations expected, found another row first "
+            f"at {np.flatnonzero(wrong)[0]}: participants are counted from 1"
+        )
+    return permutations
+
+
+def _observed(t, model, threshold, statistics):
+    """The statistic of each voxel, or of its cluster; 0 outside clusters."""
+    labels, sizes, masses = label_clusters(t, model.mask, threshold)
+    found = {
+        "max_t": np.abs(t),
+        "cluster_extent": np.concatenate([[0], sizes])[labels],
+        "cluster_mass": np.concatenate([[0], masses])[labels],
+    }
+    if "tfce" in statistics:
+        found["tfce"] = np.abs(enhance(t, model.neighbours))
+    return {name: found[name] for name in statistics}

@@ -1,0 +1,493 @@
+"""Figures: colours, editable text, units and n, artists that stand where the data say."""
+
+import re
+import zlib
+from itertools import combinations
+
+import matplotlib.pyplot as plt
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+
+from analysis_lib.figures import appearance, clinical, conduct, descriptions, receptors
+from analysis_lib.figures import brain as figures_brain
+from analysis_lib.figures import panels as figures_panels
+from analysis_lib.figures.panels import Panel
+
+NAMES = {"active": "real", "control": "sham"}
+
+# Simulation of full dichromacy, for linear RGB: Machado, Oliveira & Fernandes 2009, IEEE Trans Vis
+# Comput Graph 15:1291-1298, severity 1.0.
+DICHROMACY = {
+    "none": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+@pytest.fixture
+def ax():
+    _, axes = appearance.figure()
+    yield axes[0, 0]
+    plt.close("all")
+
+
+def lab(colour, vision="none"):
+    """CIE L*a*b* (D65) of a colour as somebody with that vision sees it."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.asarray(DICHROMACY[vision]) @ linear, 0, 1)
+    to_xyz = np.array(
+        [
+            [0.4124564, 0.3575761, 0.1804375],
+            [0.2126729, 0.7151522, 0.0721750],
+            [0.0193339, 0.1191920, 0.9503041],
+        ]
+    )
+    t = to_xyz @ linear / (to_xyz @ np.ones(3))
+    f = np.where(t > (6 / 29) ** 3, np.cbrt(t), t / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def delta_e(one, other, vision="none"):
+    return np.linalg.norm(lab(one, vision) - lab(other, vision))
+
+
+def words(ax):
+    found = [text.get_text() for text in ax.texts]
+    found += [label.get_text() for label in (*ax.get_xticklabels(), *ax.get_yticklabels())]
+    return " | ".join([*found, ax.get_xlabel(), ax.get_ylabel()]).replace("\n", " ")
+
+
+# --- colours
+
+
+def test_each_arm_has_one_colour_that_no_figure_changes():
+    assert plots.COLOURS == {"active": "#0072B2", "control": "#E69F00"}
+
+
+def test_the_measure_of_colour_agrees_with_known_values():
+    assert lab("white") == pytest.approx([100, 0, 0], abs=0.01)
+    assert lab("#FF0000") == pytest.approx([53.24, 80.09, 67.20], abs=0.02)
+    assert delta_e("#FF0000", "#00A000", "deuteranopia") < 0.5 * delta_e("#FF0000", "#00A000")
+
+
+@pytest.mark.parametrize("vision", DICHROMACY)
+def test_colours_are_told_apart_by_everybody(vision):
+    drawn_together = [
+        (*plots.COLOURS.values(), "white"),
+        (plots.ACCENT, *plots.BANDS.values(), "white", "black"),
+    ]
+    for colours in drawn_together:
+        for one, other in combinations(colours, 2):
+            assert delta_e(one, other, vision) > 15, (one, other)
+
+
+def test_arms_differ_in_grey_print():
+    lightness = [lab(colour)[0] for colour in plots.COLOURS.values()]
+    assert abs(lightness[0] - lightness[1]) > 20
+
+
+# --- files
+
+
+def test_text_in_a_pdf_stays_text(tmp_path, ax):
+    clinical.plot_forest(
+        ax, pd.DataFrame({"estimate": [1], "ci_low": [0], "ci_high": [2]}), ["a"], "points"
+    )
+    ax.figure.savefig(tmp_path / "a.pdf")
+    content = (tmp_path / "a.pdf").read_bytes()
+    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL)
+    inflated = b"".join(zlib.decompress(s) for s in streams if s[:1] == b"x")
+    assert b"/Type0" in content or b"/TrueType" in content  # Type 42 fonts
+    assert b"/Subtype /Type3" not in content
+    assert b" Tj" in inflated or b" TJ" in inflated
+
+
+# --- panels and composites
+
+
+def drawn(ax, y):
+    ax.plot([0, 1], [0, y])
+    ax.set_ylabel("a long label\nof two lines")
+
+
+def panel(y, title="A title", **options):
+    return Panel(lambda ax: drawn(ax, y), title, f"caption {y}", f"alt {y}", **options)
+
+
+def test_a_composite_has_letters_and_titles_in_order_and_nothing_outside_the_page():
+    panels = {"one": panel(1), "two": panel(2, arms=True), "three": panel(3)}
+    blocks = [([["one", "two"]], 2, None), ([["three"]], 1.5, None)]
+    fig = figures_panels.compose(panels, blocks, NAMES, ["SIMULATED"])
+    said = [text.get_text() for text in fig.texts]
+    assert [text for text in said if len(text) == 1] == ["a", "b", "c"]
+    assert said.count("A title") == 3
+    assert {text.get_fontsize() for text in fig.texts if text.get_text() == "A title"} == {8.5}
+    assert "SIMULATED" in said
+    assert fig.get_size_inches() == pytest.approx([appearance.PAGE, 3.5 + 0.2 + 0.16])
+    fig.draw_without_rendering()
+    for artist in [*fig.texts, *(axes.yaxis.label for axes in fig.axes)]:
+        box = artist.get_window_extent()
+        assert fig.bbox.x0 <= box.x0
+        assert box.x1 <= fig.bbox.x1
+        assert fig.bbox.y0 <= box.y0
+        assert box.y1 <= fig.bbox.y1
+    letters = {text.get_text(): text.get_position() for text in fig.texts}
+    assert letters["a"][0] == letters["c"][0]
+    assert letters["a"][1] == pytest.approx(letters["b"][1], abs=0.002)
+    plt.close(fig)
+
+
+def test_a_title_too_long_for_its_column_is_made_smaller_and_stays_inside():
+    panels = {"one": panel(1, "A very long title of a panel " * 2), "two": panel(2)}
+    fig = figures_panels.compose(panels, [([["one", "two"]], 2, None)], NAMES)
+    long = next(text for text in fig.texts if text.get_text().startswith("A very"))
+    other = next(text for text in fig.texts if text.get_text() == "b")
+    assert 6 <= long.get_fontsize() < 8.5
+    assert long.get_window_extent().x1 < other.get_window_extent().x0
+    plt.close(fig)
+
+
+def test_the_key_of_the_arms_uses_the_study_s_words():
+    fig = figures_panels.alone(panel(1, arms=True), NAMES)
+    legend = fig.subfigs[0].legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["real", "sham"]
+    assert [h.get_color() for h in legend.get_lines()] == list(plots.COLOURS.values())
+    assert figures_panels.alone(panel(1), NAMES).subfigs[0].legends == []
+    plt.close("all")
+
+
+def test_captions_join_the_panels_and_say_what_is_simulated():
+    found = figures_panels.captions(
+        "Results", {"one": panel(1), "two": panel(2, "B")}, ["SIMULATED"]
+    )
+    assert found["title"] == "Results"
+    assert found["caption"].startswith("(a) A title. caption 1 (b) B. caption 2 ")
+    assert "no patient took part" in found["caption"]
+    assert found["alt"].startswith("Simulated data")
+    alone = figures_panels.captions("T", {"one": panel(1)}, lettered=False)
+    assert alone == {"title": "T", "caption": "caption 1", "alt": "alt 1"}
+
+
+@pytest.mark.parametrize("maps", [True, False])
+def test_simulated_receptor_maps_are_named(tiny, maps):
+    marks = appearance.warnings_of(tiny.write(), quick=True, simulated_maps=maps)
+    assert marks == (["SIMULATED RECEPTOR MAPS"] if maps else []) + ["QUICK"]
+
+
+# --- clinical panels
+
+
+def scores():
+    rows = [("a", "active", 20, 10), ("b", "active", 24, np.nan), ("c", "control", 22, 21)]
+    rows += [("d", "control", np.nan, 15)]
+    return pd.DataFrame(
+        [
+            (who, arm, week, s)
+            for who, arm, *both in rows
+            for week, s in zip((0, 2), both, strict=True)
+        ],
+        columns=["participant_id", "arm", "week", "score"],
+    )
+
+
+def course():
+    means = pd.DataFrame({"arm": list(NAMES), "week": 2, "mean": [-8.0, -2.0]})
+    means = means.assign(ci_low=means["mean"] - 1, ci_high=means["mean"] + 2)
+    counts = pd.DataFrame({"arm": [*NAMES] * 2, "week": [0, 0, 2, 2], "n": [2, 1, 1, 2]})
+    return means, counts
+
+
+def test_change_is_since_each_participant_s_own_baseline():
+    change = clinical.since_baseline(scores())
+    assert change.set_index(["participant_id", "week"])["value"].to_dict() == {
+        ("a", 0): 0,
+        ("a", 2): -10,
+        ("b", 0): 0,
+        ("c", 0): 0,
+        ("c", 2): -1,
+    }
+
+
+def test_course_draws_participants_means_intervals_and_n(ax):
+    means, counts = course()
+    clinical.plot_course(
+        ax, clinical.since_baseline(scores()), means, counts, "change in X, points"
+    )
+    lines = [np.asarray(line.get_ydata()).tolist() for line in ax.lines]
+    assert [0, -10] in lines
+    assert [0, -1] in lines
+    bars = [bar for bar in ax.containers if hasattr(bar, "has_yerr")]
+    assert [bar.lines[0].get_ydata().tolist() for bar in bars] == [[-8], [-2]]
+    spans = [bar.lines[2][0].get_segments()[0][:, 1].tolist() for bar in bars]
+    assert spans == [[-9, -6], [-3, 0]]
+    assert [bar.lines[0].get_color() for bar in bars] == list(plots.COLOURS.values())
+    written = [text.get_text() for text in ax.texts]
+    assert written == ["2", "1", "n", "1", "2", "n"]
+    assert "points" in ax.get_ylabel()
+    assert "weeks" in ax.get_xlabel()
+
+
+def test_course_of_many_participants_is_fainter_than_that_of_few():
+    alphas = []
+    for n in (4, 90):
+        many = pd.DataFrame(
+            {"participant_id": np.arange(n), "arm": "active", "week": 1, "value": 1.0}
+        )
+        _, axes = appearance.figure()
+        clinical.plot_course(axes[0, 0], many, *course(), "points")
+        alphas.append(axes[0, 0].lines[0].get_alpha())
+    plt.close("all")
+    assert alphas[1] < alphas[0] / 3
+
+
+def test_weeks_too_close_together_keep_only_some_counts():
+    assert clinical._spaced([0, 1, 2, 10, 20], 2) == [0, 2, 10, 20]
+
+
+def contrasts():
+    table = pd.DataFrame({"scale": ["X", "X", "Y"], "visit": ["w1", "w2", "w2"], "p": 0.02})
+    table = table.assign(estimate=[-1.0, -2.5, 3], ci_low=[-3, -4, 1], ci_high=[1, -0.01, 5])
+    return table.assign(n_active=[10, 9, 8], n_control=11)
+
+
+def test_differences_stand_where_they_are_with_numbers_n_and_the_primary_filled(ax):
+    clinical.plot_differences(ax, contrasts(), NAMES, ("X", "w2"))
+    marks = [line for line in ax.lines if line.get_marker() == "s"]
+    assert [mark.get_xdata()[0] for mark in marks] == [-1, -2.5, 3]
+    assert [mark.get_markerfacecolor() for mark in marks] == ["white", "black", "white"]
+    said = words(ax)
+    assert "−2.5 (−4.0 to −0.01)" in said  # not "-0.0"
+    assert "9 + 11" in said
+    assert "real − sham, points; left favours real" in said
+    heights = [mark.get_ydata()[0] for mark in marks]
+    assert heights[0] > heights[1] > heights[2]
+
+
+def risks(n_active=10):
+    row = {"outcome": ["response"], "n_active": n_active, "n_control": 8, "events_active": 5}
+    row |= {"events_control": 2, "risk_difference": 0.25, "ci_low": -0.1, "ci_high": 0.5}
+    return pd.DataFrame(row)
+
+
+def test_bars_are_shares_of_participants_with_events_and_difference_written(ax):
+    clinical.plot_risks(ax, risks(), NAMES)
+    assert [bar.get_height() for bar in ax.patches] == [50, 25]
+    assert "5/10" in words(ax)
+    assert "real − sham: 25 percentage points (95 % CI −10 to 50)" in words(ax)
+    assert "participants, %" in words(ax)
+
+
+def test_an_outcome_that_applies_to_nobody_has_no_bar(ax):
+    clinical.plot_risks(ax, risks(n_active=0).assign(events_active=0), NAMES)
+    assert np.isnan(ax.patches[0].get_height())
+    assert ax.patches[1].get_height() == 25
+
+
+# --- imaging panels
+
+
+def brain(values):
+    affine = np.diag([20.0, 20, 20, 1])
+    affine[:3, 3] = [-80, -110, -60]
+    return nib.Nifti1Image(np.asarray(values, dtype=np.float32), affine)
+
+
+@pytest.mark.parametrize("survives", [True, False])
+def test_a_glass_brain_without_a_voxel_says_so(survives):
+    t, p = np.zeros((9, 10, 9)), np.ones((9, 10, 9))
+    t[4, 5, 5], p[4, 5, 5] = 6, 0.01 if survives else 0.2
+    fig = plt.figure(figsize=(6, 1.6))
+    figures_brain.plot_glass(fig.add_axes([0, 0, 0.9, 1]), brain(t), brain(p), "t (30 df)")
+    said = " ".join(text.get_text() for text in fig.texts)
+    assert ("no voxel survives" in said) is not survives
+    bars = [axes.get_ylabel() for outer in fig.axes for axes in outer.child_axes]
+    assert bars == (["t (30 df)"] if survives else [])
+    plt.close(fig)
+
+
+def test_slices_say_where_they_are_and_what_the_colour_is():
+    t = np.zeros((9, 10, 9))
+    t[4, 5, 5] = -6
+    fig = plt.figure(figsize=(6, 1.6))
+    axes = fig.add_axes([0, 0.1, 0.9, 0.9])
+    figures_brain.plot_slices(
+        axes, brain(t), None, "t (30 df)", (-10, 20), outline=brain(t * 0 + 0.5)
+    )
+    said = [text.get_text() for each in fig.axes for text in each.texts]
+    assert {"z = −10 mm", "z = 20 mm", "L", "R"} <= set(said)
+    bar = axes.child_axes[0]
+    assert bar.get_ylabel() == "t (30 df)"
+    assert bar.get_ylim() == (-6, 6)
+    plt.close(fig)
+
+
+def test_region_change_draws_each_participant_and_the_given_interval(ax):
+    change = pd.DataFrame({"arm": ["active"] * 3 + ["control"] * 3, "region": "left amygdala"})
+    change["change"] = [1.0, 3, 2, 0, np.nan, -1]
+    means = pd.DataFrame({"arm": [*NAMES], "region": "left amygdala", "n": [3, 2]})
+    means = means.assign(mean=[2.0, -0.5], ci_low=[1.0, -2], ci_high=[3.5, 1])
+    figures_brain.plot_region_change(ax, change, means, ["left amygdala"], NAMES)
+    dots = [line.get_xdata().tolist() for line in ax.lines if line.get_markersize() == 2.2]
+    assert dots == [[1, 2, 3], [-1, 0]]
+    bars = [c.lines[2][0].get_segments()[0][:, 0].tolist() for c in ax.containers]
+    assert bars == [[1, 3.5], [-2, 1]]
+    assert "%" in ax.get_xlabel()
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["real (n = 3)", "sham (n = 2)"]
+
+
+# --- receptor panels
+
+
+def maps(n=3):
+    r = np.linspace(-0.2, 0.8, n)[::-1]
+    table = pd.DataFrame({"receptor": [f"R{i}" for i in range(n)], "r": r, "n_subjects_map": 12})
+    table = table.assign(annotation="lab/x", ci_low=r - 0.1, ci_high=r + 0.1, n_parcels=119)
+    return table.assign(
+        p_randomisation=0.003,
+        p_fwe=np.r_[0.01, np.full(n - 1, 0.4)],
+        p_spatial=0.02,
+        p_fwe_spatial=1.0,
+    )
+
+
+def test_central_share_of_a_null():
+    draws = np.column_stack([np.arange(101), np.arange(101) * -2.0])
+    assert receptors.central(draws, 0.9) == pytest.approx(np.array([[5, 95], [-190, -10]]))
+
+
+@pytest.mark.parametrize("n", [1, 18, 41])
+def test_correlations_are_ordered_with_bands_and_both_p_in_words(ax, n):
+    rows = maps(n).sample(frac=1, random_state=1)
+    low = -rows["r"].abs().to_numpy() / 2
+    bands = {"randomisation": np.column_stack([low, -low]), "spatial": np.column_stack([low, -low])}
+    receptors.plot_correlations(ax, rows, bands)
+    dots = np.concatenate([line.get_xdata() for line in ax.lines if line.get_marker() == "o"])
+    assert sorted(dots) == sorted(rows["r"])
+    labels = [label.get_text().split()[0] for label in ax.get_yticklabels()]
+    assert labels == [f"R{i}" for i in reversed(range(n))]  # the largest r on top
+    lower = sorted(bar.get_x() for bar in ax.containers[0])
+    assert lower == pytest.approx(sorted(low))
+    said = words(ax)
+    assert said.count(".003 (") == n
+    assert said.count(".020 (> .999)") == n
+    assert "p if treatment did nothing" in said
+    assert "p among equally smooth maps" in said
+    assert "over 119 regions" in said
+    assert "(12)" in said
+    filled = [line for line in ax.lines if line.get_markerfacecolor() == plots.ACCENT]
+    assert [line.get_xdata().tolist() for line in filled if line.get_marker() == "o"] == [
+        [rows["r"].max()]
+    ]
+
+
+def test_scatter_names_regions_without_overlap():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=80)
+    points = pd.DataFrame({"x_value": x, "y_value": 0.8 * x + 0.3 * rng.normal(size=80)})
+    points["region"] = [f"left region number {i}" for i in range(80)]
+    points.loc[80] = [np.nan, 1.0, "no density"]
+    fig, axes = appearance.figure(width=3.5, height=3)
+    receptors.plot_scatter(axes[0, 0], points, 0.8, "density, normal score", "change, normal score")
+    boxes = [text.get_window_extent() for text in axes[0, 0].texts]
+    assert 3 <= len(boxes) <= 8
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert len(axes[0, 0].lines[0].get_xdata()) == 80
+    plt.close(fig)
+
+
+def test_influence_pairs_r_with_and_without_and_names_the_region(ax):
+    rows = maps(2).assign(r_without=[0.7, -0.25], region_without=["left putamen", "right cuneus"])
+    receptors.plot_without(ax, rows)
+    by_label = {line.get_label(): line.get_xdata().tolist() for line in ax.lines}
+    assert by_label == {"all regions": [0.8, -0.2], "without one": [0.7, -0.25]}
+    assert {"left putamen", "right cuneus"} <= {text.get_text() for text in ax.texts}
+
+
+def test_nulls_count_every_finite_draw(ax):
+    draws = {"randomisation": np.array([-0.5, 0.2, np.nan]), "spatial": np.array([0.1, 0.1, 0.3])}
+    receptors.plot_nulls(ax, draws, 0.6)
+    areas = [patch.get_path().vertices[:, 1].max() for patch in ax.patches]
+    assert areas == [1, 2]
+    assert ax.lines[0].get_xdata()[0] == 0.6
+    assert "draws, of 3" in ax.get_ylabel()
+
+
+EMPTY = {
+    "plot_course": lambda ax: clinical.plot_course(
+        ax, clinical.since_baseline(scores().iloc[:0]), *(t.iloc[:0] for t in course()), "points"
+    ),
+    "plot_differences": lambda ax: clinical.plot_differences(ax, contrasts().iloc[:0], NAMES),
+    "plot_risks": lambda ax: clinical.plot_risks(ax, risks().iloc[:0], NAMES),
+    "plot_region_change": lambda ax: figures_brain.plot_region_change(ax, None, None, [], NAMES),
+    "plot_correlations": lambda ax: receptors.plot_correlations(ax, maps().iloc[:0], {}),
+    "plot_scatter": lambda ax: receptors.plot_scatter(
+        ax, pd.DataFrame({"region": ["a"], "x_value": [np.nan], "y_value": [1]}), 0.1, "x", "y"
+    ),
+    "plot_dominance": lambda ax: receptors.plot_dominance(
+        ax, pd.DataFrame({"receptor": ["D1"], "total_dominance": np.nan, "p_fwe": 1, "percent": 1})
+    ),
+    "plot_without": lambda ax: receptors.plot_without(
+        ax, maps(1).assign(r_without=np.nan, region_without="left putamen")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_nothing_to_draw_is_said_in_words(ax, name):
+    EMPTY[name](ax)
+    assert len(ax.texts) == 1
+    assert ax.texts[0].get_text().startswith("no ")
+    assert not ax.axison
+
+
+# --- words
+
+
+def test_descriptions_quote_the_results():
+    caption, alt = descriptions.describe_differences(contrasts(), NAMES, ("X", "w2"))
+    assert "X at w2: −2.5 (−4.0 to −0.01), p = .020;" in caption
+    assert "1 of 3 intervals include zero" in alt
+    caption, alt = descriptions.describe_risks(risks(), NAMES, "X", "w2")
+    assert "Response: 5 of 10 with real, 2 of 8 with sham" in caption
+    lines, means = clinical.since_baseline(scores()), course()[0]
+    caption, alt = descriptions.describe_course("X", "change", lines, means, NAMES)
+    assert "2 with real, 1 with sham" in caption
+    assert "−8.0 (−9.0 to −6.0) with real" in alt
+    caption, alt = descriptions.describe_correlations(
+        maps(3), 41, NAMES, {"randomisation": 5000, "spatial": 1000}
+    )
+    assert "41 receptor maps, the 3 with the largest |r|" in caption
+    assert "Largest: R0, 0.80; if treatment did nothing, p = .003, among equally smooth" in alt
+
+
+@pytest.mark.parametrize(("n", "said"), [(0, "No voxel survives"), (12, "12 voxels survive")])
+def test_a_brain_s_caption_says_how_many_voxels_survive(n, said):
+    row = {"contrast": "active_change", "n_active": 17, "n_control": 0, "n_voxels_fwe": n}
+    caption, _ = descriptions.describe_brain(row | {"n_permutations": 5000}, NAMES)
+    assert said in caption
+    assert "(n = 17 real)" in caption
+    assert "5,000 permutations" in caption
+
+
+def test_long_lines_of_a_flow_box_are_wrapped():
+    boxes = pd.DataFrame({"stage": ["a"], "arm": ["both"], "text": ["word " * 20 + "; short"]})
+    lines = conduct._consort_rows(boxes)[0]["texts"]["both"]
+    assert max(map(len, lines)) <= 48
+    assert lines[-1] == "short"
