@@ -384,8 +384,7 @@ def _fetch_study_and_images(name, jobs):
 
     _fetch_study(name)
     try:
-        with downloads.shown(Console(), f"{name} images") as watch:
-            got = fetch_images(name, jobs=jobs or downloads.JOBS, watch=watch)
+        got = fetch_images(name, jobs=jobs or downloads.JOBS, console=Console())
     except KeyboardInterrupt:
         _say(f"{name}: interrupted. Run again: it goes on from the bytes that came", error=True)
         raise

@@ -241,7 +241,8 @@ def _visit(image, angles, move, seed):
 
 def _labels(one, templates, path):
     """Atlas regions in the image's own space, by its own normalisation to MNI152."""
-    ants = preprocess.ants
+    from analysis_lib.grey_matter.itk import ants
+
     parcels = parcellation.load_atlas("neuromorphometrics")
     with grey_matter_images.scratch_folder():
         brain = grey_matter_images.image_like(

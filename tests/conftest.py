@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from analysis_lib.results import reading, writing
 from analysis_lib.study.contract import load_study
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -120,3 +121,27 @@ def trial():
     covariates = pd.DataFrame({"age": rng.normal(40, 10, 14), "sex": list("mmf") * 4 + ["f", "m"]})
     change = rng.normal(0.3, 1, (14, 30)) + 0.05 * covariates[["age"]].to_numpy()
     return {"change": change, "arm": arm, "receptors": receptor_maps}, covariates
+
+
+def changed_tables(derived, folder):
+    """Result tables below a folder that do not come back as the same bytes: there should be none.
+
+    Parameters
+    ----------
+    derived : pathlib.Path
+        Results of a run; every ``.tsv`` below it is read and written again.
+    folder : pathlib.Path
+        Where to write, emptied by each table.
+
+    Returns
+    -------
+    list of str
+        Files, relative to ``derived``.
+    """
+    changed, tables = [], sorted(derived.rglob("*.tsv"))
+    assert tables, f"no tables in {derived}"
+    for path in tables:
+        writing.write(folder, {path.name: reading.read_table(path)})
+        if (folder / path.name).read_bytes() != path.read_bytes():
+            changed.append(path.relative_to(derived).as_posix())
+    return changed

@@ -33,7 +33,8 @@ refuse: bool = False  # raise a StudyError
 """
 CODE = """\
 import time
-from analysis_lib.study import StudyError, load_study
+from analysis_lib.results import StudyError
+from analysis_lib.study import load_study
 out = load_study(study).derived / "one"
 if refuse:
     raise StudyError(["row 3: bad", "row 4: worse"])
@@ -70,7 +71,7 @@ def stub_pipeline(folder, patch=setattr):
     make = partial(
         plan.make_plan, steps=STEPS, notebooks=Path(folder), library=Path(folder) / "lib"
     )
-    patch(pipeline, "make_plan", make)
+    patch(plan, "make_plan", make)
 
 
 @pytest.fixture

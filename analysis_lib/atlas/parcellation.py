@@ -205,7 +205,10 @@ def _read_table(table, found):
     if not isinstance(table, pd.DataFrame):
         if not Path(table).is_file():
             raise FileNotFoundError(f"{where}: no such file. Correct the path.")
-        table = pd.read_csv(table, sep="," if Path(table).suffix == ".csv" else "\t")
+        words = dict.fromkeys(("name", "region", "hemisphere", "tissue", "structure"), str)
+        missing = {"keep_default_na": False, "na_values": ["", "n/a"]}  # a region may be called NA
+        separator = "," if Path(table).suffix == ".csv" else "\t"
+        table = pd.read_csv(table, sep=separator, dtype=words, **missing)
     table = table.reset_index() if table.index.name in ("label", "index") else table
     key = next((column for column in ("label", "index") if column in table), None)
     if key is None or "name" not in table:

@@ -34,6 +34,7 @@ __getattr__, __dir__, __all__ = attach(
         ],
         "missing_patterns": [
             "missing_patterns",  # count the participants by which visits they were rated at
+            "pattern_visits",  # the visits of the patterns of
         ],
         "models": [
             "contrast_table",  # adjusted difference between arms

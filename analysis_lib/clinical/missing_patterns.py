@@ -148,20 +148,37 @@ def missing_patterns(changes, baselines=None):
     Returns
     -------
     pandas.DataFrame
-        One row a pattern, the most complete first: pattern (text, a 1 or 0 a visit), a column of 1
-        and 0 for each visit, n_active, n_control, and missingness: complete, monotone (all visits
-        until withdrawal; "none rated" where that was before the first) or intermittent.
+        One row a pattern, the most complete first: pattern (text, a 1 or 0 for each of
+        :func:`pattern_visits`), n_active, n_control, and missingness: complete, monotone (all
+        visits until withdrawal; "none rated" where that was before the first) or intermittent.
     """
-    outcomes = outcome_table(changes, baselines)
-    marks = pd.DataFrame(outcomes.observed.astype(int), columns=outcomes.visits)
-    marks.insert(0, "pattern", marks.astype(str).agg("".join, axis=1))
+    outcomes = outcome_table(_at_rated_visits(changes), baselines)
+    rated = np.where(outcomes.observed, "1", "0")
+    marks = pd.DataFrame({"pattern": ["".join(row) for row in rated]})
     marks["n_active"], marks["n_control"] = outcomes.active, ~outcomes.active
-    keys = ["pattern", *outcomes.visits]
-    table = marks.groupby(keys, as_index=False)[["n_active", "n_control"]].sum()
+    table = marks.groupby("pattern", as_index=False)[["n_active", "n_control"]].sum()
     table["missingness"] = [_missingness(pattern) for pattern in table["pattern"]]
     order = table["pattern"].str.count("1")
     table = table.assign(order=order).sort_values(["order", "pattern"], ascending=False)
     return table.drop(columns="order").reset_index(drop=True)
+
+
+def pattern_visits(changes):
+    """The visits of the patterns of :func:`missing_patterns`: those at which anybody was rated.
+
+    Returns
+    -------
+    pandas.DataFrame
+        place (of the visit in the pattern, from 1) and visit, in order.
+    """
+    visits = _at_rated_visits(changes)["visit"].cat.categories
+    return pd.DataFrame({"place": range(1, len(visits) + 1), "visit": visits})
+
+
+def _at_rated_visits(changes):
+    """The same rows; a visit at which the study did not rate this scale is nobody's gap."""
+    rated = changes.dropna(subset=["outcome"])["visit"].cat.remove_unused_categories()
+    return changes.assign(visit=changes["visit"].cat.set_categories(rated.cat.categories))
 
 
 def _missingness(pattern):

@@ -1,37 +1,41 @@
-"""Large files over HTTP: several at once, resumed, checked, and in place whole or not at all.
+"""Downloads that resume, on top of pooch: several at once, checked, in place whole or not at all.
 
-pooch gets the small files of a study; it starts a broken transfer again from nothing, which does
-not do for images. Nor do the retries of requests: they do not reach into the body of an answer.
+pooch restarts a broken transfer from the first byte, which is too slow for images.
 """
 
 import contextlib
-import csv
 import errno
+import itertools
+import math
 import os
 import re
 import shutil
 import threading
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+import pandas as pd
 import pooch
 import requests
 import urllib3
+from rich import progress as bars
+from rich.console import Console
 from rich.filesize import decimal as in_words
+from rich.text import Text
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
 
-JOBS = 4
-RETRIES = 5
-PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds: the first wait before a new attempt, and the longest
+JOBS, RETRIES = 4, 5
+PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds; the pause doubles with each failed attempt
 TIMEOUT = (10, 30)  # seconds to connect, and without a byte
 CHUNK = 1 << 16  # bytes
-PROGRESS = 1 << 20  # bytes: an attempt that brings as many does not count as a failed one
-HOPELESS = 3  # files given up, without a byte of any in between: the rest is not tried
+PROGRESS = 1 << 20  # bytes: an attempt that adds this many does not count as failed
+HOPELESS = 3  # files given up without a byte of any file in between: the others are not tried
+BrokenOff = requests.exceptions.ChunkedEncodingError
 
 
 class DownloadError(RuntimeError):
@@ -40,22 +44,7 @@ class DownloadError(RuntimeError):
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to download.
-
-    Parameters
-    ----------
-    path : str
-        Where it belongs below the folder, and where it is below the address; with slashes.
-    bytes : int
-        Size.
-    md5 : str
-        Hexadecimal.
-
-    Raises
-    ------
-    ValueError
-        If the path leads out of the folder, or size or md5 cannot be such.
-    """
+    """A file to download: its path below the folder and the address, its size, its md5."""
 
     path: str
     bytes: int
@@ -65,94 +54,166 @@ class RemoteFile:
         path = PurePosixPath(self.path)
         if not path.name or path.is_absolute() or ".." in path.parts or "\\" in self.path:
             raise ValueError(f"a path below the folder expected, found {self.path!r}")
-        if self.bytes <= 0:
-            raise ValueError(f"{self.path}: bytes: a number above 0 expected, found {self.bytes}")
-        if not re.fullmatch("[0-9a-f]{32}", self.md5):
-            raise ValueError(f"{self.path}: md5: 32 digits of 0-9, a-f expected, found {self.md5}")
+        if self.bytes <= 0 or not re.fullmatch("[0-9a-f]{32}", self.md5):
+            raise ValueError(f"bytes above 0, and an md5 of 32 digits 0-9, a-f expected: {self}")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What :func:`download` did.
-
-    Parameters
-    ----------
-    fetched, present : tuple of RemoteFile
-        Files that came, and files that were there already, checked.
-    failed : dict of str to str
-        Why not, by path, in the order of the files.
-    """
+    """Files downloaded, files that were there already, and why others are missing, by path."""
 
     fetched: tuple[RemoteFile, ...] = ()
     present: tuple[RemoteFile, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
 
 
-class Watcher:
-    """Told how a download goes on, from several threads; this one says nothing."""
-
-    def begin(self, wanted, present, n_bytes):
-        """Files to fetch, files that are there, and bytes of the former that are there."""
-
-    def received(self, n_bytes):
-        """Bytes came; a negative number: bytes were thrown away."""
-
-    def retry(self, file, reason, seconds):
-        """An attempt failed, and the next one follows after a pause."""
-
-    def done(self, file):
-        """A file is in place, checked."""
-
-    def failed(self, path):
-        """A file was given up: the outcome says why."""
-
-
 def read_list(path):
-    """Read a list of files: a TSV file with the columns path, bytes and md5.
-
-    Returns
-    -------
-    tuple of RemoteFile
+    """Read a TSV file with the columns path, bytes and md5 into a tuple of RemoteFile.
 
     Raises
     ------
     ValueError
-        If a column is missing, a value is wrong, or a path stands there twice.
+        If a column is missing, a value is not valid, or a path is listed twice.
     """
-    with open(path, encoding="utf-8", newline="") as text:
-        rows = csv.DictReader(text, delimiter="\t")
-        missing = {"path", "bytes", "md5"} - set(rows.fieldnames or ())
-        if missing:
-            raise ValueError(f"{path}: columns path, bytes, md5 expected; {missing} missing")
-        files = tuple(RemoteFile(row["path"], int(row["bytes"]), row["md5"]) for row in rows)
-    if len({file.path for file in files}) < len(files):
+    columns = ["path", "bytes", "md5"]
+    rows = pd.read_csv(path, sep="\t", usecols=columns, dtype={"path": str, "md5": str})[columns]
+    if rows["path"].duplicated().any():
         raise ValueError(f"{path}: each path once expected, found one twice")
-    return files
+    return tuple(RemoteFile(*row) for row in rows.itertuples(index=False))
 
 
-def partial_path(folder, file):
+def partial_path(path):
     """Where a file is kept until it is whole: hidden, so that BIDS tools pass over it."""
-    path = Path(folder, file.path)
     return path.with_name(f".{path.name}.part")
 
 
-def download(
-    files,
-    folder,
-    base,
-    *,
-    jobs=JOBS,
-    retries=RETRIES,
-    pause=PAUSE,
-    timeout=TIMEOUT,
-    watch=None,
-):
-    """Get the files that a folder lacks.
+class ResumingDownloader:
+    """Downloader for pooch that resumes a broken transfer (HTTP Range), and retries.
 
-    A transfer that broke off, in this run or an earlier one, goes on from the bytes that are
-    there (HTTP Range, RFC 9110 section 14). Size and md5 are checked, of files that are there
-    already too. A file that fails does not stop the others; a full disk does, and so does a
-    server that sends nothing while three files are given up.
+    It goes on from the bytes that the output file holds. Once all attempts have failed, or if
+    another would not help, it raises the last exception of requests; ValueError if the size is
+    wrong.
+
+    Parameters
+    ----------
+    sizes : dict of str to int, optional
+        Expected number of bytes, by URL.
+    retries : int
+        Failed attempts in a row, after the first, before a file is given up.
+    timeout : tuple of float
+        Seconds to connect, and without a byte.
+
+    Attributes
+    ----------
+    stop : threading.Event
+        Once set, downloads end with KeyboardInterrupt at the next piece.
+    """
+
+    def __init__(self, sizes=None, retries=RETRIES, timeout=TIMEOUT):
+        self.sizes, self.retries, self.timeout = sizes or {}, retries, timeout
+        self.stop = threading.Event()
+
+    def report(self, url, n_bytes):
+        """Show how many bytes of a file have come; nothing here."""
+
+    def say(self, url, line):
+        """Show why an attempt failed; nothing here."""
+
+    def __call__(self, url, output_file, pooch):
+        part, size = Path(output_file), self.sizes.get(url, math.inf)
+        most, failures = _size(part), 0
+        while _size(part) < size:
+            try:
+                return self._receive(url, part, size)
+            except requests.RequestException as error:
+                # measured from the most ever held, so that the number of attempts is bounded
+                failures = 0 if _size(part) >= most + PROGRESS else failures + 1
+                most = max(most, _size(part))
+                if failures > self.retries or not may_pass(error):
+                    raise
+                self._wait(url, error, failures, part)
+
+    def _wait(self, url, error, failures, part):
+        asked = "" if error.response is None else error.response.headers.get("Retry-After", "")
+        seconds = max(PAUSE * 2 ** (failures - 1), int(asked) if asked.isdecimal() else 0)
+        seconds = min(seconds, LONGEST_PAUSE)
+        self.say(url, f"{explain(error)}; resuming at byte {_size(part)} in {seconds:g} s")
+        if self.stop.wait(seconds):
+            raise KeyboardInterrupt
+
+    def _receive(self, url, part, size):
+        had = _size(part)
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={had}-"} if had else {})
+        with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as response:
+            start = _first_byte(response, part, had)
+            length = response.headers.get("Content-Length", "")
+            if length.isdecimal() and size not in (math.inf, start + int(length)):
+                part.unlink(missing_ok=True)
+                raise ValueError(f"{size} bytes expected, found {start + int(length)}")
+            with open(part, "ab" if start else "wb") as output:
+                self._copy(response, output, url, start, size)
+
+    def _copy(self, response, output, url, n_bytes, size):
+        for chunk in _chunks(response):
+            output.write(chunk)
+            n_bytes += len(chunk)
+            self.report(url, n_bytes)
+            if self.stop.is_set():
+                raise KeyboardInterrupt
+            if n_bytes > size:  # another file, as the check will tell
+                return
+        if n_bytes < size < math.inf:
+            raise BrokenOff
+        output.flush()
+        os.fsync(output.fileno())  # some file systems report a full disk only here
+
+
+def _chunks(response):
+    """Content as it is stored: requests would unpack a .gz that a server declares as encoded."""
+    try:
+        yield from response.raw.stream(CHUNK, decode_content=False)
+    except urllib3.exceptions.HTTPError as error:
+        raise BrokenOff(error) from error
+
+
+def _first_byte(response, part, had):
+    """Position of the first byte of an answer: 0 if the server ignores Range."""
+    is_part = response.status_code == requests.codes.partial_content
+    is_ours = response.headers.get("Content-Range", "").startswith(f"bytes {had}-")
+    if response.status_code == 416 or (is_part and not is_ours):
+        part.unlink(missing_ok=True)  # the next attempt starts over
+        raise requests.HTTPError(response=response)
+    response.raise_for_status()
+    return had if is_part else 0
+
+
+def may_pass(error):
+    """Whether another attempt may succeed after an exception of requests."""
+    if error.response is None:
+        return isinstance(error, requests.ConnectionError | requests.Timeout | BrokenOff)
+    status = error.response.status_code
+    return status >= 500 or status in (206, 408, 416, 429)
+
+
+def explain(error):
+    """Say in a few words what an exception of requests means."""
+    name = type(error).__name__
+    if isinstance(error, requests.HTTPError):
+        return f"HTTP status {error.response.status_code}"
+    if "timed out" in str(error):  # in the middle of a file its type is BrokenOff
+        return "no data in time"
+    broken_off = isinstance(error, BrokenOff)
+    return "the connection broke off" if broken_off else f"no answer from the server ({name})"
+
+
+def _size(path):
+    return path.stat().st_size if path.exists() else 0
+
+
+def download(files, folder, base, *, jobs=JOBS, console=None, **options):
+    """Get the files that a folder lacks, and check those that it holds.
+
+    A file that fails does not stop the others; a full disk does, and so does a silent server.
 
     Parameters
     ----------
@@ -161,15 +222,11 @@ def download(
     base : str
         Address: a file is at ``base/path``.
     jobs : int
-        Files fetched at once.
-    retries : int
-        Attempts after the first that may fail in a row, for each file; an attempt that brought
-        a mebibyte or more is not a failed one.
-    pause : float
-        Seconds before the first new attempt; doubled each time, up to a minute.
-    timeout : tuple of float
-        Seconds to connect, and without a byte.
-    watch : Watcher, optional
+        Files downloaded at once.
+    console : rich.console.Console, optional
+        Shows a bar on a terminal, elsewhere a line per file.
+    **options
+        retries and timeout of :class:`ResumingDownloader`.
 
     Returns
     -------
@@ -178,25 +235,19 @@ def download(
     Raises
     ------
     DownloadError
-        If the disk has no room for the files, or another process is fetching into the folder.
-    OSError
-        If the folder cannot be made.
+        If the disk has no room for the files, or another process is downloading into the folder.
     """
-    folder, watch = Path(folder), watch or Watcher()
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    quiet = Console(quiet=True, force_interactive=False)
     with _alone_in(folder):
-        present, wanted, failed = _sort_out(files, folder)
+        wanted = [file for file in files if not (folder / file.path).exists()]
         _check_room(folder, wanted)
-        watch.begin(wanted, present, sum(_size(partial_path(folder, file)) for file in wanted))
-        for path in failed:
-            watch.failed(path)
-        run = _Run(folder, base.rstrip("/"), retries, pause, timeout, watch)
-        problems = failed | _in_parallel(run, wanted, jobs)
-    return Outcome(
-        fetched=tuple(file for file in wanted if file.path not in problems),
-        present=tuple(present),
-        failed={file.path: problems[file.path] for file in files if file.path in problems},
-    )
+        with _bar(console or quiet) as bar:
+            failed = _Batch(files, folder, base.rstrip("/"), bar, options).fetch(jobs)
+    fetched = tuple(file for file in wanted if file.path not in failed)
+    present = tuple(file for file in files if file not in wanted and file.path not in failed)
+    return Outcome(fetched, present, failed)
 
 
 @contextlib.contextmanager
@@ -210,9 +261,8 @@ def _alone_in(folder):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
-        raise DownloadError(
-            f"{folder}: another process is downloading into it. Wait for it, or end it"
-        ) from None
+        message = "another process is downloading into it. Wait for it, or end it"
+        raise DownloadError(f"{folder}: {message}") from None
     except OSError:  # a file system without locks; hashes are checked all the same
         pass
     try:
@@ -221,403 +271,121 @@ def _alone_in(folder):
         os.close(handle)
 
 
-def _sort_out(files, folder):
-    """Which files are there, which are wanted, and what is wrong with those that differ."""
-    present, wanted, failed = [], [], {}
-    for file in files:
-        path = folder / file.path
-        if not path.exists():
-            wanted.append(file)
-        elif difference := _difference(path, file):
-            failed[file.path] = (
-                f"{path} exists and is not the published file: {difference}. "
-                "Nothing was changed: move it away and run again"
-            )
-        else:
-            present.append(file)
-    return present, wanted, failed
+def _bar(console):
+    """A bar on a terminal; nothing elsewhere."""
+    sizes = bars.DownloadColumn(), bars.TransferSpeedColumn(), bars.TimeRemainingColumn()
+    columns = "{task.description}", bars.BarColumn(), *sizes
+    return bars.Progress(*columns, console=console, disable=not console.is_interactive)
 
 
 def _difference(path, file):
-    """What a file has else than it should, or None."""
-    size = path.stat().st_size
-    if size != file.bytes:
+    """How a file differs from the one expected, or None."""
+    if (size := path.stat().st_size) != file.bytes:
         return f"{file.bytes} bytes expected, found {size}"
-    found = pooch.file_hash(str(path), alg="md5")
-    return None if found == file.md5 else f"md5 {file.md5} expected, found {found}"
+    md5 = pooch.file_hash(str(path), alg="md5")
+    return None if md5 == file.md5 else f"md5 {file.md5} expected, found {md5}"
+
+
+def _held(folder, file):
+    path = folder / file.path
+    return file.bytes if path.exists() else _size(partial_path(path))
 
 
 def _check_room(folder, wanted):
-    needed = sum(file.bytes - _size(partial_path(folder, file)) for file in wanted)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
+    needed = sum(file.bytes - _held(folder, file) for file in wanted)
+    if needed > (free := shutil.disk_usage(folder).free):
         raise DownloadError(
             f"{folder}: {in_words(needed)} expected to be free on the disk, found "
             f"{in_words(free)}. Nothing was downloaded: make room and run again"
         )
 
 
-def _size(path):
-    try:
-        return path.stat().st_size
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
+class _Batch(ResumingDownloader):
+    """A downloader of several files at once that shows how far they are."""
 
+    def __init__(self, files, folder, base, bar, options):
+        self.files = {f"{base}/{requests.utils.quote(file.path)}": file for file in files}
+        super().__init__({url: file.bytes for url, file in self.files.items()}, **options)
+        self.folder, self.base, self.bar = folder, base, bar
+        self.in_a_row, self.over = 0, ""
+        self.held = {url: _held(folder, file) for url, file in self.files.items()}
+        there = sum((folder / file.path).exists() for file in files)
+        self.count, n = itertools.count(there + 1), f"{there} of {len(files)} files"
+        total, held = sum(self.sizes.values()), sum(self.held.values())
+        self.task = bar.add_task(n, total=total, completed=held)
+        self._print(f"{folder.name}: {n} are there; {in_words(total - held)} to download")
 
-def _in_parallel(run, wanted, jobs):
-    """Fetch files in threads; return what went wrong, by path."""
-    failed = {}
-    with ThreadPoolExecutor(jobs, thread_name_prefix="download") as pool:
-        pending = {pool.submit(_fetch, run, file): file for file in wanted}
-        try:
-            for future in as_completed(pending):
-                if reason := future.result():
-                    failed[pending[future].path] = reason
-        except BaseException:  # Ctrl-C: partial files are kept, and threads end at the next chunk
-            run.stop("interrupted")
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return failed
-
-
-# --- one file -----------------------------------------------------------------------------------
-
-
-class _Broken(Exception):
-    """An attempt failed; another may not. ``seconds``: the pause that the server asked for."""
-
-    def __init__(self, reason, seconds=0.0):
-        self.seconds = seconds
-        super().__init__(reason)
-
-
-class _Refused(Exception):
-    """A file cannot be had, or is not the one expected: trying again would not help."""
-
-
-class _Stopped(Exception):
-    """All downloads end."""
-
-
-class _Run:
-    """What the threads of one download share."""
-
-    def __init__(self, folder, base, retries, pause, timeout, watch):
-        self.folder, self.base = folder, base
-        self.retries, self.pause, self.timeout = retries, pause, timeout
-        self.watch = watch
-        self._end, self._why = threading.Event(), ""
-        self._in_a_row, self._lock = 0, threading.Lock()
-
-    def stop(self, why):
-        """End all downloads at the next chunk."""
-        with self._lock:
-            self._why = self._why or why
-        self._end.set()
-
-    def go_on(self, seconds=0.0):
-        """Wait, unless all downloads end."""
-        if self._end.wait(seconds) if seconds else self._end.is_set():
-            raise _Stopped(f"not fetched: {self._why}")
-
-    def alive(self):
-        """Note that the server sends something."""
-        with self._lock:
-            self._in_a_row = 0
-
-    def gave_up(self):
-        """Count files given up without a byte of any file in between; stop when it is hopeless."""
-        with self._lock:
-            self._in_a_row += 1
-            hopeless = self._in_a_row >= HOPELESS
-        if hopeless:
-            self.stop(f"{HOPELESS} files failed one after the other at {self.base}")
-
-
-def _fetch(run, file):
-    """Get one file; return why not, or None."""
-    try:
-        run.go_on()
-        _attempts(run, file)
-    except _Stopped as stopped:
-        return str(stopped)  # said once, in the end: not one line a file
-    except _Broken as broken:
-        run.gave_up()
-        reason = f"{broken}; given up (failed attempts: {run.retries + 1}). Run again later"
-    except _Refused as refused:
-        reason = str(refused)
-    except OSError as error:
-        reason = _unwritable(run, file, error)
-    else:
-        run.watch.done(file)
-        return None
-    run.watch.failed(file.path)
-    return reason
-
-
-def _unwritable(run, file, error):
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        why = f"the disk of {run.folder} is full. Make room and run again: it goes on from there"
-        run.stop(why)
-        return why
-    return f"cannot be written to {run.folder / file.path} ({error}). Make it writable, run again"
-
-
-def _attempts(run, file):
-    """Try until a file is in place; what came is kept from one attempt to the next."""
-    part = partial_path(run.folder, file)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    best, failures = _size(part), 0
-    with requests.Session() as session:
-        while True:
+    def fetch(self, jobs):
+        """Download all files; return why files are missing, by path."""
+        with ThreadPoolExecutor(jobs) as pool:
             try:
-                return _attempt(run, session, file, part)
-            except _Broken as broken:
-                size = _size(part)
-                # measured from the most that there ever was, so that attempts are bounded
-                failures = 0 if size >= best + PROGRESS else failures + 1
-                best = max(best, size)
-                if failures > run.retries:
-                    raise
-                seconds = run.pause * 2 ** max(failures - 1, 0)
-                seconds = min(max(seconds, broken.seconds), LONGEST_PAUSE)
-                run.watch.retry(file, str(broken), seconds)
-            run.go_on(seconds)
+                reasons = list(pool.map(self._fetch, self.files))
+            except BaseException:  # Ctrl-C: the threads end at the next piece
+                self.stop.set()
+                raise
+        paths = [file.path for file in self.files.values()]
+        return {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
 
+    def _fetch(self, url):
+        """Check or download one file; return why it is missing, or None."""
+        file = self.files[url]
+        if (path := self.folder / file.path).exists():
+            return self._check(path, file)
+        if self.over:
+            return f"not fetched: {self.over}"
+        try:
+            self._put_in_place(url, path, file)
+        except (OSError, ValueError) as error:
+            self.say(url, "FAILED")
+            return self._reason(url, error)
+        n = f"{next(self.count)} of {len(self.files)}"
+        self.bar.update(self.task, description=f"{n} files")
+        if self.bar.disable:
+            self.say(url, f"in place, {n}")
 
-def _attempt(run, session, file, part):
-    """Ask for what is missing, add it to the partial file, check the whole and put it in place."""
-    had = _size(part)
-    if had < file.bytes:
-        had = _receive(run, session, file, part, had)
-    if difference := _difference(part, file):
-        _discard(run, part)
-        if had:  # the bytes of another day may be those of another file
-            raise _Broken(f"{difference} after going on from {had} bytes; starting over")
-        raise _Refused(_not_the_file(run, file, difference))
-    os.replace(part, run.folder / file.path)
-
-
-def _discard(run, part):
-    run.watch.received(-_size(part))
-    part.unlink(missing_ok=True)
-
-
-def _receive(run, session, file, part, had):
-    """One request for all that is missing. Return how many bytes were there before, and stayed."""
-    # as it is stored: requests would unpack what a server calls Content-Encoding: gzip
-    headers = {"Accept-Encoding": "identity"}
-    if had:
-        headers["Range"] = f"bytes={had}-"
-    address = _address(run, file)
-    with _network(run, file, had):
-        response = session.get(address, headers=headers, stream=True, timeout=run.timeout)
-    with response:
-        start = _start(run, response, file, part, had)
-        run.watch.received(start - had)  # without Range all of it comes again
-        with open(part, "ab" if start else "wb") as output:
-            _copy(run, response, file, part, output, start)
-    return start
-
-
-def _copy(run, response, file, part, output, size):
-    chunks = response.raw.stream(CHUNK, decode_content=False)
-    while True:
-        with _network(run, file, size):
-            chunk = next(chunks, b"")
-        if not chunk:
-            break
-        size += len(chunk)
-        if size > file.bytes:
-            output.close()
-            _discard(run, part)
-            found = f"{file.bytes} bytes expected, found more"
-            raise _Refused(_not_the_file(run, file, found))
-        output.write(chunk)
-        run.alive()
-        run.watch.received(len(chunk))
-        run.go_on()
-    if size < file.bytes:
-        raise _Broken(_broke_off(size, file))
-    output.flush()
-    os.fsync(output.fileno())  # a disk that fills late says so here
-
-
-@contextlib.contextmanager
-def _network(run, file, size):
-    """Sort errors of the network: those worth another attempt, and the others."""
-    connect, silent = run.timeout
-    try:
-        yield
-    except requests.ConnectTimeout:
-        raise _Broken(f"no connection within {connect:g} s") from None
-    except (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError):
-        raise _Broken(f"no data for {silent:g} s at {size} of {file.bytes} bytes") from None
-    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-        raise _Broken(f"no connection ({type(error).__name__})") from None
-    except urllib3.exceptions.HTTPError:
-        raise _Broken(_broke_off(size, file)) from None
-    except requests.RequestException as error:  # an address that cannot be, endless redirects
-        raise _Refused(f"{_address(run, file)}: {type(error).__name__}: {error}") from None
-
-
-def _broke_off(size, file):
-    return f"the connection broke off at {size} of {file.bytes} bytes"
-
-
-def _start(run, response, file, part, had):
-    """Position of the first byte of an answer: 0, or as many as there are.
-
-    A server may ignore Range, and then sends the whole file.
-    """
-    if response.status_code == requests.codes.ok:
-        start, total = 0, response.headers.get("Content-Length", "")
-    elif response.status_code == requests.codes.partial_content and had:
-        found = re.fullmatch(
-            r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip()
-        )
-        if not found or int(found[1]) != had:
-            _discard(run, part)
-            raise _Broken(f"another part than that from byte {had} was served; starting over")
-        start, total = had, found[2]
-    else:
-        raise _status(run, response, file, part)
-    if total.isdecimal() and int(total) != file.bytes:
-        _discard(run, part)
-        found = f"{file.bytes} bytes expected, found {total}"
-        raise _Refused(_not_the_file(run, file, found))
-    return start
-
-
-def _status(run, response, file, part):
-    """What an answer without content means."""
-    status = response.status_code
-    if status == requests.codes.range_not_satisfiable:
-        _discard(run, part)
-        return _Broken(f"HTTP status {status}; starting over")
-    if status >= 500 or status in (requests.codes.request_timeout, requests.codes.too_many):
-        after = response.headers.get("Retry-After", "")
-        return _Broken(f"HTTP status {status}", float(after) if after.isdecimal() else 0.0)
-    return _Refused(
-        f"HTTP status {status} at {_address(run, file)}. If the file has moved, the list of files "
-        "must be brought up to date"
-    )
-
-
-def _address(run, file):
-    return f"{run.base}/{requests.utils.quote(file.path)}"
-
-
-def _not_the_file(run, file, difference):
-    return (
-        f"{_address(run, file)} does not serve the file expected: {difference}. It was not kept. "
-        "Run again; if it stays so, the file was changed at its source"
-    )
-
-
-# --- what is shown ------------------------------------------------------------------------------
-
-
-class Lines(Watcher):
-    """A plain line for each thing that happens.
-
-    Parameters
-    ----------
-    say : callable
-        Takes a line.
-    title : str
-        What the files are: "sudmex_tms images".
-    """
-
-    def __init__(self, say, title):
-        self._say, self._title = say, title
-        self._done, self._total, self._lock = 0, 0, threading.Lock()
-
-    def begin(self, wanted, present, n_bytes):
-        """Say how much there is to do."""
-        self._done, self._total = len(present), len(present) + len(wanted)
-        missing = sum(file.bytes for file in wanted) - n_bytes
-        there = f"{len(present)} of {self._total} files are there"
-        self._say(f"{self._title}: {there}; {in_words(missing)} to fetch")
-
-    def retry(self, file, reason, seconds):
-        """Say what happened and when it goes on."""
-        self._say(f"{Path(file.path).name}: {reason}; again in {seconds:.0f} s")
-
-    def done(self, file):
-        """Count."""
-        with self._lock:
-            self._done += 1
-            self._say(f"{self._done} of {self._total}: {file.path} ({in_words(file.bytes)})")
-
-    def failed(self, path):
-        """Say which file failed: why, the list in the end says."""
-        self._say(f"{path}: FAILED")
-
-
-class Bar(Lines):
-    """A progress bar of ``rich.progress``; lines only for what goes wrong, above the bar.
-
-    Parameters
-    ----------
-    progress : rich.progress.Progress
-    title : str
-    """
-
-    def __init__(self, progress, title):
-        super().__init__(lambda line: _plainly(progress.console, line), title)
-        self._progress, self._task = progress, None
-
-    def begin(self, wanted, present, n_bytes):
-        """Start the bar, with what is there already behind it."""
-        self._done, self._total = len(present), len(present) + len(wanted)
-        self._task = self._progress.add_task(
-            self._title,
-            total=sum(file.bytes for file in [*wanted, *present]),
-            completed=n_bytes + sum(file.bytes for file in present),
-            files=f"{self._done}/{self._total}",
+    def _check(self, path, file):
+        difference = _difference(path, file)
+        return difference and (
+            f"{path} exists and is not the published file: {difference}. "
+            "Nothing was changed: move it away and run again"
         )
 
-    def received(self, n_bytes):
-        """Move the bar, backwards too."""
-        self._progress.update(self._task, advance=n_bytes)
+    def _put_in_place(self, url, path, file):
+        part = partial_path(path)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        resumed = part.exists()
+        self(url, part, pooch)
+        if not (difference := _difference(part, file)):
+            os.replace(part, path)
+            return
+        part.unlink()
+        if not resumed:
+            raise ValueError(difference)
+        # the bytes of an earlier run may be those of another file
+        self._put_in_place(url, path, file)
 
-    def done(self, file):
-        """Count."""
-        with self._lock:
-            self._done += 1
-            self._progress.update(self._task, files=f"{self._done}/{self._total}")
+    def _reason(self, url, error):
+        """Why a file is missing; also notes when there is no point in trying others."""
+        if isinstance(error, requests.RequestException):
+            self.in_a_row = self.in_a_row + 1 if may_pass(error) else 0
+            if self.in_a_row >= HOPELESS:
+                self.over = f"{HOPELESS} files failed one after the other at {self.base}"
+            advice = "Run again later; if it stays so, the file may have moved"
+            return f"{explain(error)} at {self.base}. {advice}"
+        if isinstance(error, ValueError):
+            self.report(url, 0)
+            return f"{url} does not serve the file expected, and it was not kept: {error}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            self.over = f"the disk of {self.folder} is full. Make room and run again"
+            return self.over
+        return f"cannot be written to {self.folder} ({error}). Make it writable, run again"
 
+    def report(self, url, n_bytes):
+        self.held[url], self.in_a_row = n_bytes, 0
+        self.bar.update(self.task, completed=sum(self.held.values()))
 
-@contextlib.contextmanager
-def shown(console, title):
-    """Show a download: a bar on a terminal, plain lines elsewhere.
+    def say(self, url, line):
+        self._print(f"{self.files[url].path}: {line}")
 
-    Parameters
-    ----------
-    console : rich.console.Console
-    title : str
-
-    Yields
-    ------
-    Watcher
-    """
-    if not console.is_interactive:
-        yield Lines(lambda line: _plainly(console, line), title)
-        return
-    from rich import progress as bars
-
-    with bars.Progress(
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.TextColumn("{task.fields[files]} files"),
-        bars.DownloadColumn(),
-        bars.TransferSpeedColumn(),
-        bars.TimeRemainingColumn(),
-        console=console,
-    ) as progress:
-        yield Bar(progress, title)
-
-
-def _plainly(console, line):
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    def _print(self, line):
+        self.bar.console.print(Text(line), soft_wrap=True)

@@ -26,7 +26,6 @@ from analysis_lib.study.contract import load_study
 
 OPENNEURO = "https://s3.amazonaws.com/openneuro.org"
 RETRIES = 2
-TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of a file
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,9 @@ def images_of(name):
     return downloads.read_list(IMAGES[name].table) if name in IMAGES else ()
 
 
-def fetch_images(name, folder=None, *, base=OPENNEURO, jobs=downloads.JOBS, watch=None, **options):
+def fetch_images(
+    name, folder=None, *, base=OPENNEURO, jobs=downloads.JOBS, console=None, **options
+):
     """Download the T1-weighted images of a public trial into its BIDS folder.
 
     Images that are there are checked and not fetched again; one that broke off goes on from where
@@ -157,9 +158,10 @@ def fetch_images(name, folder=None, *, base=OPENNEURO, jobs=downloads.JOBS, watc
         Address that serves the data sets of OpenNeuro.
     jobs : int
         Images fetched at once.
-    watch : downloads.Watcher, optional
+    console : rich.console.Console, optional
+        Where progress is shown.
     **options
-        Of ``downloads.download``: retries, pause, timeout.
+        Of ``downloads.download``: retries, timeout.
 
     Returns
     -------
@@ -177,7 +179,7 @@ def fetch_images(name, folder=None, *, base=OPENNEURO, jobs=downloads.JOBS, watc
     address = f"{base}/{IMAGES[name].home}"
     try:
         outcome = downloads.download(
-            images_of(name), folder, address, jobs=jobs, watch=watch, **options
+            images_of(name), folder, address, jobs=jobs, console=console, **options
         )
     except downloads.DownloadError as error:
         raise FetchError(str(error)) from None
@@ -230,7 +232,7 @@ def fetch_atlas(name, cache=None, *, base=PUBLIC, retries=RETRIES):
     ----------
     name : {"schaefer100_tian_s1", "schaefer100", "schaefer200", ..., "schaefer1000"}
         The schaefer ones come through ``nilearn.datasets.fetch_atlas_schaefer_2018`` (7 networks,
-        2 mm), which publishes no hash: :func:`analysis_lib.atlas.parcellation.load_atlas` counts the parcels.
+        2 mm), which publishes no hash: ``atlas.load_atlas`` counts the parcels.
     cache, base, retries
         As in :func:`fetch_study`; nilearn does not try again.
 
@@ -326,10 +328,9 @@ def _download(cache, file, wanted, base, retries):
         base_url="",
         registry={file.name: file.sha256},
         urls={file.name: url},
-        retry_if_failed=retries,
     )
     try:
-        store.fetch(file.name, downloader=pooch.HTTPDownloader(timeout=TIMEOUT))
+        store.fetch(file.name, downloader=downloads.ResumingDownloader(retries=retries))
     except requests.RequestException as error:
         raise FetchError(_offline(cache, file, wanted, base, error)) from error
     except ValueError as error:

@@ -272,7 +272,7 @@ def plot_items(ax, differences, names):
     ----------
     ax : matplotlib.axes.Axes
     differences : pandas.DataFrame
-        From :func:`analysis_lib.clinical.item_analysis.item_differences`: label, estimate, ci_low, ci_high.
+        From ``item_analysis.item_differences``: label, estimate, ci_low, ci_high.
     names : dict
         Words for "active" and "control".
     """

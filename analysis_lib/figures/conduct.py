@@ -57,7 +57,7 @@ def plot_consort(ax, boxes):
     ax : matplotlib.axes.Axes
         From :func:`consort_figure`, or as high as the boxes need.
     boxes : pandas.DataFrame
-        From :func:`analysis_lib.clinical.consort.consort_flow`: stage, arm (both, active, control), text
+        From ``consort.consort_flow``: stage, arm (both, active, control), text
         (lines, "; " between them).
     """
     rows = _consort_rows(boxes)
@@ -116,17 +116,16 @@ def plot_missing(ax, patterns, visits, names):
     ----------
     ax : matplotlib.axes.Axes
     patterns : pandas.DataFrame
-        One column a visit, true (or 1) where rated, and n_active, n_control; the first row is
-        drawn on top.
+        pattern (text, a 1 or 0 for each visit), n_active, n_control; the first row is drawn on top.
     visits : sequence of str
-        Columns to draw.
+        Visits of the patterns, in order.
     names : dict
         Words for "active" and "control".
     """
     y = np.arange(len(patterns))[::-1]
-    for x, visit in enumerate(visits):
-        for place, rated in zip(y, patterns[visit].astype(bool), strict=True):
-            face = "#4D4D4D" if rated else "white"
+    for x in range(len(visits)):
+        for place, rated in zip(y, patterns["pattern"].str[x], strict=True):
+            face = "#4D4D4D" if rated == "1" else "white"
             box = mpl.patches.Rectangle((x - 0.42, place - 0.36), 0.84, 0.72, fc=face, ec=QUIET)
             ax.add_patch(box)
     for x, arm in enumerate(COLOURS, start=len(visits)):

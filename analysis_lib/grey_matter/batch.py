@@ -385,8 +385,9 @@ def _attempts_there(batch, cluster):
     jobs = {job.participant_id: job for job in batch.waiting}
     images = [path for job in batch.waiting for path in job.images.values()]
     cluster.require_files([folder / "dataset_description.json", *images])
-    for who, ended in cluster.run(_make, jobs, batch.method, folder):
-        yield ended.result if ended.cause is None else (who, ended.cause, ended.seconds)
+    start = time.perf_counter()
+    for who, result, cause in cluster.run(_make, jobs, batch.method, folder):
+        yield result or (who, cause, time.perf_counter() - start)
 
 
 def _make(job, method):

@@ -43,6 +43,9 @@ def closure_of(code, project, leaves=()) -> dict[str, str]:
         name = path.relative_to(project).as_posix()
         if name not in reached and not name.startswith(leaves):
             reached[name] = file_hash(path)
+            beside = path.with_suffix(".tsv")  # what a module reads: columns.tsv
+            if beside.is_file():
+                reached[beside.relative_to(project).as_posix()] = file_hash(beside)
             waiting += house.behind(_source_of(path, _state(path)))
     return dict(sorted(reached.items()))
 

@@ -1,5 +1,6 @@
 """What is up to date, and why a step is not."""
 
+import ast
 import json
 from pathlib import Path
 
@@ -39,11 +40,20 @@ def sources(step):
 
 
 def notebook_hash(path) -> str:
-    """Hash of a notebook's code cells, without outputs: prose makes no result out of date."""
+    """Hash of a notebook's code: prose, comments and outputs make no result out of date."""
     cells = [cell for cell in read_notebook(path)["cells"] if cell["cell_type"] == "code"]
-    tags = [",".join(cell.get("metadata", {}).get("tags", [])) for cell in cells]
-    parts = zip(tags, cells, strict=True)
-    return hashing.text_hash(*(text for tag, cell in parts for text in (tag, cell["source"])))
+    return hashing.text_hash(*(text for cell in cells for text in (_tags(cell), _code(cell))))
+
+
+def _tags(cell):
+    return ",".join(cell.get("metadata", {}).get("tags", []))
+
+
+def _code(cell):
+    try:
+        return ast.unparse(ast.parse(cell["source"]))
+    except SyntaxError:  # IPython's own
+        return cell["source"]
 
 
 def signature(step, study, notebook, passed, library=LIBRARY) -> dict:

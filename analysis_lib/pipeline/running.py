@@ -9,8 +9,16 @@ from pathlib import Path
 
 from analysis_lib.pipeline import memory as pipeline_memory
 from analysis_lib.pipeline.data import prepare_data
+from analysis_lib.pipeline.executed_copies import renew
 from analysis_lib.pipeline.execution import NotebookFailure, execute
-from analysis_lib.pipeline.freshness import files_below, folder, signature, sources, why_stale
+from analysis_lib.pipeline.freshness import (
+    files_below,
+    folder,
+    older_pictures,
+    signature,
+    sources,
+    why_stale,
+)
 from analysis_lib.pipeline.locking import lock
 from analysis_lib.pipeline.plan import Plan
 from analysis_lib.pipeline.steps import Step, blocked, blocked_note
@@ -59,6 +67,7 @@ class Run:
     outcomes: list[Outcome] = field(default_factory=list)
     failure: NotebookFailure | None = None
     report: Path | None = None
+    renewed: bool = False
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -106,7 +115,10 @@ def _publish(now):
     ran = any(outcome.status == "run" for outcome in now.outcomes)
     there = all((study.derived / name).is_file() for name in (PAGE, crate.NAME))
     ready = all((study.derived / name).is_file() for name in NEEDED_BY_REPORT)
-    if now.failure or not ready or (there and not ran):
+    if now.failure or not ready:
+        return
+    if there and not ran and not now.renewed:
+        now.report = study.derived / PAGE
         return
     try:
         now.report = page.write_report(study, coming=(crate.NAME,))
@@ -130,11 +142,26 @@ def _run_step(now, step):
     quick = bool(before["parameters"].get("quick"))
     why = why_stale(report_manifest.read_manifest(study)["steps"].get(step.notebook), before, study)
     if not why and not plan.force:
+        _renew_copy(now, step, before)
         return Outcome(step, "up to date", quick=quick)
     if "t1w" in step.needs:
         _require_templates()
     now.show.start(step, why or "--force")
     return _execute_step(now, step, before, Outcome(step, "run", why or "--force", quick=quick))
+
+
+def _renew_copy(now, step, before):
+    """Bring the executed copy of a step that is up to date in line with changed prose."""
+    study, steps = now.plan.study, report_manifest.read_manifest(now.plan.study)["steps"]
+    record, executed = steps[step.notebook], study.derived / "notebooks" / f"{step.notebook}.ipynb"
+    older = older_pictures(record, before)
+    if older:
+        now.show.note(f"{step.number}: results up to date, pictures older than {older}")
+    if executed.is_file() and renew(now.plan.path(step), executed, older):
+        now.renewed = True
+        outputs = {**record["outputs"], **report_manifest.describe_files(study, [executed])}
+        steps = {**steps, step.notebook: {**record, "outputs": outputs}}
+        report_manifest.write_manifest(study, steps, report_manifest.read_manifest(study)["run"])
 
 
 def _require_templates():

@@ -242,7 +242,7 @@ def _columns(sidecar):
         return ""
     content = json.loads(sidecar.read_text(encoding="utf-8"))
     texts = [
-        f"{column}: {about['Description']}"
+        ", ".join([f"{column}: {about['Description']}", *filter(None, [about.get("Units")])])
         for column, about in content.items()
         if isinstance(about, dict) and "Description" in about
     ]

@@ -135,6 +135,12 @@ class Quoted:
     source: str
     notebook: str | None
 
+    @property
+    def exact(self) -> str:
+        """The value with all its digits, a whole number without decimals, as in the tables."""
+        whole = isinstance(self.value, float) and self.value.is_integer()
+        return f"{self.value:.0f}" if whole else str(self.value)
+
     def __str__(self):
         return self.text
 

@@ -1,11 +1,10 @@
 """Tables of the report: which columns are shown, under which headings, to how many decimals."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from analysis_lib.report import evidence as report_evidence
 from analysis_lib.results import reading
+from analysis_lib.results.columns import describe
 from analysis_lib.results.words import visit_words
 
 HEADINGS = {
@@ -217,11 +216,10 @@ def _of(shown, total, what):
 
 
 def _table(evidence, file, title, note, columns, rows=None, left_out=""):
-    """A table of the page: what is shown, and what its columns mean by the file's sidecar."""
+    """A table of the page: what is shown, and what its columns mean by the registry."""
     if not evidence.exists(file):
         return None
     rows = evidence.table(file) if rows is None else rows
-    described = evidence.json(str(Path(file).with_suffix(".json")))
     section = file.split("/")[0]
     names = evidence.study.arm_names
     shown, heads = [], []
@@ -231,7 +229,7 @@ def _table(evidence, file, title, note, columns, rows=None, left_out=""):
         heads.append(
             {
                 "heading": _heading(column, names),
-                "meaning": _meaning(column, described),
+                "meaning": _meaning(file, column),
                 "numeric": column not in WORDS,
             }
         )
@@ -255,10 +253,9 @@ def _heading(column, names):
     return HEADINGS.get(column, column.replace("_", " ").capitalize())
 
 
-def _meaning(column, described):
-    parts = INTERVALS.get(column, (column,))
-    found = [described.get(part, {}).get("Description", "") for part in parts]
-    return "; ".join(part for part in found if part)
+def _meaning(file, column):
+    described = describe(file, INTERVALS.get(column, (column,)))
+    return "; ".join(about.words for about in described.values())
 
 
 def _cells(rows, column, section):

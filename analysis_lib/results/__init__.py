@@ -1,4 +1,4 @@
-"""Ground: result tables with their types, numbers, words for numbers, hashes, files written whole."""
+"""Ground: typed result tables, numbers, words for numbers, hashes, files written whole."""
 
 from lazy_loader import attach
 

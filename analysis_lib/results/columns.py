@@ -1,3 +1,232 @@
-"""What a column of a result table holds."""
+"""What the columns of result tables hold: the registry ``columns.tsv``, and checks against it.
 
+A column of the registry has a type:
+
+========  ==============================================  ======================================
+type      what a table may hold                           what is read back
+========  ==============================================  ======================================
+text      words, as they are: "011" stays "011"           str
+category  labels that group rows (arm, visit, region)     str
+integer   whole numbers                                   int64; float64 where some are missing
+number    numbers; infinite ones are written inf, -inf    float64
+boolean   True, False                                     bool; boolean where some are missing
+========  ==============================================  ======================================
+
+A missing value is n/a in every type, so that no text may be "n/a" itself. A cell is one line
+without tabs: other programs split a table there, quoted or not.
+"""
+
+import functools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+REGISTRY = Path(__file__).with_name("columns.tsv")
 MISSING = "n/a"
+TYPES = ("text", "category", "integer", "number", "boolean")
+# What a cell cannot hold: control characters (tab, ends of lines), half of a surrogate pair.
+_UNWRITABLE = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
+_LARGEST = 2**63  # of int64, excluded
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of result tables.
+
+    Parameters
+    ----------
+    name : str
+    type : str
+        One of `TYPES`.
+    unit : str or None
+    description : str
+    """
+
+    name: str
+    type: str
+    unit: str | None
+    description: str
+
+    @property
+    def words(self) -> str:
+        """Description and unit."""
+        return f"{self.description}, {self.unit}" if self.unit else self.description
+
+    @property
+    def sidecar(self) -> dict:
+        """What the JSON file beside a table says of the column (BIDS)."""
+        return {"Description": self.description} | ({"Units": self.unit} if self.unit else {})
+
+
+@functools.cache
+def registry() -> dict:
+    """Every column that is known, by name.
+
+    A name that one file uses for something else is there as "<file>.<name>", too, the file without
+    its suffix.
+    """
+    rows = _read_text(REGISTRY)
+    rows = rows.astype(object).where(rows.notna(), None)
+    columns = {row.column: Column(*row) for row in rows.itertuples(index=False)}
+    wrong = [name for name, column in columns.items() if column.type not in TYPES]
+    if wrong or len(columns) < len(rows):
+        raise ValueError(f"{REGISTRY.name}: one row a column, a type among {', '.join(TYPES)}")
+    return columns
+
+
+def describe(file, names) -> dict:
+    """The columns of a table, by name.
+
+    Parameters
+    ----------
+    file : str or path
+        Name of the table; a column that means something else there is described so.
+    names : sequence of str
+
+    Returns
+    -------
+    dict of str to Column
+
+    Raises
+    ------
+    ValueError
+        If the registry does not know a column, or one comes twice.
+    """
+    file, names, known = Path(file), list(names), registry()
+    unknown = [str(name) for name in names if name not in known]
+    if unknown:
+        raise ValueError(
+            f"{file.name}: columns of {REGISTRY.name} expected, found {', '.join(unknown)}. "
+            "Describe each there, with its type"
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{file.name}: each column once expected, found two of {', '.join(twice)}")
+    return {name: known.get(f"{file.stem}.{name}", known[name]) for name in names}
+
+
+# --- a table to be written ------------------------------------------------------------------------
+
+
+def check(file, table) -> pd.DataFrame:
+    """A table that can be written and read back, with the types of the registry.
+
+    Parameters
+    ----------
+    file : str or path
+    table : pandas.DataFrame
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same values; integer columns are Int64 and numbers float64, whatever they were.
+
+    Raises
+    ------
+    ValueError
+        If a column is unknown or a value is not of its type; the message names file, column, row
+        (the header is row 1), what was expected and what was found.
+    """
+    described = describe(file, table)
+    return pd.DataFrame(
+        {name: _checked(file, about, table[name]) for name, about in described.items()},
+        index=table.index,
+    )
+
+
+def _checked(file, about, values):
+    expected, holds = _RULES[about.type]
+    missing = values.isna().to_numpy()
+    wrong = [not gone and not holds(v) for v, gone in zip(values, missing, strict=True)]
+    if any(wrong):
+        raise ValueError(_problem(file, about, values, wrong, expected))
+    if about.type == "integer":  # as a float, one of many digits would be written rounded
+        whole = [pd.NA if gone else int(v) for v, gone in zip(values, missing, strict=True)]
+        return pd.array(whole, dtype="Int64")
+    if about.type == "number":
+        return [np.nan if gone else float(v) for v, gone in zip(values, missing, strict=True)]
+    return values
+
+
+def _is_text(value):
+    return isinstance(value, str) and value != MISSING and not _UNWRITABLE.search(value)
+
+
+def _is_number(value):
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
+
+
+def _is_whole(value):
+    return _is_number(value) and abs(value) < _LARGEST and value == int(value)
+
+
+_RULES = {
+    "text": (f"text of one line, without tabs, other than {MISSING!r}", _is_text),
+    "category": (f"text of one line, without tabs, other than {MISSING!r}", _is_text),
+    "integer": ("a whole number", _is_whole),
+    "number": ("a number", _is_number),
+    "boolean": ("True or False", lambda value: isinstance(value, bool | np.bool_)),
+}
+
+
+def _problem(file, about, values, wrong, expected):
+    """One line about the first value that is not of its column's type, and how many more."""
+    row = int(np.flatnonzero(wrong)[0])
+    value = list(values)[row]
+    value = value.item() if isinstance(value, np.generic) else value
+    more = f" (and in {sum(wrong) - 1} more rows)" if sum(wrong) > 1 else ""
+    return (
+        f"{Path(file).name}: {about.name}, row {row + 2}: {expected} expected, found "
+        f"{value!r}{more}. Its type, {about.type}, is from {REGISTRY.name}"
+    )
+
+
+# --- a table that was written ---------------------------------------------------------------------
+
+
+def read(path) -> pd.DataFrame:
+    """Read a result table, every column with the type of the registry.
+
+    Raises
+    ------
+    ValueError
+        As `check` does.
+    """
+    table = _read_text(path)
+    described = describe(path, table)
+    return pd.DataFrame(
+        {name: _typed(path, about, table[name]) for name, about in described.items()},
+        index=table.index,
+    )
+
+
+def _read_text(path):
+    """A table with every cell as it is written; n/a is missing, and nothing else."""
+    options = {"dtype": str, "na_values": [MISSING], "keep_default_na": False}
+    return pd.read_csv(path, sep="\t", skip_blank_lines=False, encoding="utf-8", **options)
+
+
+def _typed(path, about, cells):
+    """Values of a column from its text."""
+    if about.type in ("text", "category"):
+        return cells
+    if about.type == "boolean":
+        values = cells.map({"True": True, "False": False})
+    else:
+        values = pd.to_numeric(cells, errors="coerce")
+        if about.type == "integer":
+            values = values.where(values.isna() | np.isfinite(values) & (values % 1 == 0))
+    wrong = (values.isna() & cells.notna()).to_numpy()
+    if wrong.any():
+        raise ValueError(_problem(path, about, cells, wrong, _RULES[about.type][0]))
+    return values.astype(_dtype(about.type, bool(cells.isna().any())))
+
+
+def _dtype(kind, some_missing):
+    """What analyses compute with: a whole number with gaps is a float, as pandas reads it."""
+    if kind == "boolean":
+        return "boolean" if some_missing else bool
+    return "int64" if kind == "integer" and not some_missing else "float64"

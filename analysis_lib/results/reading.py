@@ -3,21 +3,25 @@
 import json
 from pathlib import Path
 
-import pandas as pd
-
-from analysis_lib.results.columns import MISSING
+from analysis_lib.results import columns
 
 
 def read_table(path):
-    """Read a result table.
+    """Read a result table, with the types that ``columns.tsv`` gives its columns.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Text and labels as they were written ("011", "01", "NA"); missing is n/a alone.
 
     Raises
     ------
     FileNotFoundError
         If it is not there; the message says which notebook writes it.
+    ValueError
+        If it has a column, or a value, that ``columns.tsv`` does not allow.
     """
-    require(path)
-    return pd.read_csv(path, sep="\t", na_values=[MISSING], keep_default_na=False)
+    return columns.read(require(path))
 
 
 def read_json(path):

@@ -6,9 +6,10 @@ is loaded, and every problem is reported at once.
 
 import difflib
 import itertools
+import re
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import yaml
 from pydantic import (
@@ -44,7 +45,13 @@ FRONTAL_LIMBIC = (  # regions of interest of a study that names none (atlas neur
 )
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
+_PLAIN = {  # what a study file may write for a number or a truth value without quotes
+    "tag:yaml.org,2002:int": re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"),
+    "tag:yaml.org,2002:bool": re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"),
+}
+# Labels are text, also those that YAML takes for numbers.
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$", coerce_numbers_to_str=True)]
+Word = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 
 class _Strict(BaseModel):
@@ -55,14 +62,14 @@ class Arms(_Strict):
     """Column of participants.tsv that holds the arm, its two values, and what readers call them."""
 
     column: str
-    active: str | int
-    control: str | int
+    active: Word
+    control: Word
     active_name: str | None = None
     control_name: str | None = None
 
     @model_validator(mode="after")
     def _two_arms(self):
-        if str(self.active) == str(self.control):
+        if self.active == self.control:
             raise ValueError(f"active and control are both {self.active!r}: name two arms")
         return self
 
@@ -96,8 +103,8 @@ class Scale(_Strict):
 class Sessions(_Strict):
     """Visits at which the images before and after treatment were taken."""
 
-    pre: str
-    post: str
+    pre: Word
+    post: Word
 
 
 class Imaging(_Strict):
@@ -173,8 +180,8 @@ class Study(_Strict):
     simulated: bool = False
     arms: Arms
     visits: dict[Label, float]
-    primary_visit: str | None = None
-    other_sessions: list[str] = []
+    primary_visit: Word | None = None
+    other_sessions: list[Word] = []
     strata: list[str] = []
     exclude: dict[str, Any] = {}
     scales: Annotated[list[Scale], Field(min_length=1)]
@@ -261,8 +268,8 @@ class Study(_Strict):
     def arm_names(self) -> dict[str, str]:
         """The study's own word for each arm, for text and figures."""
         return {
-            "active": self.arms.active_name or str(self.arms.active),
-            "control": self.arms.control_name or str(self.arms.control),
+            "active": self.arms.active_name or self.arms.active,
+            "control": self.arms.control_name or self.arms.control,
         }
 
     @property
@@ -379,7 +386,15 @@ def load_study(study="demo") -> Study:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key given twice is an error instead of the last one winning."""
+    """YAML in which a key given twice is an error instead of the last one winning.
+
+    Words are words, as in YAML 1.2: 01 is no octal number, yes and no are no booleans.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict] = {
+        first: [(tag, _PLAIN.get(tag, pattern)) for tag, pattern in resolvers]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node, deep=False):
         """Refuse a mapping with the same key twice."""

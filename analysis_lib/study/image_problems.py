@@ -71,8 +71,8 @@ def _miswritten(study, pattern):
     found = sorted(set(study.root.glob(loose)) - set(study.root.glob(pattern)))
     if found:
         yield (
-            f"{below_root(study, found[0]).as_posix()}: sub- and ses- in small letters expected in the "
-            f"path. Rename it{f' and {len(found) - 1} more' if len(found) > 1 else ''}"
+            f"{below_root(study, found[0]).as_posix()}: sub- and ses- in small letters expected in "
+            f"the path. Rename it{f' and {len(found) - 1} more' if len(found) > 1 else ''}"
         )
 
 

@@ -198,7 +198,8 @@ def _unrated(study, scale, participants):
     absent = [who for who in analysed if plain_number(who) not in named]
     if absent:
         yield (
-            f"{scale.file}: a row of every participant expected, found none of {shortened(absent)}. "
+            f"{scale.file}: a row of every participant expected, found none of "
+            f"{shortened(absent)}. "
             f"Add them; of a participant who was never rated, one with {MISSING}"
         )
 
@@ -214,7 +215,8 @@ def _covariate_gaps(study, participants, rated):
         if len(absent):
             yield (
                 f"participants.tsv: {name}: a value for everybody expected, found {MISSING} of "
-                f"{shortened(absent)}. Give it, or take {name} out of covariates in {study.path.name}"
+                f"{shortened(absent)}. Give it, or take {name} out of covariates in "
+                f"{study.path.name}"
             )
 
 

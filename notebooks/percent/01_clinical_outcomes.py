@@ -1,14 +1,10 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags
 #     formats: notebooks///ipynb,notebooks/percent///py:percent
-#     notebook_metadata_filter: kernelspec,jupytext
 #     text_representation:
 #       extension: .py
 #       format_name: percent
-#       format_version: '1.3'
-#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -249,9 +245,9 @@ report.table(growth)
 rated = baseline_scores(trial, scores, primary)
 own = changes[changes["scale"] == primary.name]
 patterns = clinical.missing_patterns(own, rated)
-visits = [v for v in trial.post_visits if v in patterns]
+rated_visits = clinical.pattern_visits(own)
 fig, axes = figures.figure(width=4.6, height=0.3 * len(patterns) + 0.8)
-figures.plot_missing(axes[0, 0], patterns, visits, names)
+figures.plot_missing(axes[0, 0], patterns, rated_visits["visit"], names)
 figures.mark(fig, trial, quick)
 
 # %% [markdown]
@@ -451,7 +447,8 @@ files = {
     "ancova.tsv": ancova,
     "anova.tsv": anova,
     "growth.tsv": growth,
-    "missing_patterns.tsv": patterns.drop(columns=visits),
+    "missing_patterns.tsv": patterns,
+    "pattern_visits.tsv": rated_visits,
     "imputation.tsv": imputation_results,
     "tipping_curve.tsv": tipping.table,
     "tipping_point.tsv": tipping.tips,

@@ -1,14 +1,10 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags
 #     formats: notebooks///ipynb,notebooks/percent///py:percent
-#     notebook_metadata_filter: kernelspec,jupytext
 #     text_representation:
 #       extension: .py
 #       format_name: percent
-#       format_version: '1.3'
-#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -187,7 +183,8 @@ figures.mark(fig, trial, quick)
 # were larger.
 
 # %%
-measured = results.read_table(PROJECT / "benchmarks" / "spatial_nulls.tsv")
+file, labels = PROJECT / "benchmarks" / "spatial_nulls.tsv", {"null": str, "side": str}
+measured = pd.read_csv(file, sep="\t", dtype=labels, keep_default_na=False)
 words = {"moran": "Moran", "variogram": "variogram"}[null]
 display(report.rate_table(measured))
 rates = receptors.false_positive_rates(measured, words, maps.index)

@@ -1,14 +1,10 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags
 #     formats: notebooks///ipynb,notebooks/percent///py:percent
-#     notebook_metadata_filter: kernelspec,jupytext
 #     text_representation:
 #       extension: .py
 #       format_name: percent
-#       format_version: '1.3'
-#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -77,13 +73,11 @@ drawn, described, single = {}, {}, {}
 
 # %%
 flow = results.read_json(clinical / "flow.json")
-boxes, patterns = (
-    results.read_table(clinical / f"{name}.tsv") for name in ("consort_flow", "missing_patterns")
+boxes, patterns, rated_visits = (
+    results.read_table(clinical / f"{name}.tsv")
+    for name in ("consort_flow", "missing_patterns", "pattern_visits")
 )
-rated = patterns["pattern"].astype(str).str.zfill(patterns["pattern"].astype(str).str.len().max())
-visits = trial.post_visits[: rated.str.len().max()]
-for place, visit in enumerate(visits):
-    patterns[visit] = rated.str[place].eq("1")
+visits = list(rated_visits["visit"])
 panels = {
     "flow": Panel(
         partial(figures.plot_consort, boxes=boxes),
@@ -197,7 +191,7 @@ if has_vbm:
     end = float(np.ceil(max(np.abs(image.get_fdata()).max() for image in images.values())))
     slices, glass = {}, {}
     for contrast, image in images.items():
-        label = f"t ({summary.loc[contrast, 'df']} df)"
+        label = f"t ({summary.loc[contrast, 'df']:g} df)"
         row = summary.loc[contrast]
         n = " + ".join(str(row[f"n_{arm}"]) for arm in figures.COLOURS if row[f"n_{arm}"])
         title = f"{figures.contrast_title(contrast, names)} (n = {n})"

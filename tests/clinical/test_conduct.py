@@ -7,7 +7,8 @@ import pytest
 
 from analysis_lib.clinical import adherence, blinding, consort, harms, risks
 from analysis_lib.clinical import flow as clinical_flow
-from analysis_lib.figures import appearance, clinical, conduct
+from analysis_lib.figures import appearance, clinical
+from analysis_lib.figures import conduct as conduct_figures
 from analysis_lib.results.problems import StudyError
 from analysis_lib.results.words import visit_words
 from analysis_lib.study import conduct
@@ -288,7 +289,7 @@ def test_events_are_counted_by_participant_and_by_report(written):
     assert table["n_active"].eq(4).all()
     assert not {"p", "p_holm"} & set(table)
     assert headache["risk_difference"] == 0.5
-    expected = responders.newcombe_interval(2, 0, 4, 4)
+    expected = risks.newcombe_interval(2, 0, 4, 4)
     assert tuple(headache[["ci_low", "ci_high"]]) == pytest.approx(expected)
 
 
@@ -425,8 +426,8 @@ def texts(ax):
 def test_flow_diagram_shows_every_line_inside_the_axes(tiny):
     study, _, flow = flow_of(tiny, withdrawn_after=["week1"] + ["n/a"] * 7)
     boxes = consort.consort_flow(flow, study.arm_names)
-    fig, ax = conduct.consort_figure(boxes)
-    conduct.plot_consort(ax, boxes)
+    fig, ax = conduct_figures.consort_figure(boxes)
+    conduct_figures.plot_consort(ax, boxes)
     lines = [line for said in boxes["text"] for line in visit_words(said).split("; ")]
     assert sorted(t for t in texts(ax) if t) == sorted(lines)
     fig.canvas.draw()
@@ -440,10 +441,10 @@ def test_flow_diagram_shows_every_line_inside_the_axes(tiny):
 
 
 def test_missing_picture_fills_a_cell_for_each_visit_rated(axes):
-    patterns = pd.DataFrame(
-        {"pattern": ["11", "10"], "week1": [1, 1], "week2": [1, 0], "n_active": [7, 1]}
-    ).assign(n_control=[8, 0])
-    conduct.plot_missing(axes, patterns, ["week1", "week2"], {"active": "real", "control": "sham"})
+    patterns = pd.DataFrame({"pattern": ["11", "10"], "n_active": [7, 1]}).assign(n_control=[8, 0])
+    conduct_figures.plot_missing(
+        axes, patterns, ["week1", "week2"], {"active": "real", "control": "sham"}
+    )
     white = [patch.get_facecolor()[:3] == (1, 1, 1) for patch in axes.patches]
     assert white == [False, False, False, True]
     assert texts(axes) == ["7", "1", "8", "0"]
@@ -469,5 +470,5 @@ def test_items_and_sessions_are_drawn_one_by_one(axes):
     assert labels == ["1 mood", "2 guilt (no estimate)"]
     axes.clear()
     dose = pd.DataFrame({"arm": ["active", "control", "active"], "sessions": [1, 4, 5]})
-    conduct.plot_stimulation(axes, dose, 5, names)
+    conduct_figures.plot_stimulation(axes, dose, 5, names)
     assert [patch.get_height() for patch in axes.patches] == [5, 1, 4]

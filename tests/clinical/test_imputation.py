@@ -493,12 +493,24 @@ def test_tipping_point_needs_delta_0(trial):
 def test_missing_patterns_of_the_antidepressant_trial(antidepressant):
     table = missing_patterns.missing_patterns(antidepressant).set_index("pattern")
     assert table.index.tolist() == ["1111", "1110", "1011", "1100", "1000"]
-    assert table.loc["1110", ["4", "5", "6", "7"]].tolist() == [1, 1, 1, 0]
+    assert missing_patterns.pattern_visits(antidepressant)["visit"].tolist() == ["4", "5", "6", "7"]
     assert table.loc["1111", ["n_active", "n_control"]].tolist() == [63, 65]
     assert table.loc["1011", ["n_active", "n_control"]].tolist() == [1, 0]
     kinds = ["complete", "monotone", "intermittent", "monotone", "monotone"]
     assert table["missingness"].tolist() == kinds
     assert table[["n_active", "n_control"]].sum().tolist() == [84, 88]
+
+
+def test_patterns_leave_out_a_visit_at_which_nobody_was_rated(antidepressant):
+    rows = antidepressant.assign(
+        outcome=antidepressant["outcome"].mask(antidepressant["visit"] == "5")
+    )
+    for given in (rows, rows.dropna(subset=["outcome"])):
+        visits = missing_patterns.pattern_visits(given)
+        assert visits.to_dict("list") == {"place": [1, 2, 3], "visit": ["4", "6", "7"]}
+        patterns = missing_patterns.missing_patterns(given)
+        assert patterns["pattern"].tolist() == ["111", "110", "100"]
+        assert patterns["missingness"].tolist() == ["complete", "monotone", "monotone"]
 
 
 def test_patterns_count_those_who_were_never_rated():

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from analysis_lib.__main__ import app
 from analysis_lib.atlas import files as atlas_files
 from analysis_lib.atlas import parcellation
-from analysis_lib.datasets import antidepressant, fetch, folders, sudmex
+from analysis_lib.datasets import antidepressant, downloads, fetch, folders, sudmex
 from analysis_lib.results import environment, problems
 from analysis_lib.study import participants
 from analysis_lib.study import scores as study_scores
@@ -51,7 +51,7 @@ def _direct(monkeypatch):
     """No proxy for the local server, no cache of the user's, no waiting before a retry."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("COMPENDIUM_CACHE", raising=False)
-    monkeypatch.setattr(pooch.core.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(downloads, "PAUSE", 0.001)
 
 
 class Server(http.server.ThreadingHTTPServer):

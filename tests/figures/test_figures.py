@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from analysis_lib.figures import appearance, clinical, conduct, descriptions, receptors
+from analysis_lib.figures import appearance, clinical, conduct, descriptions, palette, receptors
 from analysis_lib.figures import brain as figures_brain
 from analysis_lib.figures import panels as figures_panels
 from analysis_lib.figures.panels import Panel
@@ -78,7 +78,7 @@ def words(ax):
 
 
 def test_each_arm_has_one_colour_that_no_figure_changes():
-    assert plots.COLOURS == {"active": "#0072B2", "control": "#E69F00"}
+    assert palette.COLOURS == {"active": "#0072B2", "control": "#E69F00"}
 
 
 def test_the_measure_of_colour_agrees_with_known_values():
@@ -90,8 +90,8 @@ def test_the_measure_of_colour_agrees_with_known_values():
 @pytest.mark.parametrize("vision", DICHROMACY)
 def test_colours_are_told_apart_by_everybody(vision):
     drawn_together = [
-        (*plots.COLOURS.values(), "white"),
-        (plots.ACCENT, *plots.BANDS.values(), "white", "black"),
+        (*palette.COLOURS.values(), "white"),
+        (palette.ACCENT, *palette.BANDS.values(), "white", "black"),
     ]
     for colours in drawn_together:
         for one, other in combinations(colours, 2):
@@ -99,7 +99,7 @@ def test_colours_are_told_apart_by_everybody(vision):
 
 
 def test_arms_differ_in_grey_print():
-    lightness = [lab(colour)[0] for colour in plots.COLOURS.values()]
+    lightness = [lab(colour)[0] for colour in palette.COLOURS.values()]
     assert abs(lightness[0] - lightness[1]) > 20
 
 
@@ -168,7 +168,7 @@ def test_the_key_of_the_arms_uses_the_study_s_words():
     fig = figures_panels.alone(panel(1, arms=True), NAMES)
     legend = fig.subfigs[0].legends[0]
     assert [text.get_text() for text in legend.get_texts()] == ["real", "sham"]
-    assert [h.get_color() for h in legend.get_lines()] == list(plots.COLOURS.values())
+    assert [h.get_color() for h in legend.get_lines()] == list(palette.COLOURS.values())
     assert figures_panels.alone(panel(1), NAMES).subfigs[0].legends == []
     plt.close("all")
 
@@ -237,7 +237,7 @@ def test_course_draws_participants_means_intervals_and_n(ax):
     assert [bar.lines[0].get_ydata().tolist() for bar in bars] == [[-8], [-2]]
     spans = [bar.lines[2][0].get_segments()[0][:, 1].tolist() for bar in bars]
     assert spans == [[-9, -6], [-3, 0]]
-    assert [bar.lines[0].get_color() for bar in bars] == list(plots.COLOURS.values())
+    assert [bar.lines[0].get_color() for bar in bars] == list(palette.COLOURS.values())
     written = [text.get_text() for text in ax.texts]
     assert written == ["2", "1", "n", "1", "2", "n"]
     assert "points" in ax.get_ylabel()
@@ -391,7 +391,7 @@ def test_correlations_are_ordered_with_bands_and_both_p_in_words(ax, n):
     assert "p among equally smooth maps" in said
     assert "over 119 regions" in said
     assert "(12)" in said
-    filled = [line for line in ax.lines if line.get_markerfacecolor() == plots.ACCENT]
+    filled = [line for line in ax.lines if line.get_markerfacecolor() == palette.ACCENT]
     assert [line.get_xdata().tolist() for line in filled if line.get_marker() == "o"] == [
         [rows["r"].max()]
     ]

@@ -25,10 +25,10 @@ import pytest
 from joblib import parallel_config
 from nilearn.image import resample_img
 
-import analysis_lib
+from analysis_lib.figures.segmentation import segmentation_picture
 from analysis_lib.grey_matter import batch as grey_matter_batch
 from analysis_lib.grey_matter import map_quality, writing
-from analysis_lib.results import reading, writing
+from analysis_lib.results import columns, reading
 from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.problems import StudyError
 from analysis_lib.study import head_size, image_problems, images, participants
@@ -81,7 +81,9 @@ def stand_in(paths, settings, templates, drawn=True):
     )
 
 
-METHOD = grey_matter_batch.Method(stand_in, Settings(), None, "code", "MNI152NLin2009aSym", 300.0)
+METHOD = grey_matter_batch.Method(
+    stand_in, segmentation_picture, Settings(), None, "code", "MNI152NLin2009aSym", 300.0
+)
 
 
 def write_t1w(root, who, visit, ml):
@@ -395,7 +397,7 @@ def test_progress_counts_and_estimates(plain, monkeypatch):
     monkeypatch.setattr(
         grey_matter_batch, "_attempts", lambda batch, n: ((who, None, 60.0) for who in PEOPLE)
     )
-    monkeypatch.setattr(derivatives.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(grey_matter_batch.time, "perf_counter", lambda: next(clock))
     told, line = [], grey_matter_batch.progress_file(plain.study)
 
     def progress(step):
@@ -426,7 +428,7 @@ def test_quality_has_volumes_change_and_no_arm(plain):
     plain.run()
     table = map_quality.quality(plain.study, plain.pairs())
     assert "arm" not in table
-    assert set(table) <= set(writing.COLUMNS)
+    assert set(table) <= set(columns.registry())
     assert list(table["participant_id"]) == [who for who in PEOPLE for _ in VISITS]
     first, second = table.iloc[0], table.iloc[1]
     assert first["grey_share"] == pytest.approx(600 / 1500)
@@ -451,7 +453,7 @@ def test_outliers_are_named_with_the_measure_and_kept(plain):
 
 def test_likeness_to_the_template_falls_with_misplacement(tmp_path):
     grid = {"target_affine": AFFINE, "target_shape": SHAPE, "interpolation": "linear"}
-    whole = derivatives.load_mni152_gm_template(resolution=1)
+    whole = map_quality.load_mni152_gm_template(resolution=1)
     grey = resample_img(whole, force_resample=True, copy_header=True, **grid).get_fdata()
     paths = []
     for k, data in enumerate((grey, 0.7 * grey, np.roll(grey, 1, 2), np.roll(grey, 3, 2))):
@@ -473,12 +475,15 @@ def test_quality_without_all_maps_is_refused(plain):
 
 def test_notebook_00_writes_a_valid_dataset(plain, monkeypatch, capsys):
     plain.tiny.write()
-    module = types.ModuleType("analysis_lib.preprocess")
-    module.__file__, module.SPACE, module.Settings = __file__, METHOD.space, Settings
-    module.process, module.memory_mb = stand_in, lambda settings: 300.0
-    module.load_templates = lambda settings, cache=None: None
-    monkeypatch.setitem(sys.modules, "analysis_lib.preprocess", module)
-    monkeypatch.setattr(analysis_lib, "preprocess", module, raising=False)
+    process, settings = (
+        types.ModuleType(f"analysis_lib.grey_matter.{name}") for name in ("process", "settings")
+    )
+    process.process = stand_in
+    settings.SPACE, settings.Settings = METHOD.space, Settings
+    settings.memory_mb = lambda settings: 300.0
+    settings.load_templates = lambda settings, cache=None: None
+    for module in (process, settings):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
     script = (PROJECT / "notebooks/percent/00_grey_matter.py").read_text()
     script = script.replace('"sudmex_tms"', repr(str(plain.tiny.folder / "tiny.yml")))
     script = script.replace("n_jobs: int = 2", "n_jobs: int = 1")

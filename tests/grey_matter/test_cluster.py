@@ -1,58 +1,89 @@
 """Participants on a Dask cluster: the same files as here, and errors that say what to do.
 
-The cluster is a real one, on this machine; the stand-in of test_derivatives takes the place of
+The cluster is a real one, on this machine; the stand-in of test_batch takes the place of
 ANTs.
 """
 
+import importlib
 import os
 import shutil
 import socket
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import psutil
 import pytest
-from test_derivatives import METHOD, PEOPLE, Trial, below, stand_in, waiting, write_t1w
+from test_batch import METHOD, PEOPLE, Trial, below, stand_in, waiting, write_t1w
 
-from analysis_lib.grey_matter import cluster as grey_matter_cluster
+from analysis_lib.grey_matter import cluster as workers
 from analysis_lib.pipeline import freshness, steps
-from analysis_lib.results import environment
+from analysis_lib.results.environment import NOTEBOOKS, PROJECT
 from analysis_lib.results.problems import StudyError
 
 distributed = pytest.importorskip(
     "distributed", reason="distributed is not installed (extra dask): no cluster to test with"
 )
 TESTS = Path(__file__).parent
+PIDS = "{}/ses-baseline/anat/pids"
 
 
 def tell_environment(paths, settings, templates):
     """As stand_in, but in place of what it gives: what its process was told."""
-    names = (
-        grey_matter_cluster.ITK_THREADS,
-        "OMP_NUM_THREADS",
-        "COMPENDIUM_OUTPUT",
-        grey_matter_cluster.VARIABLE,
-    )
+    names = (workers.ITK_THREADS, "OMP_NUM_THREADS", "COMPENDIUM_OUTPUT", workers.VARIABLE)
     raise ValueError(" ".join(f"{name}={os.environ.get(name)}" for name in names))
 
 
 def take_the_worker_along(paths, settings, templates):
     """As stand_in, but sub-02 takes its worker with it, as a machine does that is switched off."""
     if "sub-02" in str(paths["baseline"]):
+        leave_pid(paths)
         os.kill(os.getppid(), 9)
-        os._exit(1)
+        time.sleep(600)
     return stand_in(paths, settings, templates)
+
+
+def take_long(paths, settings, templates):
+    """As stand_in, but without end for sub-02."""
+    if "sub-02" in str(paths["baseline"]):
+        leave_pid(paths)
+        time.sleep(600)
+    return stand_in(paths, settings, templates)
+
+
+def kill_itself(paths, settings, templates):
+    """As stand_in, but sub-04 ends as what the system kills when memory is short."""
+    if "sub-04" in str(paths["baseline"]):
+        os.kill(os.getpid(), 9)
+    return stand_in(paths, settings, templates)
+
+
+def leave_pid(paths):
+    """Leave word of a participant's process beside the first image."""
+    with paths["baseline"].with_name("pids").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+
+
+def processes(trial, who):
+    """Those that have left word."""
+    return [int(pid) for pid in (trial.root / PIDS.format(who)).read_text().split()]
+
+
+def have_ended(pids, seconds=15):
+    """Whether no such process is left, at the latest after some seconds."""
+    until = time.monotonic() + seconds
+    while any(psutil.pid_exists(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(0.1)
+    return not any(psutil.pid_exists(pid) for pid in pids)
 
 
 @pytest.fixture(scope="module")
 def cluster():
     """Two worker processes; the participants' processes find the stand-in in this folder."""
-    told = {
-        "PYTHONPATH": str(TESTS),
-        grey_matter_cluster.ITK_THREADS: "7",
-        "COMPENDIUM_OUTPUT": "/elsewhere",
-    }
+    told = {"PYTHONPATH": str(TESTS), workers.ITK_THREADS: "7", "COMPENDIUM_OUTPUT": "/elsewhere"}
     options = {"dashboard_address": ":0", "env": told}
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, **options) as made:
         yield made
@@ -62,7 +93,7 @@ def cluster():
 def remote(tiny, tmp_path, cluster, monkeypatch):
     """The trial, whose participants are processed by the cluster."""
     monkeypatch.setenv("COMPENDIUM_OUTPUT", str(tmp_path / "out"))
-    monkeypatch.setenv(grey_matter_cluster.VARIABLE, cluster.scheduler_address)
+    monkeypatch.setenv(workers.VARIABLE, cluster.scheduler_address)
     return Trial(tiny)
 
 
@@ -74,7 +105,7 @@ def keep(trial, n):
 
 def refused(packages=()):
     """The problems of the cluster."""
-    with pytest.raises(StudyError) as caught, grey_matter_cluster.connect(packages):
+    with pytest.raises(StudyError) as caught, workers.connect(packages):
         pass
     return caught.value.problems
 
@@ -95,7 +126,7 @@ def test_a_cluster_gives_the_same_files_progress_and_resumes(remote, tmp_path, m
     keys = [job.key for job in remote.plan().present]
 
     monkeypatch.setenv("COMPENDIUM_OUTPUT", str(tmp_path / "here"))
-    monkeypatch.delenv(grey_matter_cluster.VARIABLE)
+    monkeypatch.delenv(workers.VARIABLE)
     remote.run()
     plt.close("all")
     here = below(remote.study.made_maps)
@@ -108,20 +139,21 @@ def test_a_cluster_gives_the_same_files_progress_and_resumes(remote, tmp_path, m
 
 
 def test_failures_and_dead_processes_name_the_participant(remote, cluster):
-    keep(remote, 3)
+    method = replace(METHOD, process=kill_itself)
     write_t1w(remote.root, "sub-01", "week2", 666)
     write_t1w(remote.root, "sub-03", "week2", 667)
     before = set(cluster.scheduler.workers)
     with pytest.raises(StudyError) as caught:
-        remote.run()
+        remote.run(method)
     first, *causes = caught.value.problems
-    assert first.startswith("2 of 3 participants failed, 1 are in place.")
-    one, three = sorted(causes)
+    assert first.startswith("3 of 4 participants failed, 1 are in place.")
+    one, three, four = sorted(causes)
     assert one == "sub-01: ValueError: an image with a brain expected, found none"
-    assert three.startswith(f"sub-03: its process on {socket.gethostname()} ended without a word")
-    assert "(status 1), most often for want of memory" in three
+    start = f"sub-03: its process on {socket.gethostname()} ended with status 1: no word of why"
+    assert three.startswith(f"{start}, most often for want of memory. Give the workers more")
+    assert f"{socket.gethostname()} ended with signal 9: no word of why" in four
     assert set(cluster.scheduler.workers) == before  # none died with it
-    assert waiting(remote.plan()) == ["sub-01", "sub-03"]
+    assert waiting(remote.plan()) == ["sub-01", "sub-03", "sub-04"]
     assert not [name for name in below(remote.study.made_maps) if ".tasks" in name]
 
 
@@ -130,15 +162,15 @@ def test_a_task_is_told_what_this_run_is_told(remote, tmp_path):
     method = replace(METHOD, process=tell_environment)
     with pytest.raises(StudyError) as caught:
         remote.run(method)
-    told = f"{grey_matter_cluster.ITK_THREADS}=1 OMP_NUM_THREADS=1 COMPENDIUM_OUTPUT={tmp_path / 'out'}"
-    assert caught.value.problems[1] == f"sub-01: ValueError: {told} {grey_matter_cluster.VARIABLE}="
+    told = f"{workers.ITK_THREADS}=1 OMP_NUM_THREADS=1 COMPENDIUM_OUTPUT={tmp_path / 'out'}"
+    assert caught.value.problems[1] == f"sub-01: ValueError: {told} {workers.VARIABLE}="
 
 
 def test_the_address_makes_nothing_out_of_date(remote, monkeypatch):
     step = steps.select(steps.STEPS, ["00"])[0]
-    notebook = environment.NOTEBOOKS / "00_grey_matter.ipynb"
+    notebook = NOTEBOOKS / "00_grey_matter.ipynb"
     there = freshness.signature(step, remote.study, notebook, {})
-    monkeypatch.delenv(grey_matter_cluster.VARIABLE)
+    monkeypatch.delenv(workers.VARIABLE)
     assert freshness.signature(step, remote.study, notebook, {}) == there
 
 
@@ -158,64 +190,110 @@ def test_lost_workers_are_survived_and_the_participant_is_named(remote, monkeypa
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         distributed.LocalCluster(**options, env={"PYTHONPATH": str(TESTS)}) as frail,
     ):
-        monkeypatch.setenv(grey_matter_cluster.VARIABLE, frail.scheduler_address)
+        monkeypatch.setenv(workers.VARIABLE, frail.scheduler_address)
         with pytest.raises(StudyError) as caught:
             remote.run(method)
     causes = {text.partition(":")[0]: text for text in caught.value.problems[1:]}
-    assert "1 Dask workers were lost that it was given to, the last of them" in causes["sub-02"]
-    assert "want of memory: see their logs" in causes["sub-02"]
+    assert "sub-02: KilledWorker: " in causes["sub-02"]
+    assert "1 different workers, but all those workers died while running it" in causes["sub-02"]
+    assert "worker logs" in causes["sub-02"]
+    assert have_ended(processes(remote, "sub-02"))  # else two would write the same files
     assert waiting(remote.plan(method)) == sorted(causes)
     assert "sub-01" not in causes
 
 
-def test_all_workers_gone_is_an_error_and_keeps_what_is_done(remote, cluster, monkeypatch):
-    def gone(waiting, **options):
-        raise TimeoutError
+@pytest.fixture
+def lonely(monkeypatch):
+    """A scheduler, and one worker that nothing starts again."""
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", "--no-nanny", "--nthreads", "1"]
+    told = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), str(TESTS)])}
+    with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as made:
+        where = made.scheduler_address
+        monkeypatch.setenv(workers.VARIABLE, where)
+        worker = subprocess.Popen([*command, "--no-dashboard", where], env=told, stderr=-3)
+        yield made
+        worker.kill()
+        worker.wait()
 
-    monkeypatch.setattr(distributed, "wait", gone)
-    monkeypatch.setattr(distributed.Client, "nthreads", lambda self: {})
-    monkeypatch.setattr(grey_matter_cluster, "PATIENCE", 10)
-    monkeypatch.setattr(grey_matter_cluster, "_require_worker", lambda client, where: None)
-    with pytest.raises(StudyError, match=r"at tcp://.*: all its workers are gone, and none came"):
-        remote.run()
+
+def test_all_workers_gone_is_an_error_and_keeps_what_is_done(remote, lonely, monkeypatch):
+    keep(remote, 2)
+    monkeypatch.setattr(workers, "PATIENCE", 5)
+    method = replace(METHOD, process=take_the_worker_along)
+    text = r"at least one worker expected, found none after 5 s. What was done is kept. Start some"
+    with pytest.raises(StudyError, match=text):
+        remote.run(method)
+    assert waiting(remote.plan(method)) == ["sub-02"]
+    assert have_ended(processes(remote, "sub-02"))
+
+
+def test_a_scheduler_that_is_lost_is_an_error_and_keeps_what_is_done(remote, lonely):
+    keep(remote, 2)
+    with pytest.raises(StudyError, match=r"at tcp://.*: its scheduler was lost. What was done is"):
+        remote.run(progress=lambda step: lonely.close())
+    assert waiting(remote.plan()) == ["sub-02"]
+
+
+def test_tasks_that_nobody_wants_any_more_are_ended(remote):
+    keep(remote, 2)
+
+    def interrupt(step):
+        until = time.monotonic() + 60
+        while not (remote.root / PIDS.format("sub-02")).exists() and time.monotonic() < until:
+            time.sleep(0.1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        remote.run(replace(METHOD, process=take_long), progress=interrupt)
+    assert have_ended(processes(remote, "sub-02"))
+    assert not [name for name in below(remote.study.made_maps) if ".tasks" in name]
+
+
+def test_a_process_that_lacks_a_module_says_so(remote, tmp_path, monkeypatch):
+    keep(remote, 1)
+    (tmp_path / "only_here.py").write_text("def process(paths, settings, templates): ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    process = importlib.import_module("only_here").process
+    with pytest.raises(StudyError, match=r"status 1: ModuleNotFoundError: No module named 'only_h"):
+        remote.run(replace(METHOD, process=process))
 
 
 # --- clusters that are refused
 
 
 def test_other_versions_and_code_are_named_with_the_workers(remote, cluster, monkeypatch):
-    monkeypatch.setattr(freshness, "library_hash", lambda: "0123456789")
+    monkeypatch.setattr(workers, "library_hash", lambda: "0123456789")
     monkeypatch.setattr(workers.importlib.metadata, "version", lambda name: "99.1")
-    versions, code = refused(["numpy"])
-    assert versions.startswith("Dask workers tcp://")
-    assert all(address in versions for address in cluster.scheduler.workers)
-    assert "numpy 99.1 expected, as here, found 2." in versions
-    assert "requirements.lock" in versions
-    assert f"the analysis_lib of {pipeline.PROJECT} expected, found another" in code
-    assert "not 01234567" in code
+    (problem,) = refused(["numpy"])
+    assert problem.startswith("Dask workers tcp://")
+    assert all(address in problem for address in cluster.scheduler.workers)
+    assert "numpy: 99.1 expected, as here, found 2." in problem
+    assert "analysis_lib: 0123456789 expected, as here, found " in problem
+    assert "requirements.lock" in problem
+    assert "this folder as it is here" in problem
 
 
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        (ModuleNotFoundError("no", name="analysis_lib"), "found no module analysis_lib. Install"),
-        (OSError("unreadable"), "analysis_lib expected, found OSError: unreadable. Install"),
-        ({"analysis_lib": "a", "antspyx": None}, "antspyx 0.6 expected, as here, found none"),
+        (ModuleNotFoundError("No module"), "found ModuleNotFoundError: No module"),
+        (OSError("unreadable"), "analysis_lib expected, found OSError: unreadable"),
+        ({"analysis_lib": "a", "antspyx": None}, "antspyx: 0.6 expected, as here, found none"),
     ],
 )
 def test_what_a_worker_lacks_in_words(found, text):
-    (problem,) = grey_matter_cluster._differences({"analysis_lib": "a", "antspyx": "0.6"}, found)
+    (problem,) = workers._unlike({"analysis_lib": "a", "antspyx": "0.6"}, found)
     assert text in problem
 
 
 def test_code_that_changes_under_way_is_refused_by_the_task(remote, monkeypatch):
     keep(remote, 1)
-    monkeypatch.setattr(grey_matter_cluster, "_require_same", lambda client, expected: None)
-    monkeypatch.setattr(freshness, "library_hash", lambda: "0123456789")
+    monkeypatch.setattr(workers, "_require_same", lambda client, ask, names, *rest: ask(names))
+    monkeypatch.setattr(workers, "library_hash", lambda: "0123456789")
     with pytest.raises(StudyError, match=r"1 of 1 participants failed, 0 are in place") as caught:
         remote.run()
     assert "sub-01: Dask worker on " in str(caught.value)
-    assert "found another" in str(caught.value)
+    assert "analysis_lib: 0123456789 expected, as here, found " in str(caught.value)
 
 
 def test_workers_that_do_not_see_the_files_are_named(remote, tmp_path, monkeypatch):
@@ -223,54 +301,45 @@ def test_workers_that_do_not_see_the_files_are_named(remote, tmp_path, monkeypat
     image, *others = (Path(name) for name in ("one.nii", "two.nii", "three.nii"))
     for path in (image, *others):
         path.write_bytes(b"123")
-    with grey_matter_cluster.connect() as there:
+    with workers.connect() as there:
         there.require_files([image.resolve()])
-        with pytest.raises(StudyError, match=r"Dask workers tcp://.*two.nii and 1 more") as error:
+        with pytest.raises(
+            StudyError, match=r"Dask workers tcp://.*two.nii: .* and 1 more"
+        ) as error:
             there.require_files([image.resolve(), *others])
     assert "put both (see --output) on a disk that all machines share" in str(error.value)
 
 
 def test_no_scheduler_at_the_address(monkeypatch):
-    monkeypatch.setattr(grey_matter_cluster, "CONNECTING", 1)
+    monkeypatch.setattr(workers, "CONNECTING", 1)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         where = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setenv(grey_matter_cluster.VARIABLE, where)
+    monkeypatch.setenv(workers.VARIABLE, where)
     (problem,) = refused()
     assert problem.startswith(f"--dask {where}: a Dask scheduler expected, none answers")
     assert "Start one (dask scheduler)" in problem
-    monkeypatch.setenv(grey_matter_cluster.VARIABLE, "what://is this")
+    monkeypatch.setenv(workers.VARIABLE, "what://is this")
     assert "a Dask scheduler expected, none answers" in refused()[0]
 
 
 def test_scheduler_without_workers(monkeypatch):
-    monkeypatch.setattr(grey_matter_cluster, "CONNECTING", 1)
+    monkeypatch.setattr(workers, "CONNECTING", 1)
     with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty:
-        monkeypatch.setenv(grey_matter_cluster.VARIABLE, empty.scheduler_address)
+        monkeypatch.setenv(workers.VARIABLE, empty.scheduler_address)
         (problem,) = refused()
     assert "at least one worker expected, found none after 1 s" in problem
     assert f"dask worker {empty.scheduler_address} --nworkers 2" in problem
 
 
 def test_without_distributed_the_command_is_named(monkeypatch):
-    monkeypatch.setenv(grey_matter_cluster.VARIABLE, "tcp://127.0.0.1:1")
+    monkeypatch.setenv(workers.VARIABLE, "tcp://127.0.0.1:1")
     monkeypatch.setitem(sys.modules, "distributed", None)
     (problem,) = refused()
     assert problem.endswith("Get it: python -m pip install distributed")
 
 
 def test_without_an_address_there_is_no_cluster(monkeypatch):
-    monkeypatch.setenv(grey_matter_cluster.VARIABLE, "")
-    with grey_matter_cluster.connect() as none:
+    monkeypatch.setenv(workers.VARIABLE, "")
+    with workers.connect() as none:
         assert none is None
-
-
-def test_a_task_that_nobody_wants_any_more_is_ended(tmp_path):
-    process = workers.subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    assert grey_matter_cluster._wait(process, tmp_path / "absent") == -9
-
-
-def test_a_task_that_no_module_is_there_for_gives_its_last_words(tmp_path):
-    text = grey_matter_cluster._died(1, "Traceback\nModuleNotFoundError: No module named 'ants'\n")
-    assert text.endswith("ended with status 1: ModuleNotFoundError: No module named 'ants'")
-    assert "(signal 9), most often for want of memory" in grey_matter_cluster._died(-9, "anything")

@@ -16,7 +16,7 @@ import pytest
 from conftest import STUB_STUDY, write_stub_study
 
 from analysis_lib.atlas import files
-from analysis_lib.datasets import fetch
+from analysis_lib.datasets import fetch, simulate
 from analysis_lib.pipeline import data, freshness, locking, running
 from analysis_lib.pipeline import memory as pipeline_memory
 from analysis_lib.pipeline import plan as pipeline_plan
@@ -39,7 +39,8 @@ mode: str = "fine"  # fine, wrong, refused or dead
 """
 READ = """\
 import os
-from analysis_lib.study import StudyError, load_study
+from analysis_lib.results import StudyError
+from analysis_lib.study import load_study
 loaded = load_study(study)
 """
 FIRST = """\
@@ -471,8 +472,6 @@ def test_missing_tables_say_how_to_get_them(fresh):
 
 
 def test_absent_simulated_study_is_generated_once(fresh, monkeypatch):
-    pass
-
     study, notes = load_study(fresh / "tiny.yml"), []
     shutil.move(study.root, fresh / "elsewhere")
     generate = partial(shutil.copytree, fresh / "elsewhere")
@@ -673,7 +672,7 @@ def scanned(fresh, monkeypatch):
     write_notebook(fresh / "notebooks" / "00_grey.ipynb", GREY)
     second = FIRST.replace('"one"', '"two"')
     write_notebook(fresh / "notebooks" / "02_images.ipynb", second)
-    monkeypatch.setattr(pipeline.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(pipeline_steps.importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(files, "cached_templates", lambda: [])
     return fresh
 
@@ -739,7 +738,7 @@ def test_why_no_maps_are_made(scanned, change, notes):
 def test_without_antspyx_the_command_is_named_and_maps_made_elsewhere_are_read(
     scanned, monkeypatch
 ):
-    monkeypatch.setattr(pipeline.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(pipeline_steps.importlib.util, "find_spec", lambda name: None)
     plan = grey_plan(scanned)
     said = pipeline_steps.blocked_note(plan.steps, plan.study).splitlines()
     assert said[0] == (
@@ -776,7 +775,7 @@ def test_without_templates_the_command_is_named_before_anything_runs(scanned, mo
     monkeypatch.undo()
     monkeypatch.setenv("COMPENDIUM_OUTPUT", str(scanned))
     monkeypatch.setenv("COMPENDIUM_CACHE", str(scanned / "empty"))
-    monkeypatch.setattr(pipeline.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(pipeline_steps.importlib.util, "find_spec", lambda name: name)
     with pytest.raises(PipelineError, match=r"Get it: python -m analysis_lib fetch templates$"):
         running.run(grey_plan(scanned))
     assert not list(scanned.rglob("*.failed.ipynb"))

@@ -61,7 +61,7 @@ def test_total_dominance_is_that_of_hansen_2022(reference_data, disorder):
         pd.read_csv(folder / name, sep="\t", index_col=0)
         for name in ("receptor_density_dk68.tsv", "enigma_cohens_d_dk68.tsv", "total_dominance.tsv")
     )
-    found = receptors.dominance(x, y[disorder])
+    found = dominance(x, y[disorder])
     pd.testing.assert_series_equal(
         found.total, published.loc[disorder], check_names=False, rtol=0, atol=1e-9
     )

@@ -23,6 +23,7 @@ from analysis_lib.pipeline.steps import Step
 from analysis_lib.report import crate
 from analysis_lib.report import manifest as report_manifest
 from analysis_lib.results import hashing, writing
+from analysis_lib.results.environment import PROJECT
 from analysis_lib.study.contract import load_study
 
 PARAMETERS = """\
@@ -263,7 +264,7 @@ def test_a_receptor_map_carries_the_licence_that_neuromaps_lists(study):
 
 def test_no_path_of_this_machine_is_told(study):
     text = crate.write_crate(study).read_text()
-    for place in (study.derived, study.root, report.PROJECT, Path.home(), Path("/tmp")):
+    for place in (study.derived, study.root, PROJECT, Path.home(), Path("/tmp")):
         assert f"{place}/" not in text
     assert "file://" not in text
     assert "../" not in text
@@ -428,9 +429,9 @@ def test_figures_do_not_make_a_project_differ_from_its_commit(tmp_path):
 
 
 def test_citation_licence_and_project_say_the_same():
-    citation = yaml.safe_load((report.PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
-    licence = (report.PROJECT / "LICENSE").read_text(encoding="utf-8")
-    project = tomllib.loads((report.PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
+    licence = (PROJECT / "LICENSE").read_text(encoding="utf-8")
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
     assert citation["version"] == project["project"]["version"]
     assert crate.CODE_LICENCE.endswith(f"/{citation['license']}")
     assert licence.startswith("BSD 3-Clause License")

@@ -14,10 +14,11 @@ from conftest import TinyTrial
 from nibabel import Nifti1Image
 from PIL import Image
 
+from analysis_lib.figures import palette
 from analysis_lib.report import embedding, findings, page
 from analysis_lib.report import evidence as report_evidence
 from analysis_lib.report import manifest as report_manifest
-from analysis_lib.results import reading, writing
+from analysis_lib.results import columns, reading, writing
 from analysis_lib.results import words as results_words
 
 CHROMIUM = shutil.which("chromium")
@@ -444,7 +445,7 @@ def test_the_settings_of_maps_made_by_notebook_00_are_said(alone):
     assert "written at 1.5 mm (antspyx 0.6.1)" in said
 
 
-def test_columns_are_explained_by_the_sidecars_of_the_tables(soup):
+def test_columns_are_explained_with_their_units(soup):
     table = soup.select_one("#table-contrasts")
     meanings = dict(
         zip(
@@ -453,8 +454,10 @@ def test_columns_are_explained_by_the_sidecars_of_the_tables(soup):
             strict=True,
         )
     )
-    assert meanings["Hedges g"] == writing.COLUMNS["hedges_g"]
-    assert meanings["95 % CI"] == f"{writing.COLUMNS['ci_low']}; {writing.COLUMNS['ci_high']}"
+    known = columns.registry()
+    assert meanings["Hedges g"] == known["hedges_g"].words
+    assert meanings["95 % CI"] == f"{known['ci_low'].words}; {known['ci_high'].words}"
+    assert meanings["Difference"].endswith(", points")
     assert table.select_one(".source a")["href"] == "../clinical/mmrm_contrasts.tsv"
 
 
@@ -491,7 +494,7 @@ def test_headings_are_in_order_and_every_picture_has_words(soup):
 
 def test_the_arms_have_the_colours_of_the_figures(index):
     style = index.read_text(encoding="utf-8")
-    for arm, colour in plots.COLOURS.items():
+    for arm, colour in palette.COLOURS.items():
         assert f"--{arm}: {colour};" in style
 
 

@@ -362,3 +362,18 @@ def test_a_key_given_twice_is_refused(tmp_path):
     path.write_text("name: a\nname: b\n", encoding="utf-8")
     with pytest.raises(StudyError, match="key 'name' is given twice"):
         load_study(path)
+
+
+def test_labels_are_text_also_where_yaml_takes_them_for_something_else(tiny):
+    tiny.write()
+    path = tiny.folder / "labels.yml"
+    path.write_text(
+        "name: labels\ntitle: Labels\ndata: raw\n"
+        "arms: {column: arm, active: 01, control: no}\n"
+        "visits: {010: 0, 2: 1, 08: 2}\nprimary_visit: 2\nother_sessions: [007]\n"
+        "scales:\n  - {name: HAMD-17, file: a.tsv, range: [0, 52], primary: true}\n"
+    )
+    study = load_study(path)
+    assert (study.arms.active, study.arms.control) == ("01", "no")
+    assert study.visits == {"010": 0, "2": 1, "08": 2}
+    assert (study.baseline, study.final_visit, study.other_sessions) == ("010", "2", ["007"])

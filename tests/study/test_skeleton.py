@@ -262,7 +262,7 @@ def test_a_disk_that_fails_leaves_nothing(tmp_path, monkeypatch):
     def fail(path, *args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(new_study.Path, "write_text", fail)
+    monkeypatch.setattr(skeleton.Path, "write_text", fail)
     with pytest.raises(OSError, match="disk full"):
         skeleton.new_study(tmp_path / "trial")
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
-from voxelperm import tails
 from voxelperm.clusters import label_clusters
 from voxelperm.enhancement import enhance
 from voxelperm.exchangeability import check_exchangeable, draw_permutations
@@ -21,6 +20,7 @@ from voxelperm.memory import plan
 from voxelperm.model import VoxelModel
 from voxelperm.nuisance import nuisance_basis
 from voxelperm.null import Work, null_maxima
+from voxelperm.tails import p_values
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def permutation_test(
     work = Work(threshold, tuple(statistics), held)
     null = null_maxima(model, permutations, work, workers, progress)
     observed = _observed(model.observed(), model, threshold, statistics)
-    found = {s: tails.p_values(observed[s], null[s], tail, exhaustive) for s in statistics}
+    found = {s: p_values(observed[s], null[s], tail, exhaustive) for s in statistics}
     p, how = ({s: pair[k] for s, pair in found.items()} for k in (0, 1))
     return PermutationResult(model.exact_t, model.df, p, null, threshold, exhaustive, how)
 

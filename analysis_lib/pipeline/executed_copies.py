@@ -1,0 +1,72 @@
+"""Executed copies of notebooks kept in step with prose and pictures that changed since."""
+
+import json
+from pathlib import Path
+
+from analysis_lib.results.writing import write_text
+from analysis_lib.study.parameters import read_notebook
+
+OLDER = "older-pictures"  # tag of the cell that says so
+
+
+def renew(notebook, executed, older=None) -> bool:
+    """Give an executed copy the present text of its notebook; its outputs stay.
+
+    Parameters
+    ----------
+    notebook : path
+        Its code, but for comments, is that which was executed.
+    executed : path
+    older : str, optional
+        What has changed since of that which draws and words results: said at the top.
+
+    Returns
+    -------
+    bool
+        Whether the copy was written anew.
+    """
+    before = json.loads(Path(executed).read_text(encoding="utf-8"))
+    cells = list(_merged(read_notebook(notebook)["cells"], read_notebook(executed)["cells"]))
+    cells = [_note(older), *cells] if older else cells
+    if cells == read_notebook(executed)["cells"]:
+        return False
+    text = json.dumps({**before, "cells": cells}, indent=1, ensure_ascii=False)
+    write_text(executed, f"{text}\n")
+    return True
+
+
+def _merged(source, executed):
+    """Cells as the notebook has them, with what papermill and the kernel added."""
+    done = iter([cell for cell in executed if cell["cell_type"] == "code"])
+    for cell in source:
+        if cell["cell_type"] != "code":
+            yield _like_papermill(cell, executed)
+            continue
+        ran = next(done)
+        yield {**ran, "source": cell["source"]}
+        if "parameters" in ran["metadata"].get("tags", []):
+            ran = next(done, None)
+            if ran is not None and "injected-parameters" in ran["metadata"].get("tags", []):
+                yield ran
+            elif ran is not None:
+                done = _chained(ran, done)
+
+
+def _chained(first, rest):
+    yield first
+    yield from rest
+
+
+def _like_papermill(cell, executed):
+    """A text cell; one that the copy holds already, as it is there."""
+    same = (c for c in executed if c["cell_type"] != "code" and c["source"] == cell["source"])
+    return next(same, {**cell, "metadata": {"tags": [], **cell.get("metadata", {})}})
+
+
+def _note(older):
+    words = (
+        f"> **Older pictures and sentences.** The results below are up to date. How they are drawn "
+        f"and worded has changed since this copy was executed ({older}); run the notebook with "
+        "`--force` to see it."
+    )
+    return {"cell_type": "markdown", "id": OLDER, "metadata": {"tags": [OLDER]}, "source": words}
