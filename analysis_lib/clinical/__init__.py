@@ -32,7 +32,7 @@ __getattr__, __dir__, __all__ = attach(
         "item_analysis": [
             "item_tables",  # every item table of every scale whose items were recorded
         ],
-        "missing_patterns": [
+        "patterns": [
             "missing_patterns",  # count the participants by which visits they were rated at
             "pattern_visits",  # the visits of the patterns of
         ],

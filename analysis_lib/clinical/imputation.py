@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis_lib.clinical.missing_patterns import (
+from analysis_lib.clinical.patterns import (
     CONTRAST,
     Outcomes,
     group_by_pattern,

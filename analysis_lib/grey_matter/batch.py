@@ -24,6 +24,7 @@ from analysis_lib.grey_matter.writing import (
     write_participant,
 )
 from analysis_lib.results import hashing, writing
+from analysis_lib.results.files import write_text
 from analysis_lib.results.problems import StudyError
 from analysis_lib.study.contract import Study
 from analysis_lib.study.images import T1W, find_t1w, pair_maps
@@ -319,7 +320,7 @@ def _follow(batch, attempts, slots, progress):
 def _say(study, step, progress):
     """Tell the caller, and leave a line for a terminal that watches from outside."""
     path = progress_file(study)
-    writing.write_text(path, f"{step}\n")
+    write_text(path, f"{step}\n")
     if step.done == step.total:
         path.unlink()
     if progress is not None:

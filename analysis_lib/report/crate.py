@@ -15,7 +15,8 @@ from rocrate.model.file import File
 from rocrate.rocrate import ROCrate
 
 from analysis_lib.report import manifest as report_manifest
-from analysis_lib.results import hashing, writing
+from analysis_lib.results import hashing
+from analysis_lib.results.files import write_text
 from analysis_lib.study import parameters
 from analysis_lib.study.contract import LocalMap
 
@@ -103,7 +104,7 @@ def write_crate(study):
     """
     content = describe(study, report_manifest.read_manifest(study))
     path = study.derived / NAME
-    writing.write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
@@ -398,7 +399,12 @@ def _circumstances(step):
 def _code_version(step):
     """Commit of the code, "+changes" where files differed from it, else the library's hash."""
     git = step["git"]
-    return git["commit"] + ("+changes" if git["dirty"] else "") if git else step["library"]
+    return git["commit"] + ("+changes" if git["dirty"] else "") if git else _library(step)
+
+
+def _library(step):
+    """sha256 over the files of the project that a notebook's code reaches."""
+    return hashing.text_hash(*(text for item in sorted(step["library"].items()) for text in item))
 
 
 def _add_notebook(crate, notebook, step):
@@ -409,10 +415,10 @@ def _add_notebook(crate, notebook, step):
     shared = {"version": _code_version(step), "license": licence}
     library = _add(
         crate,
-        f"#analysis_lib/{step['library'][:12]}",
+        f"#analysis_lib/{_library(step)[:12]}",
         "SoftwareSourceCode",
         name="analysis_lib",
-        description=f"Library of the compendium; sha256 of its modules: {step['library']}",
+        description=f"Library of the compendium; sha256 of what was used: {_library(step)}",
         **shared,
     )
     packages = [_add_package(crate, name, v) for name, v in step["packages"].items()]
@@ -421,7 +427,7 @@ def _add_notebook(crate, notebook, step):
         f"#notebook/{quote(notebook)}",
         "SoftwareSourceCode",
         name=f"{notebook}.ipynb",
-        description=f"Notebook of the compendium; sha256 of its cells: {step['notebook']}",
+        description=f"Notebook of the compendium; sha256 of its code: {step['notebook']}",
         programmingLanguage=next(p for p in packages if p["name"] == "python"),
         softwareRequirements=[library, *packages],
         **shared,

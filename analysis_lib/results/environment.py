@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-import pooch
+from platformdirs import user_cache_path
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = PROJECT / "notebooks"
@@ -61,5 +61,7 @@ def output_root() -> Path:
 
 def cache_folder(cache=None):
     """Folder that keeps downloaded files: the argument, $COMPENDIUM_CACHE, or the system's."""
-    chosen = cache or os.environ.get("COMPENDIUM_CACHE") or pooch.os_cache("rtms-compendium")
+    chosen = (
+        cache or os.environ.get("COMPENDIUM_CACHE") or user_cache_path("rtms-compendium", False)
+    )
     return Path(chosen).expanduser().resolve()

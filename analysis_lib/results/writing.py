@@ -16,18 +16,6 @@ from analysis_lib.results import columns
 from analysis_lib.results.columns import MISSING
 
 
-def write_text(path, text) -> None:
-    """Write a file whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def write(folder, files, keep_others=False):
     """Write result files whole or not at all.
 

@@ -311,7 +311,7 @@ def test_configuration_ignores_one_code_and_no_more():
 
 
 def test_the_demo_study_file_fits(small):
-    path = small.parents[2] / "studies" / "demo.yml"
+    path = small.parents[1] / "studies" / "demo.yml"
     path.parent.mkdir(exist_ok=True)
     path.write_text((PROJECT / "data" / "studies" / "demo.yml").read_text())
     study = load_study(path)

@@ -24,7 +24,8 @@ from analysis_lib.pipeline import steps as pipeline_steps
 from analysis_lib.pipeline.plan import make_plan, status
 from analysis_lib.pipeline.steps import Step
 from analysis_lib.report import manifest as report_manifest
-from analysis_lib.results import environment, hashing, problems, writing
+from analysis_lib.results import environment, hashing, problems
+from analysis_lib.results import files as result_files
 from analysis_lib.results.problems import PipelineError, UsageError
 from analysis_lib.study import parameters as study_parameters
 from analysis_lib.study.contract import load_study
@@ -39,6 +40,7 @@ mode: str = "fine"  # fine, wrong, refused or dead
 """
 READ = """\
 import os
+import stub_lib.module
 from analysis_lib.results import StudyError
 from analysis_lib.study import load_study
 loaded = load_study(study)
@@ -85,6 +87,7 @@ def write_project(folder):
         write_notebook(folder / "notebooks" / f"{name}.ipynb", code)
     (folder / "stub_lib").mkdir()
     (folder / "stub_lib" / "module.py").write_text("x = 1\n")
+    (folder / "stub_lib" / "__init__.py").write_text("")
     write_stub_study(folder)
     return folder
 
@@ -201,7 +204,7 @@ def test_second_run_does_nothing_even_after_a_move(project):
 
 
 def _edit_code(project):
-    write_notebook(project / "notebooks" / "01_first.ipynb", FIRST + "# more\n")
+    write_notebook(project / "notebooks" / "01_first.ipynb", FIRST + "n = n + 0\n")
 
 
 def _edit_library(project):
@@ -228,7 +231,7 @@ def _edit_manifest(project):
     ("change", "why"),
     [
         (_edit_code, "to run: notebook changed"),
-        (_edit_library, "to run: library changed"),
+        (_edit_library, "to run: library changed: stub_lib/module.py"),
         (_edit_input, "to run: inputs changed: {data}/phenotype/hamd17.tsv"),
         (_edit_output, "to run: outputs changed: one/n.txt"),
         (_remove_output, "to run: outputs changed: notebooks/01_first.ipynb is missing"),
@@ -239,6 +242,47 @@ def test_what_makes_a_step_out_of_date(project, change, why):
     assert status(plan_of(project))["01_first"] == "up to date"
     change(project)
     assert status(plan_of(project))["01_first"] == why
+
+
+def _edit_cells(path, change):
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        cell.source = change(cell)
+    nbformat.write(notebook, path)
+
+
+def test_prose_and_comments_make_nothing_stale_and_reach_the_executed_copy(project):
+    def reworded(cell):
+        text = cell.cell_type == "markdown"
+        return "## Other words" if text else cell.source.replace("# points", "# other words")
+
+    _edit_cells(project / "notebooks" / "01_first.ipynb", reworded)
+    copy = project / "data" / "derived" / "tiny" / "notebooks" / "01_first.ipynb"
+    before = nbformat.read(copy, as_version=4)
+    assert status(plan_of(project))["01_first"] == "up to date"
+    assert statuses(running.run(plan_of(project)))["01"] == "up to date"
+    after = nbformat.read(copy, as_version=4)
+    assert {c.source for c in after.cells if c.cell_type == "markdown"} == {"## Other words"}
+    assert "factor: float = 2.0  # other words" in "\n".join(c.source for c in after.cells)
+    ran = [[c for c in book.cells if c.cell_type == "code"] for book in (before, after)]
+    assert [c.get("outputs") for c in ran[0]] == [c.get("outputs") for c in ran[1]]
+    assert [c.execution_count for c in ran[0]] == [c.execution_count for c in ran[1]]
+    assert status(plan_of(project))["01_first"] == "up to date"  # the copy is the manifest's
+
+
+def test_a_change_of_drawing_alone_leaves_results_and_marks_pictures_as_older(project, monkeypatch):
+    monkeypatch.setattr(freshness, "SHOWN", ("stub_lib/",))
+    plan, copy = plan_of(project, only=["01"]), "data/derived/tiny/notebooks/01_first.ipynb"
+    assert statuses(running.run(plan_of(project, only=["01"], force=True))) == {"01": "run"}
+    _edit_library(project)
+    notes = Notes()
+    assert statuses(running.run(plan, notes)) == {"01": "up to date"}
+    assert "01: results up to date, pictures older than stub_lib/module.py" in notes.texts
+    first = nbformat.read(project / copy, as_version=4).cells[0]
+    assert first.source.startswith("> **Older pictures")
+    assert statuses(running.run(plan)) == {"01": "up to date"}
+    running.run(plan_of(project, only=["01"], force=True))
+    assert nbformat.read(project / copy, as_version=4).cells[0].source == "# Title"
 
 
 def test_parameters_make_a_step_out_of_date_but_processes_do_not(project):
@@ -347,7 +391,8 @@ def test_earlier_results_that_are_out_of_date_are_named(project):
     plan = plan_of(project, only=["04"])
     running._check_earlier(running.Run(plan, notes), STEPS[2])
     assert notes.texts == [
-        "04 takes one/ as it is, out of date (library changed); run 01 too: --only 01,04"
+        "04 takes one/ as it is, out of date (library changed: stub_lib/module.py); run 01 too: "
+        "--only 01,04"
     ]
 
 
@@ -503,7 +548,7 @@ def test_fetch_gets_a_public_trial_and_receptors_only_where_there_are_images(fre
     assert calls == [("sudmex_tms", study.root)]
     assert notes[-1] == "a note"
 
-    monkeypatch.setattr(pipeline_steps, "grey_matter_maps", lambda study: ["a map"])
+    monkeypatch.setattr(data, "grey_matter_maps", lambda study: ["a map"])
     data.prepare_data(study, fetch=True, note=str)
     assert calls[1:] == [("default",)]
 
@@ -597,9 +642,9 @@ def test_git_state_says_whether_files_differ(tmp_path):
 
 def test_text_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "folder" / "a.json"
-    writing.write_text(path, "one")
+    result_files.write_text(path, "one")
     with pytest.raises(UnicodeEncodeError):
-        writing.write_text(path, "two \ud800")
+        result_files.write_text(path, "two \ud800")
     assert path.read_text() == "one"
     assert list(path.parent.iterdir()) == [path]
 

@@ -22,7 +22,7 @@ from analysis_lib.pipeline import running, steps
 from analysis_lib.pipeline.steps import Step
 from analysis_lib.report import crate
 from analysis_lib.report import manifest as report_manifest
-from analysis_lib.results import hashing, writing
+from analysis_lib.results import files, hashing
 from analysis_lib.results.environment import PROJECT
 from analysis_lib.study.contract import load_study
 
@@ -120,7 +120,7 @@ def edit(study, change):
     """Change the manifest."""
     manifest = report_manifest.read_manifest(study)
     change(manifest)
-    writing.write_text(study.derived / "manifest.json", json.dumps(manifest))
+    files.write_text(study.derived / "manifest.json", json.dumps(manifest))
     return manifest
 
 
@@ -287,7 +287,7 @@ def test_an_input_that_was_made_anew_since_is_an_entity_of_its_own(study):
 
 
 def test_a_report_beside_the_results_is_a_file_of_the_crate(study):
-    writing.write_text(study.derived / "report" / "index.html", "<p>text</p>")
+    files.write_text(study.derived / "report" / "index.html", "<p>text</p>")
     page = entities(crate.write_crate(study))["report/index.html"]
     assert (page["@type"], page["encodingFormat"]) == ("File", "text/html")
 

@@ -92,7 +92,9 @@ def values_of(name):
         "text": words,
         "category": words,
         "integer": whole | whole.map(np.int64),
-        "number": st.floats(allow_nan=False) | st.integers(-(10**6), 10**6),
+        "number": st.floats(-1e300, 1e300, allow_nan=False)
+        | st.sampled_from([np.inf, -np.inf])
+        | st.integers(-(10**6), 10**6),
         "boolean": st.booleans() | st.booleans().map(np.bool_),
     }
     return kinds[columns.registry()[name].type] | st.none()
