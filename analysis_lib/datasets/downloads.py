@@ -19,15 +19,11 @@ import pandas as pd
 import pooch
 import requests
 import urllib3
+from filelock import FileLock, Timeout
 from rich import progress as bars
 from rich.console import Console
 from rich.filesize import decimal as in_words
 from rich.text import Text
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 JOBS, RETRIES = 4, 5
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds; the pause doubles with each failed attempt
@@ -253,22 +249,18 @@ def download(files, folder, base, *, jobs=JOBS, console=None, **options):
 @contextlib.contextmanager
 def _alone_in(folder):
     """Keep a second download out of a folder: both would write to the same partial files."""
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
+    path = folder / ".download.lock"
+    held = FileLock(path, timeout=0, is_singleton=False)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
+        held.acquire()
+    except Timeout:
         message = "another process is downloading into it. Wait for it, or end it"
         raise DownloadError(f"{folder}: {message}") from None
-    except OSError:  # a file system without locks; hashes are checked all the same
-        pass
     try:
         yield
     finally:
-        os.close(handle)
+        path.unlink(missing_ok=True)  # nothing but data stays in a data set
+        held.release()
 
 
 def _bar(console):

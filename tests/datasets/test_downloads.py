@@ -535,7 +535,6 @@ def test_place_that_cannot_be_written_is_named_and_the_others_go_on(server, file
     assert f"cannot be written to {tmp_path}" in got.failed["sub/a.gz"]
 
 
-@pytest.mark.skipif(downloads.fcntl is None, reason="no file locks on this system")
 def test_second_download_into_the_same_folder_waits_for_its_turn(server, files, tmp_path):
     with (
         downloads._alone_in(tmp_path),

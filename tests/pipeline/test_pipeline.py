@@ -11,7 +11,6 @@ from pathlib import Path
 
 import nbformat
 import papermill
-import psutil
 import pytest
 from conftest import STUB_STUDY, write_stub_study
 
@@ -146,7 +145,8 @@ def test_run_writes_results_and_executed_notebooks(finished):
     assert (folder / "figures" / "tiny" / "a.txt").read_text() == "2.0 False"
     names = sorted(path.name for path in (derived / "notebooks").iterdir())
     assert names == ["01_first.ipynb", "04_last.ipynb"]  # nothing partial, nothing failed
-    assert sorted(path.name for path in derived.iterdir()) == ["manifest.json", "notebooks", "one"]
+    left = sorted(path.name for path in derived.iterdir())
+    assert left == [".run.lock", "manifest.json", "notebooks", "one"]
     executed = nbformat.read(derived / "notebooks" / "01_first.ipynb", 4)
     assert all(c.execution_count for c in executed.cells if c.cell_type == "code")
     assert executed.metadata.papermill.output_path == "01_first.ipynb"
@@ -594,26 +594,39 @@ def test_results_of_another_study_are_not_overwritten(project, tmp_path, monkeyp
 # --- one run at a time ---
 
 
-def test_second_run_at_once_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
-    path = tmp_path / ".run.lock"
-    with locking.lock(tmp_path):
+HOLD = """\
+import sys, time
+from pathlib import Path
+from analysis_lib.pipeline.locking import lock
+with lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_second_run_at_once_is_refused_and_names_the_first(tmp_path):
+    with (
+        locking.lock(tmp_path),
+        pytest.raises(PipelineError, match=rf"another run .*process {os.getpid()} on .*delete"),
+        locking.lock(tmp_path),
+    ):
+        pass
+    with locking.lock(tmp_path):  # the first is over
+        pass
+
+
+def test_a_run_that_was_killed_is_not_in_the_way(tmp_path):
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
         with (
-            pytest.raises(PipelineError, match=rf"another run .*process {os.getpid()} on"),
+            pytest.raises(PipelineError, match=f"process {holder.pid} on"),
             locking.lock(tmp_path),
         ):
             pass
-        holder = json.loads(path.read_text())
-    assert not path.exists()
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    for stale in ({"pid": ended.pid}, {"created": psutil.Process().create_time() - 1000}):
-        path.write_text(json.dumps({**holder, **stale}))  # the second: its number was used again
-        with locking.lock(tmp_path):
-            assert json.loads(path.read_text()) == holder
-    assert list(tmp_path.iterdir()) == []
-    path.write_text(json.dumps({**holder, "host": "elsewhere"}))
-    with pytest.raises(PipelineError, match=r"on elsewhere.*delete"), locking.lock(tmp_path):
-        pass
+        holder.kill()
+    with locking.lock(tmp_path):
+        assert f"process {os.getpid()} on" in (tmp_path / ".run.lock").read_text()
 
 
 # --- the manifest's parts ---
