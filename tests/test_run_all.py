@@ -228,7 +228,7 @@ def test_interrupt_stops_the_kernel_and_exits_130(project, interruptible):
     assert "Traceback" not in errors
     assert psutil.wait_procs(kernels, timeout=10)[1] == []
     left = sorted(p.name for p in started.parent.rglob("*"))
-    assert left == ["notebooks", "started"]  # no lock, nothing half-written
+    assert left == [".run.lock", "notebooks", "started"]  # nothing half-written
 
 
 @pytest.mark.parametrize("options", [["--help"], ["--list", "--study", "STUDY"]])

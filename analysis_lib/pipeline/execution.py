@@ -1,6 +1,8 @@
 """One notebook, executed in a kernel of its own."""
 
+import contextlib
 import json
+import logging
 import os
 import re
 import sys
@@ -72,7 +74,7 @@ def execute(notebook, executed, passed, on_cell=lambda index, total: None, libra
         last["index"] = cell_index
         on_cell(cell_index, n_cells)
 
-    with tempfile.TemporaryFile() as log, kernel_environment(library):
+    with tempfile.TemporaryFile() as log, kernel_environment(library), _no_log("papermill"):
         try:
             papermill.execute_notebook(
                 str(notebook),
@@ -95,6 +97,18 @@ def execute(notebook, executed, passed, on_cell=lambda index, total: None, libra
             partial.unlink(missing_ok=True)
         sys.stderr.write(_tail(log))
     on_cell(n_cells, n_cells)
+
+
+@contextlib.contextmanager
+def _no_log(name):
+    """Keep a package from logging what is told here in words: an interrupt, a kernel's death."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _kernel_class(log):
