@@ -119,6 +119,7 @@ def cached_templates(cache=None):
 
 
 def is_cached(cache, file, base):
+    """Whether the cache holds a file, and the right one; FetchError if it is another."""
     path = cache / file.name
     if not path.exists():
         return False

@@ -76,6 +76,7 @@ NETWORKS = {
 
 
 def neuromorphometrics_row(label, name):
+    """What a region of Neuromorphometrics is, from its name."""
     side, _, rest = name.partition("_")
     hemisphere = side.lower() if side in ("Left", "Right") else "midline"
     region = rest if hemisphere != "midline" else name
@@ -93,6 +94,7 @@ def neuromorphometrics_row(label, name):
 
 
 def structure_of(region, otherwise):
+    """Structure that a name speaks of: subcortex, cerebellum, or ``otherwise``."""
     if region in SUBCORTEX:
         return "subcortex"
     is_cerebellum = region.startswith(("Cerebell", "Cerebelum", "Vermis"))
@@ -100,6 +102,7 @@ def structure_of(region, otherwise):
 
 
 def schaefer_tian_table():
+    """Regions of Schaefer's 100 parcels with Tian's subcortex S1."""
     subcortex = [
         {
             "name": f"{short}-{side[0]}h",
@@ -122,6 +125,7 @@ def _schaefer_100_names():
 
 
 def schaefer_row(name):
+    """What a parcel of Schaefer's is, from its name."""
     _, side, network, *rest = name.split("_")
     return {
         "name": name,
@@ -133,11 +137,13 @@ def schaefer_row(name):
 
 
 def ordered_table(rows):
+    """Table of regions from rows, by label."""
     rows = rows[["name", "region", "hemisphere", "tissue", "structure"]]
     return rows.rename_axis("label").sort_index()
 
 
 def means_by_label(values, labels, index):
+    """Mean of the values that bear each label; NaN where there is none."""
     size = int(max(labels.max(initial=0), index.max())) + 1
     counts = np.bincount(labels, minlength=size)[index]
     sums = np.bincount(labels, weights=values, minlength=size)[index]

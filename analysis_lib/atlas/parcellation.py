@@ -287,4 +287,5 @@ def in_3d(image):
 
 
 def image_name(image):
+    """How messages call an image: its file, or that it has none."""
     return image.get_filename() or "image in memory"

@@ -200,6 +200,7 @@ class _Pattern:
 
 
 def group_by_pattern(outcomes, covariance):
+    """Participants who were rated at the same visits, together."""
     keys = np.column_stack([outcomes.active, outcomes.observed])
     found, which = np.unique(keys, axis=0, return_inverse=True)
     which = which.reshape(-1)

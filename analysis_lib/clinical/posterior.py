@@ -182,6 +182,7 @@ def _precision_parts(outcomes, patterns, sigma):
 
 
 def inverse_of_seen(sigma, seen):
+    """Inverse of a covariance matrix over the visits rated, zeros elsewhere."""
     inverse = np.zeros_like(sigma)
     block = np.ix_(seen, seen)
     inverse[:, block[0], block[1]] = np.linalg.inv(sigma[:, block[0], block[1]])

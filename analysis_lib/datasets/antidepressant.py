@@ -13,8 +13,8 @@ from analysis_lib.datasets.bids_tables import (
     score_table,
     session_table,
 )
-from analysis_lib.datasets.folders import shortened
 from analysis_lib.results.problems import FetchError
+from analysis_lib.study.tables import shortened
 
 
 def read_rda(path, name):

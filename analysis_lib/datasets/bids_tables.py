@@ -8,17 +8,20 @@ from analysis_lib.results.problems import FetchError
 
 
 def require_columns(file, table, columns):
+    """Refuse a source file that lacks columns."""
     missing = [column for column in columns if column not in table]
     if missing:
         raise FetchError(f"{file}: columns {', '.join(missing)} expected, found {', '.join(table)}")
 
 
 def in_visit_order(table, visits):
+    """Rows by participant, and by visit as it came."""
     ordered = table.assign(visit=pd.Categorical(table["visit"], visits, ordered=True))
     return ordered.sort_values(["participant_id", "visit"]).reset_index(drop=True)
 
 
 def score_table(table, column):
+    """A phenotype table of one score."""
     return pd.DataFrame(
         {
             "participant_id": table["participant_id"],
@@ -29,6 +32,7 @@ def score_table(table, column):
 
 
 def scale_columns(description):
+    """Descriptions of the columns of a phenotype table."""
     return {
         "participant_id": {"Description": "Participant, as in participants.tsv"},
         "session_id": {"Description": "Visit, with ses- before it"},
@@ -53,10 +57,12 @@ def session_table(table, columns):
 
 
 def described_table(name, table, described):
+    """Text of a table and of the JSON file beside it, by file name."""
     return {f"{name}.tsv": _tsv(table[list(described)]), f"{name}.json": _json(described)}
 
 
 def dataset_description(about, readme):
+    """dataset_description.json and README, by file name."""
     fixed = {
         "BIDSVersion": "1.10.0",
         "DatasetType": "raw",

@@ -5,13 +5,7 @@ import tempfile
 from pathlib import Path
 
 from analysis_lib.results.problems import FetchError
-
-SHOWN = 5  # names quoted in a message
-
-
-def shortened(names):
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"
+from analysis_lib.study.tables import shortened
 
 
 def write_folder(folder, content, images=()):

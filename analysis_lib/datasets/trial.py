@@ -211,6 +211,7 @@ def _draw_scores(seed, participants, latent, withdrawn, missed):
 
 
 def attended_visits(withdrawn_after):
+    """Visits up to the one after which somebody withdrew."""
     visits = list(VISITS)
     return visits[: visits.index(withdrawn_after) + 1] if withdrawn_after in VISITS else visits
 

@@ -313,4 +313,5 @@ def smooth_percent(percent, template, fwhm_mm):
 
 
 def sigma_voxels(fwhm_mm, affine):
+    """Standard deviation in voxels of a Gaussian of this width."""
     return fwhm_mm / np.sqrt(8 * np.log(2)) / nib.affines.voxel_sizes(affine)

@@ -116,4 +116,5 @@ def write_beside(ax, y, words, points, **look):
 
 
 def wrapped(words, width):
+    """Words in lines of at most this many characters."""
     return "\n".join(textwrap.wrap(words, width, break_long_words=False))

@@ -63,10 +63,12 @@ def scratch_folder():
 
 
 def image_like(image, values):
+    """Values on the grid of an image."""
     return image.new_image_like(np.ascontiguousarray(values, dtype=np.float32))
 
 
 def as_mask(skull):
+    """The inside of a skull as 0 and 1."""
     return ants.threshold_image(skull, 0.5, 2)
 
 

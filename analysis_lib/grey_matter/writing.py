@@ -88,6 +88,7 @@ def _uri(job, path):
 
 
 def engine_versions():
+    """Versions of what makes the maps."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -36,6 +36,7 @@ def input_files(step, study) -> list[Path]:
 
 
 def sources(step):
+    """Folders of earlier results that a step takes."""
     return (*step.uses, *step.may_use)
 
 

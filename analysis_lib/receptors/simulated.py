@@ -32,6 +32,7 @@ def simulated_library(receptors=None):
 
 
 def receptors_of(annotations):
+    """Receptor of each annotation."""
     return library().loc[published(annotations), "receptor"].unique().tolist()
 
 

@@ -88,6 +88,7 @@ def improvement_test(change, mask, improvement, arm, covariates=None, blocks=Non
 
 
 def is_within_arm(contrast):
+    """Whether a contrast is the mean change of one arm."""
     if contrast not in CONTRASTS:
         raise ValueError(f"contrast among {', '.join(CONTRASTS)} expected, found {contrast!r}")
     return contrast.removesuffix("_change")
