@@ -398,7 +398,12 @@ def _circumstances(step):
 def _code_version(step):
     """Commit of the code, "+changes" where files differed from it, else the library's hash."""
     git = step["git"]
-    return git["commit"] + ("+changes" if git["dirty"] else "") if git else step["library"]
+    return git["commit"] + ("+changes" if git["dirty"] else "") if git else _library_hash(step)
+
+
+def _library_hash(step):
+    """One hash for the modules that a notebook reaches, which the manifest lists by file."""
+    return hashing.text_hash(*(text for pair in sorted(step["library"].items()) for text in pair))
 
 
 def _add_notebook(crate, notebook, step):
@@ -409,10 +414,13 @@ def _add_notebook(crate, notebook, step):
     shared = {"version": _code_version(step), "license": licence}
     library = _add(
         crate,
-        f"#analysis_lib/{step['library'][:12]}",
+        f"#analysis_lib/{_library_hash(step)[:12]}",
         "SoftwareSourceCode",
         name="analysis_lib",
-        description=f"Library of the compendium; sha256 of its modules: {step['library']}",
+        description=(
+            "Modules of the compendium that the notebook reaches; sha256 of their names and "
+            f"hashes: {_library_hash(step)}"
+        ),
         **shared,
     )
     packages = [_add_package(crate, name, v) for name, v in step["packages"].items()]
