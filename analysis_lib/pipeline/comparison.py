@@ -120,7 +120,9 @@ def lines(comparison, most=SHOWN, rest=NAME) -> list[str]:
     listed = [f"  {difference.line}" for difference in shown]
     if more := len(comparison.moved) - len(shown):
         listed.append(f"  and {more} more: {rest}")
-    return [f"{first}; these moved:", *listed, _what_differs(comparison), *comparison.left_out]
+    values = any(difference.has_values for difference in comparison.moved)
+    what = "these moved" if values else "these are new or missing"
+    return [f"{first}; {what}:", *listed, _what_differs(comparison), *comparison.left_out]
 
 
 def _what_differs(comparison):
@@ -218,7 +220,12 @@ def _agreeing(expected, moved):
 def _left_out(expected, found, section, why):
     parts = (expected.numbers | found.numbers, expected.tables | found.tables)
     numbers, tables = (sum(_section(name) == section for name in part) for part in parts)
-    return f"{numbers} numbers and {tables} tables of {section} are not compared: {why}"
+    what = f"{_count(numbers, 'number')} and {_count(tables, 'table')}"
+    return f"{what} of {section} are not compared: {why}"
+
+
+def _count(n, word):
+    return f"{n} {word}{'' if n == 1 else 's'}"
 
 
 # --- with another folder --------------------------------------------------------------------------

@@ -41,6 +41,11 @@ class Difference:
     tolerances: float = np.inf
 
     @property
+    def has_values(self) -> bool:
+        """Whether something was expected and something was found."""
+        return not self.note.startswith(("is new", "is missing"))
+
+    @property
     def line(self) -> str:
         """The difference on one line."""
         parts = [self.note] if self.note else []
