@@ -146,9 +146,14 @@ def with_published(study) -> Comparison | None:
     if path is None or not (study.derived / "numbers.json").is_file():
         return None
     reference = f"the published run (data/expected/{path.name})"
-    content = published.read_mapping(path)
-    if not content:
-        return Comparison(reference, reason="the file cannot be read. Get it again from git")
+    try:
+        return _with_content(reference, published.read_mapping(path), study)
+    except (KeyError, TypeError, ValueError, OSError) as error:  # fails no run whose results stand
+        why = f"{type(error).__name__}: {error}"
+        return Comparison(reference, reason=f"the file or a result cannot be read ({why})")
+
+
+def _with_content(reference, content, study):
     expected, found = Results.of_file(content), Results.of_folder(study.derived)
     if reason := _other_parameters(expected.made, found.made):
         return Comparison(reference, reason=reason)
@@ -182,7 +187,7 @@ def _not_comparable(expected, found, there):
     reasons |= {name: "none of them are published" for name in there - sections}
     before, now = expected.made["receptor_maps"], found.made["receptor_maps"]
     if "receptors" in sections & there and now != before:
-        reasons["receptors"] = f"the receptor maps were {now} here and {before} there"
+        reasons["receptors"] = f"receptor maps {now} here, {before} in the published run"
     return reasons
 
 

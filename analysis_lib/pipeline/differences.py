@@ -51,7 +51,7 @@ class Difference:
         parts = [self.note] if self.note else []
         if not self.note or self.expected is not None or self.found is not None:
             parts.append(f"{_words(self.expected)} expected, found {_words(self.found)}")
-        if self.by is not None:
+        if self.by is not None and np.isfinite(self.by):
             parts.append(f"by {self.by:.3g}")
         return f"{self.what}: {', '.join(parts)}"
 
@@ -59,7 +59,9 @@ class Difference:
 def _words(value):
     if value is None:
         return "no value"
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return MISSING if np.isnan(value) else f"{value:.10g}"
+    return str(value)
 
 
 # --- numbers --------------------------------------------------------------------------------------

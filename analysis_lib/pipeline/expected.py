@@ -6,7 +6,7 @@ The file holds each entry of ``numbers.json`` with its tolerance. Of each result
 - the header and the number of rows;
 - for each column of text, labels or whole numbers, the sha256 of its cells;
 - for each column of numbers, their sum and sum of absolute values, to say how far off they are, and
-  two characters a cell. The characters are the number in steps of one tolerance
+  two characters per cell. The characters are the number in steps of one tolerance
   (`Tolerance.steps`), modulo 4,096: cells that agree are at most one step apart, so there are no
   borders at which rounding decides, and the rows that moved are known. A cell that moved at random
   is taken for the old one with a probability of 3 in 4,096.

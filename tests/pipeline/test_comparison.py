@@ -341,8 +341,8 @@ def test_receptors_are_compared_with_the_same_kind_of_maps_only(study):
     assert listed(study) == [
         "18 of 18 numbers agree with the published run (data/expected/tiny.json), and 2 of 2 "
         "tables, 2 of them byte for byte",
-        "1 number and 1 table of receptors are not compared: the receptor maps were simulated "
-        "here and real there",
+        "1 number and 1 table of receptors are not compared: receptor maps simulated here, "
+        "real in the published run",
     ]
 
 
@@ -368,9 +368,27 @@ def test_quick_and_other_parameters_say_why_nothing_is_compared(project, study):
     assert listed(study) == [f"{start}01_clinical ran with shift=1 (published: 0.0)"]
 
 
-def test_a_damaged_file_is_said_and_fails_nothing(project, study):
-    (project / "data" / "expected" / "tiny.json").write_text("{")
-    assert listed(study)[0].endswith("the file cannot be read. Get it again from git")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("expected/tiny.json", "{"),
+        ("expected/tiny.json", '{"numbers": {}}'),
+        ("derived/tiny/clinical/means.tsv", ""),
+        ("derived/tiny/numbers.json", '{"clinical.n": 3}'),
+    ],
+)
+def test_what_cannot_be_read_is_said_and_fails_nothing(project, study, name, text):
+    (project / "data" / name).write_text(text)
+    start = "Not compared with the published run (data/expected/tiny.json): the file or a result"
+    assert listed(study)[0].startswith(f"{start} cannot be read (")
+
+
+def test_a_missing_cell_is_written_as_in_tables(project, study):
+    other = project / "other"
+    shutil.copytree(study.derived, other)
+    edit_table(other / "clinical" / "means.tsv", lambda t: t.replace({"estimate": {"2": "n/a"}}))
+    shown = comparison.lines(comparison.with_folder(study, other))
+    assert shown[1].endswith("1 of 15 cells (row 6), at most in row 6, n/a expected, found 2")
 
 
 def test_somebody_elses_study_of_the_same_name_is_not_compared(project):
