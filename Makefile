@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help paper quick test lint format lab bench lock badge clean
+.PHONY: help paper quick test lint format lab bench expected lock badge clean
 
 help:
 	@echo "make paper   set up, simulate the demo trial, run every notebook (minutes)"
@@ -16,6 +16,7 @@ help:
 	@echo "make lint    check style and notebook pairs"
 	@echo "make format  apply the style, write notebooks from notebooks/percent"
 	@echo "make bench   recovery, calibration and speed tables (long)"
+	@echo "make expected  write data/expected anew: the numbers that later runs are compared with"
 	@echo "make lock    write requirements.lock anew from pyproject.toml (UPGRADE=1: with newer packages)"
 	@echo "make badge   REPOSITORY=owner/name: point the README's Binder badge to where this is published"
 	@echo "make clean   remove the environment and data/derived; data/raw is left alone"
@@ -76,6 +77,12 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.spatial_nulls
 	$(BIN)/python -m benchmarks.intervals
 	$(BIN)/python -m benchmarks.calibration
+
+# What is up to date does not run again. The diff of data/expected shows which numbers a change moved.
+EXPECTED := demo antidepressant
+expected: $(READY)
+	@for study in $(EXPECTED); do $(BIN)/python run_all.py --study $$study || exit 1; done
+	$(BIN)/python -m analysis_lib.pipeline.expected $(EXPECTED)
 
 # --universal: one file for every platform and Python; pins already in the file are kept unless UPGRADE=1.
 lock: $(READY)

@@ -98,6 +98,14 @@ def main(
     list_: Annotated[
         bool, typer.Option("--list", help="Show notebooks, parameters and what is up to date.")
     ] = False,
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run nothing: compare results with those in this folder (data/derived/NAME, or "
+            "what --output was). Exit status 0 if they agree, 1 if not.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder for data/derived and figures, instead of this one."),
@@ -117,6 +125,8 @@ def main(
         os.environ["COMPENDIUM_DASK"] = dask  # for the kernels
     errors = Console(stderr=True, highlight=False)
     try:
+        if compare is not None:
+            sys.exit(show_comparison(load_study(study), compare))
         names = [name.strip() for text in only or [] for name in text.split(",") if name.strip()]
         plan = make_plan(load_study(study), names, set_ or [], quick, jobs, force)
         console = Console(highlight=False)
@@ -208,6 +218,22 @@ def show_summary(done, console):
     console.print(f"figures: {escape(str(study.figures))}", soft_wrap=True)
     if done.report:
         console.print(f"report:  {escape(str(done.report))}", soft_wrap=True)
+
+    if done.comparison:
+        from analysis_lib.pipeline import comparison
+
+        rest = study.derived / comparison.NAME
+        for line in comparison.lines(done.comparison, rest=rest):
+            console.print(escape(line), soft_wrap=True)
+
+
+def show_comparison(study, folder) -> int:
+    """Print how the results of a study differ from those in another folder: 0 if they do not."""
+    from analysis_lib.pipeline import comparison
+
+    found = comparison.with_folder(study, folder)
+    print(*comparison.lines(found, most=None), sep="\n")
+    return 1 if found.moved else 0
 
 
 def show_list(plan, console) -> int:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from analysis_lib.pipeline import comparison
 from analysis_lib.pipeline import memory as pipeline_memory
+from analysis_lib.pipeline.comparison import Comparison
 from analysis_lib.pipeline.data import prepare_data
 from analysis_lib.pipeline.executed_copies import renew
 from analysis_lib.pipeline.execution import NotebookFailure, execute
@@ -67,6 +69,7 @@ class Run:
     outcomes: list[Outcome] = field(default_factory=list)
     failure: NotebookFailure | None = None
     report: Path | None = None
+    comparison: Comparison | None = None
     renewed: bool = False
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -98,6 +101,7 @@ def run(plan, show=None, fetch=False) -> Run:
             for step in plan.steps:
                 _add(now, _run_step(now, step))
             _publish(now)
+            _compare(now)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(now.outcomes) from None
     return now
@@ -125,6 +129,14 @@ def _publish(now):
         crate.write_crate(study)  # after the report, which is part of it
     except (FileNotFoundError, ValueError, evidence.UnknownNumber) as error:
         raise PipelineError(f"The results are there; the report of them failed: {error}") from None
+
+
+def _compare(now):
+    """Compare with the published numbers. What does not agree is said and fails nothing."""
+    if now.failure:
+        return
+    now.comparison = comparison.with_published(now.plan.study)
+    comparison.write(now.plan.study, now.comparison)
 
 
 def _add(now, outcome):

@@ -1,0 +1,201 @@
+"""What is not the same in two sets of numbers, or in two tables."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis_lib.pipeline.expected import (
+    describe_labels,
+    describe_values,
+    numbers_in,
+    read_cells,
+    rows_apart,
+)
+from analysis_lib.pipeline.tolerance import TOLERANCE, counted_draws
+from analysis_lib.results.columns import MISSING
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that is not as expected.
+
+    Parameters
+    ----------
+    what : str
+        Key of a number, or a table and its column.
+    expected, found : number, str or None
+        None also for a number that has no value.
+    by : float or None
+        Absolute difference; of a column the largest one, or that of the sums.
+    note : str
+        Which rows, or why there are no two values to show.
+    tolerances : float
+        ``by`` as a multiple of the difference that is allowed, to sort by.
+    """
+
+    what: str
+    expected: object = None
+    found: object = None
+    by: float | None = None
+    note: str = ""
+    tolerances: float = np.inf
+
+    @property
+    def has_values(self) -> bool:
+        """Whether something was expected and something was found."""
+        return not self.note.startswith(("is new", "is missing"))
+
+    @property
+    def line(self) -> str:
+        """The difference on one line."""
+        parts = [self.note] if self.note else []
+        if not self.note or self.expected is not None or self.found is not None:
+            parts.append(f"{_words(self.expected)} expected, found {_words(self.found)}")
+        if self.by is not None and np.isfinite(self.by):
+            parts.append(f"by {self.by:.3g}")
+        return f"{self.what}: {', '.join(parts)}"
+
+
+def _words(value):
+    if value is None:
+        return "no value"
+    if isinstance(value, float):
+        return MISSING if np.isnan(value) else f"{value:.10g}"
+    return str(value)
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+def numbers_apart(expected, found) -> list[Difference]:
+    """Numbers that moved, are missing, or are new; the one that moved most comes first.
+
+    Parameters
+    ----------
+    expected, found : dict
+        As `expected.describe_numbers` gives them.
+    """
+    both = [_number_apart(key, expected[key], found[key]) for key in expected if key in found]
+    moved = sorted(filter(None, both), key=lambda d: (-d.tolerances, d.what))
+    gone = [Difference(key, note="is missing") for key in expected if key not in found]
+    new = [Difference(key, note="is new: none expected") for key in found if key not in expected]
+    return [*gone, *moved, *new]
+
+
+def _number_apart(key, expected, found):
+    """A Difference, None if two entries agree."""
+    one, other = expected["value"], found["value"]
+    if expected["source"] != found["source"]:
+        return Difference(key, expected["source"], found["source"], note="another source")
+    if one == other:
+        return None
+    if not all(isinstance(value, int | float) for value in (one, other)):
+        return Difference(key, one, other)
+    by, allowed = abs(other - one), expected["tolerance"]
+    if TOLERANCE.within(by, allowed):
+        return None
+    return Difference(key, one, other, by, tolerances=by / allowed if allowed else np.inf)
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def table_apart_from(name, about, path) -> list[Difference]:
+    """How a table differs from the published description of it.
+
+    Parameters
+    ----------
+    name : str
+    about : dict
+        As `expected.describe_table` gives it.
+    path : pathlib.Path
+        The table found.
+    """
+    table = read_cells(path)
+    wrong = _shape_apart(name, about["header"], about["rows"], table)
+    if about["rows"] != len(table):
+        return wrong
+    shared = [column for column in about["header"] if column in table]
+    pairs = [(f"{name}, {c}", c, about["columns"][c], table[c]) for c in shared]
+    return [*wrong, *filter(None, (_column_apart(*pair) for pair in pairs))]
+
+
+def _shape_apart(name, header, rows, table):
+    """Columns and rows that are missing, new, or in another order."""
+    found = list(table.columns)
+    gone = [Difference(f"{name}, {c}", note="is missing") for c in header if c not in found]
+    new = [Difference(f"{name}, {c}", note="is new") for c in found if c not in header]
+    if not gone and not new and found != header:
+        new = [Difference(name, ", ".join(header), ", ".join(found), note="order of columns")]
+    if rows != len(table):
+        new.append(Difference(f"{name}, rows", rows, len(table), abs(rows - len(table))))
+    return [*gone, *new]
+
+
+def _column_apart(what, name, about, cells):
+    """A Difference between a column and its published description, None if they agree."""
+    values = numbers_in(name, cells)
+    if (values is None) != (about["kind"] == "labels"):
+        return Difference(what, note="numbers in the one, text or whole numbers in the other")
+    if values is None:
+        same = describe_labels(cells) == about
+        return None if same else Difference(what, note="other text, labels or whole numbers")
+    found = describe_values(values, about.get("permutations"))
+    rows = rows_apart(about["cells"], found["cells"])
+    by = abs(found["sum"] - about["sum"])
+    if not rows and TOLERANCE.within(by, about["tolerance"]):
+        return None
+    return Difference(what, about["sum"], found["sum"], by, f"{_rows(rows, len(cells))}, sum")
+
+
+def _rows(rows, total):
+    """Which rows moved, as a table counts them with its header as row 1."""
+    if not rows:
+        return "sum alone"
+    first = ", ".join(str(row + 2) for row in rows[:3])
+    more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+    return f"{len(rows)} of {total} cells (row {first}{more})"
+
+
+def cells_apart(name, before, path, draws) -> list[Difference]:
+    """How a table differs from another one, cell by cell.
+
+    Parameters
+    ----------
+    name : str
+    before, path : pathlib.Path
+        The table expected and the one found.
+    draws : sequence of int
+        Numbers of permutations, for p-values that count them.
+    """
+    expected, table = read_cells(before), read_cells(path)
+    wrong = _shape_apart(name, list(expected.columns), len(expected), table)
+    if len(expected) != len(table):
+        return wrong
+    shared = [column for column in expected if column in table]
+    pairs = [(f"{name}, {c}", c, expected[c], table[c], draws) for c in shared]
+    return [*wrong, *filter(None, (_cells_of_column_apart(*pair) for pair in pairs))]
+
+
+def _cells_of_column_apart(what, name, expected, found, draws):
+    one, other = numbers_in(name, expected), numbers_in(name, found)
+    if one is None or other is None:
+        return _labels_apart(what, expected.fillna(MISSING), found.fillna(MISSING))
+    counted = counted_draws(name, one, draws)
+    rows = np.flatnonzero(~TOLERANCE.agrees(one, other, counted))
+    if not rows.size:
+        return None
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(other - one)
+    apart[np.isnan(apart)] = np.inf  # a number in the one, none in the other
+    worst = rows[apart[rows].argmax()]
+    values = float(one[worst]), float(other[worst]), float(apart[worst])
+    return Difference(what, *values, f"{_rows(list(rows), len(one))}, at most in row {worst + 2}")
+
+
+def _labels_apart(what, expected, found):
+    rows = np.flatnonzero((expected != found).to_numpy())
+    if not rows.size:
+        return None
+    note = f"{_rows(list(rows), len(found))}, first"
+    return Difference(what, expected.iloc[rows[0]], found.iloc[rows[0]], note=note)

@@ -1,0 +1,325 @@
+"""The published numbers of a study, ``data/expected/<study>.json``, and what made them.
+
+The file holds each entry of ``numbers.json`` with its tolerance. Of each result table it holds
+
+- the sha256 of its bytes, which settles most comparisons at once;
+- the header and the number of rows;
+- for each column of text, labels or whole numbers, the sha256 of its cells;
+- for each column of numbers, their sum and sum of absolute values, to say how far off they are, and
+  two characters per cell. The characters are the number in steps of one tolerance
+  (`Tolerance.steps`), modulo 4,096: cells that agree are at most one step apart, so there are no
+  borders at which rounding decides, and the rows that moved are known. A cell that moved at random
+  is taken for the old one with a probability of 3 in 4,096.
+
+A table itself is not kept: those of a public trial have rows of participants, and not every licence
+allows passing them on. Numbers cannot be read back from sums and remainders.
+"""
+
+import json
+import string
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from analysis_lib.pipeline.tolerance import TOLERANCE, counted_draws
+from analysis_lib.results import columns, hashing, writing
+from analysis_lib.results.environment import PROJECT
+from analysis_lib.results.problems import PipelineError
+
+EXPECTED = PROJECT / "data" / "expected"
+SECTIONS = ("grey_matter", "clinical", "vbm", "receptors")
+ABOUT = (
+    "Numbers and tables that a run with default parameters should give. Written by: make expected. "
+    "analysis_lib/pipeline/expected.py says what each entry means"
+)
+DRAWS = ("n_permutations", "n_surrogates")
+DIGITS = string.ascii_letters + string.digits + "+-"
+_BASE = len(DIGITS)
+# Never the mark of a finite number.
+_MISSING, _INFINITE = "..", {1.0: ".+", -1.0: ".-"}
+
+
+def published(study) -> Path | None:
+    """The expected numbers of a study that comes with the project: their file, if there is one."""
+    path = EXPECTED / f"{study.name}.json"
+    own = study.path.parent == EXPECTED.parent / "studies"
+    return path if own and path.is_file() else None
+
+
+# --- what made results ----------------------------------------------------------------------------
+
+
+def made_by(folder) -> dict:
+    """What made the results in a folder, from their manifest: no place, no date, no name.
+
+    Returns
+    -------
+    dict
+        parameters by notebook; packages; platform; receptor_maps: "real", "simulated" or None
+        without receptors; inputs: sha256 by the manifest's label.
+    """
+    steps = _steps(folder)
+    inputs = {name: file["sha256"] for step in steps.values() for name, file in _own(step)}
+    return {
+        "parameters": {name: step["parameters"] for name, step in steps.items()},
+        "packages": {name: v for step in steps.values() for name, v in step["packages"].items()},
+        "platform": next((_platform(step["machine"]) for step in steps.values()), None),
+        "receptor_maps": receptor_maps(folder),
+        "inputs": dict(sorted(inputs.items())),
+    }
+
+
+def _steps(folder):
+    """Entries of the manifest for notebooks that write numbers or tables."""
+    steps = read_mapping(Path(folder) / "manifest.json").get("steps", {})
+    return {name: step for name, step in steps.items() if set(SECTIONS) & set(step["numbers"])}
+
+
+def sections_made(folder) -> set[str]:
+    """Sections whose notebook has run, as the manifest has it."""
+    return {section for step in _steps(folder).values() for section in step["numbers"]}
+
+
+def _own(step):
+    """Inputs that are not results of an earlier notebook: those carry a prefix in braces."""
+    return [(name, file) for name, file in step["inputs"].items() if name.startswith("{")]
+
+
+def _platform(machine):
+    return f"{machine['system']} {machine['processor']}"
+
+
+def receptor_maps(folder) -> str | None:
+    """Whether the receptor maps behind results were real or simulated; None without receptors."""
+    settings = read_mapping(Path(folder) / "receptors" / "settings.json")
+    if "simulated_maps" not in settings:
+        return None
+    return "simulated" if settings["simulated_maps"] else "real"
+
+
+def draws_of(made) -> list[int]:
+    """Numbers of permutations and surrogates among the parameters, largest first."""
+    found = {
+        values[name] for values in made["parameters"].values() for name in DRAWS if name in values
+    }
+    return sorted(found, reverse=True)
+
+
+def read_mapping(path) -> dict:
+    """A JSON file, an empty dict where there is none or it is damaged."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+def describe_numbers(folder, draws) -> dict:
+    """Each number of ``numbers.json``: value, source and the difference that is allowed."""
+    entries = read_mapping(Path(folder) / "numbers.json")
+    return {key: _described_number(key, **entry, draws=draws) for key, entry in entries.items()}
+
+
+def _described_number(key, value, source, draws):
+    entry = {"value": value, "source": source, "tolerance": 0}
+    if isinstance(value, float):
+        allowed = float(TOLERANCE.allowed(value, counted_draws(key, [value], draws)))
+        entry |= {"value": ten_digits(value), "tolerance": ten_digits(allowed)}
+    return entry
+
+
+def ten_digits(value) -> float:
+    """A number as result tables write it."""
+    return float(f"{value:.10g}")
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def tables_of(folder) -> dict:
+    """Result tables by their name below a folder of results."""
+    folder = Path(folder)
+    paths = [path for section in SECTIONS for path in sorted((folder / section).rglob("*.tsv"))]
+    return {path.relative_to(folder).as_posix(): path for path in paths}
+
+
+def read_cells(path):
+    """A result table as text, n/a as missing: cells are compared as they were written."""
+    import pandas as pd  # slow to import, and not needed where bytes agree
+
+    options = {"dtype": str, "na_values": [columns.MISSING], "keep_default_na": False}
+    return pd.read_csv(path, sep="\t", skip_blank_lines=False, encoding="utf-8", **options)
+
+
+def numbers_in(name, cells):
+    """Numbers of a column, None for one of text, labels or whole numbers.
+
+    A column that the registry does not know, of an older version, is one of numbers if all its
+    cells are.
+    """
+    import pandas as pd
+
+    known = columns.registry().get(name)
+    if known and known.type != "number":
+        return None
+    values = pd.to_numeric(cells, errors="coerce")
+    if not known and (values.isna() & cells.notna()).any():
+        return None
+    return values.to_numpy(dtype=float)
+
+
+def describe_table(path, draws) -> dict:
+    """What another run's table is compared with; see the head of this module."""
+    table = read_cells(path)
+    return {
+        "sha256": hashing.file_hash(path),
+        "rows": len(table),
+        "header": list(table.columns),
+        "columns": {name: _described_column(name, table[name], draws) for name in table},
+    }
+
+
+def _described_column(name, cells, draws):
+    values = numbers_in(name, cells)
+    if values is None:
+        return describe_labels(cells)
+    counted = counted_draws(name, values, draws)
+    return describe_values(values, counted)
+
+
+def describe_labels(cells) -> dict:
+    """A column whose cells have to be the same."""
+    return {"kind": "labels", "sha256": hashing.text_hash(*cells.fillna(columns.MISSING))}
+
+
+def describe_values(values, draws=None) -> dict:
+    """A column of numbers: sums, the difference that the sums may have, and marks of the cells."""
+    finite = values[np.isfinite(values)]
+    allowed = TOLERANCE.allowed(finite, draws).sum()
+    sums = {"sum": finite.sum(), "sum_absolute": np.abs(finite).sum(), "tolerance": allowed}
+    return {
+        "kind": "numbers",
+        **({"permutations": draws} if draws else {}),
+        **{name: ten_digits(value) for name, value in sums.items()},
+        "cells": "".join(
+            _mark(v, s) for v, s in zip(values, _remainders(values, draws), strict=True)
+        ),
+    }
+
+
+def _remainders(values, draws):
+    finite = np.where(np.isfinite(values), values, 0.0)
+    return np.round(TOLERANCE.steps(finite, draws)).astype(np.int64) % _BASE**2
+
+
+def _mark(value, remainder):
+    if np.isnan(value):
+        return _MISSING
+    if np.isinf(value):
+        return _INFINITE[float(np.sign(value))]
+    return DIGITS[remainder // _BASE] + DIGITS[remainder % _BASE]
+
+
+def rows_apart(expected, found) -> list[int]:
+    """Rows whose marks are more than one step apart, counted from 0.
+
+    Parameters
+    ----------
+    expected, found : str
+        ``cells`` of `describe_values`, of equal length.
+    """
+    pairs = [(expected[i : i + 2], found[i : i + 2]) for i in range(0, len(expected), 2)]
+    return [row for row, (one, other) in enumerate(pairs) if not _near(one, other)]
+
+
+def _near(one, other):
+    if "." in (one[0], other[0]):
+        return one == other
+    apart = (_number(one) - _number(other)) % _BASE**2
+    return min(apart, _BASE**2 - apart) <= 1
+
+
+def _number(mark):
+    return DIGITS.index(mark[0]) * _BASE + DIGITS.index(mark[1])
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+def describe_results(folder) -> dict:
+    """All that ``data/expected/<study>.json`` holds, from a folder of results."""
+    made = made_by(folder)
+    draws = draws_of(made)
+    tables = tables_of(folder).items()
+    return {
+        "about": ABOUT,
+        "made": made,
+        "numbers": describe_numbers(folder, draws),
+        "tables": {name: describe_table(path, draws) for name, path in tables},
+    }
+
+
+def as_text(content) -> str:
+    """JSON to review as a diff: sorted keys; one number, package, file or column per line."""
+    return "\n".join(_lines(content, "", "")) + "\n"
+
+
+def _lines(content, opening, indent):
+    if not isinstance(content, dict) or "kind" in content or "value" in content:
+        return [f"{indent}{opening}{json.dumps(content, sort_keys=True, ensure_ascii=False)}"]
+    blocks = [
+        _lines(content[key], f"{json.dumps(key, ensure_ascii=False)}: ", f"{indent} ")
+        for key in sorted(content)
+    ]
+    for block in blocks[:-1]:
+        block[-1] += ","
+    return [f"{indent}{opening}{{", *(line for block in blocks for line in block), f"{indent}}}"]
+
+
+def write_expected(study) -> Path:
+    """Make the results of a study the expected ones.
+
+    Raises
+    ------
+    PipelineError
+        If a notebook is not up to date with its default parameters, or the receptor maps were
+        simulated.
+    """
+    from analysis_lib.pipeline.plan import make_plan, status
+
+    states = status(make_plan(study))
+    stale = [f"{name} ({state})" for name, state in states.items() if state.startswith("to run")]
+    advice = f"Run: python run_all.py --study {study.name}"
+    if stale:
+        raise PipelineError(
+            f"{study.name}: up to date expected, found {', '.join(stale)}. {advice}"
+        )
+    if receptor_maps(study.derived) == "simulated":
+        raise PipelineError(
+            f"{study.name}: real receptor maps expected, found simulated ones. {advice} --fetch"
+        )
+    path = EXPECTED / f"{study.name}.json"
+    writing.write_text(path, as_text(describe_results(study.derived)))
+    return path
+
+
+def main(names) -> int:
+    """Write the expected numbers of the studies named; exit status."""
+    from analysis_lib.study.contract import load_study
+
+    for name in names:
+        try:
+            path = write_expected(load_study(name))
+        except PipelineError as error:
+            print(error, file=sys.stderr)
+            return error.exit_status
+        print(f"{path.relative_to(PROJECT).as_posix()}: look at its diff before you commit it")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

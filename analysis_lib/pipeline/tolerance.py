@@ -1,0 +1,106 @@
+"""How far apart two results may be and still agree: the one place that says so.
+
+Two machines that run the same code on the same data round differently, because linear algebra
+libraries add in another order. The differences are of the order of 1e-12 of a number, and larger
+where an optimiser stops; 1e-6 is far above both and far below anything that a text could print.
+
+p-values that count permutations are different. They are multiples of 1 / (1 + n), and rounding can
+move one relabelling across a tie, which moves p by a whole count. They may be one count apart.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+_P_VALUE = re.compile(r"(smallest_)?p(_|$)")
+_BORDER = 1 + 1e-6  # a difference of exactly one tolerance agrees, however it is rounded
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Difference at which two numbers still agree.
+
+    Parameters
+    ----------
+    relative : float
+        Share of the expected number.
+    floor : float
+        The least that is allowed, for numbers near zero.
+    """
+
+    relative: float = 1e-6
+    floor: float = 1e-8
+
+    def allowed(self, values, draws=None):
+        """Largest difference that agrees.
+
+        Parameters
+        ----------
+        values : array_like
+            Expected numbers.
+        draws : int, optional
+            Number of permutations, if the numbers are p-values that count them.
+        """
+        values = np.asarray(values, dtype=float)
+        if draws:
+            return np.full(values.shape, 1 / (1 + draws))
+        return np.maximum(self.floor, self.relative * np.abs(values))
+
+    def agrees(self, expected, found, draws=None):
+        """Whether numbers agree; missing and infinite ones agree with their like."""
+        expected, found = np.asarray(expected, dtype=float), np.asarray(found, dtype=float)
+        same = (expected == found) | (np.isnan(expected) & np.isnan(found))
+        finite = np.isfinite(expected) & np.isfinite(found)
+        expected, found = np.where(finite, expected, 0.0), np.where(finite, found, 0.0)
+        near = self.within(np.abs(found - expected), self.allowed(expected, draws))
+        return same | (finite & near)
+
+    @staticmethod
+    def within(difference, allowed):
+        """Whether a difference is one that is allowed."""
+        return difference <= allowed * _BORDER
+
+    def steps(self, values, draws=None):
+        """Numbers in steps of one tolerance: a scale that is linear near zero, then logarithmic.
+
+        Numbers that agree are at most one step apart on it, wherever on the scale they are.
+        """
+        values = np.asarray(values, dtype=float)
+        if draws:
+            return values * (1 + draws)
+        bend = self.floor / self.relative
+        beyond = np.log(np.maximum(np.abs(values), bend) / bend) / self.relative
+        return np.sign(values) * (np.minimum(np.abs(values), bend) / self.floor + beyond)
+
+
+TOLERANCE = Tolerance()
+
+
+def counted_draws(name, values, draws):
+    """Of how many permutations numbers are p-values, None if they are not.
+
+    Parameters
+    ----------
+    name : str
+        Of a column, or the key of a number, whose last part counts.
+    values : array_like
+    draws : sequence of int
+        Numbers of permutations that the run used.
+
+    Returns
+    -------
+    int or None
+        The first of ``draws`` for which every value is a multiple of 1 / (1 + draws). Where a
+        small trial has fewer distinct relabellings, none is: the usual tolerance then applies.
+    """
+    values = np.asarray(values, dtype=float)
+    values = values[np.isfinite(values)]
+    if not _P_VALUE.match(name.rsplit(".", 1)[-1]) or not values.size:
+        return None
+    return next((n for n in draws if _are_counts(values * (1 + n), n)), None)
+
+
+def _are_counts(counts, n):
+    """Whether these are whole numbers, as far as ten digits of p tell."""
+    return bool(np.all(np.abs(counts - np.round(counts)) <= 1e-9 * (1 + n)))
