@@ -219,12 +219,8 @@ def show_summary(done, console):
     if done.report:
         console.print(f"report:  {escape(str(done.report))}", soft_wrap=True)
 
-    if done.comparison:
-        from analysis_lib.pipeline import comparison
-
-        rest = study.derived / comparison.NAME
-        for line in comparison.lines(done.comparison, rest=rest):
-            console.print(escape(line), soft_wrap=True)
+    for line in done.compared:
+        console.print(escape(line), soft_wrap=True)
 
 
 def show_comparison(study, folder) -> int:

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis_lib.pipeline import agreement
 from analysis_lib.pipeline import expected as published
+from analysis_lib.pipeline.agreement import NAME, published_hash
 from analysis_lib.pipeline.differences import (
     Difference,
     cells_apart,
     numbers_apart,
     table_apart_from,
 )
-from analysis_lib.results import hashing, writing
+from analysis_lib.results import hashing
+from analysis_lib.results.files import write_text
 from analysis_lib.results.problems import PipelineError, UsageError
 
-NAME = "comparison.json"
 SHOWN = 10  # lines of what moved
 
 
@@ -142,7 +144,7 @@ def with_published(study) -> Comparison | None:
     Comparison or None
         None if no numbers are published for this study, or it has no results.
     """
-    path = published.published(study)
+    path = agreement.published(study)
     if path is None or not (study.derived / "numbers.json").is_file():
         return None
     reference = f"the published run (data/expected/{path.name})"
@@ -323,17 +325,17 @@ def write(study, comparison) -> Path:
 
     Returns
     -------
-    pathlib.Path
-        ``comparison.json`` in the folder of the study's results.
+    list of str
+        The comparison as it is printed.
     """
-    path = study.derived / NAME
+    path, said = study.derived / NAME, lines(comparison) if comparison else []
     if comparison is None:
         path.unlink(missing_ok=True)
-        return path
-    content = {"sentence": sentence(comparison), **asdict(comparison)}
+        return said
+    content = {"published": published_hash(study), "lines": said, **asdict(comparison)}
     content["moved"] = [_plain(difference) for difference in comparison.moved]
-    writing.write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    return path
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return said
 
 
 def _plain(difference):

@@ -22,12 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis_lib.pipeline import agreement
 from analysis_lib.pipeline.tolerance import TOLERANCE, counted_draws
-from analysis_lib.results import columns, hashing, writing
+from analysis_lib.results import columns, hashing
 from analysis_lib.results.environment import PROJECT
+from analysis_lib.results.files import write_text
 from analysis_lib.results.problems import PipelineError
 
-EXPECTED = PROJECT / "data" / "expected"
 SECTIONS = ("grey_matter", "clinical", "vbm", "receptors")
 ABOUT = (
     "Numbers and tables that a run with default parameters should give. Written by: make expected. "
@@ -38,13 +39,6 @@ DIGITS = string.ascii_letters + string.digits + "+-"
 _BASE = len(DIGITS)
 # Never the mark of a finite number.
 _MISSING, _INFINITE = "..", {1.0: ".+", -1.0: ".-"}
-
-
-def published(study) -> Path | None:
-    """The expected numbers of a study that comes with the project: their file, if there is one."""
-    path = EXPECTED / f"{study.name}.json"
-    own = study.path.parent == EXPECTED.parent / "studies"
-    return path if own and path.is_file() else None
 
 
 # --- what made results ----------------------------------------------------------------------------
@@ -213,7 +207,8 @@ def describe_values(values, draws=None) -> dict:
 
 def _remainders(values, draws):
     finite = np.where(np.isfinite(values), values, 0.0)
-    return np.round(TOLERANCE.steps(finite, draws)).astype(np.int64) % _BASE**2
+    # not np.round: from one half to the next it takes two steps
+    return np.floor(TOLERANCE.steps(finite, draws) + 0.5).astype(np.int64) % _BASE**2
 
 
 def _mark(value, remainder):
@@ -302,8 +297,8 @@ def write_expected(study) -> Path:
         raise PipelineError(
             f"{study.name}: real receptor maps expected, found simulated ones. {advice} --fetch"
         )
-    path = EXPECTED / f"{study.name}.json"
-    writing.write_text(path, as_text(describe_results(study.derived)))
+    path = agreement.EXPECTED / f"{study.name}.json"
+    write_text(path, as_text(describe_results(study.derived)))
     return path
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from analysis_lib.pipeline import comparison
 from analysis_lib.pipeline import memory as pipeline_memory
-from analysis_lib.pipeline.comparison import Comparison
+from analysis_lib.pipeline.agreement import said_before
 from analysis_lib.pipeline.data import prepare_data
 from analysis_lib.pipeline.executed_copies import renew
 from analysis_lib.pipeline.execution import NotebookFailure, execute
@@ -29,6 +28,7 @@ from analysis_lib.results.environment import KERNEL_ENVIRONMENT
 from analysis_lib.results.problems import PipelineError
 
 PAGE = "report/index.html"
+CRATE = "ro-crate-metadata.json"
 NEEDED_BY_REPORT = ("clinical/mmrm_contrasts.tsv", "clinical/flow.json", "numbers.json")
 
 
@@ -69,9 +69,15 @@ class Run:
     outcomes: list[Outcome] = field(default_factory=list)
     failure: NotebookFailure | None = None
     report: Path | None = None
-    comparison: Comparison | None = None
+    comparison: object = None
+    compared: list[str] = field(default_factory=list)
     renewed: bool = False
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def ran(self) -> bool:
+        """Whether a notebook has run."""
+        return any(outcome.status == "run" for outcome in self.outcomes)
 
 
 def run(plan, show=None, fetch=False) -> Run:
@@ -109,23 +115,18 @@ def run(plan, show=None, fetch=False) -> Run:
 
 def _publish(now):
     """Write report and RO-Crate, where a step has run or they are not there yet."""
-    from analysis_lib.report import (
-        crate,
-        evidence,  # slow to import
-        page,
-    )
-
     study = now.plan.study
-    ran = any(outcome.status == "run" for outcome in now.outcomes)
-    there = all((study.derived / name).is_file() for name in (PAGE, crate.NAME))
+    there = all((study.derived / name).is_file() for name in (PAGE, CRATE))
     ready = all((study.derived / name).is_file() for name in NEEDED_BY_REPORT)
     if now.failure or not ready:
         return
-    if there and not ran and not now.renewed:
+    if there and not now.ran and not now.renewed:
         now.report = study.derived / PAGE
         return
+    from analysis_lib.report import crate, evidence, page  # slow to import
+
     try:
-        now.report = page.write_report(study, coming=(crate.NAME,))
+        now.report = page.write_report(study, coming=(CRATE,))
         crate.write_crate(study)  # after the report, which is part of it
     except (FileNotFoundError, ValueError, evidence.UnknownNumber) as error:
         raise PipelineError(f"The results are there; the report of them failed: {error}") from None
@@ -135,8 +136,14 @@ def _compare(now):
     """Compare with the published numbers. What does not agree is said and fails nothing."""
     if now.failure:
         return
-    now.comparison = comparison.with_published(now.plan.study)
-    comparison.write(now.plan.study, now.comparison)
+    study = now.plan.study
+    said = None if now.ran else said_before(study)
+    if said is None:
+        from analysis_lib.pipeline import comparison  # slow to import
+
+        now.comparison = comparison.with_published(study)
+        said = comparison.write(study, now.comparison)
+    now.compared = said
 
 
 def _add(now, outcome):

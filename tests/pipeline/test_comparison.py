@@ -15,11 +15,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from analysis_lib.pipeline import comparison, expected, plan, running, steps
+from analysis_lib.pipeline import agreement, comparison, expected, plan, running, steps
 from analysis_lib.pipeline.differences import cells_apart, table_apart_from
 from analysis_lib.pipeline.steps import Step
 from analysis_lib.pipeline.tolerance import TOLERANCE, counted_draws
-from analysis_lib.results import writing
+from analysis_lib.results import files, writing
 from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.problems import PipelineError, UsageError
 from analysis_lib.study.contract import load_study
@@ -94,7 +94,7 @@ def finished(tmp_path_factory):
         assert done.failure is None
         assert done.comparison is None  # nothing is published yet
     content = expected.describe_results(folder / "data" / "derived" / "tiny")
-    writing.write_text(folder / "data" / "expected" / "tiny.json", expected.as_text(content))
+    files.write_text(folder / "data" / "expected" / "tiny.json", expected.as_text(content))
     return folder
 
 
@@ -104,7 +104,7 @@ def project(finished, tmp_path, monkeypatch):
     folder = tmp_path / "project"
     shutil.copytree(finished, folder)
     monkeypatch.setenv("COMPENDIUM_OUTPUT", str(folder))
-    monkeypatch.setattr(expected, "EXPECTED", folder / "data" / "expected")
+    monkeypatch.setattr(agreement, "EXPECTED", folder / "data" / "expected")
     return folder
 
 
@@ -175,7 +175,8 @@ def test_the_list_is_cut_and_the_rest_is_in_a_file(study):
     assert len(listed(study, most=3)) == 1 + 3 + 1 + 1
     assert listed(study, most=3, rest="here.json")[4] == "  and 3 more: here.json"
     assert shown[1].startswith("  clinical.e0.estimate")  # moved by most tolerances
-    path = comparison.write(study, comparison.with_published(study))
+    comparison.write(study, comparison.with_published(study))
+    path = study.derived / agreement.NAME
     assert len(json.loads(path.read_text())["moved"]) == 6
 
 
