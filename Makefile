@@ -57,9 +57,10 @@ lint: $(READY)
 	@found=$$($(BIN)/lint-imports --no-logo 2>&1) && echo "Imports flow one way" || { echo "$$found"; exit 1; }
 
 format: $(READY)
-	$(BIN)/ruff check --fix .
+	$(BIN)/ruff check --fix --exit-zero --quiet .
 	$(BIN)/ruff format .
-	$(BIN)/jupytext --sync notebooks/*.ipynb
+	$(BIN)/jupytext --sync --quiet notebooks/*.ipynb
+	$(BIN)/ruff check .
 
 map: $(READY)
 	$(BIN)/python docs/draw_map.py
