@@ -6,15 +6,16 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help paper quick test lint format lab bench expected lock badge clean
+.PHONY: help paper quick test lint format map lab bench expected lock badge clean
 
 help:
 	@echo "make paper   set up, simulate the demo trial, run every notebook (minutes)"
 	@echo "make quick   the same with few permutations, for a first look"
 	@echo "make lab     set up and open JupyterLab in notebooks/"
-	@echo "make test    set up and run the tests"
-	@echo "make lint    check style and notebook pairs"
-	@echo "make format  apply the style, write notebooks from notebooks/percent"
+	@echo "make test    set up and run the tests: those of each engine, then those of the project"
+	@echo "make lint    check style, and that imports flow one way"
+	@echo "make format  apply the style, bring notebooks and notebooks/percent in line"
+	@echo "make map     draw docs/map.svg, the packages and what they import"
 	@echo "make bench   recovery, calibration and speed tables (long)"
 	@echo "make expected  write data/expected anew: the numbers that later runs are compared with"
 	@echo "make lock    write requirements.lock anew from pyproject.toml (UPGRADE=1: with newer packages)"
@@ -45,17 +46,25 @@ paper: $(READY)
 quick: $(READY)
 	$(BIN)/python run_all.py --quick
 
+# A pytest each, because each has a conftest.py of its own. All run, whichever fails. Two processes;
+# a file stays in one of them, which makes its fixtures once.
 test: $(READY)
-	$(BIN)/python -m pytest
+	@status=0; for tests in engines/trialmmrm engines/voxelperm tests; do \
+		$(BIN)/python -m pytest -n 2 --dist loadfile $$tests || status=1; done; exit $$status
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@found=$$($(BIN)/lint-imports --no-logo 2>&1) && echo "Imports flow one way" || { echo "$$found"; exit 1; }
 
 format: $(READY)
-	$(BIN)/ruff check --fix .
+	$(BIN)/ruff check --fix --exit-zero --quiet .
 	$(BIN)/ruff format .
-	$(BIN)/jupytext --sync notebooks/*.ipynb
+	$(BIN)/jupytext --sync --quiet notebooks/*.ipynb
+	$(BIN)/ruff check .
+
+map: $(READY)
+	$(BIN)/python docs/draw_map.py
 
 data/raw/demo: | $(READY)
 	$(BIN)/python -m analysis_lib simulate $@

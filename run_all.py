@@ -67,7 +67,8 @@ class Terminal:
 def main(
     study: Annotated[str, typer.Option(help="A study file, or its name in data/studies.")] = "demo",
     only: Annotated[
-        list[str] | None, typer.Option(help="These notebooks alone: 02,03.", metavar="NUMBERS")
+        list[str] | None,
+        typer.Option(help="These notebooks alone: 02,03 or 2,3.", metavar="NUMBERS"),
     ] = None,
     set_: Annotated[
         list[str] | None,

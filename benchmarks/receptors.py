@@ -115,7 +115,7 @@ def surrogate_rows(n_peer):
 
 
 def brainsmash_in(batch_size):
-    """brainsmash's generator with the calling convention of `analysis_lib.nulls`."""
+    """brainsmash's generator with the calling convention of `analysis_lib.receptors.surrogates`."""
 
     def make(values, distances, n, seed):
         with warnings.catch_warnings():

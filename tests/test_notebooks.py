@@ -217,6 +217,7 @@ def test_simulated_and_quick_are_said_everywhere(demo):
 def test_a_second_run_has_nothing_to_do(demo):
     _, _, _, again = demo
     assert again.count(": up to date") == 4, again
+    assert re.search(r"^report:  .*report/index\.html$", again, re.M), again
 
 
 RAW_MEANS = {

@@ -59,7 +59,7 @@ SCHAEFER = {f"schaefer{n}": n for n in range(100, 1001, 100)}  # through nilearn
 
 
 def cached_atlas(name, cache=None):
-    """Files of a downloadable atlas in the cache, as :func:`fetch_atlas` returns them.
+    """Files of a downloadable atlas in the cache, as ``datasets.fetch.fetch_atlas`` returns them.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def atlas_paths(name, cache=None):
 
 
 def cached_templates(cache=None):
-    """Templates in the cache, as :func:`fetch_templates` returns them.
+    """Templates in the cache, as ``datasets.fetch.fetch_templates`` returns them.
 
     Raises
     ------

@@ -32,10 +32,6 @@ __getattr__, __dir__, __all__ = attach(
         "item_analysis": [
             "item_tables",  # every item table of every scale whose items were recorded
         ],
-        "patterns": [
-            "missing_patterns",  # count the participants by which visits they were rated at
-            "pattern_visits",  # the visits of the patterns of
-        ],
         "models": [
             "contrast_table",  # adjusted difference between arms
             "fit_models",  # fit the primary model, an MMRM, to every scale
@@ -52,6 +48,10 @@ __getattr__, __dir__, __all__ = attach(
         ],
         "randomisation": [
             "randomisation_test",  # test the difference at a visit against re-randomised arms
+        ],
+        "rating_patterns": [
+            "missing_patterns",  # count the participants by which visits they were rated at
+            "pattern_visits",  # visits at which anybody was rated
         ],
         "risks": [
             "responders",  # response and remission by arm

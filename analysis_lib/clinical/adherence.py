@@ -13,7 +13,7 @@ def participant_dose(stimulation, participants):
     Parameters
     ----------
     stimulation : pandas.DataFrame
-        From :func:`read_stimulation`.
+        From :func:`analysis_lib.study.read_stimulation`.
     participants : pandas.DataFrame
         From :func:`analysis_lib.study.participants.read_participants`.
 
@@ -44,7 +44,7 @@ def adherence_table(stimulation, participants, planned=None):
     Parameters
     ----------
     stimulation : pandas.DataFrame
-        From :func:`read_stimulation`.
+        From :func:`analysis_lib.study.read_stimulation`.
     participants : pandas.DataFrame
     planned : int, optional
         Sessions of a full course. Left out: the highest session number that occurs.

@@ -89,7 +89,7 @@ def blinding_table(guesses):
     Parameters
     ----------
     guesses : pandas.DataFrame
-        From :func:`read_guesses`.
+        From :func:`analysis_lib.study.read_guesses`.
 
     Returns
     -------

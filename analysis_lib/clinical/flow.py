@@ -10,7 +10,7 @@ def participant_flow(study, participants, ratings, pairs=None):
     ----------
     study : Study
     participants, ratings : pandas.DataFrame
-        From :mod:`analysis_lib.ratings`.
+        From :func:`analysis_lib.study.read_ratings`.
     pairs : pandas.DataFrame, optional
         From :func:`analysis_lib.study.images.pair_maps`.
 

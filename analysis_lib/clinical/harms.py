@@ -17,7 +17,7 @@ def adverse_event_table(events, participants):
     Parameters
     ----------
     events : pandas.DataFrame
-        From :func:`read_adverse_events`.
+        From :func:`analysis_lib.study.read_adverse_events`.
     participants : pandas.DataFrame
         From :func:`analysis_lib.study.participants.read_participants`; those excluded do not count.
 

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis_lib.clinical.patterns import (
+from analysis_lib.clinical.posterior import Posterior, draw_missing, draw_posterior, inverse_of_seen
+from analysis_lib.clinical.rating_patterns import (
     CONTRAST,
     Outcomes,
     group_by_pattern,
     outcome_table,
 )
-from analysis_lib.clinical.posterior import Posterior, draw_missing, draw_posterior, inverse_of_seen
 
 STRATEGIES = ("mar", "jump_to_reference", "copy_reference", "copy_increments")
 

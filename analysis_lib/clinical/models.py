@@ -18,7 +18,7 @@ def fit_models(changes):
     """Fit the primary model, an MMRM, to every scale.
 
     ``outcome ~ baseline*visit + arm*visit``, REML, unstructured covariance (a simpler one where it
-    does not converge), Kenward-Roger; see :mod:`analysis_lib.mmrm`. A visit with fewer than two
+    does not converge), Kenward-Roger; see :mod:`trialmmrm`. A visit with fewer than two
     participants in an arm is left out.
 
     Parameters

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pingouin as pg
 import statsmodels.formula.api as smf
 from scipy import stats
 
@@ -115,13 +114,15 @@ def rm_anova(ratings):
 
 
 def _anova(scale, rows):
+    import pingouin  # slow: it brings seaborn and matplotlib
+
     wide = rows.pivot(index=["participant_id", "arm"], columns="visit", values="score")
     complete = wide.dropna(axis=1, how="all").dropna()
     if complete.shape[1] < 2 or _smaller_arm(complete.index.get_level_values("arm")) < 2:
         return None
     long = complete.rename_axis(columns="time").stack().rename("score").reset_index()
     long["time"] = long["time"].astype(str)
-    table = pg.mixed_anova(
+    table = pingouin.mixed_anova(
         long, dv="score", within="time", between="arm", subject="participant_id", correction=True
     )
     table = table.assign(scale=scale, n=len(complete))

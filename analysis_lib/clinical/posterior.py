@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis_lib.clinical.patterns import ARMS, group_by_pattern
+from analysis_lib.clinical.rating_patterns import ARMS, group_by_pattern
 
 COVARIANCES = ("common", "by_arm")
 N_CHAINS = 50  # chains advance side by side, as one array operation

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.clinical.imputation import ancova_completed, pool
-from analysis_lib.clinical.patterns import CONTRAST
+from analysis_lib.clinical.rating_patterns import CONTRAST
 
 
 @dataclass(frozen=True)

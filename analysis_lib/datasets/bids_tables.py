@@ -66,7 +66,7 @@ def dataset_description(about, readme):
     fixed = {
         "BIDSVersion": "1.10.0",
         "DatasetType": "raw",
-        "GeneratedBy": [{"Name": "analysis_lib.fetch"}],
+        "GeneratedBy": [{"Name": "analysis_lib.datasets.fetch"}],
     }
     return {"dataset_description.json": _json({**about, **fixed}), "README": readme}
 

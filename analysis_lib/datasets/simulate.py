@@ -109,9 +109,9 @@ def _description(name, kind, **more):
         "BIDSVersion": "1.10.0",
         "DatasetType": kind,
         "License": "CC0",
-        "Authors": ["analysis_lib.simulate", "A simulation: it has no other authors"],
+        "Authors": ["analysis_lib.datasets.simulate", "A simulation: it has no other authors"],
         "Acknowledgements": SIMULATED,
-        "GeneratedBy": [{"Name": "analysis_lib.simulate", "Version": "0.1.0"}],
+        "GeneratedBy": [{"Name": "analysis_lib.datasets.simulate", "Version": "0.1.0"}],
         **more,
     }
 

@@ -23,7 +23,7 @@ def simulate_pair(trial, participant_id):
     -------
     pre, post : numpy.ndarray of int16, shape of the grid
         Modulated grey matter in units of ``STEP``. A participant who withdrew has a post map here
-        too; it was never taken, and :func:`simulate_study` does not write it.
+        too; it was never taken, and ``simulate.simulate_study`` does not write it.
     """
     row = trial.participants.set_index("participant_id").loc[participant_id]
     pre = _anatomy(trial, row)

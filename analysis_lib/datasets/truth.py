@@ -18,7 +18,7 @@ VISITS = {"baseline": 0, "week1": 1, "week2": 2, "week3": 3}
 STEP = 1e-4  # maps are rounded to this and stored as integers
 TOP_VALUE = 1.3  # largest value of a map
 
-SIMULATED = "SIMULATED data: no patient, no scanner. Made by analysis_lib.simulate."
+SIMULATED = "SIMULATED data: no patient, no scanner. Made by analysis_lib.datasets.simulate."
 
 # Weight of each class of regions relative to the putamen, two digits. They are voxel-weighted means
 # of the [11C]SCH23390 binding map of 13 healthy volunteers (Kaller et al. 2017, Eur J Nucl Med Mol
@@ -189,7 +189,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Trial:
-    """A simulated trial without its maps, which :func:`simulate_pair` makes one by one.
+    """A simulated trial without its maps, which ``trial_images.simulate_pair`` makes one by one.
 
     Attributes
     ----------
@@ -223,7 +223,7 @@ class ChangeMaps:
     participants, scores, template, planted, truth
         As in :class:`Trial`; participants are those with two maps.
     pre, post : numpy.ndarray of float32, shape (n_participants, *grid)
-        Unsmoothed maps, the same numbers as :func:`simulate_study` writes.
+        Unsmoothed maps, the same numbers as ``simulate.simulate_study`` writes.
     """
 
     participants: pd.DataFrame

@@ -5,8 +5,6 @@ import textwrap
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import numpy as np
-from nilearn.image import new_img_like
 
 from analysis_lib.figures.palette import ACCENT
 
@@ -71,12 +69,6 @@ def contrast_title(contrast, names):
         "arm_by_time": f"Change, {names['active']} − {names['control']}",
     }
     return words[contrast]
-
-
-def where(image, p_image, level):
-    """An image set to 0 where p is not below a level."""
-    kept = np.where(p_image.get_fdata() < level, image.get_fdata(), 0)
-    return new_img_like(image, kept.astype(np.float32))
 
 
 def warnings_of(study, quick=False, simulated_maps=False):

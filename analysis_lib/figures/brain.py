@@ -6,9 +6,15 @@ from nilearn.datasets import load_mni152_template
 from nilearn.image import new_img_like
 from nilearn.plotting import plot_glass_brain, plot_stat_map
 
-from analysis_lib.figures.appearance import LEVEL, SMALL, where, wrapped, write_nothing
+from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_nothing
 from analysis_lib.figures.palette import COLOURS, DIVERGING, QUIET
 from analysis_lib.results.words import true_minus
+
+
+def where(image, p_image, level):
+    """An image set to 0 where p is not below a level."""
+    kept = np.where(p_image.get_fdata() < level, image.get_fdata(), 0)
+    return new_img_like(image, kept.astype(np.float32))
 
 
 def plot_slices(

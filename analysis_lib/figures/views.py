@@ -16,7 +16,7 @@ from nilearn.image import new_img_like
 from nilearn.plotting import view_img, view_markers
 
 from analysis_lib.atlas import grids
-from analysis_lib.figures import appearance
+from analysis_lib.figures.brain import where
 
 DIVERGING, DENSITY = "RdBu_r", "viridis"
 CAPTION_STYLE = "font: 14px sans-serif; margin: 0 0 6px"
@@ -116,7 +116,7 @@ def effect_view(effect, p_image, title, unit="%", level=0.05, resolution=2) -> V
         raise ValueError(
             f"effect and p on one grid expected, found shapes {effect.shape} and {p_image.shape}"
         )
-    kept = appearance.where(effect, p_image, level)
+    kept = where(effect, p_image, level)
     n_kept = int(np.count_nonzero(kept.get_fdata()))
     limit = f"{level:.3g}".removeprefix("0")
     note = f"family-wise p < {limit}" if n_kept else NOTHING.format(level=limit)

@@ -224,8 +224,9 @@ def scans(study, participants) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        participant_id, pre, post (paths, or missing), status, as :func:`images.pair_maps` has
-        them, but for the arm: who looks at segmentations should not know it.
+        participant_id, pre, post (paths, or missing) and status, as from
+        :func:`analysis_lib.study.pair_maps`, without the arm: those who look at segmentations
+        should not know it.
 
     Raises
     ------
@@ -278,7 +279,7 @@ def run(batch, n_jobs=1, progress=None) -> None:
     n_jobs : int
         Processes at once (joblib; the backend that the caller has chosen). Without effect where
         $COMPENDIUM_DASK names a Dask cluster: that takes as many as its workers have threads (see
-        :mod:`analysis_lib.workers`). The results depend on neither.
+        :mod:`analysis_lib.grey_matter.cluster`). The results depend on neither.
     progress : function, optional
         Called with a :class:`Progress` after each participant.
 
@@ -415,7 +416,7 @@ def _write_about(batch):
         "DatasetType": "derivative",
         "GeneratedBy": [
             {
-                "Name": "analysis_lib.preprocess",
+                "Name": "analysis_lib.grey_matter",
                 "Version": "0.1.0",
                 "Description": "notebook 00_grey_matter; settings are in each map's JSON file",
             }

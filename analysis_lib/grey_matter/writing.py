@@ -9,7 +9,6 @@ from dataclasses import asdict
 
 import nibabel as nib
 import numpy as np
-from matplotlib import pyplot as plt
 
 from analysis_lib.results import hashing, writing
 
@@ -99,6 +98,8 @@ def engine_versions():
 
 
 def _draw(path, job, visit, method, processed):
+    from matplotlib import pyplot as plt  # slow, and only workers draw
+
     fig = method.draw(processed, visit, f"{job.participant_id} ses-{visit}", job.study)
     try:
         fig.savefig(path, dpi=180)

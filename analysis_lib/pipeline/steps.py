@@ -197,7 +197,8 @@ def select(steps, only) -> list[Step]:
 
 
 def _is(step, name):
-    return name.removesuffix(".ipynb") in (step.number, step.notebook)
+    name = name.removesuffix(".ipynb")
+    return name in (step.number, step.notebook) or name.zfill(2) == step.number  # 2 means 02
 
 
 def blocked(step, study, coming=False) -> str | None:

@@ -96,7 +96,7 @@ def assess_contrast(
     arm, covariates, strata
         See `analysis_lib.receptors.effects.arm_effect`; rows in the order of `change`.
     receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
-        From `analysis_lib.annotations`; the same labels in the same order.
+        From `analysis_lib.receptors.maps_for`; the same labels in the same order.
     surrogates : array_like, shape (n_surrogates, n_parcels), or callable
         Surrogates of this contrast's effect map, or a function that makes them from it.
     contrast : {"active_change", "control_change", "arm_by_time"}

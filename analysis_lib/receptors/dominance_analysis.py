@@ -117,7 +117,7 @@ def dominance_test(predictors, outcome, surrogates, criterion="adjusted_r2"):
     """p of the model and of each predictor's total dominance under given surrogate outcomes.
 
     The surrogates decide which question is asked: effect maps of re-randomised arms, or maps as
-    smooth as the observed one (`analysis_lib.nulls`).
+    smooth as the observed one (`analysis_lib.receptors.surrogates`).
 
     Parameters
     ----------

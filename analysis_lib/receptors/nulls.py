@@ -213,7 +213,7 @@ def spatial_test(effect, receptors, surrogates, method="gaussianised"):
     effect : array_like, shape (n_parcels,)
     receptors : array_like, shape (n_receptors, n_parcels)
     surrogates : array_like, shape (n_surrogates, n_parcels)
-        Surrogates of the effect map from `analysis_lib.nulls`, one set for all receptors.
+        From `analysis_lib.receptors.surrogates`, of the effect map; one set for all receptors.
     method : str
         See `correlate`.
 

@@ -9,7 +9,7 @@ def receptor_numbers(tables, detectable):
     Parameters
     ----------
     tables : dict of pandas.DataFrame
-        As for :func:`receptor_paragraph`; each is written to ``<name>.tsv``.
+        As for :func:`analysis_lib.report.receptor_paragraph`; each is written to ``<name>.tsv``.
     detectable : float
         Noise-free r found with 80 % power.
     """

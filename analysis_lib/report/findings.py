@@ -9,7 +9,7 @@ from analysis_lib.results.words import p_text, true_minus, visit_words
 QUICK = "QUICK: few permutations, for a first look; no p here is fit to be quoted."
 SIMULATED = (
     "SIMULATED DATA: no patient took part. The demo trial is drawn from a known truth "
-    "(`analysis_lib/simulate.py`), and nothing below is evidence about rTMS."
+    "(`analysis_lib/datasets/simulate.py`), and nothing below is evidence about rTMS."
 )
 
 MAR = {"mar": "missing at random"}  # the others are named in full

@@ -140,7 +140,7 @@ def write_manifest(study, steps, run) -> None:
     ----------
     study : Study
     steps : dict
-        By notebook: what it was made from and what it made, see ``pipeline.record``.
+        By notebook: what it was made from and what it made, as ``pipeline.running`` enters it.
     run : dict
         Notebooks, times and peak memory of the last run that did something. Commit and machine are
         each step's own.

@@ -7,10 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from analysis_lib.results import columns
 from analysis_lib.results.columns import MISSING
@@ -67,15 +65,15 @@ def write(folder, files, keep_others=False):
 def _write_one(path, content):
     if isinstance(content, pd.DataFrame):
         _write_table(path, content)
-    elif isinstance(content, Figure):
+    elif hasattr(content, "savefig"):  # a Figure, without importing matplotlib
         content.savefig(f"{path}.png", dpi=300)
         content.savefig(f"{path}.pdf", metadata={"CreationDate": None})
     elif path.suffix == ".npz":
         np.savez_compressed(path, **content)
     elif isinstance(content, dict | list):
         path.write_text(_json(content), encoding="utf-8")
-    elif isinstance(content, nib.spatialimages.SpatialImage):
-        nib.save(content, path)
+    elif hasattr(content, "to_filename"):  # an image, without importing nibabel
+        content.to_filename(path)
     elif isinstance(content, np.ndarray):
         np.save(path, content)
     elif isinstance(content, str):

@@ -82,7 +82,7 @@ def _description(title, kind):
         "DatasetType": kind,
         "License": "n/a",
         "Authors": ["Name them"],
-        "GeneratedBy": [{"Name": "analysis_lib.new_study", "Version": "0.1.0"}],
+        "GeneratedBy": [{"Name": "analysis_lib.study.skeleton", "Version": "0.1.0"}],
     }
 
 

@@ -40,7 +40,7 @@ __getattr__, __dir__, __all__ = attach(
             "check_regions",  # return regions as a list
             "region_coupling",  # correlation of regional change
             "region_means",  # mean change by arm and region with a t interval
-            "region_names",  # A readable name for each grey-matter region: "left amygdala"
+            "region_names",  # a readable name for each grey-matter region, as in left amygdala
             "region_table",  # what each grey-matter region holds
             "regional_change",  # change of each grey-matter region's volume
         ],

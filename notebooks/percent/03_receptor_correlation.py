@@ -449,9 +449,10 @@ report.table(by_improvement.loc[order])
 # %% [markdown]
 # ## What JuSpace would have said
 #
-# The paper used JuSpace v1.5 (Dukart et al. 2021, Hum Brain Mapp 42:555). Here is its analysis of the
-# same change: parcel means with the background kept, Cohen's d in each region, plain Pearson r
-# reported as Fisher z. Its code was read; this is what differs from the p-values above.
+# JuSpace v1.5 (Dukart et al. 2021, Hum Brain Mapp 42:555) is a widely used toolbox for this question.
+# Here is its analysis of the same change: parcel means with the background kept, Cohen's d in each
+# region, plain Pearson r reported as Fisher z. Its code was read; this is how it differs from the
+# p-values above.
 #
 # - **z against r.** Its spatial p compares the observed Fisher *z* with the *r* of null maps. |z| is
 #   larger than |r|, so the p is too small; from r = .76 on it is the smallest possible, whatever the

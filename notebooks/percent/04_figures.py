@@ -33,8 +33,8 @@ separate: bool = True  # save every panel as a figure of its own, too; never in 
 # %% [markdown]
 # ## Read
 #
-# A figure is made of *panels*: a drawing (`plots.plot_x`), a title, and what is said of it.
-# `plots.compose` lays panels out; the same panel can stand alone.
+# A figure is made of *panels*: a drawing (`figures.plot_x`), a title, and what is said of it.
+# `figures.compose` lays panels out; the same panel can stand alone.
 
 # %%
 from functools import partial

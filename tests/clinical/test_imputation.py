@@ -6,8 +6,7 @@ import pytest
 import statsmodels.formula.api as smf
 from scipy import stats
 
-from analysis_lib.clinical import imputation
-from analysis_lib.clinical import patterns as clinical_patterns
+from analysis_lib.clinical import imputation, rating_patterns
 from analysis_lib.clinical import posterior as clinical_posterior
 from analysis_lib.clinical import tipping as clinical_tipping
 
@@ -85,10 +84,10 @@ def known_parameters(outcomes, coefficients, covariances, n_draws=1):
 
 def estimate_at_reml(changes, strategy, covariance="common"):
     """Effect at each visit with missing outcomes at their conditional means, REML parameters."""
-    outcomes = clinical_patterns.outcome_table(changes)
+    outcomes = rating_patterns.outcome_table(changes)
     sigma = clinical_posterior.reml_covariances(outcomes, covariance)
     beta, _, _ = clinical_posterior._gls(
-        outcomes, clinical_patterns.group_by_pattern(outcomes, covariance), sigma
+        outcomes, rating_patterns.group_by_pattern(outcomes, covariance), sigma
     )
     posterior = known_parameters(outcomes, beta, sigma)
     normal = np.zeros((1, *outcomes.values.shape))
@@ -142,7 +141,7 @@ def test_a_covariance_matrix_an_arm_changes_little(antidepressant):
 
 
 def test_reml_with_a_matrix_an_arm_is_a_stationary_point(antidepressant):
-    outcomes = clinical_patterns.outcome_table(antidepressant)
+    outcomes = rating_patterns.outcome_table(antidepressant)
     best = clinical_posterior.reml_covariances(outcomes, "by_arm")
     least = reml_deviance(outcomes, best)
     rng = np.random.default_rng(0)
@@ -189,8 +188,8 @@ def test_reml_estimate_equals_r_gls(antidepressant, reference_data):
     gls = pd.read_csv(
         reference_data / "reference/clinical/mmrm_antidepressant_hamd17.tsv", sep="\t"
     )
-    outcomes = clinical_patterns.outcome_table(antidepressant)
-    patterns = clinical_patterns.group_by_pattern(outcomes, "common")
+    outcomes = rating_patterns.outcome_table(antidepressant)
+    patterns = rating_patterns.group_by_pattern(outcomes, "common")
     beta, uncertainty, _ = clinical_posterior._gls(
         outcomes, patterns, clinical_posterior.reml_covariances(outcomes)
     )
@@ -229,7 +228,7 @@ def test_posterior_of_a_complete_visit_is_the_ols_distribution():
     rows = made_up_trial(n=10, gaps=False)
     rows = rows[rows["visit"] == "week1"]
     rows = rows.assign(visit=rows["visit"].cat.remove_unused_categories())
-    outcomes = clinical_patterns.outcome_table(rows)
+    outcomes = rating_patterns.outcome_table(rows)
     effects = clinical_posterior.draw_posterior(outcomes, 4000, seed=2).coefficients[:, 2, 0]
     estimate, variance, _ = imputation.ancova_completed(outcomes, outcomes.values.T)
     assert effects.mean() == pytest.approx(estimate[0], abs=4 * np.sqrt(variance[0] / 4000))
@@ -306,7 +305,7 @@ def test_joint_covariance_is_own_before_and_the_references_regression_after(stra
 def test_jump_to_reference_of_two_visits_in_closed_form():
     rows = made_up_trial()
     rows = rows[rows["visit"] != "week3"]
-    outcomes = clinical_patterns.outcome_table(
+    outcomes = rating_patterns.outcome_table(
         rows.assign(visit=rows["visit"].cat.remove_categories("week3"))
     )
     beta = [[-2, -4], [-0.3, -0.2], [-1, -3]]  # intercept, baseline, active; by visit
@@ -492,10 +491,9 @@ def test_tipping_point_needs_delta_0(trial):
 
 
 def test_missing_patterns_of_the_antidepressant_trial(antidepressant):
-    table = clinical_patterns.missing_patterns(antidepressant).set_index("pattern")
+    table = rating_patterns.missing_patterns(antidepressant).set_index("pattern")
     assert table.index.tolist() == ["1111", "1110", "1011", "1100", "1000"]
-    visits = clinical_patterns.pattern_visits(antidepressant)["visit"]
-    assert visits.tolist() == ["4", "5", "6", "7"]
+    assert rating_patterns.pattern_visits(antidepressant)["visit"].tolist() == ["4", "5", "6", "7"]
     assert table.loc["1111", ["n_active", "n_control"]].tolist() == [63, 65]
     assert table.loc["1011", ["n_active", "n_control"]].tolist() == [1, 0]
     kinds = ["complete", "monotone", "intermittent", "monotone", "monotone"]
@@ -508,16 +506,16 @@ def test_patterns_leave_out_a_visit_at_which_nobody_was_rated(antidepressant):
         outcome=antidepressant["outcome"].mask(antidepressant["visit"] == "5")
     )
     for given in (rows, rows.dropna(subset=["outcome"])):
-        visits = clinical_patterns.pattern_visits(given)
+        visits = rating_patterns.pattern_visits(given)
         assert visits.to_dict("list") == {"place": [1, 2, 3], "visit": ["4", "6", "7"]}
-        patterns = clinical_patterns.missing_patterns(given)
+        patterns = rating_patterns.missing_patterns(given)
         assert patterns["pattern"].tolist() == ["111", "110", "100"]
         assert patterns["missingness"].tolist() == ["complete", "monotone", "monotone"]
 
 
 def test_patterns_count_those_who_were_never_rated():
     late = pd.DataFrame([{"participant_id": "sub-999", "arm": "control", "baseline": 30.0}])
-    last = clinical_patterns.missing_patterns(made_up_trial(), late).iloc[-1]
+    last = rating_patterns.missing_patterns(made_up_trial(), late).iloc[-1]
     assert (last["pattern"], last["missingness"]) == ("000", "none rated")
     assert (last["n_active"], last["n_control"]) == (0, 1)
 

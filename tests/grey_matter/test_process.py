@@ -15,13 +15,19 @@ from scipy import ndimage
 
 from analysis_lib.atlas import files
 
-preprocess = pytest.importorskip(
-    "analysis_lib.preprocess",
-    reason="antspyx or picsl-greedy is not installed",
-    exc_type=ImportError,
+ants = pytest.importorskip("ants", reason="antspyx is not installed")
+pytest.importorskip("picsl_greedy", reason="picsl-greedy is not installed")
+
+from analysis_lib.grey_matter import (  # noqa: E402 - each needs both
+    alignment,
+    images,
+    process,
+    settings,
+    tissues,
 )
-ants = preprocess.ants
-SETTINGS = preprocess.Settings(working_mm=3.0, output_mm=3.0, visit_iterations=(40, 30, 30))
+from analysis_lib.grey_matter.change import change_between  # noqa: E402 - a fixture is "change"
+
+SETTINGS = settings.Settings(working_mm=3.0, output_mm=3.0, visit_iterations=(40, 30, 30))
 
 
 def _head(seed=0, shape=(60, 72, 60), mm=3.0):
@@ -70,10 +76,10 @@ def pair():
         size = np.linalg.norm(away, axis=1, keepdims=True)
         return -0.037 * away * np.exp(-((size / 10) ** 4))
 
-    with preprocess._scratch():
+    with images.scratch_folder():
         first = _as_ants(_moved(head, 1.5, [0.4, -0.3, 0.2], seed=1))
         second = _as_ants(_moved(head, -1.5, [-0.4, 0.3, -0.2], pull, seed=2))
-        to_visits = preprocess.midpoint(first, second, SETTINGS)
+        to_visits = alignment.midpoint(first, second, SETTINGS)
     return first, second, to_visits, inside
 
 
@@ -88,12 +94,12 @@ def test_midpoint_undoes_half_of_the_movement_in_each_visit(pair):
 
 def test_exchanging_visits_exchanges_the_maps_and_keeps_the_grid(pair):
     first, second, (to_first, to_second), _ = pair
-    with preprocess._scratch():
-        again = preprocess.midpoint(second, first, SETTINGS)
+    with images.scratch_folder():
+        again = alignment.midpoint(second, first, SETTINGS)
     np.testing.assert_allclose(again[0], to_second, atol=1e-6)
     np.testing.assert_allclose(again[1], to_first, atol=1e-6)
-    one = preprocess.midpoint_grid([first, second], [to_first, to_second], 3.0)
-    other = preprocess.midpoint_grid([second, first], again, 3.0)
+    one = alignment.midpoint_grid([first, second], [to_first, to_second], 3.0)
+    other = alignment.midpoint_grid([second, first], again, 3.0)
     assert one.shape == other.shape
     np.testing.assert_allclose(one.origin, other.origin)
 
@@ -101,15 +107,15 @@ def test_exchanging_visits_exchanges_the_maps_and_keeps_the_grid(pair):
 @pytest.fixture(scope="module")
 def change(pair):
     first, second, to_visits, _ = pair
-    with preprocess._scratch():
-        grid = preprocess.midpoint_grid([first, second], to_visits, 3.0)
+    with images.scratch_folder():
+        grid = alignment.midpoint_grid([first, second], to_visits, 3.0)
         visits = [
-            preprocess._moved(image, grid, matrix)
+            process._moved(image, grid, matrix)
             for image, matrix in zip((first, second), to_visits, strict=True)
         ]
-        skull = preprocess._like(grid, (preprocess._mean(visits).numpy() > 0.2).astype(float))
-        found = preprocess.change_between(*visits, skull, SETTINGS)
-        swapped = preprocess.change_between(*visits[::-1], skull, SETTINGS)
+        skull = images.image_like(grid, (process._mean(visits).numpy() > 0.2).astype(float))
+        found = change_between(*visits, skull, SETTINGS)
+        swapped = change_between(*visits[::-1], skull, SETTINGS)
     return found, swapped, visits, skull
 
 
@@ -134,8 +140,8 @@ def test_exchanging_visits_changes_the_sign_and_nothing_else(change):
 
 def test_the_same_visit_twice_has_not_changed(change):
     _, _, visits, skull = change
-    with preprocess._scratch():
-        found = preprocess.change_between(visits[0], visits[0], skull, SETTINGS)
+    with images.scratch_folder():
+        found = change_between(visits[0], visits[0], skull, SETTINGS)
     assert np.abs(found.numpy()).max() < 1e-6
 
 
@@ -143,8 +149,8 @@ def test_visits_compared_on_a_coarser_grid_give_the_same_change_on_their_own(cha
     found, _, visits, skull = change
     smoothing = tuple(voxels * 3 / 4.5 for voxels in SETTINGS.visit_smoothing)  # the same in mm
     coarser = replace(SETTINGS, coarse_mm=4.5, visit_radius=2, visit_smoothing=smoothing)
-    with preprocess._scratch():
-        again = preprocess.change_between(*visits, skull, coarser)
+    with images.scratch_folder():
+        again = change_between(*visits, skull, coarser)
     assert again.shape == found.shape
     inside = skull.numpy() > 0
     assert np.corrcoef(found.numpy()[inside], again.numpy()[inside])[0, 1] > 0.9
@@ -188,7 +194,7 @@ def test_phantom_of_shells_has_the_volumes_of_the_formula(shells):
 def test_fractions_of_mixed_voxels_are_found_where_probabilities_are_not(shells):
     truth, brightness, inside = shells
     likely = _likely(brightness)
-    found = preprocess.volume_fractions(brightness, likely, inside, 3.0)
+    found = tissues.volume_fractions(brightness, likely, inside, 3.0)
     # Not exactly: by this classifier voxels of up to a third of grey matter are certainly white,
     # so that the mean of white is too low. In a sphere of five voxels that is 3 % of the volume.
     for name in BRIGHT:
@@ -205,8 +211,8 @@ def test_fractions_keep_the_volume_with_noise_and_with_brighter_grey_matter_in_o
     rng = np.random.default_rng(0)
     half = np.arange(len(brightness))[:, None, None] < len(brightness) / 2
     noisy = brightness + 0.05 * half * truth["grey"] + rng.normal(0, 0.02, brightness.shape)
-    found = preprocess.volume_fractions(noisy, _likely(noisy), inside, 3.0)
-    everywhere = preprocess.volume_fractions(noisy, _likely(noisy), inside, 1e3)
+    found = tissues.volume_fractions(noisy, _likely(noisy), inside, 3.0)
+    everywhere = tissues.volume_fractions(noisy, _likely(noisy), inside, 1e3)
     for part in (half, ~half):
         expected = (truth["grey"] * part).sum()
         assert (found["grey"] * part).sum() == pytest.approx(expected, rel=0.04)
@@ -223,7 +229,7 @@ def test_the_wall_of_a_ventricle_is_no_grey_matter():
     brightness[-1] = BRIGHT["grey"]  # a little cortex, for its mean
     likely = {"csf": fluid, "grey": np.zeros_like(fluid), "white": 1 - fluid}
     likely["grey"][-1], likely["white"][-1] = 1, 0
-    found = preprocess.volume_fractions(brightness, likely, np.ones(fluid.shape, bool), 3.0)
+    found = tissues.volume_fractions(brightness, likely, np.ones(fluid.shape, bool), 3.0)
     assert found["grey"][:-2].max() == 0
     np.testing.assert_allclose(found["csf"], fluid, atol=0.02)
 
@@ -232,7 +238,7 @@ def test_an_image_without_one_of_the_tissues_is_no_head():
     flat, inside = np.full((6, 6, 6), 0.5), np.ones((6, 6, 6), bool)
     likely = {"csf": flat * 0, "grey": flat * 2, "white": flat * 0}
     with pytest.raises(ValueError, match="no voxel is certainly csf"):
-        preprocess.volume_fractions(flat, likely, inside, 2.0)
+        tissues.volume_fractions(flat, likely, inside, 2.0)
 
 
 def test_modulation_keeps_the_volume():
@@ -245,18 +251,18 @@ def test_modulation_keeps_the_volume():
     wave = 2.0 * np.sin(2 * np.pi * grid[0] / 40)
     field[..., 1] = ndimage.gaussian_filter(wave, 2)
     matrix = np.diag([1.1, 0.95, 1.02, 1.0])
-    with preprocess._scratch() as folder:
+    with images.scratch_folder() as folder:
         moved = ants.from_numpy(
             field, origin=template.origin, spacing=template.spacing, has_components=True
         )
         moved.set_direction(template.direction)
         path = str(folder / "field.nii.gz")
         ants.image_write(moved, path)
-        affine = preprocess._affine_file(matrix)
+        affine = process._affine_file(matrix)
         local = ants.create_jacobian_determinant_image(template, path).numpy()
-        warp = preprocess._Warp([path, affine], [], [], local * np.linalg.det(matrix[:3, :3]))
-        templates = preprocess.Templates(None, None, template, template, {})
-        found = preprocess._modulated(density, warp, templates)
+        warp = process._Warp([path, affine], [], [], local * np.linalg.det(matrix[:3, :3]))
+        templates = settings.Templates(None, None, template, template, {})
+        found = process._modulated(density, warp, templates)
     assert found.numpy().sum() == pytest.approx(density.numpy().sum(), rel=0.01)
 
 
@@ -284,7 +290,7 @@ def test_what_is_no_head_is_refused_by_name(tmp_path, change_it, message):
     path = tmp_path / "sub-01_T1w.nii.gz"
     path.write_bytes(b"no image") if image is None else nib.save(image, path)
     with pytest.raises(ValueError, match=message) as caught:
-        preprocess.read_t1w(path)
+        alignment.read_t1w(path)
     assert str(path) in str(caught.value)
 
 
@@ -298,7 +304,7 @@ def test_images_are_read_in_any_orientation_as_one(tmp_path):
     found = []
     for name, one in (("ras", image), ("psr", turned)):
         nib.save(one, tmp_path / f"{name}.nii.gz")
-        found.append(preprocess.read_t1w(tmp_path / f"{name}.nii.gz"))
+        found.append(alignment.read_t1w(tmp_path / f"{name}.nii.gz"))
     np.testing.assert_allclose(found[0].numpy(), found[1].numpy(), atol=1e-6)
     np.testing.assert_allclose(found[0].origin, found[1].origin)
     assert found[0].numpy().max() == 1
@@ -306,19 +312,19 @@ def test_images_are_read_in_any_orientation_as_one(tmp_path):
 
 def test_a_nifti_goes_to_ants_and_back_to_the_same_place():
     image, _ = _head()
-    back = preprocess._nifti(_as_ants(image))
+    back = process._nifti(_as_ants(image))
     np.testing.assert_allclose(back.affine, image.affine)
     np.testing.assert_allclose(back.get_fdata(), image.get_fdata())
 
 
 def test_templates_that_were_not_fetched_are_named_with_the_command(tmp_path):
     with pytest.raises(FileNotFoundError, match="python -m analysis_lib fetch templates"):
-        preprocess.load_templates(SETTINGS, tmp_path)
+        settings.load_templates(SETTINGS, tmp_path)
 
 
 def test_three_visits_are_refused():
     with pytest.raises(ValueError, match="one visit or two expected, found 3: a, b, c"):
-        preprocess.process(dict.fromkeys("abc", "x.nii"), SETTINGS, None)
+        process.process(dict.fromkeys("abc", "x.nii"), SETTINGS, None)
 
 
 @pytest.fixture(scope="module")
@@ -331,27 +337,26 @@ def real(reference_data, tmp_path_factory):
         packed = reference_data / "data" / "templates" / f"{path.name}.gz"
         path.write_bytes(gzip.decompress(packed.read_bytes()))
     image = reference_data / "data" / "t1w" / "ixi10" / "IXI013-HH-1212-T1_ds.nii.gz"
-    with preprocess._scratch():
-        native = preprocess.read_t1w(image)
-        grid = preprocess.midpoint_grid([native], [np.eye(4)], SETTINGS.working_mm)
-        head = preprocess._moved(native, grid, np.eye(4))
-    return preprocess.load_templates(SETTINGS, cache), head
+    with images.scratch_folder():
+        native = alignment.read_t1w(image)
+        grid = alignment.midpoint_grid([native], [np.eye(4)], SETTINGS.working_mm)
+        head = process._moved(native, grid, np.eye(4))
+    return settings.load_templates(SETTINGS, cache), head
 
 
 def test_tissue_priors_add_up_and_deep_grey_matter_leaves_the_others_less(real):
     templates, _ = real
     priors = {name: image.numpy() for name, image in templates.priors.items()}
-    assert tuple(priors) == preprocess.TISSUES
+    assert tuple(priors) == settings.TISSUES
     total = sum(priors.values())
     assert min(p.min() for p in priors.values()) >= 0
     assert total.max() < 1.001
     putamen = nib.affines.apply_affine(
-        np.linalg.inv(preprocess._nifti(templates.brain).affine), [-25, 3, 0]
+        np.linalg.inv(process._nifti(templates.brain).affine), [-25, 3, 0]
     )
     there = tuple(np.round(putamen).astype(int))
     shares = {
-        name: preprocess._nifti(image).get_fdata()[there]
-        for name, image in templates.priors.items()
+        name: process._nifti(image).get_fdata()[there] for name, image in templates.priors.items()
     }
     assert shares["deep"] > 0.8
     assert shares["grey"] + shares["white"] < 0.2
@@ -359,8 +364,8 @@ def test_tissue_priors_add_up_and_deep_grey_matter_leaves_the_others_less(real):
 
 def test_the_inside_of_a_real_skull_has_the_volume_that_another_program_found(real, reference_data):
     templates, head = real
-    with preprocess._scratch():
-        skull, white = preprocess.inside_skull(head, SETTINGS, templates)
+    with images.scratch_folder():
+        skull, white = tissues.inside_skull(head, SETTINGS, templates)
     volumes = pd.read_csv(reference_data / "data" / "t1w" / "ixi10" / "IXI_dlmuse.csv")
     theirs = volumes.set_index("MRID").loc["IXI013-HH-1212", "702"]
     assert skull.numpy().sum() * 27 == pytest.approx(theirs, rel=0.04)
@@ -372,15 +377,15 @@ def test_the_inside_of_a_real_skull_has_the_volume_that_another_program_found(re
 
 def test_tissues_are_the_same_each_time(real):
     templates, head = real
-    inside = preprocess._like(head, np.zeros(head.shape))
+    inside = images.image_like(head, np.zeros(head.shape))
     middle = tuple(slice(n // 2 - 8, n // 2 + 8) for n in head.shape)
     values = inside.numpy()
     values[middle] = 1
-    skull = preprocess._like(head, values)
-    nowhere = preprocess._Warp([], [], [], np.ones(1))  # the template is where the head is
-    with preprocess._scratch():
+    skull = images.image_like(head, values)
+    nowhere = process._Warp([], [], [], np.ones(1))  # the template is where the head is
+    with images.scratch_folder():
         found = [
-            preprocess.segment(head, skull, nowhere, SETTINGS, templates)["grey"].numpy()
+            tissues.segment(head, skull, nowhere, SETTINGS, templates)["grey"].numpy()
             for _ in range(2)
         ]
     assert found[0].max() > 0.5

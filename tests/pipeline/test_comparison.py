@@ -148,10 +148,19 @@ def listed(study, **options):
 def test_a_run_that_is_up_to_date_ends_with_the_comparison(project, study):
     done = running.run(plan_of(project))
     assert [outcome.status for outcome in done.outcomes] == ["up to date", "up to date"]
-    assert comparison.lines(done.comparison) == [ALL_AGREE]
+    assert done.compared == [ALL_AGREE]
     kept = json.loads((study.derived / "comparison.json").read_text())
-    assert kept["sentence"] == ALL_AGREE
+    assert kept["lines"] == [ALL_AGREE]
     assert kept["moved"] == []
+
+
+def test_what_was_said_of_the_published_numbers_holds_until_they_change(project, study):
+    running.run(plan_of(project))
+    again = running.run(plan_of(project))
+    assert (again.comparison, again.compared) == (None, [ALL_AGREE])  # nothing was compared anew
+    path = project / "data" / "expected" / "tiny.json"
+    edit_json(path, lambda content: content["numbers"]["clinical.e4.estimate"].update(value=2.5))
+    assert running.run(plan_of(project)).compared[0].startswith("18 of 19 numbers agree")
 
 
 def test_a_moved_number_is_listed_with_both_values_and_the_difference(study):

@@ -495,6 +495,7 @@ def test_only_what_differs_from_the_defaults_is_passed(fresh):
 def test_only_selects_by_number_or_name_in_order(fresh):
     steps = plan_of(fresh, only=["04_last", "01"]).steps
     assert [step.number for step in steps] == ["01", "04"]
+    assert [step.number for step in plan_of(fresh, only=["4", "2"]).steps] == ["02", "04"]
     with pytest.raises(UsageError, match=r"no notebook '07'. Known: 01 \(01_first\), 02"):
         plan_of(fresh, only=["07"])
 
