@@ -24,6 +24,8 @@ from rich.console import Console
 from rich.filesize import decimal as in_words
 from rich.text import Text
 
+from analysis_lib.results.problems import FetchError
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -38,7 +40,7 @@ HOPELESS = 3  # files given up without a byte of any file in between: the others
 BrokenOff = requests.exceptions.ChunkedEncodingError
 
 
-class DownloadError(RuntimeError):
+class DownloadError(FetchError):
     """A download cannot begin."""
 
 
