@@ -42,6 +42,11 @@ def write_stub_tables(raw, names):
     (raw / "phenotype" / "hamd17.tsv").write_text("\n".join(rows) + "\n")
 
 
+def lines(problems):
+    """Problems as users see them, a line each."""
+    return [str(problem) for problem in problems]
+
+
 @pytest.fixture
 def interruptible():
     """Ctrl-C works as in a terminal: a shell starts jobs in the background without it."""

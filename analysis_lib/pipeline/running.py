@@ -176,9 +176,10 @@ def _require_sound_data(now):
 
     if now.checked:
         return
-    study, selected = now.plan.study, now.plan.steps
-    coming = makes_maps(selected, study)
-    runs = [step.number for step in selected if not blocked(step, study, coming)]
+    study, done = now.plan.study, [outcome.step for outcome in now.outcomes]
+    ahead = [step for step in now.plan.steps if step not in done]
+    coming = makes_maps(ahead, study)
+    runs = [step.number for step in ahead if not blocked(step, study, coming)]
     if found := errors(check(study, runs)):
         raise StudyError(found)
     now.checked = True

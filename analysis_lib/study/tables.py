@@ -34,7 +34,8 @@ def read_tsv(study, path, needed):
     where = path.relative_to(study.root).as_posix()
     if not path.is_file():
         hint = "Simulate it: python -m analysis_lib simulate FOLDER" if study.simulated else ""
-        raise StudyError(Problem(where, "", f"file expected in {study.root}", "none", hint))
+        none = "none" if hint else "none."
+        raise StudyError(Problem(where, "", f"file expected in {study.root}", none, hint))
     table = read_text_table(path, where)
     table.attrs["file"] = where
     missing = [missing_column(study, path, name, table) for name in needed if name not in table]

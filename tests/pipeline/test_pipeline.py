@@ -1,5 +1,6 @@
 """The pipeline on two stub notebooks: what it passes, skips, refuses, keeps and records."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import nbformat
 import papermill
 import psutil
 import pytest
-from conftest import STUB_STUDY, write_stub_study
+from conftest import STUB_STUDY, lines, write_stub_study, write_stub_tables
 
 from analysis_lib.atlas import files
 from analysis_lib.datasets import fetch, simulate
@@ -25,7 +26,7 @@ from analysis_lib.pipeline.plan import make_plan, status
 from analysis_lib.pipeline.steps import Step
 from analysis_lib.report import manifest as report_manifest
 from analysis_lib.results import environment, hashing, problems, writing
-from analysis_lib.results.problems import PipelineError, UsageError
+from analysis_lib.results.problems import FetchError, MissingFile, PipelineError, UsageError
 from analysis_lib.study import parameters as study_parameters
 from analysis_lib.study.contract import load_study
 
@@ -139,8 +140,8 @@ def test_run_writes_results_and_executed_notebooks(finished):
     derived = folder / "data" / "derived" / "tiny"
     assert statuses(done) == {"01": "run", "02": "skipped", "04": "run"}
     assert done.outcomes[1].why == "no images in the study file"
-    assert (derived / "one" / "n.txt").read_text() == "2.0 False"
-    assert (folder / "figures" / "tiny" / "a.txt").read_text() == "2.0 False"
+    assert (derived / "one" / "n.txt").read_text() == "4.0 False"
+    assert (folder / "figures" / "tiny" / "a.txt").read_text() == "4.0 False"
     names = sorted(path.name for path in (derived / "notebooks").iterdir())
     assert names == ["01_first.ipynb", "04_last.ipynb"]  # nothing partial, nothing failed
     assert sorted(path.name for path in derived.iterdir()) == ["manifest.json", "notebooks", "one"]
@@ -275,7 +276,7 @@ def test_override_and_quick_reach_the_notebook_and_the_manifest(project):
     derived = project / "data" / "derived" / "tiny"
     assert statuses(done) == {"01": "run"}
     assert done.outcomes[0].quick
-    assert (derived / "one" / "n.txt").read_text() == "0.1 True"
+    assert (derived / "one" / "n.txt").read_text() == "0.2 True"
     manifest = json.loads((derived / "manifest.json").read_text())
     assert manifest["quick"] is True
     assert manifest["steps"]["01_first"]["parameters"]["factor"] == 0.1
@@ -302,7 +303,7 @@ def test_failure_names_the_cell_and_keeps_what_was_there(project, mode):
         assert "nothing to divide by" in done.failure.traceback
         assert "papermill" not in done.failure.traceback
     elif mode == "refused":
-        assert done.failure.problems == ["first problem", "second problem"]
+        assert lines(done.failure.told) == ["first problem", "second problem"]
         assert done.failure.traceback == ""
     else:
         assert done.failure.kind == "DeadKernelError"
@@ -511,7 +512,7 @@ def test_fetch_gets_a_public_trial_and_receptors_only_where_there_are_images(fre
         raise problems.FetchFailed("no connection")
 
     monkeypatch.setattr(fetch, "fetch_receptors", offline)
-    with pytest.raises(PipelineError, match=r"^no connection$"):
+    with pytest.raises(FetchError, match=r"^no connection$"):
         data.prepare_data(study, fetch=True, note=str)
 
 
@@ -536,7 +537,7 @@ def test_results_of_another_study_are_not_overwritten(project, tmp_path, monkeyp
     other = tmp_path / "other"
     other.mkdir()
     write_project(other)
-    (other / "raw" / "participants.tsv").write_text("participant_id\tarm\nsub-9\tsham\n")
+    write_stub_tables(other / "raw", ("sub-8", "sub-9"))
     with pytest.raises(PipelineError, match=r"results of another study of the same name: tiny"):
         running.run(plan_of(other))
     plan = plan_of(other, only=["01"], force=True)
@@ -662,17 +663,22 @@ def grey_plan(folder, **options):
     )
 
 
+def _with_antspyx(name, find=importlib.util.find_spec):
+    return name if name in pipeline_steps.FOR_T1W else find(name)
+
+
 @pytest.fixture
 def scanned(fresh, monkeypatch):
-    """A stub project whose participant has a T1w image; antspyx is there."""
+    """A stub project with a participant's two T1w images; antspyx is there."""
     (fresh / "tiny.yml").write_text(MAPS)
-    image = fresh / "raw/sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.nii.gz"
-    image.parent.mkdir(parents=True)
-    image.write_text("an image")
+    for visit in ("baseline", "week1"):
+        image = fresh / f"raw/sub-1/ses-{visit}/anat/sub-1_ses-{visit}_T1w.nii.gz"
+        image.parent.mkdir(parents=True)
+        image.write_text("an image")
     write_notebook(fresh / "notebooks" / "00_grey.ipynb", GREY)
     second = FIRST.replace('"one"', '"two"')
     write_notebook(fresh / "notebooks" / "02_images.ipynb", second)
-    monkeypatch.setattr(pipeline_steps.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(pipeline_steps.importlib.util, "find_spec", _with_antspyx)
     monkeypatch.setattr(files, "cached_templates", lambda: [])
     return fresh
 
@@ -767,7 +773,7 @@ def test_fetch_gets_the_templates_where_maps_are_to_be_made(scanned, monkeypatch
 
     monkeypatch.setattr(fetch, "fetch_templates", offline)
     (scanned / "tiny.yml").write_text(MAPS)
-    with pytest.raises(PipelineError, match=r"^no connection$"):
+    with pytest.raises(FetchError, match=r"^no connection$"):
         data.prepare_data(load_study(scanned / "tiny.yml"), fetch=True, note=str)
 
 
@@ -775,8 +781,8 @@ def test_without_templates_the_command_is_named_before_anything_runs(scanned, mo
     monkeypatch.undo()
     monkeypatch.setenv("COMPENDIUM_OUTPUT", str(scanned))
     monkeypatch.setenv("COMPENDIUM_CACHE", str(scanned / "empty"))
-    monkeypatch.setattr(pipeline_steps.importlib.util, "find_spec", lambda name: name)
-    with pytest.raises(PipelineError, match=r"Get it: python -m analysis_lib fetch templates$"):
+    monkeypatch.setattr(pipeline_steps.importlib.util, "find_spec", _with_antspyx)
+    with pytest.raises(MissingFile, match=r"Get it: python -m analysis_lib fetch templates$"):
         running.run(grey_plan(scanned))
     assert not list(scanned.rglob("*.failed.ipynb"))
 
