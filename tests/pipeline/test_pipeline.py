@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import nbformat
-import papermill
 import psutil
 import pytest
 from conftest import STUB_STUDY, lines, write_stub_study, write_stub_tables
@@ -372,72 +371,6 @@ def test_note_on_steps_without_images(fresh):
 
 
 # --- options ---
-
-
-def test_parameters_are_read_as_papermill_reads_them(fresh):
-    path = fresh / "notebooks" / "01_first.ipynb"
-    notebook = nbformat.read(path, 4)
-    notebook.metadata.kernelspec = {"name": "python3", "language": "python"}
-    nbformat.write(notebook, path)
-    ours = study_parameters.notebook_parameters(path)
-    theirs = papermill.inspect_notebook(path)
-    assert list(ours) == list(theirs)
-    for name, parameter in theirs.items():
-        assert ours[name].type == parameter["inferred_type_name"]
-        assert ours[name].help == parameter["help"]
-        assert ours[name].default == eval(parameter["default"])
-
-
-def test_parameters_cell_with_code_is_refused(fresh):
-    path = fresh / "notebooks" / "01_first.ipynb"
-    path.write_text(path.read_text().replace("n_jobs: int = 1", "n_jobs: int = max(1, 2)"))
-    with pytest.raises(PipelineError, match=r"01_first.ipynb: the parameters cell expects"):
-        study_parameters.notebook_parameters(path)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (
-            "facto=1",
-            r"no parameter of 01_first, .*did you mean factor\? Known: factor \(01, 02, 04",
-        ),
-        ("nothing=1", r"no parameter of .* Known: factor .*, mode .*, n_jobs .*, quick .*, words"),
-        ("factor=lots", r"a number expected \(01_first has factor: float = 2.0\), found 'lots'"),
-        ("factor=true", r"a number expected .* found True"),
-        ("n_jobs=1.5", r"a whole number expected .* found 1.5"),
-        ("n_jobs=true", r"a whole number expected"),
-        ("quick=1", r"true or false expected"),
-        ("words=a", r"a list such as .* found 'a'"),
-        ("words=[1, 2]", r"a list such as .* found \[1, 2\]"),
-        ("mode=[a]", r"text expected"),
-        ("words=[a", r"is not a YAML value"),
-        ("factor", r"NAME=VALUE expected"),
-        ("study=x", r"say --study x"),
-    ],
-)
-def test_wrong_override_is_refused(fresh, text, message):
-    with pytest.raises(UsageError, match=message) as caught:
-        plan_of(fresh, overrides=[text])
-    assert caught.value.exit_status == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("factor=3", 3),
-        ("factor=1e-3", 0.001),
-        ("words=[x, y]", ["x", "y"]),
-        ("mode=100", "100"),
-        ("mode=on", "on"),
-        ("mode='a b'", "a b"),
-        ("mode=a=b", "a=b"),
-    ],
-)
-def test_override_takes_the_type_of_the_default(fresh, text, value):
-    passed = plan_of(fresh, overrides=[text]).passed["01_first"]
-    assert passed[text.partition("=")[0]] == value
-    assert type(passed[text.partition("=")[0]]) is type(value)
 
 
 def test_only_what_differs_from_the_defaults_is_passed(fresh):
