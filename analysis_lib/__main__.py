@@ -267,7 +267,7 @@ def _report(path, problems, whole):
     _say(f"{path}: {_counted(len(stops), 'problem') if stops else 'no problems'}")
     _list(stops, whole)
     if warnings:
-        _say(f"{_counted(len(warnings), 'warning')}, which stop nothing; look at each:")
+        _say(f"{_counted(len(warnings), 'warning')} (nothing stops for these; look at each):")
     _list(warnings, whole)
 
 

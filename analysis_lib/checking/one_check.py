@@ -36,9 +36,16 @@ class Check:
     of_maps: bool = False
 
 
+def primary_scale_problems(study):
+    """What is wrong with participants and the primary scale, the one that images are related to."""
+    others = {scale.file for scale in study.scales} - {study.primary_scale.file}
+    return [problem for problem in scores.problems(study) if problem.file not in others]
+
+
 CHECKS = (
     Check(participants.problems, "00 01 02 03"),
-    Check(scores.problems, "01 02 03"),
+    Check(scores.problems, "01"),
+    Check(primary_scale_problems, "02 03"),
     Check(conduct.problems, "01", of_people=True),
     Check(image_problems.map_name_problems, "01 02 03", of_people=True, of_maps=True),
     Check(image_problems.map_problems, "02 03", of_people=True, of_maps=True),

@@ -1,5 +1,6 @@
 """Parameters: read from a notebook's cell, with the range or choices that each line declares."""
 
+import json
 import math
 
 import nbformat
@@ -18,12 +19,12 @@ study: str = "demo"  # name or path of a study file
 quick: bool = False  # few permutations
 n_jobs: int = 1  # processes
 factor: float = 2.0  # points
-limit: float | None = None  # points; at least 0
 words: list = ["a", "b"]  # text
 cuts: list = [-1.5, 2]  # mm; each from -10 to 10
 mode: str = "fine"  # fine, wrong, refused or dead
 tail: str = "counts"  # a tail; one of: counts, gpd
 """
+OPTIONAL = "limit: float | None = None  # points; at least 0\n"  # papermill cannot read it
 REAL = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 
 
@@ -39,7 +40,8 @@ def write(path, cell=CELL):
 @pytest.fixture
 def known(tmp_path):
     """Parameters of a stub notebook, as a run takes them."""
-    return {"01_first": parameters.notebook_parameters(write(tmp_path / "01_first.ipynb"))}
+    path = write(tmp_path / "01_first.ipynb", CELL + OPTIONAL)
+    return {"01_first": parameters.notebook_parameters(path)}
 
 
 def real(notebook):
@@ -105,7 +107,7 @@ def test_choices_at_the_end_of_the_help_are_read():
         ("facto=1", r"no parameter of 01_first; did you mean factor\? Known: cuts \(01\), factor"),
         (
             "nothing=1",
-            r"no parameter of .* Known: .*factor .*, mode .*, n_jobs .*, quick .*, words",
+            r"no parameter of .* Known: .*factor .*, mode .*, n_jobs .*, words",
         ),
         ("factor=lots", r"a number expected \(01_first has factor: float = 2.0\), found 'lots'"),
         ("factor=true", r"a number expected .* found True"),
@@ -120,7 +122,7 @@ def test_choices_at_the_end_of_the_help_are_read():
         ("words=[1, 2]", r"a list such as .* found \[1, 2\]"),
         (
             "cuts=[1, 11]",
-            r"a list such as \[a, b\], each from -10 to 10 expected .* found \[1, 11\]",
+            r"a list such as \[a, b\], each from -10 to 10 expected .* \[1, 11\]",
         ),
         ("cuts=[a]", r"each from -10 to 10 expected"),
         ("mode=[a]", r"text expected"),
@@ -195,7 +197,6 @@ WRONG = [
     ("02_vbm", "fwhm_mm", -3, "a number from 0 to 30"),
     ("02_vbm", "fwhm_mm", 80, "a number from 0 to 30"),
     ("02_vbm", "fwhm_mm", math.nan, "a number from 0 to 30"),
-    ("02_vbm", "fwhm_mm", "8", "a number from 0 to 30"),
     ("02_vbm", "mask_threshold", -1, "a number of at least 0 and below 1"),
     ("02_vbm", "mask_threshold", 1, "a number of at least 0 and below 1"),
     ("02_vbm", "tiv", "covariates", "one of none, covariate, proportional"),
@@ -223,18 +224,19 @@ WRONG = [
 def test_wrong_value_is_refused_in_a_notebook_and_before_a_run(notebook, name, value, expected):
     defaults = {key: parameter.default for key, parameter in real(notebook).items()}
     with pytest.raises(UsageError) as caught:
-        parameters.check_parameters(notebook, {**defaults, name: value, "np": math})
+        parameters.check_parameters(notebook, {**defaults, name: value, "other": -1})
     (line,) = lines(caught.value.problems)
     assert line.startswith(f"{notebook}: {name}: ")
-    assert f"{expected}" in line
+    assert expected in line
     assert f"found {value!r}" in line
-
-    text = {None: "null", True: "true"}.get(value) if value in (None, True) else str(value)
-    text = f"'{text}'" if value == "8" else text
-    if value == "8":  # on a command line a number is no text
-        return
+    text = f"{name}={json.dumps(value)}"
     with pytest.raises(UsageError, match=rf"^--set {name}=.*\({notebook} has {name}: .*, found"):
-        make_plan(load_study("demo"), [notebook[:2]], [f"{name}={text}"])
+        make_plan(load_study("demo"), [notebook[:2]], [text])
+
+
+def test_number_in_quotes_is_refused_in_a_notebook():
+    with pytest.raises(UsageError, match=r"^02_vbm: fwhm_mm: a number from 0 to 30 .* '8'$"):
+        parameters.check_parameters("02_vbm", {"fwhm_mm": "8"})
 
 
 @pytest.mark.parametrize("notebook", REAL)
@@ -253,7 +255,7 @@ def test_every_parameter_but_switches_and_names_declares_what_it_may_be(notebook
 
 @pytest.mark.parametrize("notebook", REAL)
 def test_notebook_checks_its_parameters_before_it_reads(notebook):
-    cells = [c for c in parameters.read_notebook(NOTEBOOKS / f"{notebook}.ipynb")["cells"]]
+    cells = parameters.read_notebook(NOTEBOOKS / f"{notebook}.ipynb")["cells"]
     code = [cell["source"] for cell in cells if cell["cell_type"] == "code"]
     text = "\n".join(code[1:])
     call = text.index(f'check_parameters("{notebook}", globals())')
