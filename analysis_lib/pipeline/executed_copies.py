@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from analysis_lib.results.writing import write_text
+from analysis_lib.results.whole_text import write_text
 from analysis_lib.study.parameters import read_notebook
 
 OLDER = "older-pictures"  # tag of the cell that says so

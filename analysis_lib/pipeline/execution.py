@@ -6,9 +6,9 @@ import re
 import sys
 import tempfile
 
-from analysis_lib.results import writing
 from analysis_lib.results.environment import LIBRARY, kernel_environment
 from analysis_lib.results.problems import PipelineError, Problem, kinds
+from analysis_lib.results.whole_text import write_text
 from analysis_lib.study.parameters import read_notebook
 
 
@@ -129,7 +129,7 @@ def _keep(partial, final, name):
     """Move an executed notebook to its place, without the paths of this machine."""
     content = json.loads(partial.read_text(encoding="utf-8"))
     content["metadata"].get("papermill", {}).update(input_path=name, output_path=final.name)
-    writing.write_text(final, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_text(final, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def _failure(notebook, error, index, kept, said):

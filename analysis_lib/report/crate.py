@@ -15,8 +15,9 @@ from rocrate.model.file import File
 from rocrate.rocrate import ROCrate
 
 from analysis_lib.report import manifest as report_manifest
-from analysis_lib.results import hashing, writing
+from analysis_lib.results import hashing
 from analysis_lib.results.problems import WrongFile
+from analysis_lib.results.whole_text import write_text
 from analysis_lib.study import parameters
 from analysis_lib.study.contract import LocalMap
 
@@ -104,7 +105,7 @@ def write_crate(study):
     """
     content = describe(study, report_manifest.read_manifest(study))
     path = study.derived / NAME
-    writing.write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path
 
 

@@ -11,7 +11,7 @@ import tomllib
 from analysis_lib.results.environment import PROJECT, receptor_cache
 from analysis_lib.results.hashing import file_hash, text_hash
 from analysis_lib.results.problems import WrongFile
-from analysis_lib.results.writing import write_text
+from analysis_lib.results.whole_text import write_text
 
 # Numbers come from these too, although pyproject.toml does not name them.
 INDIRECT = ("scikit-learn", "simpleitk")

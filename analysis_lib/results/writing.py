@@ -14,18 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis_lib.results import columns
 from analysis_lib.results.columns import MISSING
-
-
-def write_text(path, text) -> None:
-    """Write a file whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+from analysis_lib.results.whole_text import write_text
 
 
 def write(folder, files, keep_others=False):
@@ -91,7 +80,7 @@ def _write_one(path, content):
     elif isinstance(content, np.ndarray):
         np.save(path, content)
     elif isinstance(content, str):
-        path.write_text(content, encoding="utf-8")
+        write_text(path, content)
     else:
         raise ValueError(f"{path.name}: no way to write a {type(content).__name__}")
 
