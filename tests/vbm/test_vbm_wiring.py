@@ -93,11 +93,6 @@ def test_a_region_s_row_holds_its_voxels_mean_effects_and_largest_t(result, effe
         row |= {"p_fwe_t": p.min(), "hedges_g": effects["g"][own].mean()}
         rows.append(row | {"percent": effects["percent"][own].mean(), "t": t[np.abs(t).argmax()]})
     expected = pd.DataFrame(rows).sort_values("n_voxels_fwe", ascending=False)
-    alike = (
-        [{"n_voxels", "n_voxels_fwe"}]
-        if (expected["n_voxels"] == expected["n_voxels_fwe"]).all()
-        else ()
-    )
     found = regions.region_table(result, effects, mask, AFFINE, parcels)
     assert_table(found, expected.to_dict("list"))
     assert sorted(np.sign(found["t"])) == [-1, 1]
