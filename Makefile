@@ -6,13 +6,15 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help paper quick test lint format lab bench lock badge clean
+.PHONY: help paper quick test faults mutants lint format lab bench lock badge clean
 
 help:
 	@echo "make paper   set up, simulate the demo trial, run every notebook (minutes)"
 	@echo "make quick   the same with few permutations, for a first look"
 	@echo "make lab     set up and open JupyterLab in notebooks/"
 	@echo "make test    set up and run the tests"
+	@echo "make faults  put sixty faults in, one at a time: does a test notice each? (a quarter of an hour)"
+	@echo "make mutants the same with the faults that mutmut makes of the table builders (long)"
 	@echo "make lint    check style and notebook pairs"
 	@echo "make format  apply the style, write notebooks from notebooks/percent"
 	@echo "make bench   recovery, calibration and speed tables (long)"
@@ -46,6 +48,12 @@ quick: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+faults: $(READY)
+	$(BIN)/python tests/faults.py
+
+mutants: $(READY)
+	$(BIN)/python tests/mutants.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

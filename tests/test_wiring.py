@@ -174,6 +174,8 @@ def test_table_1_and_the_flow_are_of_the_right_arm(ran01, people, ratings):
     assert [flow[arm]["randomised"] for arm in ARMS.values()] == [13, 9]
     assert [flow[arm]["analysed"] for arm in ARMS.values()] == [12, 8]
     assert [flow[arm]["scanned_twice"] for arm in ARMS.values()] == [10, 8]
+    excluded = [flow[arm]["excluded"] for arm in ARMS.values()]
+    assert excluded == [{"eligible": ["sub-22"]}, {}]
     boxes = table(ran01, "clinical/consort_flow.tsv").set_index(["stage", "arm"])
     assert boxes.loc[("excluded", "active"), "n"] == 1
     assert "Allocated to rTMS: 13" in boxes.loc[("allocated", "active"), "text"]

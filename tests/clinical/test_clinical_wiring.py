@@ -511,6 +511,7 @@ def test_the_flow_counts_each_arm_at_each_stage(tiny):
     study, participants, ratings = small_trial(tiny)
     pairs = participants[["participant_id", "arm"]].assign(status="analysed")
     pairs.loc[[0, 6, 7], "status"] = ["no map", "no post map", "no post map"]
+    participants.loc[5, "excluded"] = "site"
     found = flow.participant_flow(study, participants, ratings, pairs)
     assert found["active"] == {
         "randomised": 5,
@@ -523,7 +524,7 @@ def test_the_flow_counts_each_arm_at_each_stage(tiny):
     }
     assert found["control"] == {
         "randomised": 3,
-        "excluded": {},
+        "excluded": {"site": ["sub-06"]},
         "withdrew": {"week2": ["sub-08"]},
         "rated": {"baseline": 3, "week1": 3, "week2": 3},
         "analysed": 3,
