@@ -13,6 +13,7 @@ A fault whose tests stay green has survived: mend the tests. The few of ``ALLOWE
 import csv
 import importlib
 import multiprocessing
+import multiprocessing.pool
 import os
 import shlex
 import shutil
@@ -66,18 +67,21 @@ def enter(project):
 
 
 def run_tests(project, tests, report):
-    """pytest's exit code: 0 green, 1 red, other numbers where no test ran."""
+    """End with pytest's exit code: 0 green, 1 red, other numbers where no test ran."""
     enter(project)
     with report.open("w", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-        return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *shlex.split(tests)]))
+        sys.exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *shlex.split(tests)])))
 
 
 def in_a_process(project, tests, report):
-    """:func:`run_tests` in a process of its own."""
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        return pool.apply(run_tests, (project, tests, report))
+    """Exit code of :func:`run_tests` in a process of its own."""
+    arguments = (project, tests, report)
+    process = multiprocessing.get_context("fork").Process(target=run_tests, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 def attempt(original, fault):
