@@ -808,6 +808,26 @@ SEPARATE = (
 )
 
 
+COVERED = {
+    "clinical": "adherence adverse_events alpha ancova anova baseline blinding consort_checklist "
+    "consort_flow dose growth imputation item_differences item_means means missing_patterns "
+    "mmrm_contrasts mmrm_means pattern_visits randomisation responders scores suicide_item "
+    "suicide_worsening tipping_curve tipping_point",
+    "vbm": "active_change_clusters active_change_regions arm_by_time_clusters arm_by_time_regions "
+    "control_change_clusters control_change_regions improvement_regions parcel_change quality "
+    "region_clinical region_means summary",
+    "receptors": "combined correlations coupling_arm coupling_improvement detectable dominance "
+    "given_others individual juspace scatter sensitivity",
+}
+
+
+def test_every_table_that_the_notebooks_write_has_its_columns_tested(ran04):
+    """A new table belongs here once each of its columns has a test: see ``wired``."""
+    for folder, names in COVERED.items():
+        found = {path.stem for path in (ran04.derived / folder).glob("*.tsv")}
+        assert found == set(names.split()), folder
+
+
 def test_the_small_trial_is_what_it_says():
     people = participants()
     assert people["group"].value_counts().to_dict() == {"verum": 13, "placebo": 9}
