@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 
-def assert_table(found, expected, alike=(), rtol=1e-6):
+def assert_table(found, expected, alike=(), rtol=1e-6, numbered=True):
     """Compare a table with what is known of each of its columns.
 
     Parameters
@@ -18,7 +18,10 @@ def assert_table(found, expected, alike=(), rtol=1e-6):
         Pairs of columns whose values are the same by definition; no other two may be, since a
         table with them exchanged would pass.
     rtol : float
+    numbered : bool
+        Rows are numbered from 0, as they are in a table that is written; not in a part of one.
     """
+    assert not numbered or list(found.index) == list(range(len(found)))
     assert list(found.columns) == list(expected)
     expected = {name: _filled(values, len(found)) for name, values in expected.items()}
     for first, second in combinations(expected, 2):
