@@ -152,6 +152,16 @@ def test_the_model_means_of_a_complete_trial_are_those_of_least_squares(changes)
     assert_table(found, as_columns(expected), rtol=1e-4)
 
 
+@pytest.mark.parametrize(("left", "kept"), [(0, 1), (1, 1), (2, 2)])
+def test_a_visit_with_fewer_than_two_participants_of_an_arm_is_not_in_the_model(left, kept):
+    rows = changes_of("HAMD-17", "change", 9, 6, (-1.5, -4.0), 1)
+    last = rows["visit"].eq("week2") & rows["arm"].eq("control")
+    who = rows.loc[last, "participant_id"].iloc[left:]
+    rows = rows[~(last & rows["participant_id"].isin(who))]
+    fit = models.fit_models(rows)["HAMD-17"]
+    assert list(fit.visits) == VISITS[:kept]
+
+
 def hc3(table, visit):
     """White's error with squared residuals over (1 - leverage)^2, by its definition."""
     x = np.column_stack([np.ones(len(table)), table["b"], table["active"]]).astype(float)
@@ -387,6 +397,12 @@ def test_the_tipping_point_is_searched_against_the_effect(sign):
     assert np.sign(result.tips["delta_interpolated"][0]) == -sign
 
 
+def test_a_grid_of_deltas_without_0_is_refused():
+    fit = imputation.fit_imputation(leavers(-9), n_imputations=25, seed=1)
+    with pytest.raises(ValueError, match=r"^deltas_active: a grid that contains 0 expected, found"):
+        tipping.tipping_point(fit, "week2", (1.0, 2.0))
+
+
 def test_each_delta_is_added_to_the_leavers_of_its_own_arm():
     rows = leavers(-4)
     fit = imputation.fit_imputation(rows, n_imputations=25, seed=1)
@@ -497,6 +513,60 @@ def test_responders_and_remitters_are_counted_by_hand(tiny):
         row |= risk_columns(events, n) | {"excluded_active": out[0], "excluded_control": out[1]}
         expected.append(row)
     assert_table(found[found["scale"] == "HAMD-17"].reset_index(drop=True), as_columns(expected))
+
+
+EDGES = {  # baseline, week 1, week 2: at the limits of what counts; the last was never rated
+    "sub-01": (0, 0, 0),  # nothing to fall from
+    "sub-02": (1, 0, 0),
+    "sub-03": (7, 3, 3),  # at the cut-off already
+    "sub-04": (8, 7, 8),
+    "sub-05": (20, 7, 20),
+    "sub-06": (20, 9, 20),
+    "sub-07": (20, 8, 20),
+}
+
+
+def edge_trial(tiny):
+    """The primary scale last; the other one was not rated at baseline."""
+    tiny.content["scales"].reverse()
+    visits = ("baseline", "week1", "week2")
+    rows = [
+        (w, f"ses-{v}", s) for w, own in EDGES.items() for v, s in zip(visits, own, strict=True)
+    ]
+    columns = ["participant_id", "session_id", "total"]
+    tiny.scales["hamd17.tsv"] = pd.DataFrame(rows, columns=columns).astype(object)
+    hama = tiny.scales["hama.tsv"]
+    tiny.scales["hama.tsv"] = hama[hama["session_id"] != "ses-baseline"]
+    tiny.participants["arm"] = ["active"] * 4 + ["sham"] * 4
+    study = tiny.write()
+    people = study_scores.read_participants(study)
+    return study, people, study_scores.read_ratings(study, people)
+
+
+def test_who_can_respond_or_remit_is_decided_at_the_limits(tiny):
+    found = risks.responders(*edge_trial(tiny))
+    found = found[found["visit"] == "week1"].set_index(["outcome", "analysis"])
+    assert set(found["scale"]) == {"HAMD-17"}
+    counts = ["n_active", "n_control", "events_active", "events_control"]
+    counts += ["excluded_active", "excluded_control"]
+    assert found.loc[("response", "missing_is_failure"), counts].tolist() == [3, 3, 2, 3, 1, 1]
+    assert found.loc[("remission", "missing_is_failure"), counts].tolist() == [1, 3, 1, 1, 3, 1]
+
+
+def test_without_anybody_in_an_arm_there_are_counts_and_no_comparison():
+    nobody = risks.risk_difference([3, 0], [5, 0])
+    assert list(nobody) == ["risk_difference", "ci_low", "ci_high"]
+    assert np.isnan(list(nobody.values())).all()
+    one = risks.risk_difference([3, 0], [5, 1])
+    assert one["risk_difference"] == pytest.approx(0.6)
+    found = risks._compare_risks(np.array([True, False]), np.array(["control", "control"]))
+    counts = {"n_active": 0, "n_control": 2, "events_active": 0, "events_control": 1}
+    missing = ("risk_difference", "ci_low", "ci_high", "p", "nnt")
+    assert list(found) == [*counts, *missing]
+    assert {k: found[k] for k in counts} == counts
+    assert np.isnan([found[k] for k in missing]).all()
+    alone = risks._compare_risks(np.array([True, False]), np.array(["active", "control"]))
+    assert alone["risk_difference"] == 1
 
 
 def test_a_number_needed_to_treat_is_given_where_the_interval_excludes_0(tiny):
