@@ -260,3 +260,12 @@ def test_notebook_checks_its_parameters_before_it_reads(notebook):
     text = "\n".join(code[1:])
     call = text.index(f'check_parameters("{notebook}", globals())')
     assert call < text.index("load_study(study)")
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_parameter_is_one_line_that_a_screen_holds(path):
+    cells = parameters.read_notebook(path)["cells"]
+    (cell,) = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    lines = cell["source"].splitlines()
+    assert len(lines) == len(parameters.notebook_parameters(path))
+    assert max(map(len, lines)) <= 100
