@@ -67,6 +67,7 @@ def run(place, name, **parameters):
         seen = record(patch, figures, [*plots, "mark"])
         seen |= record(patch, figures, VIEWS, View("title", "alt", "<html>", 9, 9))
         variables = run_cells(name, study=place.study, **DRAWS, **parameters)
+    plt.close("all")
     return SimpleNamespace(variables=variables, plots=seen, **vars(place))
 
 
