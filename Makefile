@@ -6,13 +6,15 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help paper quick test lint format map lab bench expected lock badge clean
+.PHONY: help paper quick test faults mutants lint format map lab bench expected lock badge clean
 
 help:
 	@echo "make paper   set up, simulate the demo trial, run every notebook (minutes)"
 	@echo "make quick   the same with few permutations, for a first look"
 	@echo "make lab     set up and open JupyterLab in notebooks/"
 	@echo "make test    set up and run the tests: those of each engine, then those of the project"
+	@echo "make faults  put sixty faults in, one at a time: does a test notice each? (a quarter of an hour)"
+	@echo "make mutants the same with the faults that mutmut makes of the table builders (long)"
 	@echo "make lint    check style, and that imports flow one way"
 	@echo "make format  apply the style, bring notebooks and notebooks/percent in line"
 	@echo "make map     draw docs/map.svg, the packages and what they import"
@@ -51,6 +53,12 @@ quick: $(READY)
 test: $(READY)
 	@status=0; for tests in engines/trialmmrm engines/voxelperm tests; do \
 		$(BIN)/python -m pytest -n 2 --dist loadfile $$tests || status=1; done; exit $$status
+
+faults: $(READY)
+	$(BIN)/python tests/faults.py
+
+mutants: $(READY)
+	$(BIN)/python tests/mutants.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

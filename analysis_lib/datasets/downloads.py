@@ -25,6 +25,8 @@ from rich.console import Console
 from rich.filesize import decimal as in_words
 from rich.text import Text
 
+from analysis_lib.results.problems import FetchError
+
 JOBS, RETRIES = 4, 5
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds; the pause doubles with each failed attempt
 TIMEOUT = (10, 30)  # seconds to connect, and without a byte
@@ -34,7 +36,7 @@ HOPELESS = 3  # files given up without a byte of any file in between: the others
 BrokenOff = requests.exceptions.ChunkedEncodingError
 
 
-class DownloadError(RuntimeError):
+class DownloadError(FetchError):
     """A download cannot begin."""
 
 

@@ -178,12 +178,8 @@ def fetch_images(
         raise FetchError(f"{name}: no public images known. Trials with images: {', '.join(IMAGES)}")
     folder = _folder(name, folder)
     address = f"{base}/{IMAGES[name].home}"
-    try:
-        outcome = downloads.download(
-            images_of(name), folder, address, jobs=jobs, console=console, **options
-        )
-    except downloads.DownloadError as error:
-        raise FetchError(str(error)) from None
+    wanted = images_of(name)
+    outcome = downloads.download(wanted, folder, address, jobs=jobs, console=console, **options)
     if outcome.failed:
         raise FetchError(_images_missing(folder, outcome))
     return outcome

@@ -400,7 +400,7 @@ def _make(job, method):
                 job, method, method.process(job.images, method.settings, method.templates)
             )
     except StudyError as error:
-        cause = "; ".join(error.problems)
+        cause = "; ".join(map(str, error.problems))
     except Exception as error:
         cause = f"{type(error).__name__}: {error}"
     return job.participant_id, cause, time.perf_counter() - start

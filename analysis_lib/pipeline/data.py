@@ -17,6 +17,8 @@ def prepare_data(study, fetch=False, note=print) -> None:
     ------
     PipelineError
         If files are missing; the message says how to get them.
+    FetchError
+        If files cannot be fetched.
     """
     if fetch:
         _fetch_trial(study, note)
@@ -36,39 +38,27 @@ def prepare_data(study, fetch=False, note=print) -> None:
 def _fetch_atlas(study, note):
     from analysis_lib.atlas import files
     from analysis_lib.datasets import fetch as datasets_fetch
-    from analysis_lib.results import problems
 
     if study.atlas not in (*files.ATLASES, *files.SCHAEFER):
         return
     note(f"Fetching atlas {study.atlas}")
-    try:
-        datasets_fetch.fetch_atlas(study.atlas)
-    except problems.FetchError as error:
-        raise PipelineError(str(error)) from None
+    datasets_fetch.fetch_atlas(study.atlas)
 
 
 def _fetch_templates(note):
     from analysis_lib.datasets import fetch as datasets_fetch
-    from analysis_lib.results import problems
 
     note("Fetching templates")
-    try:
-        datasets_fetch.fetch_templates()
-    except problems.FetchError as error:
-        raise PipelineError(str(error)) from None
+    datasets_fetch.fetch_templates()
 
 
 def _fetch_trial(study, note):
     from analysis_lib.datasets import fetch as datasets_fetch
-    from analysis_lib.results import problems
 
     if study.simulated or study.name not in datasets_fetch.TRIALS:
         return
     note(f"Fetching {study.name}")
-    try:
-        notes = datasets_fetch.fetch_study(study.name, study.root).notes
-    except problems.FetchError as error:
-        raise PipelineError(str(error)) from None
+    notes = datasets_fetch.fetch_study(study.name, study.root).notes
     if study.name in datasets_fetch.IMAGES and not grey_matter_maps(study):
         _tell_of_images(study, note)
     for text in notes:
@@ -91,13 +81,9 @@ def _tell_of_images(study, note):
 
 def _fetch_receptors(study, note):
     from analysis_lib.datasets import fetch as datasets_fetch
-    from analysis_lib.results import problems
 
     note("Fetching receptor maps")
-    try:
-        datasets_fetch.fetch_receptors(study.receptors)
-    except (problems.FetchFailed, ValueError) as error:  # WrongMap, or an unknown name
-        raise PipelineError(str(error)) from None
+    datasets_fetch.fetch_receptors(study.receptors)
 
 
 def _simulate(study, note):

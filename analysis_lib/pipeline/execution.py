@@ -10,7 +10,7 @@ import tempfile
 
 from analysis_lib.results.environment import LIBRARY, kernel_environment
 from analysis_lib.results.files import write_text
-from analysis_lib.results.problems import PipelineError
+from analysis_lib.results.problems import PipelineError, Problem, kinds
 from analysis_lib.study.parameters import read_notebook
 
 
@@ -31,12 +31,17 @@ class NotebookFailure(PipelineError):
         As the kernel printed it, with colours; of a kernel that died, its last words.
     kept : pathlib.Path
         The partly executed notebook.
+
+    Attributes
+    ----------
+    told : list of Problem
+        Of an exception that lists problems, each; they take the place of a traceback.
     """
 
     def __init__(self, notebook, cell, kind, message, traceback, kept):
         self.notebook, self.cell, self.kind, self.kept = notebook, cell, kind, kept
-        self.problems = message.splitlines() if kind == "StudyError" else []
-        self.traceback = "" if self.problems else traceback
+        self.told = [Problem(text=line) for line in message.splitlines() if kind in kinds()]
+        self.traceback = "" if self.told else traceback
         self.cause = f"{kind}: {message}" if message else kind
         super().__init__(f"{notebook} stopped at {cell}: {self.cause}")
 

@@ -22,10 +22,10 @@ from analysis_lib.pipeline.freshness import (
 )
 from analysis_lib.pipeline.locking import lock
 from analysis_lib.pipeline.plan import Plan
-from analysis_lib.pipeline.steps import Step, blocked, blocked_note
+from analysis_lib.pipeline.steps import Step, blocked, blocked_note, makes_maps
 from analysis_lib.report import manifest as report_manifest
 from analysis_lib.results.environment import KERNEL_ENVIRONMENT
-from analysis_lib.results.problems import PipelineError
+from analysis_lib.results.problems import CompendiumError, PipelineError, StudyError
 
 PAGE = "report/index.html"
 CRATE = "ro-crate-metadata.json"
@@ -72,6 +72,7 @@ class Run:
     comparison: object = None
     compared: list[str] = field(default_factory=list)
     renewed: bool = False
+    checked: bool = False
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -92,6 +93,8 @@ def run(plan, show=None, fetch=False) -> Run:
     ------
     PipelineError
         If another run is under way, data are missing, or results belong to another study.
+    StudyError
+        With every problem of the data that concerns a notebook that is to run.
     KeyboardInterrupt
         After the kernel was stopped; ``outcomes`` of what was complete is its only argument.
     """
@@ -123,12 +126,12 @@ def _publish(now):
     if there and not now.ran and not now.renewed:
         now.report = study.derived / PAGE
         return
-    from analysis_lib.report import crate, evidence, page  # slow to import
+    from analysis_lib.report import crate, page  # slow to import
 
     try:
         now.report = page.write_report(study, coming=(CRATE,))
         crate.write_crate(study)  # after the report, which is part of it
-    except (FileNotFoundError, ValueError, evidence.UnknownNumber) as error:
+    except CompendiumError as error:
         raise PipelineError(f"The results are there; the report of them failed: {error}") from None
 
 
@@ -165,6 +168,7 @@ def _run_step(now, step):
         return Outcome(step, "up to date", quick=quick)
     if "t1w" in step.needs:
         _require_templates()
+    _require_sound_data(now)
     now.show.start(step, why or "--force")
     return _execute_step(now, step, before, Outcome(step, "run", why or "--force", quick=quick))
 
@@ -184,13 +188,24 @@ def _renew_copy(now, step, before):
 
 
 def _require_templates():
-    from analysis_lib.atlas import files as atlas_files
-    from analysis_lib.results import problems
+    from analysis_lib.atlas import files  # slow to import
 
-    try:
-        atlas_files.cached_templates()
-    except (FileNotFoundError, problems.FetchError) as error:
-        raise PipelineError(str(error)) from None
+    files.cached_templates()
+
+
+def _require_sound_data(now):
+    """Check the study once, before the first kernel: a run with nothing to do needs no check."""
+    from analysis_lib.checking import check, errors  # slow to import
+
+    if now.checked:
+        return
+    study, done = now.plan.study, [outcome.step for outcome in now.outcomes]
+    ahead = [step for step in now.plan.steps if step not in done]
+    coming = makes_maps(ahead, study)
+    runs = [step.number for step in ahead if not blocked(step, study, coming)]
+    if found := errors(check(study, runs)):
+        raise StudyError(found)
+    now.checked = True
 
 
 def _execute_step(now, step, before, outcome):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from analysis_lib.results import environment
 from analysis_lib.results.environment import PROJECT
-from analysis_lib.results.problems import UsageError
+from analysis_lib.results.problems import CompendiumError, UsageError
 from analysis_lib.study.contract import LocalMap, Study
 
 # What notebook 00 needs beside the rest (extra "preprocess"): module and package.
@@ -80,12 +80,11 @@ def t1w_images(study) -> list[Path]:
 
 def templates(study) -> list[Path]:
     """Templates for brain extraction, if they are in the cache."""
-    from analysis_lib.atlas import files as atlas_files
-    from analysis_lib.results import problems  # slow to import
+    from analysis_lib.atlas import files as atlas_files  # slow to import
 
     try:
         return atlas_files.cached_templates()
-    except (FileNotFoundError, problems.FetchError):
+    except CompendiumError:
         return []
 
 

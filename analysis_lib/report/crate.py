@@ -17,6 +17,7 @@ from rocrate.rocrate import ROCrate
 from analysis_lib.report import manifest as report_manifest
 from analysis_lib.results import hashing
 from analysis_lib.results.files import write_text
+from analysis_lib.results.problems import WrongFile
 from analysis_lib.study import parameters
 from analysis_lib.study.contract import LocalMap
 
@@ -126,7 +127,7 @@ def describe(study, manifest) -> dict:
         See :func:`write_crate`.
     """
     if not manifest["steps"]:
-        raise ValueError(
+        raise WrongFile(
             f"{study.derived}: no results to describe, manifest.json lists no notebook. "
             f"Run: python run_all.py --study {study.path}"
         )
@@ -191,7 +192,7 @@ def _check(study, name, about):
     path = study.derived / name
     found = hashing.file_hash(path) if path.is_file() else "no such file"
     if found != about["sha256"]:
-        raise ValueError(
+        raise WrongFile(
             f"{path}: sha256 {about['sha256'][:12]}... expected (manifest.json), found "
             f"{found[:12]}. Run python run_all.py --study {study.path} and then try again"
         )

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from analysis_lib.report import manifest
 from analysis_lib.results import reading
 from analysis_lib.results import words as results_words
+from analysis_lib.results.problems import CompendiumError
 
 # By the end of a number's name: how it is printed; the first that fits.
 KINDS = (
@@ -104,7 +105,7 @@ TOPICS = {
 }
 
 
-class UnknownNumber(LookupError):
+class UnknownNumber(CompendiumError, LookupError):
     """The text asks for a number that no result holds."""
 
 

@@ -11,6 +11,7 @@ import tomllib
 from analysis_lib.results.environment import PROJECT, receptor_cache
 from analysis_lib.results.files import write_text
 from analysis_lib.results.hashing import file_hash, text_hash
+from analysis_lib.results.problems import WrongFile
 
 # Numbers come from these too, although pyproject.toml does not name them.
 INDIRECT = ("scikit-learn", "simpleitk")
@@ -193,14 +194,14 @@ def _refuse_unknown_numbers(study, numbers, steps, made):
     advice = f"Run: python run_all.py --study {study.path}"
     unknown = [key for key, item in numbers.items() if item["source"] not in made]
     if unknown:
-        raise ValueError(
+        raise WrongFile(
             f"{study.derived / 'numbers.json'}: {unknown[0]} comes from "
             f"{numbers[unknown[0]]['source']}, an output of a notebook in manifest.json expected, "
             f"found none ({len(unknown)} such numbers). {advice}"
         )
     for notebook, step in steps.items():
         if number_hashes(study, step["numbers"]) != step["numbers"]:
-            raise ValueError(
+            raise WrongFile(
                 f"{study.derived / 'numbers.json'}: the numbers that {notebook} wrote expected, "
                 f"found others. {advice}"
             )

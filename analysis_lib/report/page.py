@@ -24,6 +24,7 @@ from analysis_lib.report.embedding import (
 from analysis_lib.report.evidence import Evidence
 from analysis_lib.report.tables import read_tables
 from analysis_lib.results import words as results_words
+from analysis_lib.results.problems import WrongFile
 
 CRATE = "ro-crate-metadata.json"
 LIMIT = 15_000_000  # bytes of the page
@@ -79,7 +80,7 @@ def write_report(study, coming=()) -> Path:
         page = render(evidence, notebooks, coming)
         size = len(page.encode())
         if size > LIMIT:
-            raise ValueError(
+            raise WrongFile(
                 f"report of {study.name}: {size / 1e6:.1f} MB, at most {LIMIT / 1e6:.0f} expected; "
                 f"make the figures in {study.figures} smaller"
             )

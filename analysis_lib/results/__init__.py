@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = attach(
         "reading": [
             "read_json",  # read a result of kind JSON; raises as :func:`read_table` does
             "read_table",  # read a result table
-            "require",  # raise FileNotFoundError
+            "require",  # raise MissingFile
         ],
         "words": [
             "p_text",  # A p-value as it is printed

@@ -24,6 +24,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis_lib.results.problems import Problem, WrongFile
+
 REGISTRY = Path(__file__).with_name("columns.tsv")
 MISSING = "n/a"
 TYPES = ("text", "category", "integer", "number", "boolean")
@@ -73,7 +75,7 @@ def registry() -> dict:
     columns = {row.column: Column(*row) for row in rows.itertuples(index=False)}
     wrong = [name for name, column in columns.items() if column.type not in TYPES]
     if wrong or len(columns) < len(rows):
-        raise ValueError(f"{REGISTRY.name}: one row a column, a type among {', '.join(TYPES)}")
+        raise WrongFile(f"{REGISTRY.name}: one row a column, a type among {', '.join(TYPES)}")
     return columns
 
 
@@ -92,19 +94,18 @@ def describe(file, names) -> dict:
 
     Raises
     ------
-    ValueError
+    WrongFile
         If the registry does not know a column, or one comes twice.
     """
     file, names, known = Path(file), list(names), registry()
     unknown = [str(name) for name in names if name not in known]
     if unknown:
-        raise ValueError(
-            f"{file.name}: columns of {REGISTRY.name} expected, found {', '.join(unknown)}. "
-            "Describe each there, with its type"
-        )
+        expected, remedy = f"columns of {REGISTRY.name}", "Describe each there, with its type"
+        raise WrongFile(Problem(file.name, "", expected, ", ".join(unknown), remedy))
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"{file.name}: each column once expected, found two of {', '.join(twice)}")
+        found = f"two of {', '.join(twice)}"
+        raise WrongFile(Problem(file.name, "", "each column once", found))
     return {name: known.get(f"{file.stem}.{name}", known[name]) for name in names}
 
 
@@ -126,7 +127,7 @@ def check(file, table) -> pd.DataFrame:
 
     Raises
     ------
-    ValueError
+    WrongFile
         If a column is unknown or a value is not of its type; the message names file, column, row
         (the header is row 1), what was expected and what was found.
     """
@@ -142,7 +143,7 @@ def _checked(file, about, values):
     missing = values.isna().to_numpy()
     wrong = [not gone and not holds(v) for v, gone in zip(values, missing, strict=True)]
     if any(wrong):
-        raise ValueError(_problem(file, about, values, wrong, expected))
+        raise WrongFile(_problem(file, about, values, wrong, expected))
     if about.type == "integer":  # as a float, one of many digits would be written rounded
         whole = [pd.NA if gone else int(v) for v, gone in zip(values, missing, strict=True)]
         return pd.array(whole, dtype="Int64")
@@ -173,15 +174,14 @@ _RULES = {
 
 
 def _problem(file, about, values, wrong, expected):
-    """One line about the first value that is not of its column's type, and how many more."""
+    """The problem of the first value that is not of its column's type, and how many more."""
     row = int(np.flatnonzero(wrong)[0])
     value = list(values)[row]
     value = value.item() if isinstance(value, np.generic) else value
     more = f" (and in {sum(wrong) - 1} more rows)" if sum(wrong) > 1 else ""
-    return (
-        f"{Path(file).name}: {about.name}, row {row + 2}: {expected} expected, found "
-        f"{value!r}{more}. Its type, {about.type}, is from {REGISTRY.name}"
-    )
+    remedy = f"Its type, {about.type}, is from {REGISTRY.name}"
+    place, found = f"{about.name}, row {row + 2}", f"{value!r}{more}"
+    return Problem(Path(file).name, place, expected, found, remedy)
 
 
 # --- a table that was written ---------------------------------------------------------------------
@@ -192,7 +192,7 @@ def read(path) -> pd.DataFrame:
 
     Raises
     ------
-    ValueError
+    WrongFile
         As `check` does.
     """
     table = _read_text(path)
@@ -221,7 +221,7 @@ def _typed(path, about, cells):
             values = values.where(values.isna() | np.isfinite(values) & (values % 1 == 0))
     wrong = (values.isna() & cells.notna()).to_numpy()
     if wrong.any():
-        raise ValueError(_problem(path, about, cells, wrong, _RULES[about.type][0]))
+        raise WrongFile(_problem(path, about, cells, wrong, _RULES[about.type][0]))
     return values.astype(_dtype(about.type, bool(cells.isna().any())))
 
 

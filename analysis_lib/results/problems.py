@@ -1,26 +1,163 @@
-"""Errors that say what is wrong with a study, an option or a file, and what to do."""
+"""Problems: what is wrong with a study, an option or a file, and the errors that carry them."""
+
+from dataclasses import dataclass, replace
+
+SHOWN = 5  # items of a list that a line shows
 
 
-class MissingMap(FileNotFoundError):
+@dataclass(frozen=True)
+class Listing:
+    """A part of a problem that lists things: five in a line, all when the whole is asked for.
+
+    Parameters
+    ----------
+    items : tuple of str
+    pattern : str
+        What stands around the list, which takes the place of ``{}``.
+    between : str
+        What separates the items.
+    shown : int
+        How many a line shows.
+    """
+
+    items: tuple[str, ...]
+    pattern: str = "{}"
+    between: str = ", "
+    shown: int = SHOWN
+
+    def __str__(self):
+        """The first items, and how many more there are."""
+        rest = len(self.items) - self.shown
+        text = self.between.join(self.items[: self.shown])
+        return self.pattern.replace("{}", f"{text} and {rest} more" if rest > 0 else text)
+
+    def after(self, words):
+        """The same with words before it."""
+        return replace(self, pattern=words + self.pattern)
+
+    def whole(self):
+        """The same with every item."""
+        return replace(self, shown=len(self.items))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong; ``str(problem)`` is the line that users see.
+
+    Parameters
+    ----------
+    file, place : str
+        File, and the row, column or key in it.
+    expected : str
+        What should be there. The word "expected" follows, unless the phrase holds it.
+    found : str or Listing
+        What is there instead.
+    remedy : str or Listing
+        What to do. One that starts with a small letter continues the sentence.
+    severity : {"error", "warning"}
+        A warning is worth a look and stops nothing.
+    text : str
+        The sentence, where it is not of the form "... expected, found ...".
+    """
+
+    file: str = ""
+    place: str = ""
+    expected: str = ""
+    found: str | Listing = ""
+    remedy: str | Listing = ""
+    severity: str = "error"
+    text: str | Listing = ""
+
+    def __str__(self):
+        """One line: file, place, what was expected, what was found, what to do."""
+        where = "".join(f"{part}: " for part in (self.file, self.place) if part)
+        remedy = str(self.remedy)
+        joint = "" if not remedy else "; " if remedy[0].islower() else ". "
+        return f"{where}{self.text or self._sentence()}{joint}{remedy}"
+
+    def _sentence(self):
+        told = "" if " expected" in self.expected else " expected"
+        found = f", found {self.found}" if str(self.found) else ""
+        return f"{self.expected}{told}{found}"
+
+    def whole(self):
+        """The same problem with no list cut."""
+        parts = {name: getattr(self, name) for name in ("found", "remedy", "text")}
+        return replace(self, **{k: v.whole() for k, v in parts.items() if isinstance(v, Listing)})
+
+
+def as_problem(problem) -> Problem:
+    """A problem; text becomes one that says it."""
+    return problem if isinstance(problem, Problem) else Problem(text=str(problem))
+
+
+def caught(check, *arguments) -> list[Problem]:
+    """Problems of the error that a check raises; none if it raises none."""
+    try:
+        check(*arguments)
+    except CompendiumError as error:
+        return error.problems
+    return []
+
+
+class CompendiumError(Exception):
+    """Something is wrong with a study, an option or a file; each problem says what to do.
+
+    Everything that reads or writes files raises a subclass of this one.
+
+    Parameters
+    ----------
+    problems : str, Problem, or sequence of these
+        One that comes twice is kept once.
+    """
+
+    exit_status = 1  # for the shell
+
+    def __init__(self, problems):
+        single = isinstance(problems, str | Problem)
+        found = [as_problem(problem) for problem in ([problems] if single else problems)]
+        self.problems = list(dict.fromkeys(found))
+        super().__init__("\n".join(map(str, self.problems)))
+
+    def __reduce__(self):
+        """Sent from one process to another as its problems."""
+        return type(self), (self.problems,)
+
+    def _render_traceback_(self):
+        """What a notebook shows instead of a traceback: the problems, a line each."""
+        return [f"{type(self).__name__}: {problem}" for problem in self.problems]
+
+
+class StudyError(CompendiumError, ValueError):
+    """A study file, or the data it points to, breaks the contract."""
+
+
+class MissingFile(CompendiumError, FileNotFoundError):
+    """A file is not there; the message says what makes or fetches it."""
+
+
+class WrongFile(CompendiumError, ValueError):
+    """A file, or a table to be written into one, is not what it should be."""
+
+
+class MissingMap(MissingFile):
     """A receptor map is not in the cache; the message names the command that fetches it."""
 
 
-class WrongMap(ValueError):
+class WrongMap(WrongFile):
     """A file in the cache is not the one that neuromaps publishes."""
 
 
-class FetchFailed(RuntimeError):
-    """A receptor map could not be downloaded."""
-
-
-class FetchError(RuntimeError):
+class FetchError(CompendiumError, RuntimeError):
     """A public file could not be had, is not the one expected, or may not be written."""
 
 
-class PipelineError(Exception):
-    """A run cannot go on; the message says what to do. ``exit_status`` is for the shell."""
+class FetchFailed(FetchError):
+    """A receptor map could not be downloaded."""
 
-    exit_status = 1
+
+class PipelineError(CompendiumError):
+    """A run cannot go on; the message says what to do."""
 
 
 class UsageError(PipelineError):
@@ -29,19 +166,6 @@ class UsageError(PipelineError):
     exit_status = 2
 
 
-class StudyError(ValueError):
-    """A study file, or the data it points to, breaks the contract.
-
-    Parameters
-    ----------
-    problems : list of str
-        Each says where, what was expected, what was found, and what to do.
-    """
-
-    def __init__(self, problems):
-        self.problems = list(problems)
-        super().__init__("\n".join(self.problems))
-
-    def _render_traceback_(self):
-        """What a notebook shows instead of a traceback: the problems, a line each."""
-        return [f"StudyError: {problem}" for problem in self.problems]
+def kinds(error=CompendiumError) -> set[str]:
+    """Names of the error and of its subclasses: of one in a kernel only the name is known."""
+    return {error.__name__}.union(*map(kinds, error.__subclasses__()))

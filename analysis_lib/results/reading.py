@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from analysis_lib.results import columns
+from analysis_lib.results.problems import MissingFile, Problem
 
 
 def read_table(path):
@@ -16,9 +17,9 @@ def read_table(path):
 
     Raises
     ------
-    FileNotFoundError
+    MissingFile
         If it is not there; the message says which notebook writes it.
-    ValueError
+    WrongFile
         If it has a column, or a value, that ``columns.tsv`` does not allow.
     """
     return columns.read(require(path))
@@ -31,7 +32,7 @@ def read_json(path):
 
 
 def require(path):
-    """Raise FileNotFoundError, naming the notebook to run, if a result file is not there."""
+    """Raise MissingFile, naming the notebook to run, if a result file is not there."""
     writers = {
         "grey_matter": "00_grey_matter",
         "clinical": "01_clinical_outcomes",
@@ -41,8 +42,6 @@ def require(path):
     path = Path(path)
     if not path.exists():
         notebook = writers.get(path.parent.name, "an earlier notebook")
-        raise FileNotFoundError(
-            f"{path.parent.name}/{path.name} expected in {path.parent.parent}, found none: "
-            f"run {notebook} first"
-        )
+        expected = f"{path.parent.name}/{path.name} expected in {path.parent.parent}"
+        raise MissingFile(Problem("", "", expected, f"none: run {notebook} first"))
     return path

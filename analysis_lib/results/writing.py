@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis_lib.results import columns
 from analysis_lib.results.columns import MISSING
+from analysis_lib.results.files import write_text
 
 
 def write(folder, files, keep_others=False):
@@ -77,7 +78,7 @@ def _write_one(path, content):
     elif isinstance(content, np.ndarray):
         np.save(path, content)
     elif isinstance(content, str):
-        path.write_text(content, encoding="utf-8")
+        write_text(path, content)
     else:
         raise ValueError(f"{path.name}: no way to write a {type(content).__name__}")
 

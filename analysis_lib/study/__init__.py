@@ -24,6 +24,9 @@ __getattr__, __dir__, __all__ = attach(
             "find_maps",  # find the grey-matter maps of a study's two imaging sessions
             "pair_maps",  # bring the two maps, or T1w images, of each participant together
         ],
+        "parameters": [
+            "check_parameters",  # refuse values out of the range that a parameter's line declares
+        ],
         "participants": [
             "design_columns",  # covariates and randomisation strata of some participants
             "randomisation_blocks",  # stratum of each participant

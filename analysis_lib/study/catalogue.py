@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis_lib.results.environment import receptor_cache
-from analysis_lib.results.problems import MissingMap, WrongMap
+from analysis_lib.results.problems import MissingMap, StudyError, WrongMap
 from analysis_lib.study.contract import LocalMap
 
 FETCH_COMMAND = "python -m analysis_lib fetch receptors"
@@ -141,7 +141,7 @@ def resolve(receptors="default"):
 
     Raises
     ------
-    ValueError
+    StudyError
         A name the library does not hold, with the nearest ones it does; a map named twice.
     """
     entries = [receptors] if isinstance(receptors, (str, LocalMap)) else receptors
@@ -149,7 +149,7 @@ def resolve(receptors="default"):
     chosen = [name for entry in entries for name in _named(entry, known)]
     doubled = [name for name, count in Counter(chosen).items() if count > 1]
     if doubled:
-        raise ValueError(
+        raise StudyError(
             f"receptor annotations named twice: {', '.join(doubled)}. A receptor's name and "
             "'default' stand for several maps."
         )
@@ -167,7 +167,7 @@ def _named(entry, known):
         return [entry]
     maps = known[known["receptor"] == entry]
     if maps.empty:
-        raise ValueError(_unknown(entry, known))
+        raise StudyError(_unknown(entry, known))
     return (maps[maps["default"]] if maps["default"].any() else maps).index.tolist()
 
 
@@ -207,7 +207,7 @@ def locate(annotation, cache=None):
         The cache does not hold the file.
     WrongMap
         The file's md5 is not the one in neuromaps' packaged list.
-    ValueError
+    StudyError
         An unknown annotation, or the name of a receptor.
     """
     record = record_of(annotation)
@@ -250,11 +250,11 @@ def fetch_command(*annotations):
 def record_of(annotation):
     """What neuromaps' packaged files say of one annotation: file name, folder, md5, metadata."""
     if annotation not in [row[1] for row in (*_DEFAULT, *_FURTHER)]:
-        raise ValueError(_no_single_map(annotation))
+        raise StudyError(_no_single_map(annotation))
     try:
         return _neuromaps_list()[annotation]
     except KeyError:
-        raise ValueError(
+        raise StudyError(
             f"receptor annotation '{annotation}' is not in the list of the installed neuromaps. "
             "Install the version of requirements.lock."
         ) from None

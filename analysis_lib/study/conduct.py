@@ -3,7 +3,7 @@
 import pandas as pd
 import pandera.pandas as pa
 
-from analysis_lib.results.problems import StudyError
+from analysis_lib.results.problems import Problem, StudyError, caught
 from analysis_lib.study.contract import ARMS
 from analysis_lib.study.tables import (
     MISSING,
@@ -109,7 +109,7 @@ def _refuse_spellings(path, table):
     wrong = table.index[spellings > 1]
     if len(wrong):
         expected = "one spelling of each term"
-        raise StudyError([cell_problem(path, table, wrong, "term", expected, table["term"])])
+        raise StudyError(cell_problem(path, table, wrong, "term", expected, table["term"]))
 
 
 def read_stimulation(study, participants):
@@ -139,7 +139,8 @@ def read_stimulation(study, participants):
         return None
     path = study.root / "stimulation.tsv"
     if table.empty:
-        raise StudyError(["stimulation.tsv: rows expected, found none. Remove the file if so"])
+        remedy = "Remove the file if so"
+        raise StudyError(Problem("stimulation.tsv", "", "rows", "none", remedy))
     whole = pa.Check(lambda x: (x >= 1) & (x % 1 == 0), error="a whole number from 1")
     columns = {
         "participant_id": one_of(list(participants["participant_id"]), "in participants.tsv"),
@@ -168,16 +169,11 @@ def problems(study, participants):
 
     Returns
     -------
-    list of str
+    list of analysis_lib.results.problems.Problem
         Empty if nothing is, and for files that the study does not have.
     """
-    found = []
-    for read in (read_guesses, read_adverse_events, read_stimulation):
-        try:
-            read(study, participants)
-        except StudyError as error:
-            found += error.problems
-    return found
+    readers = (read_guesses, read_adverse_events, read_stimulation)
+    return [problem for read in readers for problem in caught(read, study, participants)]
 
 
 def _read_optional(study, name, needed):

@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from analysis_lib.results.environment import PROJECT, output_root
-from analysis_lib.results.problems import StudyError
+from analysis_lib.results.problems import Problem, StudyError
 
 ARMS = ("active", "control")
 
@@ -355,9 +355,8 @@ def find_study(study) -> Path:
         path = STUDIES / f"{study}.yml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in STUDIES.glob("*.yml")))
-        raise StudyError(
-            [f"{study}: no such study. Give the path of a study file, or one of: {known}"]
-        )
+        remedy = f"Give the path of a study file, or one of: {known}"
+        raise StudyError(Problem(str(study), text="no such study", remedy=remedy))
     return path.resolve()
 
 
@@ -380,7 +379,7 @@ def load_study(study="demo") -> Study:
     try:
         loaded = Study.model_validate(content, context={"folder": path.parent})
     except ValidationError as error:
-        raise StudyError([_explain(path, e, content) for e in error.errors()]) from None
+        raise StudyError(_explain(path, e) for e in error.errors()) from None
     loaded._path = path
     return loaded
 
@@ -410,24 +409,24 @@ def _read_yaml(path):
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except yaml.YAMLError as error:
         words = " ".join(str(error).split())
-        hint = ". Indent with spaces, not with tabs" if "'\\t'" in words else ""
-        raise StudyError([f"{path.name}: not valid YAML: {words}{hint}"]) from None
+        hint = "Indent with spaces, not with tabs" if "'\\t'" in words else ""
+        raise StudyError(Problem(path.name, text=f"not valid YAML: {words}", remedy=hint)) from None
     if not isinstance(content, dict):
-        raise StudyError([f"{path.name}: keys and values expected, found {type(content).__name__}"])
+        raise StudyError(Problem(path.name, "", "keys and values", type(content).__name__))
     return content
 
 
-def _explain(path, error, content):
-    """One line for one pydantic error, in the words of a study file."""
+def _explain(path, error):
+    """The problem that one pydantic error tells, in the words of a study file."""
     place = [part for part in error["loc"] if part not in _TAGS]
     where = ".".join(str(part) for part in place)
     if error["type"] == "extra_forbidden":
-        return f"{path.name}: unknown key '{where}'{_suggest(place)}"
+        return Problem(path.name, text=f"unknown key '{where}'", remedy=_suggest(place))
     if error["type"] == "missing":
-        return f"{path.name}: key '{where}' is missing"
+        return Problem(path.name, text=f"key '{where}' is missing")
     message = error["msg"].removeprefix("Value error, ")
     found = "" if error["type"] == "value_error" else f", found {error['input']!r}"
-    return f"{path.name}: {where + ': ' if where else ''}{message}{found}"
+    return Problem(path.name, where, text=f"{message}{found}")
 
 
 def _suggest(location):
@@ -441,4 +440,4 @@ def _suggest(location):
     parents = [part for part in location[:-1] if isinstance(part, str)]
     fields = list((models[parents[-1]] if parents else Study).model_fields)
     near = difflib.get_close_matches(str(location[-1]), fields, n=1)
-    return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(fields)}"
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(fields)}"

@@ -5,7 +5,7 @@ import zlib
 import nibabel as nib
 import numpy as np
 
-from analysis_lib.results.problems import StudyError
+from analysis_lib.results.problems import Problem, StudyError
 
 HIGHEST = 3.0  # a modulated density above this is no grey-matter map
 # The core of grey matter in MNI space, mm, and its centre (nilearn's template: 0, -23, 5)
@@ -73,18 +73,14 @@ def _placement_problems(name, shape, affine):
     hint = "Is it in the participant's own space? Give the normalised map"
     steps = np.abs(affine[:3, :3])
     if (np.sort(steps, axis=0)[:2] > 0.01 * steps.max(axis=0)).any():
-        yield (
-            f"{name}: axes along those of MNI space expected, found affine "
-            f"{_affine_text(affine)}. {hint}"
-        )
+        found = f"affine {_affine_text(affine)}"
+        yield Problem(name, "", "axes along those of MNI space", found, hint)
         return
     box = _extent(shape, affine)
     beyond = any(box[a][0] > low or box[a][1] < high for a, (low, high) in BRAIN_MM.items())
     if beyond and holds_a_head(shape, affine):
-        yield (
-            f"{name}: a grid that holds the brain in MNI space ({_box_text(BRAIN_MM)} mm) "
-            f"expected, found {_box_text(box)} mm. {hint}"
-        )
+        expected = f"a grid that holds the brain in MNI space ({_box_text(BRAIN_MM)} mm)"
+        yield Problem(name, "", expected, f"{_box_text(box)} mm", hint)
 
 
 def _extent(shape, affine):
@@ -104,14 +100,12 @@ def _box_text(box):
 
 
 def _unreadable(path, error):
-    return f"{path.name}: a readable NIfTI image expected, found: {error}"
+    return Problem(path.name, text=f"a readable NIfTI image expected, found: {error}")
 
 
 def _other_grid(name, what, reference, expected, got):
-    return (
-        f"{name}: {what} {expected} expected (as {reference}), found {got}. "
-        "Resample the maps to one grid first; nothing is resampled here"
-    )
+    remedy = "Resample the maps to one grid first; nothing is resampled here"
+    return Problem(name, "", f"{what} {expected} expected (as {reference})", str(got), remedy)
 
 
 def _affine_text(affine):
@@ -136,18 +130,15 @@ def load_map(path):
         image = nib.load(path)
         data = np.asarray(image.dataobj, dtype=np.float32)
     except UNREADABLE as error:
-        raise StudyError([_unreadable(path, error)]) from None
+        raise StudyError(_unreadable(path, error)) from None
     bad = 1 - np.isfinite(data).mean()
     if bad:
-        raise StudyError([f"{path.name}: finite values expected, found {bad:.1%} NaN or infinite"])
+        raise StudyError(Problem(path.name, "", "finite values", f"{bad:.1%} NaN or infinite"))
     low, high = data.min(), data.max()
     if data.ndim != 3 or low < -0.01 or high > HIGHEST or high == 0:
-        raise StudyError(
-            [
-                f"{path.name}: a three-dimensional grey-matter map with values from 0 to about 1 "
-                f"expected, found shape {data.shape}, values {low:.3g} to {high:.3g}"
-            ]
-        )
+        expected = "a three-dimensional grey-matter map with values from 0 to about 1"
+        found = f"shape {data.shape}, values {low:.3g} to {high:.3g}"
+        raise StudyError(Problem(path.name, "", expected, found))
     return nib.Nifti1Image(data, image.affine)
 
 

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pandas as pd
 
-from analysis_lib.results.problems import StudyError
+from analysis_lib.results.problems import Listing, Problem, StudyError
 from analysis_lib.study.images import below_root, beside_map, map_stem, own_sidecars
 
 TIV_RANGE = (500, 2500)  # ml: outside, the unit is another or the segmentation failed
@@ -77,17 +77,16 @@ def _tiv_column(people):
     wrong = people["tiv"].notna() & ~tiv.between(*TIV_RANGE)
     if wrong.any():
         names = people["participant_id"][wrong] + ": " + people["tiv"][wrong].astype(str)
-        problem = _implausible("participants.tsv: tiv", "; ".join(names[:5]))
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        raise StudyError([problem + more])
+        found = Listing(tuple(names), between="; ")
+        raise StudyError(_implausible("participants.tsv", "tiv", found))
     source = pd.Series(IN_TABLE, people.index).where(tiv.notna(), None)
     rows = people[["participant_id"]].assign(visit=None, source=source, tiv=tiv)
     return rows.reset_index(drop=True)
 
 
-def _implausible(where, found):
+def _implausible(file, place, found):
     low, high = TIV_RANGE
-    return f"{where}: a total intracranial volume of {low} to {high} ml expected, found {found}"
+    return Problem(file, place, f"a total intracranial volume of {low} to {high} ml", found)
 
 
 def _tiv_of_map(study, path):
@@ -108,7 +107,7 @@ def _volume(value, where):
     except (TypeError, ValueError):
         tiv = np.nan
     if not TIV_RANGE[0] <= tiv <= TIV_RANGE[1]:
-        raise StudyError([_implausible(where, repr(value))])
+        raise StudyError(_implausible(where, "", repr(value)))
     return tiv
 
 
@@ -121,10 +120,11 @@ def _read_cat12(file, where):
     try:
         node = ET.parse(file).getroot().find("subjectmeasures/vol_TIV")
     except (ET.ParseError, OSError) as error:
-        raise StudyError([f"{where}: a report of CAT12 (XML) expected, found: {error}"]) from None
+        text = f"a report of CAT12 (XML) expected, found: {error}"
+        raise StudyError(Problem(where, text=text)) from None
     if node is None:
-        problem = "an element subjectmeasures/vol_TIV expected, found none. Is the report complete?"
-        raise StudyError([f"{where}: {problem}"])
+        expected, remedy = "an element subjectmeasures/vol_TIV", "Is the report complete?"
+        raise StudyError(Problem(where, "", expected, "none", remedy))
     return (node.text or "").strip()
 
 
@@ -137,8 +137,8 @@ def _deepmriprep_tables(path):
 def _read_deepmriprep(file, where):
     rows = file.read_text(encoding="utf-8", errors="replace").split()
     if len(rows) != 2 or rows[0] != "tiv_cm3":
-        problem = f"a header tiv_cm3 and one value expected, found {' '.join(rows)[:60]!r}"
-        raise StudyError([f"{where}: {problem}"])
+        found = repr(" ".join(rows)[:60])
+        raise StudyError(Problem(where, "", "a header tiv_cm3 and one value", found))
     return rows[1]
 
 
@@ -146,7 +146,7 @@ def _read_sidecar(file, where):
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:  # JSON's and the encoding's
-        raise StudyError([f"{where}: a JSON file expected, found: {error}"]) from None
+        raise StudyError(Problem(where, text=f"a JSON file expected, found: {error}")) from None
     return about.get("TIV_ml") if isinstance(about, dict) else None
 
 
@@ -167,20 +167,19 @@ def _refuse_gaps(rows, source):
     visits = other["visit"].map(lambda v: f", ses-{v}" if isinstance(v, str) else "")
     kinds = other["source"].fillna("none").map(lambda s: "none" if s == "none" else f"from {s}")
     found = "; ".join(other["participant_id"] + visits + ": " + kinds)
-    raise StudyError(
-        [
-            f"total intracranial volume: for everybody from {source} expected, found {found}. "
-            f"Complete them, or give everybody's in {IN_TABLE}"
-        ]
-    )
+    remedy = f"Complete them, or give everybody's in {IN_TABLE}"
+    expected = f"for everybody from {source}"
+    raise StudyError(Problem("", "total intracranial volume", expected, found, remedy))
 
 
 def disagreeing_volumes(rows):
     for who, own in rows.dropna(subset=["tiv"]).groupby("participant_id", sort=False):
         if np.ptp(own["tiv"]) > TIV_SPREAD * own["tiv"].mean():
             found = ", ".join(f"{row.tiv:.0f} ml (ses-{row.visit})" for row in own.itertuples())
-            yield (
-                f"{who}: total intracranial volumes within {TIV_SPREAD:.0%} of each other "
-                f"expected, found {found} in {own['source'].iloc[0]}. A head keeps its size: look "
-                "at both segmentations"
+            yield Problem(
+                place=who,
+                expected=f"total intracranial volumes within {TIV_SPREAD:.0%} of each other",
+                found=f"{found} in {own['source'].iloc[0]}",
+                remedy="A head keeps its size: look at both segmentations",
+                severity="warning",
             )

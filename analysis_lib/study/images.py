@@ -5,7 +5,7 @@ import re
 
 import pandas as pd
 
-from analysis_lib.results.problems import StudyError
+from analysis_lib.results.problems import Listing, Problem, StudyError
 
 # Names that say a map holds volumes (modulated): this project's own, CAT12's and deepmriprep's
 # (mwp1; CAT12's longitudinal ones mwp1r and, modulated twice, mwmwp1r), and SPM's.
@@ -56,12 +56,18 @@ def find_maps(study, participants):
         twice for one participant and session; and where maps of several kinds, or made with
         several settings, are mixed.
     """
-    maps, found = _by_session(study, participants, study.grey_matter_maps(), "grey-matter map")
-    found += [] if found else _kind_problems(maps["path"])
-    found += [] if found else _mixture_problems(study, maps["path"])
+    maps, found = named_maps(study, participants)
     if found:
         raise StudyError(found)
     return maps
+
+
+def named_maps(study, participants):
+    """Grey-matter maps of the two sessions, and what is wrong with the names of all."""
+    maps, found = by_session(study, participants, study.grey_matter_maps(), "grey-matter map")
+    found += [] if found else _kind_problems(maps["path"])
+    found += [] if found else _mixture_problems(study, maps["path"])
+    return maps, found
 
 
 def find_t1w(study, participants):
@@ -84,13 +90,13 @@ def find_t1w(study, participants):
         With every image of an unknown participant, without a session of the study in its path, or
         twice for one participant and session.
     """
-    scans, found = _by_session(study, participants, study.t1w_images(), T1W)
+    scans, found = by_session(study, participants, study.t1w_images(), T1W)
     if found:
         raise StudyError(found)
     return scans
 
 
-def _by_session(study, participants, paths, what):
+def by_session(study, participants, paths, what):
     """Images of the two sessions, a row each, and what is wrong with the names of all."""
     columns = ["participant_id", "visit", "path"]
     rows = [(*_entities(below_root(study, path)), path) for path in paths]
@@ -102,8 +108,8 @@ def _by_session(study, participants, paths, what):
     for who, visit in table.loc[table.duplicated(columns[:2]), columns[:2]].itertuples(index=False):
         same = table[(table["participant_id"] == who) & (table["visit"] == visit)]["path"]
         names = ", ".join(path.name for path in same)
-        narrow = ". Narrow imaging.t1w to one" if what == T1W else ""
-        found.append(f"{who}, ses-{visit}: one {what} expected, found {names}{narrow}")
+        narrow = "Narrow imaging.t1w to one" if what == T1W else ""
+        found.append(Problem("", f"{who}, ses-{visit}", f"one {what}", names, narrow))
     return table, found
 
 
@@ -126,22 +132,22 @@ def _name_problems(study, table, participants, what):
         where = below_root(study, path).as_posix()
         if who not in known:
             found = who or "no sub- in the path"
-            yield f"{where}: a participant of participants.tsv expected, found {found}"
+            yield Problem(where, "", "a participant of participants.tsv", found)
         if visit not in {*study.visits, *study.other_sessions}:
             sessions = ", ".join(f"ses-{v}" for v in study.visits)
             found = visit or "no ses- in it"
-            yield f"{where}: one of {sessions} expected in the path, found {found}"
-        if what != T1W and (reason := _refusal(path, study.imaging.accept_unmodulated)):
-            yield f"{where}: {reason}"
+            yield Problem(where, "", f"one of {sessions} expected in the path", found)
+        if what != T1W and (reason := refusal(path, study.imaging.accept_unmodulated)):
+            yield Problem(where, text=reason)
 
 
-def _refusal(path, accept_unmodulated):
+def refusal(path, accept_unmodulated):
     """Why a map is refused by its name; None if it is not."""
     expected = "a modulated map expected (desc-modulated, mwp1 or mwc1 in its name)"
     for pattern, found in NO_SESSION_MAPS.items():
         if re.search(pattern, path.name):
             return f"{expected}, found {found}"
-    if _kind(path) == "unmodulated" and not accept_unmodulated:
+    if kind_of(path) == "unmodulated" and not accept_unmodulated:
         return (
             f"{expected}, found none of them. Without modulation a map holds the share of tissue, "
             "not its volume, and normalisation has removed the change that VBM looks for. "
@@ -156,7 +162,7 @@ def _refusal(path, accept_unmodulated):
     return None
 
 
-def _kind(path):
+def kind_of(path):
     if path.parent.name == "mwp1":  # deepmriprep's layout with a folder for each output
         return "mwp1"
     return next((k for k, pattern in KINDS.items() if re.search(pattern, path.name)), "unmodulated")
@@ -164,18 +170,18 @@ def _kind(path):
 
 def _kind_problems(paths):
     """Modulated maps of several kinds: their differences would pass for change."""
-    kinds = pd.Series([_kind(path) for path in paths], dtype=object).value_counts()
+    kinds = pd.Series([kind_of(path) for path in paths], dtype=object).value_counts()
     kinds = kinds.drop("unmodulated", errors="ignore")  # here only where the study asks for them
     if len(kinds) < 2:
         return []
     counts = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
-    fewest = [path.name for path in paths if _kind(path) == kinds.index[-1]]
-    more = f" and {len(fewest) - 3} more" if len(fewest) > 3 else ""
-    return [
-        f"grey-matter maps of one kind expected, found {counts} ({kinds.index[-1]}: "
-        f"{', '.join(fewest[:3])}{more}). Each program and each of its pipelines measures in its "
-        "own way: process all images alike, or narrow imaging.grey_matter"
-    ]
+    fewest = tuple(path.name for path in paths if kind_of(path) == kinds.index[-1])
+    found = Listing(fewest, f"{counts} ({kinds.index[-1]}: {{}})", shown=3)
+    remedy = (
+        "Each program and each of its pipelines measures in its own way: process all images "
+        "alike, or narrow imaging.grey_matter"
+    )
+    return [Problem("", "", "grey-matter maps of one kind", found, remedy)]
 
 
 def _mixture_problems(study, paths):
@@ -188,10 +194,8 @@ def _mixture_problems(study, paths):
     texts = [", ".join(f"{n} {settings.get(n, 'unknown')}" for n in differ) for settings in made]
     kinds = pd.Series(texts, dtype=object).value_counts()
     counts = "; ".join(f"{n} with {text}" for text, n in kinds.items())
-    return [
-        f"maps that notebook 00 made with the same settings expected, found {counts}. Run it to "
-        "its end (python run_all.py --only 00): it makes those anew that differ"
-    ]
+    remedy = "Run it to its end (python run_all.py --only 00): it makes those anew that differ"
+    return [Problem("", "", "maps that notebook 00 made with the same settings", counts, remedy)]
 
 
 def _settings(path):
@@ -237,7 +241,7 @@ def pair_maps(study, participants, maps, what="map"):
     explained = (excused & pairs["pre"].notna()) | reason.notna()
     unexplained = pairs[one_only & ~explained]
     if len(unexplained):
-        raise StudyError([_unpaired(study, row, what) for _, row in unexplained.iterrows()])
+        raise StudyError(_unpaired(study, row, what) for _, row in unexplained.iterrows())
     pairs["status"] = "analysed"
     pairs.loc[pairs["pre"].isna(), "status"] = f"no image at {sessions.pre}"
     pairs.loc[pairs["post"].isna(), "status"] = f"no image at {sessions.post}"
@@ -257,12 +261,13 @@ def _unpaired(study, row, what):
     sessions = study.imaging.sessions
     pattern = study.imaging.t1w if what == T1W else study.imaging.grey_matter
     there, lacking = (sessions.pre, sessions.post)[:: 1 if pd.isna(row["post"]) else -1]
-    return (
-        f"{row['participant_id']}: {what}s of ses-{there} and ses-{lacking} expected, found "
-        f"ses-{there} only. If the participant withdrew before ses-{lacking}, say so in "
+    remedy = (
+        f"If the participant withdrew before ses-{lacking}, say so in "
         "withdrawn_after of participants.tsv; if there is another reason, give it in "
         f"image_missing; otherwise add the {what} ({pattern or 'made by notebook 00'})"
     )
+    expected = f"{what}s of ses-{there} and ses-{lacking}"
+    return Problem("", row["participant_id"], expected, f"ses-{there} only", remedy)
 
 
 def beside_map(path, folder, name):

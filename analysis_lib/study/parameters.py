@@ -4,23 +4,28 @@ import ast
 import contextlib
 import difflib
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from analysis_lib.results.environment import NOTEBOOKS
 from analysis_lib.results.problems import PipelineError, UsageError
+from analysis_lib.study.allowed import ANYTHING, Allowed, declared, fits, problem, takes
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A line of a notebook's ``parameters`` cell: ``name: type = default  # help``."""
+    """A line of a notebook's ``parameters`` cell: ``name: type = default  # help``.
+
+    ``allowed`` is the range, or the choices, that the help ends with.
+    """
 
     name: str
     type: str
     default: object
     help: str
+    allowed: Allowed = ANYTHING
 
 
 def read_notebook(path) -> dict:
@@ -80,7 +85,35 @@ def _parameter(node, source):
     annotation = getattr(node, "annotation", None)
     kind = ast.unparse(annotation) if annotation else type(default).__name__
     rest = source.splitlines()[node.end_lineno - 1].encode()[node.end_col_offset :].decode()
-    return Parameter(target.id, kind, default, rest.strip().lstrip("#").strip())
+    told = rest.strip().lstrip("#").strip()
+    return Parameter(target.id, kind, default, told, declared(told))
+
+
+def check_parameters(notebook, values) -> None:
+    """Refuse values that a notebook's parameters cell does not allow.
+
+    Parameters
+    ----------
+    notebook : str
+        Name without suffix: "02_vbm".
+    values : dict
+        By name; what is no parameter with a range or choices is passed over, so that a notebook
+        gives ``globals()``.
+
+    Raises
+    ------
+    UsageError
+        With every value that is out of range, not among the choices, or of another type.
+    """
+    known = notebook_parameters(NOTEBOOKS / f"{notebook}.ipynb")
+    given = [(p, values[name]) for name, p in known.items() if p.allowed.text and name in values]
+    found = [
+        problem(value, parameter, notebook, parameter.name)
+        for parameter, value in given
+        if not fits(value, parameter)
+    ]
+    if found:
+        raise UsageError(found)
 
 
 def parse_overrides(texts, parameters) -> dict:
@@ -101,22 +134,36 @@ def parse_overrides(texts, parameters) -> dict:
     Raises
     ------
     UsageError
-        For a name that no notebook has, a value of another type, or text without "=".
+        With every name that no notebook has or that is given twice, every value of another type,
+        out of range or not among the choices, and text without "=".
     """
-    values = {}
+    values, found = {}, []
     for text in texts:
-        name, equals, raw = text.partition("=")
-        name = name.strip()
-        if not equals:
-            raise UsageError(f"--set {text}: NAME=VALUE expected")
-        if name == "study":
-            raise UsageError(f"--set {text}: say --study {raw}")
-        users = {book: known[name] for book, known in parameters.items() if name in known}
-        if not users:
-            raise UsageError(_unknown(name, parameters))
-        for book, parameter in users.items():
-            values[name] = _typed(text, raw, book, parameter)
+        try:
+            name, value = _override(text, parameters)
+            if name in values:
+                raise UsageError(f"--set {text}: {name} is given twice. Give it once")
+            values[name] = value
+        except UsageError as error:
+            found += error.problems
+    if found:
+        raise UsageError(found)
     return values
+
+
+def _override(text, parameters):
+    """Name and value of one NAME=VALUE."""
+    name, equals, raw = text.partition("=")
+    name = name.strip()
+    if not equals:
+        raise UsageError(f"--set {text}: NAME=VALUE expected")
+    if name == "study":
+        raise UsageError(f"--set {text}: say --study {raw}")
+    users = {book: known[name] for book, known in parameters.items() if name in known}
+    if not users:
+        raise UsageError(_unknown(name, parameters))
+    values = [_typed(text, raw, book, parameter) for book, parameter in users.items()]
+    return name, values[-1]
 
 
 def _unknown(name, parameters):
@@ -132,36 +179,20 @@ def _unknown(name, parameters):
     return f"--set {name}: no parameter of {selected}{hint} Known: {known or 'none'}"
 
 
-_KINDS = {
-    "int": (int, "a whole number"),
-    "float": ((int, float), "a number"),
-    "bool": (bool, "true or false"),
-    "str": (str, "text"),
-    "list": (list, "a list such as [a, b]"),
-    "tuple": (list, "a list such as [a, b]"),
-    "dict": (dict, "a mapping such as {a: 1}"),
-    "None": (type(None), "null"),
-}
-
-
 def _typed(text, raw, notebook, parameter):
     """Value of an override, of one of the types that the parameter's annotation names."""
     value = _yaml_value(text, raw)
-    kinds = [re.match(r"\w+", kind.strip()).group() for kind in parameter.type.split("|")]
-    if any(kind not in _KINDS for kind in kinds):
-        return value  # an annotation that YAML knows nothing of
-    if isinstance(value, str) and "float" in kinds:  # YAML takes 1e-3 for text
+    if isinstance(value, str) and takes(parameter, "float"):  # YAML takes 1e-3 for text
         with contextlib.suppress(ValueError):
             value = float(value)
-    if any(_fits(value, kind) for kind in kinds) and _elements_fit(value, parameter):
+    if fits(value, parameter):
         return value
-    if "str" in kinds and not isinstance(value, (list, dict)):
-        return raw.strip()  # 100, true and null are text where text is expected
-    expected = " or ".join(_KINDS[kind][1] for kind in kinds)
-    raise UsageError(
-        f"--set {text}: {expected} expected ({notebook} has {parameter.name}: {parameter.type} = "
-        f"{parameter.default!r}), found {value!r}"
-    )
+    # 100, true and null are text where text is expected
+    if not isinstance(value, list | dict) and fits(raw.strip(), parameter):
+        return raw.strip()
+    has = f"{parameter.name}: {parameter.type} = {parameter.default!r}"
+    beside = f" ({notebook} has {has})"
+    raise UsageError(problem(value, parameter, place=f"--set {text}", beside=beside))
 
 
 def _yaml_value(text, raw):
@@ -169,17 +200,3 @@ def _yaml_value(text, raw):
         return yaml.safe_load(raw)
     except yaml.YAMLError:
         raise UsageError(f"--set {text}: {raw!r} is not a YAML value; quote text") from None
-
-
-def _fits(value, kind):
-    return isinstance(value, _KINDS[kind][0]) and (kind == "bool" or not isinstance(value, bool))
-
-
-def _elements_fit(value, parameter):
-    """Elements of a list are of the types that the default's elements have."""
-    default = parameter.default
-    if not isinstance(value, list) or not isinstance(default, (list, tuple)) or not default:
-        return True
-    allowed = {type(element) for element in default}
-    allowed |= {int} if float in allowed else set()
-    return all(type(element) in allowed for element in value)

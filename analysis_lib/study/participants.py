@@ -4,10 +4,9 @@ import json
 
 import pandas as pd
 
-from analysis_lib.results.problems import StudyError
+from analysis_lib.results.problems import SHOWN, Problem, StudyError, caught
 from analysis_lib.study.tables import (
     MISSING,
-    SHOWN,
     bare_id,
     cell_problem,
     duplicate_problems,
@@ -54,12 +53,22 @@ def read_participants(study):
         *_exclusion_problems(study, table),
     ]
     absent = [value for value in arms if value not in set(table[study.arms.column])]
-    if absent and not any(f": {study.arms.column}: " in problem for problem in found):
-        problem = f"{study.arms.column}: participants of both arms expected, found none of "
-        found.append(f"participants.tsv: {problem}{absent[0]}")
+    if absent and not any(problem.place == study.arms.column for problem in found):
+        both, none = "participants of both arms", f"none of {absent[0]}"
+        found.append(Problem("participants.tsv", study.arms.column, both, none))
     if found:
-        raise StudyError(dict.fromkeys(found))
+        raise StudyError(found)
     return _tidy_participants(study, table.reset_index(drop=True), arms)
+
+
+def problems(study):
+    """List what is wrong with participants.tsv; an empty list if nothing is.
+
+    Returns
+    -------
+    list of analysis_lib.results.problems.Problem
+    """
+    return caught(read_participants, study)
 
 
 def _participant_columns(study, table, arms):
@@ -127,10 +136,9 @@ def _exclusion_problems(study, table):
     for column, values in _excluding(study).items():
         unseen = values - set(table[column].dropna())
         if unseen:
-            yield (
-                f"{study.path.name}: exclude: a value of column {column} in participants.tsv "
-                f"expected, found {', '.join(sorted(unseen))}, which nobody has"
-            )
+            expected = f"a value of column {column} in participants.tsv"
+            found = f"{', '.join(sorted(unseen))}, which nobody has"
+            yield Problem(study.path.name, "exclude", expected, found)
 
 
 def _excluding(study):
@@ -173,22 +181,16 @@ def covariate_matrix(participants, names):
     lacking = chosen.isna().any(axis=1)
     if lacking.any():
         who = ", ".join(participants.loc[lacking, "participant_id"])
-        raise StudyError(
-            [
-                f"participants.tsv: {who}: a value of {', '.join(names)} expected, found "
-                f"{MISSING}. Give it, or leave the covariate out of the study file"
-            ]
-        )
+        expected = f"a value of {', '.join(names)}"
+        remedy = "Give it, or leave the covariate out of the study file"
+        raise StudyError(Problem("participants.tsv", who, expected, MISSING, remedy))
     for name in chosen.select_dtypes(exclude="number"):
         levels = chosen[name].unique()
         if len(levels) > LEVELS:
-            raise StudyError(
-                [
-                    f"participants.tsv: {name}: numbers, or at most {LEVELS} different words, "
-                    f"expected, found {len(levels)} ({', '.join(map(str, levels[:SHOWN]))}, ...). "
-                    "Is one of them a misspelt number?"
-                ]
-            )
+            expected = f"numbers, or at most {LEVELS} different words, expected"
+            found = f"{len(levels)} ({', '.join(map(str, levels[:SHOWN]))}, ...)"
+            remedy = "Is one of them a misspelt number?"
+            raise StudyError(Problem("participants.tsv", name, expected, found, remedy))
     if chosen.empty:  # get_dummies needs a column
         return chosen.astype(float)
     numbers = pd.get_dummies(chosen, drop_first=True, dtype=float)

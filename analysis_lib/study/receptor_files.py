@@ -1,7 +1,7 @@
 """Files of the receptor maps that a study asks for."""
 
 from analysis_lib.results.environment import receptor_cache
-from analysis_lib.results.problems import StudyError
+from analysis_lib.results.problems import Problem, StudyError
 from analysis_lib.study.catalogue import fetch_command, locate, md5_of, missing, resolve
 from analysis_lib.study.contract import LocalMap
 
@@ -17,34 +17,32 @@ def problems(study):
 
     Returns
     -------
-    list of str
+    list of analysis_lib.results.problems.Problem
         Each names the study file and the entry; empty when all is well.
     """
-    where = f"{study.path.name}: receptors"
     try:
         resolve(study.receptors)
-    except ValueError as error:
-        return [f"{where}: {error}"]
-    checked = (
-        (f"{where}.{number} ({entry.receptor})", entry, study.path.parent / entry.file)
-        for number, entry in enumerate(study.receptors)
+    except StudyError as error:
+        return [Problem(study.path.name, "receptors", text=str(error))]
+    own = enumerate(study.receptors)
+    return [
+        problem
+        for number, entry in own
         if isinstance(entry, LocalMap)
-    )
-    return [text for text in (_local_problem(*item) for item in checked) if text]
+        for problem in _local_problems(study, f"receptors.{number} ({entry.receptor})", entry)
+    ]
 
 
-def _local_problem(where, entry, path):
+def _local_problems(study, place, entry):
+    path = study.path.parent / entry.file
     if not path.is_file():
-        return (
-            f"{where}: no file {path}. Expected '{entry.file}', relative to the study file: put it "
-            "there, or correct 'file'"
-        )
-    if entry.md5 is not None and (found := md5_of(path)) != entry.md5:
-        return (
-            f"{where}: {path}: expected md5 {entry.md5}, found {found}. The file is damaged or "
-            "another one: restore it, or correct 'md5'"
-        )
-    return None
+        text = f"no file {path}. Expected '{entry.file}', relative to the study file"
+        remedy = "put it there, or correct 'file'"
+        yield Problem(study.path.name, place, text=f"{text}: {remedy}")
+    elif entry.md5 is not None and (found := md5_of(path)) != entry.md5:
+        remedy = "The file is damaged or another one: restore it, or correct 'md5'"
+        expected = f"{path}: expected md5 {entry.md5}"
+        yield Problem(study.path.name, place, expected, found, remedy)
 
 
 def local_maps(study):
@@ -78,12 +76,9 @@ def files_for(study, cache=None):
     if found := problems(study):
         raise StudyError(found)
     if lacking := missing(study.receptors, cache):
-        raise StudyError(
-            [
-                f"receptor maps {', '.join(lacking)} are not in {receptor_cache(cache)}. "
-                f"Get them: {fetch_command(*lacking)}. A real study never uses simulated maps"
-            ]
-        )
+        text = f"receptor maps {', '.join(lacking)} are not in {receptor_cache(cache)}"
+        remedy = f"Get them: {fetch_command(*lacking)}. A real study never uses simulated maps"
+        raise StudyError(Problem(text=text, remedy=remedy))
     own = local_files(study)
     return {name: own.get(name) or locate(name, cache) for name in resolve(study.receptors)}
 

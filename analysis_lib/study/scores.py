@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from analysis_lib.results.problems import StudyError
+from analysis_lib.results.problems import Listing, Problem, StudyError
 from analysis_lib.study.participants import excluded_rows, read_participants
+from analysis_lib.study.participants import problems as participant_problems
 from analysis_lib.study.tables import (
     MISSING,
     bare_id,
@@ -16,7 +17,6 @@ from analysis_lib.study.tables import (
     one_of,
     plain_number,
     read_tsv,
-    shortened,
     table_problems,
 )
 
@@ -52,7 +52,7 @@ def read_scale(study, scale, participants=None):
     table = read_tsv(study, path, ["participant_id", "session_id"])
     items = [column for column in table if column.startswith("item_")]
     if scale.column not in table and not items:
-        raise StudyError([missing_column(study, path, scale.column, table)])
+        raise StudyError(missing_column(study, path, scale.column, table))
     columns = _scale_columns(study, scale, table, participants, items)
     numeric = [column for column in columns if column in (*items, scale.column)]
     table, found = table_problems(path, table, columns, numeric)
@@ -60,7 +60,7 @@ def read_scale(study, scale, participants=None):
     found += duplicate_problems(path, table, ["participant_id", "visit"])
     table["score"], wrong = _total(path, table, scale, items)
     if found := found + wrong:
-        raise StudyError(dict.fromkeys(found))
+        raise StudyError(found)
     return _tidy_scores(study, scale, table, participants, items)
 
 
@@ -123,15 +123,12 @@ def problems(study):
 
     Returns
     -------
-    list of str
+    list of analysis_lib.results.problems.Problem
     """
-    found, rated, participants = [], set(), provisional_participants(study)
-    try:
-        read_participants(study)
-    except StudyError as error:
-        found += error.problems
-        if not study.root.is_dir():
-            return found
+    found, rated = participant_problems(study), set()
+    if found and not study.root.is_dir():
+        return found
+    participants = provisional_participants(study)
     for scale in study.scales:
         try:
             people = _named_in(study, scale) if participants is None else participants
@@ -142,7 +139,7 @@ def problems(study):
             continue
         rated |= set(scores["participant_id"])
         if scale.primary and study.baseline not in set(scores["visit"]):
-            found.append(f"{scale.file}: scores at ses-{study.baseline} expected, found none")
+            found.append(Problem(scale.file, "", f"scores at ses-{study.baseline}", "none"))
     return [*found, *_covariate_gaps(study, participants, rated)]
 
 
@@ -197,11 +194,9 @@ def _unrated(study, scale, participants):
     analysed = participants.loc[participants["excluded"].isna(), "participant_id"]
     absent = [who for who in analysed if plain_number(who) not in named]
     if absent:
-        yield (
-            f"{scale.file}: a row of every participant expected, found none of "
-            f"{shortened(absent)}. "
-            f"Add them; of a participant who was never rated, one with {MISSING}"
-        )
+        found = Listing(tuple(absent), "none of {}")
+        remedy = f"Add them; of a participant who was never rated, one with {MISSING}"
+        yield Problem(scale.file, "", "a row of every participant", found, remedy)
 
 
 def _covariate_gaps(study, participants, rated):
@@ -213,11 +208,9 @@ def _covariate_gaps(study, participants, rated):
     for name in [name for name in study.covariates if name in people]:
         absent = people.loc[people[name].isna(), "participant_id"]
         if len(absent):
-            yield (
-                f"participants.tsv: {name}: a value for everybody expected, found {MISSING} of "
-                f"{shortened(absent)}. Give it, or take {name} out of covariates in "
-                f"{study.path.name}"
-            )
+            found = Listing(tuple(absent), f"{MISSING} of {{}}")
+            remedy = f"Give it, or take {name} out of covariates in {study.path.name}"
+            yield Problem("participants.tsv", name, "a value for everybody", found, remedy)
 
 
 def with_baseline(study, ratings):

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-from analysis_lib.results.problems import StudyError
+from analysis_lib.results.problems import SHOWN, Listing, Problem, StudyError
 
 MISSING = "n/a"
-SHOWN = 5  # rows quoted for one kind of problem
 
 NOT_MISSING = {"na", "nan", "n.a.", "none", "null", "missing", "-", ".", "?"}  # in other programs
 
@@ -31,17 +30,12 @@ def bare_id(text):
     return re.sub(r"(?i)^s(?:ub|es)-", "", text.strip())
 
 
-def shortened(names):
-    names = list(names)
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
 def read_tsv(study, path, needed):
     where = path.relative_to(study.root).as_posix()
     if not path.is_file():
-        hint = " Simulate it: python -m analysis_lib simulate FOLDER" if study.simulated else ""
-        raise StudyError([f"{where}: file expected in {study.root}, found none.{hint}"])
+        hint = "Simulate it: python -m analysis_lib simulate FOLDER" if study.simulated else ""
+        none = "none" if hint else "none."
+        raise StudyError(Problem(where, "", f"file expected in {study.root}", none, hint))
     table = read_text_table(path, where)
     table.attrs["file"] = where
     missing = [missing_column(study, path, name, table) for name in needed if name not in table]
@@ -49,7 +43,7 @@ def read_tsv(study, path, needed):
         raise StudyError(missing)
     if table.empty:
         rows = "participant" if path.name == "participants.tsv" else "participant and visit"
-        raise StudyError([f"{where}: rows expected, one a {rows}, found none. Fill it in"])
+        raise StudyError(Problem(where, "", f"rows expected, one a {rows}", "none", "Fill it in"))
     return table
 
 
@@ -60,9 +54,14 @@ def read_text_table(path, where):
         _check_cells(text)
         table = pd.read_csv(io.StringIO(text), sep="\t", skip_blank_lines=False, **options)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        problem = f"{where}: a table in UTF-8, tabs between columns, expected, found: {error}"
-        raise StudyError([f"{problem.strip()}{_how_to_save(path, error)}"]) from None
+        raise StudyError(_no_table(path, where, error)) from None
     return table[(table != "").any(axis=1)]  # blank lines count in row numbers, no further
+
+
+def _no_table(path, where, error):
+    found = error.args[0] if isinstance(error.args[0], Listing) else Listing((str(error).strip(),))
+    text = found.after("a table in UTF-8, tabs between columns, expected, found: ")
+    return Problem(where, text=text, remedy=_how_to_save(path, error))
 
 
 def _check_cells(text):
@@ -80,30 +79,28 @@ def _check_cells(text):
         raise pd.errors.ParserError(f"two columns named {', '.join(twice)}. Keep one")
     longer = [str(k) for k, row in enumerate(rows, 2) if len(row) > len(header) and any(row)]
     if longer:
-        raise pd.errors.ParserError(
-            f"rows with more cells than the header has columns ({len(header)}): row "
-            f"{shortened(longer)}. Delete what lies to the right of the table"
-        )
+        columns = f"rows with more cells than the header has columns ({len(header)}): row {{}}"
+        remedy = "Delete what lies to the right of the table"
+        raise pd.errors.ParserError(Listing(tuple(longer), f"{columns}. {remedy}"))
 
 
 def _how_to_save(path, error):
     """What to do about a file of another kind, which its first bytes tell."""
     start = path.read_bytes()[:2]
     if start in (b"PK", b"\xd0\xcf"):
-        return ". It is a spreadsheet: save it as text, tab-delimited, UTF-8"
+        return "It is a spreadsheet: save it as text, tab-delimited, UTF-8"
     if start in (b"\xff\xfe", b"\xfe\xff"):
-        return ". It is in UTF-16: save it as UTF-8"
+        return "It is in UTF-16: save it as UTF-8"
     other = isinstance(error, UnicodeDecodeError) or "between columns" in str(error)
-    return ". Save it as text, tab-delimited, UTF-8" if other else ""
+    return "Save it as text, tab-delimited, UTF-8" if other else ""
 
 
 def missing_column(study, path, name, table):
     near = difflib.get_close_matches(name, list(table), n=1)
-    guess = f"; did you mean '{near[0]}'?" if near else "."
-    return (
-        f"{path.relative_to(study.root).as_posix()}: column '{name}' expected, "
-        f"found {', '.join(table)}{guess} Rename it in the file or in {study.path.name}"
-    )
+    guess = f"did you mean '{near[0]}'? " if near else ""
+    remedy = f"{guess}Rename it in the file or in {study.path.name}"
+    where = path.relative_to(study.root).as_posix()
+    return Problem(where, "", f"column '{name}'", ", ".join(table), remedy)
 
 
 def text_column(pattern, expected, meant=()):
@@ -122,15 +119,15 @@ def number_column(low, high):
 
 
 def check_table(path, table, schema, numeric=()):
-    """Validate a table; raise StudyError with one line for each kind of problem in a column."""
+    """Validate a table; raise StudyError with a problem for each kind of mistake in a column."""
     checked, found = table_problems(path, table, schema.columns, numeric)
     if found:
-        raise StudyError(dict.fromkeys(found))
+        raise StudyError(found)
     return checked
 
 
 def table_problems(path, table, columns, numeric=()):
-    """The table with numbers for text, and a line for each kind of problem in a column."""
+    """The table with numbers for text, and a problem for each kind of mistake in a column."""
     found = []
     for column in [c for c in table if (table[c] == "").any()]:
         rows = table.index[table[column] == ""]
@@ -174,16 +171,15 @@ def cell_problem(path, table, rows, column, expected, values, allowed=()):
     rows = list(rows)
     file = table.attrs.get("file", path.name)
     found = _rows_text(table, rows, values)
-    return f"{file}: {column}: {expected} expected, found {found}{_hint(values[rows], allowed)}"
+    return Problem(file, column, expected, found, _hint(values[rows], allowed))
 
 
 def _rows_text(table, rows, values):
     alike = {_quote(value) for value in values[rows]}
     if len(rows) == len(table) > SHOWN and len(alike) == 1:
         return f"{alike.pop()} in every row"
-    quoted = [f"row {i + 2}{_who(table, i)}: {_quote(values[i])}" for i in rows[:SHOWN]]
-    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
-    return f"{'; '.join(quoted)}{more}"
+    quoted = (f"row {i + 2}{_who(table, i)}: {_quote(values[i])}" for i in rows)
+    return Listing(tuple(quoted), between="; ")
 
 
 def _hint(values, allowed):
@@ -191,17 +187,17 @@ def _hint(values, allowed):
     texts = [value for value in values.dropna().unique() if isinstance(value, str)]
     hints = []
     if any(text.strip().casefold() in NOT_MISSING for text in texts):
-        hints.append(f". Missing is written {MISSING}")
+        hints.append(f"Missing is written {MISSING}")
     if any(is_decimal(pd.Series(texts, dtype=str))):
-        hints.append(". Write a decimal point, not a comma")
+        hints.append("Write a decimal point, not a comma")
     meant = {plain_number(value): value for value in reversed([str(value) for value in allowed])}
     near = list(
         dict.fromkeys(meant[plain_number(text)] for text in texts if plain_number(text) in meant)
     )
     if near and not hints:
         more = " and so on" if len(near) > 2 else ""
-        hints.append(f"; did you mean {' or '.join(map(repr, near[:2]))}{more}?")
-    return "".join(hints)
+        hints.append(f"did you mean {' or '.join(map(repr, near[:2]))}{more}?")
+    return ". ".join(hints)
 
 
 def plain_number(text):

@@ -1,6 +1,7 @@
 """Change by region of an atlas."""
 
 import difflib
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +10,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from analysis_lib.atlas.grids import grey_matter_labels, labels_on_grid, parcel_mean_matrix
+from analysis_lib.atlas.parcellation import load_atlas
+from analysis_lib.results.problems import CompendiumError, Problem, StudyError, caught
 from analysis_lib.study.grids import load_map
 
 
@@ -74,16 +77,35 @@ def region_names(parcels):
 
 
 def check_regions(regions, parcels):
-    """Return regions as a list; raise ValueError, with near matches, if the atlas lacks one."""
+    """Return regions as a list; raise StudyError, with near matches, if the atlas lacks one."""
     known = list(region_names(parcels))
     for region in regions:
         if region not in known:
-            near = difflib.get_close_matches(region, known, n=3, cutoff=0.4)
-            raise ValueError(
-                f"regions: a grey-matter region of the atlas expected, found {region!r}; "
-                f"nearest: {', '.join(near) or ', '.join(known[:5])}"
-            )
+            near = difflib.get_close_matches(region, known, n=3, cutoff=0.4) or known[:5]
+            expected, remedy = "a grey-matter region of the atlas", f"nearest: {', '.join(near)}"
+            raise StudyError(Problem("", "regions", expected, repr(region), remedy))
     return list(regions)
+
+
+def problems(study):
+    """What is wrong with the regions that a study names; an atlas not to be had is told elsewhere.
+
+    Returns
+    -------
+    list of analysis_lib.results.problems.Problem
+    """
+    if study.imaging is None:
+        return []
+    try:
+        parcels = load_atlas(study.atlas)
+    except CompendiumError:
+        return []
+    remedy = "Name regions of the atlas in the study file"
+    found = caught(check_regions, study.regions, parcels)
+    return [
+        replace(problem, file=study.path.name, remedy=f"{problem.remedy}. {remedy}")
+        for problem in found
+    ]
 
 
 def regional_change(pairs, parcels):

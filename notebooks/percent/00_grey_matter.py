@@ -35,9 +35,11 @@
 # %% tags=["parameters"]
 study: str = "sudmex_tms"  # a name in data/studies, or the path of a study file
 quick: bool = False  # without effect: there is no quick way to do this
-working_mm: float = 2.0  # mm, voxel size at which images are segmented and registered
-output_mm: float = 1.5  # mm, voxel size of the maps
-n_jobs: int = 2  # participants at once; the numbers do not depend on it, nor on a Dask cluster, which goes before it
+working_mm: float = (
+    2.0  # mm, voxel size at which images are segmented and registered; from 0.5 to 10
+)
+output_mm: float = 1.5  # mm, voxel size of the maps; from 1 to 10
+n_jobs: int = 2  # participants at once; the numbers do not depend on it, nor on a Dask cluster, which goes before it; at least 1
 
 # %% [markdown]
 # ## Read and check
@@ -51,8 +53,9 @@ from IPython.display import Image, Markdown, display
 
 from analysis_lib import figures, grey_matter, pipeline, report, results
 from analysis_lib.results import StudyError
-from analysis_lib.study import load_study, read_participants
+from analysis_lib.study import check_parameters, load_study, read_participants
 
+check_parameters("00_grey_matter", globals())
 trial = load_study(study)
 display(Markdown(report.notice(trial)))
 why_not = pipeline.blocked(pipeline.select(pipeline.STEPS, ["00"])[0], trial)

@@ -37,13 +37,17 @@
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # a first look: few re-randomisations and imputations
-n_permutations: int = 5000  # re-randomisations of the arms; all distinct ones if fewer
-n_imputations: int = 1000  # imputations of missing scores
-quick_draws: int = 200  # used instead of the two above when quick
-largest_delta: float = 12.0  # points, end of the grid in the search for the tipping point
-delta_step: float = 0.5  # points, step of that grid
-planned_sessions: int = 0  # treatment sessions planned; 0: the highest number in stimulation.tsv
-seed: int = 0  # of re-randomisations and imputations
+n_permutations: int = 5000  # re-randomisations of the arms; all distinct ones if fewer; at least 99
+n_imputations: int = 1000  # imputations of missing scores; at least 20
+quick_draws: int = 200  # used instead of the two above when quick; at least 20
+largest_delta: float = (
+    12.0  # points, end of the grid in the search for the tipping point; at least 0
+)
+delta_step: float = 0.5  # points, step of that grid; above 0
+planned_sessions: int = (
+    0  # treatment sessions planned; 0: the highest number in stimulation.tsv; at least 0
+)
+seed: int = 0  # of re-randomisations and imputations; at least 0
 
 # %% [markdown]
 # ## Read and check
@@ -59,6 +63,7 @@ from IPython.display import Markdown, display
 from analysis_lib import clinical, figures, report, results
 from analysis_lib.study import (
     baseline_scores,
+    check_parameters,
     find_maps,
     load_study,
     pair_maps,
@@ -71,6 +76,7 @@ from analysis_lib.study import (
     with_baseline,
 )
 
+check_parameters("01_clinical_outcomes", globals())
 trial = load_study(study)
 participants = read_participants(trial)
 scores = read_ratings(trial, participants)

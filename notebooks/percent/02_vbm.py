@@ -35,15 +35,19 @@
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # a first look: few permutations, no p is fit to be quoted
-fwhm_mm: float = 8.0  # mm, full width at half maximum of the smoothing kernel
-mask_threshold: float = 0.2  # analysed: voxels whose mean smoothed density exceeds this
-tiv: str = "none"  # head size: none, covariate, or proportional (maps divided by it)
-cluster_p: float = 0.001  # two-sided p that forms clusters
-n_permutations: int = 5000  # of each contrast; all distinct ones where there are fewer
-quick_permutations: int = 200  # used instead when quick
-tail: str = "counts"  # how small p are found: counts, or gpd (a fitted Pareto tail)
-seed: int = 0  # of the permutations
-n_jobs: int = 2  # workers; the numbers do not depend on it
+fwhm_mm: float = 8.0  # mm, full width at half maximum of the smoothing kernel; from 0 to 30
+mask_threshold: float = (
+    0.2  # analysed: voxels whose mean smoothed density exceeds this; at least 0 and below 1
+)
+tiv: str = (
+    "none"  # head size; proportional: maps are divided by it; one of: none, covariate, proportional
+)
+cluster_p: float = 0.001  # two-sided p that forms clusters; above 0 and below 1
+n_permutations: int = 5000  # of each contrast; all distinct ones where there are fewer; at least 99
+quick_permutations: int = 200  # used instead when quick; at least 20
+tail: str = "counts"  # how small p-values are found; gpd: a fitted Pareto tail; one of: counts, gpd
+seed: int = 0  # of the permutations; at least 0
+n_jobs: int = 2  # workers; the numbers do not depend on it; at least 1
 regions: list = []  # atlas regions to show in detail; empty: those of the study file
 
 # %% [markdown]
@@ -61,6 +65,7 @@ from IPython.display import Markdown, display
 from analysis_lib import atlas, figures, report, results, vbm
 from analysis_lib.study import (
     check_grids,
+    check_parameters,
     design_columns,
     find_maps,
     improvement,
@@ -73,6 +78,7 @@ from analysis_lib.study import (
 )
 
 # %%
+check_parameters("02_vbm", globals())
 trial = load_study(study)
 n_draws = quick_permutations if quick else n_permutations
 participants = read_participants(trial)

@@ -38,17 +38,21 @@
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # a first look: few permutations, no p is fit to be quoted
-statistic: str = "gaussianised"  # correlation: gaussianised, spearman or pearson
-background: str = "drop"  # voxels outside a receptor map's field: drop, or keep as JuSpace does
-structure: str = "all"  # regions: all grey matter, or cortex, subcortex, cerebellum
-null: str = "moran"  # surrogates of the effect map: moran or variogram
-distances: str = "centroid"  # between regions: centroid, or voxels (mean over their voxels)
-n_permutations: int = 5000  # re-randomisations of the arms, or sign flips within an arm
-n_surrogates: int = 5000  # smooth surrogates of the effect map
-n_bootstrap: int = 2000  # resamples of patients for the intervals of r
-n_power_trials: int = 200  # simulated trials for each point of the power curve
-quick_permutations: int = 200  # used instead of the four above when quick (power: a fifth of it)
-seed: int = 0  # of permutations, surrogates, bootstrap and simulated trials
+statistic: str = "gaussianised"  # correlation; one of: gaussianised, spearman, pearson
+background: str = "drop"  # voxels outside a receptor map's field: drop, or keep as JuSpace does; one of: drop, keep
+structure: str = "all"  # regions of grey matter; one of: all, cortex, subcortex, cerebellum
+null: str = "moran"  # surrogates of the effect map; one of: moran, variogram
+distances: str = "centroid"  # between regions: centroid, or voxels (mean over their voxels); one of: centroid, voxels
+n_permutations: int = (
+    5000  # re-randomisations of the arms, or sign flips within an arm; at least 99
+)
+n_surrogates: int = 5000  # smooth surrogates of the effect map; at least 99
+n_bootstrap: int = 2000  # resamples of patients for the intervals of r; at least 99
+n_power_trials: int = 200  # simulated trials for each point of the power curve; at least 10
+quick_permutations: int = (
+    200  # used instead of the four above when quick (power: a fifth of it); at least 20
+)
+seed: int = 0  # of permutations, surrogates, bootstrap and simulated trials; at least 0
 
 # %% [markdown]
 # ## Read and check
@@ -63,6 +67,7 @@ from IPython.display import Markdown, display
 from analysis_lib import atlas, figures, receptors, report, results, vbm
 from analysis_lib.results import PROJECT
 from analysis_lib.study import (
+    check_parameters,
     design_columns,
     improvement,
     load_study,
@@ -71,6 +76,7 @@ from analysis_lib.study import (
 )
 
 # %%
+check_parameters("03_receptor_correlation", globals())
 trial = load_study(study)
 parcels = atlas.load_atlas(trial.atlas)
 regions = vbm.region_names(parcels)

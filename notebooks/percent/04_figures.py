@@ -26,8 +26,8 @@
 study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # label the figures as made with few permutations
 regions: list = []  # atlas regions to show; empty: those that notebook 02 was run with
-slices_mm: list = [-20, -8, 2, 14, 30, 46]  # mm, z of the axial slices
-most_maps: int = 24  # receptor maps in Figure 4 at most; its own page has them all
+slices_mm: list = [-20, -8, 2, 14, 30, 46]  # mm, z of the axial slices; each from -72 to 108
+most_maps: int = 24  # receptor maps in Figure 4 at most; its own page has them all; at least 1
 separate: bool = True  # save every panel as a figure of its own, too; never in a quick run
 
 # %% [markdown]
@@ -45,8 +45,9 @@ from IPython.display import Markdown, display
 
 from analysis_lib import figures, report, results, vbm
 from analysis_lib.figures import Panel
-from analysis_lib.study import load_study
+from analysis_lib.study import check_parameters, load_study
 
+check_parameters("04_figures", globals())
 trial = load_study(study)
 names, primary, final = trial.arm_names, trial.primary_scale, trial.final_visit
 clinical, maps, receptor = (trial.derived / part for part in ("clinical", "vbm", "receptors"))

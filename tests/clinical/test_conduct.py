@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import lines
 
 from analysis_lib.clinical import adherence, blinding, consort, harms, risks
 from analysis_lib.clinical import flow as clinical_flow
@@ -163,13 +164,13 @@ def test_a_wrong_session_is_named_by_file_row_and_value(column, value, expected,
 
 
 def test_problems_of_all_three_sources_are_listed_together(tiny, written):
-    assert conduct.problems(*written()) == []
+    assert lines(conduct.problems(*written())) == []
     tiny.participants["guess"] = "?"
     study, participants = written("adverse_events.tsv", EVENTS.assign(serious="?"))
     sessions(sub_01=1).assign(pulses="?").to_csv(
         study.root / "stimulation.tsv", sep="\t", index=False
     )
-    found = conduct.problems(study, participants)
+    found = lines(conduct.problems(study, participants))
     files = [problem.split(":")[0] for problem in found]
     assert files == ["participants.tsv", "adverse_events.tsv", "stimulation.tsv"]
 

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import lines
 from scipy import stats
 
 from analysis_lib.atlas import parcellation
@@ -423,15 +424,15 @@ def test_missing_own_file_is_named_with_its_entry(own, blocks):
         f"tiny.yml: receptors.1 (D2): no file {own.folder / 'maps/absent.nii'}. Expected "
         "'maps/absent.nii', relative to the study file: put it there, or correct 'file'"
     )
-    assert receptor_files.problems(study) == [expected]
+    assert lines(receptor_files.problems(study)) == [expected]
     with pytest.raises(StudyError) as caught:
         receptors_library.maps_for(study, blocks, [1, 2, 3])
-    assert caught.value.problems == [expected]
+    assert lines(caught.value.problems) == [expected]
 
 
 def test_own_file_that_is_another_one_is_refused(own):
     own.content["receptors"][0]["md5"] = "0" * 32
-    (problem,) = receptor_files.problems(own.write())
+    (problem,) = lines(receptor_files.problems(own.write()))
     found = hashlib.md5(own.path.read_bytes()).hexdigest()
     assert "tiny.yml: receptors.0 (mGluR5): " in problem
     assert f"expected md5 {'0' * 32}, found {found}" in problem
@@ -439,7 +440,7 @@ def test_own_file_that_is_another_one_is_refused(own):
 
 def test_unknown_receptor_is_a_problem_of_the_study(own):
     own.content["receptors"] = "D11"
-    (problem,) = receptor_files.problems(own.write())
+    (problem,) = lines(receptor_files.problems(own.write()))
     assert problem.startswith("tiny.yml: receptors: receptor annotation 'D11' is unknown; near: D1")
 
 

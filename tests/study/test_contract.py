@@ -314,7 +314,7 @@ def test_all_problems_of_the_keys_are_told_at_once(tiny):
     tiny.content["scales"][0]["range"] = [52, 0]
     with pytest.raises(StudyError) as caught:
         tiny.write()
-    told = "\n".join(caught.value.problems)
+    told = str(caught.value)
     assert len(caught.value.problems) == 3
     assert all(part in told for part in ("'title' is missing", "'covariate'", "[52, 0]"))
 

@@ -9,6 +9,7 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from conftest import lines
 
 from analysis_lib.results.problems import StudyError
 from analysis_lib.study import grids, head_size, image_problems, images, participants
@@ -57,7 +58,7 @@ class Scans:
         return images.pair_maps(*self.read())
 
     def problems(self):
-        return image_problems.problems(self.tiny.write())
+        return lines(image_problems.problems(self.tiny.write()))
 
     def all(self):
         return [(f"sub-{i:02d}", visit) for i in range(1, 5) for visit in ("baseline", "week2")]
@@ -367,7 +368,7 @@ def test_folder_with_a_capital_is_not_passed_over(scans):
 def test_study_without_imaging_has_no_maps(tiny):
     study = tiny.write()
     assert images.find_maps(study, participants.read_participants(study)).empty
-    assert image_problems.problems(study) == []
+    assert lines(image_problems.problems(study)) == []
 
 
 # --- T1-weighted images
@@ -685,7 +686,7 @@ def test_tiv_that_differs_between_sessions_is_averaged_and_reported(scans):
         "(ses-baseline), 1480 ml (ses-week2) in JSON files beside the maps (TIV_ml). A head keeps "
         "its size: look at both segmentations"
     )
-    assert tiv.attrs["problems"] == [problem]
+    assert lines(tiv.attrs["problems"]) == [problem]
     assert scans.problems() == [problem]
 
 
@@ -746,7 +747,7 @@ def test_report_that_holds_no_tiv_is_named(scans, text, found):
     with pytest.raises(StudyError) as caught:
         scans.tiv()
     assert str(caught.value).startswith(f"{where}: {found}")
-    assert scans.problems() == caught.value.problems
+    assert scans.problems() == lines(caught.value.problems)
 
 
 @pytest.mark.parametrize("text", ["", "tiv_cm3\n", "0\n1512.25\n", "a,b\n1,2\n"])

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import lines
 
 from analysis_lib.results.problems import StudyError
 from analysis_lib.study import participants
@@ -12,7 +13,7 @@ from analysis_lib.study import scores as study_scores
 
 
 def problems(tiny):
-    return study_scores.problems(tiny.write())
+    return lines(study_scores.problems(tiny.write()))
 
 
 def only_problem(tiny):
@@ -198,7 +199,7 @@ def test_empty_cell_is_not_taken_for_missing(tiny):
 def test_absent_file_is_named(tiny):
     study = tiny.write()
     (study.root / "participants.tsv").unlink()
-    (found,) = study_scores.problems(study)
+    (found,) = lines(study_scores.problems(study))
     assert found == f"participants.tsv: file expected in {study.root}, found none."
 
 
@@ -220,9 +221,9 @@ def test_blank_lines_do_not_shift_the_row_that_is_named(tiny):
     tiny.participants.loc[4, "arm"] = "actve"
     study = tiny.write()
     path = study.root / "participants.tsv"
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([*lines[:3], "", *lines[3:], "", ""]))
-    (found,) = study_scores.problems(study)
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join([*rows[:3], "", *rows[3:], "", ""]))
+    (found,) = lines(study_scores.problems(study))
     assert found.endswith("found row 7 (sub-05): 'actve'")
 
 
@@ -247,7 +248,7 @@ def test_blank_lines_change_nothing_else(tiny):
 def test_file_that_is_no_table_is_named(tiny, content):
     study = tiny.write()
     (study.root / "participants.tsv").write_bytes(content)
-    (found,) = study_scores.problems(study)
+    (found,) = lines(study_scores.problems(study))
     assert found.startswith(
         "participants.tsv: a table in UTF-8, tabs between columns, expected, found: "
     )
@@ -258,7 +259,7 @@ def test_row_that_is_too_short_is_refused(tiny):
     path = study.root / "participants.tsv"
     path.write_text(path.read_text() + "sub-09\tactive\n")
     assert "participants.tsv: age: a value or n/a expected, found row 10 (sub-09): ''" in (
-        study_scores.problems(study)
+        lines(study_scores.problems(study))
     )
 
 
@@ -501,7 +502,7 @@ def test_levels_of_the_sidecar_are_the_words_expected(tiny):
     study = tiny.write()
     sidecar = {"sex": {"Levels": {"F": "female", "M": "male"}}}
     (study.root / "participants.json").write_text(json.dumps(sidecar))
-    assert study_scores.problems(study) == [
+    assert lines(study_scores.problems(study)) == [
         "participants.tsv: sex: F or M, as participants.json says, expected, "
         "found row 4 (sub-03): 'male'"
     ]
@@ -574,7 +575,7 @@ def test_byte_order_mark_and_windows_line_ends_change_nothing(tiny):
     ],
 )
 def test_table_in_another_shape_is_one_problem_that_says_how_to_save_it(tiny, change, words):
-    (found,) = study_scores.problems(rewrite(tiny, change))
+    (found,) = lines(study_scores.problems(rewrite(tiny, change)))
     assert found.startswith("participants.tsv: a table in UTF-8, tabs between columns, expected, ")
     assert words in found
 

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import lines
 from typer.testing import CliRunner
 
 from analysis_lib.__main__ import app
@@ -64,7 +65,7 @@ def add_maps(path):
 def check(study):
     people = study_scores.provisional_participants(study)
     return [
-        *study_scores.problems(study),
+        *lines(study_scores.problems(study)),
         *conduct.problems(study, people),
         *image_problems.problems(study, people),
     ]
@@ -178,7 +179,7 @@ def test_skeleton_says_what_to_fill(trial):
 
 
 def test_skeleton_without_rows_says_so_of_each_table(tmp_path):
-    found = study_scores.problems(load_study(skeleton.new_study(tmp_path / "trial")))
+    found = lines(study_scores.problems(load_study(skeleton.new_study(tmp_path / "trial"))))
     assert [line.split(":")[0] for line in found] == [
         *("participants.tsv", "phenotype/hamd17.tsv", "phenotype/hama.tsv")
     ]

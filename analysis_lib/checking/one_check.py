@@ -1,0 +1,86 @@
+"""The one check of a study, made of each package's own.
+
+`python -m analysis_lib check-study` prints all that it finds. A run asks only for what concerns
+the notebooks that it is about to run, and starts none of them where there are errors.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from analysis_lib.atlas import parcellation
+from analysis_lib.results.problems import Problem
+from analysis_lib.study import conduct, image_problems, participants, receptor_files, scores
+from analysis_lib.vbm import regions
+
+
+@dataclass(frozen=True)
+class Check:
+    """A package's own check and the numbers of the notebooks that read what it looks at.
+
+    Parameters
+    ----------
+    problems : function
+        Takes the study, and the participants where it looks at files that name them; gives
+        problems.
+    steps : str
+        Numbers, with spaces between.
+    of_people : bool
+        It takes the participants: it is left out where participants.tsv names nobody.
+    of_maps : bool
+        It looks at grey-matter maps, which notebook 00 is still to make where it runs.
+    """
+
+    problems: Callable
+    steps: str
+    of_people: bool = False
+    of_maps: bool = False
+
+
+def primary_scale_problems(study):
+    """What is wrong with participants and the primary scale, the one that images are related to."""
+    others = {scale.file for scale in study.scales} - {study.primary_scale.file}
+    return [problem for problem in scores.problems(study) if problem.file not in others]
+
+
+CHECKS = (
+    Check(participants.problems, "00 01 02 03"),
+    Check(scores.problems, "01"),
+    Check(primary_scale_problems, "02 03"),
+    Check(conduct.problems, "01", of_people=True),
+    Check(image_problems.map_name_problems, "01 02 03", of_people=True, of_maps=True),
+    Check(image_problems.map_problems, "02 03", of_people=True, of_maps=True),
+    Check(image_problems.t1w_problems, "00", of_people=True),
+    Check(receptor_files.problems, "03"),
+    Check(parcellation.problems, "02 03"),
+    Check(regions.problems, "02"),
+)
+
+
+def check(study, steps=()) -> list[Problem]:
+    """What is wrong with a study's files.
+
+    Parameters
+    ----------
+    study : analysis_lib.study.contract.Study
+    steps : sequence of str
+        Numbers of the notebooks that are to run ("02"): problems of what they do not read are left
+        out. None: everything is checked.
+
+    Returns
+    -------
+    list of Problem
+        Errors and warnings, each once.
+    """
+    people = scores.provisional_participants(study)
+    coming = "00" in steps and not study.own_maps()
+    wanted = [one for one in CHECKS if not steps or set(steps) & set(one.steps.split())]
+    found = []
+    for one in wanted:
+        if not (one.of_people and people is None) and not (one.of_maps and coming):
+            found += one.problems(study, people) if one.of_people else one.problems(study)
+    return list(dict.fromkeys(found))  # two may read participants.tsv
+
+
+def errors(problems) -> list[Problem]:
+    """Problems that stop an analysis; the others are warnings."""
+    return [problem for problem in problems if problem.severity == "error"]

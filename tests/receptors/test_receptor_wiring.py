@@ -1,0 +1,443 @@
+"""Every column of notebook 03's tables, against enumeration on few participants and regions."""
+
+import itertools
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import special, stats
+from wired import assert_table
+
+from analysis_lib.atlas import parcellation
+from analysis_lib.receptors import (
+    assessment,
+    dominance_analysis,
+    individual,
+    intervals,
+    juspace,
+    library,
+    nulls,
+    numbers,
+    power,
+)
+
+ARM = np.repeat(["active", "control"], [5, 4])
+LABELS = [3, 5, 8, 9, *range(21, 41)]
+ABOUT = pd.DataFrame(
+    {
+        "receptor": ["D1", "D2", "DAT", "MOR"],
+        "tracer": ["sch", "flb", "fpcit", "carfentanil"],
+        "n_subjects": [13, 55, 174, 204],
+    },
+    index=["a/1", "b/2", "c/3", "d/4"],
+)
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Change of five active and four control participants, four maps, one with a gap."""
+    rng = np.random.default_rng(12)
+    maps = pd.DataFrame(rng.gamma(2, size=(4, 24)), index=ABOUT.index, columns=LABELS)
+    active = (ARM == "active")[:, None]
+    planted = 1.1 * maps.loc["a/1"].to_numpy() - 0.8 * maps.loc["c/3"].to_numpy()
+    change = rng.normal(0.1, 1, (9, 24)) * np.where(active, 1.6, 0.8) + active * planted
+    maps.loc["b/2", 8] = np.nan
+    return pd.DataFrame(change, columns=LABELS), maps, rng.normal(size=(60, 24))
+
+
+def scores(x):
+    return special.ndtri((stats.rankdata(x) - 0.375) / (len(x) + 0.25))
+
+
+def pearson(x, y):
+    return np.corrcoef(x, y)[0, 1]
+
+
+def correlation(effect, receptor):
+    """Pearson's r of normal scores over the regions that the receptor map covers."""
+    known = ~np.isnan(receptor)
+    return pearson(scores(effect[known]), scores(receptor[known]))
+
+
+def relabelled(change, contrast):
+    """The effect map, first, and that of every other outcome of the randomisation."""
+    change = change.to_numpy()
+    if contrast == "arm_by_time":
+        chosen = [np.isin(range(9), c) for c in itertools.combinations(range(9), 5)]
+        return np.array([change[c].mean(axis=0) - change[~c].mean(axis=0) for c in chosen])
+    own = change[contrast.removesuffix("_change") == ARM]
+    return np.array([s @ own / len(own) for s in itertools.product([1, -1], repeat=len(own))])
+
+
+def two_sided(values):
+    """p of the first row of (draws, maps) among all of them, and by the largest of each row."""
+    size = np.abs(values)
+    bound = size[0] - 1e-9
+    return (size >= bound).mean(axis=0), (size.max(axis=1)[:, None] >= bound).mean(axis=0)
+
+
+def against_surrogates(observed, drawn):
+    return two_sided(np.vstack([observed, drawn]))
+
+
+def each_map(effects, maps, statistic=correlation):
+    return np.array([[statistic(e, m) for m in maps.to_numpy()] for e in effects])
+
+
+def assessed(data, contrast, seed):
+    """All results of a contrast; its intervals are made up, each limit another number."""
+    change, maps, surrogates = data
+    result = assessment.assess_contrast(
+        change, ARM, maps, surrogates, contrast, n_permutations=500, n_bootstrap=20
+    )
+    rng = np.random.default_rng(seed)
+    made = intervals.Intervals(
+        r=result.intervals.r,
+        expected=rng.uniform(-1, 1, (4, 2)),
+        noise_free_r=rng.uniform(-1, 1, 4),
+        noise_free=rng.uniform(-1, 1, (4, 2)),
+        reliability=rng.uniform(),
+        level=0.95,
+    )
+    return replace(result, intervals=made)
+
+
+CONTRASTS = ("arm_by_time", "active_change", "control_change")
+
+
+def test_each_column_of_the_correlations_is_enumerated(data):
+    change, maps, surrogates = data
+    results = [assessed(data, contrast, k) for k, contrast in enumerate(CONTRASTS)]
+    tables = []
+    for contrast, result in zip(CONTRASTS, results, strict=True):
+        r = each_map(relabelled(change, contrast), maps)
+        n = np.array([24, 23, 24, 24])
+        p, p_fwe = two_sided(r)
+        p_spatial, p_fwe_spatial = against_surrogates(r[0], each_map(surrogates, maps))
+        t = r[0] * np.sqrt((n - 2) / (1 - r[0] ** 2))
+        rows = {"contrast": contrast, "receptor": ABOUT["receptor"], "annotation": ABOUT.index}
+        rows |= {"tracer": ABOUT["tracer"], "n_subjects_map": ABOUT["n_subjects"], "n_parcels": n}
+        rows |= {"statistic": "gaussianised", "r": r[0], "ci_low": result.intervals.expected[:, 0]}
+        rows |= {"ci_high": result.intervals.expected[:, 1]}
+        rows |= {"p_parametric": 2 * stats.t.sf(np.abs(t), n - 2), "p_spatial": p_spatial}
+        rows |= {"p_fwe_spatial": p_fwe_spatial, "p_randomisation": p, "p_fwe": p_fwe}
+        tables.append(pd.DataFrame(rows | {"q_fdr": stats.false_discovery_control(p)}))
+    expected = pd.concat(tables)
+    found = assessment.correlation_table(results, ABOUT)
+    assert_table(found, expected.to_dict("list"))
+    assert (found["p_fwe"] > found["p_randomisation"]).any()
+    assert (found["p_fwe_spatial"] > found["p_spatial"]).any()
+    signs = np.sign(found.loc[found["contrast"] == "arm_by_time", "r"])
+    assert [signs[0], signs[2]] == [1, -1]
+
+
+def given(density):
+    """Correlation that is left when the density is held constant, from residuals."""
+
+    def statistic(effect, receptor):
+        known = ~np.isnan(receptor)
+        x = np.column_stack([np.ones(known.sum()), scores(density[known])])
+        left = [
+            y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
+            for y in (scores(effect[known]), scores(receptor[known]))
+        ]
+        return pearson(*left)
+
+    return statistic
+
+
+def most_influential(effect, maps):
+    """The region without which each r moves most, and r without it."""
+    for receptor in maps.to_numpy():
+        r = correlation(effect, receptor)
+        without = [correlation(np.delete(effect, k), np.delete(receptor, k)) for k in range(24)]
+        k = int(np.argmax(np.abs(np.array(without) - r)))
+        yield k, without[k]
+
+
+def test_each_column_of_the_sensitivity_is_enumerated(data):
+    change, maps, surrogates = data
+    result = assessed(data, "arm_by_time", 7)
+    density = np.random.default_rng(13).uniform(size=24)
+    regions = pd.Series([f"region {label}" for label in LABELS], index=LABELS)
+    effects = relabelled(change, "arm_by_time")
+    r, partial = each_map(effects, maps), each_map(effects, maps, given(density))
+    moved = list(most_influential(effects[0], maps))
+    on_surrogates = each_map(surrogates, maps, given(density))
+    expected = {"contrast": "arm_by_time", "receptor": ABOUT["receptor"]}
+    expected |= {"annotation": ABOUT.index, "r": r[0]}
+    made = result.intervals
+    expected |= {"r_noise_free": made.noise_free_r, "noise_free_low": made.noise_free[:, 0]}
+    expected |= {"noise_free_high": made.noise_free[:, 1], "reliability": made.reliability}
+    expected |= {"r_given_density": partial[0], "p_given_density": two_sided(partial)[0]}
+    expected["p_spatial_given_density"] = against_surrogates(partial[0], on_surrogates)[0]
+    expected["region_without"] = [f"region {LABELS[k]}" for k, _ in moved]
+    expected["r_without"] = [without for _, without in moved]
+    expected["critical_r"] = np.sort(np.abs(r[1:]), axis=0)[-6]  # 6 of 126 are below .05
+    expected["critical_r_spatial"] = np.sort(np.abs(each_map(surrogates, maps)), axis=0)[-3]
+    found = assessment.sensitivity_table(result, maps, ABOUT, density, regions)
+    assert_table(found, expected)
+
+
+def others_constant(effects, maps):
+    """Partial correlations from the inverse of the correlation matrix of effect and all maps."""
+    covered = maps.notna().all().to_numpy()
+    z = [scores(m[covered]) for m in maps.to_numpy()]
+    for effect in effects:
+        inverse = np.linalg.inv(np.corrcoef([scores(effect[covered]), *z]))
+        yield -inverse[0, 1:] / np.sqrt(inverse[0, 0] * np.diag(inverse)[1:])
+
+
+def test_each_column_of_what_is_left_beside_the_others_is_enumerated(data):
+    change, maps, surrogates = data
+    effects = relabelled(change, "arm_by_time")
+    partial = np.array(list(others_constant(effects, maps)))
+    drawn = np.array(list(others_constant(surrogates, maps)))
+    p, p_fwe = two_sided(partial)
+    expected = {"contrast": "arm_by_time", "receptor": ABOUT["receptor"]}
+    expected |= {"annotation": ABOUT.index, "n_parcels": 23, "r": each_map(effects[:1], maps)[0]}
+    expected |= {"r_given_others": partial[0], "p_given_others": p, "p_fwe": p_fwe}
+    expected["p_spatial_given_others"] = against_surrogates(partial[0], drawn)[0]
+    found = assessment.others_table(assessed(data, "arm_by_time", 8), maps, ABOUT)
+    assert_table(found, expected)
+
+
+def test_individual_rows_belong_to_participant_arm_and_map():
+    z = np.arange(8.0).reshape(2, 4)
+    arm = pd.Series(["control", "active"], index=["sub-7", "sub-2"])
+    expected = {"participant_id": ["sub-7", "sub-2"] * 4, "arm": ["control", "active"] * 4}
+    expected["receptor"] = np.repeat(ABOUT["receptor"], 2)
+    expected["annotation"] = np.repeat(ABOUT.index, 2)
+    expected["z"] = [0, 4, 1, 5, 2, 6, 3, 7]
+    assert_table(assessment.individual_rows(z, arm, ABOUT), expected)
+
+
+def made_test(seed):
+    rng = np.random.default_rng(seed)
+    total = pd.Series([0.3, 0.1, 0.05, 0.15], ABOUT.index, name="total_dominance")
+    observed = dominance_analysis.Dominance(total, total / 2, 0.7, 0.6, "adjusted_r2")
+    p, p_fwe = (pd.Series(rng.uniform(size=4), ABOUT.index) for _ in range(2))
+    return dominance_analysis.DominanceTest(observed, 0.5, p, p_fwe, None, None)
+
+
+def test_dominance_rows_keep_surrogates_and_re_randomised_arms_apart():
+    smooth, randomised = made_test(1), made_test(2)
+    expected = {"receptor": ABOUT["receptor"], "annotation": ABOUT.index}
+    expected |= {"total_dominance": [0.3, 0.1, 0.05, 0.15]}
+    expected |= {"percent": [50, 100 / 6, 100 / 12, 25], "p": smooth.p, "p_fwe": smooth.p_fwe}
+    expected["p_randomisation"] = randomised.p
+    assert_table(assessment.dominance_rows(smooth, randomised, ABOUT), expected)
+
+
+@pytest.fixture(scope="module")
+def coupling():
+    rng = np.random.default_rng(14)
+    z = rng.normal(0, 0.3, (9, 4)) * np.where(ARM == "active", 1.5, 0.7)[:, None]
+    return z + (ARM == "active")[:, None] * [0.9, -0.5, 0.1, 0.0]
+
+
+def pooled_t(z, active):
+    return stats.ttest_ind(z[active], z[~active])
+
+
+def test_each_column_of_the_coupling_by_arm_is_a_pooled_t_test_enumerated(coupling):
+    active = ARM == "active"
+    test = pooled_t(coupling, active)
+    chosen = [np.isin(range(9), c) for c in itertools.combinations(range(9), 5)]
+    p, p_fwe = two_sided(np.array([pooled_t(coupling, c).statistic for c in chosen]))
+    interval = test.confidence_interval()
+    parts = coupling[active], coupling[~active]
+    pooled = np.sqrt((4 * parts[0].var(axis=0, ddof=1) + 3 * parts[1].var(axis=0, ddof=1)) / 7)
+    difference = parts[0].mean(axis=0) - parts[1].mean(axis=0)
+    correction = np.exp(special.gammaln(3.5) - special.gammaln(3)) / np.sqrt(3.5)
+    expected = {"receptor": ABOUT["receptor"], "annotation": ABOUT.index, "n_active": 5}
+    expected |= {"n_control": 4, "mean_active": parts[0].mean(axis=0)}
+    expected |= {"mean_control": parts[1].mean(axis=0), "difference": difference}
+    expected |= {"ci_low": interval.low, "ci_high": interval.high, "t": test.statistic, "df": 7}
+    expected |= {"hedges_g": difference / pooled * correction, "p": p, "p_fwe": p_fwe}
+    assert_table(individual.arm_table(coupling, ARM, ABOUT), expected)
+    assert (p_fwe > p).any()
+
+
+def test_each_column_of_the_coupling_with_improvement_is_enumerated(coupling):
+    rng = np.random.default_rng(15)
+    improvement = 10 + 6 * coupling[:, 0] - 8 * coupling[:, 2] + rng.normal(0, 2, 9)
+    improvement[4] = np.nan
+    known, arm = np.isfinite(improvement), ARM[np.isfinite(improvement)]
+    x, y = (
+        pd.DataFrame(v).sub(pd.DataFrame(v).groupby(arm).transform("mean")).to_numpy()
+        for v in (improvement[known], coupling[known])
+    )
+    orders = itertools.product(
+        itertools.permutations(range(4)), itertools.permutations(range(4, 8))
+    )
+    rows = [x[[*a, *b], 0] for a, b in orders]
+    r = np.array([[pearson(row, y[:, k]) for k in range(4)] for row in rows])
+    t = r * np.sqrt(5 / (1 - r**2))
+    p, p_fwe = two_sided(t)
+    low, high = (np.tanh(np.arctanh(r[0]) + s * 1.959964 / np.sqrt(4)) for s in (-1, 1))
+    expected = {"receptor": ABOUT["receptor"], "annotation": ABOUT.index, "n": 8, "r": r[0]}
+    expected |= {"ci_low": low, "ci_high": high, "p": p, "p_fwe": p_fwe}
+    found = individual.improvement_table(coupling, improvement, ARM, ABOUT)
+    assert_table(found, expected)
+    assert found["r"].min() < 0 < found["r"].max()
+
+
+# --- JuSpace
+
+
+@pytest.fixture(scope="module")
+def cubes():
+    """Labels 1 to 24: cubes of 3 mm in three rows; odd ones on the right, even ones mirror them."""
+    labels = np.zeros((16, 18, 12), np.int16)
+    for k, (x, y, z) in enumerate(itertools.product(range(2), range(3), range(2))):
+        corner = np.array([1 + 3 * x, 1 + 5 * y, 1 + 5 * z])
+        here = tuple(slice(c, c + 3) for c in corner)
+        labels[here] = 2 * k + 1
+        labels[16 - corner[0] - 3 : 16 - corner[0], here[1], here[2]] = 2 * k + 2
+    affine = np.diag([-3.0, 3.0, 3.0, 1.0])
+    affine[0, 3] = 22.5
+    return parcellation.load_atlas(nib.Nifti1Image(labels, affine))
+
+
+def cohens_d(change, contrast):
+    parts = change[ARM == "active"], change[ARM == "control"]
+    if contrast == "arm_by_time":
+        spread = np.sqrt((parts[0].var(axis=0, ddof=1) + parts[1].var(axis=0, ddof=1)) / 2)
+        return (parts[0].mean(axis=0) - parts[1].mean(axis=0)) / spread
+    own = parts[contrast == "control_change"]
+    return own.mean(axis=0) / own.std(axis=0, ddof=1)
+
+
+def counted(observed, null):
+    return (1 + (np.abs(null) >= np.abs(observed) - 1e-10).sum(axis=0)) / (1 + len(null))
+
+
+def juspace_columns(change, maps, contrast, cubes):
+    """Every column of a contrast; shuffles and null maps as the module draws them."""
+    places = juspace.geometry(cubes, maps.columns)
+    amount = juspace.autocorrelation(maps, places)
+    d = cohens_d(change.to_numpy(), contrast)
+    r = np.array([pearson(d, m) for m in maps.to_numpy()])
+    shuffles = juspace._shuffled(d, 99, np.random.default_rng(3))
+    shuffled = np.array([[pearson(s, m) for m in maps.to_numpy()] for s in shuffles])
+    null = shuffled.copy()
+    for k in np.flatnonzero(amount > 0):
+        made = juspace.null_maps(maps.iloc[k], places, 99, 3)
+        null[:, k] = [pearson(d, m) for m in made]
+    balanced, free = (
+        juspace.relabel_test(change, ARM, maps, contrast, scheme, 99, 3)
+        for scheme in ("balanced", "free")
+    )
+    rows = {"contrast": contrast, "receptor": ABOUT["receptor"], "annotation": ABOUT.index}
+    rows |= {"n_parcels": 24, "r": r, "z": np.arctanh(r), "autocorrelation": amount}
+    rows |= {"adjusts": amount > 0, "p_juspace": counted(np.arctanh(r), null)}
+    rows |= {"p_juspace_r": counted(r, null), "p_shuffle": counted(r, shuffled)}
+    rows["p_shuffle_fwe"] = counted(r, np.abs(shuffled).max(axis=1)[:, None])
+    rows |= {"p_relabel_juspace": balanced.p, "p_relabel": free.p, "p_relabel_fwe": free.p_fwe}
+    return pd.DataFrame(rows)
+
+
+def test_each_column_of_juspace_is_what_its_name_says(cubes):
+    rng = np.random.default_rng(16)
+    labels = list(range(1, 25))
+    maps = pd.DataFrame(rng.gamma(2, size=(4, 24)), index=ABOUT.index, columns=labels)
+    peaks = np.arange(24) // 2 == 2, np.arange(24) // 2 == 8  # in the middle: the ends are alike
+    maps.loc["b/2"] = 5.0 * peaks[0] - 4.0 * peaks[1] + rng.normal(0, 0.1, 24)
+    maps.loc["d/4"] = np.repeat(np.arange(12) ** 2, 2) + rng.normal(0, 3, 24)
+    active = (ARM == "active")[:, None]
+    change = rng.normal(0.2, 1, (9, 24)) + 0.6 * active * (maps.loc["a/1"].to_numpy() - 1)
+    change = pd.DataFrame(change, columns=labels)
+    contrasts = ("control_change", "arm_by_time")
+    expected = pd.concat([juspace_columns(change, maps, c, cubes) for c in contrasts])
+    assert expected["adjusts"].nunique() == 2
+    options = {"n_permutations": 99, "seed": 3, "atlas": cubes}
+    found = juspace.juspace_table(change, ARM, maps, ABOUT, contrasts, **options)
+    assert_table(found, expected.to_dict("list"))
+
+
+# --- power, rates, combined maps, quoted numbers
+
+
+def test_the_power_curve_counts_what_each_simulated_trial_found(monkeypatch):
+    found = itertools.cycle([(0.3, 0.01), (0.2, 0.20), (0.4, 0.03), (0.1, 0.05)])
+
+    def test(*_, **__):
+        r, p = next(found)
+        return nulls.NullTest(np.array([r]), None, np.array([p]), np.array([1.0]))
+
+    monkeypatch.setattr(power, "randomisation_test", test)
+    change = np.random.default_rng(17).normal(size=(9, 24))
+    receptor = np.random.default_rng(18).normal(size=24)
+    curve = power.power_curve(change, ARM, receptor, true_r=(0.1, 0.9), n_trials=4)
+    expected = {"true_r": [0.1, 0.9], "expected_r": 0.25, "power": 0.75}
+    assert_table(curve, expected | {"monte_carlo_se": np.sqrt(0.75 * 0.25 / 4)})
+    rising = pd.DataFrame({"true_r": [0, 0.5, 1], "power": [0.05, 0.6, 1], "expected_r": 0.0})
+    assert power.minimum_detectable_r(rising) == pytest.approx(0.75)
+
+
+def test_the_rate_beside_a_p_is_the_worst_of_its_own_map_and_null():
+    measured = pd.DataFrame(
+        [
+            ("Moran", "simulated", 20, 0.06),
+            ("Moran", "simulated", 40, 0.08),
+            ("Moran", "a/1", 20, 0.11),
+            ("Moran", "a/1", 40, 0.05),
+            ("variogram", "a/1", 20, 0.30),
+        ],
+        columns=["null", "side", "range_mm", "rate"],
+    )
+    rates = assessment.false_positive_rates(measured, "Moran", ["a/1", "b/2"])
+    assert rates.to_dict() == {"a/1": 0.11, "b/2": 0.08}
+
+
+def test_maps_of_one_receptor_are_weighed_by_their_own_number_of_people():
+    rng = np.random.default_rng(19)
+    maps = pd.DataFrame(rng.gamma(2, size=(3, 6)), index=["a/1", "b/2", "c/3"])
+    about = pd.DataFrame(
+        {
+            "receptor": ["D2", "D1", "D2"],
+            "tracer": ["flb", "sch", "rac"],
+            "n_subjects": [30, 13, 10],
+        },
+        index=maps.index,
+    ).assign(note=["", "", "scanned twice"])
+    combined, table = library.combine(maps, about)
+    z = stats.zscore(maps.to_numpy(), axis=1)
+    np.testing.assert_allclose(combined.loc["combined/D2"], 0.75 * z[0] + 0.25 * z[2])
+    weights = "mean of z-scores, weights by number of people: a/1 0.75, c/3 0.25; scanned twice"
+    expected = {"annotation": ["combined/D2", "b/2"], "receptor": ["D2", "D1"]}
+    expected |= {"tracer": ["flb 0.75, rac 0.25", "sch"], "n_subjects": [40, 13]}
+    columns = ["receptor", "tracer", "n_subjects", "note"]
+    written = table[columns].rename_axis("annotation").reset_index()
+    assert_table(written, expected | {"note": [weights, ""]})
+
+
+QUOTED = {
+    "correlations": "r ci_low ci_high n_parcels p_randomisation p_fwe p_spatial p_fwe_spatial "
+    "n_subjects_map",
+    "sensitivity": "reliability r_noise_free noise_free_low noise_free_high r_given_density "
+    "p_given_density r_without",
+    "given_others": "r_given_others p_given_others p_fwe",
+    "coupling_arm": "difference ci_low ci_high p p_fwe",
+    "coupling_improvement": "n r ci_low ci_high p",
+}
+
+
+def test_quoted_numbers_are_the_cells_that_their_names_say():
+    value, tables, expected = itertools.count(0.5), {}, {}
+    for name, columns in QUOTED.items():
+        rows = {"annotation": ["a/1", "b/2"]}
+        if not name.startswith("coupling"):
+            rows["contrast"] = "arm_by_time"
+        rows |= {c: [next(value), next(value)] for c in columns.split()}
+        tables[name] = pd.DataFrame(rows)
+        for k, annotation in enumerate(rows["annotation"]):
+            first = "" if name == "correlations" else f"{name}."
+            first += "arm_by_time." if "contrast" in rows else ""
+            for c in columns.split():
+                expected[f"{first}{annotation}.{c}"] = (rows[c][k], f"{name}.tsv")
+    found = numbers.receptor_numbers(tables, 0.25)
+    assert found == expected | {"detectable.minimum_detectable_r": (0.25, "settings.json")}

@@ -1,0 +1,838 @@
+"""The cells of notebooks 01 to 04 on a small trial: each arm, sign, visit and contrast is right."""
+
+from types import SimpleNamespace
+
+import IPython.display
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+from nilearn.image import smooth_img
+from scipy import special, stats
+from small_study import (
+    AFFINE,
+    FALL,
+    RECEPTORS,
+    Recorder,
+    attended,
+    blocks,
+    centres,
+    participants,
+    pattern,
+    run_cells,
+    scores,
+    write_study,
+)
+
+import analysis_lib.figures
+from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS
+from analysis_lib.figures.views import View
+from analysis_lib.results import reading
+from voxelperm import draw_permutations
+
+DRAWS = {"n_permutations": 99, "seed": 5}
+ARMS = {"verum": "active", "placebo": "control"}
+CONTRASTS = ("active_change", "control_change", "arm_by_time")
+VIEWS = ("effect_view", "slice_view", "region_view")
+
+
+def record(patch, module, names, gives=None):
+    """Put recorders in the place of functions of a package."""
+    seen = {name: Recorder(getattr(module, name), gives) for name in names}
+    for name, recorder in seen.items():
+        patch.setattr(module, name, recorder)
+    return {name: recorder.calls for name, recorder in seen.items()}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """The small trial as files, and where its results will be."""
+    folder = tmp_path_factory.mktemp("small")
+    study = str(write_study(folder))
+    with pytest.MonkeyPatch.context() as patch, mpl.rc_context({"backend": "Agg"}):
+        patch.setenv("COMPENDIUM_OUTPUT", str(folder))
+        patch.setattr(IPython.display, "display", lambda *shown: None)
+        yield SimpleNamespace(folder=folder, derived=folder / "data/derived/small", study=study)
+    plt.close("all")
+
+
+def run(place, name, **parameters):
+    """Variables of a notebook, and what its plots were called with: none is drawn."""
+    figures = analysis_lib.figures
+    with pytest.MonkeyPatch.context() as patch:
+        plots = [name for name in figures.__all__ if name.startswith("plot_")]
+        seen = record(patch, figures, [*plots, "mark"])
+        seen |= record(patch, figures, VIEWS, View("title", "alt", "<html>", 9, 9))
+        variables = run_cells(name, study=place.study, **DRAWS, **parameters)
+    return SimpleNamespace(variables=variables, plots=seen, **vars(place))
+
+
+@pytest.fixture(scope="module")
+def ran01(place):
+    options = {"n_imputations": 40, "largest_delta": 40.0, "delta_step": 4.0}
+    return run(place, "01_clinical_outcomes", **options)
+
+
+@pytest.fixture(scope="module")
+def ran02(place):
+    return run(place, "02_vbm", n_jobs=1)
+
+
+@pytest.fixture(scope="module")
+def ran03(place, ran02):
+    options = {"n_surrogates": 120, "n_bootstrap": 150, "n_power_trials": 2}
+    return run(place, "03_receptor_correlation", **options)
+
+
+@pytest.fixture(scope="module")
+def ran04(place, ran01, ran03):
+    """Panels are kept, not composed."""
+    empty = plt.figure(figsize=(1, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        composed = record(patch, analysis_lib.figures, ["compose", "alone"], empty)
+        variables = run_cells("04_figures", study=place.study)
+    return SimpleNamespace(variables=variables, composed=composed["compose"], **vars(place))
+
+
+def table(ran, name):
+    return reading.read_table(ran.derived / name)
+
+
+@pytest.fixture(scope="module")
+def people():
+    """Those not excluded, with their arm in the library's words."""
+    rows = participants()
+    rows = rows[rows["eligible"] == "yes"]
+    return rows.assign(arm=rows["group"].map(ARMS)).set_index("participant_id")
+
+
+@pytest.fixture(scope="module")
+def ratings(people):
+    """Scores by participant (rows), scale and visit (columns), from the raw tables."""
+    tables = {}
+    for key, name in (("hamd17", "HAMD-17"), ("hama", "HAMA")):
+        rows = scores(participants(), key).replace("n/a", np.nan)
+        rows["total"] = rows["total"].astype(float)
+        tables[name] = rows.pivot(index="participant_id", columns="session_id", values="total")
+        tables[name].columns = tables[name].columns.str.removeprefix("ses-")
+    return pd.concat(tables, axis=1).reindex(people.index)
+
+
+# --- 01
+
+
+def test_differences_between_arms_have_the_planted_sign_on_each_scale(ran01):
+    rows = table(ran01, "clinical/mmrm_contrasts.tsv").set_index(["scale", "visit"])
+    assert rows.loc[("HAMD-17", "week3"), "ci_high"] < -3
+    assert rows.loc[("HAMA", "week3"), "ci_low"] > 3
+    assert (rows["n_active"] == 12).all()
+    assert (rows["n_control"] == 8).all()
+    later = rows.drop("all", level="visit")["estimate"].unstack()
+    assert (later["week3"].abs() > later["week1"].abs()).all()
+
+
+def test_means_by_arm_and_visit_are_those_of_the_raw_tables(ran01, people, ratings):
+    found = table(ran01, "clinical/means.tsv").set_index(["scale", "arm", "visit"])
+    long = ratings.groupby(people["arm"]).agg(["count", "mean", "std"])
+    for scale, arm, visit in found.index:
+        row, own = found.loc[(scale, arm, visit)], long.loc[arm, (scale, visit)]
+        assert [row["n"], row["mean"], row["sd"]] == pytest.approx(own.tolist())
+    written = table(ran01, "clinical/scores.tsv").dropna(subset=["score"])
+    assert len(written) == ratings.notna().sum().sum()
+
+
+def changes(ratings, people, scale, visit):
+    frame = pd.DataFrame({"b": ratings[scale, "baseline"], "y": ratings[scale, visit]})
+    frame["y"] -= frame["b"]
+    frame["active"] = (people["arm"] == "active").astype(float)
+    return frame.dropna()
+
+
+def test_the_primary_scale_and_visit_are_the_ones_re_randomised(ran01, people, ratings):
+    frame = changes(ratings, people, "HAMD-17", "week3")
+    fit = smf.ols("y ~ b + active", frame).fit(cov_type="HC3", use_t=True)
+    row = table(ran01, "clinical/randomisation.tsv").iloc[0]
+    assert (row["scale"], row["visit"], row["n_permutations"]) == ("HAMD-17", "week3", 99)
+    assert row["estimate"] == pytest.approx(fit.params["active"])
+    assert row["t"] == pytest.approx(fit.tvalues["active"])
+    assert (row["n_active"], row["n_control"]) == (10, 8)
+    ancova = table(ran01, "clinical/ancova.tsv").set_index(["scale", "visit"])
+    assert ancova.loc[("HAMD-17", "week3"), "estimate"] == pytest.approx(row["estimate"])
+    hama = smf.ols("y ~ b + active", changes(ratings, people, "HAMA", "week1")).fit()
+    assert ancova.loc[("HAMA", "week1"), "estimate"] == pytest.approx(hama.params["active"])
+
+
+def test_table_1_and_the_flow_are_of_the_right_arm(ran01, people, ratings):
+    rows = table(ran01, "clinical/baseline.tsv").set_index("variable")
+    for name, values in (("tiv", people["tiv"]), ("HAMA at baseline", ratings["HAMA", "baseline"])):
+        for arm, own in values.groupby(people["arm"]):
+            assert rows.loc[name, arm] == f"{own.mean():.1f} ({own.std():.1f})"
+    flow = reading.read_json(ran01.derived / "clinical" / "flow.json")
+    assert [flow[arm]["randomised"] for arm in ARMS.values()] == [13, 9]
+    assert [flow[arm]["analysed"] for arm in ARMS.values()] == [12, 8]
+    assert [flow[arm]["scanned_twice"] for arm in ARMS.values()] == [10, 8]
+    excluded = [flow[arm]["excluded"] for arm in ARMS.values()]
+    assert excluded == [{"eligible": ["sub-22"]}, {}]
+    boxes = table(ran01, "clinical/consort_flow.tsv").set_index(["stage", "arm"])
+    assert boxes.loc[("excluded", "active"), "n"] == 1
+    assert "Allocated to rTMS: 13" in boxes.loc[("allocated", "active"), "text"]
+    assert "Allocated to sham coil: 9" in boxes.loc[("allocated", "control"), "text"]
+
+
+def test_missing_scores_are_imputed_for_each_scale_under_its_own_name(ran01):
+    rows = table(ran01, "clinical/imputation.tsv")
+    final = rows[rows["visit"] == "week3"].pivot(
+        index="scale", columns="analysis", values="estimate"
+    )
+    assert (final.loc["HAMD-17"] < -3).all()
+    assert (final.loc["HAMA"] > 3).all()
+    assert (rows["n_imputations"] == 40).all()
+    mmrm = table(ran01, "clinical/mmrm_contrasts.tsv").set_index(["scale", "visit"])["estimate"]
+    for scale in ("HAMD-17", "HAMA"):
+        assert final.loc[scale, "mar"] == pytest.approx(mmrm[scale, "week3"], abs=1)
+    assert abs(final.loc["HAMD-17", "jump_to_reference"]) < abs(final.loc["HAMD-17", "mar"])
+
+
+def test_the_tipping_point_makes_the_primary_result_worse_and_not_better(ran01):
+    curve, tip = (table(ran01, f"clinical/tipping_{n}.tsv") for n in ("curve", "point"))
+    assert curve["delta_active"].tolist() == list(range(0, 41, 4))
+    assert curve["p"].is_monotonic_increasing
+    mar = table(ran01, "clinical/imputation.tsv").set_index(["scale", "analysis", "visit"])
+    assert curve["estimate"][0] == pytest.approx(mar.loc[("HAMD-17", "mar", "week3"), "estimate"])
+    assert tip["status"].tolist() == ["tips"]
+    assert 0 < tip["delta_before"][0] < tip["delta_interpolated"][0] < tip["delta_tips"][0]
+    drawn = ran01.plots["plot_tipping"][0]
+    assert drawn["tip"] == pytest.approx(tip["delta_interpolated"][0])
+
+
+def test_responders_are_counted_from_the_raw_scores(ran01, people, ratings):
+    rows = table(ran01, "clinical/responders.tsv")
+    rows = rows.set_index(["scale", "visit", "outcome", "analysis"])
+    for scale, visit in (("HAMD-17", "week3"), ("HAMA", "week1")):
+        fell = ratings[scale, visit] <= ratings[scale, "baseline"] / 2
+        row = rows.loc[(scale, visit, "response", "missing_is_failure")]
+        for arm in ARMS.values():
+            assert row[f"events_{arm}"] == fell[people["arm"] == arm].sum()
+            assert row[f"n_{arm}"] == (people["arm"] == arm).sum()
+    numbers = reading.read_json(ran01.derived / "numbers.json")
+    key = "clinical.hamd17.week3.response.risk_difference"
+    row = rows.loc[("HAMD-17", "week3", "response", "missing_is_failure")]
+    assert numbers[key]["value"] == pytest.approx(row["risk_difference"])
+
+
+def test_guesses_events_and_doses_are_those_of_each_arm(ran01, people):
+    blinding = table(ran01, "clinical/blinding.tsv").set_index("arm")
+    right = people["guess"] == people["group"]
+    events = pd.read_csv(ran01.folder / "bids" / "adverse_events.tsv", sep="\t")
+    harms = table(ran01, "clinical/adverse_events.tsv").set_index("term").loc["any event"]
+    sessions = pd.read_csv(ran01.folder / "bids" / "stimulation.tsv", sep="\t")
+    received = sessions["participant_id"].value_counts()
+    adherence = table(ran01, "clinical/adherence.tsv").set_index(["arm", "measure"])
+    dose = table(ran01, "clinical/dose.tsv").set_index("participant_id")
+    for arm, own in people.groupby("arm"):
+        assert blinding.loc[arm, "n_correct"] == right[own.index].sum()
+        assert harms[f"participants_{arm}"] == events["participant_id"].isin(own.index).sum()
+        mean = received[own.index].mean()
+        assert adherence.loc[(arm, "sessions received"), "mean"] == pytest.approx(mean)
+    assert (dose["sessions"] == received[dose.index]).all()
+
+
+def test_optional_tables_of_items_are_written_under_their_own_names(ran01):
+    for name in ("alpha", "item_differences", "item_means", "suicide_item", "suicide_worsening"):
+        written = table(ran01, f"clinical/{name}.tsv")
+        assert list(written) == list(ran01.variables["by_item"][name])
+        assert set(written["scale"]) == {"HAMD-17"}
+    assert table(ran01, "clinical/alpha.tsv")["n"].tolist() == [21, 18]
+
+
+def test_settings_and_tables_of_01_say_how_they_were_made(ran01):
+    settings = reading.read_json(ran01.derived / "clinical" / "settings.json")
+    assert settings == {"permutations": 99, "imputations": 40, "seed": 5, "quick": False}
+    for name, variable in (("mmrm_means", "model_means"), ("anova", "anova"), ("growth", "growth")):
+        made, written = ran01.variables[variable], table(ran01, f"clinical/{name}.tsv")
+        pd.testing.assert_frame_equal(
+            written.astype(str), reading_of(made), check_dtype=False, obj=name
+        )
+
+
+def reading_of(made):
+    """A table as text, numbers with the digits that are written."""
+    shown = made.reset_index(drop=True).copy()
+    for name in shown.select_dtypes("float"):
+        shown[name] = [float(f"{value:.10g}") for value in shown[name]]
+    return shown.astype(str)
+
+
+def test_the_first_sentence_of_01_is_about_the_primary_scale_at_the_final_visit(ran01):
+    first, *rest = ran01.variables["sentences"]
+    assert "HAMD-17" in first
+    assert "week 3" in first
+    assert "HAMA" not in first
+    assert any("HAMA" in sentence for sentence in rest)
+    main = ran01.variables["main"]
+    assert f"{abs(main['estimate']):.1f}" in first
+    assert (main["scale"], main["visit"]) == ("HAMD-17", "week3")
+
+
+def test_each_plot_of_01_gets_the_rows_of_its_own_scale_arm_and_analysis(ran01):
+    for call, scale in zip(ran01.plots["plot_trajectories"], ("HAMA", "HAMD-17"), strict=True):
+        assert set(call["scores"]["scale"]) == set(call["means"]["scale"]) == {scale}
+        assert call["names"] == {"active": "rTMS", "control": "sham coil"}
+    for call, scale in zip(ran01.plots["plot_risks"], ("HAMA", "HAMD-17"), strict=True):
+        rows = call["rows"]
+        assert set(rows["scale"]) == {scale}
+        assert set(rows["visit"].astype(str)) == {"week3"}
+        assert set(rows["analysis"]) == {"missing_is_failure"}
+    forest = ran01.plots["plot_forest"][0]
+    expected = forest["table"]["scale"] + ", " + forest["table"]["visit"].astype(str)
+    said = [
+        label.replace("week ", "week").replace("all visits", "all") for label in forest["label"]
+    ]
+    assert [text.split(", ")[0] for text in said] == [e.split(", ")[0] for e in expected]
+    assert forest["xlabel"].startswith("rTMS − sham coil")
+    assert ran01.plots["plot_missing"][0]["visits"].tolist() == ["week1", "week3"]
+    assert ran01.plots["plot_stimulation"][0]["planned"] == 4
+
+
+# --- 02
+
+
+@pytest.fixture(scope="module")
+def smoothed(ran02, people):
+    """Smoothed maps of those scanned twice, before and after, and their arm, from the files."""
+    who = [p for p in people.index if pd.isna(people.loc[p, "withdrawn_after"])]
+    arm = people.loc[who, "arm"].to_numpy()
+    mask = nib.load(ran02.derived / "vbm" / "mask.nii.gz").get_fdata() > 0
+
+    def read(visit, fwhm):
+        images = [
+            next((ran02.folder / "bids" / "derivatives" / p / f"ses-{visit}").rglob("*.nii.gz"))
+            for p in who
+        ]
+        return np.array([smooth_img(i, fwhm).get_fdata(dtype=np.float32)[mask] for i in images])
+
+    maps = {fwhm: [read(v, fwhm) for v in ("baseline", "week3")] for fwhm in (8, None)}
+    return SimpleNamespace(who=who, arm=arm, mask=mask, maps=maps[8], raw=maps[None])
+
+
+def image(ran, name, mask):
+    return nib.load(ran.derived / "vbm" / f"{name}.nii.gz").get_fdata()[mask]
+
+
+def student(change, active):
+    return stats.ttest_ind(change[active], change[~active]).statistic
+
+
+def test_t_maps_are_t_tests_of_after_minus_before_in_the_right_arm(ran02, smoothed):
+    pre, post = smoothed.maps
+    change, active = post.astype(float) - pre, smoothed.arm == "active"
+    expected = {
+        "active_change": stats.ttest_1samp(change[active], 0).statistic,
+        "control_change": stats.ttest_1samp(change[~active], 0).statistic,
+        "arm_by_time": student(change, active),
+    }
+    for contrast, t in expected.items():
+        np.testing.assert_allclose(image(ran02, f"{contrast}_t", smoothed.mask), t, rtol=1e-3)
+    percent = {c: image(ran02, f"{c}_percent", smoothed.mask).mean() for c in CONTRASTS}
+    assert percent["control_change"] < -0.5 < 0.5 < percent["active_change"]
+    assert percent["arm_by_time"] > percent["active_change"]
+
+
+def test_family_wise_p_is_that_of_the_largest_t_of_each_relabelling(ran02, smoothed):
+    pre, post = smoothed.maps
+    change, active = post.astype(float) - pre, smoothed.arm == "active"
+    order, _ = draw_permutations(99, len(change), active.astype(float), seed=5)
+    observed = np.abs(student(change, active))
+    largest = np.array([np.abs(student(change[row - 1], active)).max() for row in order])
+    p = (1 + (largest[:, None] >= observed - 1e-6).sum(axis=0)) / 100
+    found = image(ran02, "arm_by_time_p_fwe_t", smoothed.mask)
+    np.testing.assert_allclose(found, p, atol=0.0101)
+    assert np.mean(np.abs(found - p) > 1e-6) < 0.02
+    assert 0.2 < (found < 0.05).mean() < 0.95
+
+
+def test_each_p_image_is_of_its_own_statistic_and_contrast(ran02, smoothed):
+    names = {"max_t": "t", "cluster_extent": "cluster", "cluster_mass": "mass", "tfce": "tfce"}
+    for contrast, result in (
+        *ran02.variables["tests"].items(),
+        ("improvement", ran02.variables["coupled"]),
+    ):
+        for statistic, name in names.items():
+            found = image(ran02, f"{contrast}_p_fwe_{name}", smoothed.mask)
+            np.testing.assert_allclose(found, result.p[statistic], rtol=1e-6)
+    assert not np.allclose(result.p["cluster_extent"], result.p["max_t"])
+
+
+def test_change_by_region_is_of_the_unsmoothed_maps_and_keeps_its_participant(ran02, smoothed):
+    labels, names = blocks()
+    inside = labels[smoothed.mask]
+    pre, post = (
+        np.array([[row[inside == k].mean() for k in names["label"]] for row in maps])
+        for maps in smoothed.raw
+    )
+    expected = pd.DataFrame(100 * (post - pre) / pre, smoothed.who)
+    expected.columns = names["hemisphere"] + " " + names["region"]
+    rows = table(ran02, "vbm/parcel_change.tsv")
+    found = rows.pivot(index="participant_id", columns="region", values="change")
+    np.testing.assert_allclose(found, expected[found.columns], rtol=1e-3, atol=1e-4)
+    arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"]
+    assert arm.to_dict() == dict(zip(smoothed.who, smoothed.arm, strict=True))
+    means = table(ran02, "vbm/region_means.tsv").set_index(["arm", "region"])
+    for which in ARMS.values():
+        own = found[arm == which].mean()
+        np.testing.assert_allclose(means.loc[which, "mean"][own.index], own, rtol=1e-6)
+
+
+def test_the_summary_counts_the_scanned_of_its_contrast_and_is_quoted(ran02):
+    rows = table(ran02, "vbm/summary.tsv").set_index("contrast")
+    counts = rows[["n_active", "n_control"]].T.to_dict("list")
+    assert counts == {
+        "active_change": [10, 0],
+        "control_change": [0, 8],
+        "arm_by_time": [10, 8],
+        "improvement": [10, 8],
+    }
+    assert rows["df"].to_dict() == {
+        "active_change": 9,
+        "control_change": 7,
+        "arm_by_time": 16,
+        "improvement": 15,
+    }
+    numbers = reading.read_json(ran02.derived / "numbers.json")
+    for contrast in rows.index:
+        for name in ("n_active", "n_control", "n_voxels_fwe", "smallest_p"):
+            assert numbers[f"vbm.{contrast}.{name}"]["value"] == rows.loc[contrast, name]
+
+
+def test_tables_of_clusters_and_regions_are_of_their_own_contrast(ran02):
+    for contrast, sign in (("active_change", 1), ("control_change", -1), ("arm_by_time", 1)):
+        clusters = table(ran02, f"vbm/{contrast}_clusters.tsv")
+        regions = table(ran02, f"vbm/{contrast}_regions.tsv")
+        assert np.sign(clusters["t"][0]) == sign
+        assert np.sign(regions["percent"].mean()) == sign
+        made = ran02.variables["clusters"][contrast]
+        np.testing.assert_allclose(clusters["p_fwe_tfce"], made["p_fwe_tfce"])
+    assert list(table(ran02, "vbm/improvement_regions.tsv"))[-2:] == ["r", "t"]
+
+
+def test_more_volume_goes_with_more_improvement_where_that_was_planted(ran02, people, ratings):
+    rows = table(ran02, "vbm/region_clinical.tsv").set_index("region")
+    assert list(rows.index) == ["left area 7", "right area 12"]
+    assert set(rows["scale"]) == {"HAMD-17"}
+    change = table(ran02, "vbm/parcel_change.tsv")
+    change = change[change["region"] == "right area 12"].set_index("participant_id")["change"]
+    improved = ratings["HAMD-17", "baseline"] - ratings["HAMD-17", "week3"]
+    frame = pd.DataFrame({"change": change, "improved": improved.reindex(change.index)})
+    centred = frame - frame.groupby(people["arm"].reindex(change.index)).transform("mean")
+    assert rows.loc["right area 12", "r"] == pytest.approx(centred.corr().iloc[0, 1], rel=1e-4)
+    assert rows.loc["right area 12", "ci_low"] > 0
+    r = nib.load(ran02.derived / "vbm" / "improvement_r.nii.gz").get_fdata()
+    assert r[r != 0].mean() > 0.2
+
+
+def test_quality_is_of_each_session_s_own_maps(ran02, smoothed):
+    rows = table(ran02, "vbm/quality.tsv").set_index(["session", "participant_id"])["volume_ml"]
+    for session, maps in zip(("pre", "post"), smoothed.maps, strict=True):
+        volume = maps.sum(axis=1) * 12**3 / 1000
+        np.testing.assert_allclose(rows[session][smoothed.who], volume, rtol=1e-5)
+
+
+def test_each_picture_of_02_is_of_the_contrast_in_its_title(ran02, smoothed):
+    for call, contrast in zip(ran02.plots["plot_slices"], CONTRASTS, strict=True):
+        drawn = call["image"].get_fdata()[smoothed.mask]
+        np.testing.assert_allclose(drawn, image(ran02, f"{contrast}_t", smoothed.mask))
+    for call, contrast in zip(ran02.plots["effect_view"], CONTRASTS, strict=True):
+        shown, p = list(call.values())[:2]
+        expected = image(ran02, f"{contrast}_percent", smoothed.mask)
+        np.testing.assert_allclose(shown.get_fdata()[smoothed.mask], expected)
+        expected = image(ran02, f"{contrast}_p_fwe_t", smoothed.mask)
+        np.testing.assert_allclose(p.get_fdata()[smoothed.mask], expected)
+    drawn = ran02.plots["plot_region_change"][0]
+    assert drawn["regions"] == ["left area 7", "right area 12"]
+    assert drawn["names"] == {"active": "rTMS", "control": "sham coil"}
+    said = ran02.variables["sentences"]
+    assert ["rTMS" in said[0], "sham coil" in said[1]] == [True, True]
+
+
+# --- 03
+
+
+def normal_scores(x):
+    return special.ndtri((stats.rankdata(x) - 0.375) / (len(x) + 0.25))
+
+
+@pytest.fixture(scope="module")
+def effects(ran03):
+    """Effect maps by region in the order of labels, and the receptors' densities."""
+    labels, names = blocks()
+    rows = table(ran03, "vbm/parcel_change.tsv")
+    wide = rows.pivot(index=["participant_id", "arm"], columns="region", values="change")
+    means = wide.groupby("arm").mean()[names["hemisphere"] + " " + names["region"]]
+    found = {"active_change": means.loc["active"], "control_change": means.loc["control"]}
+    found["arm_by_time"] = found["active_change"] - found["control_change"]
+    densities = {f"local/{f[:-7]}": pattern(s, labels) for f, (_, _, s) in RECEPTORS.items()}
+    return found, densities
+
+
+def test_correlations_are_those_of_normal_scores_of_each_contrast_and_map(ran03, effects):
+    rows = table(ran03, "receptors/correlations.tsv").set_index(["contrast", "annotation"])
+    for contrast, effect in effects[0].items():
+        for annotation, density in effects[1].items():
+            r = np.corrcoef(normal_scores(effect), normal_scores(density))[0, 1]
+            assert rows.loc[(contrast, annotation), "r"] == pytest.approx(r, abs=1e-6)
+    lead = rows["r"].abs().groupby("contrast").idxmax()
+    assert [annotation for _, annotation in lead] == ["local/d1"] * 3
+    signs = [np.sign(rows.loc[(contrast, "local/d1"), "r"]) for contrast in CONTRASTS]
+    assert signs == [1, -1, 1]
+    people = rows["n_subjects_map"]["arm_by_time"].to_dict()
+    assert people == {f"local/{f[:-7]}": n for f, (_, n, _) in RECEPTORS.items()}
+
+
+def test_p_values_are_those_of_the_null_draws_of_their_own_name(ran03):
+    rows = table(ran03, "receptors/correlations.tsv")
+    nulls = np.load(ran03.derived / "receptors" / "nulls.npz")
+    for contrast, own in rows.groupby("contrast"):
+        for which, p, corrected in (
+            ("randomisation", "p_randomisation", "p_fwe"),
+            ("spatial", "p_spatial", "p_fwe_spatial"),
+        ):
+            size = np.abs(nulls[f"{which}_{contrast}"].astype(float))
+            r = own["r"].abs().to_numpy() - 1e-6
+            expected = (1 + (size >= r).sum(axis=0)) / (1 + len(size))
+            np.testing.assert_allclose(own[p], expected)
+            largest = size.max(axis=1)[:, None]
+            expected = (1 + (largest >= r).sum(axis=0)) / (1 + len(size))
+            np.testing.assert_allclose(own[corrected], expected)
+    assert len(nulls["randomisation_arm_by_time"]) == 99
+    assert len(nulls["spatial_arm_by_time"]) == 120
+    for p, corrected in (("p_randomisation", "p_fwe"), ("p_spatial", "p_fwe_spatial")):
+        assert (rows[corrected] >= rows[p]).all()
+        assert (rows[corrected] > rows[p]).any()
+
+
+def test_the_scatter_is_of_the_leading_receptor_and_the_difference_between_arms(ran03, effects):
+    points = table(ran03, "receptors/scatter.tsv").set_index("region")
+    assert set(points["annotation"]) == {"local/d1"}
+    assert set(points["receptor"]) == {"D1"}
+    effect, density = effects[0]["arm_by_time"], effects[1]["local/d1"]
+    np.testing.assert_allclose(points["percent"], effect[points.index], rtol=1e-6)
+    np.testing.assert_allclose(points["density"], density, rtol=1e-5)
+    np.testing.assert_allclose(points["x_value"], normal_scores(density), atol=1e-6)
+    np.testing.assert_allclose(points["y_value"], normal_scores(effect), atol=1e-6)
+    places = centres(blocks()[0])
+    for call, values in zip(ran03.plots["slice_view"], (effect, density), strict=True):
+        shown = next(v for v in call.values() if hasattr(v, "get_fdata"))
+        voxels = nib.affines.apply_affine(np.linalg.inv(shown.affine), places).round().astype(int)
+        np.testing.assert_allclose(shown.get_fdata()[tuple(voxels.T)], values, rtol=1e-5)
+
+
+def test_sensitivity_is_told_of_each_contrast_under_its_own_name(ran03):
+    rows = table(ran03, "receptors/sensitivity.tsv").set_index(["contrast", "annotation"])
+    r = table(ran03, "receptors/correlations.tsv").set_index(["contrast", "annotation"])["r"]
+    np.testing.assert_allclose(rows["r"][r.index], r)
+    for contrast in CONTRASTS:
+        expected = ran03.variables["assessed"][contrast].intervals.reliability
+        np.testing.assert_allclose(rows.loc[contrast, "reliability"], expected)
+
+
+def test_combined_maps_weigh_each_tracer_by_its_people(ran03):
+    rows = table(ran03, "receptors/combined.tsv").set_index("receptor")
+    assert rows.loc["D2", "tracer"] == "flb 0.75, rac 0.25"
+    assert rows["n_subjects"].to_dict() == {"D1": 13, "D2": 40, "5-HTT": 18, "MOR": 39}
+    others = table(ran03, "receptors/given_others.tsv")
+    assert set(others["contrast"]) == {"arm_by_time"}
+    assert others["receptor"].tolist() == ["D1", "D2", "5-HTT", "MOR"]
+
+
+def is_multiple(p, n):
+    return np.allclose(np.asarray(p) * n, np.round(np.asarray(p) * n), atol=1e-6)
+
+
+def test_dominance_tells_surrogates_from_re_randomised_arms(ran03):
+    rows = table(ran03, "receptors/dominance.tsv").set_index("receptor")
+    assert rows["total_dominance"].idxmax() == "D1"
+    assert is_multiple(rows["p"], 121)
+    assert not is_multiple(rows["p"], 100)
+    assert is_multiple(rows["p_randomisation"], 100)
+    assert rows["total_dominance"].sum() == pytest.approx(
+        ran03.variables["together"].observed.adjusted_r2
+    )
+
+
+def test_coupling_of_each_participant_is_higher_in_the_active_arm(ran03, people):
+    rows = table(ran03, "receptors/individual.tsv")
+    arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"]
+    assert arm.to_dict() == people["arm"][arm.index].to_dict()
+    z = rows[rows["annotation"] == "local/d1"].groupby("arm")["z"].mean()
+    by_arm = table(ran03, "receptors/coupling_arm.tsv").set_index("annotation").loc["local/d1"]
+    assert [by_arm["n_active"], by_arm["n_control"]] == [10, 8]
+    assert by_arm["mean_active"] == pytest.approx(z["active"])
+    assert by_arm["mean_control"] == pytest.approx(z["control"])
+    assert by_arm["ci_low"] > 0
+    known = ran03.variables["known"]
+    assert [known["n_active"], known["n_control"]] == [10, 8]
+
+
+def test_patients_whose_change_follows_d1_more_improve_more(ran03, people, ratings):
+    rows = table(ran03, "receptors/individual.tsv")
+    z = rows[rows["annotation"] == "local/d1"].set_index("participant_id")["z"]
+    improved = ratings["HAMD-17", "baseline"] - ratings["HAMD-17", "week3"]
+    frame = pd.DataFrame({"z": z, "improved": improved.reindex(z.index)})
+    centred = frame - frame.groupby(people["arm"].reindex(z.index)).transform("mean")
+    found = table(ran03, "receptors/coupling_improvement.tsv").set_index("annotation")["r"]
+    assert found["local/d1"] == pytest.approx(centred.corr().iloc[0, 1], rel=1e-6)
+    assert found["local/d1"] > 0.3
+
+
+def test_juspace_keeps_the_background_in_its_means(ran03, effects, people):
+    rows = table(ran03, "receptors/juspace.tsv").set_index(["contrast", "annotation"])
+    labels, names = blocks()
+    change = table(ran03, "vbm/parcel_change.tsv")
+    wide = change.pivot(index=["arm", "participant_id"], columns="region", values="change")
+    wide = wide[names["hemisphere"] + " " + names["region"]]
+    active, control = wide.loc["active"], wide.loc["control"]
+    d = (active.mean() - control.mean()) / np.sqrt((active.var() + control.var()) / 2)
+    data = nib.load(ran03.folder / "d1.nii.gz").get_fdata()
+    kept = [data[labels == k].mean() for k in names["label"]]
+    r = np.corrcoef(d, kept)[0, 1]
+    assert rows.loc[("arm_by_time", "local/d1"), "r"] == pytest.approx(r, abs=1e-6)
+    assert abs(r - np.corrcoef(d, effects[1]["local/d1"])[0, 1]) > 1e-3
+
+
+def test_what_03_quotes_are_cells_of_its_tables(ran03):
+    numbers = reading.read_json(ran03.derived / "numbers.json")
+    rows = table(ran03, "receptors/correlations.tsv").set_index(["contrast", "annotation"])
+    for name in ("r", "p_fwe", "p_spatial", "p_randomisation", "p_fwe_spatial", "ci_low"):
+        for contrast in CONTRASTS:
+            quoted = numbers[f"receptors.{contrast}.local/d1.{name}"]
+            assert quoted["value"] == pytest.approx(rows.loc[(contrast, "local/d1"), name])
+            assert quoted["source"] == "receptors/correlations.tsv"
+    settings = reading.read_json(ran03.derived / "receptors" / "settings.json")
+    quoted = numbers["receptors.detectable.minimum_detectable_r"]["value"]
+    assert quoted == pytest.approx(settings["minimum_detectable_r"])
+    assert settings | {"permutations": 99, "surrogates": 120, "bootstrap": 150} == settings
+    assert settings["simulated_maps"] is False
+
+
+def test_each_plot_of_03_gets_the_draws_and_the_contrast_of_its_title(ran03):
+    rows = table(ran03, "receptors/correlations.tsv")
+    for call, contrast in zip(
+        ran03.plots["plot_receptors"], ("arm_by_time", "active_change"), strict=True
+    ):
+        own = rows[rows["contrast"] == contrast]
+        np.testing.assert_allclose(call["rows"]["r"], own["r"])
+    nulls = np.load(ran03.derived / "receptors" / "nulls.npz")
+    for call, which in zip(ran03.plots["plot_null"], ("randomisation", "spatial"), strict=True):
+        np.testing.assert_allclose(call["null"], nulls[f"{which}_arm_by_time"][:, 0], rtol=1e-5)
+        assert call["title"] == f"D1: p_{which}"
+        lead = rows[(rows["contrast"] == "arm_by_time") & (rows["receptor"] == "D1")]
+        assert call["observed"] == pytest.approx(lead["r"].iloc[0])
+    assert [c["title"] for c in ran03.plots["plot_variograms"]] == ["Moran", "variogram"]
+    assert "D1" in ran03.variables["summary"]
+
+
+# --- 04
+
+
+def draw(ran, figure, panel):
+    """A panel of notebook 04 on Axes of its own."""
+    _, ax = plt.subplots()
+    ran.variables["single"][figure][panel].draw(ax)
+    return ax
+
+
+def lines(ax, colour, marker="o"):
+    """Data of the lines of a colour that have a marker."""
+    return [
+        line.get_xydata()
+        for line in ax.lines
+        if line.get_color() == colour and line.get_marker() == marker
+    ]
+
+
+@pytest.mark.parametrize(("key", "scale"), [("hamd17", "HAMD-17"), ("hama", "HAMA")])
+def test_the_course_of_each_arm_is_drawn_in_its_own_colour(ran04, key, scale):
+    ax = draw(ran04, "figure2", key)
+    means = table(ran04, "clinical/mmrm_means.tsv")
+    means = means[means["scale"] == scale]
+    for arm, colour in COLOURS.items():
+        own = means[means["arm"] == arm].sort_values("visit")["mean"]
+        drawn = [xy for xy in lines(ax, colour) if len(xy) == 2]
+        np.testing.assert_allclose(drawn[0][:, 1], own)
+    slope = {arm: means[means["arm"] == arm]["mean"].min() for arm in COLOURS}
+    assert (slope["active"] < slope["control"]) == (scale == "HAMD-17")
+    plt.close(ax.figure)
+
+
+def test_differences_are_drawn_in_the_order_of_the_table_and_the_primary_one_is_filled(ran04):
+    ax = draw(ran04, "figure2", "differences")
+    rows = table(ran04, "clinical/mmrm_contrasts.tsv")
+    drawn = [line for line in ax.lines if line.get_marker() == "s"]
+    np.testing.assert_allclose([line.get_xdata()[0] for line in drawn], rows["estimate"])
+    filled = [line.get_markerfacecolor() == "black" for line in drawn]
+    assert filled == (rows["scale"].eq("HAMD-17") & rows["visit"].eq("week3")).tolist()
+    segments = ax.collections[0].get_segments()
+    np.testing.assert_allclose([s[:, 0] for s in segments], rows[["ci_low", "ci_high"]])
+    assert "left favours rTMS" in ax.get_xlabel().replace("\n", " ")
+    plt.close(ax.figure)
+
+
+def test_bars_of_response_are_each_arms_share_in_its_colour(ran04):
+    ax = draw(ran04, "figure2", "response")
+    rows = table(ran04, "clinical/responders.tsv")
+    rows = rows[rows["scale"].eq("HAMD-17") & rows["visit"].eq("week3")]
+    rows = rows[rows["analysis"] == "missing_is_failure"]
+    for arm, colour in COLOURS.items():
+        bars = [b for b in ax.patches if mpl.colors.same_color(b.get_facecolor(), colour)]
+        share = 100 * rows[f"events_{arm}"] / rows[f"n_{arm}"]
+        np.testing.assert_allclose([bar.get_height() for bar in bars], share)
+    texts = {text.get_text() for text in ax.texts}
+    for row in rows.itertuples():
+        assert f"{row.events_active}/{row.n_active}" in texts
+        assert f"{row.events_control}/{row.n_control}" in texts
+    plt.close(ax.figure)
+
+
+def test_the_tipping_point_is_drawn_where_the_table_has_it(ran04):
+    ax = draw(ran04, "figure2", "tipping_point")
+    tip = table(ran04, "clinical/tipping_point.tsv")["delta_interpolated"][0]
+    drawn = [line for line in ax.lines if line.get_color() == ACCENT]
+    assert drawn[0].get_xdata()[0] == pytest.approx(tip)
+    plt.close(ax.figure)
+
+
+def test_the_flow_and_the_missing_ratings_name_each_arms_counts(ran04):
+    ax = draw(ran04, "figure1", "ratings")
+    patterns = table(ran04, "clinical/missing_patterns.tsv")
+    shown = [text.get_text() for text in ax.texts]
+    assert shown == [str(n) for arm in COLOURS for n in patterns[f"n_{arm}"]]
+    ticks = [label.get_text() for label in ax.get_xticklabels()]
+    assert ticks == ["week 1", "week 3", "n, rTMS", "n, sham coil"]
+    plt.close(ax.figure)
+
+
+def test_change_by_region_is_drawn_in_the_colour_of_the_arm(ran04):
+    ax = draw(ran04, "figure3", "regions")
+    means = table(ran04, "vbm/region_means.tsv").set_index(["arm", "region"])["mean"]
+    regions = ["left area 7", "right area 12"]
+    for arm, colour in COLOURS.items():
+        drawn = lines(ax, colour, "D")[0]
+        np.testing.assert_allclose(drawn[:, 0], means[arm][regions])
+        assert drawn[0, 1] > drawn[1, 1]
+    assert [t.get_text() for t in ax.get_yticklabels()] == regions[::-1]
+    plt.close(ax.figure)
+
+
+def test_brain_panels_are_of_the_contrast_in_their_title(ran04, smoothed):
+    for which in ("slices", "glass"):
+        for contrast, panel in ran04.variables[which].items():
+            words = panel.draw.keywords
+            t = words["image"].get_fdata()[smoothed.mask]
+            np.testing.assert_allclose(t, image(ran04, f"{contrast}_t", smoothed.mask))
+            p = words["outline" if which == "slices" else "p_image"].get_fdata()[smoothed.mask]
+            np.testing.assert_allclose(p, image(ran04, f"{contrast}_p_fwe_t", smoothed.mask))
+    n = {"active_change": "n = 10)", "control_change": "n = 8)", "arm_by_time": "n = 10 + 8)"}
+    for contrast, text in n.items():
+        assert text in ran04.variables["slices"][contrast].title
+    main = ran04.composed[2]["panels"]
+    assert main["slices"] is ran04.variables["slices"]["arm_by_time"]
+    assert main["glass"] is ran04.variables["glass"]["arm_by_time"]
+
+
+def test_receptors_are_drawn_in_order_of_r_with_their_intervals_and_bands(ran04):
+    ax = draw(ran04, "figure4", "correlations")
+    rows = table(ran04, "receptors/correlations.tsv")
+    rows = rows[rows["contrast"] == "arm_by_time"].reset_index(drop=True).sort_values("r")
+    labels = [text.get_text() for text in ax.get_yticklabels()]
+    for label, row in zip(labels, rows.itertuples(), strict=True):
+        assert label.startswith(f"{row.receptor}  {row.annotation}")
+    points = np.concatenate([li.get_xydata() for li in ax.lines if li.get_marker() == "o"])
+    points = points[np.argsort(points[:, 1])]
+    np.testing.assert_allclose(points[:, 0], rows["r"])
+    segments = ax.collections[0].get_segments()
+    np.testing.assert_allclose([s[:, 0] for s in segments], rows[["ci_low", "ci_high"]])
+    nulls = np.load(ran04.derived / "receptors" / "nulls.npz")
+    for which, colour in BANDS.items():
+        bars = [b for b in ax.patches if mpl.colors.same_color(b.get_facecolor(), colour)]
+        limits = np.quantile(nulls[f"{which}_arm_by_time"], [0.025, 0.975], axis=0)[:, rows.index]
+        np.testing.assert_allclose([b.get_x() for b in bars], limits[0], rtol=1e-4)
+        np.testing.assert_allclose([b.get_x() + b.get_width() for b in bars], limits[1], rtol=1e-4)
+    plt.close(ax.figure)
+
+
+def test_the_other_receptor_panels_show_the_leading_receptor(ran04):
+    rows = table(ran04, "receptors/correlations.tsv")
+    lead = rows[(rows["contrast"] == "arm_by_time") & (rows["receptor"] == "D1")].iloc[0]
+    nulls = np.load(ran04.derived / "receptors" / "nulls.npz")
+    words = ran04.variables["single"]["figure4"]["nulls"].draw.keywords
+    assert words["observed"] == pytest.approx(lead["r"])
+    for which, draws in words["draws"].items():
+        np.testing.assert_allclose(draws, nulls[f"{which}_arm_by_time"][:, 0])
+    ax = draw(ran04, "figure4", "dominance")
+    shares = table(ran04, "receptors/dominance.tsv").sort_values("total_dominance")
+    assert [t.get_text() for t in ax.get_yticklabels()] == shares["receptor"].tolist()
+    np.testing.assert_allclose([b.get_width() for b in ax.patches], shares["total_dominance"])
+    plt.close(ax.figure)
+    ax = draw(ran04, "figure4", "influence")
+    sensitivity = table(ran04, "receptors/sensitivity.tsv")
+    own = sensitivity[sensitivity["contrast"] == "arm_by_time"]
+    own = own.sort_values("r", key=abs, ascending=False)
+    for marker, column in (("D", "r"), ("o", "r_without")):
+        drawn = next(line for line in ax.lines if line.get_marker() == marker)
+        np.testing.assert_allclose(drawn.get_xdata(), own[column])
+    plt.close(ax.figure)
+    title = ran04.variables["single"]["figure4"]["scatter"].title
+    assert title == f"D1, 60 regions, r = {lead['r']:.2f}"
+
+
+def test_captions_quote_the_tables_of_their_own_figure(ran04):
+    written = reading.read_json(ran04.folder / "figures" / "small" / "captions.json")
+    assert set(written) == {f"figure{k}_{n}" for k, n in FIGURES.items()} | set(SEPARATE)
+    rows = table(ran04, "clinical/mmrm_contrasts.tsv").set_index(["scale", "visit"])
+    primary = rows.loc[("HAMD-17", "week3")]
+    assert f"−{abs(primary['estimate']):.1f}" in written["figure2_clinical"]["alt"]
+    assert "D1" in written["figure4_receptors"]["alt"]
+    brain = written["figure3_grey_matter"]
+    assert "rTMS − sham coil" in brain["caption"] + brain["alt"]
+
+
+FIGURES = {1: "participants", 2: "clinical", 3: "grey_matter", 4: "receptors"}
+SEPARATE = (
+    *("figure1_flow", "figure1_ratings", "figure2_hamd17", "figure2_hama"),
+    *("figure2_differences", "figure2_response", "figure2_tipping_point"),
+    *("figure3_regions", "figure3_slices", "figure3_glass_brain"),
+    *(f"figure4_{n}" for n in ("correlations", "scatter", "dominance", "nulls", "influence")),
+)
+
+
+COVERED = {
+    "clinical": "adherence adverse_events alpha ancova anova baseline blinding consort_checklist "
+    "consort_flow dose growth imputation item_differences item_means means missing_patterns "
+    "mmrm_contrasts mmrm_means pattern_visits randomisation responders scores suicide_item "
+    "suicide_worsening tipping_curve tipping_point",
+    "vbm": "active_change_clusters active_change_regions arm_by_time_clusters arm_by_time_regions "
+    "control_change_clusters control_change_regions improvement_regions parcel_change quality "
+    "region_clinical region_means summary",
+    "receptors": "combined correlations coupling_arm coupling_improvement detectable dominance "
+    "given_others individual juspace scatter sensitivity",
+}
+
+
+def test_every_table_that_the_notebooks_write_has_its_columns_tested(ran04):
+    """A new table belongs here once each of its columns has a test: see ``wired``."""
+    for folder, names in COVERED.items():
+        found = {path.stem for path in (ran04.derived / folder).glob("*.tsv")}
+        assert found == set(names.split()), folder
+
+
+def test_the_small_trial_is_what_it_says():
+    people = participants()
+    assert people["group"].value_counts().to_dict() == {"verum": 13, "placebo": 9}
+    left = people[people["withdrawn_after"].notna()]
+    assert left["group"].value_counts().to_dict() == {"verum": 2, "placebo": 1}
+    assert [len(attended(row)) for row in left.itertuples()] == [2, 2, 1]
+    assert FALL["hamd17"]["verum"] > FALL["hamd17"]["placebo"]
+    assert AFFINE[0, 0] == 12

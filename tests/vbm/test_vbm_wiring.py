@@ -1,0 +1,293 @@
+"""Every column of notebook 02's tables and every image, on a small grid whose cells are known."""
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import special, stats
+from wired import assert_table
+
+from analysis_lib.atlas import parcellation
+from analysis_lib.vbm import clusters, contrasts, numbers, planted_truth, quality, regions
+from analysis_lib.vbm import effects as vbm_effects
+from voxelperm import PermutationResult
+
+SHAPE = (12, 8, 7)
+AFFINE = np.array([[-3.0, 0, 0, 16], [0, 4, 0, -14], [0, 0, 5, -13], [0, 0, 0, 1]])
+NAMES = ("max_t", "cluster_extent", "cluster_mass", "tfce")
+ARM = np.repeat(["active", "control"], [6, 4])
+
+
+@pytest.fixture
+def mask():
+    inside = np.zeros(SHAPE, bool)
+    inside[1:-1, 1:-1, 1:-1] = True
+    return inside
+
+
+@pytest.fixture
+def parcels():
+    """Left and right amygdala, and a slab of ventricle on top."""
+    labels = np.zeros(SHAPE, np.int16)
+    labels[:6], labels[6:] = 1, 2
+    labels[:, :, 5:] = 3
+    table = pd.DataFrame(
+        {
+            "label": [1, 2, 3],
+            "name": ["R amy", "L amy", "Ventricle"],
+            "region": ["Amygdala", "Amygdala", "Ventricle"],
+            "hemisphere": ["right", "left", "midline"],
+            "tissue": ["grey", "grey", "csf"],
+        }
+    )
+    return parcellation.load_atlas(nib.Nifti1Image(labels, AFFINE), table)
+
+
+@pytest.fixture
+def result(mask):
+    """Two blobs of opposite sign; every p of every voxel is another number."""
+    t = np.zeros(SHAPE)
+    t[2:4, 2:5, 2:4] = 4.0
+    t[2, 3, 2] = 6.5
+    t[8:10, 3:5, 3:4] = -4.5
+    t[9, 4, 3] = -5.5
+    rng = np.random.default_rng(3)
+    p = {name: rng.uniform(0.001, 0.2, mask.sum()) for name in NAMES}
+    null = {name: np.arange(n) for name, n in zip(NAMES, (19, 29, 39, 49), strict=True)}
+    return PermutationResult(t[mask], 8, p, null, 3.0, False)
+
+
+@pytest.fixture
+def effects(mask):
+    rng = np.random.default_rng(4)
+    g, percent = rng.normal(0, 1, (2, mask.sum()))
+    return {"g": g, "percent": percent}
+
+
+def at(values, mask, voxel):
+    grid = np.full(SHAPE, np.nan)
+    grid[mask] = values
+    return grid[voxel]
+
+
+def test_a_peak_s_row_holds_its_place_its_effects_and_each_p(result, effects, mask, parcels):
+    found = clusters.cluster_table(result, effects, mask, AFFINE, parcels)
+    peaks = [(2, 3, 2), (9, 4, 3)]
+    x, y, z = nib.affines.apply_affine(AFFINE, np.array(peaks)).T
+    expected = {"cluster": ["1", "2"], "region": "Amygdala", "hemisphere": ["right", "left"]}
+    expected |= {"k_voxels": [12, 4], "volume_mm3": [720, 240], "x": x, "y": y, "z": z}
+    named = {"t": result.t, "hedges_g": effects["g"], "percent": effects["percent"]}
+    named |= {"p_fwe_t": result.p["max_t"], "p_fwe_cluster": result.p["cluster_extent"]}
+    named |= {"p_fwe_mass": result.p["cluster_mass"], "p_fwe_tfce": result.p["tfce"]}
+    expected |= {name: [at(v, mask, peak) for peak in peaks] for name, v in named.items()}
+    assert_table(found, expected)
+
+
+def test_a_region_s_row_holds_its_voxels_mean_effects_and_largest_t(result, effects, mask, parcels):
+    labels = np.asarray(parcels.image.dataobj)[mask]
+    rows = []
+    for label, name in ((1, "right amygdala"), (2, "left amygdala")):
+        own = labels == label
+        p, t = result.p["max_t"][own], result.t[own]
+        row = {"region": name, "n_voxels": own.sum(), "n_voxels_fwe": (p < 0.05).sum()}
+        row |= {"p_fwe_t": p.min(), "hedges_g": effects["g"][own].mean()}
+        rows.append(row | {"percent": effects["percent"][own].mean(), "t": t[np.abs(t).argmax()]})
+    expected = pd.DataFrame(rows).sort_values("n_voxels_fwe", ascending=False)
+    found = regions.region_table(result, effects, mask, AFFINE, parcels)
+    assert_table(found, expected.to_dict("list"))
+    assert sorted(np.sign(found["t"])) == [-1, 1]
+
+
+@pytest.mark.parametrize(
+    ("contrast", "n"),
+    [
+        ("arm_by_time", (6, 4)),
+        ("active_change", (6, 0)),
+        ("control_change", (0, 4)),
+        ("improvement", (6, 4)),
+    ],
+)
+def test_the_summary_of_a_contrast_counts_each_statistic_and_its_own_arms(result, contrast, n):
+    p = result.p
+    expected = {"contrast": contrast, "n_active": n[0], "n_control": n[1], "df": 8}
+    expected |= {"n_permutations": 19, "threshold": 3.0}
+    for ending, name in (("", "max_t"), ("_cluster", "cluster_extent"), ("_tfce", "tfce")):
+        expected[f"n_voxels_fwe{ending}"] = (p[name] < 0.05).sum()
+    for ending, name in (("", "max_t"), ("_cluster", "cluster_extent"), ("_tfce", "tfce")):
+        expected[f"smallest_p{ending}"] = p[name].min()
+    found = pd.DataFrame([contrasts.contrast_summary(contrast, result, 6, 4)])
+    assert_table(found, {name: [value] for name, value in expected.items()})
+    quoted = numbers.vbm_numbers(found)
+    names = ("n_active", "n_control", "n_permutations", "n_voxels_fwe", "smallest_p")
+    assert quoted == {f"{contrast}.{k}": (found[k][0], "summary.tsv") for k in names}
+
+
+def test_each_image_holds_what_its_name_says(result, effects, mask):
+    images = vbm_effects.result_images("arm_by_time", result, effects, mask, AFFINE)
+    expected = {"t": result.t, "g": effects["g"], "percent": effects["percent"]}
+    expected |= {"p_fwe_t": result.p["max_t"], "p_fwe_cluster": result.p["cluster_extent"]}
+    expected |= {"p_fwe_mass": result.p["cluster_mass"], "p_fwe_tfce": result.p["tfce"]}
+    assert set(images) == {f"arm_by_time_{name}.nii.gz" for name in expected}
+    for name, values in expected.items():
+        found = images[f"arm_by_time_{name}.nii.gz"].get_fdata()
+        np.testing.assert_allclose(found[mask], values, rtol=1e-6)
+        assert (found[~mask] == (1 if name.startswith("p_") else 0)).all()
+
+
+def change_maps(seed=5):
+    """Six active and four control participants, 20 voxels; the active ones gain and vary more."""
+    rng = np.random.default_rng(seed)
+    pre = rng.uniform(0.4, 0.8, (10, 20)) * np.where(ARM == "active", 1, 0.7)[:, None]
+    gain = np.where(ARM == "active", 0.03, -0.01)[:, None]
+    noise = rng.normal(0, 1, (10, 20)) * np.where(ARM == "active", 0.02, 0.005)[:, None]
+    return pre, pre + gain + noise
+
+
+def j(df):
+    return np.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / np.sqrt(df / 2)
+
+
+def test_effect_sizes_of_each_contrast_have_its_sign_and_its_own_arms_spread():
+    pre, post = change_maps()
+    change, active = post - pre, ARM == "active"
+    sd = {a: change[active == a].std(axis=0, ddof=1) for a in (True, False)}
+    mean = {a: change[active == a].mean(axis=0) for a in (True, False)}
+    percent = {a: 100 * mean[a] / pre[active == a].mean(axis=0) for a in (True, False)}
+    pooled = np.sqrt((5 * sd[True] ** 2 + 3 * sd[False] ** 2) / 8)
+    expected = {
+        "active_change": (mean[True] / sd[True] * j(5), percent[True]),
+        "control_change": (mean[False] / sd[False] * j(3), percent[False]),
+        "arm_by_time": ((mean[True] - mean[False]) / pooled * j(8), percent[True] - percent[False]),
+    }
+    for contrast, (g, in_percent) in expected.items():
+        found = vbm_effects.effect_sizes(contrast, pre, post, ARM)
+        np.testing.assert_allclose(found["g"], g)
+        np.testing.assert_allclose(found["percent"], in_percent)
+    assert expected["control_change"][1].mean() < 0 < expected["active_change"][1].mean()
+
+
+@pytest.mark.parametrize("contrast", list(contrasts.CONTRASTS))
+def test_a_contrast_tests_its_own_arms_with_its_own_sign(contrast):
+    pre, post = change_maps()
+    change, active = post - pre, ARM == "active"
+    expected = {
+        "active_change": stats.ttest_1samp(change[active], 0),
+        "control_change": stats.ttest_1samp(change[~active], 0),
+        "arm_by_time": stats.ttest_ind(change[active], change[~active]),
+    }[contrast]
+    grid = np.ones((5, 4, 1), bool)
+    found = contrasts.contrast_test(contrast, change, grid, ARM, n_permutations=9)
+    np.testing.assert_allclose(found.t, expected.statistic, rtol=1e-4)
+    assert found.df == (expected.df[0] if np.ndim(expected.df) else expected.df)
+
+
+def test_improvement_goes_with_change_within_the_arms_and_keeps_its_sign():
+    rng = np.random.default_rng(6)
+    improvement = np.r_[rng.normal(12, 3, 6), rng.normal(4, 3, 4)]
+    improvement[2] = np.nan
+    change = rng.normal(0, 1, (10, 12)) + np.nan_to_num(improvement)[:, None] * np.linspace(
+        -1, 1, 12
+    )
+    grid = np.ones((4, 3, 1), bool)
+    found, r = contrasts.improvement_test(change, grid, improvement, ARM, n_permutations=9)
+    known = np.isfinite(improvement)
+    centred = [
+        values - pd.DataFrame(values).groupby(ARM[known]).transform("mean").to_numpy()
+        for values in (change[known], improvement[known, None])
+    ]
+    expected = [stats.pearsonr(column, centred[1][:, 0])[0] for column in centred[0].T]
+    np.testing.assert_allclose(r["r"], expected, rtol=1e-4)
+    assert found.df == 9 - 3
+
+
+def test_change_is_a_row_for_each_participant_and_region_and_comes_back_as_a_matrix():
+    pre = np.array([[0.5, 0.4], [0.8, 0.2], [0.4, 0.5]])
+    post = np.array([[0.6, 0.3], [0.8, 0.25], [0.3, 0.6]])
+    change = regions.parcel_change(pre, post, ["left amygdala", "right amygdala"])
+    who = pd.DataFrame(
+        {"participant_id": ["s3", "s1", "s2"], "arm": ["active", "active", "control"]}
+    )
+    rows = regions.change_rows(change, who)
+    expected = {"participant_id": ["s1", "s1", "s2", "s2", "s3", "s3"]}
+    expected["arm"] = ["active", "active", "control", "control", "active", "active"]
+    expected["region"] = ["left amygdala", "right amygdala"] * 3
+    assert_table(rows, expected | {"change": [0, 25, -25, 20, 20, -25]})
+    names = pd.Series(["right amygdala", "left amygdala"], index=[4, 7])
+    matrix = regions.change_matrix(rows, names)
+    assert matrix.columns.tolist() == [4, 7]
+    np.testing.assert_allclose(matrix, [[25, 0], [20, -25], [-25, 20]])
+
+
+def test_regional_means_have_n_mean_spread_and_a_t_interval():
+    rng = np.random.default_rng(7)
+    rows = pd.DataFrame({"arm": np.tile(ARM, 2), "region": np.repeat(["a", "b"], 10)})
+    rows["change"] = rng.normal(2, 1, 20)
+    expected = []
+    for arm, region in (("active", "a"), ("control", "a"), ("active", "b"), ("control", "b")):
+        own = rows.loc[(rows["arm"] == arm) & (rows["region"] == region), "change"]
+        low, high = stats.t.interval(0.95, len(own) - 1, own.mean(), stats.sem(own))
+        row = {"arm": arm, "region": region, "n": len(own), "mean": own.mean(), "sd": own.std()}
+        expected.append(row | {"ci_low": low, "ci_high": high})
+    found = regions.region_means(rows)
+    assert_table(found, pd.DataFrame(expected).to_dict("list"))
+
+
+def test_regional_change_goes_with_improvement_within_arms():
+    rng = np.random.default_rng(9)
+    improvement = np.r_[rng.normal(12, 3, 6), rng.normal(4, 3, 4)]
+    improvement[8] = np.nan
+    known = np.isfinite(improvement)
+    slopes = {"a": 0.4, "b": -0.5, "c": 0.05}
+    change = pd.DataFrame(
+        {k: rng.normal(0, 1, 10) + s * np.nan_to_num(improvement) for k, s in slopes.items()}
+    )
+    frame = change[known].assign(improvement=improvement[known])
+    centred = frame - frame.groupby(ARM[known]).transform("mean")
+    rows = []
+    for name in slopes:
+        r = stats.pearsonr(centred[name], centred["improvement"])[0]
+        low, high = np.tanh(np.arctanh(r) + np.array([-1, 1]) * 1.959964 / np.sqrt(5))
+        t = r * np.sqrt(6 / (1 - r**2))
+        row = {"region": name, "n": 9, "r": r, "ci_low": low, "ci_high": high}
+        rows.append(row | {"p": 2 * stats.t.sf(abs(t), 6)})
+    p = np.array([row["p"] for row in rows])
+    order = np.argsort(p)
+    holm = np.empty(3)
+    holm[order] = np.minimum(1, np.maximum.accumulate(p[order] * [3, 2, 1]))
+    expected = pd.DataFrame(rows).assign(p_holm=holm)
+    assert expected["r"].min() < 0 < expected["r"].max()
+    found = regions.region_coupling(change, improvement, ARM)
+    assert_table(found, expected.to_dict("list"))
+
+
+def test_quality_is_told_of_each_map_by_session():
+    rng = np.random.default_rng(10)
+    pairs = pd.DataFrame(
+        {"participant_id": list("abcde"), "arm": [*["active"] * 3, *["control"] * 2]}
+    )
+    maps = {"pre": rng.uniform(0.4, 0.9, (5, 50)), "post": rng.uniform(0.2, 0.5, (5, 50))}
+    rows = []
+    for session, values in maps.items():
+        r = np.corrcoef(values)
+        mean = np.array([np.delete(r[k], k).mean() for k in range(5)])
+        spread = stats.median_abs_deviation(mean) * 1.4826
+        for k in range(5):
+            row = {"participant_id": "abcde"[k], "arm": pairs["arm"][k], "session": session}
+            row |= {"volume_ml": values[k].sum() * 0.06, "mean_correlation": mean[k]}
+            rows.append(row | {"outlier_score": (np.median(mean) - mean[k]) / spread})
+    found = quality.quality_table(pairs, maps, AFFINE)
+    assert_table(found, pd.DataFrame(rows).to_dict("list"), rtol=1e-4)
+
+
+def test_recovery_counts_true_and_false_voxels_of_the_contrast(result):
+    truth = np.zeros(result.t.size)
+    p = np.ones(result.t.size)
+    truth[:10], truth[10:16] = 2.0, 0.5
+    p[[0, 1, 2, 3, 11, 12, 20]] = 0.01
+    made = PermutationResult(result.t, 8, result.p | {"max_t": p}, result.null_max, 3.0, False)
+    expected = {"contrast": "active_change", "significant": 7, "true_voxels": 10, "true_found": 4}
+    expected |= {"false_found": 1, "false_discovery_proportion": 1 / 7}
+    found = planted_truth.recovery("active_change", made, truth)
+    assert_table(pd.DataFrame([found]), {k: [v] for k, v in expected.items()})
+    nothing = planted_truth.recovery("control_change", made, truth)
+    assert [nothing[k] for k in ("true_voxels", "true_found", "false_found")] == [0, 0, 7]
