@@ -66,7 +66,7 @@ lint: $(READY)
 	@found=$$($(BIN)/lint-imports --no-logo 2>&1) && echo "Imports flow one way" || { echo "$$found"; exit 1; }
 
 format: $(READY)
-	$(BIN)/ruff check --fix --exit-zero --quiet .
+	$(BIN)/ruff check --fix --exit-zero --silent .
 	$(BIN)/ruff format .
 	$(BIN)/jupytext --sync --quiet notebooks/*.ipynb
 	$(BIN)/ruff check .
