@@ -27,6 +27,7 @@ from analysis_lib.results.environment import KERNEL_ENVIRONMENT
 from analysis_lib.results.problems import CompendiumError, PipelineError, StudyError
 
 PAGE = "report/index.html"
+CRATE = "ro-crate-metadata.json"  # as report.crate names it, which is slow to import
 NEEDED_BY_REPORT = ("clinical/mmrm_contrasts.tsv", "clinical/flow.json", "numbers.json")
 
 
@@ -108,19 +109,19 @@ def run(plan, show=None, fetch=False) -> Run:
 
 def _publish(now):
     """Write report and RO-Crate, where a step has run or they are not there yet."""
-    from analysis_lib.report import crate, page  # slow to import
-
     study = now.plan.study
     ran = any(outcome.status == "run" for outcome in now.outcomes)
-    there = all((study.derived / name).is_file() for name in (PAGE, crate.NAME))
+    there = all((study.derived / name).is_file() for name in (PAGE, CRATE))
     ready = all((study.derived / name).is_file() for name in NEEDED_BY_REPORT)
     if now.failure or not ready:
         return
     if there and not ran and not now.renewed:
         now.report = study.derived / PAGE
         return
+    from analysis_lib.report import crate, page  # slow to import
+
     try:
-        now.report = page.write_report(study, coming=(crate.NAME,))
+        now.report = page.write_report(study, coming=(CRATE,))
         crate.write_crate(study)  # after the report, which is part of it
     except CompendiumError as error:
         raise PipelineError(f"The results are there; the report of them failed: {error}") from None
