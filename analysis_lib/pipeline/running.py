@@ -28,7 +28,7 @@ from analysis_lib.results.environment import KERNEL_ENVIRONMENT
 from analysis_lib.results.problems import CompendiumError, PipelineError, StudyError
 
 PAGE = "report/index.html"
-CRATE = "ro-crate-metadata.json"
+CRATE = "ro-crate-metadata.json"  # as report.crate names it, which is slow to import
 NEEDED_BY_REPORT = ("clinical/mmrm_contrasts.tsv", "clinical/flow.json", "numbers.json")
 
 

@@ -96,6 +96,7 @@ def fits(value, parameter) -> bool:
     """Whether a value is of a parameter's type and within its range or choices."""
     default = parameter.default if isinstance(parameter.default, list | tuple) else ()
     elements = tuple(dict.fromkeys(type(element).__name__ for element in default))
+    elements = ("float",) if parameter.allowed.each else elements
     try:
         _adapter(parameter.type, parameter.allowed, elements).validate_python(value, strict=True)
     except ValidationError:

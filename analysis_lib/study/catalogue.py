@@ -291,14 +291,17 @@ def _identity(record):
 
 
 def cached_path(record, folder):
+    """Where a folder laid out as neuromaps' cache keeps a map."""
     return Path(folder) / "annotations" / record["rel_path"] / record["fname"]
 
 
 def md5_of(path):
+    """md5 of a file."""
     return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def check_md5(path, expected, annotation):
+    """Refuse a file with another md5: WrongMap."""
     found = md5_of(path)
     if found != expected:
         raise WrongMap(

@@ -190,6 +190,7 @@ def _read_optional(study, name, needed):
 
 
 def analysed_participants(participants):
+    """Participants who are not excluded, with their arm."""
     return participants.loc[participants["excluded"].isna(), ["participant_id", "arm"]]
 
 

@@ -173,6 +173,7 @@ def _refuse_gaps(rows, source):
 
 
 def disagreeing_volumes(rows):
+    """Maps of one participant whose head sizes differ too much, in words."""
     for who, own in rows.dropna(subset=["tiv"]).groupby("participant_id", sort=False):
         if np.ptp(own["tiv"]) > TIV_SPREAD * own["tiv"].mean():
             found = ", ".join(f"{row.tiv:.0f} ml (ses-{row.visit})" for row in own.itertuples())

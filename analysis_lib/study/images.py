@@ -281,4 +281,5 @@ def map_stem(path):
 
 
 def own_sidecars(path):
+    """The JSON file that notebook 00 writes beside a map."""
     return [path.with_name(re.sub(r"\.nii(?:\.gz)?$", ".json", path.name))]

@@ -150,6 +150,7 @@ def _excluding(study):
 
 
 def excluded_rows(study, table):
+    """Why each row is left out of the analysis; missing where it is not."""
     reasons = pd.Series(pd.NA, index=table.index, dtype="object")
     for column, values in _excluding(study).items():
         if column in table:

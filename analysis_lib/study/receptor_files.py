@@ -46,6 +46,7 @@ def _local_problems(study, place, entry):
 
 
 def local_maps(study):
+    """Entries of the study's receptors that are files of its own."""
     if isinstance(study.receptors, str):
         return []
     return [entry for entry in study.receptors if isinstance(entry, LocalMap)]
@@ -84,4 +85,5 @@ def files_for(study, cache=None):
 
 
 def local_files(study):
+    """Paths of the study's own receptor maps, by annotation."""
     return {entry.annotation: study.path.parent / entry.file for entry in local_maps(study)}

@@ -4,6 +4,7 @@ import json
 
 
 def bids_files(title, arms, weeks, scales, images, n_participants):
+    """Text of each file of the skeleton's BIDS folder, by its path."""
     who = _participants(n_participants)
     about = participant_columns(arms, images)
     given = {"withdrawn_after": "n/a", "image_missing": "n/a", "guess": "n/a"}

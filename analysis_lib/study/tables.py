@@ -17,10 +17,12 @@ NOT_MISSING = {"na", "nan", "n.a.", "none", "null", "missing", "-", ".", "?"}  #
 
 
 def is_decimal(values):
+    """Whether each text is a number with a decimal comma."""
     return values.str.fullmatch(r"\s*-?\d+,\d+\s*")
 
 
 def numeric_if_all_are(column):
+    """A column of numbers, if all its texts are numbers; else as it is."""
     numbers = pd.to_numeric(column, errors="coerce")
     return column if (numbers.isna() & column.notna()).any() else numbers.astype(float)
 
@@ -31,6 +33,7 @@ def bare_id(text):
 
 
 def read_tsv(study, path, needed):
+    """Rows of a study's table as text, its columns there; StudyError otherwise."""
     where = path.relative_to(study.root).as_posix()
     if not path.is_file():
         hint = "Simulate it: python -m analysis_lib simulate FOLDER" if study.simulated else ""
@@ -48,6 +51,7 @@ def read_tsv(study, path, needed):
 
 
 def read_text_table(path, where):
+    """A tab-separated file as text; StudyError says what other kind of file it is."""
     options = {"dtype": str, "na_values": [MISSING], "keep_default_na": False}
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -96,6 +100,7 @@ def _how_to_save(path, error):
 
 
 def missing_column(study, path, name, table):
+    """The problem of a column that is not there, with the nearest name."""
     near = difflib.get_close_matches(name, list(table), n=1)
     guess = f"did you mean '{near[0]}'? " if near else ""
     remedy = f"{guess}Rename it in the file or in {study.path.name}"
@@ -104,16 +109,19 @@ def missing_column(study, path, name, table):
 
 
 def text_column(pattern, expected, meant=()):
+    """Check of a column: every text matches a pattern."""
     check = pa.Check.str_matches(pattern, error=expected)
     return pa.Column(str, check, metadata={"values": [m for m in meant if re.match(pattern, m)]})
 
 
 def one_of(values, expected, nullable=False):
+    """Check of a column: every text is one of those expected."""
     check = pa.Check.isin(values, error=expected)
     return pa.Column(str, check, nullable=nullable, metadata={"values": list(values)})
 
 
 def number_column(low, high):
+    """Check of a column: every number lies in a range."""
     check = pa.Check.in_range(low, high, error=f"a number from {low:g} to {high:g}")
     return pa.Column(float, check, nullable=True)
 
@@ -163,6 +171,7 @@ def _schema_problems(path, table, cases, columns, text):
 
 
 def cell_problem_if_any(path, table, rows, column, expected, values):
+    """One problem of the cells named, if there are any."""
     return [cell_problem(path, table, rows, column, expected, values)] if len(rows) else []
 
 
@@ -217,11 +226,13 @@ def _quote(value):
 
 
 def refuse_duplicates(path, table, keys):
+    """StudyError if rows share their keys."""
     if found := duplicate_problems(path, table, keys):
         raise StudyError(found)
 
 
 def duplicate_problems(path, table, keys):
+    """Problems of rows that share their keys."""
     twice = table.index[table.duplicated(keys, keep=False) & table[keys].notna().all(axis=1)]
     expected = f"each {' and '.join(keys)} once"
     return cell_problem_if_any(path, table, twice, keys[0], expected, table[keys[0]])

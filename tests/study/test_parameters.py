@@ -148,6 +148,7 @@ def test_wrong_override_is_refused(known, text, message):
         ("words=[x, y]", ["x", "y"]),
         ("words=[]", []),
         ("cuts=[1, -2.5]", [1, -2.5]),
+        ("cuts=[3]", [3]),
         ("mode=100", "100"),
         ("mode=on", "on"),
         ("mode=null", "null"),
