@@ -14,7 +14,7 @@ from analysis_lib.datasets.bids_tables import (
     session_table,
 )
 from analysis_lib.results.problems import FetchError
-from analysis_lib.study.tables import shortened
+from analysis_lib.results.words import shortened
 
 
 def read_rda(path, name):

@@ -22,8 +22,8 @@ from analysis_lib.datasets.folders import write_folder
 from analysis_lib.datasets.sudmex import sudmex_dataset
 from analysis_lib.results.environment import PROJECT, cache_folder
 from analysis_lib.results.problems import FetchError
+from analysis_lib.results.words import shortened
 from analysis_lib.study.contract import load_study
-from analysis_lib.study.tables import shortened
 
 OPENNEURO = "https://s3.amazonaws.com/openneuro.org"
 RETRIES = 2

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from analysis_lib.results.problems import FetchError
-from analysis_lib.study.tables import shortened
+from analysis_lib.results.words import shortened
 
 
 def write_folder(folder, content, images=()):

@@ -1,4 +1,4 @@
-"""How a p-value, a visit and a minus are written."""
+"""How a p-value, a visit, a minus and a long list of names are written."""
 
 import re
 
@@ -39,3 +39,10 @@ def p_text(p, n_permutations=None):
     if p > 0.9995:
         return "p > .999"
     return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
+
+
+def shortened(names, most=5):
+    """Names with commas between them; of more than ``most`` the others are counted."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
