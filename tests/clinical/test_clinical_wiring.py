@@ -26,7 +26,7 @@ from analysis_lib.clinical import (
     risks,
     tipping,
 )
-from analysis_lib.clinical.missing_patterns import missing_patterns, pattern_visits
+from analysis_lib.clinical.rating_patterns import missing_patterns, pattern_visits
 from analysis_lib.study import scores as study_scores
 
 VISITS = ["week1", "week2"]
