@@ -155,8 +155,8 @@ def test_one_session_needs_a_reason(plain):
         write_t1w(plain.root, who, "week2", 0).unlink()
     with pytest.raises(StudyError) as caught:
         plain.pairs()
-    assert len(list(map(str, caught.value.problems))) == 2
-    assert list(map(str, caught.value.problems))[0].startswith(
+    assert len(caught.value.problems) == 2
+    assert str(caught.value).startswith(
         "sub-02: T1w images of ses-baseline and ses-week2 expected, found ses-baseline only"
     )
     assert "otherwise add the T1w image (sub-*/ses-*/anat/*_T1w.nii*)" in str(caught.value)
