@@ -35,11 +35,9 @@
 # %% tags=["parameters"]
 study: str = "sudmex_tms"  # a name in data/studies, or the path of a study file
 quick: bool = False  # without effect: there is no quick way to do this
-working_mm: float = (
-    2.0  # mm, voxel size at which images are segmented and registered; from 0.5 to 10
-)
+working_mm: float = 2.0  # mm, voxel size of segmentation and registration; from 0.5 to 10
 output_mm: float = 1.5  # mm, voxel size of the maps; from 1 to 10
-n_jobs: int = 2  # participants at once; the numbers do not depend on it, nor on a Dask cluster, which goes before it; at least 1
+n_jobs: int = 2  # participants at once, without effect on the numbers; --dask overrides; at least 1
 
 # %% [markdown]
 # ## Read and check

@@ -37,16 +37,12 @@
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # a first look: few re-randomisations and imputations
-n_permutations: int = 5000  # re-randomisations of the arms; all distinct ones if fewer; at least 99
+n_permutations: int = 5000  # re-randomisations; all distinct ones if fewer; at least 99
 n_imputations: int = 1000  # imputations of missing scores; at least 20
 quick_draws: int = 200  # used instead of the two above when quick; at least 20
-largest_delta: float = (
-    12.0  # points, end of the grid in the search for the tipping point; at least 0
-)
+largest_delta: float = 12.0  # points, end of the grid of the tipping-point search; at least 0
 delta_step: float = 0.5  # points, step of that grid; above 0
-planned_sessions: int = (
-    0  # treatment sessions planned; 0: the highest number in stimulation.tsv; at least 0
-)
+planned_sessions: int = 0  # planned; 0: the highest number in stimulation.tsv; at least 0
 seed: int = 0  # of re-randomisations and imputations; at least 0
 
 # %% [markdown]

@@ -36,16 +36,12 @@
 study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # a first look: few permutations, no p is fit to be quoted
 fwhm_mm: float = 8.0  # mm, full width at half maximum of the smoothing kernel; from 0 to 30
-mask_threshold: float = (
-    0.2  # analysed: voxels whose mean smoothed density exceeds this; at least 0 and below 1
-)
-tiv: str = (
-    "none"  # head size; proportional: maps are divided by it; one of: none, covariate, proportional
-)
+mask_threshold: float = 0.2  # analysed where the mean density exceeds it; at least 0 and below 1
+tiv: str = "none"  # adjustment for head size; one of: none, covariate, proportional
 cluster_p: float = 0.001  # two-sided p that forms clusters; above 0 and below 1
-n_permutations: int = 5000  # of each contrast; all distinct ones where there are fewer; at least 99
+n_permutations: int = 5000  # of each contrast; all distinct ones if fewer; at least 99
 quick_permutations: int = 200  # used instead when quick; at least 20
-tail: str = "counts"  # how small p-values are found; gpd: a fitted Pareto tail; one of: counts, gpd
+tail: str = "counts"  # how small p-values are found (gpd: Pareto tail); one of: counts, gpd
 seed: int = 0  # of the permutations; at least 0
 n_jobs: int = 2  # workers; the numbers do not depend on it; at least 1
 regions: list = []  # atlas regions to show in detail; empty: those of the study file

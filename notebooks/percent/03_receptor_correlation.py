@@ -39,20 +39,16 @@
 study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # a first look: few permutations, no p is fit to be quoted
 statistic: str = "gaussianised"  # correlation; one of: gaussianised, spearman, pearson
-background: str = "drop"  # voxels outside a receptor map's field: drop, or keep as JuSpace does; one of: drop, keep
+background: str = "drop"  # voxels outside a map's field (JuSpace: keep); one of: drop, keep
 structure: str = "all"  # regions of grey matter; one of: all, cortex, subcortex, cerebellum
 null: str = "moran"  # surrogates of the effect map; one of: moran, variogram
-distances: str = "centroid"  # between regions: centroid, or voxels (mean over their voxels); one of: centroid, voxels
-n_permutations: int = (
-    5000  # re-randomisations of the arms, or sign flips within an arm; at least 99
-)
+distances: str = "centroid"  # between regions (voxels: mean); one of: centroid, voxels
+n_permutations: int = 5000  # re-randomised arms, or sign flips within one; at least 99
 n_surrogates: int = 5000  # smooth surrogates of the effect map; at least 99
 n_bootstrap: int = 2000  # resamples of patients for the intervals of r; at least 99
 n_power_trials: int = 200  # simulated trials for each point of the power curve; at least 10
-quick_permutations: int = (
-    200  # used instead of the four above when quick (power: a fifth of it); at least 20
-)
-seed: int = 0  # of permutations, surrogates, bootstrap and simulated trials; at least 0
+quick_permutations: int = 200  # for the four above when quick (power: a fifth); at least 20
+seed: int = 0  # of permutations, surrogates, bootstrap, simulated trials; at least 0
 
 # %% [markdown]
 # ## Read and check
