@@ -243,7 +243,7 @@ def _as_they_end(client, futures):
 
 
 def _cause(error):
-    return "; ".join(getattr(error, "problems", [f"{type(error).__name__}: {error}"]))
+    return "; ".join(map(str, getattr(error, "problems", [f"{type(error).__name__}: {error}"])))
 
 
 # --- a task, as seen from its worker, and in a process of its own --------------------------------

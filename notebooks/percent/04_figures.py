@@ -27,7 +27,7 @@ study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # label the figures as made with few permutations
 regions: list = []  # atlas regions to show; empty: those that notebook 02 was run with
 slices_mm: list = [-20, -8, 2, 14, 30, 46]  # mm, z of the axial slices; each from -72 to 108
-most_maps: int = 24  # receptor maps in Figure 4 at most; its own page has them all; at least 1
+most_maps: int = 24  # receptor maps in Figure 4; its page has them all; at least 1
 separate: bool = True  # save every panel as a figure of its own, too; never in a quick run
 
 # %% [markdown]

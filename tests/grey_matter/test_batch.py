@@ -22,7 +22,6 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import lines
 from joblib import parallel_config
 from nilearn.image import resample_img
 
@@ -156,8 +155,8 @@ def test_one_session_needs_a_reason(plain):
         write_t1w(plain.root, who, "week2", 0).unlink()
     with pytest.raises(StudyError) as caught:
         plain.pairs()
-    assert len(lines(caught.value.problems)) == 2
-    assert lines(caught.value.problems)[0].startswith(
+    assert len(caught.value.problems) == 2
+    assert str(caught.value).startswith(
         "sub-02: T1w images of ses-baseline and ses-week2 expected, found ses-baseline only"
     )
     assert "otherwise add the T1w image (sub-*/ses-*/anat/*_T1w.nii*)" in str(caught.value)
@@ -227,7 +226,7 @@ def test_maps_are_read_by_the_notebooks_that_follow(plain):
     assert set(images.pair_maps(study, people, maps)["status"]) == {"analysed"}
     tiv = head_size.total_intracranial_volume(study, people, maps)
     assert tiv.to_dict() == dict.fromkeys(PEOPLE, 1500)
-    assert lines(image_problems.problems(study)) == []
+    assert list(map(str, image_problems.problems(study))) == []
 
 
 def test_maps_that_the_study_brings_come_first(plain):
@@ -246,7 +245,7 @@ def test_maps_of_several_settings_are_not_mixed(plain):
     other = replace(METHOD, settings=Settings(working_mm=1))
     job = plain.plan(other).waiting[0]
     assert grey_matter_batch._make(job, other)[1] is None
-    (found,) = lines(image_problems.problems(plain.study))
+    (found,) = list(map(str, image_problems.problems(plain.study)))
     assert "the same settings expected, found 6 with working_mm 2.0; 2 with working_mm 1." in found
     assert "run_all.py --only 00" in found
 
@@ -340,7 +339,7 @@ def test_one_failure_stops_nobody_else(plain):
     write_t1w(plain.root, "sub-03", "baseline", 666)
     with pytest.raises(StudyError) as caught:
         plain.run()
-    first, *causes = lines(caught.value.problems)
+    first, *causes = list(map(str, caught.value.problems))
     assert first.startswith("2 of 4 participants failed, 2 are in place. Mend or exclude them")
     assert causes == [
         f"{who}: ValueError: an image with a brain expected, found none"
@@ -374,7 +373,9 @@ def test_processes_give_the_same_files_and_a_dead_one_is_named(tiny, tmp_path, m
     write_t1w(trial.root, "sub-02", "week2", 667)
     with pytest.raises(StudyError) as caught:
         trial.run(n_jobs=2)
-    assert [text.partition(":")[0] for text in lines(caught.value.problems)[1:]] == ["sub-02"]
+    assert [text.partition(":")[0] for text in list(map(str, caught.value.problems))[1:]] == [
+        "sub-02"
+    ]
     assert "ended without a word, most often for want of memory" in str(caught.value)
     two = below(trial.study.made_maps)
     assert set(one) - set(two) == {name for name in one if "sub-02" in name}

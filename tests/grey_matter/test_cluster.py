@@ -17,7 +17,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import psutil
 import pytest
-from conftest import lines
 from test_batch import METHOD, PEOPLE, Trial, below, stand_in, waiting, write_t1w
 
 from analysis_lib.grey_matter import cluster as workers
@@ -108,7 +107,7 @@ def refused(packages=()):
     """The problems of the cluster."""
     with pytest.raises(StudyError) as caught, workers.connect(packages):
         pass
-    return lines(caught.value.problems)
+    return list(map(str, caught.value.problems))
 
 
 # --- the same, wherever it is made
@@ -146,7 +145,7 @@ def test_failures_and_dead_processes_name_the_participant(remote, cluster):
     before = set(cluster.scheduler.workers)
     with pytest.raises(StudyError) as caught:
         remote.run(method)
-    first, *causes = lines(caught.value.problems)
+    first, *causes = list(map(str, caught.value.problems))
     assert first.startswith("3 of 4 participants failed, 1 are in place.")
     one, three, four = sorted(causes)
     assert one == "sub-01: ValueError: an image with a brain expected, found none"
@@ -164,7 +163,10 @@ def test_a_task_is_told_what_this_run_is_told(remote, tmp_path):
     with pytest.raises(StudyError) as caught:
         remote.run(method)
     told = f"{workers.ITK_THREADS}=1 OMP_NUM_THREADS=1 COMPENDIUM_OUTPUT={tmp_path / 'out'}"
-    assert lines(caught.value.problems)[1] == f"sub-01: ValueError: {told} {workers.VARIABLE}="
+    assert (
+        list(map(str, caught.value.problems))[1]
+        == f"sub-01: ValueError: {told} {workers.VARIABLE}="
+    )
 
 
 def test_the_address_makes_nothing_out_of_date(remote, monkeypatch):
@@ -194,7 +196,7 @@ def test_lost_workers_are_survived_and_the_participant_is_named(remote, monkeypa
         monkeypatch.setenv(workers.VARIABLE, frail.scheduler_address)
         with pytest.raises(StudyError) as caught:
             remote.run(method)
-    causes = {text.partition(":")[0]: text for text in lines(caught.value.problems)[1:]}
+    causes = {text.partition(":")[0]: text for text in list(map(str, caught.value.problems))[1:]}
     assert "sub-02: KilledWorker: " in causes["sub-02"]
     assert "1 different workers, but all those workers died while running it" in causes["sub-02"]
     assert "worker logs" in causes["sub-02"]
