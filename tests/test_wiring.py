@@ -84,7 +84,7 @@ def ran02(place):
 
 @pytest.fixture(scope="module")
 def ran03(place, ran02):
-    options = {"n_surrogates": 120, "n_bootstrap": 150, "n_power_trials": 2}
+    options = {"n_surrogates": 120, "n_bootstrap": 150, "n_power_trials": 10}
     return run(place, "03_receptor_correlation", **options)
 
 
