@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import changed_tables
 
 from analysis_lib.datasets.fetch import fetch_study
 from analysis_lib.datasets.simulate import simulate_study
@@ -171,6 +172,10 @@ def test_the_chain_finds_what_was_planted(demo):
     assert abs(final["estimate"] + 4.5) < 3 * final["se"]
 
 
+def test_every_table_is_read_with_its_types_and_written_as_the_same_bytes(demo, tmp_path):
+    assert changed_tables(demo[0], tmp_path / "again") == []
+
+
 def test_every_quoted_number_is_in_the_file_it_names(demo):
     derived, _, _, _ = demo
     numbers = reading.read_json(derived / "numbers.json")
@@ -248,6 +253,7 @@ def test_a_public_trial_runs_and_prints_the_means_of_its_raw_files(name, referen
             mean, sd = group.mean(), group.std()
             assert f"{mean:.1f} ({sd:.1f}), n = {len(group)}" in printed
     assert (tmp_path / "figures" / name / "figure2_clinical.png").is_file()
+    assert changed_tables(tmp_path / "data" / "derived" / name, tmp_path / "again") == []
 
 
 def test_a_real_study_never_uses_simulated_receptor_maps(tmp_path):
