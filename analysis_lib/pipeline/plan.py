@@ -56,7 +56,8 @@ class Plan:
     def signature(self, step) -> dict:
         """See :func:`signature`."""
         passed = self.passed[step.notebook]
-        return signature(step, self.study, self.path(step), passed, self.library)
+        record = manifest.read_manifest(self.study)["steps"].get(step.notebook)
+        return signature(step, self.study, self.path(step), passed, self.library, record)
 
 
 def make_plan(

@@ -90,6 +90,19 @@ def test_the_signature_holds_versions_inputs_and_parameters_but_not_the_number_o
     assert freshness.why_stale(found, later, study).startswith("packages changed")
 
 
+def test_what_code_reaches_is_taken_from_the_record_while_no_code_has_changed(study, monkeypatch):
+    step = next(step for step in STEPS if step.number == "01")
+    notebook = NOTEBOOKS / f"{step.notebook}.ipynb"
+    record = freshness.signature(step, study, notebook, {})
+    marked = record | {"library": {"from the record": "1"}}
+    again = freshness.signature(step, study, notebook, {}, record=marked)
+    assert again["library"] == {"from the record": "1"}
+    monkeypatch.setattr(freshness, "house_hash", lambda project: "another")
+    later = freshness.signature(step, study, notebook, {}, record=marked)
+    assert later["library"] == record["library"]
+    assert later["house"] != record["house"]
+
+
 def test_the_demo_s_files_are_inputs_of_the_steps_that_read_them():
     study = load_study("demo")
     files = {step.number: freshness.input_files(step, study) for step in STEPS}

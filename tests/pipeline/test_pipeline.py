@@ -576,6 +576,17 @@ def test_peak_memory_counts_processes_that_were_started():
     assert 290 < memory.mb - alone.mb < 600
 
 
+def test_work_done_apart_leaves_nothing_here_but_its_answer_or_its_error():
+    assert pipeline_memory.apart(os.getpid) != os.getpid()
+    problem = problems.Problem("a.tsv", "row 2", "a number", "x", "write one")
+    with pytest.raises(problems.StudyError, match=r"a\.tsv: row 2"):
+        pipeline_memory.apart(_refuse, problem)
+
+
+def _refuse(problem):
+    raise problems.StudyError([problem])
+
+
 def test_git_state_says_whether_files_differ(tmp_path):
     assert report_manifest.git_state(tmp_path) is None
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
