@@ -84,7 +84,7 @@ def test_the_signature_holds_versions_inputs_and_parameters_but_not_the_number_o
     assert "hamd17.tsv" in names
     assert "analysis_lib/vbm/contrasts.py" in found["library"]
     assert not [file for file in found["library"] if file.startswith(freshness.SHOWN)]
-    assert "analysis_lib/figures/brain.py" in found["shown"]
+    assert "analysis_lib/figures/draw_brain.py" in found["shown"]
     monkeypatch.setattr(manifest, "package_versions", lambda: {"numpy": "0"})
     later = freshness.signature(step, study, notebook, {"seed": 7})
     assert freshness.why_stale(found, later, study).startswith("packages changed")
