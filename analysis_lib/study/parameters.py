@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from analysis_lib.results.environment import NOTEBOOKS
+from analysis_lib.results.environment import notebook_path
 from analysis_lib.results.problems import PipelineError, UsageError
 from analysis_lib.study.allowed import ANYTHING, Allowed, declared, fits, problem, takes
 
@@ -105,7 +105,7 @@ def check_parameters(notebook, values) -> None:
     UsageError
         With every value that is out of range, not among the choices, or of another type.
     """
-    known = notebook_parameters(NOTEBOOKS / f"{notebook}.ipynb")
+    known = notebook_parameters(notebook_path(notebook))
     given = [(p, values[name]) for name, p in known.items() if p.allowed.text and name in values]
     found = [
         problem(value, parameter, notebook, parameter.name)
