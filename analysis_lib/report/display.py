@@ -3,8 +3,8 @@
 import pandas as pd
 from IPython.display import HTML
 
-from analysis_lib.report.findings import marked_rates
-from analysis_lib.results.words import p_text
+from analysis_lib.report.sentences import marked_rates
+from analysis_lib.results.words import number_text, p_cell
 
 
 def table(frame, index=False):
@@ -31,11 +31,10 @@ def _printed(name, column):
         return column.astype(object).where(column.notna(), "–")
     values = pd.to_numeric(column).astype(float)
     if str(name).startswith(("p_", "q_", "smallest_p")) or name == "p":
-        texts = values.map(lambda p: p_text(p).removeprefix("p ").removeprefix("= "))
-    elif values.dropna().mod(1).eq(0).all():
-        texts = values.map("{:.0f}".format)
+        texts = values.map(p_cell)
     else:
-        texts = values.map("{:.2f}".format)
+        whole = values.dropna().mod(1).eq(0).all()
+        texts = values.map(lambda v: number_text(v, ".0f" if whole else ".2f"))
     return texts.where(values.notna(), "–")
 
 
