@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
         "display": [
+            "by_visit",  # observed means, a column per visit
             "rate_table",  # false-positive rates of each null by range of autocorrelation
             "table",  # A table as it is printed
         ],

@@ -4,7 +4,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from analysis_lib.report.sentences import marked_rates
-from analysis_lib.results.words import number_text, p_cell
+from analysis_lib.results.words import number_text, p_cell, visit_words
 
 
 def table(frame, index=False):
@@ -24,6 +24,27 @@ def table(frame, index=False):
     html = shown.to_html(index=index, border=0, justify="left", escape=True)
     html = html.replace("<td>", '<td style="white-space: nowrap">')
     return HTML(f'<div style="overflow-x: auto; font-size: 90%">{html}</div>')
+
+
+def by_visit(means, names):
+    """Observed means with standard deviations and n, a row per scale and arm, a column per visit.
+
+    Parameters
+    ----------
+    means : pandas.DataFrame
+        ``clinical/means.tsv``.
+    names : dict
+        The study's words for "active" and "control".
+
+    Returns
+    -------
+    IPython.display.HTML
+    """
+    cell = [f"{row.mean:.1f} ({row.sd:.1f}), n = {row.n}" for row in means.itertuples()]
+    wide = means.assign(cell=cell, arm=means["arm"].map(names))
+    wide = wide.pivot(index=["scale", "arm"], columns="visit", values="cell").fillna("not rated")
+    wide.columns = [visit_words(visit) for visit in wide.columns]
+    return table(wide.reset_index())
 
 
 def _printed(name, column):
