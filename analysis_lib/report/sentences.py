@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import jinja2
-
 from analysis_lib.receptors.library import are_simulated
 from analysis_lib.report.quoting import Quotes
 from analysis_lib.results import contrasts, words
@@ -42,6 +40,8 @@ def findings(results) -> str:
 
 def environment(**options):
     """Jinja's environment for the sentences and for the page."""
+    import jinja2  # slow to import
+
     loader = jinja2.FileSystemLoader(TEMPLATES)
     options = {"lstrip_blocks": True, "undefined": jinja2.StrictUndefined} | options
     made = jinja2.Environment(loader=loader, **options)
