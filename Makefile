@@ -40,7 +40,7 @@ $(READY): requirements.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the packages of requirements.lock into $(VENV) (about two minutes, once)"
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
-	@sh lab/git_filter.sh $(BIN)/nbstripout
+	@sh lab/git_filter.sh $(BIN)/python
 	@touch $@
 
 paper: $(READY)
