@@ -336,9 +336,11 @@ for number, group in single.items() if panels_too else ():
 # %% [markdown]
 # ## What this wrote
 #
-# Each figure as PNG and PDF; titles, captions and text alternatives in `captions.json`.
+# Each figure as PNG and PDF; titles, captions and text alternatives in `captions.json`. Figures
+# made with few permutations lie in `quick/`, and leave the others as they are.
 
 # %%
 files = drawn | {"captions.json": described}
-written = results.write(trial.figures, files, keep_others=("S*",))
-print(*(path.name for path in written), sep="\n")
+folder = trial.figure_folder(few_permutations)
+written = results.write(folder, files, keep_others=("S*",))
+print(*(path.relative_to(trial.figures) for path in written), sep="\n")
