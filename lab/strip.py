@@ -1,4 +1,4 @@
-"""nbstripout, as git's filter (lab/git_filter.sh) and as a hook before commits; reads as it does."""
+"""nbstripout, with its arguments, as git's filter (lab/git_filter.sh) and before commits."""
 
 import sys
 
