@@ -30,7 +30,8 @@ TOKEN = "for-this-test-alone"
 STATE = """() => {
   const cells = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')];
   const prompts = cells.map(cell => cell.querySelector('.jp-InputPrompt').textContent.trim());
-  const errors = document.querySelectorAll('[data-mime-type="application/vnd.jupyter.error"]');
+  const said = document.querySelectorAll('[data-mime-type="application/vnd.jupyter.stderr"]');
+  const errors = [...said].filter(output => /Error: |Traceback/.test(output.innerText));
   if (errors.length) return {done: true, error: errors[0].innerText};
   const done = cells.length > 0 && prompts.every(prompt => /^\\[\\d+\\]:$/.test(prompt));
   return {done, error: null};
@@ -148,8 +149,10 @@ def _address(server, runtime, log, seconds=60):
     raise AssertionError(f"JupyterLab did not start:\n{log.read_text()}")
 
 
-def _open(page, lab, path):
-    page.goto(f"{lab[0]}lab/tree/{quote(path)}?token={TOKEN}")
+def _open(page, lab, path, workspace=""):
+    """Open a file; a workspace of its own has no tabs of other tests."""
+    where = f"lab/workspaces/{workspace}/tree" if workspace else "lab/tree"
+    page.goto(f"{lab[0]}{where}/{quote(path)}?token={TOKEN}")
 
 
 def _menu(page, menu, item):
@@ -222,10 +225,12 @@ def test_outputs_that_a_reader_saves_stay_out_of_git_and_edits_elsewhere_are_sho
 
 def test_notebooks_that_are_opened_and_saved_are_the_same_to_git(page, lab):
     names = [path.relative_to(PROJECT).as_posix() for path in NOTEBOOKS]
-    _open(page, lab, names[0])
-    page.locator(".jp-Notebook:visible h1").wait_for()
-    for name in names[1:]:
-        page.evaluate("name => jupyterapp.commands.execute('docmanager:open', {path: name})", name)
+    _open(page, lab, names[0], "saved")
+    for name in names:
+        page.locator(".jp-Notebook:visible").first.wait_for()
+        page.evaluate("path => void jupyterapp.commands.execute('docmanager:open', {path})", name)
+        number = Path(name).stem.split("_")[0]
+        page.locator(".jp-Notebook:visible h1", has_text=f"{number} · ").wait_for()
         page.locator(".jp-StatusBar-TextItem", has_text="| Idle").wait_for()
         _save(page, lab[1] / name)
         assert "language_info" in (lab[1] / name).read_text(encoding="utf-8")
@@ -237,7 +242,7 @@ def test_a_wrong_study_is_said_in_a_line(page, lab):
     wrong = lab[1] / "data" / "derived" / "wrong.ipynb"  # where git does not look
     wrong.parent.mkdir(parents=True)
     wrong.write_text(text.replace('\\"demo\\"', '\\"demoo\\"'), encoding="utf-8")
-    _open(page, lab, "data/derived/wrong.ipynb")
+    _open(page, lab, "data/derived/wrong.ipynb", "wrong")
     said = _run_all(page)
     assert said.startswith("StudyError: demoo: no such study. Give the path of a study file, or")
     assert len(said.splitlines()) == 1
