@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from analysis_lib.pipeline.differences import (
     numbers_apart,
     table_apart_from,
 )
+from analysis_lib.pipeline.moved import main_keys
 from analysis_lib.results import hashing
 from analysis_lib.results.files import write_text
 from analysis_lib.results.problems import PipelineError, UsageError
@@ -235,6 +236,37 @@ def _count(n, word):
     return f"{n} {word}{'' if n == 1 else 's'}"
 
 
+# --- with the default run -------------------------------------------------------------------------
+
+
+def with_default(study) -> Comparison | None:
+    """Compare the results of a variant with the default ones, cell by cell; the main numbers first.
+
+    Returns
+    -------
+    Comparison or None
+        None if either has no results.
+    """
+    default = study.as_variant()
+    if not all((one.derived / "numbers.json").is_file() for one in (default, study)):
+        return None
+    expected, found = Results.of_folder(default.derived), Results.of_folder(study.derived)
+    there = published.sections_made(study.derived), published.sections_made(default.derived)
+    lacking = dict.fromkeys(there[0] ^ there[1], "only one of the two runs has them")
+    detail = _by_cell(default.derived, study, expected)
+    compared = _compare("the default run", expected, found, detail, lacking)
+    main = main_keys(study, {key: item["value"] for key, item in found.numbers.items()})
+    rank = {key: place for place, key in enumerate(main)}
+    moved = sorted(compared.moved, key=lambda difference: rank.get(difference.what, len(main)))
+    return replace(compared, moved=tuple(moved))
+
+
+def _by_cell(before, study, expected):
+    """A function that compares one table by name with that in another folder."""
+    draws = published.draws_of(expected.made)
+    return lambda name: cells_apart(name, before / name, study.derived / name, draws)
+
+
 # --- with another folder --------------------------------------------------------------------------
 
 
@@ -261,12 +293,7 @@ def with_folder(study, folder) -> Comparison:
             f"{study.path}"
         )
     expected, found = Results.of_folder(before), Results.of_folder(study.derived)
-    draws = published.draws_of(expected.made)
-
-    def detail(name):
-        return cells_apart(name, before / name, study.derived / name, draws)
-
-    return _compare(str(folder), expected, found, detail)
+    return _compare(str(folder), expected, found, _by_cell(before, study, expected))
 
 
 def _results_in(study, folder):

@@ -29,6 +29,9 @@ regions: list = []  # atlas regions to show; empty: those that notebook 02 was r
 slices_mm: list = [-20, -8, 2, 14, 30, 46]  # mm, z of the axial slices; each from -72 to 108
 most_maps: int = 24  # receptor maps in Figure 4; its page has them all; at least 1
 separate: bool = True  # save every panel as a figure of its own, too; never in a quick run
+variant: str = (
+    ""  # folder for results, in variants/; empty: named after what is changed, if anything
+)
 
 # %% [markdown]
 # ## Read
@@ -43,14 +46,13 @@ import nibabel as nib
 import numpy as np
 from IPython.display import Markdown, display
 
-from analysis_lib import figures, report, results, vbm
+from analysis_lib import figures, pipeline, report, results, vbm
 from analysis_lib.figures import Panel
-from analysis_lib.study import check_parameters, load_study
+from analysis_lib.study import open_study
 
-check_parameters("04_figures", globals())
-trial = load_study(study)
+trial = open_study("04_figures", globals())
 names, primary, final = trial.arm_names, trial.primary_scale, trial.final_visit
-clinical, maps, receptor = (trial.derived / part for part in ("clinical", "vbm", "receptors"))
+clinical, maps, receptor = map(trial.result, ("clinical", "vbm", "receptors"))
 has_vbm, has_receptors = trial.imaging and maps.is_dir(), trial.imaging and receptor.is_dir()
 settings = {
     part.name: results.read_json(part / "settings.json")
@@ -355,3 +357,4 @@ for number, group in single.items() if panels_too else ():
 files = drawn | {"captions.json": described}
 written = results.write(trial.figures, files, keep_others=("S*",))
 print(*(path.name for path in written), sep="\n")
+pipeline.what_moved(trial, "clinical", "vbm", "receptors")

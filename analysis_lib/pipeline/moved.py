@@ -1,0 +1,80 @@
+"""Which numbers of a variant are not those of the default run: said where a notebook ends."""
+
+import json
+
+from analysis_lib.pipeline.tolerance import TOLERANCE
+
+SHOWN = 7  # numbers
+NEXT = {"grey_matter": "01 and 02", "clinical": "04", "vbm": "03", "receptors": "04"}
+
+
+def what_moved(study, *sections) -> None:
+    """Print where a variant's results are, and which numbers are not those of the default run.
+
+    Nothing is printed where the results are the default ones.
+
+    Parameters
+    ----------
+    study : Study
+    *sections : str
+        Folders of results whose numbers are compared: the one that a notebook wrote, or all.
+    """
+    if study.variant:
+        print(_where(study, sections), *moved_lines(study, sections), sep="\n")
+
+
+def _where(study, sections):
+    first = f"These results are in variants/{study.variant}; the default ones are as they were."
+    if len(sections) > 1:
+        taken = [name for name in sections if study.result(name).parent != study.derived]
+        return f"{first} Of the default run: {', '.join(taken)}." if taken else first
+    return f'{first}\nTo go on with them, set variant = "{study.variant}" in {NEXT[sections[0]]}.'
+
+
+def moved_lines(study, sections) -> list[str]:
+    """Numbers of a variant that are not those of the default run, the main ones first."""
+    before, now = (_numbers(one, sections) for one in (study.as_variant(), study))
+    both = [key for key in now if key in before]
+    if not both:
+        return ["There are no default numbers of this notebook to compare with."] if now else []
+    main = [key for values in (before, now) for key in main_keys(study, values)]
+    moved = [key for key in both if not _agree(before[key], now[key])]
+    moved.sort(key=lambda key: (main.index(key) if key in main else len(main), key))
+    listed = [f"  {key}: {_text(before[key])} -> {_text(now[key])}" for key in moved[:SHOWN]]
+    more = [f"  and {len(moved) - SHOWN} more"] if len(moved) > SHOWN else []
+    return [f"{len(moved)} of {len(both)} numbers moved against the default run", *listed, *more]
+
+
+def _numbers(study, sections):
+    """Values in numbers.json, by key."""
+    path = study.derived / "numbers.json"
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {key: item["value"] for key, item in content.items() if key.split(".")[0] in sections}
+
+
+def main_keys(study, values) -> list[str]:
+    """Keys of the numbers that a reader asks for first.
+
+    They are the primary outcome, the difference in grey-matter change between arms, and the
+    receptor whose map follows it most closely.
+    """
+    lead = "receptors.arm_by_time."
+    rs = {k.removesuffix(".r"): abs(v) for k, v in values.items() if v and k.endswith(".r")}
+    rs = {key: r for key, r in rs.items() if key.startswith(lead)}
+    receptor = max(rs, key=rs.get, default=lead)
+    outcome = f"clinical.{study.primary_scale.key}.{study.final_visit}"
+    return [
+        *(f"{outcome}.{name}" for name in ("estimate", "p")),
+        *(f"vbm.arm_by_time.{name}" for name in ("n_voxels_fwe", "smallest_p")),
+        *(f"{receptor}.{name}" for name in ("r", "p_fwe", "p_fwe_spatial")),
+    ]
+
+
+def _agree(before, now):
+    if not all(isinstance(value, int | float) for value in (before, now)):
+        return before == now
+    return bool(TOLERANCE.agrees(before, now))
+
+
+def _text(value):
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
