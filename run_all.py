@@ -254,8 +254,9 @@ def show_variants(plans, console):
     there = [default] if (default.derived / "numbers.json").is_file() else []
     variants = [plan.study for plan in plans if plan.study.variant]
     shown = headline.write_side_by_side([*there, *variants])
-    table = Table(*shown, box=None)
-    for cells in headline.as_printed(shown):
+    first, *rows = headline.as_printed(shown)
+    table = Table(*first, box=None)
+    for cells in rows:
         table.add_row(*map(escape, cells))
     console.print()
     console.print(table)

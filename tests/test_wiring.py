@@ -55,7 +55,8 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, mpl.rc_context({"backend": "Agg"}):
         patch.setenv("COMPENDIUM_OUTPUT", str(folder))
         patch.setattr(IPython.display, "display", lambda *shown: None)
-        yield SimpleNamespace(folder=folder, derived=folder / "data/derived/small", study=study)
+        derived = folder / "data/derived/small/variants/wired"  # other parameters for each notebook
+        yield SimpleNamespace(folder=folder, derived=derived, study=study)
     plt.close("all")
 
 
@@ -66,7 +67,8 @@ def run(place, name, **parameters):
         plots = [name for name in figures.__all__ if name.startswith("plot_")]
         seen = record(patch, figures, [*plots, "mark"])
         seen |= record(patch, figures, VIEWS, View("title", "alt", "<html>", 9, 9))
-        variables = run_cells(name, study=place.study, **DRAWS, **parameters)
+        told = {"study": place.study, "variant": place.derived.name}
+        variables = run_cells(name, **told, **DRAWS, **parameters)
     plt.close("all")
     return SimpleNamespace(variables=variables, plots=seen, **vars(place))
 
@@ -94,7 +96,7 @@ def ran04(place, ran01, ran03):
     empty = plt.figure(figsize=(1, 1))
     with pytest.MonkeyPatch.context() as patch:
         composed = record(patch, analysis_lib.figures, ["compose", "alone"], empty)
-        variables = run_cells("04_figures", study=place.study)
+        variables = run_cells("04_figures", study=place.study, variant=place.derived.name)
     return SimpleNamespace(variables=variables, composed=composed["compose"], **vars(place))
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from analysis_lib.pipeline.differences import (
     numbers_apart,
     table_apart_from,
 )
-from analysis_lib.pipeline.moved import main_keys
 from analysis_lib.results import hashing
 from analysis_lib.results.files import write_text
 from analysis_lib.results.problems import PipelineError, UsageError
@@ -240,7 +239,7 @@ def _count(n, word):
 
 
 def with_default(study) -> Comparison | None:
-    """Compare the results of a variant with the default ones, cell by cell; the main numbers first.
+    """Compare the results of a variant with the default ones, cell by cell.
 
     Returns
     -------
@@ -254,11 +253,7 @@ def with_default(study) -> Comparison | None:
     there = published.sections_made(study.derived), published.sections_made(default.derived)
     lacking = dict.fromkeys(there[0] ^ there[1], "only one of the two runs has them")
     detail = _by_cell(default.derived, study, expected)
-    compared = _compare("the default run", expected, found, detail, lacking)
-    main = main_keys(study, {key: item["value"] for key, item in found.numbers.items()})
-    rank = {key: place for place, key in enumerate(main)}
-    moved = sorted(compared.moved, key=lambda difference: rank.get(difference.what, len(main)))
-    return replace(compared, moved=tuple(moved))
+    return _compare("the default run", expected, found, detail, lacking)
 
 
 def _by_cell(before, study, expected):

@@ -7,6 +7,7 @@ from analysis_lib.results.writing import write
 
 NAME = "comparison.tsv"  # in the folder of the variants
 CONTRAST = "arm_by_time"
+P_VALUES = ("p", "smallest_p", "p_fwe", "p_fwe_spatial")
 
 
 def headline(study) -> dict:
@@ -75,13 +76,13 @@ def write_side_by_side(studies) -> pd.DataFrame:
 
 
 def as_printed(table) -> list[list[str]]:
-    """Cells of that table as a terminal shows them."""
-    return [[_cell(name, value) for name, value in row.items()] for _, row in table.iterrows()]
+    """That table as a terminal shows it: a row for each number, a column for each variant."""
+    return [[name, *(_cell(name, value) for value in table[name])] for name in table]
 
 
 def _cell(name, value):
     if pd.isna(value):
         return "n/a"
-    if name.startswith(("p", "smallest_p")) and name != "peak_t":
-        return words.p_text(value).removeprefix("p = ").removeprefix("p ")
+    if name in P_VALUES:
+        return words.p_text(value).removeprefix("p ").removeprefix("= ")
     return f"{value:.2f}" if isinstance(value, float) else str(value)

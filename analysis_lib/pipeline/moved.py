@@ -5,6 +5,7 @@ import json
 from analysis_lib.pipeline.tolerance import TOLERANCE
 
 SHOWN = 7  # numbers
+SECTIONS = ("clinical", "vbm", "receptors")
 NEXT = {"grey_matter": "01 and 02", "clinical": "04", "vbm": "03", "receptors": "04"}
 
 
@@ -31,7 +32,7 @@ def _where(study, sections):
     return f'{first}\nTo go on with them, set variant = "{study.variant}" in {NEXT[sections[0]]}.'
 
 
-def moved_lines(study, sections) -> list[str]:
+def moved_lines(study, sections=SECTIONS) -> list[str]:
     """Numbers of a variant that are not those of the default run, the main ones first."""
     before, now = (_numbers(one, sections) for one in (study.as_variant(), study))
     both = [key for key in now if key in before]
@@ -42,7 +43,10 @@ def moved_lines(study, sections) -> list[str]:
     moved.sort(key=lambda key: (main.index(key) if key in main else len(main), key))
     listed = [f"  {key}: {_text(before[key])} -> {_text(now[key])}" for key in moved[:SHOWN]]
     more = [f"  and {len(moved) - SHOWN} more"] if len(moved) > SHOWN else []
-    return [f"{len(moved)} of {len(both)} numbers moved against the default run", *listed, *more]
+    alone = len({*before, *now}) - len(both)
+    others = f"; {alone} are in one of the two alone" if alone else ""
+    first = f"{len(moved)} of {len(both)} numbers moved against the default run{others}"
+    return [first, *listed, *more]
 
 
 def _numbers(study, sections):

@@ -21,6 +21,7 @@ from analysis_lib.pipeline.freshness import (
     why_stale,
 )
 from analysis_lib.pipeline.locking import lock
+from analysis_lib.pipeline.moved import moved_lines
 from analysis_lib.pipeline.plan import Plan
 from analysis_lib.pipeline.steps import Step, blocked, blocked_note, makes_maps
 from analysis_lib.pipeline.variant_runs import take
@@ -152,7 +153,7 @@ def _compare(now):
         compare = comparison.with_default if study.variant else comparison.with_published
         now.comparison = compare(study)
         said = comparison.write(study, now.comparison)
-    now.compared = said
+    now.compared = moved_lines(study) if study.variant else said
 
 
 def _add(now, outcome):

@@ -1,17 +1,18 @@
 """Runs with other parameters: what runs in a variant, and what it takes from the default run."""
 
+import json
 import os
 import shutil
 from dataclasses import dataclass, replace
 
 from analysis_lib.pipeline import plan as pipeline_plan
+from analysis_lib.pipeline.expected import read_mapping
 from analysis_lib.pipeline.freshness import folder, sources
 from analysis_lib.pipeline.plan import Plan, step_parameters
 from analysis_lib.pipeline.steps import blocked, makes_maps
 from analysis_lib.report import manifest
+from analysis_lib.results.files import write_text
 from analysis_lib.results.problems import UsageError
-from analysis_lib.results.reading import read_json
-from analysis_lib.results.writing import write
 from analysis_lib.study import variants
 from analysis_lib.study.parameters import default_parameters, notebook_parameters, parse_overrides
 
@@ -175,12 +176,13 @@ def _copy(source, target):
 
 
 def _copy_numbers(default, study, sections):
-    def numbers(of):
-        path = of.derived / "numbers.json"
-        return read_json(path) if path.is_file() else {}
+    before, own = (read_mapping(one.derived / "numbers.json") for one in (default, study))
+    taken = {key: item for key, item in before.items() if _section(key) in sections}
+    kept = {key: item for key, item in own.items() if _section(key) not in sections}
+    content = json.dumps(dict(sorted({**kept, **taken}.items())), indent=2, ensure_ascii=False)
+    if taken or kept != own:
+        write_text(study.derived / "numbers.json", f"{content}\n")
 
-    own = {k: v for k, v in numbers(study).items() if k.split(".")[0] not in sections}
-    taken = {k: v for k, v in numbers(default).items() if k.split(".")[0] in sections}
-    if own or taken:
-        content = dict(sorted({**own, **taken}.items()))
-        write(study.derived, {"numbers.json": content}, keep_others=True)
+
+def _section(key):
+    return key.split(".")[0]

@@ -38,9 +38,7 @@ quick: bool = False  # without effect: there is no quick way to do this
 working_mm: float = 2.0  # mm, voxel size for segmenting and registering; from 0.5 to 10
 output_mm: float = 1.5  # mm, voxel size of the maps; from 1 to 10
 n_jobs: int = 2  # participants at once, without a Dask cluster; no number depends on it; at least 1
-variant: str = (
-    ""  # folder for results, in variants/; empty: named after what is changed, if anything
-)
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read and check

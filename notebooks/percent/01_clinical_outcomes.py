@@ -44,9 +44,7 @@ largest_delta: float = 12.0  # points, end of the tipping point's grid; at least
 delta_step: float = 0.5  # points, step of that grid; above 0
 planned_sessions: int = 0  # sessions planned; 0: the most in stimulation.tsv; at least 0
 seed: int = 0  # of re-randomisations and imputations; at least 0
-variant: str = (
-    ""  # folder for results, in variants/; empty: named after what is changed, if anything
-)
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read and check

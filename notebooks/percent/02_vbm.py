@@ -45,9 +45,7 @@ tail: str = "counts"  # small p-values; gpd: fitted Pareto tail; one of: counts,
 seed: int = 0  # of the permutations; at least 0
 n_jobs: int = 2  # workers; the numbers do not depend on it; at least 1
 regions: list = []  # atlas regions to show in detail; empty: those of the study file
-variant: str = (
-    ""  # folder for results, in variants/; empty: named after what is changed, if anything
-)
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read and check

@@ -49,9 +49,7 @@ n_bootstrap: int = 2000  # resamples of patients for the intervals of r; at leas
 n_power_trials: int = 200  # simulated trials for each point of the power curve; at least 10
 quick_permutations: int = 200  # instead of the four above when quick (power: 1/5); at least 20
 seed: int = 0  # of permutations, surrogates, bootstrap and simulated trials; at least 0
-variant: str = (
-    ""  # folder for results, in variants/; empty: named after what is changed, if anything
-)
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read and check

@@ -29,9 +29,7 @@ regions: list = []  # atlas regions to show; empty: those that notebook 02 was r
 slices_mm: list = [-20, -8, 2, 14, 30, 46]  # mm, z of the axial slices; each from -72 to 108
 most_maps: int = 24  # receptor maps in Figure 4; its page has them all; at least 1
 separate: bool = True  # save every panel as a figure of its own, too; never in a quick run
-variant: str = (
-    ""  # folder for results, in variants/; empty: named after what is changed, if anything
-)
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read
