@@ -21,7 +21,6 @@ from analysis_lib.pipeline.freshness import (
     why_stale,
 )
 from analysis_lib.pipeline.locking import lock
-from analysis_lib.pipeline.moved import moved_lines
 from analysis_lib.pipeline.plan import Plan
 from analysis_lib.pipeline.steps import Step, blocked, blocked_note, makes_maps
 from analysis_lib.pipeline.variant_runs import take
@@ -148,12 +147,13 @@ def _compare(now):
     study = now.plan.study
     said = None if now.ran else said_before(study)
     if said is None:
-        from analysis_lib.pipeline import comparison  # slow to import
+        from analysis_lib.pipeline import comparison, moved  # slow to import
 
         compare = comparison.with_default if study.variant else comparison.with_published
         now.comparison = compare(study)
         said = comparison.write(study, now.comparison)
-    now.compared = moved_lines(study) if study.variant else said
+        said = moved.moved_lines(study) if study.variant else said
+    now.compared = said
 
 
 def _add(now, outcome):

@@ -33,9 +33,9 @@ from analysis_lib.study.contract import load_study
 trial = load_study(study, variant=variant)
 """
 CLINICAL = """\
-row = {"scale": "HAMD-17", "visit": "week2", "estimate": -5.0 + shift, "p": 0.01}
+row = {"scale": "HAMD-17", "visit": "week1", "estimate": -5.0 + shift, "p": 0.01}
 results.write(trial.derived / "clinical", {"mmrm_contrasts.tsv": pd.DataFrame([row])})
-numbers = {f"hamd17.week2.{key}": (row[key], "mmrm_contrasts.tsv") for key in ("estimate", "p")}
+numbers = {f"hamd17.week1.{key}": (row[key], "mmrm_contrasts.tsv") for key in ("estimate", "p")}
 results.write_numbers(trial, "clinical", numbers)
 what_moved(trial, "clinical")
 """
@@ -230,7 +230,7 @@ def test_a_variant_holds_its_results_and_the_default_ones_that_it_takes(finished
     assert correlations["r"].tolist() == [0.1, -0.4]  # 03 has read what 02 wrote here
     assert "-5" in (folder / "figures" / "figure.txt").read_text()  # and 04 the default clinical
     numbers = json.loads((folder / "numbers.json").read_text())
-    assert numbers["clinical.hamd17.week2.estimate"]["value"] == -5
+    assert numbers["clinical.hamd17.week1.estimate"]["value"] == -5
     assert numbers["vbm.arm_by_time.n_voxels_fwe"]["value"] == 400
     steps = json.loads((folder / "manifest.json").read_text())["steps"]
     assert [name for name, step in steps.items() if step.get("taken_from_default")] == [
@@ -243,7 +243,7 @@ def test_a_variant_holds_its_results_and_the_default_ones_that_it_takes(finished
 def test_numbers_of_a_variant_can_be_traced(finished, monkeypatch):
     study = load_study(finished[0] / "tiny.yml", output=finished[0], variant="fwhm_mm=4")
     origins = manifest.number_origins(study)
-    assert origins["clinical.hamd17.week2.p"]["notebook"] == "01_clinical"
+    assert origins["clinical.hamd17.week1.p"]["notebook"] == "01_clinical"
     assert origins["vbm.arm_by_time.n_voxels_fwe"]["notebook"] == "02_vbm"
 
 
@@ -315,7 +315,7 @@ def test_what_moved_is_short_and_says_what_cannot_be_compared(project):
     default.write_text(json.dumps({k: {**v, "value": 0.5} for k, v in content.items()}))
     lines = moved.moved_lines(study)
     assert len(lines) == moved.SHOWN + 2
-    assert lines[1].startswith("  clinical.hamd17.week2.estimate: 0.5 -> -5")
+    assert lines[1].startswith("  clinical.hamd17.week1.estimate: 0.5 -> -5")
     assert lines[-1] == "  and 40 more"
     default.unlink()
     assert moved.moved_lines(study) == [
