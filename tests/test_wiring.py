@@ -792,7 +792,7 @@ def test_the_other_receptor_panels_show_the_leading_receptor(ran04):
 
 
 def test_captions_quote_the_tables_of_their_own_figure(ran04):
-    written = reading.read_json(ran04.folder / "figures" / "small" / "captions.json")
+    written = reading.read_json(ran04.derived / "figures" / "captions.json")
     assert set(written) == {f"figure{k}_{n}" for k, n in FIGURES.items()} | set(SEPARATE)
     rows = table(ran04, "clinical/mmrm_contrasts.tsv").set_index(["scale", "visit"])
     primary = rows.loc[("HAMD-17", "week3")]

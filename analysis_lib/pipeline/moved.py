@@ -6,7 +6,13 @@ from analysis_lib.pipeline.tolerance import TOLERANCE
 
 SHOWN = 7  # numbers
 SECTIONS = ("clinical", "vbm", "receptors")
-NEXT = {"grey_matter": "01 and 02", "clinical": "04", "vbm": "03", "receptors": "04"}
+NEXT = {
+    "grey_matter": "notebooks 01 and 02",
+    "clinical": "notebook 04",
+    "vbm": "notebook 03",
+    "receptors": "notebook 04",
+}
+TAKES = {("receptors",): ("vbm",), SECTIONS: SECTIONS}  # what a notebook writes: what it reads
 
 
 def what_moved(study, *sections) -> None:
@@ -25,11 +31,13 @@ def what_moved(study, *sections) -> None:
 
 
 def _where(study, sections):
-    first = f"These results are in variants/{study.variant}; the default ones are as they were."
-    if len(sections) > 1:
-        taken = [name for name in sections if study.result(name).parent != study.derived]
-        return f"{first} Of the default run: {', '.join(taken)}." if taken else first
-    return f'{first}\nTo go on with them, set variant = "{study.variant}" in {NEXT[sections[0]]}.'
+    lines = [f"These results are in variants/{study.variant}; the default ones are as they were."]
+    taken = [n for n in TAKES.get(sections, ()) if study.result(n).parent != study.derived]
+    if taken:
+        lines.append(f"{' and '.join(taken)} of the default run went into them.")
+    if len(sections) == 1:
+        lines.append(f'To go on, set variant = "{study.variant}" in {NEXT[sections[0]]}.')
+    return "\n".join(lines)
 
 
 def moved_lines(study, sections=SECTIONS) -> list[str]:

@@ -285,12 +285,22 @@ def test_the_end_of_a_notebook_says_where_results_are_and_what_moved(finished):
     executed = nbformat.read(folder / "variants/fwhm_mm=4/notebooks/02_vbm.ipynb", 4)
     assert executed.cells[-1].outputs[0].text.splitlines() == [
         "These results are in variants/fwhm_mm=4; the default ones are as they were.",
-        'To go on with them, set variant = "fwhm_mm=4" in 03.',
+        'To go on, set variant = "fwhm_mm=4" in notebook 03.',
         "1 of 3 numbers moved against the default run",
         "  vbm.arm_by_time.n_voxels_fwe: 800 -> 400",
     ]
     executed = nbformat.read(folder / "notebooks" / "02_vbm.ipynb", 4)
     assert executed.cells[-1].outputs == []  # nothing to say of the default run
+
+
+def test_a_notebook_that_takes_default_results_says_so(project, capsys):
+    study = load_study(project / "tiny.yml", variant="new")
+    moved.what_moved(study, "receptors")
+    assert "\nvbm of the default run went into them.\n" in capsys.readouterr().out
+    moved.what_moved(study, "clinical", "vbm", "receptors")
+    assert "clinical and vbm and receptors of the default run" in capsys.readouterr().out
+    moved.what_moved(study.as_variant("fwhm_mm=4"), "receptors")
+    assert "went into them" not in capsys.readouterr().out
 
 
 def test_the_end_of_a_run_says_it_too_and_compares_with_no_published_number(finished):
