@@ -104,15 +104,15 @@ def _in_variant(plain, asked):
         return replace(plain, steps=())
     study = plain.study.as_variant(asked.variant)
     can = [step for step in plain.all_steps if not _blocked(step, plain)]
-    own, affected = set(_own(study)), []
-    folders = {name for step in can if step.notebook in own for name in step.writes}
+    own, affected = _own(study, can), []
+    folders = {name for step in own for name in step.writes}
     for step in can:
         if asked.changed.get(step.notebook) or folders & {*sources(step)}:
             affected.append(step)
             folders |= {*step.writes}
     if not affected:  # a name and nothing changed
         affected = [step for step in can if step in plain.steps]
-    taken = [step for step in can if step not in affected and step.notebook not in own]
+    taken = [step for step in can if step not in affected and step not in own]
     chosen = tuple(step for step in plain.steps if step in affected)
     return replace(plain, study=study, steps=chosen, taken=tuple(taken))
 
@@ -121,10 +121,11 @@ def _blocked(step, plan):
     return blocked(step, plan.study, makes_maps(plan.all_steps, plan.study))
 
 
-def _own(study):
-    """Notebooks that have run in a variant."""
-    steps = manifest.read_manifest(study)["steps"].items()
-    return [name for name, step in steps if not step.get(TAKEN)]
+def _own(study, steps):
+    """Steps whose results a variant has and did not take: of a run, or of a notebook by hand."""
+    records = manifest.read_manifest(study)["steps"]
+    own = [step for step in steps if not records.get(step.notebook, {}).get(TAKEN)]
+    return [step for step in own if any(folder(study, name).is_dir() for name in step.writes)]
 
 
 # --- what is taken from the default run -----------------------------------------------------------

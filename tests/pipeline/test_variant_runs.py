@@ -269,6 +269,15 @@ def test_a_later_notebook_goes_on_with_a_variant_that_is_named(project):
     assert contents(project) == before
 
 
+def test_results_that_a_notebook_wrote_by_hand_are_not_replaced_by_default_ones(project):
+    study = load_study(project / "tiny.yml", variant="by_hand")
+    shutil.copytree(study.as_variant("fwhm_mm=4").derived / "vbm", study.derived / "vbm")
+    (ours,) = run(project, ["variant=by_hand"], ["03"])
+    rows = reading.read_table(study.derived / "receptors" / "correlations.tsv")
+    assert rows["r"].tolist() == [0.1, -0.4]
+    assert [step.number for step in ours.plan.taken] == ["01"]
+
+
 def test_results_downstream_of_a_change_are_not_taken_from_the_default_run(project):
     (ours,) = run(project, ["fwhm_mm=6"], ["02"])
     folder = ours.plan.study.derived
