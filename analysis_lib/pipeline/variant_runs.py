@@ -50,29 +50,24 @@ def make_plans(study, only=(), overrides=(), quick=False, jobs=None, force=False
     known = {step.notebook: notebook_parameters(plain.path(step)) for step in plain.steps}
     asked = [_asked(plain, known, given) for given in parse_overrides(overrides, known)]
     _refuse_shared_name(asked)
-    plans = [_in_variant(plain, one) for one in asked]
-
-    def with_parameters(plan, chosen):
-        """The plan of some steps, each with the values of one of those asked for."""
-        passed = {
-            step.notebook: step_parameters(
-                study,
-                known[step.notebook],
-                {**one.given, "variant": plan.study.variant} if plan.study.variant else one.given,
-                quick,
-                jobs,
-            )
-            for step, one in chosen.items()
-        }
-        return replace(plan, steps=tuple(chosen), passed=passed)
-
-    pairs = list(zip(plans, asked, strict=True))
+    pairs = [(_in_variant(plain, one), one) for one in asked]
     shared = {
         step: one for step in plain.steps for plan, one in reversed(pairs) if step not in plan.steps
     }
-    default = with_parameters(plain, shared)
-    ours = [with_parameters(plan, dict.fromkeys(plan.steps, one)) for plan, one in pairs]
-    return [plan for plan in (default, *ours) if plan.steps]
+    pairs = [(plain, shared), *((plan, dict.fromkeys(plan.steps, one)) for plan, one in pairs)]
+    return [_with_parameters(*pair, known, quick, jobs) for pair in pairs if pair[1]]
+
+
+def _with_parameters(plan, chosen, known, quick, jobs):
+    """A plan of some steps, each with the values of one that was asked for."""
+    variant = {"variant": plan.study.variant} if plan.study.variant else {}
+    passed = {
+        step.notebook: step_parameters(
+            plan.study, known[step.notebook], {**one.given, **variant}, quick, jobs
+        )
+        for step, one in chosen.items()
+    }
+    return replace(plan, steps=tuple(chosen), passed=passed)
 
 
 def _asked(plain, known, given):
@@ -110,7 +105,7 @@ def _in_variant(plain, asked):
         if asked.changed.get(step.notebook) or folders & {*sources(step)}:
             affected.append(step)
             folders |= {*step.writes}
-    if not affected:  # a name and nothing changed
+    if not affected and not any(asked.changed.values()):  # a name alone
         affected = [step for step in can if step in plain.steps]
     taken = [step for step in can if step not in affected and step not in own]
     chosen = tuple(step for step in plain.steps if step in affected)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 
 import nbformat
@@ -188,6 +189,14 @@ def test_a_step_runs_in_a_variant_where_it_or_what_it_takes_is_changed(
     assert what_runs(plans) == expected
     for one in plans:
         assert {told.get("variant", "") for told in one.passed.values()} == {one.study.variant}
+
+
+def test_a_change_of_a_notebook_that_the_study_cannot_run_makes_no_variant(project, monkeypatch):
+    first, second, *rest = STEPS
+    skipped = replace(second, needs=("images",))
+    make = partial(plan.make_plan, steps=(first, skipped, *rest))
+    monkeypatch.setattr(plan, "make_plan", make)
+    assert what_runs(plans_of(project, ["fwhm_mm=4"], ["01", "02"])) == {"": ["01", "02"]}
 
 
 def test_a_list_with_commas_is_one_value(project):
