@@ -28,6 +28,7 @@ from small_study import (
 )
 
 import analysis_lib.figures
+from analysis_lib.figures import composites
 from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS
 from analysis_lib.figures.views import View
 from analysis_lib.results import reading
@@ -92,12 +93,20 @@ def ran03(place, ran02):
 
 @pytest.fixture(scope="module")
 def ran04(place, ran01, ran03):
-    """Panels are kept, not composed."""
-    empty = plt.figure(figsize=(1, 1))
+    """Panels are kept by figure and by page, not composed."""
+    empty, single, pages, draw = plt.figure(figsize=(1, 1)), {}, {}, composites._draw
+
+    def keep(results, name, title, panels, blocks, apart=None, pages_=None):
+        single.setdefault(name.split("_")[0], panels | (apart or {}))
+        pages[name] = panels
+        return draw(results, name, title, panels, blocks, apart, pages_)
+
     with pytest.MonkeyPatch.context() as patch:
-        composed = record(patch, analysis_lib.figures, ["compose", "alone"], empty)
-        variables = run_cells("04_figures", study=place.study, variant=place.derived.name)
-    return SimpleNamespace(variables=variables, composed=composed["compose"], **vars(place))
+        patch.setattr(composites, "_draw", keep)
+        for name in ("compose", "alone"):
+            patch.setattr(composites, name, lambda *args: empty)
+        run_cells("04_figures", study=place.study, variant=place.derived.name)
+    return SimpleNamespace(single=single, pages=pages, **vars(place))
 
 
 def table(ran, name):
@@ -643,7 +652,7 @@ def test_each_plot_of_03_gets_the_draws_and_the_contrast_of_its_title(ran03):
 def draw(ran, figure, panel):
     """A panel of notebook 04 on Axes of its own."""
     _, ax = plt.subplots()
-    ran.variables["single"][figure][panel].draw(ax)
+    ran.single[figure][panel].draw(ax)
     return ax
 
 
@@ -730,8 +739,8 @@ def test_change_by_region_is_drawn_in_the_colour_of_the_arm(ran04):
 
 
 def test_brain_panels_are_of_the_contrast_in_their_title(ran04, smoothed):
-    for which in ("slices", "glass"):
-        for contrast, panel in ran04.variables[which].items():
+    for which, page in (("slices", "slices"), ("glass", "glass_brain")):
+        for contrast, panel in ran04.pages[f"figure3_{page}"].items():
             words = panel.draw.keywords
             t = words["image"].get_fdata()[smoothed.mask]
             np.testing.assert_allclose(t, image(ran04, f"{contrast}_t", smoothed.mask))
@@ -739,10 +748,10 @@ def test_brain_panels_are_of_the_contrast_in_their_title(ran04, smoothed):
             np.testing.assert_allclose(p, image(ran04, f"{contrast}_p_fwe_t", smoothed.mask))
     n = {"active_change": "n = 10)", "control_change": "n = 8)", "arm_by_time": "n = 10 + 8)"}
     for contrast, text in n.items():
-        assert text in ran04.variables["slices"][contrast].title
-    main = ran04.composed[2]["panels"]
-    assert main["slices"] is ran04.variables["slices"]["arm_by_time"]
-    assert main["glass"] is ran04.variables["glass"]["arm_by_time"]
+        assert text in ran04.pages["figure3_slices"][contrast].title
+    main = ran04.pages["figure3_grey_matter"]
+    assert main["slices"] is ran04.pages["figure3_slices"]["arm_by_time"]
+    assert main["glass"] is ran04.pages["figure3_glass_brain"]["arm_by_time"]
 
 
 def test_receptors_are_drawn_in_order_of_r_with_their_intervals_and_bands(ran04):
@@ -770,7 +779,7 @@ def test_the_other_receptor_panels_show_the_leading_receptor(ran04):
     rows = table(ran04, "receptors/correlations.tsv")
     lead = rows[(rows["contrast"] == "arm_by_time") & (rows["receptor"] == "D1")].iloc[0]
     nulls = np.load(ran04.derived / "receptors" / "nulls.npz")
-    words = ran04.variables["single"]["figure4"]["nulls"].draw.keywords
+    words = ran04.single["figure4"]["nulls"].draw.keywords
     assert words["observed"] == pytest.approx(lead["r"])
     for which, draws in words["draws"].items():
         np.testing.assert_allclose(draws, nulls[f"{which}_arm_by_time"][:, 0])
@@ -787,7 +796,7 @@ def test_the_other_receptor_panels_show_the_leading_receptor(ran04):
         drawn = next(line for line in ax.lines if line.get_marker() == marker)
         np.testing.assert_allclose(drawn.get_xdata(), own[column])
     plt.close(ax.figure)
-    title = ran04.variables["single"]["figure4"]["scatter"].title
+    title = ran04.single["figure4"]["scatter"].title
     assert title == f"D1, 60 regions, r = {lead['r']:.2f}"
 
 

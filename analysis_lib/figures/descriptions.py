@@ -3,10 +3,12 @@
 Each returns (caption, text alternative), from the same results that are drawn; no number is typed.
 """
 
+import numpy as np
+
 from analysis_lib.figures.appearance import LEVEL, contrast_title
-from analysis_lib.figures.clinical import estimate_text
+from analysis_lib.figures.draw_clinical import estimate_text
+from analysis_lib.figures.draw_receptors import range_text
 from analysis_lib.figures.palette import COLOURS
-from analysis_lib.figures.receptors import range_text
 from analysis_lib.results.words import p_text, true_minus, visit_words
 
 
@@ -16,7 +18,7 @@ def _by_arm(names, words):
 
 
 def describe_flow(flow, names):
-    """What `conduct.plot_consort` shows; ``flow`` is ``clinical/flow.json``."""
+    """What `plot_consort` shows; ``flow`` is ``clinical/flow.json``."""
     counted = {
         stage: _by_arm(names, {arm: flow[arm][stage] for arm in COLOURS})
         for stage in ("randomised", "analysed", "scanned_twice")
@@ -31,7 +33,7 @@ def describe_flow(flow, names):
 
 
 def describe_missing(patterns, names):
-    """What `conduct.plot_missing` shows; ``patterns`` is ``clinical/missing_patterns.tsv``."""
+    """What `plot_missing` shows; ``patterns`` is ``clinical/missing_patterns.tsv``."""
     full = patterns[patterns["missingness"] == "complete"]
     n = {
         arm: f"{full[f'n_{arm}'].sum():.0f} of {patterns[f'n_{arm}'].sum():.0f}" for arm in COLOURS
@@ -45,7 +47,7 @@ def describe_missing(patterns, names):
 
 
 def describe_course(scale, kind, individuals, means, names, unit="points"):
-    """What `clinical.plot_course` shows; ``means`` are rows of ``clinical/mmrm_means.tsv``."""
+    """What `plot_course` shows; ``means`` are rows of ``clinical/mmrm_means.tsv``."""
     n = {arm: own["participant_id"].nunique() for arm, own in individuals.groupby("arm")}
     last = means[means["week"] == means["week"].max()].set_index("arm")
     ends = {
@@ -67,7 +69,7 @@ def describe_course(scale, kind, individuals, means, names, unit="points"):
 
 
 def describe_differences(contrasts, names, primary):
-    """What `clinical.plot_differences` shows; ``contrasts`` is ``clinical/mmrm_contrasts.tsv``."""
+    """What `plot_differences` shows; ``contrasts`` is ``clinical/mmrm_contrasts.tsv``."""
     rows = {(row.scale, row.visit): row for row in contrasts.itertuples()}
     main = rows.get(primary)
     said = "no primary contrast" if main is None else f"{estimate_text(main)}, {p_text(main.p)}"
@@ -86,7 +88,7 @@ def describe_differences(contrasts, names, primary):
 
 
 def describe_risks(rows, names, scale, visit):
-    """What `clinical.plot_risks` shows; ``rows`` are of ``clinical/responders.tsv``."""
+    """What `plot_risks` shows; ``rows`` are of ``clinical/responders.tsv``."""
     said = "; ".join(
         f"{row.outcome}: "
         + _by_arm(
@@ -108,7 +110,7 @@ def _of(events, n):
 
 
 def describe_tipping(curve, tip, names, scale, visit):
-    """What `clinical.plot_tipping` shows; ``tip`` is a row of ``clinical/tipping_point.tsv``."""
+    """What `plot_tipping` shows; ``tip`` is a row of ``clinical/tipping_point.tsv``."""
     end = curve["delta_active"].abs().max()
     ends = {
         "tips": f"p reaches .05 at {tip['delta_interpolated']:+.1f} points",
@@ -128,7 +130,7 @@ def describe_tipping(curve, tip, names, scale, visit):
 
 
 def describe_brain(row, names, glass=False):
-    """What `brain.plot_slices` or `brain.plot_glass` shows; ``row``: of ``vbm/summary.tsv``."""
+    """What `plot_slices` or `brain.plot_glass` shows; ``row``: of ``vbm/summary.tsv``."""
     what = contrast_title(row["contrast"], names)
     n = " and ".join(f"{row[f'n_{a}']:.0f} {names[a]}" for a in COLOURS if row[f"n_{a}"] > 0)
     said = (
@@ -149,7 +151,7 @@ def describe_brain(row, names, glass=False):
 
 
 def describe_regions(means, regions, names):
-    """What `brain.plot_region_change` shows; ``means`` is ``vbm/region_means.tsv``."""
+    """What `plot_region_change` shows; ``means`` is ``vbm/region_means.tsv``."""
     rows = means[means["region"].isin(list(regions))].set_index(["region", "arm"])
     n = {arm: range_text(rows.xs(arm, level="arm")["n"]) for arm in COLOURS}
     said = "; ".join(
@@ -170,7 +172,7 @@ def _percent(row):
 
 
 def describe_correlations(rows, n_all, names, draws):
-    """What `receptors.plot_correlations` shows, of ``n_all`` maps; ``draws`` by null."""
+    """What `plot_correlations` shows, of ``n_all`` maps; ``draws`` by null."""
     lead = rows.loc[rows["r"].abs().idxmax()]
     chosen = "" if len(rows) == n_all else f", the {len(rows)} with the largest |r|"
     n_fwe = int((rows["p_fwe"] < LEVEL).sum())
@@ -194,7 +196,7 @@ def describe_correlations(rows, n_all, names, draws):
 
 
 def describe_scatter(lead, n_regions):
-    """What `receptors.plot_scatter` shows; ``lead``: row of ``receptors/correlations.tsv``."""
+    """What `plot_scatter` shows; ``lead``: row of ``receptors/correlations.tsv``."""
     caption = (
         f"{lead['receptor']} ({lead['annotation']}) against the change, a point a region "
         f"(n = {n_regions}); both as normal scores of ranks. Line: slope r. Regions at the edge "
@@ -205,7 +207,7 @@ def describe_scatter(lead, n_regions):
 
 
 def describe_dominance(rows):
-    """What `receptors.plot_dominance` shows; ``rows`` is ``receptors/dominance.tsv``."""
+    """What `plot_dominance` shows; ``rows`` is ``receptors/dominance.tsv``."""
     top = rows.sort_values("total_dominance", ascending=False).head(3)
     said = ", ".join(f"{row.receptor} {row.percent:.0f} %" for row in top.itertuples())
     n_fwe = int((rows["p_fwe"] < LEVEL).sum())
@@ -218,7 +220,7 @@ def describe_dominance(rows):
 
 
 def describe_without(rows):
-    """What `receptors.plot_without` shows; ``rows`` are of ``receptors/sensitivity.tsv``."""
+    """What `plot_without` shows; ``rows`` are of ``receptors/sensitivity.tsv``."""
     move = (rows["r"] - rows["r_without"]).abs().max()
     caption = (
         f"r of the {len(rows)} maps with the largest |r| with all regions (diamonds) and without "
@@ -228,7 +230,7 @@ def describe_without(rows):
 
 
 def describe_nulls(lead, draws):
-    """What `receptors.plot_nulls` shows; ``lead``: row of ``receptors/correlations.tsv``."""
+    """What `plot_nulls` shows; ``lead``: row of ``receptors/correlations.tsv``."""
     caption = (
         f"r of {lead['receptor']} in {len(draws['randomisation']):,} re-randomised trials "
         f"({p_text(lead['p_randomisation'])}) and with {len(draws['spatial']):,} equally smooth "
@@ -237,3 +239,58 @@ def describe_nulls(lead, draws):
     )
     alt = f"Two histograms of r from −1 to 1 and a line at {true_minus(format(lead['r'], '.2f'))}."
     return caption, alt
+
+
+def describe_items(rows, names):
+    """What `plot_items` shows; ``rows`` is ``clinical/item_differences.tsv``."""
+    caption = (
+        f"{names['active']} − {names['control']}, difference in change of each item, points, with "
+        "95 % confidence interval. Items are parts of an outcome already tested: no p-values."
+    )
+    return caption, f"Forest plot of {len(rows)} items; left of zero favours {names['active']}."
+
+
+def describe_stimulation(dose, planned, names):
+    """What `plot_stimulation` shows; ``dose`` is ``clinical/dose.tsv``."""
+    full = {arm: (own["sessions"] >= planned) for arm, own in dose.groupby("arm")}
+    said = _by_arm(names, {a: f"{full[a].sum()} of {len(full[a])}" for a in COLOURS if a in full})
+    caption = f"Sessions received by each participant, of {planned} planned. All received: {said}."
+    return caption, f"Bars, one per participant, most first. All sessions received: {said}."
+
+
+def describe_homogeneity(quality):
+    """What `plot_homogeneity` shows; ``quality`` is ``vbm/quality.tsv``."""
+    above = int((quality["outlier_score"] > 3).sum())
+    caption = (
+        "Mean correlation of each map with the other maps of its session, and its outlier score "
+        "(robust standard deviations below the median); maps above 3 are named."
+    )
+    return caption, f"Points, one per map; {above} of {len(quality)} above the dashed line at 3."
+
+
+def describe_volumes(quality, names):
+    """What `plot_volumes` shows; ``quality`` is ``vbm/quality.tsv``."""
+    means = quality.groupby("arm")["volume_ml"].mean()
+    said = _by_arm(names, {arm: f"{means[arm]:.0f} ml" for arm in COLOURS})
+    caption = "Grey-matter volume after treatment against before, ml; dashed: no change."
+    return caption, f"Points, one per participant, near the diagonal. Mean volume: {said}."
+
+
+def describe_power(curve, detectable):
+    """What `plot_power` shows; ``curve`` is ``power/power.tsv``."""
+    found = detectable is not None and np.isfinite(detectable)
+    said = f"80 % at r = {detectable:.2f}" if found else "80 % is not reached"
+    caption = (
+        "Share of simulated trials with p < .05, by the noise-free correlation of change and "
+        f"receptor map; bars: Monte-Carlo standard error. Power: {said}."
+    )
+    return caption, f"Rising curve of power over the noise-free r; {said}."
+
+
+def describe_variogram(null):
+    """What `plot_variograms` shows."""
+    caption = (
+        f"Variogram of the effect map, and of its {null} surrogates (median and central 95 %), on "
+        "normal scores."
+    )
+    return caption, "Two rising curves over the distance between regions, one inside a band."

@@ -3,7 +3,7 @@
 import nibabel as nib
 import numpy as np
 
-from analysis_lib.figures import appearance, maps
+from analysis_lib.figures import appearance, draw_maps
 
 MNI_CUTS = {"x": (-36, -4), "z": (-18, 6, 42)}  # mm
 CUT_SHARES = {"x": (0.25, 0.48), "z": (0.36, 0.53, 0.77)}  # of the brain's extent
@@ -36,7 +36,7 @@ def segmentation_picture(processed, visit, name, study=None):
     cuts = {"own": _cuts(processed.brain), "mni": MNI_CUTS}
     with appearance.style():
         fig, axes = appearance.brain_figure(3, 2, height=6.3)
-        maps.plot_segmentation(axes, images, cuts)
+        draw_maps.plot_segmentation(axes, images, cuts)
         fig.text(0.01, 0.005, name, va="bottom", fontsize=7)
         if study is not None:
             appearance.mark(fig, study)

@@ -16,7 +16,7 @@ from nilearn.image import new_img_like
 from nilearn.plotting import view_img, view_markers
 
 from analysis_lib.atlas import grids
-from analysis_lib.figures.brain import where
+from analysis_lib.figures.draw_brain import where
 
 DIVERGING, DENSITY = "RdBu_r", "viridis"
 CAPTION_STYLE = "font: 14px sans-serif; margin: 0 0 6px"

@@ -9,7 +9,7 @@ import ast
 import functools
 from pathlib import Path
 
-from analysis_lib.results.hashing import file_hash
+from analysis_lib.results.hashing import file_hash, text_hash
 from analysis_lib.study.parameters import read_notebook
 
 
@@ -32,6 +32,30 @@ def notebook_closure(notebook, project, leaves=()) -> dict[str, str]:
     cells = read_notebook(notebook)["cells"]
     code = "\n".join(_plain(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     return closure_of(code, Path(project), leaves)
+
+
+def house_hash(project) -> str:
+    """Hash of every file of the packages: while it stays, so does what a notebook reaches."""
+    packages = sorted(_packages(Path(project)).items())
+    files = [(name, folder, path) for name, folder in packages for path in _sources(folder)]
+    return text_hash(
+        *(
+            text
+            for name, folder, path in files
+            for text in (name, path.relative_to(folder).as_posix(), file_hash(path))
+        )
+    )
+
+
+def _packages(project):
+    """Folder of each of the project's packages."""
+    sources = [project, *sorted(project.glob("engines/*/src"))]
+    found = (path for folder in sources for path in folder.glob("*/__init__.py"))
+    return {path.parent.name: path.parent for path in found}
+
+
+def _sources(package):
+    return sorted(path for suffix in ("py", "tsv") for path in package.rglob(f"*.{suffix}"))
 
 
 def closure_of(code, project, leaves=()) -> dict[str, str]:
@@ -92,9 +116,8 @@ class _House:
     """The project's packages, and where a name of theirs leads."""
 
     def __init__(self, project):
-        sources = [project, *sorted(project.glob("engines/*/src"))]
-        found = (path for folder in sources for path in folder.glob("*/__init__.py"))
-        self.packages = {path.parent.name: path.parent for path in found}
+        self.packages = _packages(project)
+        self._path = functools.cache(self._find)
 
     def behind(self, source):
         """Files that a piece of code imports, wherever in it the import stands."""
@@ -122,7 +145,7 @@ class _House:
             if path and not self._door(".".join(parts[: i + 1])):
                 yield path
 
-    def _path(self, name):
+    def _find(self, name):
         first, *rest = name.split(".")
         if first not in self.packages:
             return None

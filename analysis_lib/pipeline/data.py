@@ -2,6 +2,7 @@
 
 import time
 
+from analysis_lib.pipeline.memory import apart
 from analysis_lib.pipeline.steps import STEPS, grey_matter_maps, makes_maps, required_tables
 from analysis_lib.results.problems import PipelineError
 
@@ -87,12 +88,16 @@ def _fetch_receptors(study, note):
 
 
 def _simulate(study, note):
-    from analysis_lib.datasets import simulate
-
     note(f"Simulating the data of {study.name} (once)")
     start = time.perf_counter()
-    simulate.simulate_study(study.root)
+    apart(_make_data, study.root)
     note(f"Simulated {study.name} in {time.perf_counter() - start:.1f} s: {study.root}")
+
+
+def _make_data(folder):
+    from analysis_lib.datasets import simulate
+
+    simulate.simulate_study(folder)
 
 
 def _missing_data(study, missing):

@@ -4,10 +4,10 @@ import ast
 import json
 from pathlib import Path
 
-from analysis_lib.pipeline.closure import notebook_closure
+from analysis_lib.pipeline.closure import house_hash, notebook_closure
 from analysis_lib.report import manifest
-from analysis_lib.results import hashing
 from analysis_lib.results.environment import LIBRARY
+from analysis_lib.results.hashing import file_hash, text_hash
 from analysis_lib.study.parameters import notebook_parameters, read_notebook
 from analysis_lib.study.variants import WITHOUT_EFFECT
 
@@ -46,7 +46,7 @@ def sources(step):
 def notebook_hash(path) -> str:
     """Hash of a notebook's code: prose, comments and outputs make no result out of date."""
     cells = [cell for cell in read_notebook(path)["cells"] if cell["cell_type"] == "code"]
-    return hashing.text_hash(*(text for cell in cells for text in (_tags(cell), _code(cell))))
+    return text_hash(*(text for cell in cells for text in (_tags(cell), _code(cell))))
 
 
 def _tags(cell):
@@ -60,29 +60,50 @@ def _code(cell):
         return cell["source"]
 
 
-def signature(step, study, notebook, passed, library=LIBRARY) -> dict:
+def signature(step, study, notebook, passed, library=LIBRARY, record=None) -> dict:
     """All that a step's results depend on.
+
+    Parameters
+    ----------
+    step : Step
+    study : Study
+    notebook : path
+    passed : dict
+        Parameters that differ from their defaults.
+    library : path
+        The package's folder.
+    record : dict, optional
+        The step's entry in the manifest: what its code reaches is taken from there while no code
+        has changed, which saves reading it all.
 
     Returns
     -------
     dict
         notebook: hash of its code; library: hash by file that its code reaches; parameters: by
         name, defaults included; packages: versions; inputs: sha256 and bytes by file; shown: as
-        library, for what draws and words results without changing them.
+        library, for what draws and words results without changing them; house: hash of all code.
     """
     known = notebook_parameters(notebook)
     values = {name: parameter.default for name, parameter in known.items()} | passed
-    project = Path(library).parent
-    reached = notebook_closure(notebook, project)
-    counts = reached if "figures" in step.writes else notebook_closure(notebook, project, SHOWN)
+    code = notebook_hash(notebook)
     return {
-        "notebook": notebook_hash(notebook),
-        "library": counts,
+        "notebook": code,
         "parameters": {name: value for name, value in values.items() if name not in NOT_COMPARED},
         "packages": manifest.package_versions(),
         "inputs": manifest.describe_files(study, input_files(step, study)),
-        "shown": {file: sha for file, sha in reached.items() if file not in counts},
+        **_reached(step, notebook, code, Path(library).parent, record or {}),
     }
+
+
+def _reached(step, notebook, code, project, record):
+    """The parts of a signature that say what a notebook's code reaches."""
+    house = text_hash(house_hash(project), code, *SHOWN)
+    if record.get("house") == house:
+        return {part: record[part] for part in ("house", "library", "shown")}
+    reached = notebook_closure(notebook, project)
+    counts = reached if "figures" in step.writes else notebook_closure(notebook, project, SHOWN)
+    shown = {file: sha for file, sha in reached.items() if file not in counts}
+    return {"house": house, "library": counts, "shown": shown}
 
 
 def older_pictures(record, now) -> str | None:
@@ -114,7 +135,7 @@ def why_stale(record, now, study) -> str | None:
         path = base / name.removeprefix(prefix)
         if not path.is_file():
             return f"outputs changed: {name} is missing"
-        if hashing.file_hash(path) != content["sha256"]:
+        if file_hash(path) != content["sha256"]:
             return f"outputs changed: {name}"
     sections = record.get("numbers", {})
     found = manifest.number_hashes(study, sections)

@@ -6,7 +6,7 @@ from pathlib import Path
 from analysis_lib.pipeline.freshness import signature, why_stale
 from analysis_lib.pipeline.steps import STEPS, Step, blocked, makes_maps, select
 from analysis_lib.report import manifest
-from analysis_lib.results.environment import LIBRARY, NOTEBOOKS, PROJECT
+from analysis_lib.results.environment import LIBRARY, NOTEBOOKS, PROJECT, notebook_path
 from analysis_lib.study.contract import Study
 from analysis_lib.study.parameters import notebook_parameters, parse_overrides
 
@@ -54,12 +54,13 @@ class Plan:
 
     def path(self, step) -> Path:
         """The notebook file of a step."""
-        return self.notebooks / f"{step.notebook}.ipynb"
+        return notebook_path(step.notebook, self.notebooks)
 
     def signature(self, step) -> dict:
         """See :func:`signature`."""
         passed = self.passed[step.notebook]
-        return signature(step, self.study, self.path(step), passed, self.library)
+        record = manifest.read_manifest(self.study)["steps"].get(step.notebook)
+        return signature(step, self.study, self.path(step), passed, self.library, record)
 
 
 def make_plan(
@@ -83,7 +84,7 @@ def make_plan(
         For unknown notebooks or parameters, and values of the wrong type.
     """
     chosen = select(steps, list(only))
-    known = {s.notebook: notebook_parameters(notebooks / f"{s.notebook}.ipynb") for s in chosen}
+    known = {s.notebook: notebook_parameters(notebook_path(s.notebook, notebooks)) for s in chosen}
     (values,) = parse_overrides(overrides, known)
     passed = {
         name: step_parameters(study, parameters, values, quick, jobs)

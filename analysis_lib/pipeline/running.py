@@ -202,17 +202,21 @@ def _require_templates():
 
 def _require_sound_data(now):
     """Check the study once, before the first kernel: a run with nothing to do needs no check."""
-    from analysis_lib.checking import check, errors  # slow to import
-
     if now.checked:
         return
     study, done = now.plan.study, [outcome.step for outcome in now.outcomes]
     ahead = [step for step in now.plan.steps if step not in done]
     coming = makes_maps(ahead, study)
     runs = [step.number for step in ahead if not blocked(step, study, coming)]
-    if found := errors(check(study, runs)):
+    if found := pipeline_memory.apart(_errors, study, runs):
         raise StudyError(found)
     now.checked = True
+
+
+def _errors(study, runs):
+    from analysis_lib.checking import check, errors  # slow to import
+
+    return errors(check(study, runs))
 
 
 def _execute_step(now, step, before, outcome):
@@ -348,7 +352,7 @@ def _outdated(plan, source):
     """Why an earlier step that is not selected is out of date, whatever its parameters were."""
     record = report_manifest.read_manifest(plan.study)["steps"].get(source.notebook)
     passed = (record or {}).get("parameters", {})
-    made = signature(source, plan.study, plan.path(source), passed, plan.library)
+    made = signature(source, plan.study, plan.path(source), passed, plan.library, record)
     return why_stale(record, made, plan.study)
 
 

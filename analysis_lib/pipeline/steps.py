@@ -32,6 +32,8 @@ class Step:
     needs : tuple of str
         "images": a study without grey-matter maps skips this step. "t1w": so does one without
         T1-weighted images, or with maps of its own.
+    on_request : bool
+        It runs only when it is named (``--only S1``).
     resumes : bool
         It keeps what is still right of an earlier run: all files of its folders are its outputs.
     """
@@ -42,6 +44,7 @@ class Step:
     may_use: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    on_request: bool = False
     resumes: bool = False
 
     @property
@@ -181,7 +184,9 @@ STEPS = (
 
 
 def select(steps, only) -> list[Step]:
-    """Steps named by number or by notebook, in their own order; all of them for an empty list.
+    """Steps named by number or by notebook, in their own order.
+
+    For an empty list: all but those that run on request alone.
 
     Raises
     ------
@@ -192,12 +197,14 @@ def select(steps, only) -> list[Step]:
     if unknown:
         known = ", ".join(f"{step.number} ({step.notebook})" for step in steps)
         raise UsageError(f"--only {','.join(only)}: no notebook {unknown[0]!r}. Known: {known}")
-    return [step for step in steps if not only or any(_is(step, name) for name in only)]
+    if not only:
+        return [step for step in steps if not step.on_request]
+    return [step for step in steps if any(_is(step, name) for name in only)]
 
 
 def _is(step, name):
     name = name.removesuffix(".ipynb")
-    return name in (step.number, step.notebook) or name.zfill(2) == step.number  # 2 means 02
+    return name == step.notebook or name.zfill(2).upper() == step.number  # 2 means 02
 
 
 def blocked(step, study, coming=False) -> str | None:

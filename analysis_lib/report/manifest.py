@@ -1,5 +1,6 @@
 """The manifest of a run: which files went in and came out, with what code, packages and memory."""
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -66,6 +67,7 @@ def number_hashes(study, sections) -> dict:
     return {section: text_hash(json.dumps(part, sort_keys=True)) for section, part in parts.items()}
 
 
+@functools.cache
 def package_versions(project=PROJECT) -> dict:
     """Installed versions of Python and of the packages that pyproject.toml asks for.
 

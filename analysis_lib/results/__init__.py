@@ -12,13 +12,13 @@ __getattr__, __dir__, __all__ = attach(
             "StudyError",  # A study file, or the data it points to, breaks the contract
         ],
         "reading": [
-            "read_json",  # read a result of kind JSON; raises as :func:`read_table` does
             "read_table",  # read a result table
-            "require",  # raise MissingFile
+        ],
+        "section": [
+            "begin",  # results of a notebook that starts: kept aside, then published together
         ],
         "words": [
             "p_text",  # A p-value as it is printed
-            "true_minus",  # hyphens that stand for a minus as minus signs
             "visit_words",  # visits as prose says them
         ],
         "writing": [

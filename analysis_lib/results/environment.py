@@ -8,6 +8,7 @@ from platformdirs import user_cache_path
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = PROJECT / "notebooks"
+APPENDIX = "appendix"  # below it: the notebooks whose name starts with S
 LIBRARY = PROJECT / "analysis_lib"
 
 # OpenBLAS rounds differently with another number of threads, and joblib's workers get fewer threads
@@ -68,3 +69,9 @@ def cache_folder(cache=None):
         cache or os.environ.get("COMPENDIUM_CACHE") or user_cache_path("rtms-compendium", False)
     )
     return Path(chosen).expanduser().resolve()
+
+
+def notebook_path(name, notebooks=NOTEBOOKS):
+    """File of a notebook: those of the appendix, S0 and so on, lie in a folder of their own."""
+    folder = notebooks / APPENDIX if name.startswith("S") else notebooks
+    return folder / f"{name}.ipynb"

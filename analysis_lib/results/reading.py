@@ -38,6 +38,10 @@ def require(path):
         "clinical": "01_clinical_outcomes",
         "vbm": "02_vbm",
         "receptors": "03_receptor_correlation",
+        "conduct": "S0_trial_conduct",
+        "calibration": "S1_calibration",
+        "power": "S3_power",
+        "juspace": "S4_juspace",
     }
     path = Path(path)
     if not path.exists():

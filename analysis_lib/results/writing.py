@@ -48,13 +48,18 @@ def write(folder, files, keep_others=False):
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         for name, content in files.items():
-            _write_one(staging / name, content)
-        written = sorted(path.name for path in staging.iterdir())
-        folder.mkdir(exist_ok=True)
-        for name in written:
-            os.replace(staging / name, folder / name)
+            write_one(staging / name, content)
+        return move(staging, folder, keep_others)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def move(staging, folder, keep_others=False):
+    """Put the files of a folder into another on the same disk; see :func:`write`."""
+    written = sorted(path.name for path in staging.iterdir())
+    folder.mkdir(exist_ok=True)
+    for name in written:
+        os.replace(staging / name, folder / name)
     kept = ("*",) if keep_others is True else tuple(keep_others or ())
     for path in folder.iterdir():
         known = path.name in written or any(path.match(pattern) for pattern in kept)
@@ -63,7 +68,8 @@ def write(folder, files, keep_others=False):
     return [folder / name for name in written]
 
 
-def _write_one(path, content):
+def write_one(path, content):
+    """Write one result file, of the kind that its content is."""
     if isinstance(content, pd.DataFrame):
         _write_table(path, content)
     elif hasattr(content, "savefig"):  # a Figure, without importing matplotlib

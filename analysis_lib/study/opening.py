@@ -1,6 +1,6 @@
 """A notebook's first call: parameters checked, study read, and the folder for what it writes."""
 
-from analysis_lib.results.environment import NOTEBOOKS
+from analysis_lib.results.environment import notebook_path
 from analysis_lib.study import variants
 from analysis_lib.study.contract import Study, load_study
 from analysis_lib.study.parameters import check_parameters, default_parameters
@@ -30,6 +30,6 @@ def open_study(notebook, values) -> Study:
         If the study file is wrong.
     """
     check_parameters(notebook, values)
-    changes = variants.changed(default_parameters(NOTEBOOKS / f"{notebook}.ipynb"), values)
+    changes = variants.changed(default_parameters(notebook_path(notebook)), values)
     given = variants.checked(values.get("variant", ""))
     return load_study(values["study"], variant=given or variants.name_of(changes))

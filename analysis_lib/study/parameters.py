@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from analysis_lib.results.environment import NOTEBOOKS
+from analysis_lib.results.environment import APPENDIX, notebook_path
 from analysis_lib.results.problems import PipelineError, UsageError
 from analysis_lib.study.allowed import ANYTHING, Allowed, declared, fits, problem, takes
 from analysis_lib.study.variants import NO_VARIANT
@@ -83,7 +83,8 @@ def default_parameters(path) -> dict[str, Parameter]:
     path : pathlib.Path
         Of the notebook.
     """
-    script = path.parent / "percent" / f"{path.stem}.py"
+    notebooks = path.parents[path.parent.name == APPENDIX]
+    script = notebooks / "percent" / path.relative_to(notebooks).with_suffix(".py")
     if not script.is_file():
         return notebook_parameters(path)
     cell = _PARAMETERS_CELL.search(script.read_text(encoding="utf-8"))
@@ -131,7 +132,7 @@ def check_parameters(notebook, values) -> None:
     UsageError
         With every value that is out of range, not among the choices, or of another type.
     """
-    known = notebook_parameters(NOTEBOOKS / f"{notebook}.ipynb")
+    known = notebook_parameters(notebook_path(notebook))
     given = [(p, values[name]) for name, p in known.items() if p.allowed.text and name in values]
     found = [
         problem(value, parameter, notebook, parameter.name)

@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from analysis_lib.figures import appearance, clinical, conduct, descriptions, palette, receptors
-from analysis_lib.figures import brain as figures_brain
-from analysis_lib.figures import panels as figures_panels
-from analysis_lib.figures.panels import Panel
+from analysis_lib.figures import appearance, descriptions, palette
+from analysis_lib.figures import draw_brain as figures_brain
+from analysis_lib.figures import draw_clinical as clinical
+from analysis_lib.figures import draw_conduct as conduct
+from analysis_lib.figures import draw_receptors as receptors
+from analysis_lib.figures import layout as figures_panels
+from analysis_lib.figures.layout import Panel
 
 NAMES = {"active": "real", "control": "sham"}
 

@@ -1,8 +1,10 @@
 """The closure of imports: what a notebook's code can reach, and nothing else."""
 
+import shutil
+
 import pytest
 
-from analysis_lib.pipeline.closure import closure_of, notebook_closure
+from analysis_lib.pipeline.closure import closure_of, house_hash, notebook_closure
 from analysis_lib.pipeline.freshness import SHOWN
 from analysis_lib.results.environment import NOTEBOOKS, PROJECT
 
@@ -70,6 +72,22 @@ def test_a_change_changes_the_hash_of_its_file_alone(house):
     (house / "lib/ground.py").write_text("x = 2")
     after = closure_of(code, house)
     assert {name for name in before if before[name] != after[name]} == {"lib/ground.py"}
+
+
+def test_the_hash_of_the_house_changes_with_any_file_and_not_with_its_place(house, tmp_path):
+    before = {house_hash(house)}
+    shutil.copytree(house, tmp_path / "moved", ignore=shutil.ignore_patterns("moved"))
+    assert {house_hash(tmp_path / "moved")} == before
+    shutil.rmtree(tmp_path / "moved")
+    for name, text in (
+        ("lib/ground.tsv", "else"),
+        ("lib/wing/unused.py", "y = 1"),
+        ("lib/wing/new.py", ""),
+        ("engines/motor/src/motor/other.py", "z"),
+    ):
+        (house / name).write_text(text)
+        assert house_hash(house) not in before
+        before.add(house_hash(house))
 
 
 def test_a_module_of_the_library_makes_at_most_two_notebooks_stale_on_average():

@@ -84,10 +84,23 @@ def test_the_signature_holds_versions_inputs_and_parameters_but_not_the_number_o
     assert "hamd17.tsv" in names
     assert "analysis_lib/vbm/contrasts.py" in found["library"]
     assert not [file for file in found["library"] if file.startswith(freshness.SHOWN)]
-    assert "analysis_lib/figures/brain.py" in found["shown"]
+    assert "analysis_lib/figures/draw_brain.py" in found["shown"]
     monkeypatch.setattr(manifest, "package_versions", lambda: {"numpy": "0"})
     later = freshness.signature(step, study, notebook, {"seed": 7})
     assert freshness.why_stale(found, later, study).startswith("packages changed")
+
+
+def test_what_code_reaches_is_taken_from_the_record_while_no_code_has_changed(study, monkeypatch):
+    step = next(step for step in STEPS if step.number == "01")
+    notebook = NOTEBOOKS / f"{step.notebook}.ipynb"
+    record = freshness.signature(step, study, notebook, {})
+    marked = record | {"library": {"from the record": "1"}}
+    again = freshness.signature(step, study, notebook, {}, record=marked)
+    assert again["library"] == {"from the record": "1"}
+    monkeypatch.setattr(freshness, "house_hash", lambda project: "another")
+    later = freshness.signature(step, study, notebook, {}, record=marked)
+    assert later["library"] == record["library"]
+    assert later["house"] != record["house"]
 
 
 def test_the_demo_s_files_are_inputs_of_the_steps_that_read_them():

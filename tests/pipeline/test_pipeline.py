@@ -426,6 +426,15 @@ def test_only_what_differs_from_the_defaults_is_passed(fresh):
     assert pipeline_plan.step_parameters(load_study("demo"), known, {}) == {"study": "demo"}
 
 
+def test_the_appendix_lies_in_a_folder_of_its_own_and_runs_by_default_or_on_request(tmp_path):
+    main, always, asked = Step("01_a"), Step("S0_b"), Step("S1_c", on_request=True)
+    steps = (main, always, asked)
+    assert pipeline_steps.select(steps, []) == [main, always]
+    assert pipeline_steps.select(steps, ["s1", "1"]) == [main, asked]
+    assert environment.notebook_path("S1_c", tmp_path) == tmp_path / "appendix" / "S1_c.ipynb"
+    assert environment.notebook_path("01_a", tmp_path) == tmp_path / "01_a.ipynb"
+
+
 def test_only_selects_by_number_or_name_in_order(fresh):
     steps = plan_of(fresh, only=["04_last", "01"]).steps
     assert [step.number for step in steps] == ["01", "04"]
@@ -574,6 +583,17 @@ def test_peak_memory_counts_processes_that_were_started():
     with pipeline_memory.PeakMemory(interval=0.05) as memory:
         subprocess.run([sys.executable, "-c", code], check=True)
     assert 290 < memory.mb - alone.mb < 600
+
+
+def test_work_done_apart_leaves_nothing_here_but_its_answer_or_its_error():
+    assert pipeline_memory.apart(os.getpid) != os.getpid()
+    problem = problems.Problem("a.tsv", "row 2", "a number", "x", "write one")
+    with pytest.raises(problems.StudyError, match=r"a\.tsv: row 2"):
+        pipeline_memory.apart(_refuse, problem)
+
+
+def _refuse(problem):
+    raise problems.StudyError([problem])
 
 
 def test_git_state_says_whether_files_differ(tmp_path):

@@ -204,6 +204,7 @@ def test_several_values_are_refused_where_one_is_wrong_or_they_make_no_differenc
 
 
 def test_defaults_are_those_of_the_script_whatever_a_reader_saved_in_the_notebook(tmp_path):
+    (tmp_path / "appendix").mkdir()
     path = write(tmp_path / "01_first.ipynb", "factor: float = 4.0  # points\n")
     assert parameters.default_parameters(path)["factor"].default == 4.0
     script = tmp_path / "percent" / "01_first.py"
@@ -211,6 +212,11 @@ def test_defaults_are_those_of_the_script_whatever_a_reader_saved_in_the_noteboo
     cell = '# %% tags=["parameters"]\nfactor: float = 8.0  # points\n'
     script.write_text(f"# %% [markdown]\n# Title\n\n{cell}\n# %%\nfactor = 3\n")
     assert parameters.default_parameters(path)["factor"].default == 8.0
+    appended = write(tmp_path / "appendix" / "S1_more.ipynb", "factor: float = 4.0  # points\n")
+    script = tmp_path / "percent" / "appendix" / "S1_more.py"
+    script.parent.mkdir()
+    script.write_text(cell)
+    assert parameters.default_parameters(appended)["factor"].default == 8.0
 
 
 @pytest.mark.parametrize("notebook", REAL)

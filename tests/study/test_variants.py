@@ -3,7 +3,7 @@
 import pytest
 
 from analysis_lib.results.problems import StudyError, UsageError
-from analysis_lib.study import opening, variants
+from analysis_lib.study import opening, parameters, variants
 from analysis_lib.study.opening import open_study
 from analysis_lib.study.parameters import notebook_parameters
 
@@ -26,8 +26,8 @@ def notebooks(tmp_path, monkeypatch):
     (folder / "percent").mkdir(parents=True)
     write(folder / "02_vbm.ipynb", cell.replace("8.0", "4.0"))
     (folder / "percent" / "02_vbm.py").write_text(f'# %% tags=["parameters"]\n{cell}\n# %%\n')
-    monkeypatch.setattr(opening, "NOTEBOOKS", folder)
-    monkeypatch.setattr("analysis_lib.study.parameters.NOTEBOOKS", folder)
+    for module in (opening, parameters):
+        monkeypatch.setattr(module, "notebook_path", lambda name: folder / f"{name}.ipynb")
     return folder
 
 

@@ -1,12 +1,13 @@
 """Panels: a drawing with its caption, alone or composed."""
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-from analysis_lib.figures.appearance import COLUMN, PAGE, STYLE, write_marks
+from analysis_lib.figures.appearance import COLUMN, PAGE, STYLE, style, write_marks
 from analysis_lib.figures.palette import COLOURS
 
 
@@ -43,6 +44,37 @@ class Panel:
     late: bool = False
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A figure and what is said of it; a notebook shows both.
+
+    Parameters
+    ----------
+    name : str
+        Of its files.
+    figure : matplotlib.figure.Figure
+    said : dict of str
+        title, caption, alt.
+    further : callable
+        Gives figures that are saved beside it, drawn when asked for.
+    """
+
+    name: str
+    figure: mpl.figure.Figure
+    said: dict
+    further: Callable[[], Iterable["Drawn"]] = list
+
+    def _ipython_display_(self):
+        from IPython.display import Markdown, display  # slow to import
+
+        picture = io.BytesIO()
+        with style():
+            self.figure.savefig(picture, format="png")
+        display({"image/png": picture.getvalue(), "text/plain": self.said["alt"]}, raw=True)
+        display(Markdown(f"**{self.said['title']}.** {self.said['caption']}"))
+
+
+@mpl.rc_context(STYLE)
 def compose(panels, blocks, names, marks=(), lettered=True, width=PAGE):
     """A figure of several panels: letters and titles aligned, one key for the arms.
 
@@ -67,7 +99,6 @@ def compose(panels, blocks, names, marks=(), lettered=True, width=PAGE):
     -------
     matplotlib.figure.Figure
     """
-    mpl.rcParams.update(STYLE)
     keyed = [any(panels[n].arms for row in rows for n in row if n != ".") for rows, *_ in blocks]
     heights = [height for _, height, _ in blocks]
     if any(keyed):
@@ -89,6 +120,7 @@ def compose(panels, blocks, names, marks=(), lettered=True, width=PAGE):
         if panel.brain:
             _draw_brain(fig, axes[name], panel)
     _align_titles(fig, {name: axes[name] for name in panels}, lettered)
+    plt.close(fig)  # for pyplot: a notebook shows it once, with its caption
     return fig
 
 

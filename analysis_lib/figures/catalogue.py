@@ -1,0 +1,376 @@
+"""Every figure by name: a drawing, its title and caption, from the tables of one notebook.
+
+Notebooks 01 to 03 show them one by one while they run (:func:`panel`), notebook 04 together.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from analysis_lib.figures import descriptions
+from analysis_lib.figures.appearance import COLUMN, PAGE, contrast_title, warnings_of
+from analysis_lib.figures.draw_brain import plot_glass, plot_region_change, plot_slices
+from analysis_lib.figures.draw_clinical import (
+    plot_course,
+    plot_differences,
+    plot_items,
+    plot_risks,
+    plot_tipping,
+    since_baseline,
+)
+from analysis_lib.figures.draw_conduct import (
+    consort_height,
+    plot_consort,
+    plot_missing,
+    plot_stimulation,
+)
+from analysis_lib.figures.draw_maps import plot_homogeneity, plot_volumes
+from analysis_lib.figures.draw_receptors import (
+    central,
+    plot_correlations,
+    plot_dominance,
+    plot_nulls,
+    plot_power,
+    plot_scatter,
+    plot_variograms,
+    plot_without,
+)
+from analysis_lib.figures.layout import Drawn, Panel, alone, captions
+from analysis_lib.figures.palette import BANDS, COLOURS
+from analysis_lib.results.problems import UsageError
+from analysis_lib.results.words import true_minus, visit_words
+
+CONTRAST = "arm_by_time"
+SLICES_MM = (-20, -8, 2, 14, 30, 46)  # z of axial slices
+
+
+def panel(results, name, **options) -> Drawn:
+    """One figure of the catalogue, as the last line of a cell: the picture with its caption.
+
+    Parameters
+    ----------
+    results : analysis_lib.results.Section
+        Of the notebook whose tables are drawn.
+    name : str
+        Of `CATALOGUE`: "course", "differences", "slices" ...
+    options
+        What the figure can be asked for: a scale, a contrast.
+
+    Raises
+    ------
+    UsageError
+        If there is no figure of this name; the message lists those there are.
+    """
+    if name not in CATALOGUE:
+        raise UsageError(f"no figure {name!r}; there are: {', '.join(sorted(CATALOGUE))}")
+    one = CATALOGUE[name](results, **options)
+    marks = marks_of(results)
+    figure = alone(one, results.study.arm_names, marks)
+    return Drawn(name, figure, captions(one.title, {name: one}, marks, lettered=False))
+
+
+def marks_of(results):
+    """What every figure of these results has to say: SIMULATED, QUICK."""
+    simulated_maps = results.name == "receptors" and results.json("settings")["simulated_maps"]
+    return warnings_of(results.study, results.quick, simulated_maps)
+
+
+# --- participants and clinical outcomes -----------------------------------------------------------
+
+
+def flow(results):
+    boxes = results.table("consort_flow")
+    return Panel(
+        partial(plot_consort, boxes=boxes),
+        "Flow of participants",
+        *descriptions.describe_flow(results.json("flow"), results.study.arm_names),
+        size=(PAGE, consort_height(boxes)),
+    )
+
+
+def ratings(results):
+    patterns, names = results.table("missing_patterns"), results.study.arm_names
+    visits = list(results.table("pattern_visits")["visit"])
+    return Panel(
+        partial(plot_missing, patterns=patterns, visits=visits, names=names),
+        f"{results.study.primary_scale.name}: who was rated when",
+        *descriptions.describe_missing(patterns, names),
+        size=(4.6, 0.24 * len(patterns) + 0.85),
+    )
+
+
+def course(results, scale):
+    study = results.study
+    own, model, counts = (
+        table[table["scale"] == scale]
+        for table in map(results.table, ("scores", "mmrm_means", "means"))
+    )
+    kind = kinds(results)[scale]
+    changes = kind == "change"
+    lines = since_baseline(own) if changes else own.assign(value=own["score"])
+    model = model.assign(week=model["visit"].map(study.visits))
+    label = f"{'change in ' if changes else ''}{scale}, points"
+    return Panel(
+        partial(plot_course, individuals=lines, means=model, counts=counts, ylabel=label),
+        scale,
+        *descriptions.describe_course(scale, kind, lines, model, study.arm_names),
+        size=(COLUMN, 3),
+        arms=True,
+    )
+
+
+def kinds(results):
+    """Of each scale that was modelled: "change", or "value" where there is no baseline."""
+    return results.table("mmrm_contrasts").groupby("scale")["kind"].first()
+
+
+def differences(results):
+    contrasts, study = results.table("mmrm_contrasts"), results.study
+    primary = (study.primary_scale.name, study.final_visit)
+    return Panel(
+        partial(plot_differences, contrasts=contrasts, names=study.arm_names, primary=primary),
+        "Difference between arms (MMRM)",
+        *descriptions.describe_differences(contrasts, study.arm_names, primary),
+        size=(5.4, 0.19 * len(contrasts) + 1),
+    )
+
+
+def response(results):
+    study = results.study
+    scale, visit, rows = study.primary_scale.name, study.final_visit, results.table("responders")
+    rows = rows[rows["scale"].eq(scale) & rows["visit"].eq(visit)]
+    rows = rows[rows["analysis"] == "missing_is_failure"]
+    return Panel(
+        partial(plot_risks, rows=rows, names=study.arm_names, legend=False),
+        f"Responders, {scale}, {visit_words(visit)}",
+        *descriptions.describe_risks(rows, study.arm_names, scale, visit),
+        arms=True,
+    )
+
+
+def tipping_point(results):
+    study, tip = results.study, results.table("tipping_point").iloc[0]
+    curve, scale, visit = (
+        results.table("tipping_curve"),
+        study.primary_scale.name,
+        study.final_visit,
+    )
+    return Panel(
+        partial(plot_tipping, curve=curve, names=study.arm_names, tip=tip["delta_interpolated"]),
+        f"Tipping point, {scale}, {visit_words(visit)}",
+        *descriptions.describe_tipping(curve, tip, study.arm_names, scale, visit),
+        size=(COLUMN, 2.8),
+    )
+
+
+def tips(results):
+    """Whether there is a tipping point to draw."""
+    table = results.table("tipping_point")
+    return len(table) > 0 and table["status"].iloc[0] in ("tips", "does not tip")
+
+
+def items(results):
+    rows, names = results.table("item_differences"), results.study.arm_names
+    return Panel(
+        partial(plot_items, differences=rows, names=names),
+        "Difference between arms, item by item",
+        *descriptions.describe_items(rows, names),
+        size=(5.4, 0.22 * len(rows) + 0.7),
+    )
+
+
+def stimulation(results):
+    dose, planned = results.table("dose"), results.json("settings")["planned_sessions"]
+    names = results.study.arm_names
+    return Panel(
+        partial(plot_stimulation, dose=dose, planned=planned, names=names),
+        "Treatment sessions received",
+        *descriptions.describe_stimulation(dose, planned, names),
+        size=(4.6, 2.2),
+    )
+
+
+# --- grey matter ----------------------------------------------------------------------------------
+
+
+def homogeneity(results):
+    quality = results.table("quality")
+    return Panel(
+        partial(plot_homogeneity, quality=quality),
+        "Resemblance of maps",
+        *descriptions.describe_homogeneity(quality),
+        size=(COLUMN, 2.4),
+        arms=True,
+    )
+
+
+def volumes(results):
+    quality = results.table("quality")
+    return Panel(
+        partial(plot_volumes, quality=quality),
+        "Grey-matter volume",
+        *descriptions.describe_volumes(quality, results.study.arm_names),
+        size=(COLUMN, 2.4),
+        arms=True,
+    )
+
+
+def slices(results, contrast=CONTRAST, slices_mm=SLICES_MM):
+    return _brain(results, contrast, partial(plot_slices, threshold=None, cuts=slices_mm))
+
+
+def glass(results, contrast=CONTRAST):
+    return _brain(results, contrast, plot_glass, glass=True)
+
+
+def _brain(results, contrast, plot, glass=False):
+    """t of a contrast on the brain, on a colour scale that all contrasts share."""
+    names, row = results.study.arm_names, _summary(results).loc[contrast]
+    n = " + ".join(str(row[f"n_{arm}"]) for arm in COLOURS if row[f"n_{arm}"])
+    title = f"{contrast_title(contrast, names)} (n = {n})"
+    outline = {"p_image" if glass else "outline": results.image(f"{contrast}_p_fwe_t")}
+    look = {"label": f"t ({row['df']:g} df)", "vmax": _largest_t(results)} | outline
+    return Panel(
+        partial(plot, image=results.image(f"{contrast}_t"), **look),
+        f"{title}, family-wise p < .05" if glass else title,
+        *descriptions.describe_brain(row, names, glass=glass),
+        size=(PAGE, 1.8 if glass else 1.5),
+        brain=True,
+    )
+
+
+def _summary(results):
+    return results.table("summary").set_index("contrast", drop=False)
+
+
+def _largest_t(results):
+    known = set(_summary(results).index) & {"active_change", "control_change", CONTRAST}
+    images = (results.image(f"{contrast}_t") for contrast in sorted(known))
+    return float(np.ceil(max(np.abs(image.get_fdata()).max() for image in images)))
+
+
+def regions(results, regions=()):
+    change, means = results.table("parcel_change"), results.table("region_means")
+    regions = list(regions) or results.json("settings")["regions"]
+    names = results.study.arm_names
+    look = {"change": change, "means": means, "regions": regions, "names": names}
+    return Panel(
+        partial(plot_region_change, legend=False, **look),
+        "Change by region",
+        *descriptions.describe_regions(means, regions, names),
+        size=(PAGE, 0.5 * len(regions) + 0.7),
+        arms=True,
+    )
+
+
+# --- receptors ------------------------------------------------------------------------------------
+
+
+def correlations(results, contrast=CONTRAST, most_maps=None):
+    rows, null = _rows(results, contrast), _draws(results, contrast)
+    chosen = rows["r"].abs().sort_values(ascending=False).index[:most_maps].sort_values()
+    bands = {which: central(draws)[chosen] for which, draws in null.items()}
+    n_draws = {which: len(draws) for which, draws in null.items()}
+    shown, names = rows.loc[chosen], results.study.arm_names
+    return Panel(
+        partial(plot_correlations, rows=shown, bands=bands),
+        "Receptor maps in order of r",
+        *descriptions.describe_correlations(shown, len(rows), names, n_draws),
+        size=(PAGE, 0.17 * len(chosen) + 1.1),
+    )
+
+
+def scatter(results):
+    points, lead, names = results.table("scatter"), _lead(results), results.study.arm_names
+    axes = {
+        "xlabel": f"{lead['receptor']} density, normal score",
+        "ylabel": f"change, {names['active']} − {names['control']}, normal score",
+    }
+    return Panel(
+        partial(plot_scatter, points=points, r=lead["r"], **axes),
+        true_minus(f"{lead['receptor']}, {len(points)} regions, r = {lead['r']:.2f}"),
+        *descriptions.describe_scatter(lead, len(points)),
+        size=(COLUMN, 3),
+        late=True,
+    )
+
+
+def dominance(results):
+    shares = results.table("dominance")
+    return Panel(
+        partial(plot_dominance, rows=shares),
+        "All receptors together",
+        *descriptions.describe_dominance(shares),
+        size=(COLUMN, 0.16 * len(shares) + 1),
+    )
+
+
+def nulls(results):
+    lead = _lead(results)
+    draws = {which: found[:, lead.name] for which, found in _draws(results, CONTRAST).items()}
+    return Panel(
+        partial(plot_nulls, draws=draws, observed=lead["r"]),
+        f"{lead['receptor']}: what chance gives",
+        *descriptions.describe_nulls(lead, draws),
+        size=(COLUMN, 2.2),
+    )
+
+
+def influence(results, most=6):
+    rows = results.table("sensitivity")
+    rows = rows[rows["contrast"] == CONTRAST].sort_values("r", key=abs, ascending=False).head(most)
+    return Panel(
+        partial(plot_without, rows=rows),
+        "Without the region that matters most",
+        *descriptions.describe_without(rows),
+        size=(5, 0.25 * len(rows) + 0.9),
+    )
+
+
+def power(results):
+    curve = results.table("power")
+    detectable = results.json("settings")["minimum_detectable_r"]
+    return Panel(
+        partial(plot_power, curve=curve, detectable=np.nan if detectable is None else detectable),
+        "Power",
+        *descriptions.describe_power(curve, detectable),
+        size=(3.8, 2.4),
+    )
+
+
+def variogram(results, null):
+    rows = results.table("variograms")
+    rows = rows[rows["null"] == null]
+    band = rows[["low", "median", "high"]].to_numpy().T
+    return Panel(
+        partial(plot_variograms, lags=rows["distance"], target=rows["effect"], surrogates=band),
+        f"{null} surrogates",
+        *descriptions.describe_variogram(null),
+        size=(COLUMN, 2.5),
+    )
+
+
+def _rows(results, contrast):
+    rows = results.table("correlations")
+    return rows[rows["contrast"] == contrast].reset_index(drop=True)
+
+
+def _lead(results):
+    """Row of the leading receptor map."""
+    rows, chosen = _rows(results, CONTRAST), results.table("scatter")["annotation"].iloc[0]
+    return rows[rows["annotation"] == chosen].iloc[0]
+
+
+def _draws(results, contrast):
+    nulls = results.arrays("nulls")
+    return {which: nulls[f"{which}_{contrast}"] for which in BANDS}
+
+
+CATALOGUE = {
+    make.__name__: make
+    for make in (
+        *(flow, ratings, course, differences, response, tipping_point, items, stimulation),
+        *(homogeneity, volumes, slices, glass, regions),
+        *(correlations, scatter, dominance, nulls, influence, power, variogram),
+    )
+}

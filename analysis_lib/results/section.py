@@ -1,0 +1,114 @@
+"""The results of one notebook: written aside as they come, put in place together."""
+
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.results import reading, writing
+
+
+class Section:
+    """Results of one notebook, read by name.
+
+    Parameters
+    ----------
+    study : Study
+    name : str
+        Folder below ``study.derived``: "clinical", "vbm", "receptors".
+    """
+
+    def __init__(self, study, name):
+        self.study, self.name = study, name
+        self.folder = study.result(name)  # a variant's own, or the default one
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the notebook has been run."""
+        return self.folder.is_dir()
+
+    @property
+    def quick(self) -> bool:
+        """Whether few permutations were drawn."""
+        return self.is_there and bool(self.json("settings")["quick"])
+
+    def table(self, name) -> pd.DataFrame:
+        """A table, with its types; raises as :func:`analysis_lib.results.read_table`."""
+        return reading.read_table(self.folder / f"{name}.tsv")
+
+    def json(self, name):
+        """A JSON file's content."""
+        return reading.read_json(self.folder / f"{name}.json")
+
+    def image(self, name):
+        """An image."""
+        import nibabel as nib  # slow to import
+
+        return nib.load(reading.require(self.folder / f"{name}.nii.gz"))
+
+    def arrays(self, name) -> dict:
+        """Arrays by name."""
+        with np.load(reading.require(self.folder / f"{name}.npz")) as content:
+            return dict(content)
+
+
+class NewSection(Section):
+    """Results that are being made: see :func:`begin`."""
+
+    def __init__(self, study, name, quick):
+        super().__init__(study, name)
+        self.place, self._quick = study.derived / name, quick
+        self.place.parent.mkdir(parents=True, exist_ok=True)
+        self.folder = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self.place.parent))
+        self._end = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+
+    @property
+    def quick(self) -> bool:
+        """Whether few permutations are drawn."""
+        return self._quick
+
+    def keep(self, **contents):
+        """Keep results: a DataFrame, a dict (JSON, or arrays), an image, under its name."""
+        for name, content in contents.items():
+            writing.write_one(self.folder / f"{name}{_suffix(content)}", content)
+
+    def publish(self, numbers=None, pages=None) -> None:
+        """Put all that was kept in place of what an earlier run left there, and list it.
+
+        Parameters
+        ----------
+        numbers : dict, optional
+            Name to (value, source file): what texts and figures quote.
+        pages : dict, optional
+            Content of the folder "views".
+        """
+        written = writing.move(self.folder, self.place)
+        self._end()  # removes the place aside
+        self.folder = self.place
+        if pages is not None:
+            written += writing.write(self.place / "views", pages)
+        if numbers is not None:
+            writing.write_numbers(self.study, self.name, numbers)
+        shown = (path for path in written if path.suffix != ".json")
+        print(*(path.relative_to(self.study.derived) for path in shown), sep="\n")
+
+
+def begin(study, name, quick=False) -> NewSection:
+    """Results of a notebook that starts.
+
+    They are read back from a place of their own until they are published: no figure can show what
+    an earlier run left, and an interrupted notebook leaves the earlier results as they were.
+    """
+    return NewSection(study, name, quick)
+
+
+def _suffix(content):
+    if isinstance(content, pd.DataFrame):
+        return ".tsv"
+    if hasattr(content, "to_filename"):
+        return ".nii.gz"
+    arrays = isinstance(content, dict) and any(isinstance(v, np.ndarray) for v in content.values())
+    return ".npz" if arrays else ".json"
