@@ -19,7 +19,6 @@ __getattr__, __dir__, __all__ = attach(
         ],
         "words": [
             "p_text",  # A p-value as it is printed
-            "visit_words",  # visits as prose says them
         ],
         "writing": [
             "write",  # write result files whole or not at all

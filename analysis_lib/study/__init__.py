@@ -26,15 +26,11 @@ __getattr__, __dir__, __all__ = attach(
         ],
         "participants": [
             "design_columns",  # covariates and randomisation strata of some participants
-            "randomisation_blocks",  # stratum of each participant
             "read_participants",  # read and check participants.tsv
         ],
         "scores": [
-            "baseline_scores",  # baseline of everybody who has one, with or without later scores
             "improvement",  # fall of a scale's score from baseline to a visit
-            "read_ratings",  # read every scale of a study
             "read_scale",  # read and check the scores of one scale
-            "with_baseline",  # put each participant's baseline beside the later scores
         ],
     },
 )

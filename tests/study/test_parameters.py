@@ -254,7 +254,7 @@ WRONG = [
     ("01_clinical_outcomes", "largest_delta", -1, "a number of at least 0"),
     ("01_clinical_outcomes", "largest_delta", math.inf, "a number of at least 0"),
     ("01_clinical_outcomes", "delta_step", 0, "a number above 0"),
-    ("01_clinical_outcomes", "planned_sessions", -1, "a whole number of at least 0"),
+    ("S0_trial_conduct", "planned_sessions", -1, "a whole number of at least 0"),
     ("01_clinical_outcomes", "seed", -1, "a whole number of at least 0"),
     ("01_clinical_outcomes", "seed", 0.5, "a whole number of at least 0"),
     ("02_vbm", "fwhm_mm", -3, "a number from 0 to 30"),
