@@ -9,7 +9,7 @@ import pytest
 from conftest import lines
 
 from analysis_lib.pipeline.plan import make_plan
-from analysis_lib.results.environment import NOTEBOOKS
+from analysis_lib.results.environment import NOTEBOOKS, notebook_path
 from analysis_lib.results.problems import PipelineError, UsageError
 from analysis_lib.study import allowed, parameters
 from analysis_lib.study.contract import load_study
@@ -25,7 +25,9 @@ mode: str = "fine"  # fine, wrong, refused or dead
 tail: str = "counts"  # a tail; one of: counts, gpd
 """
 OPTIONAL = "limit: float | None = None  # points; at least 0\n"  # papermill cannot read it
-REAL = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+REAL = sorted(
+    p.stem for folder in (NOTEBOOKS, NOTEBOOKS / "appendix") for p in folder.glob("*.ipynb")
+)
 
 
 def write(path, cell=CELL):
@@ -45,7 +47,7 @@ def known(tmp_path):
 
 
 def real(notebook):
-    return parameters.notebook_parameters(NOTEBOOKS / f"{notebook}.ipynb")
+    return parameters.notebook_parameters(notebook_path(notebook))
 
 
 # --- reading
@@ -221,7 +223,7 @@ def test_defaults_are_those_of_the_script_whatever_a_reader_saved_in_the_noteboo
 
 @pytest.mark.parametrize("notebook", REAL)
 def test_scripts_and_notebooks_have_the_same_defaults(notebook):
-    path = NOTEBOOKS / f"{notebook}.ipynb"
+    path = notebook_path(notebook)
     assert parameters.default_parameters(path) == parameters.notebook_parameters(path)
 
 
@@ -319,7 +321,7 @@ def test_every_parameter_but_switches_and_names_declares_what_it_may_be(notebook
 
 @pytest.mark.parametrize("notebook", REAL)
 def test_notebook_checks_its_parameters_before_it_reads(notebook):
-    cells = parameters.read_notebook(NOTEBOOKS / f"{notebook}.ipynb")["cells"]
+    cells = parameters.read_notebook(notebook_path(notebook))["cells"]
     code = [cell["source"] for cell in cells if cell["cell_type"] == "code"]
     text = "\n".join(code[1:])
     assert f'trial = open_study("{notebook}", globals())' in text
