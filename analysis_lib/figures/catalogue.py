@@ -24,7 +24,7 @@ from analysis_lib.figures.draw_conduct import (
     plot_missing,
     plot_stimulation,
 )
-from analysis_lib.figures.draw_maps import plot_homogeneity, plot_volumes
+from analysis_lib.figures.draw_maps import plot_homogeneity, plot_mosaic, plot_volumes
 from analysis_lib.figures.draw_receptors import (
     central,
     plot_correlations,
@@ -39,6 +39,8 @@ from analysis_lib.figures.layout import Drawn, Panel, alone, captions
 from analysis_lib.figures.palette import BANDS, COLOURS
 from analysis_lib.results.problems import UsageError
 from analysis_lib.results.words import true_minus, visit_words
+from analysis_lib.study.grids import load_map
+from analysis_lib.vbm.scans import read_scans
 
 CONTRAST = "arm_by_time"
 SLICES_MM = (-20, -8, 2, 14, 30, 46)  # z of axial slices
@@ -215,6 +217,22 @@ def volumes(results):
     )
 
 
+def mosaic(results, most=4):
+    """The mean map, the mask, and the maps that resemble the others least, from the study."""
+    least = results.table("quality").nlargest(most, "outlier_score")
+    pairs = read_scans(results.study).analysed.set_index("participant_id")
+    own = [load_map(pairs.loc[row.participant_id, row.session]) for row in least.itertuples()]
+    titles = ["mean, within the mask", "mask", *(least["participant_id"] + " " + least["session"])]
+    images = [results.image("mean"), results.image("mask"), *own]
+    return Panel(
+        partial(plot_mosaic, images=images, titles=titles),
+        "Maps that resemble the others least",
+        *descriptions.describe_mosaic(least),
+        size=(PAGE, 2.5),
+        brain=True,
+    )
+
+
 def slices(results, contrast=CONTRAST, slices_mm=SLICES_MM):
     return _brain(results, contrast, partial(plot_slices, threshold=None, cuts=slices_mm))
 
@@ -370,7 +388,7 @@ CATALOGUE = {
     make.__name__: make
     for make in (
         *(flow, ratings, course, differences, response, tipping_point, items, stimulation),
-        *(homogeneity, volumes, slices, glass, regions),
+        *(homogeneity, volumes, mosaic, slices, glass, regions),
         *(correlations, scatter, dominance, nulls, influence, power, variogram),
     )
 }

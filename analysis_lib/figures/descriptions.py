@@ -276,6 +276,20 @@ def describe_volumes(quality, names):
     return caption, f"Points, one per participant, near the diagonal. Mean volume: {said}."
 
 
+def describe_mosaic(least):
+    """What `plot_mosaic` shows; ``least``: rows of ``vbm/quality.tsv``."""
+    caption = (
+        "Axial slices of the mean of all smoothed maps and of the mask of the analysis, then the "
+        f"{len(least)} maps, before smoothing, with the highest outlier scores. One grey scale, "
+        "0 to 0.9."
+    )
+    scores = ", ".join(
+        f"{row.participant_id} {row.session} ({row.outlier_score:.1f})"
+        for row in least.itertuples()
+    )
+    return caption, true_minus(f"Brain slices of {len(least) + 2} maps. Outlier scores: {scores}.")
+
+
 def describe_power(curve, detectable):
     """What `plot_power` shows; ``curve`` is ``power/power.tsv``."""
     found = detectable is not None and np.isfinite(detectable)

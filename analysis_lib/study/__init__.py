@@ -35,6 +35,7 @@ __getattr__, __dir__, __all__ = attach(
         "scores": [
             "baseline_scores",  # baseline of everybody who has one, with or without later scores
             "improvement",  # fall of a scale's score from baseline to a visit
+            "improvement_at_scan",  # fall of the primary scale's score up to the second scan
             "read_ratings",  # read every scale of a study
             "read_scale",  # read and check the scores of one scale
             "with_baseline",  # put each participant's baseline beside the later scores

@@ -63,7 +63,7 @@ def to_image(values, mask, affine, outside=0.0):
     Parameters
     ----------
     values : numpy.ndarray
-        (n_voxels,).
+        (n_voxels,), or one value for all.
     mask : numpy.ndarray of bool
         (x, y, z).
     affine : numpy.ndarray
@@ -85,15 +85,14 @@ def to_image(values, mask, affine, outside=0.0):
 
 
 def result_images(contrast, result, effects, mask, affine):
-    """The images of one contrast by file name: t, g, percent, and p of each statistic.
+    """The images of one contrast by name: t, g, percent, and p of each statistic.
 
     Returns
     -------
     dict of str to nibabel.Nifti1Image
     """
     maps = {"t": result.t, **effects}
-    images = {f"{contrast}_{k}.nii.gz": to_image(v, mask, affine) for k, v in maps.items()}
+    images = {f"{contrast}_{k}": to_image(v, mask, affine) for k, v in maps.items()}
     for statistic, p in result.p.items():
-        name = f"{contrast}_{P_NAMES[statistic]}.nii.gz"
-        images[name] = to_image(p, mask, affine, outside=1.0)
+        images[f"{contrast}_{P_NAMES[statistic]}"] = to_image(p, mask, affine, outside=1.0)
     return images
