@@ -1,4 +1,4 @@
-"""Notebook 01: clinical outcomes, missing data, how the trial was conducted."""
+"""Notebooks 01 and S0: clinical outcomes, missing data, how the trial was conducted."""
 
 from lazy_loader import attach
 
@@ -17,23 +17,20 @@ __getattr__, __dir__, __all__ = attach(
         ],
         "consort": [
             "consort_checklist",  # the 30 items of CONSORT 2025
-            "consort_flow",  # boxes of the CONSORT 2025 flow diagram
-        ],
-        "flow": [
-            "participant_flow",  # count participants from randomisation to analysis
         ],
         "harms": [
             "adverse_event_table",  # adverse events by arm
         ],
-        "imputation": [
-            "fit_imputation",  # fit the imputation model to one scale
-            "imputation_table",  # compare the arms by ANCOVA on completed data
+        "imputed_scales": [
+            "compare_imputed",  # the arms compared on completed data, each scale
+            "impute_scales",  # fit the imputation model to each scale
         ],
         "item_analysis": [
             "item_tables",  # every item table of every scale whose items were recorded
         ],
         "models": [
             "contrast_table",  # adjusted difference between arms
+            "describe_fits",  # what each model was fitted to, in words
             "fit_models",  # fit the primary model, an MMRM, to every scale
             "growth_table",  # straight lines over weeks: does the slope differ between arms?
             "mean_table",  # model means by arm and visit
@@ -49,15 +46,16 @@ __getattr__, __dir__, __all__ = attach(
         "randomisation": [
             "randomisation_test",  # test the difference at a visit against re-randomised arms
         ],
-        "rating_patterns": [
-            "missing_patterns",  # count the participants by which visits they were rated at
-            "pattern_visits",  # visits at which anybody was rated
-        ],
         "risks": [
             "responders",  # response and remission by arm
         ],
         "tipping": [
-            "tipping_point",
+            "find_tipping_point",  # how much worse scores that lose the result would have to be
+        ],
+        "trial_data": [
+            "read_trial",  # participants and ratings, checked
+            "who_took_part",  # from randomisation to analysis, and the CONSORT boxes
+            "who_was_rated",  # at which visits the primary scale was rated
         ],
     },
 )

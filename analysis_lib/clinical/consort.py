@@ -103,7 +103,7 @@ _CHECKLIST = (
     _Item("12a", "eligibility of participants"),
     _Item("12b", "eligibility of sites and of those who treat"),
     _Item(
-        "13", "interventions, to be replicated", "01, Adherence and dose", "partly", "stimulation"
+        "13", "interventions, to be replicated", "S0, Adherence and dose", "partly", "stimulation"
     ),
     _Item(
         "14",
@@ -118,7 +118,7 @@ _CHECKLIST = (
     _Item("17b", "type of randomisation, restrictions", "study file, strata", "partly", "strata"),
     _Item("18", "concealment of the allocation"),
     _Item("19", "whether those who enrolled knew the sequence"),
-    _Item("20a", "who was blinded", "01, Blinding (participants' guesses only)", "partly", "guess"),
+    _Item("20a", "who was blinded", "S0, Blinding (participants' guesses only)", "partly", "guess"),
     _Item("20b", "how blinding was achieved"),
     _Item(
         "21a", "statistical methods, harms included", "01 to 03, text of each section", "answered"
@@ -137,11 +137,11 @@ _CHECKLIST = (
     _Item("22b", "losses and exclusions, reasons", "01, Who took part (when, not why)", "partly"),
     _Item("23a", "dates of recruitment and follow-up"),
     _Item("23b", "why the trial ended"),
-    _Item("24a", "delivery and adherence", "01, Adherence and dose", "partly", "stimulation"),
+    _Item("24a", "delivery and adherence", "S0, Adherence and dose", "partly", "stimulation"),
     _Item("24b", "concomitant care by arm"),
     _Item("25", "baseline characteristics by arm", "01, Table 1; baseline.tsv", "answered"),
     _Item("26", "numbers, results, precision", "01 (binary: absolute effect only)", "partly"),
-    _Item("27", "harms by arm", "01, Harms; adverse_events.tsv", "answered", "adverse_events"),
+    _Item("27", "harms by arm", "S0, Harms; adverse_events.tsv", "answered", "adverse_events"),
     _Item("28", "results of other analyses", "01 to 03 (not what was planned)", "partly"),
     _Item("29", "interpretation", "01 to 03, What we found (not other evidence)", "partly"),
     _Item("30", "limitations", "01 to 03, What we found", "partly"),

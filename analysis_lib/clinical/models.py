@@ -85,6 +85,37 @@ def mean_table(fits):
     return pd.concat(tables, ignore_index=True)[order]
 
 
+def describe_fits(study, fits, contrasts) -> str:
+    """What each model was fitted to, a line per scale.
+
+    Parameters
+    ----------
+    study : Study
+    fits : dict
+        From :func:`fit_models`.
+    contrasts : pandas.DataFrame
+        From :func:`contrast_table`.
+    """
+    lines = [
+        f"{scale}: {fit.n_participants} participants, {fit.n_rows} ratings after {study.baseline}, "
+        f"covariance {_structure(fit)}"
+        for scale, fit in fits.items()
+    ]
+    values = contrasts.loc[contrasts["kind"] == "value", "scale"].unique()
+    if len(values):
+        lines.append(
+            f"{', '.join(values)} was not rated at {study.baseline}: its scores are compared as "
+            f"they are, adjusted for {study.primary_scale.name} at {study.baseline}, not as changes."
+        )
+    return "\n".join(lines)
+
+
+def _structure(fit):
+    why = f" ({fit.fallback_reason})" if fit.fallback_reason else ""
+    known = {"us": "unstructured"}
+    return known.get(fit.covariance_structure, fit.covariance_structure) + why
+
+
 def growth_table(ratings):
     """Straight lines over weeks: does the slope differ between arms?
 

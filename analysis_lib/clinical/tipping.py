@@ -70,6 +70,22 @@ def tipping_point(imputation, visit, deltas_active, deltas_control=(0.0,), alpha
     return TippingPoint(table, pd.DataFrame([_tip(rows, alpha) for _, rows in groups]))
 
 
+def find_tipping_point(imputation, visit, estimate, largest, step):
+    """:func:`tipping_point` over deltas that make the result worse.
+
+    Parameters
+    ----------
+    imputation : Imputation
+    visit
+    estimate : float
+        Active - control: deltas take the other sign.
+    largest, step : float
+        End and step of the grid, points.
+    """
+    deltas = -np.sign(estimate) * np.arange(0, largest + step / 2, step)
+    return tipping_point(imputation, visit, deltas)
+
+
 def _tip(rows, alpha):
     """Walk from delta 0 in the direction that takes the estimate to 0."""
     start = rows[rows["delta_active"] == 0].iloc[0]

@@ -6,13 +6,11 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
         "appearance": [
-            "brain_figure",  # A figure for brain slices
-            "contrast_title",  # A contrast in the study's words
             "figure",  # A figure and its Axes (always a two-dimensional array)
             "mark",  # write on a figure
         ],
         "catalogue": [
-            "panel",  # one figure of the catalogue, with its caption
+            "panel",  # one figure, with its caption, from the tables kept so far
         ],
         "composites": [
             "clinical",  # Figure 2
@@ -20,19 +18,6 @@ __getattr__, __dir__, __all__ = attach(
             "participants",  # Figure 1
             "receptors",  # Figure 4
             "save",  # write figures and captions.json
-        ],
-        "draw_clinical": [
-            "plot_forest",  # estimates with intervals, a row each, and a line at zero
-            "plot_items",  # difference between arms in each item's change, with its interval
-            "plot_risks",  # share of participants
-            "plot_tipping",  # estimate over what is added to imputed outcomes
-            "plot_trajectories",  # individual scores over weeks
-        ],
-        "draw_conduct": [
-            "consort_figure",  # A figure as high as its boxes need, and its Axes, for
-            "plot_consort",  # flow diagram of a trial
-            "plot_missing",  # patterns of missing ratings
-            "plot_stimulation",  # treatment sessions received by each participant
         ],
         "draw_maps": [
             "plot_head_size",  # grey-matter volume over head size

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from analysis_lib.figures import descriptions
-from analysis_lib.figures.appearance import COLUMN, PAGE, contrast_title, warnings_of
+from analysis_lib.figures.appearance import COLUMN, PAGE, warnings_of
 from analysis_lib.figures.draw_brain import plot_glass, plot_region_change, plot_slices
 from analysis_lib.figures.draw_clinical import (
     plot_course,
@@ -37,12 +37,12 @@ from analysis_lib.figures.draw_receptors import (
 )
 from analysis_lib.figures.layout import Drawn, Panel, alone, captions
 from analysis_lib.figures.palette import BANDS, COLOURS
+from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE, contrast_title
 from analysis_lib.results.problems import UsageError
 from analysis_lib.results.words import true_minus, visit_words
 from analysis_lib.study.grids import load_map
 from analysis_lib.vbm.scans import read_scans
 
-CONTRAST = "arm_by_time"
 SLICES_MM = (-20, -8, 2, 14, 30, 46)  # z of axial slices
 
 
@@ -233,11 +233,11 @@ def mosaic(results, most=4):
     )
 
 
-def slices(results, contrast=CONTRAST, slices_mm=SLICES_MM):
+def slices(results, contrast=ARM_BY_TIME, slices_mm=SLICES_MM):
     return _brain(results, contrast, partial(plot_slices, threshold=None, cuts=slices_mm))
 
 
-def glass(results, contrast=CONTRAST):
+def glass(results, contrast=ARM_BY_TIME):
     return _brain(results, contrast, plot_glass, glass=True)
 
 
@@ -262,7 +262,7 @@ def _summary(results):
 
 
 def _largest_t(results):
-    known = set(_summary(results).index) & {"active_change", "control_change", CONTRAST}
+    known = set(_summary(results).index) & set(OF_CHANGE)
     images = (results.image(f"{contrast}_t") for contrast in sorted(known))
     return float(np.ceil(max(np.abs(image.get_fdata()).max() for image in images)))
 
@@ -284,7 +284,7 @@ def regions(results, regions=()):
 # --- receptors ------------------------------------------------------------------------------------
 
 
-def correlations(results, contrast=CONTRAST, most_maps=None):
+def correlations(results, contrast=ARM_BY_TIME, most_maps=None):
     rows, null = _rows(results, contrast), _draws(results, contrast)
     chosen = rows["r"].abs().sort_values(ascending=False).index[:most_maps].sort_values()
     bands = {which: central(draws)[chosen] for which, draws in null.items()}
@@ -325,7 +325,7 @@ def dominance(results):
 
 def nulls(results):
     lead = _lead(results)
-    draws = {which: found[:, lead.name] for which, found in _draws(results, CONTRAST).items()}
+    draws = {which: found[:, lead.name] for which, found in _draws(results, ARM_BY_TIME).items()}
     return Panel(
         partial(plot_nulls, draws=draws, observed=lead["r"]),
         f"{lead['receptor']}: what chance gives",
@@ -336,7 +336,7 @@ def nulls(results):
 
 def influence(results, most=6):
     rows = results.table("sensitivity")
-    rows = rows[rows["contrast"] == CONTRAST].sort_values("r", key=abs, ascending=False).head(most)
+    rows = rows[rows["contrast"] == ARM_BY_TIME].sort_values("r", key=abs, ascending=False).head(most)
     return Panel(
         partial(plot_without, rows=rows),
         "Without the region that matters most",
@@ -375,7 +375,7 @@ def _rows(results, contrast):
 
 def _lead(results):
     """Row of the leading receptor map."""
-    rows, chosen = _rows(results, CONTRAST), results.table("scatter")["annotation"].iloc[0]
+    rows, chosen = _rows(results, ARM_BY_TIME), results.table("scatter")["annotation"].iloc[0]
     return rows[rows["annotation"] == chosen].iloc[0]
 
 

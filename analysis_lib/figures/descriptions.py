@@ -5,10 +5,11 @@ Each returns (caption, text alternative), from the same results that are drawn; 
 
 import numpy as np
 
-from analysis_lib.figures.appearance import LEVEL, contrast_title
+from analysis_lib.figures.appearance import LEVEL
 from analysis_lib.figures.draw_clinical import estimate_text
 from analysis_lib.figures.draw_receptors import range_text
 from analysis_lib.figures.palette import COLOURS
+from analysis_lib.results.contrasts import contrast_title
 from analysis_lib.results.words import p_text, true_minus, visit_words
 
 

@@ -17,9 +17,8 @@ from nilearn.image import new_img_like
 from nilearn.plotting import view_img, view_markers
 
 from analysis_lib.atlas import distances, grids
-from analysis_lib.figures.appearance import contrast_title
 from analysis_lib.figures.draw_brain import where
-from analysis_lib.vbm.contrasts import CONTRASTS
+from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE, contrast_title
 
 DIVERGING, DENSITY = "RdBu_r", "viridis"
 CAPTION_STYLE = "font: 14px sans-serif; margin: 0 0 6px"
@@ -114,7 +113,7 @@ def effect_views(results) -> dict:
             results.image(f"{contrast}_p_fwe_t"),
             marked(contrast_title(contrast, study.arm_names), study, results.quick),
         )
-        for contrast in CONTRASTS
+        for contrast in OF_CHANGE
     }
 
 
@@ -134,7 +133,7 @@ def receptor_views(results, parcels) -> dict:
     """
     points, study = _placed(results.table("scatter"), parcels), results.study
     receptor, annotation = points[["receptor", "annotation"]].iloc[0]
-    change = contrast_title("arm_by_time", study.arm_names)
+    change = contrast_title(ARM_BY_TIME, study.arm_names)
     density = f"{receptor} density ({annotation}), which the change is compared with"
     simulated = results.json("settings")["simulated_maps"]
 

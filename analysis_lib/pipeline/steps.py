@@ -180,6 +180,7 @@ STEPS = (
         may_use=("vbm", "receptors"),
         writes=("figures",),
     ),
+    Step("S0_trial_conduct", reads=(tables,), writes=("conduct",)),
 )
 
 

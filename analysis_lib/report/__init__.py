@@ -6,20 +6,20 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
         "display": [
+            "by_visit",  # observed means, a column per visit
             "rate_table",  # false-positive rates of each null by range of autocorrelation
             "table",  # A table as it is printed
         ],
-        "findings": [
-            "difference_sentence",  # one sentence on one adjusted difference between arms
-            "interval_verdict",  # what an interval allows one to say
+        "earlier": [
+            "receptor_paragraph",  # the result of notebook 03 in one paragraph
+            "receptor_sentences",  # what the receptor correlations of one contrast say
+            "vbm_sentence",
+        ],
+        "sentences": [
+            "findings",  # what the results of one notebook say, in Markdown
             "marked_rates",  # false-positive rates as they are printed
             "notice",  # what a reader must know before any number, in Markdown
             "receptor_notice",  # what a reader must know of the receptor maps, in Markdown
-            "receptor_paragraph",  # the result of notebook 03 in one paragraph
-            "receptor_sentences",  # what the receptor correlations of one contrast say, in Markdown
-            "risk_sentence",  # one sentence on response or remission
-            "robustness_sentence",
-            "vbm_sentence",
         ],
     },
 )

@@ -3,8 +3,8 @@
 import pandas as pd
 from IPython.display import HTML
 
-from analysis_lib.report.findings import marked_rates
-from analysis_lib.results.words import p_text
+from analysis_lib.report.sentences import marked_rates
+from analysis_lib.results.words import number_text, p_cell, visit_words
 
 
 def table(frame, index=False):
@@ -26,16 +26,36 @@ def table(frame, index=False):
     return HTML(f'<div style="overflow-x: auto; font-size: 90%">{html}</div>')
 
 
+def by_visit(means, names):
+    """Observed means with standard deviations and n, a row per scale and arm, a column per visit.
+
+    Parameters
+    ----------
+    means : pandas.DataFrame
+        ``clinical/means.tsv``.
+    names : dict
+        The study's words for "active" and "control".
+
+    Returns
+    -------
+    IPython.display.HTML
+    """
+    cell = [f"{row.mean:.1f} ({row.sd:.1f}), n = {row.n}" for row in means.itertuples()]
+    wide = means.assign(cell=cell, arm=means["arm"].map(names))
+    wide = wide.pivot(index=["scale", "arm"], columns="visit", values="cell").fillna("not rated")
+    wide.columns = [visit_words(visit) for visit in wide.columns]
+    return table(wide.reset_index())
+
+
 def _printed(name, column):
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         return column.astype(object).where(column.notna(), "–")
     values = pd.to_numeric(column).astype(float)
     if str(name).startswith(("p_", "q_", "smallest_p")) or name == "p":
-        texts = values.map(lambda p: p_text(p).removeprefix("p ").removeprefix("= "))
-    elif values.dropna().mod(1).eq(0).all():
-        texts = values.map("{:.0f}".format)
+        texts = values.map(p_cell)
     else:
-        texts = values.map("{:.2f}".format)
+        whole = values.dropna().mod(1).eq(0).all()
+        texts = values.map(lambda v: number_text(v, ".0f" if whole else ".2f"))
     return texts.where(values.notna(), "–")
 
 

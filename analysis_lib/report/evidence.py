@@ -6,27 +6,15 @@ text only as a :class:`Quoted`, read from a result file, the manifest or the stu
 
 import difflib
 import re
-from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
-from markupsafe import Markup, escape
 
 from analysis_lib.report import manifest
+from analysis_lib.report.quoting import Quoted, Quotes, UnknownNumber, kind_of
 from analysis_lib.results import reading
-from analysis_lib.results import words as results_words
-from analysis_lib.results.problems import CompendiumError
+from analysis_lib.results.words import printed
 
-# By the end of a number's name: how it is printed; the first that fits.
-KINDS = (
-    (r"(response|remission)\.(risk_difference|ci_low|ci_high)$", "percent"),
-    (r"(^|[._])(p|p_\w+|q_fdr|smallest_p\w*)$", "p"),
-    (r"^receptors\b.*\b(r|r_\w+|reliability|difference|ci_low|ci_high|noise_free_\w+)$", "two"),
-    (r"(^|[._])(minimum_detectable_r|hedges_g|g_ci_low|g_ci_high|r)$", "two"),
-    (r"(^|[._])(estimate|ci_low|ci_high|mean|sd|x_mean)$", "points"),
-    (r"(^|[._])(n|n_\w+|events_\w+|randomised|analysed|k_voxels)$", "count"),
-)
 COVARIANCES = {
     "us": "unstructured (each visit with its own variance, each pair of visits with its own "
     "correlation)",
@@ -41,12 +29,6 @@ SCALES = {
     "hars": "Hamilton Anxiety Rating Scale",
     "madrs": "Montgomery-Åsberg Depression Rating Scale",
 }
-IMPUTATIONS = {
-    "mar": "if they had gone on like similar patients of their own arm (missing at random)",
-    "jump_to_reference": "if they had fallen back to the control arm's mean at once",
-    "copy_reference": "if they had been like the control arm from the start",
-    "copy_increments": "if they had kept their benefit and then changed like the control arm",
-}
 CORRELATIONS = {
     "gaussianised": "Pearson's correlation after both maps were turned into normal scores by rank",
     "spearman": "Spearman's rank correlation",
@@ -55,12 +37,6 @@ CORRELATIONS = {
 SURROGATES = {
     "moran": "Moran spectral randomisation",
     "variogram": "variogram matching",
-}
-CONTRASTS = {
-    "arm_by_time": "the change with {active} less the change with {control}",
-    "active_change": "the change with {active}",
-    "control_change": "the change with {control}",
-    "improvement": "the relation of change to clinical improvement, within arms",
 }
 FIGURES = {
     "clinical": (
@@ -105,116 +81,10 @@ TOPICS = {
 }
 
 
-class UnknownNumber(CompendiumError, LookupError):
-    """The text asks for a number that no result holds."""
-
-
-@dataclass(frozen=True)
-class Quoted:
-    """A number as the text prints it, and where it comes from.
-
-    Parameters
-    ----------
-    anchor : str
-        Of its row in the list of quoted numbers.
-    key : str
-        Its name in numbers.json, or the place in another file, in words.
-    value : object
-        Exactly as it was read.
-    text : str
-        As it is printed.
-    source : str
-        File, relative to the study's results; "{study}" is the study file.
-    notebook : str or None
-        Which notebook wrote that file.
-    """
-
-    anchor: str
-    key: str
-    value: object
-    text: str
-    source: str
-    notebook: str | None
-
-    @property
-    def exact(self) -> str:
-        """The value with all its digits, a whole number without decimals, as in the tables."""
-        whole = isinstance(self.value, float) and self.value.is_integer()
-        return f"{self.value:.0f}" if whole else str(self.value)
-
-    def __str__(self):
-        return self.text
-
-    def __html__(self):
-        return Markup('<a class="q" href="#{}">{}</a>').format(self.anchor, escape(self.text))
-
-
-# --- how a number is printed --------------------------------------------------------------------
-
-
-def printed(value, kind) -> str:
-    """A number as the report prints it; a minus is a minus sign, not a hyphen.
-
-    Parameters
-    ----------
-    value : float, int, str, bool or None
-    kind : str
-        "count", "points" (one decimal, two where one would say 0), "size" (one decimal, without
-        sign), "two" (decimals), "percent" (of a proportion), "p", "small_p" (a permutation p, as
-        it is), "plain" or "text".
-
-    Raises
-    ------
-    ValueError
-        If the kind is not one of these.
-    """
-    if value is None or (kind != "text" and not isinstance(value, str) and pd.isna(value)):
-        return "not available"
-    formats = {
-        "count": lambda v: _signed(v, ",.0f"),
-        "points": lambda v: _signed(v, ".2f" if 0 < abs(v) < 0.05 else ".1f"),
-        "size": lambda v: f"{abs(v):.1f}",
-        "two": lambda v: _signed(v, ".2f"),
-        "percent": lambda v: _signed(100 * v, ".0f"),
-        "p": results_words.p_text,
-        "small_p": _small_p,
-        "plain": lambda v: _signed(v, ".4g"),
-        "text": str,
-    }
-    if kind not in formats:
-        raise ValueError(f"kind {kind!r}: one of {', '.join(formats)} expected")
-    return formats[kind](value)
-
-
-def _signed(value, form):
-    shown = format(value, form)
-    if not re.search("[1-9]", shown):
-        shown = shown.removeprefix("-")
-    return shown.replace("-", "−")
-
-
-def _small_p(p):
-    if p >= 0.001:
-        return results_words.p_text(p)
-    return f"p = {np.format_float_positional(p, precision=1, fractional=False)}".replace(
-        "0.", ".", 1
-    )
-
-
-def kind_of(key, value) -> str:
-    """How a number is printed when the text does not say: by the end of its name."""
-    if isinstance(value, str | bool):
-        return "text"
-    for pattern, kind in KINDS:
-        if re.search(pattern, key):
-            return kind
-    return "count" if isinstance(value, int) else "plain"
-
-
 # --- where numbers come from --------------------------------------------------------------------
 
 
-class Evidence:
+class Evidence(Quotes):
     """The results of a study, as its report quotes them.
 
     What is quoted is remembered in ``quoted``, in the order of the text.
@@ -233,12 +103,11 @@ class Evidence:
         clinical = study.derived / "clinical"
         for name in ("mmrm_contrasts.tsv", "flow.json", "settings.json"):
             reading.require(clinical / name)
-        self.study = study
+        super().__init__(study)
         self.derived = study.derived
         self.numbers = reading.read_json(study.derived / "numbers.json")
         self.manifest = manifest.read_manifest(study)
         self.quoted = {}
-        self._tables = {}
 
     # what is there
 
@@ -246,32 +115,9 @@ class Evidence:
         """Whether numbers.json holds a value for every key."""
         return all(self.numbers.get(key, {}).get("value") is not None for key in keys)
 
-    def exists(self, *files) -> bool:
-        """Whether result files are there."""
-        return all((self.derived / file).is_file() for file in files)
-
     def value(self, key):
         """A number to decide a wording by; it is not printed."""
         return self._entry(key)["value"]
-
-    def table(self, file):
-        """A result table, read once."""
-        if file not in self._tables:
-            self._tables[file] = reading.read_table(self.derived / file)
-        return self._tables[file]
-
-    def json(self, file):
-        """A result of kind JSON; empty where it is not there."""
-        return reading.read_json(self.derived / file) if self.exists(file) else {}
-
-    def select(self, file, **where):
-        """Rows of a result table with these values; none where the table is not there."""
-        if not self.exists(file):
-            return pd.DataFrame()
-        rows = self.table(file)
-        for column, wanted in where.items():
-            rows = rows[rows[column] == wanted]
-        return rows
 
     def notebook_of(self, file) -> str | None:
         """Which notebook wrote a file, by the manifest."""
@@ -298,52 +144,6 @@ class Evidence:
         entry = self._entry(key)
         return self._quote(key, entry["value"], kind, entry["source"])
 
-    def cell(self, file, column, kind=None, **where) -> Quoted:
-        """A cell of a result table: the row is chosen by values of other columns.
-
-        Raises
-        ------
-        UnknownNumber
-            If not exactly one row fits, or there is no such column.
-        """
-        rows = self.select(file, **where)
-        which = ", ".join(f"{name} {value}" for name, value in where.items())
-        key = f"{file}: {column}" + (f" ({which})" if which else "")
-        if len(rows) != 1 or column not in rows:
-            found = f"{len(rows)} rows" if column in rows or rows.empty else "no such column"
-            raise UnknownNumber(f"{key}: one row expected, found {found}")
-        value = rows[column].iloc[0]
-        value = value.item() if hasattr(value, "item") else value
-        return self._quote(key, value, kind or kind_of(f"{file}.{column}", value), file)
-
-    def count(self, file, above=None, below=None, **where) -> Quoted:
-        """How many rows of a result table have these values.
-
-        Parameters
-        ----------
-        file : str
-        above, below : dict, optional
-            Column to a limit that its value is above or below.
-        **where
-            Column to value.
-        """
-        rows = self.select(file, **where)
-        for column, limit in (above or {}).items():
-            rows = rows[rows[column] > limit]
-        for column, limit in (below or {}).items():
-            rows = rows[rows[column] < limit]
-        parts = [f"{name} {value}" for name, value in where.items()]
-        parts += [f"{name} > {value}" for name, value in (above or {}).items()]
-        parts += [f"{name} < {value}" for name, value in (below or {}).items()]
-        key = f"{file}: rows" + (f" with {', '.join(parts)}" if parts else "")
-        return self._quote(key, len(rows), "count", file)
-
-    def largest(self, file, column, kind=None) -> Quoted:
-        """The largest value of a column."""
-        value = float(self.table(file)[column].max())
-        key = f"{file}: largest {column}"
-        return self._quote(key, value, kind or kind_of(f"{file}.{column}", value), file)
-
     def mask_voxels(self) -> Quoted:
         """How many voxels the VBM mask holds."""
         mask = nib.load(self.derived / MASK)
@@ -355,23 +155,6 @@ class Evidence:
         sizes = nib.load(self.derived / MASK).header.get_zooms()[:3]
         value = " × ".join(f"{size:.3g}" for size in sizes)
         return self._quote(f"{MASK}: voxel size", value, "text", MASK)
-
-    def entry(self, file, *path, kind=None) -> Quoted:
-        """A value in a JSON file, by its keys.
-
-        Raises
-        ------
-        UnknownNumber
-            If there is none.
-        """
-        value = self.json(file)
-        for part in path:
-            try:
-                value = value[part]
-            except (KeyError, IndexError, TypeError):
-                raise UnknownNumber(f"{file} has no {' > '.join(map(str, path))}") from None
-        key = f"{file}: {' > '.join(map(str, path))}"
-        return self._quote(key, value, kind or kind_of(f"{file}.{path[-1]}", value), file)
 
     def parameter(self, notebook, name, kind=None) -> Quoted:
         """A parameter that a notebook was run with, by the manifest."""
@@ -390,10 +173,6 @@ class Evidence:
         }
         words = " and ".join(sorted(found)) or "version not recorded"
         return self._quote(f"version of {package}", words, "text", "manifest.json")
-
-    def of_study(self, place, value, kind=None) -> Quoted:
-        """A value of the study file."""
-        return self._quote(f"study file: {place}", value, kind or "plain", "{study}")
 
     def _entry(self, key):
         if key not in self.numbers:
@@ -417,47 +196,10 @@ class Evidence:
 # --- words --------------------------------------------------------------------------------------
 
 
-def listed(words) -> str:
-    """Words in a row: "a, b and c"."""
-    words = [str(word) for word in words]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
 def scale_words(scale) -> str:
     """A scale with its full name, where that is known."""
     known = SCALES.get(scale.key)
     return f"{known} ({scale.name})" if known else scale.name
-
-
-def contrast_words(contrast, names) -> str:
-    """A contrast of the images in the study's words."""
-    return CONTRASTS.get(contrast, contrast.replace("_", " ")).format(**names)
-
-
-def excludes_zero(low, high) -> bool:
-    """Whether an interval leaves zero out."""
-    return low > 0 or high < 0
-
-
-def leading_map(evidence, contrast="arm_by_time"):
-    """The receptor map with the largest |r|: a row of receptors/correlations.tsv, or None."""
-    rows = evidence.select("receptors/correlations.tsv", contrast=contrast)
-    rows = rows if rows.empty else rows.dropna(subset=["r"])
-    return None if rows.empty else rows.loc[rows["r"].abs().idxmax()].to_dict()
-
-
-def leading_regions(evidence, contrast="arm_by_time", n=4):
-    """Regions with surviving voxels, by |t|: rows of vbm/<contrast>_regions.tsv."""
-    rows = evidence.select(f"vbm/{contrast}_regions.tsv")
-    if rows.empty:
-        return []
-    rows = rows[rows["n_voxels_fwe"] > 0].sort_values("t", key=abs, ascending=False)
-    return rows.head(n).to_dict("records")
-
-
-def is_least(p, n_permutations) -> bool:
-    """Whether a p is the smallest that its permutations allow."""
-    return p <= 1.5 / (1 + n_permutations)
 
 
 # --- figures ------------------------------------------------------------------------------------

@@ -7,13 +7,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import jinja2
 import pandas as pd
+from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from analysis_lib.figures.palette import COLOURS
 from analysis_lib.report import evidence as report_evidence
-from analysis_lib.report import findings
+from analysis_lib.report import sentences as report_sentences
 from analysis_lib.report.embedding import (
     TEMPLATES,
     Links,
@@ -27,9 +27,9 @@ from analysis_lib.results import words as results_words
 from analysis_lib.results.problems import WrongFile
 
 CRATE = "ro-crate-metadata.json"
+SUMMARY = "vbm/summary.tsv"
 LIMIT = 15_000_000  # bytes of the page
 
-LEVEL = 0.05  # below it a family-wise p is called significant in words
 SOFTWARE = ("python", "numpy", "scipy", "statsmodels", "pingouin", "nibabel", "nilearn", "numba")
 MAP_SOFTWARE = ("antspyx", "picsl-greedy", "picsl_greedy")
 SIMULATED_MAPS = (
@@ -37,6 +37,8 @@ SIMULATED_MAPS = (
     "Real ones were not in the cache. One map follows the demo's own table of receptor weights, "
     "the others are smooth random fields: no correlation here says anything about a receptor.",
 )
+
+_MARKDOWN = MarkdownIt("commonmark", {"html": True})  # numbers come as links
 
 TIV = {
     "none": "Head size was not adjusted for: it is the same before and after.",
@@ -117,7 +119,8 @@ def render(evidence, notebooks, coming=()) -> str:
         See :func:`write_report`.
     """
     environment = _environment()
-    context = _context(evidence, notebooks) | _provenance(evidence, coming)
+    context = report_sentences.context(evidence) | _context(evidence, notebooks)
+    context |= _provenance(evidence, coming) | _said(evidence, environment)
     parts = {
         name: Markup(environment.get_template(f"{name}.html.j2").render(context))
         for name in ("abstract", "methods", "results", "provenance")
@@ -143,19 +146,26 @@ def split_panels(caption) -> list:
 
 
 def _environment():
-    loader = jinja2.FileSystemLoader(TEMPLATES)
-    options = {"lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
-    environment = jinja2.Environment(loader=loader, autoescape=True, **options)
+    environment = report_sentences.environment(autoescape=True)
     environment.filters |= {
-        "visit": results_words.visit_words,
         "scale": report_evidence.scale_words,
-        "listed": report_evidence.listed,
         "covariance": lambda name: report_evidence.COVARIANCES.get(name, name),
         "sentence": lambda words: words[:1].upper() + words[1:],
+        "inline": lambda words: Markup(_MARKDOWN.renderInline(" ".join(str(words).split()))),
         "panels": split_panels,
         "tojson_text": lambda value: json.dumps(value, ensure_ascii=False),
     }
     return environment
+
+
+def _said(evidence, environment):
+    """The sentences of the notebooks: one by one, and all of a section."""
+    said = report_sentences.sentences(evidence, environment)
+
+    def found(section):
+        return Markup(_MARKDOWN.render(report_sentences.paragraphs(said, section)))
+
+    return {"said": said, "findings": found}
 
 
 def _context(evidence, notebooks):
@@ -189,20 +199,12 @@ def _context(evidence, notebooks):
 def _study_facts(evidence):
     study = evidence.study
     return {
-        "study": study,
-        "names": study.arm_names,
-        "primary": study.primary_scale,
         "others": [scale for scale in study.scales if not scale.primary],
-        "final": study.final_visit,
         "one_visit": len(study.post_visits) == 1,
         "simulated": study.simulated,
         "quick": is_quick(evidence),
-        "level": LEVEL,
         "colours": COLOURS,
-        "contrasts": [
-            name for name in report_evidence.CONTRASTS if evidence.has(f"vbm.{name}.n_voxels_fwe")
-        ],
-        "contrast_words": lambda name: report_evidence.contrast_words(name, study.arm_names),
+        "contrasts": [row["contrast"] for row in evidence.select(SUMMARY).to_dict("records")],
     }
 
 
@@ -222,86 +224,34 @@ def _flag(evidence):
 
 def _notices(evidence, simulated_maps):
     """Title and text of each warning; text keeps its own wording, without Markdown."""
-    chosen = [findings.SIMULATED] if evidence.study.simulated else []
-    chosen += [findings.QUICK] if is_quick(evidence) else []
+    chosen = [report_sentences.SIMULATED] if evidence.study.simulated else []
+    chosen += [report_sentences.QUICK] if is_quick(evidence) else []
     pairs = [line.replace("`", "").split(": ", 1) for line in chosen]
     pairs = [(title, words[:1].upper() + words[1:]) for title, words in pairs]
     return pairs + ([SIMULATED_MAPS] if simulated_maps else [])
 
 
 def _quoting(evidence):
-    """Functions by which the templates quote numbers, and words that depend on them."""
-    study = evidence.study
-
-    def ci_of(file, low, high, kind=None, **where):
-        ends = (evidence.cell(file, column, kind, **where) for column in (low, high))
-        return Markup("95&nbsp;%&nbsp;CI {} to {}").format(*ends)
-
-    def finding(scale, visit):
-        return finding_sentence(evidence, scale, visit)
-
-    def responders(outcome, column):
-        where = {"scale": study.primary_scale.name, "visit": study.final_visit}
-        where |= {"outcome": outcome, "analysis": "missing_is_failure"}
-        return evidence.cell("clinical/responders.tsv", column, **where)
+    """Functions by which the page alone quotes numbers."""
 
     def arm(which):
         swatch = Markup('<span class="arm {}">{}</span>')
-        return swatch.format(which, study.arm_names[which])
+        return swatch.format(which, evidence.study.arm_names[which])
 
-    names = ("number", "cell", "count", "largest", "entry", "version", "of_study", "mask_voxels")
-    names += ("mask_grid", "has", "exists", "value")
-    return {name: getattr(evidence, name) for name in names} | {
-        "ci_of": ci_of,
-        "finding": finding,
-        "responders": responders,
-        "arm": arm,
-        "is_least": report_evidence.is_least,
-        "excludes_zero": report_evidence.excludes_zero,
-        "leading_regions": lambda contrast: report_evidence.leading_regions(evidence, contrast),
-    }
-
-
-def finding_sentence(evidence, scale, visit):
-    """Which way a scale differs between the arms, and by how much, in words.
-
-    Parameters
-    ----------
-    evidence : Evidence
-    scale, visit : str
-
-    Returns
-    -------
-    markupsafe.Markup
-    """
-    study = evidence.study
-    key = next(s.key for s in study.scales if s.name == scale)
-    estimate = f"clinical.{key}.{visit}.estimate"
-    rows = evidence.select("clinical/mmrm_contrasts.tsv", scale=scale, visit=visit)
-    form = findings.difference_form(rows["kind"].iloc[0], evidence.value(estimate))
-    size = evidence.number(estimate, "size")
-    finding = Markup(form).format(size=size, **study.arm_names)
-    return Markup("At {}, {} {}").format(results_words.visit_words(visit), scale, finding)
+    names = ("number", "version", "mask_voxels", "mask_grid", "has", "value")
+    return {name: getattr(evidence, name) for name in names} | {"arm": arm}
 
 
 def _clinical_facts(evidence):
-    study = evidence.study
-    primary, final = study.primary_scale.name, study.final_visit
     flow = evidence.select("clinical/consort_flow.tsv")
-    tips = evidence.select("clinical/tipping_point.tsv", visit=final)
-    anova = evidence.select("clinical/anova.tsv", scale=primary, effect="arm x time")
-    corrected = len(anova) and pd.notna(anova["p_gg"].iloc[0])
     return {
         "flow": [
             {"arm": row.arm, "lines": results_words.visit_words(row.text).split("; ")}
             for row in flow.itertuples(index=False)
         ],
         "without_baseline": _without_baseline(evidence),
-        "imputed": _imputed(evidence, primary, final),
-        "tip": tips.iloc[0].to_dict() if len(tips) else None,
-        "group_by_time": ("p_gg" if corrected else "p") if len(anova) else None,
-        "serious": len(evidence.select("clinical/adverse_events.tsv", group="serious")) == 1,
-        "checklist": evidence.exists("clinical/consort_checklist.tsv"),
+        "conducted": (evidence.derived / "conduct").is_dir(),
+        "checklist": evidence.exists("conduct/consort_checklist.tsv"),
         "scanned": "scanned_twice" in evidence.json("clinical/flow.json")["active"],
     }
 
@@ -312,20 +262,9 @@ def _without_baseline(evidence):
     return list(dict.fromkeys(rows["scale"]))
 
 
-def _imputed(evidence, scale, visit):
-    """Rows of the imputations, with words; none where nobody's score was missing."""
-    patterns = evidence.select("clinical/missing_patterns.tsv")
-    if patterns.empty or patterns["missingness"].eq("complete").all():
-        return []
-    rows = evidence.select("clinical/imputation.tsv", scale=scale, visit=visit)
-    words = report_evidence.IMPUTATIONS
-    known = [name for name in (rows["analysis"] if len(rows) else []) if name in words]
-    return [{"analysis": name, "words": words[name]} for name in known]
-
-
 def _imaging_facts(evidence):
     study, settings = evidence.study, evidence.json("vbm/settings.json")
-    has_vbm = bool(study.imaging) and evidence.exists("vbm/summary.tsv", "vbm/settings.json")
+    has_vbm = bool(study.imaging) and evidence.exists(SUMMARY, "vbm/settings.json")
     regions = evidence.select("vbm/region_clinical.tsv").dropna() if has_vbm else pd.DataFrame()
     atlas = study.atlas if isinstance(study.atlas, str) else study.atlas["image"]
     own, maps = study.own_maps(), sorted((study.derived / "vbm").glob("*.nii.gz"))
@@ -340,44 +279,29 @@ def _imaging_facts(evidence):
         "tail": settings.get("tail"),
         "tiv_words": TIV.get(settings.get("tiv"), ""),
         "atlas_name": Path(atlas).name,
-        "region_lead": regions.loc[regions["r"].abs().idxmax()].to_dict() if len(regions) else None,
+        "region_coupling": len(regions) > 0,
         "maps": [path.relative_to(study.derived).as_posix() for path in maps],
     }
 
 
 def _receptor_facts(evidence):
-    has = bool(evidence.study.imaging) and evidence.exists(
-        "receptors/correlations.tsv", "receptors/settings.json"
-    )
+    has = bool(evidence.study.imaging) and evidence.exists("receptors/settings.json")
+    rows = pd.DataFrame(report_sentences.receptor_maps(evidence) if has else [])
     settings = evidence.json("receptors/settings.json") if has else {}
-    lead = report_evidence.leading_map(evidence) if has else None
     facts = {
-        "has_receptors": lead is not None,
+        "has_receptors": len(rows) > 0,
         "simulated_maps": settings.get("simulated_maps", False),
-        "lead": lead,
         "correlation": report_evidence.CORRELATIONS.get(settings.get("statistic"), ""),
         "surrogate": report_evidence.SURROGATES.get(settings.get("null"), ""),
+        "dominance": evidence.exists("receptors/dominance.tsv"),
+        "detectable": evidence.json("power/settings.json").get("minimum_detectable_r"),
         "software": SOFTWARE,
     }
-    if lead is None:
+    if rows.empty:
         return facts
-    rows = evidence.select("receptors/correlations.tsv", contrast="arm_by_time")
-    asked = rows[rows["receptor"] == "D1"].sort_values("r", key=abs)
-    sensitivity = evidence.select(
-        "receptors/sensitivity.tsv", contrast="arm_by_time", annotation=lead["annotation"]
-    )
-    shares = evidence.select("receptors/dominance.tsv")
-    shares = shares.sort_values("total_dominance", ascending=False) if len(shares) else shares
     return facts | {
-        "shares": [row.receptor for row in shares.head(2).itertuples()],
-        "receptor": lambda column: evidence.number(
-            f"receptors.arm_by_time.{lead['annotation']}.{column}"
-        ),
         "fullest": rows.loc[rows["n_parcels"].idxmax(), "annotation"],
         "own_maps": rows["annotation"].str.startswith("local/").any(),
-        "verdict": findings.VERDICTS[lead["p_fwe"] < LEVEL, lead["p_fwe_spatial"] < LEVEL],
-        "asked": asked.iloc[-1].to_dict() if len(asked) else None,
-        "lead_sensitivity": sensitivity.iloc[0].to_dict() if len(sensitivity) else None,
     }
 
 
@@ -417,7 +341,7 @@ def _provenance(evidence, coming):
     return {
         "manifest": evidence.manifest,
         "steps": steps,
-        "records": records,
+        "record_files": records,
         "packages": packages,
         "machines": list(dict.fromkeys(machines)),
     }

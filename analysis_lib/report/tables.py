@@ -1,10 +1,12 @@
 """Tables of the report: which columns are shown, under which headings, to how many decimals."""
 
+from functools import partial
+
 import pandas as pd
 
-from analysis_lib.report import evidence as report_evidence
-from analysis_lib.results import reading
+from analysis_lib.results import reading, words
 from analysis_lib.results.columns import describe
+from analysis_lib.results.contrasts import ARM_BY_TIME
 from analysis_lib.results.words import visit_words
 
 HEADINGS = {
@@ -72,7 +74,7 @@ def read_tables(evidence, has_receptors) -> dict:
         "harms": _harms(evidence),
         "checklist": _table(
             evidence,
-            "clinical/consort_checklist.tsv",
+            "conduct/consort_checklist.tsv",
             "CONSORT checklist",
             "What of the guideline this compendium answers, and where.",
             ["item", "topic", "status", "where"],
@@ -135,10 +137,10 @@ def _responders(evidence):
 
 
 def _harms(evidence):
-    rows = evidence.select("clinical/adverse_events.tsv")
+    rows = evidence.select("conduct/adverse_events.tsv")
     return _table(
         evidence,
-        "clinical/adverse_events.tsv",
+        "conduct/adverse_events.tsv",
         "Adverse events",
         "Participants with at least one such event; differences "
         f"({_difference(evidence.study)}) in percentage points, with Newcombe's intervals.",
@@ -162,14 +164,14 @@ def _with_totals(rows, *columns):
 
 
 def _clusters(evidence, n=12):
-    rows = evidence.select("vbm/arm_by_time_clusters.tsv")
+    rows = evidence.select(f"vbm/{ARM_BY_TIME}_clusters.tsv")
     shown = (
         rows.sort_values(["p_fwe_t", "p_fwe_cluster"], kind="stable").head(n) if len(rows) else rows
     )
     columns = ["cluster", "hemisphere", "region", "k_voxels", "x", "y", "z", "t", "hedges_g"]
     return _table(
         evidence,
-        "vbm/arm_by_time_clusters.tsv",
+        f"vbm/{ARM_BY_TIME}_clusters.tsv",
         "Peaks and clusters, difference between the arms",
         "Letters mark further peaks of one cluster. Coordinates are MNI, in mm; p are family-wise. "
         "Effect sizes at selected peaks are biased away from zero.",
@@ -180,13 +182,13 @@ def _clusters(evidence, n=12):
 
 
 def _regions(evidence, n=12):
-    rows = evidence.select("vbm/arm_by_time_regions.tsv")
+    rows = evidence.select(f"vbm/{ARM_BY_TIME}_regions.tsv")
     if rows.empty:
         return None
     order = rows.sort_values("n_voxels_fwe", ascending=False, kind="stable").head(n)
     return _table(
         evidence,
-        "vbm/arm_by_time_regions.tsv",
+        f"vbm/{ARM_BY_TIME}_regions.tsv",
         "Where surviving voxels lie, difference between the arms",
         "A cluster can run through many regions: these are the voxels that survive by themselves. "
         "Effects are means over the region.",
@@ -197,7 +199,7 @@ def _regions(evidence, n=12):
 
 
 def _receptors(evidence):
-    rows = evidence.select("receptors/correlations.tsv", contrast="arm_by_time")
+    rows = evidence.select("receptors/correlations.tsv", contrast=ARM_BY_TIME)
     columns = ["receptor", "annotation", "n_subjects_map", "r", "ci", "p_randomisation", "p_fwe"]
     return _table(
         evidence,
@@ -268,8 +270,8 @@ def _cells(rows, column, section):
         shown = values.map(visit_words) if column == "visit" else values
         return ["–" if pd.isna(value) else str(value) for value in shown]
     kind = _kind_of_column(rows, column, section)
-    shown = ["–" if pd.isna(value) else report_evidence.printed(value, kind) for value in values]
-    return [cell.removeprefix("p ").removeprefix("= ") for cell in shown]
+    write = words.p_cell if kind == "p" else partial(words.printed, kind=kind)
+    return ["–" if pd.isna(value) else write(value) for value in values]
 
 
 def _kind_of_column(rows, column, section):

@@ -5,6 +5,10 @@ from lazy_loader import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
+        "contrasts": [
+            "OF_CHANGE",
+            "contrast_title",  # A contrast in the study's words
+        ],
         "environment": [
             "PROJECT",
         ],

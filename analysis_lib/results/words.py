@@ -1,4 +1,4 @@
-"""How a p-value, a visit, a minus and a long list of names are written."""
+"""How numbers, p-values, visits and lists of names are written: the one formatter."""
 
 import re
 
@@ -20,6 +20,19 @@ def true_minus(words) -> str:
     return re.sub(r"(?<![\w)])-(?=\.?\d)", "−", words)
 
 
+def number_text(value, form=".2f") -> str:
+    """A number with a minus sign, and none before zero.
+
+    Parameters
+    ----------
+    value : float or int
+    form : str
+        Of ``format``: ".1f", ",.0f", "+.1f".
+    """
+    sign = "+" if form.startswith("+") else ""
+    return format(value, f"{sign}z{form.removeprefix('+')}").replace("-", "−")
+
+
 def p_text(p, n_permutations=None):
     """A p-value as it is printed: three decimals, "< .001" below and "> .999" above.
 
@@ -32,13 +45,65 @@ def p_text(p, n_permutations=None):
     if p is None or not np.isfinite(p):
         return "p not available"
     if n_permutations is not None and p <= 1.5 / (1 + n_permutations):
-        least = f"{p:.2g}".replace("0.", ".", 1)
         if p < 0.999 / (1 + n_permutations):
-            return f"p = {least} (fitted tail of {n_permutations} permutations)"
-        return f"p = {least} (the smallest that {n_permutations} permutations allow)"
+            return f"{exact_p(p)} (fitted tail of {n_permutations:,} permutations)"
+        return f"{exact_p(p)} (the smallest that {n_permutations:,} permutations allow)"
     if p > 0.9995:
         return "p > .999"
     return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
+
+
+def exact_p(p):
+    """A p-value with its first digits, however small: "p = .0002"."""
+    digits = np.format_float_positional(float(f"{p:.2g}"), trim="-")
+    return f"p = {digits}".replace("0.", ".", 1)
+
+
+def p_cell(p):
+    """A p-value in a column, or beside a name, that says that it is one: ".017", "< .001"."""
+    return p_text(p).removeprefix("p ").removeprefix("= ")
+
+
+def printed(value, kind) -> str:
+    """A number as texts print it.
+
+    Parameters
+    ----------
+    value : float, int, str, bool or None
+    kind : str
+        "count"; "points": one decimal, two where one would say 0; "size": one, without sign;
+        "change": one, always with its sign; "two"; "distance": two, without sign; "percent" of a
+        proportion; "p"; "small_p": a permutation p, as it is; "plain" or "text".
+
+    Raises
+    ------
+    ValueError
+        If the kind is not one of these.
+    """
+    if kind not in FORMS:
+        raise ValueError(f"kind {kind!r}: one of {', '.join(FORMS)} expected")
+    if value is None or (kind != "text" and not isinstance(value, str) and np.isnan(value)):
+        return "not available"
+    return FORMS[kind](value)
+
+
+def _small_p(p):
+    return exact_p(p) if p < 0.001 else p_text(p)
+
+
+FORMS = {
+    "count": lambda v: number_text(v, ",.0f"),
+    "points": lambda v: number_text(v, ".2f" if 0 < abs(v) < 0.05 else ".1f"),
+    "size": lambda v: number_text(abs(v), ".1f"),
+    "change": lambda v: number_text(v, "+.1f"),
+    "two": number_text,
+    "distance": lambda v: number_text(abs(v)),
+    "percent": lambda v: number_text(100 * v, ".0f"),
+    "p": p_text,
+    "small_p": _small_p,
+    "plain": lambda v: number_text(v, ".4g"),
+    "text": str,
+}
 
 
 def shortened(names, most=5):
@@ -46,3 +111,9 @@ def shortened(names, most=5):
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def listed(words) -> str:
+    """Words in a row: "a, b and c"."""
+    words = [str(word) for word in words]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -6,7 +6,6 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
         "contrasts": [
-            "CONTRASTS",
             "contrast_test",  # permutation test of one contrast on difference maps
         ],
         "numbers": [

@@ -3,6 +3,7 @@
 import nibabel as nib
 import numpy as np
 
+from analysis_lib.results.contrasts import ARM_BY_TIME
 from analysis_lib.vbm.contrasts import is_within_arm
 from voxelperm import hedges_correction
 
@@ -34,7 +35,7 @@ def effect_sizes(contrast, pre, post, arm):
         Each (n_voxels,); 0 where nothing varies.
     """
     arm = np.asarray(arm)
-    names = ["active", "control"] if contrast == "arm_by_time" else [is_within_arm(contrast)]
+    names = ["active", "control"] if contrast == ARM_BY_TIME else [is_within_arm(contrast)]
     change = post - pre
     means = [change[arm == name].mean(axis=0, dtype=float) for name in names]
     before = [pre[arm == name].mean(axis=0, dtype=float) for name in names]

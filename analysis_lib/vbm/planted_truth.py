@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from analysis_lib.results.contrasts import CONTROL_CHANGE
+
 
 def planted_change(study, fwhm_mm):
     """Planted percent change of a simulated study, smoothed as its maps are; None for a real one.
@@ -15,11 +17,21 @@ def planted_change(study, fwhm_mm):
     -------
     nibabel.Nifti1Image or None
     """
-    if not (study.simulated and (study.root / "derivatives" / "truth").is_dir()):
+    if not is_known(study):
         return None
     from analysis_lib.datasets.simulate import true_change  # slow to import, and for the demo alone
 
     return true_change(study.root, fwhm_mm)
+
+
+def is_known(study) -> bool:
+    """Whether a study is simulated, and its truth is stored with its data."""
+    return study.simulated and (study.root / "derivatives" / "truth").is_dir()
+
+
+def nothing_planted(study, contrast) -> bool:
+    """Whether the truth is known, and holds no effect in a contrast: all that is found is false."""
+    return contrast == CONTROL_CHANGE and is_known(study)
 
 
 def recovery(contrast, result, truth, true_at_least=1.0, false_below=0.25):
@@ -41,7 +53,7 @@ def recovery(contrast, result, truth, true_at_least=1.0, false_below=0.25):
         contrast, significant, true_voxels, true_found, false_found, and
         false_discovery_proportion: false_found / significant, 0 where nothing is found.
     """
-    planted = np.zeros_like(truth) if contrast == "control_change" else np.abs(truth)
+    planted = np.zeros_like(truth) if contrast == CONTROL_CHANGE else np.abs(truth)
     found = result.p["max_t"] < 0.05
     true, false = planted >= true_at_least, planted < false_below
     return {

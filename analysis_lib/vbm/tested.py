@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis_lib.results.contrasts import IMPROVEMENT, OF_CHANGE
 from analysis_lib.vbm import effects
 from analysis_lib.vbm.clusters import cluster_table
 from analysis_lib.vbm.contrasts import (
-    CONTRASTS,
-    IMPROVEMENT,
     contrast_summary,
     contrast_test,
     improvement_test,
@@ -62,7 +61,7 @@ def assess_contrasts(maps, **options) -> dict:
             effects.effect_sizes(contrast, maps.pre, maps.post, maps.arm),
             *_counts(maps.arm),
         )
-        for contrast in CONTRASTS
+        for contrast in OF_CHANGE
     }
 
 
@@ -137,4 +136,4 @@ def recovery_table(study, tests, maps, fwhm_mm) -> pd.DataFrame | None:
     if truth is None:
         return None
     planted = truth.get_fdata()[maps.mask]
-    return pd.DataFrame([recovery(c, tests[c].result, planted) for c in CONTRASTS])
+    return pd.DataFrame([recovery(c, tests[c].result, planted) for c in OF_CHANGE])

@@ -159,7 +159,7 @@ report.table(found.table("summary"))
 # p. The maps show t in every voxel, fainter where it is smaller; voxels that survive are outlined.
 
 # %%
-display(*(figures.panel(found, "slices", contrast=contrast) for contrast in vbm.CONTRASTS))
+display(*(figures.panel(found, "slices", contrast=contrast) for contrast in results.OF_CHANGE))
 
 # %% [markdown]
 # Most voxels are not outlined. That means they did not reach the threshold, not that nothing changed
@@ -172,10 +172,10 @@ display(*(figures.panel(found, "slices", contrast=contrast) for contrast in vbm.
 # volume before treatment. At selected peaks both are biased away from zero.
 
 # %%
-for contrast in vbm.CONTRASTS:
+for contrast in results.OF_CHANGE:
     peaks = found.table(f"{contrast}_clusters").drop(columns="volume_mm3")
     best = peaks.sort_values(["p_fwe_t", "p_fwe_cluster"]).head(10)
-    title = figures.contrast_title(contrast, trial.arm_names)
+    title = results.contrast_title(contrast, trial.arm_names)
     display(Markdown(f"**{title}**: {len(peaks)} peaks, at most ten shown"), report.table(best))
 
 # %% [markdown]

@@ -1,18 +1,10 @@
-"""Findings in words: the sentences and notices that notebooks show."""
+"""Sentences that notebooks 02 and 03 show until they take them from `findings`."""
 
 import numpy as np
 import pandas as pd
 
-from analysis_lib.receptors.library import are_simulated
-from analysis_lib.results.words import p_text, true_minus, visit_words
+from analysis_lib.results.words import p_text, true_minus
 
-QUICK = "QUICK: few permutations, for a first look; no p here is fit to be quoted."
-SIMULATED = (
-    "SIMULATED DATA: no patient took part. The demo trial is drawn from a known truth "
-    "(`analysis_lib/datasets/simulate.py`), and nothing below is evidence about rTMS."
-)
-
-MAR = {"mar": "missing at random"}  # the others are named in full
 # Both family-wise p below .05? First re-randomised arms, then smooth surrogates.
 VERDICTS = {
     (True, True): "an alignment this close would be rare if treatment did nothing, and rare among "
@@ -23,143 +15,6 @@ VERDICTS = {
     "treatment did nothing",
     (False, False): "neither null hypothesis is rejected: nothing here singles out a receptor",
 }
-
-
-def notice(study, quick=False):
-    """What a reader must know before any number, in Markdown; empty where there is nothing.
-
-    Parameters
-    ----------
-    study : Study
-    quick : bool
-
-    Returns
-    -------
-    str
-    """
-    lines = [SIMULATED] if study.simulated else []
-    lines += [QUICK] if quick else []
-    return "\n\n".join(f"> **{line.split(':')[0]}**:{line.split(':', 1)[1]}" for line in lines)
-
-
-def difference_form(kind, estimate) -> str:
-    """How the arms differ, in words around {size}, {active} and {control}.
-
-    Parameters
-    ----------
-    kind : {"change", "value"}
-        Of ``clinical/mmrm_contrasts.tsv``.
-    estimate : float
-        Active less control, points. One that is printed as 0.0 has no direction.
-    """
-    changed = kind == "change"
-    if abs(estimate) < 0.05:
-        alike = "had fallen about as much" if changed else "was about as high"
-        return alike + " with {active} as with {control}"
-    below, above = ("more", "less") if changed else ("lower", "higher")
-    form = "had fallen {size} points " if changed else "was {size} points "
-    return form + (below if estimate < 0 else above) + " with {active} than with {control}"
-
-
-def difference_sentence(row, names):
-    """One sentence on one adjusted difference between arms.
-
-    Parameters
-    ----------
-    row : Series or mapping
-        A row of ``clinical/mmrm_contrasts.tsv`` or ``clinical/ancova.tsv``.
-    names : dict
-        The study's words for "active" and "control".
-    """
-    interval = f"{names['active']} − {names['control']}: {row['estimate']:z.1f} points, "
-    interval += f"95 % CI {row['ci_low']:.1f} to {row['ci_high']:.1f}, {p_text(row['p'])}"
-    when = "Averaged over visits" if row["visit"] == "all" else f"At {visit_words(row['visit'])}"
-    size = f"{abs(row['estimate']):.1f}"
-    finding = difference_form(row["kind"], row["estimate"]).format(size=size, **names)
-    return true_minus(
-        f"{when}, {row['scale']} {finding} "
-        f"({interval}; Hedges g {row['hedges_g']:.2f}; n = {row['n_active']} and "
-        f"{row['n_control']})."
-    )
-
-
-def interval_verdict(low, high, unit="points"):
-    """What an interval allows one to say: excludes zero or not, and how wide it is.
-
-    Parameters
-    ----------
-    low, high : float
-    unit : str
-    """
-    width = f"It is {high - low:.1f} {unit} wide"
-    if low > 0 or high < 0:
-        return (
-            f"The interval excludes a difference of zero. {width}: the size of the difference is "
-            "known no better than that."
-        )
-    return true_minus(
-        f"The interval includes a difference of zero. {width}: these data are compatible with no "
-        f"difference, and with any other from {low:.1f} to {high:.1f} {unit}."
-    )
-
-
-def risk_sentence(row, names):
-    """One sentence on response or remission.
-
-    Parameters
-    ----------
-    row : Series or mapping
-        A row of ``clinical/responders.tsv``.
-    names : dict
-        The study's words for "active" and "control".
-    """
-    low, high = 100 * row["ci_low"], 100 * row["ci_high"]
-    counted = "counts as a failure" if row["analysis"] == "missing_is_failure" else "is left out"
-    return true_minus(
-        f"{row['outcome'].capitalize()} on {row['scale']} at {visit_words(row['visit'])}: "
-        f"{row['events_active']} of {row['n_active']} with {names['active']}, "
-        f"{row['events_control']} of {row['n_control']} with {names['control']} "
-        f"(difference {100 * row['risk_difference']:.0f} percentage points, 95 % CI {low:.0f} to "
-        f"{high:.0f}, {p_text(row['p'])}; whoever was not rated {counted})."
-    )
-
-
-def robustness_sentence(main, imputed, tip, randomisation):
-    """Does the primary result hold under other assumptions? One paragraph.
-
-    Parameters
-    ----------
-    main : Series or mapping
-        The primary row of ``clinical/mmrm_contrasts.tsv``.
-    imputed : pandas.DataFrame
-        ``clinical/imputation.tsv`` at that visit; empty if nothing was missing.
-    tip : Series or mapping or None
-        Row of ``clinical/tipping_point.tsv``.
-    randomisation : Series or mapping
-        Row of ``clinical/randomisation.tsv``.
-    """
-    parts = [
-        f"Re-randomising the arms gives {p_text(randomisation['p_randomisation'])} (MMRM: "
-        f"{p_text(main['p'])})."
-    ]
-    if len(imputed):
-        listed = "; ".join(
-            f"{MAR.get(row.analysis, row.analysis).replace('_', ' ')} {row.estimate:.1f} "
-            f"({row.ci_low:.1f} to {row.ci_high:.1f})"
-            for row in imputed.itertuples()
-        )
-        parts.append(f"With missing scores imputed, the difference is: {listed}.")
-    if tip is not None and np.isfinite(tip["delta_interpolated"]):
-        parts.append(
-            f"The result would be lost (p of .05) if those who left the active arm had done "
-            f"{tip['delta_interpolated']:.1f} points worse than others like them."
-        )
-    elif tip is not None and tip["status"] == "does not tip":
-        parts.append(
-            f"p would stay below .05 even if those who left the active arm had done "
-            f"{abs(tip['delta_before']):.0f} points worse than others like them."
-        )
-    return true_minus(" ".join(parts))
 
 
 def vbm_sentence(row, regions, names):
@@ -196,26 +51,6 @@ def vbm_sentence(row, regions, names):
     )
 
 
-def receptor_notice(about):
-    """What a reader must know of the receptor maps, in Markdown.
-
-    Parameters
-    ----------
-    about : pandas.DataFrame
-        Table of the maps, by annotation.
-    """
-    if are_simulated(about):
-        return (
-            "> **SIMULATED RECEPTOR MAPS**: real ones are not in the cache. One map follows the "
-            "demo's own table of D1 weights, the others are smooth random fields. Get real ones "
-            "with `python -m analysis_lib fetch receptors`, or `python run_all.py --fetch`."
-        )
-    own = int(about.index.astype(str).str.startswith("local/").sum())
-    words = [f"{len(about) - own} receptor and transporter maps from neuromaps, md5 checked"]
-    words += [f"{own} from files of the study"] if own else []
-    return "; ".join(words) + "."
-
-
 def receptor_sentences(correlations, contrast, names, n_shown=3):
     """What the receptor correlations of one contrast say, in Markdown.
 
@@ -248,22 +83,6 @@ def receptor_sentences(correlations, contrast, names, n_shown=3):
     )
     numbered = (f"{i}. {part}" for i, part in enumerate(parts, 1))
     return true_minus("\n\n".join([first, *numbered, last]))
-
-
-def marked_rates(rates, warn=0.07):
-    """False-positive rates as they are printed: an asterisk above what is tolerated.
-
-    Parameters
-    ----------
-    rates : array_like
-    warn : float
-        Above it a rate is marked.
-
-    Returns
-    -------
-    list of str
-    """
-    return [f"{rate:.3f}".replace("0.", ".", 1) + " *" * int(rate > warn) for rate in rates]
 
 
 def receptor_paragraph(tables, contrast, names, study_numbers):

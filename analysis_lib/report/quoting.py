@@ -1,0 +1,214 @@
+"""Numbers of result tables, as sentences quote them.
+
+A notebook prints them, the report makes each one a link to the file that it was read from.
+"""
+
+import re
+from dataclasses import dataclass
+
+import pandas as pd
+from markupsafe import Markup, escape
+
+from analysis_lib.results import reading
+from analysis_lib.results.problems import CompendiumError
+from analysis_lib.results.words import printed
+
+# By the end of a number's name: how it is printed; the first that fits.
+KINDS = (
+    (r"(response|remission)\.(risk_difference|ci_low|ci_high)$", "percent"),
+    (r"(^|[._])(p|p_\w+|q_fdr|smallest_p\w*)$", "p"),
+    (r"^receptors\b.*\b(r|r_\w+|reliability|difference|ci_low|ci_high|noise_free_\w+)$", "two"),
+    (r"(^|[._])(minimum_detectable_r|hedges_g|g_ci_low|g_ci_high|r)$", "two"),
+    (r"(^|[._])(estimate|ci_low|ci_high|mean|sd|x_mean)$", "points"),
+    (r"(^|[._])(n|n_\w+|events_\w+|randomised|analysed|k_voxels)$", "count"),
+)
+
+
+class UnknownNumber(CompendiumError, LookupError):
+    """The text asks for a number that no result holds."""
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """A number as the text prints it, and where it comes from.
+
+    Parameters
+    ----------
+    anchor : str
+        Of its row in the list of quoted numbers.
+    key : str
+        Its name in numbers.json, or the place in another file, in words.
+    value : object
+        Exactly as it was read.
+    text : str
+        As it is printed.
+    source : str
+        File, relative to the study's results; "{study}" is the study file.
+    notebook : str or None
+        Which notebook wrote that file.
+    """
+
+    anchor: str
+    key: str
+    value: object
+    text: str
+    source: str
+    notebook: str | None
+
+    @property
+    def exact(self) -> str:
+        """The value with all its digits, a whole number without decimals, as in the tables."""
+        whole = isinstance(self.value, float) and self.value.is_integer()
+        return f"{self.value:.0f}" if whole else str(self.value)
+
+    def __str__(self):
+        return self.text
+
+    def __html__(self):
+        return Markup('<a class="q" href="#{}">{}</a>').format(self.anchor, escape(self.text))
+
+
+def kind_of(key, value) -> str:
+    """How a number is printed when the text does not say: by the end of its name."""
+    if isinstance(value, str | bool):
+        return "text"
+    for pattern, kind in KINDS:
+        if re.search(pattern, key):
+            return kind
+    return "count" if isinstance(value, int) else "plain"
+
+
+class Quotes:
+    """Results of a study, quoted by the name of a file and a place in it.
+
+    Parameters
+    ----------
+    study : Study
+    results : Section, optional
+        Results that are being made, not yet in their place.
+    """
+
+    def __init__(self, study, results=None):
+        self.study, self._results, self._tables = study, results, {}
+
+    def path(self, file):
+        """Where a result file is: "clinical/flow.json"."""
+        section, _, name = file.rpartition("/")
+        own = self._results is not None and section == self._results.name
+        return self._results.folder / name if own else self.study.derived / file
+
+    def exists(self, *files) -> bool:
+        """Whether result files are there."""
+        return all(self.path(file).is_file() for file in files)
+
+    def table(self, file):
+        """A result table, read once."""
+        if file not in self._tables:
+            self._tables[file] = reading.read_table(self.path(file))
+        return self._tables[file]
+
+    def json(self, file):
+        """A result of kind JSON; empty where it is not there."""
+        return reading.read_json(self.path(file)) if self.exists(file) else {}
+
+    def select(self, file, **where):
+        """Rows of a result table with these values; none where the table is not there."""
+        if not self.exists(file):
+            return pd.DataFrame()
+        rows = self.table(file)
+        for column, wanted in where.items():
+            rows = rows[rows[column] == wanted]
+        return rows
+
+    def cell(self, file, column, kind=None, **where) -> Quoted:
+        """A cell of a result table: the row is chosen by values of other columns.
+
+        Raises
+        ------
+        UnknownNumber
+            If not exactly one row fits, or there is no such column.
+        """
+        rows = self.select(file, **where)
+        which = ", ".join(f"{name} {value}" for name, value in where.items())
+        key = f"{file}: {column}" + (f" ({which})" if which else "")
+        if len(rows) != 1 or column not in rows:
+            found = f"{len(rows)} rows" if column in rows or rows.empty else "no such column"
+            raise UnknownNumber(f"{key}: one row expected, found {found}")
+        value = rows[column].iloc[0]
+        value = value.item() if hasattr(value, "item") else value
+        return self._quote(key, value, kind or kind_of(f"{file}.{column}", value), file)
+
+    def count(self, file, above=None, below=None, **where) -> Quoted:
+        """How many rows of a result table have these values.
+
+        Parameters
+        ----------
+        file : str
+        above, below : dict, optional
+            Column to a limit that its value is above or below.
+        **where
+            Column to value.
+        """
+        rows = self.select(file, **where)
+        for column, limit in (above or {}).items():
+            rows = rows[rows[column] > limit]
+        for column, limit in (below or {}).items():
+            rows = rows[rows[column] < limit]
+        parts = [f"{name} {value}" for name, value in where.items()]
+        parts += [f"{name} > {value}" for name, value in (above or {}).items()]
+        parts += [f"{name} < {value}" for name, value in (below or {}).items()]
+        key = f"{file}: rows" + (f" with {', '.join(parts)}" if parts else "")
+        return self._quote(key, len(rows), "count", file)
+
+    def largest(self, file, column, kind=None) -> Quoted:
+        """The largest value of a column."""
+        value = float(self.table(file)[column].max())
+        key = f"{file}: largest {column}"
+        return self._quote(key, value, kind or kind_of(f"{file}.{column}", value), file)
+
+    def entry(self, file, *path, kind=None) -> Quoted:
+        """A value in a JSON file, by its keys.
+
+        Raises
+        ------
+        UnknownNumber
+            If there is none.
+        """
+        value = self.json(file)
+        for part in path:
+            try:
+                value = value[part]
+            except (KeyError, IndexError, TypeError):
+                raise UnknownNumber(f"{file} has no {' > '.join(map(str, path))}") from None
+        key = f"{file}: {' > '.join(map(str, path))}"
+        return self._quote(key, value, kind or kind_of(f"{file}.{path[-1]}", value), file)
+
+    def of_study(self, place, value, kind=None) -> Quoted:
+        """A value of the study file."""
+        return self._quote(f"study file: {place}", value, kind or "plain", "{study}")
+
+    def row(self, file, **where):
+        """A row of a table, whose cells are quoted by their column."""
+        return Row(self, file, where)
+
+    def _quote(self, key, value, kind, source):
+        return Quoted("", key, value, printed(value, kind or kind_of(key, value)), source, None)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a result table: ``row["p"]``, ``row("estimate", "size")``, ``row.value("p")``."""
+
+    quotes: Quotes
+    file: str
+    where: dict
+
+    def __call__(self, column, kind=None):
+        return self.quotes.cell(self.file, column, kind, **self.where)
+
+    def __getitem__(self, column):
+        return self(column)
+
+    def value(self, column):
+        """A cell to decide a wording by; it is not printed."""
+        return self.quotes.select(self.file, **self.where)[column].iloc[0]

@@ -1,0 +1,197 @@
+"""What we found, in words: the sentences that notebooks and the report both show."""
+
+from pathlib import Path
+
+import jinja2
+
+from analysis_lib.receptors.library import are_simulated
+from analysis_lib.report.quoting import Quotes
+from analysis_lib.results import contrasts, words
+from analysis_lib.results.contrasts import ARM_BY_TIME
+from analysis_lib.vbm.planted_truth import nothing_planted
+
+TEMPLATES = Path(__file__).parent / "template"
+SENTENCES = "findings.md.j2"
+LEVEL = 0.05  # below it a family-wise p is called significant in words
+
+QUICK = "QUICK: few permutations, for a first look. Do not quote these p-values."
+SIMULATED = (
+    "SIMULATED DATA: no patient took part. The demo trial is drawn from a known truth "
+    "(`analysis_lib/datasets/simulate.py`), and nothing below is evidence about rTMS."
+)
+
+
+def findings(results) -> str:
+    """What the results of one notebook say, in Markdown, under the notices that apply.
+
+    Parameters
+    ----------
+    results : Section
+        "clinical", "vbm", "receptors" or "conduct"; nothing but its tables is read.
+
+    Returns
+    -------
+    str
+        For ``IPython.display.Markdown``.
+    """
+    quotes = Quotes(results.study, results)
+    said = sentences(quotes, environment(autoescape=False))
+    noted = notice(results.study, results.quick)
+    return "\n\n".join(part for part in (noted, paragraphs(said, results.name)) if part)
+
+
+def environment(**options):
+    """Jinja's environment for the sentences and for the page."""
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    options = {"lstrip_blocks": True, "undefined": jinja2.StrictUndefined} | options
+    made = jinja2.Environment(loader=loader, **options)
+    made.filters |= {"visit": words.visit_words, "listed": words.listed}
+    return made
+
+
+def sentences(quotes, made):
+    """The macros of `SENTENCES`, which quote from these results."""
+    return made.get_template(SENTENCES).make_module(context(quotes))
+
+
+def paragraphs(said, section) -> str:
+    """All sentences on a section, in paragraphs of one line."""
+    blocks = str(getattr(said, section)()).split("¶")
+    return "\n\n".join(text for text in (" ".join(block.split()) for block in blocks) if text)
+
+
+def context(quotes) -> dict:
+    """What sentences are made from: quoted numbers, rows to choose by, the study's words."""
+    study = quotes.study
+    names = ("row", "cell", "count", "entry", "largest", "of_study", "exists")
+    return {name: getattr(quotes, name) for name in names} | {
+        "study": study,
+        "names": study.arm_names,
+        "primary": study.primary_scale,
+        "final": study.final_visit,
+        "level": LEVEL,
+        "main": ARM_BY_TIME,
+        "title": lambda contrast: contrasts.contrast_title(contrast, study.arm_names),
+        "contrast_words": lambda name: contrasts.contrast_words(name, study.arm_names),
+        "excludes_zero": excludes_zero,
+        "is_least": is_least,
+        "nothing_planted": lambda contrast: nothing_planted(study, contrast),
+        "incomplete": lambda: incomplete(quotes),
+        "records": lambda file, **where: quotes.select(file, **where).to_dict("records"),
+        "leading_regions": lambda contrast: leading_regions(quotes, contrast),
+        "strongest": lambda file: (
+            by_size(quotes.select(file).dropna(), "r").head(1).to_dict("records")
+        ),
+        "receptor_maps": lambda: receptor_maps(quotes),
+        "of_receptor": lambda name: of_receptor(quotes, name),
+        "largest_shares": lambda: largest_shares(quotes),
+    }
+
+
+# --- which rows are told of -----------------------------------------------------------------------
+
+
+def excludes_zero(low, high) -> bool:
+    """Whether an interval leaves zero out."""
+    return low > 0 or high < 0
+
+
+def is_least(p, n_permutations) -> bool:
+    """Whether a p is the smallest that its permutations allow."""
+    return p <= 1.5 / (1 + n_permutations)
+
+
+def by_size(rows, column):
+    """Rows by the absolute value of a column, the largest first."""
+    return rows.sort_values(column, key=abs, ascending=False, kind="stable") if len(rows) else rows
+
+
+def strongest(quotes, file) -> list:
+    """The row of a table with the largest |r|, in a list; none where there is no table."""
+    return by_size(quotes.select(file).dropna(), "r").head(1).to_dict("records")
+
+
+def incomplete(quotes) -> bool:
+    """Whether a rating of the primary scale is missing."""
+    patterns = quotes.select("clinical/missing_patterns.tsv")
+    return len(patterns) > 0 and not patterns["missingness"].eq("complete").all()
+
+
+def leading_regions(quotes, contrast, n=4) -> list:
+    """Regions with surviving voxels, by |t|: rows of vbm/<contrast>_regions.tsv."""
+    rows = quotes.select(f"vbm/{contrast}_regions.tsv")
+    rows = rows[rows["n_voxels_fwe"] > 0] if len(rows) else rows
+    return by_size(rows, "t").head(n).to_dict("records")
+
+
+def receptor_maps(quotes, contrast=ARM_BY_TIME) -> list:
+    """Rows of receptors/correlations.tsv by |r|; none where nothing was computed."""
+    rows = quotes.select("receptors/correlations.tsv", contrast=contrast)
+    return by_size(rows.dropna(subset=["r"]) if len(rows) else rows, "r").to_dict("records")
+
+
+def of_receptor(quotes, name):
+    """The map of a receptor with the largest |r|, or None."""
+    return next((row for row in receptor_maps(quotes) if row["receptor"] == name), None)
+
+
+def largest_shares(quotes, n=2) -> list:
+    """Receptors with the largest dominance; none where there is no joint model."""
+    rows = quotes.select("receptors/dominance.tsv")
+    return by_size(rows, "total_dominance").head(n).to_dict("records")
+
+
+# --- notices --------------------------------------------------------------------------------------
+
+
+def notice(study, quick=False):
+    """What a reader must know before any number, in Markdown; empty where there is nothing.
+
+    Parameters
+    ----------
+    study : Study
+    quick : bool
+
+    Returns
+    -------
+    str
+    """
+    lines = [SIMULATED] if study.simulated else []
+    lines += [QUICK] if quick else []
+    return "\n\n".join(f"> **{line.split(':')[0]}**:{line.split(':', 1)[1]}" for line in lines)
+
+
+def receptor_notice(about):
+    """What a reader must know of the receptor maps, in Markdown.
+
+    Parameters
+    ----------
+    about : pandas.DataFrame
+        Table of the maps, by annotation.
+    """
+    if are_simulated(about):
+        return (
+            "> **SIMULATED RECEPTOR MAPS**: real ones are not in the cache. One map follows the "
+            "demo's own table of D1 weights, the others are smooth random fields. Get real ones "
+            "with `python -m analysis_lib fetch receptors`, or `python run_all.py --fetch`."
+        )
+    own = int(about.index.astype(str).str.startswith("local/").sum())
+    words = [f"{len(about) - own} receptor and transporter maps from neuromaps, md5 checked"]
+    words += [f"{own} from files of the study"] if own else []
+    return "; ".join(words) + "."
+
+
+def marked_rates(rates, warn=0.07):
+    """False-positive rates as they are printed: an asterisk above what is tolerated.
+
+    Parameters
+    ----------
+    rates : array_like
+    warn : float
+        Above it a rate is marked.
+
+    Returns
+    -------
+    list of str
+    """
+    return [f"{rate:.3f}".replace("0.", ".", 1) + " *" * int(rate > warn) for rate in rates]

@@ -1,0 +1,68 @@
+"""The contrasts of the images: their names, and what they are called."""
+
+from dataclasses import dataclass
+
+ACTIVE_CHANGE, CONTROL_CHANGE = "active_change", "control_change"
+ARM_BY_TIME = "arm_by_time"  # the difference between the arms
+IMPROVEMENT = "improvement"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A contrast of the images.
+
+    Parameters
+    ----------
+    name : str
+        In tables and names of files.
+    words : str
+        In a sentence, around {active} and {control}, the study's words for the arms.
+    title : str
+        The same, above a picture.
+    arms : tuple of str
+        Whose participants it compares.
+    """
+
+    name: str
+    words: str
+    title: str
+    arms: tuple = ("active", "control")
+
+    @property
+    def within(self):
+        """The arm within which it is the mean change, or None."""
+        return self.arms[0] if len(self.arms) == 1 else None
+
+
+CONTRASTS = {
+    contrast.name: contrast
+    for contrast in (
+        Contrast(
+            ACTIVE_CHANGE, "the change with {active}", "Change with {active}", arms=("active",)
+        ),
+        Contrast(
+            CONTROL_CHANGE, "the change with {control}", "Change with {control}", arms=("control",)
+        ),
+        Contrast(
+            ARM_BY_TIME,
+            "the difference in change between {active} and {control}",
+            "Change, {active} − {control}",
+        ),
+        Contrast(
+            IMPROVEMENT,
+            "the relation of change to clinical improvement, within arms",
+            "Change with clinical improvement, within arms",
+        ),
+    )
+}
+OF_CHANGE = tuple(CONTRASTS)[:3]  # those of change alone
+
+
+def contrast_words(name, names) -> str:
+    """A contrast in a sentence, in the study's words for the arms."""
+    return CONTRASTS[name].words.format(**names)
+
+
+def contrast_title(name, names) -> str:
+    """A contrast above a picture, in the study's words for the arms."""
+    return CONTRASTS[name].title.format(**names)

@@ -1,0 +1,197 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: notebooks///ipynb,notebooks/percent///py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # S0 · Conduct of the trial
+#
+# [What we found](#What-we-found:-conduct) stands at the end.
+#
+# **Was treatment delivered as planned, were participants blinded, and were they harmed?** And do
+# single items and growth curves tell the same story as the total scores of notebook 01?
+
+# %% [markdown]
+# **Contents.** [Item by item](#Item-by-item) · [Growth curves](#Growth-curves) ·
+# [Blinding](#Blinding) · [Harms](#Harms) · [Adherence and dose](#Adherence-and-dose) ·
+# [What a report must add](#What-a-report-must-add) · [What we found](#What-we-found:-conduct)
+#
+# **To run it:** *Run > Run All Cells* in the menu. A few seconds. What a trial did not record is said
+# to be missing.
+#
+# **Change this first,** in the next cell, and run all again: `planned_sessions`, the number of
+# sessions of a full course. The share of participants with a full course changes.
+
+# %% tags=["parameters"]
+study: str = "demo"  # a name in data/studies, or the path of a study file
+planned_sessions: int = 0  # sessions planned; 0: the most in stimulation.tsv; at least 0
+
+# %% [markdown]
+# ## Read and check
+#
+# Participants and ratings, as in notebook 01.
+
+# %%
+from IPython.display import Markdown, display
+
+from analysis_lib import clinical, figures, report, results
+from analysis_lib.study import (
+    check_parameters,
+    load_study,
+    read_adverse_events,
+    read_guesses,
+    read_stimulation,
+)
+
+check_parameters("S0_trial_conduct", globals())
+trial = load_study(study)
+data = clinical.read_trial(trial)
+names, participants = trial.arm_names, data.participants
+found = results.begin(trial, "conduct")
+Markdown(report.notice(trial))
+
+# %% [markdown]
+# ## Item by item
+#
+# Where single items were recorded: internal consistency (Cronbach's alpha; low at a baseline that
+# admits only high totals, since that narrows their spread), and the difference between arms in the
+# change of each item. Items are parts of an outcome already tested: they have intervals and no p-value.
+
+# %%
+by_item = clinical.item_tables(trial, participants)
+found.keep(**by_item)
+if by_item:
+    display(report.table(by_item["alpha"]), figures.panel(found, "items"))
+else:
+    print("No items were recorded.")
+
+# %% [markdown]
+# An effect that rests on one or two items, such as sleep or appetite, is not one on depression as a
+# whole.
+#
+# The suicide item is reported separately: participants at each score, and how many were worse than at
+# baseline.
+
+# %%
+if "suicide_item" in by_item:
+    layout = {"index": ["arm", "points"], "columns": "visit", "values": "n", "observed": True}
+    counts = by_item["suicide_item"].pivot_table(**layout).rename(names, level="arm")
+    display(report.table(counts, index=True), report.table(by_item["suicide_worsening"]))
+else:
+    print("No suicide item was recorded.")
+
+# %% [markdown]
+# Read this table as a table of harms: single participants matter, and averages do not.
+
+# %% [markdown]
+# ## Growth curves
+#
+# A straight line for each participant, compared between arms (points per week). A line cannot follow
+# a course that flattens, and the intervals are normal ones, too narrow in small samples. It is shown
+# because growth curves are widely read; the primary model of notebook 01 assumes less.
+
+# %%
+growth = clinical.growth_table(data.scores)
+found.keep(growth=growth)
+report.table(growth)
+
+# %% [markdown]
+# A negative estimate is a steeper fall with active treatment.
+
+# %% [markdown]
+# ## Blinding
+#
+# Participants were asked which treatment they thought they had. Bang's index is 1 if all of an arm
+# guess right, 0 at chance, −1 if all guess the opposite. If both arms guess *active*, as hope alone
+# would have it, the two indices have opposite signs. James' index runs from 0 (everybody right) over
+# 0.5 (guessing) to 1 (nobody knows). Guesses made at the end also reflect who felt better.
+
+# %%
+guesses = read_guesses(trial, participants)
+if guesses is None:
+    print("Guesses were not recorded.")
+else:
+    blinding = clinical.blinding_table(guesses)
+    found.keep(blinding=blinding)
+    display(report.table(blinding))
+
+# %% [markdown]
+# Intervals above zero in both arms mean that the arms could be told apart.
+
+# %% [markdown]
+# ## Harms
+#
+# Participants with at least one event, by arm, and how many events there were. There are no p-values:
+# trials are planned for their benefit, not to test harms, and "no significant difference" is not safety
+# (CONSORT Harms 2022).
+
+# %%
+events = read_adverse_events(trial, participants)
+if events is None:
+    print("Adverse events were not recorded.")
+else:
+    harms = clinical.adverse_event_table(events, participants)
+    found.keep(adverse_events=harms)
+    display(report.table(harms.drop(columns=harms.filter(regex="serious_|related_").columns)))
+
+# %% [markdown]
+# An interval of the risk difference says which excess of harm the trial cannot exclude.
+
+# %% [markdown]
+# ## Adherence and dose
+#
+# Sessions received, intensity and pulses: what was delivered, by arm. For a sham coil, intensity and
+# pulses are those that were set and played.
+
+# %%
+stimulation = read_stimulation(trial, participants)
+planned = planned_sessions or (0 if stimulation is None else int(stimulation["session"].max()))
+found.keep(settings={"planned_sessions": planned, "quick": False})
+if stimulation is None:
+    print("Stimulation was not recorded.")
+else:
+    adherence = clinical.adherence_table(stimulation, participants, planned)
+    found.keep(adherence=adherence, dose=clinical.participant_dose(stimulation, participants))
+    display(figures.panel(found, "stimulation"), report.table(adherence))
+
+# %% [markdown]
+# Arms that differ in the sessions received differ in more than the treatment itself.
+
+# %% [markdown]
+# ## What a report must add
+#
+# The CONSORT 2025 checklist, and what of it this compendium answers. What no data set holds
+# (protocol, registration, how the sequence was made, funding) is for the investigators to add.
+
+# %%
+asked = {"guess": guesses, "adverse_events": events, "stimulation": stimulation}
+asked["site"] = participants.get("site")
+recorded = [name for name, value in asked.items() if value is not None]
+checklist = clinical.consort_checklist(trial, recorded)
+found.keep(consort_checklist=checklist)
+report.table(checklist)
+
+# %% [markdown]
+# The column *where* names the notebook and section that answers an item.
+
+# %% [markdown]
+# ## What we found: conduct
+
+# %%
+Markdown(report.findings(found))
+
+# %% [markdown]
+# ## What this wrote
+#
+# Beside each table (`.tsv`) a `.json` describes its columns.
+
+# %%
+found.publish()
