@@ -292,8 +292,8 @@ def correlations(results, contrast=ARM_BY_TIME, most_maps=None):
     shown, names = rows.loc[chosen], results.study.arm_names
     return Panel(
         partial(plot_correlations, rows=shown, bands=bands),
-        "Receptor maps in order of r",
-        *descriptions.describe_correlations(shown, len(rows), names, n_draws),
+        f"Receptor maps in order of r: {contrast_title(contrast, names)}",
+        *descriptions.describe_correlations(shown, len(rows), contrast, names, n_draws),
         size=(PAGE, 0.17 * len(chosen) + 1.1),
     )
 

@@ -9,7 +9,7 @@ from analysis_lib.figures.appearance import LEVEL
 from analysis_lib.figures.draw_clinical import estimate_text
 from analysis_lib.figures.draw_receptors import range_text
 from analysis_lib.figures.palette import COLOURS
-from analysis_lib.results.contrasts import contrast_title
+from analysis_lib.results.contrasts import ARM_BY_TIME, contrast_title, contrast_words
 from analysis_lib.results.words import p_text, true_minus, visit_words
 
 
@@ -172,26 +172,26 @@ def _percent(row):
     return f"{row['mean']:+.1f} % ({row['ci_low']:.1f} to {row['ci_high']:.1f})"
 
 
-def describe_correlations(rows, n_all, names, draws):
+def describe_correlations(rows, n_all, contrast, names, draws):
     """What `plot_correlations` shows, of ``n_all`` maps; ``draws`` by null."""
     lead = rows.loc[rows["r"].abs().idxmax()]
     chosen = "" if len(rows) == n_all else f", the {len(rows)} with the largest |r|"
+    drawn = "with the arms re-randomised" if contrast == ARM_BY_TIME else "with signs flipped"
     n_fwe = int((rows["p_fwe"] < LEVEL).sum())
     caption = (
-        f"Correlation over grey-matter regions of the change ({names['active']} − "
-        f"{names['control']}) with {n_all} receptor maps{chosen}; in brackets the people scanned "
-        f"for a map. Bars: 95 % bootstrap interval (patients resampled). Bands: central 95 % of r "
-        f"with the arms re-randomised ({draws['randomisation']:,} draws; if treatment did nothing) "
-        f"and among surrogate maps as smooth as the change ({draws['spatial']:,}). At the right, p "
-        "for each question, in brackets family-wise over all maps. Filled: family-wise p < .05 if "
-        "treatment did nothing."
+        f"Correlation over grey-matter regions of {contrast_words(contrast, names)} with {n_all} "
+        f"receptor maps{chosen}; in brackets, the number of people scanned for a map. Bars: 95 % "
+        f"bootstrap interval (patients resampled). Bands: central 95 % of r {drawn} "
+        f"({draws['randomisation']:,} draws; if treatment did nothing) and among surrogate maps as "
+        f"smooth as the change ({draws['spatial']:,}). At the right, p for each question, in "
+        "brackets family-wise over all maps. Filled: family-wise p < .05 if treatment did nothing."
     )
     alt = (
         f"Dots with intervals in order of r, one a map, two shaded bands behind each. Largest: "
         f"{lead['receptor']}, {true_minus(format(lead['r'], '.2f'))}; if treatment did nothing, "
         f"{p_text(lead['p_randomisation'])}, among equally smooth maps, "
         f"{p_text(lead['p_spatial'])}. Maps with a "
-        f"family-wise p below .05 when the arms are re-randomised: {n_fwe} of {len(rows)}."
+        f"family-wise p below .05 if treatment did nothing: {n_fwe} of {len(rows)}."
     )
     return caption, alt
 

@@ -63,14 +63,13 @@ def false_positive_rates(measured, null, annotations):
     return worst.reindex(annotations).fillna(worst["simulated"]).rename("false_positive_rate")
 
 
-def variogram_table(inputs, settings, seed, n_surrogates=500) -> pd.DataFrame:
+def variogram_table(inputs, distances, seed, n_surrogates=500) -> pd.DataFrame:
     """Variogram of the change between the arms, and the central 95 % of its surrogates of each kind.
 
     Parameters
     ----------
     inputs : analysis_lib.receptors.inputs.Inputs
-    settings : dict
-        Of notebook 03: distances.
+    distances : {"centroid", "voxels"}
     seed, n_surrogates : int
 
     Returns
@@ -79,7 +78,7 @@ def variogram_table(inputs, settings, seed, n_surrogates=500) -> pd.DataFrame:
         null, distance (mm), effect, low, median, high: semivariances of normal scores.
     """
     effect = gaussianise(inputs.effect_maps()["arm_by_time"].to_numpy())
-    apart = inputs.distances(settings["distances"])
+    apart = inputs.distances(distances)
     lags, target = variogram(effect, apart)
     tables = []
     for null, make in SURROGATES.items():

@@ -176,38 +176,36 @@ def patients(inputs, n_permutations, seed, statistic="gaussianised") -> dict:
     }
 
 
-def halves(inputs, settings, n_splits, seed):
+def halves(inputs, n_splits, seed, statistic="gaussianised"):
     """Agreement of effect maps from two halves of the patients: see `split_half`.
 
     Parameters
     ----------
     inputs : analysis_lib.receptors.inputs.Inputs
-    settings : dict
-        Of notebook 03: statistic.
     n_splits, seed : int
+    statistic : str
 
     Returns
     -------
     analysis_lib.receptors.reliability.SplitHalf
     """
-    options = {"n_splits": n_splits, "seed": seed, "method": settings["statistic"]}
+    options = {"n_splits": n_splits, "seed": seed, "method": statistic}
     return split_half(inputs.change, inputs.arm, **options, **inputs.model)
 
 
-def power_rows(inputs, settings, annotation, reliability, n_trials, seed) -> pd.DataFrame:
+def power_rows(inputs, annotation, reliability, n_trials, seed, statistic="gaussianised"):
     """Power over the noise-free correlation with one receptor map: see `power_curve`.
 
     Parameters
     ----------
     inputs : analysis_lib.receptors.inputs.Inputs
-    settings : dict
-        Of notebook 03: statistic.
     annotation : str
     reliability : float
         Kept between .05 and .95.
     n_trials, seed : int
+    statistic : str
     """
-    options = {"n_trials": n_trials, "seed": seed, "method": settings["statistic"]}
+    options = {"n_trials": n_trials, "seed": seed, "method": statistic}
     options["reliability"] = float(np.clip(reliability, 0.05, 0.95))
     receptor = inputs.maps.loc[annotation].to_numpy()
     return power_curve(inputs.change, inputs.arm, receptor, **options, **inputs.model)

@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = attach(
             "read_table",  # read a result table
         ],
         "section": [
+            "Section",  # results of one notebook, read by name
             "begin",  # results of a notebook that starts: kept aside, then published together
         ],
         "words": [
