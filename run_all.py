@@ -205,16 +205,18 @@ def show_summary(done, console):
     for outcome in done.outcomes:
         ran = outcome.status in ("run", "failed")
         why = f": {outcome.why}" if outcome.status == "skipped" else ""
-        quick = " QUICK" if outcome.quick else ""
-        figures = (f"{outcome.seconds:.1f}", f"{outcome.peak_mb:.0f}") if ran else ("", "")
-        table.add_row(outcome.step.notebook, escape(f"{outcome.status}{why}{quick}"), *figures)
+        mark = " QUICK" if outcome.quick else ""
+        used = (f"{outcome.seconds:.1f}", f"{outcome.peak_mb:.0f}") if ran else ("", "")
+        table.add_row(outcome.step.notebook, escape(f"{outcome.status}{why}{mark}"), *used)
     console.print(table)
-    if any(outcome.quick for outcome in done.outcomes):
+    quick = any(outcome.quick for outcome in done.outcomes)
+    if quick:
         console.print("QUICK: few permutations, for a first look; not for a conclusion")
     if study.label:
         console.print(f"{study.label}: these are not a real trial's data")
     console.print(f"results: {escape(str(study.derived))}", soft_wrap=True)
-    console.print(f"figures: {escape(str(study.figures))}", soft_wrap=True)
+    figures = study.figure_folder(quick)
+    console.print(f"figures: {escape(str(figures))}", soft_wrap=True)
     if done.report:
         console.print(f"report:  {escape(str(done.report))}", soft_wrap=True)
 

@@ -336,7 +336,9 @@ def nulls(results):
 
 def influence(results, most=6):
     rows = results.table("sensitivity")
-    rows = rows[rows["contrast"] == ARM_BY_TIME].sort_values("r", key=abs, ascending=False).head(most)
+    rows = (
+        rows[rows["contrast"] == ARM_BY_TIME].sort_values("r", key=abs, ascending=False).head(most)
+    )
     return Panel(
         partial(plot_without, rows=rows),
         "Without the region that matters most",

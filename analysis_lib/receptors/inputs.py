@@ -160,5 +160,3 @@ def change_matrix(rows, names):
     label = pd.Series(names.index, index=names)
     wide.columns = label[wide.columns].to_numpy()
     return wide.sort_index(axis=1).dropna(axis=1).rename_axis(columns="label")
-
-

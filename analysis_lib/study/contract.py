@@ -244,6 +244,10 @@ class Study(_Strict):
         """Folder for figures."""
         return output_root() / "figures" / self.name
 
+    def figure_folder(self, quick) -> Path:
+        """Folder for figures; those of a quick run lie apart: the demo's others are in git."""
+        return self.figures / "quick" if quick else self.figures
+
     @property
     def baseline(self) -> str:
         """The first visit."""

@@ -1,16 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     formats: notebooks///ipynb,notebooks/percent///py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # 00 · Grey-matter maps
 #
@@ -30,7 +17,8 @@
 # finer detail, and takes two to three times the time and memory.
 #
 # **Time:** minutes a participant, and it can be broken off: the next run goes on where this one was.
-# It needs antspyx and picsl-greedy and, once, `python -m analysis_lib fetch templates`.
+# It needs antspyx and picsl-greedy and, once, `python -m analysis_lib fetch templates`; the study
+# named here also needs its images, `python -m analysis_lib fetch sudmex_tms --images`.
 
 # %% tags=["parameters"]
 study: str = "sudmex_tms"  # a name in data/studies, or the path of a study file
@@ -58,8 +46,8 @@ trial = load_study(study)
 display(Markdown(report.notice(trial)))
 why_not = pipeline.blocked(pipeline.select(pipeline.STEPS, ["00"])[0], trial)
 if why_not:
-    advice = "Go on with notebook 01, or change study"
-    raise StudyError([f"{trial.name}: nothing to do in notebook 00: {why_not}. {advice}"])
+    advice = "To go on without, open notebook 01, or change study"
+    raise StudyError([f"{trial.name}: notebook 00 does not run: {why_not}. {advice}"])
 
 # %%
 participants = read_participants(trial)

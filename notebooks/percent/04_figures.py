@@ -1,16 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     formats: notebooks///ipynb,notebooks/percent///py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # 04 · Figures
 #
@@ -93,7 +80,8 @@ figure4
 # ## What this wrote
 #
 # Each figure as PNG and PDF, the panels also one by one, for slides or for a journal that wants each
-# as a file; titles, captions and text alternatives in `captions.json`.
+# as a file; titles, captions and text alternatives in `captions.json`. Figures made with few
+# permutations lie in `quick/` and leave the others as they are.
 
 # %%
 figures.save(trial, [figure1, figure2, figure3, figure4], separate and not quick)

@@ -118,6 +118,8 @@ def test_results_go_below_the_project_unless_the_environment_says_otherwise(
     assert output_root() == tmp_path / "out"
     assert study.derived == tmp_path / "out" / "data" / "derived" / "tiny"
     assert study.figures == tmp_path / "out" / "figures" / "tiny"
+    assert study.figure_folder(quick=False) == study.figures
+    assert study.figure_folder(quick=True) == study.figures / "quick"
 
 
 def test_loaded_study_cannot_be_changed(tiny):
