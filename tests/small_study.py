@@ -252,7 +252,7 @@ def run_cells(name, **parameters):
     **parameters
         Instead of the defaults of the parameters cell.
     """
-    script = PROJECT / "notebooks" / "percent" / f"{name}.py"
+    (script,) = (PROJECT / "notebooks" / "percent").rglob(f"{name}.py")
     variables = {}
     for number, cell in enumerate(jupytext.read(script).cells):
         if cell.cell_type != "code":

@@ -64,7 +64,7 @@ def false_positive_rates(measured, null, annotations):
 
 
 def variogram_table(inputs, distances, seed, n_surrogates=500) -> pd.DataFrame:
-    """Variogram of the change between the arms, and the central 95 % of its surrogates of each kind.
+    """Variogram of the change between the arms, and the central 95 % of its surrogates.
 
     Parameters
     ----------

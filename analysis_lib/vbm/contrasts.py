@@ -5,8 +5,8 @@ import numpy as np
 from analysis_lib.results.contrasts import (
     ACTIVE_CHANGE,
     ARM_BY_TIME,
-    CONTROL_CHANGE,
     CONTRASTS,
+    CONTROL_CHANGE,
     OF_CHANGE,
 )
 from voxelperm import permutation_test
