@@ -8,6 +8,7 @@ from statsmodels.stats.multitest import multipletests
 
 from analysis_lib.receptors import correlation, nulls, power
 from analysis_lib.receptors import intervals as receptors_intervals
+from analysis_lib.results.contrasts import ARM_BY_TIME
 
 TABLE_COLUMNS = (
     "contrast",
@@ -79,7 +80,7 @@ def assess_contrast(
     arm,
     receptors,
     surrogates,
-    contrast="arm_by_time",
+    contrast=ARM_BY_TIME,
     covariates=None,
     strata=None,
     n_permutations=5000,
@@ -99,7 +100,8 @@ def assess_contrast(
         From `analysis_lib.receptors.maps_for`; the same labels in the same order.
     surrogates : array_like, shape (n_surrogates, n_parcels), or callable
         Surrogates of this contrast's effect map, or a function that makes them from it.
-    contrast : {"active_change", "control_change", "arm_by_time"}
+    contrast : str
+        One of `OF_CHANGE`.
     n_permutations, n_bootstrap, seed, method
         See `analysis_lib.receptors.nulls.randomisation_test`, `intervals.bootstrap_intervals`.
 

@@ -6,6 +6,7 @@ import pandas as pd
 from analysis_lib.receptors.correlation import gaussianise
 from analysis_lib.receptors.surrogates import variogram
 from analysis_lib.receptors.together import SURROGATES
+from analysis_lib.results.contrasts import ARM_BY_TIME
 from analysis_lib.results.environment import PROJECT
 
 MEASURED = PROJECT / "benchmarks" / "spatial_nulls.tsv"
@@ -35,7 +36,7 @@ def rate_rows(measured, correlations, null) -> pd.DataFrame:
         receptor, annotation, r, p_spatial, p_fwe_spatial, false_positive_rate, of the change
         between the arms, by |r|.
     """
-    rows = correlations[correlations["contrast"] == "arm_by_time"]
+    rows = correlations[correlations["contrast"] == ARM_BY_TIME]
     rows = rows[["receptor", "annotation", "r", "p_spatial", "p_fwe_spatial"]]
     rates = false_positive_rates(measured, NULL_NAMES[null], rows["annotation"])
     rows = rows.assign(false_positive_rate=rates.to_numpy())
@@ -77,7 +78,7 @@ def variogram_table(inputs, distances, seed, n_surrogates=500) -> pd.DataFrame:
     pandas.DataFrame
         null, distance (mm), effect, low, median, high: semivariances of normal scores.
     """
-    effect = gaussianise(inputs.effect_maps()["arm_by_time"].to_numpy())
+    effect = gaussianise(inputs.effect_maps()[ARM_BY_TIME].to_numpy())
     apart = inputs.distances(distances)
     lags, target = variogram(effect, apart)
     tables = []

@@ -9,8 +9,9 @@ from analysis_lib.atlas.distances import parcel_distances
 from analysis_lib.atlas.grids import grey_matter_labels, region_names
 from analysis_lib.atlas.parcellation import Atlas, load_atlas
 from analysis_lib.receptors.correlation import gaussianise
-from analysis_lib.receptors.effects import CONTRASTS, effect_map
+from analysis_lib.receptors.effects import effect_map
 from analysis_lib.receptors.library import maps_for, uncovered
+from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE
 from analysis_lib.results.reading import read_table
 from analysis_lib.study.contract import Study
 from analysis_lib.study.participants import design_columns, read_participants
@@ -63,7 +64,7 @@ class Inputs:
 
     def effect_maps(self) -> pd.DataFrame:
         """Effect map of each contrast, percent: regions by contrasts."""
-        maps = {c: effect_map(self.change, self.arm, c, **self.model) for c in CONTRASTS}
+        maps = {c: effect_map(self.change, self.arm, c, **self.model) for c in OF_CHANGE}
         return pd.DataFrame(maps, index=self.regions[self.change.columns].rename("region"))
 
     def map_table(self) -> pd.DataFrame:
@@ -94,7 +95,7 @@ class Inputs:
         pandas.DataFrame
             region, density, percent; x_value, y_value: their normal scores; receptor, annotation.
         """
-        effect, density = self.effect_maps()["arm_by_time"], self.maps.loc[leading["annotation"]]
+        effect, density = self.effect_maps()[ARM_BY_TIME], self.maps.loc[leading["annotation"]]
         points = pd.DataFrame({"region": effect.index, "density": density.to_numpy()})
         points = points.assign(percent=effect.to_numpy()).dropna().reset_index(drop=True)
         points["x_value"] = gaussianise(points["density"].to_numpy())

@@ -9,12 +9,12 @@ import pandas as pd
 from analysis_lib.atlas.grids import parcel_means
 from analysis_lib.atlas.template import grey_matter_template
 from analysis_lib.receptors import assessment, dominance_analysis, individual
-from analysis_lib.receptors.effects import CONTRASTS
 from analysis_lib.receptors.juspace import juspace_table
 from analysis_lib.receptors.library import combine
 from analysis_lib.receptors.power import power_curve
 from analysis_lib.receptors.reliability import split_half
 from analysis_lib.receptors.surrogates import moran_surrogates, variogram_surrogates
+from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE
 from analysis_lib.results.words import p_text
 from analysis_lib.study.scores import improvement_at_scan
 
@@ -47,7 +47,7 @@ def assess(inputs, draws, seed, statistic="gaussianised", null="moran", distance
     options = {"n_permutations": draws["permutations"], "n_bootstrap": draws["bootstrap"]}
     options |= {"seed": seed, "method": statistic, **inputs.model}
     data = (inputs.change, inputs.arm, inputs.maps, make)
-    return {c: assessment.assess_contrast(*data, c, **options) for c in CONTRASTS}
+    return {c: assessment.assess_contrast(*data, c, **options) for c in OF_CHANGE}
 
 
 def null_draws(assessed) -> dict:
@@ -59,7 +59,7 @@ def null_draws(assessed) -> dict:
     }
 
 
-def leading(correlations, contrast="arm_by_time") -> pd.Series:
+def leading(correlations, contrast=ARM_BY_TIME) -> pd.Series:
     """Row of the receptor map with the largest |r|."""
     rows = correlations[correlations["contrast"] == contrast]
     return rows.loc[rows["r"].abs().idxmax()]
