@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.atlas.grids import parcel_means
-from analysis_lib.atlas.template import grey_matter_template
 from analysis_lib.receptors import assessment, dominance_analysis, individual
 from analysis_lib.receptors.juspace import juspace_table
 from analysis_lib.receptors.library import combine
@@ -67,6 +66,8 @@ def leading(correlations, contrast=ARM_BY_TIME) -> pd.Series:
 
 def sensitivity(inputs, assessed) -> pd.DataFrame:
     """Rows of receptors/sensitivity.tsv, with the density of grey matter of the MNI template."""
+    from analysis_lib.atlas.template import grey_matter_template  # slow to import
+
     density = parcel_means(grey_matter_template(3), inputs.parcels).reindex(inputs.change.columns)
     said = (inputs.maps, inputs.about, density, inputs.regions)
     return pd.concat([assessment.sensitivity_table(r, *said) for r in assessed.values()])
