@@ -112,8 +112,7 @@ def demo(tmp_path_factory):
     path = copy_study("demo", root)
     simulate_study(root / "data" / "raw" / "demo", resolution=4)
     maps = real_maps() or root / "no-maps"
-    options = ["--study", path, "--output", root, "--quick", "--set", "quick_permutations=99"]
-    options += ["--set", "quick_draws=50"]
+    options = ["--study", path, "--output", root, "--quick"]
     done = run_all(*options, NEUROMAPS_DATA=maps)
     assert done.returncode == 0, done.stdout + done.stderr
     again = run_all(*options, NEUROMAPS_DATA=maps)

@@ -103,9 +103,10 @@ def describe_fits(study, fits, contrasts) -> str:
     ]
     values = contrasts.loc[contrasts["kind"] == "value", "scale"].unique()
     if len(values):
+        first, primary = study.baseline, study.primary_scale.name
         lines.append(
-            f"{', '.join(values)} was not rated at {study.baseline}: its scores are compared as "
-            f"they are, adjusted for {study.primary_scale.name} at {study.baseline}, not as changes."
+            f"{', '.join(values)} was not rated at {first}: its scores are compared as they are, "
+            f"adjusted for {primary} at {first}, not as changes."
         )
     return "\n".join(lines)
 

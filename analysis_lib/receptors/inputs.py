@@ -115,7 +115,7 @@ def read_inputs(study, structure="all", background="drop") -> Inputs:
         Voxels of a receptor map outside its field of view: see `maps_for`.
     """
     parcels = load_atlas(study.atlas)
-    rows = read_table(study.derived / "vbm" / "parcel_change.tsv")
+    rows = read_table(study.result("vbm/parcel_change.tsv"))
     change = change_matrix(rows, region_names(parcels))
     chosen = grey_matter_labels(parcels, None if structure == "all" else structure)
     change = change[change.columns.intersection(chosen)]

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import jinja2
-
 from analysis_lib.receptors.library import are_simulated
 from analysis_lib.report.quoting import Quotes
 from analysis_lib.results import contrasts, words
@@ -15,6 +13,7 @@ SENTENCES = "findings.md.j2"
 LEVEL = 0.05  # below it a family-wise p is called significant in words
 
 QUICK = "QUICK: few permutations, for a first look. Do not quote these p-values."
+VARIANT = "VARIANT {}: not every parameter has its default; the default results lie elsewhere."
 SIMULATED = (
     "SIMULATED DATA: no patient took part. The demo trial is drawn from a known truth "
     "(`analysis_lib/datasets/simulate.py`), and nothing below is evidence about rTMS."
@@ -42,6 +41,8 @@ def findings(results) -> str:
 
 def environment(**options):
     """Jinja's environment for the sentences and for the page."""
+    import jinja2  # slow to import
+
     loader = jinja2.FileSystemLoader(TEMPLATES)
     options = {"lstrip_blocks": True, "undefined": jinja2.StrictUndefined} | options
     made = jinja2.Environment(loader=loader, **options)
@@ -158,6 +159,7 @@ def notice(study, quick=False):
     """
     lines = [SIMULATED] if study.simulated else []
     lines += [QUICK] if quick else []
+    lines += [VARIANT.format(study.variant)] if study.variant else []
     return "\n\n".join(f"> **{line.split(':')[0]}**:{line.split(':', 1)[1]}" for line in lines)
 
 

@@ -26,6 +26,7 @@ quick: bool = False  # without effect: there is no quick way to do this
 working_mm: float = 2.0  # mm, voxel size for segmenting and registering; from 0.5 to 10
 output_mm: float = 1.5  # mm, voxel size of the maps; from 1 to 10
 n_jobs: int = 2  # participants at once, without a Dask cluster; no number depends on it; at least 1
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read and check
@@ -39,10 +40,9 @@ from IPython.display import Image, Markdown, display
 
 from analysis_lib import figures, grey_matter, pipeline, report, results
 from analysis_lib.results import StudyError
-from analysis_lib.study import check_parameters, load_study, read_participants
+from analysis_lib.study import open_study, read_participants
 
-check_parameters("00_grey_matter", globals())
-trial = load_study(study)
+trial = open_study("00_grey_matter", globals())
 display(Markdown(report.notice(trial)))
 why_not = pipeline.blocked(pipeline.select(pipeline.STEPS, ["00"])[0], trial)
 if why_not:
@@ -182,3 +182,4 @@ display(
 written = results.write(trial.made_maps, {"quality.tsv": quality}, keep_others=True)
 written += trial.grey_matter_maps()
 print(*(path.relative_to(trial.derived) for path in written), sep="\n")
+pipeline.what_moved(trial, "grey_matter")

@@ -31,6 +31,7 @@ quick_draws: int = 200  # used instead of the two above when quick; at least 20
 largest_delta: float = 12.0  # points, end of the tipping point's grid; at least 0
 delta_step: float = 0.5  # points, step of that grid; above 0
 seed: int = 0  # of re-randomisations and imputations; at least 0
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read and check
@@ -41,11 +42,10 @@ seed: int = 0  # of re-randomisations and imputations; at least 0
 # %%
 from IPython.display import Markdown, display
 
-from analysis_lib import clinical, figures, report, results
-from analysis_lib.study import check_parameters, load_study
+from analysis_lib import clinical, figures, pipeline, report, results
+from analysis_lib.study import open_study
 
-check_parameters("01_clinical_outcomes", globals())
-trial = load_study(study)
+trial = open_study("01_clinical_outcomes", globals())
 data = clinical.read_trial(trial)
 names, primary, final = trial.arm_names, trial.primary_scale.name, trial.final_visit
 found = results.begin(trial, "clinical", quick)
@@ -278,3 +278,4 @@ Markdown(report.findings(found))
 # %%
 flow = took_part["flow"]
 found.publish(clinical.clinical_numbers(trial, flow, contrasts, responders))
+pipeline.what_moved(trial, "clinical")

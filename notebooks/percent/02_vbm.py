@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 02 · Voxel-based morphometry
 #
+# [What we found](#What-we-found:-grey-matter) stands at the end.
+#
 # **Does grey-matter volume change from before to after treatment, and differently by arm?**
 # Voxel-based morphometry (VBM) compares maps of local grey-matter volume, voxel by voxel. The maps
 # are *modulated*: each voxel holds the volume that the participant has at that place of the standard
@@ -32,6 +34,7 @@ tail: str = "counts"  # small p-values; gpd: fitted Pareto tail; one of: counts,
 seed: int = 0  # of the permutations; at least 0
 n_jobs: int = 2  # workers; the numbers do not depend on it; at least 1
 regions: list = []  # atlas regions to show in detail; empty: those of the study file
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read and check
@@ -41,12 +44,11 @@ regions: list = []  # atlas regions to show in detail; empty: those of the study
 # %%
 from IPython.display import Markdown, display
 
-from analysis_lib import atlas, figures, report, results, vbm
-from analysis_lib.study import check_parameters, improvement_at_scan, load_study
+from analysis_lib import atlas, figures, pipeline, report, results, vbm
+from analysis_lib.study import improvement_at_scan, open_study
 
 # %%
-check_parameters("02_vbm", globals())
-trial = load_study(study)
+trial = open_study("02_vbm", globals())
 found = results.begin(trial, "vbm", quick)
 Markdown(report.notice(trial, quick))
 
@@ -262,3 +264,4 @@ Markdown(report.findings(found))
 
 # %%
 found.publish(vbm.vbm_numbers(found.table("summary")), figures.files(brains))
+pipeline.what_moved(trial, "vbm")

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 03 · Receptor correlation
 #
+# [What we found](#What-we-found:-receptors) stands at the end.
+#
 # **Does the map of grey-matter change follow the spatial distribution of a neurotransmitter receptor
 # or transporter?** The paper behind this compendium reported the dopamine D1 receptor. The change of
 # each region (notebook 02) is compared with the average density of each receptor, from PET or SPECT, in
@@ -32,6 +34,7 @@ n_surrogates: int = 5000  # smooth surrogates of the effect map; at least 99
 n_bootstrap: int = 2000  # resamples of patients for the intervals of r; at least 99
 quick_permutations: int = 200  # instead of the three above when quick; at least 20
 seed: int = 0  # of permutations, surrogates and bootstrap; at least 0
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read and check
@@ -41,12 +44,11 @@ seed: int = 0  # of permutations, surrogates and bootstrap; at least 0
 # %%
 from IPython.display import Markdown, display
 
-from analysis_lib import figures, receptors, report, results
-from analysis_lib.study import check_parameters, load_study
+from analysis_lib import figures, pipeline, receptors, report, results
+from analysis_lib.study import open_study
 
 # %%
-check_parameters("03_receptor_correlation", globals())
-trial = load_study(study)
+trial = open_study("03_receptor_correlation", globals())
 found = results.begin(trial, "receptors", quick)
 inputs = receptors.read_inputs(trial, structure, background)
 display(Markdown(report.notice(trial, quick)), Markdown(report.receptor_notice(inputs.about)))
@@ -254,3 +256,4 @@ display(Markdown(report.receptor_notice(inputs.about)), Markdown(report.findings
 # %%
 tables = {"correlations": correlations, "sensitivity": sensitivity} | joint.tables | coupling
 found.publish(receptors.receptor_numbers(tables), figures.files(brains))
+pipeline.what_moved(trial, "receptors")

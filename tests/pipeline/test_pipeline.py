@@ -41,7 +41,7 @@ READ = """\
 import os
 import stub_lib.module
 from analysis_lib.results import StudyError
-from analysis_lib.study import load_study
+from analysis_lib.study.contract import load_study
 loaded = load_study(study)
 """
 FIRST = """\

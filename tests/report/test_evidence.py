@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from analysis_lib.report import evidence as report_evidence
-from analysis_lib.report import manifest
-from analysis_lib.results import writing
+from analysis_lib.report import manifest, quoting, sentences
+from analysis_lib.results import words, writing
 
 CONTRASTS = pd.DataFrame(
     {
@@ -60,17 +60,21 @@ def evidence(tiny, monkeypatch, tmp_path):
         (0.001, "plain", "0.001"),
         (0.02, "points", "0.02"),
         (-0.0, "points", "0.0"),
+        (-0.3, "change", "−0.3"),
+        (0.24, "change", "+0.2"),
+        (-0.87, "distance", "0.87"),
+        (-0.002, "percent", "0"),
         (float("nan"), "points", "not available"),
         (None, "count", "not available"),
     ],
 )
 def test_a_number_is_printed_by_its_kind(value, kind, expected):
-    assert report_evidence.printed(value, kind) == expected
+    assert words.printed(value, kind) == expected
 
 
 def test_an_unknown_kind_is_refused():
     with pytest.raises(ValueError, match="kind 'pct': one of count, points"):
-        report_evidence.printed(1.0, "pct")
+        words.printed(1.0, "pct")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +92,7 @@ def test_an_unknown_kind_is_refused():
     ],
 )
 def test_the_kind_follows_from_the_name(key, value, kind):
-    assert report_evidence.kind_of(key, value) == kind
+    assert quoting.kind_of(key, value) == kind
 
 
 def test_a_number_knows_its_value_file_and_notebook(evidence):
@@ -117,9 +121,7 @@ def test_a_number_quoted_twice_has_one_place_in_the_list(evidence):
 
 
 def test_an_unknown_number_is_refused_and_the_nearest_one_named(evidence):
-    with pytest.raises(
-        report_evidence.UnknownNumber, match=re.escape("did you mean 'clinical.hamd17")
-    ):
+    with pytest.raises(quoting.UnknownNumber, match=re.escape("did you mean 'clinical.hamd17")):
         evidence.number("clinical.hamd17.week2.estimat")
 
 
@@ -132,7 +134,7 @@ def test_an_unknown_number_is_refused_and_the_nearest_one_named(evidence):
     ],
 )
 def test_a_cell_must_be_one_cell(evidence, where, column, found):
-    with pytest.raises(report_evidence.UnknownNumber, match=found):
+    with pytest.raises(quoting.UnknownNumber, match=found):
         evidence.cell("clinical/mmrm_contrasts.tsv", column, **where)
 
 
@@ -144,9 +146,9 @@ def test_a_value_in_a_json_file_a_parameter_and_a_version(evidence):
     assert parameter.notebook == "01_clinical_outcomes"
     assert str(evidence.version("numpy")) == "2.3.5"
     assert str(evidence.version("fortran")) == "version not recorded"
-    with pytest.raises(report_evidence.UnknownNumber, match="active > rated > week9"):
+    with pytest.raises(quoting.UnknownNumber, match="active > rated > week9"):
         evidence.entry("clinical/flow.json", "active", "rated", "week9")
-    with pytest.raises(report_evidence.UnknownNumber, match=r"no parameter 'n' \(n_permutations\)"):
+    with pytest.raises(quoting.UnknownNumber, match=r"no parameter 'n' \(n_permutations\)"):
         evidence.parameter("01_clinical_outcomes", "n")
 
 
@@ -174,19 +176,19 @@ def test_without_clinical_results_the_notebook_to_run_is_named(tiny, monkeypatch
 
 
 def test_words_in_a_row():
-    assert report_evidence.listed(["a"]) == "a"
-    assert report_evidence.listed(["a", "b", "c"]) == "a, b and c"
+    assert words.listed(["a"]) == "a"
+    assert words.listed(["a", "b", "c"]) == "a, b and c"
 
 
 def test_an_interval_that_touches_zero_does_not_exclude_it():
-    assert report_evidence.excludes_zero(-2, -0.1)
-    assert report_evidence.excludes_zero(0.1, 2)
-    assert not report_evidence.excludes_zero(-2, 0)
+    assert sentences.excludes_zero(-2, -0.1)
+    assert sentences.excludes_zero(0.1, 2)
+    assert not sentences.excludes_zero(-2, 0)
 
 
 def test_the_smallest_p_that_permutations_allow():
-    assert report_evidence.is_least(1 / 5001, 5000)
-    assert not report_evidence.is_least(2 / 5001, 5000)
+    assert sentences.is_least(1 / 5001, 5000)
+    assert not sentences.is_least(2 / 5001, 5000)
 
 
 def test_a_figure_has_its_own_caption_else_a_known_one_else_one_from_its_name():
@@ -224,13 +226,16 @@ def test_figures_stand_with_the_part_of_the_results_that_they_show(name, topic):
 
 
 def test_the_leading_map_is_that_with_the_largest_absolute_r(evidence):
-    assert report_evidence.leading_map(evidence) is None
+    assert sentences.receptor_maps(evidence) == []
     table = pd.DataFrame(
         {
             "contrast": ["arm_by_time", "arm_by_time", "arm_by_time", "active_change"],
             "receptor": ["A", "B", "C", "D"],
+            "annotation": ["a", "b", "c", "d"],
             "r": [0.5, -0.7, np.nan, 0.9],
         }
     )
     writing.write(evidence.derived / "receptors", {"correlations.tsv": table})
-    assert report_evidence.leading_map(evidence)["receptor"] == "B"
+    assert [row["receptor"] for row in sentences.receptor_maps(evidence)] == ["B", "A"]
+    assert sentences.of_receptor(evidence, "A")["annotation"] == "a"
+    assert sentences.of_receptor(evidence, "D") is None

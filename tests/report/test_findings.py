@@ -9,28 +9,12 @@ import pytest
 
 from analysis_lib.clinical import numbers as clinical_numbers
 from analysis_lib.receptors import numbers as receptors_numbers
-from analysis_lib.report import display, findings
+from analysis_lib.report import display, quoting, sentences
+from analysis_lib.results import section, writing
 from analysis_lib.results import words as results_words
 from analysis_lib.study.contract import load_study
 from analysis_lib.vbm import numbers as vbm_numbers
-
-NAMES = {"active": "rTMS", "control": "sham"}
-
-
-def ancova_row(**changes):
-    row = {
-        "scale": "HAMD-17",
-        "visit": "week3",
-        "kind": "change",
-        "estimate": -4.53,
-        "ci_low": -7.06,
-        "ci_high": -2.0,
-        "p": 0.00123,
-        "hedges_g": -0.934,
-        "n_active": 17,
-        "n_control": 18,
-    }
-    return row | changes
+from analysis_lib.vbm import planted_truth
 
 
 @pytest.mark.parametrize(
@@ -52,7 +36,7 @@ def test_p_has_three_decimals_and_no_leading_zero(p, expected):
 
 
 def test_smallest_possible_permutation_p_is_given_as_it_is():
-    smallest = "p = .0002 (the smallest that 4999 permutations allow)"
+    smallest = "p = .0002 (the smallest that 4,999 permutations allow)"
     assert results_words.p_text(1 / 5000, 4999) == smallest
     assert results_words.p_text(2 / 5000, 4999) == "p < .001"
     assert results_words.p_text(0.04, 4999) == "p = .040"
@@ -88,141 +72,297 @@ def test_table_without_rows_still_prints_its_columns():
     assert "<th>p</th>" in display.table(pd.DataFrame({"n": [], "p": []})).data
 
 
-def test_negative_change_says_that_the_score_fell_more():
-    assert findings.difference_sentence(ancova_row(), NAMES) == (
-        "At week 3, HAMD-17 had fallen 4.5 points more with rTMS than with sham (rTMS − sham: "
-        "−4.5 points, 95 % CI −7.1 to −2.0, p = .001; Hedges g −0.93; n = 17 and 18)."
+# --- sentences
+
+
+@pytest.fixture
+def said(tiny, monkeypatch, tmp_path):
+    """Write tables of a section, and get its sentences: one macro, or all in paragraphs."""
+    monkeypatch.setenv("COMPENDIUM_OUTPUT", str(tmp_path / "out"))
+    study = tiny.write()
+
+    def of(name, macro=None, *arguments, **tables):
+        writing.write(
+            study.derived / name,
+            {
+                f"{table.replace('__', '.')}.tsv": pd.DataFrame(rows)
+                for table, rows in tables.items()
+            }
+            | {"settings.json": {"quick": False}},
+        )
+        results = section.Section(study, name)
+        if macro is None:
+            return sentences.findings(results)
+        quotes = quoting.Quotes(study, results)
+        module = sentences.sentences(quotes, sentences.environment())
+        return " ".join(str(getattr(module, macro)(*arguments)).split())
+
+    return of
+
+
+def contrast_row(**changes):
+    row = {"scale": "HAMD-17", "visit": "week2", "kind": "change", "estimate": -4.26}
+    row |= {"ci_low": -7.61, "ci_high": -0.92, "p": 0.013, "hedges_g": -0.844}
+    return row | {"n_active": 12, "n_control": 9} | changes
+
+
+def test_the_sentence_on_a_difference_gives_direction_interval_p_and_n_of_each_arm(said):
+    assert said("clinical", "difference", "HAMD-17", "week2", mmrm_contrasts=[contrast_row()]) == (
+        "At week 2, HAMD-17 had fallen 4.3 points more with active than with sham (active − sham: "
+        "−4.3 points, 95 % CI −7.6 to −0.9, p = .013; Hedges g −0.84; n = 12 and 9)."
     )
 
 
 @pytest.mark.parametrize(
     ("kind", "estimate", "expected"),
     [
-        ("change", -1.2, "HAMD-17 had fallen 1.2 points more with rTMS than with sham"),
-        ("change", 1.2, "HAMD-17 had fallen 1.2 points less with rTMS than with sham"),
-        ("value", -1.2, "HAMD-17 was 1.2 points lower with rTMS than with sham"),
-        ("value", 1.2, "HAMD-17 was 1.2 points higher with rTMS than with sham"),
+        ("change", -1.2, "HAMD-17 had fallen 1.2 points more with active than with sham"),
+        ("change", 1.2, "HAMD-17 had fallen 1.2 points less with active than with sham"),
+        ("value", -1.2, "HAMD-17 was 1.2 points lower with active than with sham"),
+        ("value", 1.2, "HAMD-17 was 1.2 points higher with active than with sham"),
+        ("change", 0.04, "HAMD-17 had fallen about as much with active as with sham"),
+        ("value", -0.04, "HAMD-17 was about as high with active as with sham"),
     ],
 )
-def test_sentence_follows_kind_and_direction(kind, estimate, expected):
-    estimate = np.float64(estimate)  # as a table has it
-    row = pd.Series(ancova_row(kind=kind, estimate=estimate, ci_low=-3, ci_high=3, p=0.4))
-    sentence = findings.difference_sentence(row, NAMES)
-    assert expected in sentence
-    assert f"rTMS − sham: {estimate} points".replace("-", "−") in sentence
-
-
-@pytest.mark.parametrize("estimate", [0, 0.04, -0.04])
-@pytest.mark.parametrize(
-    ("kind", "finding"), [("change", "had fallen about as much"), ("value", "was about as high")]
-)
-def test_a_difference_printed_as_zero_has_no_direction(kind, finding, estimate):
-    row = pd.Series(ancova_row(kind=kind, estimate=estimate, ci_low=-3, ci_high=3, p=0.99))
-    sentence = findings.difference_sentence(row, NAMES)
-    assert f"HAMD-17 {finding} with rTMS as with sham (rTMS − sham: 0.0 points" in sentence
+def test_a_sentence_follows_kind_and_direction(said, kind, estimate, expected):
+    row = contrast_row(kind=kind, estimate=estimate)
+    assert expected in said("clinical", "difference", "HAMD-17", "week2", mmrm_contrasts=[row])
 
 
 @pytest.mark.parametrize(
     ("low", "high", "says"),
     [
-        (-3, -1, "The interval excludes a difference of zero. It is 2.0 points wide"),
-        (1, 3, "The interval excludes a difference of zero. It is 2.0 points wide"),
-        (-1, 3, "The interval includes a difference of zero. It is 4.0 points wide"),
-        (0, 3, "The interval includes a difference of zero. It is 3.0 points wide"),
+        (-3, -1, "The interval excludes a difference of zero, but the size"),
+        (1, 3, "The interval excludes a difference of zero, but the size"),
+        (-1, 3, "compatible with no difference, and with any other from −1.0 to 3.0 points."),
+        (0, 3, "The interval includes a difference of zero: "),
     ],
 )
-def test_verdict_is_of_the_interval(low, high, says):
-    assert findings.interval_verdict(low, high).startswith(says)
-
-
-def test_verdict_names_what_else_the_interval_allows():
-    assert findings.interval_verdict(-1, 3).endswith(
-        "compatible with no difference, and with any other from −1.0 to 3.0 points."
-    )
+def test_the_verdict_is_of_the_interval(said, low, high, says):
+    row = contrast_row(ci_low=low, ci_high=high)
+    assert says in said("clinical", "interval", "HAMD-17", "week2", mmrm_contrasts=[row])
 
 
 def risk_row(**changes):
-    row = {
-        "scale": "HAMD-17",
-        "visit": "week3",
-        "outcome": "response",
-        "analysis": "missing_is_failure",
-        "n_active": 18,
-        "n_control": 18,
-        "events_active": 12,
-        "events_control": 5,
-        "risk_difference": 7 / 18,
-        "ci_low": 0.06,
-        "ci_high": 0.62,
-        "p": 0.044,
-        "nnt": 18 / 7,
-    }
-    return row | changes
+    row = {"scale": "HAMD-17", "visit": "week2", "outcome": "response"}
+    row |= {"analysis": "missing_is_failure", "n_active": 12, "n_control": 9}
+    row |= {"events_active": 7, "events_control": 2, "risk_difference": 0.361}
+    return row | {"ci_low": -0.05, "ci_high": 0.644, "p": 0.113, "nnt": np.nan} | changes
 
 
-def test_imputations_are_named_in_words():
-    imputed = pd.DataFrame({"analysis": ["mar", "jump_to_reference"], "estimate": [-5.0, -4.7]})
-    imputed = imputed.assign(ci_low=-9.0, ci_high=-0.9)
-    said = findings.robustness_sentence({"p": 0.017}, imputed, None, {"p_randomisation": 0.014})
-    assert said.endswith(
-        "missing at random −5.0 (−9.0 to −0.9); jump to reference −4.7 (−9.0 to −0.9)."
+def test_the_sentence_on_response_gives_each_arm_its_own_events_and_n(said):
+    rows = [risk_row(), risk_row(analysis="observed", events_active=3)]
+    assert said("clinical", "share", "response", "HAMD-17", "week2", responders=rows) == (
+        "Response on HAMD-17 at week 2: 7 of 12 participants with active, 2 of 9 with sham "
+        "(difference 36 percentage points, 95 % CI −5 to 64, p = .113)."
     )
 
 
-def test_risk_sentence_gives_counts_and_the_difference():
-    assert findings.risk_sentence(risk_row(), NAMES) == (
-        "Response on HAMD-17 at week 3: 12 of 18 with rTMS, 5 of 18 with sham (difference 39 "
-        "percentage points, 95 % CI 6 to 62, p = .044; whoever was not rated counts as a failure)."
-    )
+def test_no_difference_is_zero_and_not_minus_zero(said):
+    row = risk_row(risk_difference=-0.001)
+    found = said("clinical", "share", "response", "HAMD-17", "week2", responders=[row])
+    assert "difference 0 percentage points" in found
 
 
-def vbm_row(**changes):
-    row = {
-        "contrast": "arm_by_time",
-        "n_active": 16,
-        "n_control": 18,
-        "n_permutations": 4999,
-        "n_voxels_fwe": 12,
-        "smallest_p": 0.0004,
-    }
-    return row | changes
+def imputed(**changes):
+    row = {"scale": "HAMD-17", "visit": "week2", "estimate": -5.0, "ci_low": -9.0, "ci_high": -0.9}
+    return row | {"analysis": "mar"} | changes
 
 
-REGIONS = pd.DataFrame(
-    {
-        "region": ["left putamen", "right insula", "left amygdala"],
-        "n_voxels_fwe": [10, 2, 0],
-        "t": [6.1, -6.5, 4.0],
-        "percent": [4.2, -3.1, 1.0],
-    }
+PATTERN = {"pattern": "10", "n_active": 1, "n_control": 0, "missingness": "monotone"}
+
+
+@pytest.mark.parametrize(
+    ("tip", "says"),
+    [
+        ({"status": "tips", "delta_interpolated": 2.38}, "The result would be lost (p of .05) if"),
+        ({"status": "does not tip", "delta_before": 12.0}, "The result holds (p < .05) even if"),
+        ({"status": "not significant at delta 0"}, None),
+    ],
 )
+def test_imputations_and_the_tipping_point_are_told_in_words(said, tip, says):
+    row = {"visit": "week2", "delta_before": np.nan, "delta_interpolated": np.nan} | tip
+    tables = {"imputation": [imputed(), imputed(analysis="jump_to_reference", estimate=-4.7)]}
+    tables |= {"missing_patterns": [PATTERN], "tipping_point": [row]}
+    found = said("clinical", "missing", "HAMD-17", "week2", **tables)
+    assert "−5.0 points (95 % CI −9.0 to −0.9) if they had gone on like similar" in found
+    assert "−4.7 points (95 % CI −9.0 to −0.9) if they had fallen back to the control" in found
+    assert says is None or says in found
+    assert ("points worse" in found) == (says is not None)
 
 
-def test_vbm_sentence_lists_the_regions_that_survive_by_t():
-    sentence = findings.vbm_sentence(vbm_row(), REGIONS, NAMES)
-    assert sentence.startswith("**Change with rTMS less change with sham**: 12 voxels with family-")
-    assert "in 2 of 3 grey-matter regions" in sentence
-    assert sentence.endswith("right insula (t = −6.5, −3.1 %); left putamen (t = 6.1, +4.2 %).")
-    assert "amygdala" not in sentence
+def test_nothing_is_said_of_missing_scores_where_none_is_missing(said):
+    tables = {
+        "imputation": [imputed()],
+        "missing_patterns": [PATTERN | {"missingness": "complete"}],
+    }
+    assert said("clinical", "missing", "HAMD-17", "week2", **tables) == ""
 
 
-def test_vbm_sentence_without_survivors_gives_the_smallest_p():
-    row = vbm_row(contrast="control_change", n_voxels_fwe=0, smallest_p=0.31)
-    assert findings.vbm_sentence(row, REGIONS, NAMES) == (
-        "**Change with sham**: no voxel survives family-wise correction (smallest p = .310)."
+def test_the_first_finding_is_the_primary_one_and_other_scales_follow(said):
+    rows = [contrast_row(scale="HAMA"), contrast_row(), contrast_row(visit="week1")]
+    found = said("clinical", mmrm_contrasts=rows, responders=[risk_row()])
+    first, second, third = found.split("\n\n")
+    assert first.startswith("At week 2, HAMD-17 had fallen")
+    assert second.startswith("At week 2, HAMA had fallen")
+    assert third.endswith("Unrated participants count as failures.")
+
+
+def vbm_row(contrast="arm_by_time", **changes):
+    row = {"contrast": contrast, "n_active": 16, "n_control": 18, "n_permutations": 4999}
+    row |= {"n_voxels_fwe": 12, "smallest_p": 0.0004, "df": 32}
+    return row | {"n_voxels_fwe_cluster": 30, "n_voxels_fwe_tfce": 20} | changes
+
+
+REGIONS = {
+    "region": ["left putamen", "right insula", "left amygdala"],
+    "n_voxels_fwe": [10, 2, 0],
+    "t": [6.1, -6.5, 4.0],
+    "percent": [4.2, -3.1, 1.0],
+}
+
+
+def test_regions_that_survive_are_listed_by_peak_and_their_means_are_called_means(said):
+    found = said("vbm", summary=[vbm_row()], arm_by_time_regions=REGIONS)
+    assert found == (
+        "**Change, active − sham** (n = 16 active, 18 sham): 12 voxels survive family-wise "
+        "correction (max-t, p < .05; smallest p = .0004). They lie in 2 of 3 grey-matter regions. "
+        "Highest peaks: right insula (peak voxel t = −6.5; mean of the region −3.1 %); left "
+        "putamen (peak voxel t = 6.1; mean of the region +4.2 %). 30 voxels lie in clusters that "
+        "survive by extent, and 20 survive by TFCE."
     )
 
 
-def test_nothing_claims_that_there_is_no_effect():
-    rows = [
-        findings.difference_sentence(ancova_row(estimate=-0.1, ci_low=-3, ci_high=3, p=0.9), NAMES),
-        findings.interval_verdict(-3, 3),
-        findings.risk_sentence(risk_row(risk_difference=0, ci_low=-0.3, ci_high=0.3, p=1.0), NAMES),
-        findings.vbm_sentence(vbm_row(n_voxels_fwe=0, smallest_p=0.9), REGIONS, NAMES),
+def test_where_nothing_survives_the_smallest_p_is_given_and_no_region(said):
+    row = vbm_row("control_change", n_active=0, n_voxels_fwe=0, smallest_p=0.31)
+    found = said("vbm", summary=[row], control_change_regions=REGIONS)
+    assert "**Change with sham** (n = 18 sham): no voxel survives" in found
+    assert "smallest p = .310)" in found
+    assert "putamen" not in found
+
+
+@pytest.mark.parametrize(
+    ("p", "says"),
+    [
+        (1 / 5000, "p = .0002, the smallest that 4,999 permutations allow"),
+        (1.7e-5, "p = .000017, from a tail fitted to 4,999 permutations"),
+    ],
+)
+def test_the_smallest_p_says_what_limits_it(said, p, says):
+    assert says in said("vbm", "survivors", "arm_by_time", summary=[vbm_row(smallest_p=p)])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_survives_where_nothing_was_planted_is_called_a_false_alarm(said, monkeypatch, known):
+    monkeypatch.setattr(planted_truth, "is_known", lambda study: known)
+    rows = [vbm_row("control_change", n_active=0), vbm_row("active_change", n_control=0)]
+    found = said("vbm", summary=rows, control_change_regions=REGIONS, active_change_regions=REGIONS)
+    control, active = found.split("\n\n")[-2:]
+    assert ("This is a false alarm: no change was planted in this arm." in control) == known
+    assert "false alarm" not in active
+
+
+def receptor_tables():
+    """The tables of notebook 03 with two receptors; D1 leads."""
+    both = {"receptor": ["D1", "D2"], "annotation": ["kaller2017", "sandiego2015"]}
+    p = {"p_fwe": [0.01, 0.9], "ci_low": [0.5, 0.1], "ci_high": [0.8, 0.5]}
+    main = both | p | {"contrast": "arm_by_time", "r": [0.7, 0.3], "n_parcels": [119, 117]}
+    main |= {"p_randomisation": [0.008, 0.4], "p_spatial": 0.03, "p_fwe_spatial": [0.2, 0.9]}
+    noise = {"reliability": 0.6, "r_noise_free": [0.9, 0.4], "noise_free_low": 0.55}
+    noise |= {"noise_free_high": 1.0, "r_given_density": 0.65, "p_given_density": 0.011}
+    noise |= {"region_without": "left putamen", "r_without": 0.66, "contrast": "arm_by_time"}
+    other = {"r_given_others": 0.41, "p_given_others": 0.02, "contrast": "arm_by_time"}
+    return {
+        "correlations": pd.DataFrame(main | {"n_subjects_map": pd.array([13, 55], "Int64")}),
+        "sensitivity": pd.concat(
+            [
+                pd.DataFrame(both | noise | {"contrast": "active_change", "reliability": 0.1}),
+                pd.DataFrame(both | noise),
+            ]
+        ),
+        "given_others": pd.DataFrame(both | other | {"p_fwe": 0.06}),
+        "coupling_arm": pd.DataFrame(both | p | {"difference": [-0.61, 0.2], "p": 0.004}),
+        "coupling_improvement": pd.DataFrame(both | p | {"n": 34, "r": 0.37, "p": 0.049}),
+    }
+
+
+def test_findings_on_receptors_say_which_how_strong_under_which_null_and_what_is_open(said):
+    shares = {"receptor": ["D1", "D2"], "total_dominance": [0.1, 0.2], "percent": [33.3, 66.7]}
+    found = said("receptors", **receptor_tables(), dominance=shares | {"p_fwe": [0.3, 0.01]})
+    for words in (
+        "Of 2 receptor maps, **D1** (kaller2017) is the most closely correlated with the ",
+        "r = 0.70 over 119 regions (95 % CI 0.50 to 0.80)",
+        "if treatment did nothing, p = .008 (family-wise p = .010); among equally smooth maps, "
+        "p = .030 (family-wise p = .200)",
+        "but not among equally smooth maps: nothing singles this receptor out",
+        "- D2 (sandiego2015): r = 0.30",
+        "p < .05: 1 of 2 with the arms re-randomised, 0 against smooth surrogates",
+        "reliability of the effect map is 0.60; without its noise, r would be about 0.90 (95 % CI "
+        "0.55 to 1.00)",
+        "density held constant, r is 0.65 (p = .011); without the left putamen",
+        "With all other receptors held constant, r is 0.41 (p = .020, family-wise p = .060)",
+        "was 0.61 lower with active than with sham (95 % CI 0.50 to 0.80",
+        "correlation with improvement was 0.37",
+        "shares of the explained variance are those of D2 (67 %) and D1 (33 %)",
+        "equally smooth maps: 1 of 2 receptors",
+        "The map of D1 is the mean of 13 other people. A correlation between maps does not",
+    ):
+        assert words in found
+    assert "question names" not in found  # D1 leads
+
+
+def test_the_receptor_that_the_question_names_is_told_of_where_another_leads(said):
+    tables = receptor_tables()
+    tables["correlations"]["r"] = [-0.3, 0.7]
+    found = said("receptors", correlations=tables["correlations"])
+    assert "**The receptor that the question names**: D1 (kaller2017): r = −0.30" in found
+
+
+def test_findings_on_receptors_claim_nothing_where_nothing_is_found(said):
+    tables = receptor_tables()
+    tables["correlations"] = tables["correlations"].assign(
+        p_fwe=0.6, n_subjects_map=pd.array([pd.NA, pd.NA], "Int64")
+    )
+    tables["sensitivity"] = tables["sensitivity"].assign(r_noise_free=np.nan)
+    found = said("receptors", **tables)
+    assert "Neither null hypothesis is rejected: nothing here singles out a receptor" in found
+    assert "no more reliable than noise" in found
+    assert "other people" not in found
+
+
+def test_every_pair_of_verdicts_has_words_of_its_own(said):
+    pairs = [(a, b) for a in (0.01, 0.5) for b in (0.01, 0.5)]
+    leads = [{"p_fwe": a, "p_fwe_spatial": b} for a, b in pairs]
+    assert len({said("receptors", "verdict", lead) for lead in leads}) == 4
+
+
+def test_what_was_not_recorded_is_said_to_be_missing(said):
+    found = said("conduct")
+    assert found.split("\n\n") == [
+        "Adverse events were not recorded.",
+        "Guesses of the treatment were not recorded: nothing can be said of blinding.",
+        "Dose and adherence were not recorded.",
     ]
-    for sentence in rows:
-        for claim in ("no effect", "not effective", "did not", "ineffective", "equal", "same"):
-            assert claim not in sentence.lower()
+
+
+def test_nothing_claims_that_there_is_no_effect(said):
+    null = contrast_row(estimate=-0.1, ci_low=-3, ci_high=3, p=0.9)
+    found = said("clinical", mmrm_contrasts=[null], responders=[risk_row(p=1.0)])
+    found += said("vbm", summary=[vbm_row(n_voxels_fwe=0, smallest_p=0.9)])
+    for claim in ("no effect", "not effective", "did not", "ineffective", "equal", "same"):
+        assert claim not in found.lower()
+
+
+def test_findings_of_results_under_way_are_those_of_their_own_tables(tiny, monkeypatch, tmp_path):
+    monkeypatch.setenv("COMPENDIUM_OUTPUT", str(tmp_path / "out"))
+    study = tiny.write()
+    writing.write(study.derived / "vbm", {"summary.tsv": pd.DataFrame([vbm_row(n_voxels_fwe=0)])})
+    made = section.begin(study, "vbm", quick=True)
+    row = vbm_row(n_voxels_fwe=0, smallest_p=0.5)
+    made.keep(summary=pd.DataFrame([row]))
+    found = sentences.findings(made)
+    assert found.startswith("> **QUICK**: few permutations")
+    assert "smallest p = .500" in found
 
 
 # --- notation
@@ -249,121 +389,32 @@ def test_a_minus_is_no_hyphen_and_a_hyphen_stays_one():
     )
 
 
-def test_every_pair_of_receptor_verdicts_has_words():
-    assert set(findings.VERDICTS) == {(a, b) for a in (True, False) for b in (True, False)}
-    assert len(set(findings.VERDICTS.values())) == 4
-
-
 # --- notices
 
 
 def test_simulated_data_are_called_so():
-    assert findings.notice(load_study("demo")).startswith(
+    assert sentences.notice(load_study("demo")).startswith(
         "> **SIMULATED DATA**: no patient took part"
     )
-    assert findings.notice(load_study("antidepressant")) == ""
+    assert sentences.notice(load_study("antidepressant")) == ""
 
 
 def test_quick_run_says_that_its_p_are_not_to_be_quoted():
-    found = findings.notice(load_study("antidepressant"), quick=True)
+    found = sentences.notice(load_study("antidepressant"), quick=True)
     assert found.startswith("> **QUICK**: few permutations")
-    assert findings.notice(load_study("demo"), quick=True).count("> **") == 2
+    assert sentences.notice(load_study("demo"), quick=True).count("> **") == 2
 
 
 def test_simulated_receptor_maps_are_called_so():
     about = pd.DataFrame({"tracer": ["sch23390", "simulated"]})
-    assert findings.receptor_notice(about).startswith("> **SIMULATED RECEPTOR MAPS**")
-    real = findings.receptor_notice(about.iloc[:1])
+    assert sentences.receptor_notice(about).startswith("> **SIMULATED RECEPTOR MAPS**")
+    real = sentences.receptor_notice(about.iloc[:1])
     assert real.startswith("1 receptor")
     assert "SIMULATED" not in real
 
 
-def correlations():
-    n = 4
-    columns = ("ci_low", "ci_high", "p_randomisation", "p_spatial")
-    table = pd.DataFrame({name: np.full(n, 0.25) for name in columns})
-    return table.assign(
-        contrast=["arm_by_time"] * 3 + ["active_change"],
-        receptor=["D1", "D2", "GABAa", "NET"],
-        annotation=["kaller2017", "sandiego2015", "norgaard2021", "ding2010"],
-        r=[0.3, -0.6, 0.1, 0.9],
-        p_fwe=[0.2, 0.04, 0.6, 0.01],
-        p_fwe_spatial=[0.01, 0.02, 0.6, 0.01],
-    )
-
-
-def test_receptor_sentences_rank_by_size_within_the_contrast():
-    found = findings.receptor_sentences(correlations(), "arm_by_time", NAMES, n_shown=2)
-    assert "1. D2 (sandiego2015): r = −0.60" in found
-    assert "2. D1 (kaller2017): r = 0.30" in found
-    assert "NET" not in found
-    assert "GABAa" not in found
-    assert "Family-wise p < .05 holds for 1 of 3 maps under re-randomisation" in found
-    assert "for 2 against smooth surrogates" in found
-
-
-def receptor_tables():
-    """The tables of notebook 03 with two receptors; D1 leads."""
-    both = {"receptor": ["D1", "D2"], "annotation": ["kaller2017", "sandiego2015"]}
-    p = {"p_fwe": [0.01, 0.9], "ci_low": [0.5, 0.1], "ci_high": [0.8, 0.5]}
-    main = both | p | {"contrast": "arm_by_time", "r": [0.7, 0.3], "n_parcels": [119, 117]}
-    main |= {"p_randomisation": [0.008, 0.4], "p_spatial": 0.03, "p_fwe_spatial": [0.2, 0.9]}
-    noise = {"reliability": 0.6, "r_noise_free": [0.9, 0.4], "noise_free_low": 0.55}
-    noise |= {"noise_free_high": 1.0, "r_given_density": 0.65, "p_given_density": 0.011}
-    noise |= {"region_without": "left putamen", "r_without": 0.66, "contrast": "arm_by_time"}
-    other = {"r_given_others": 0.41, "p_given_others": 0.02, "contrast": "arm_by_time"}
-    return {
-        "correlations": pd.DataFrame(main | {"n_subjects_map": pd.array([13, 55], "Int64")}),
-        "sensitivity": pd.concat(
-            [
-                pd.DataFrame(both | noise | {"contrast": "active_change", "reliability": 0.1}),
-                pd.DataFrame(both | noise),
-            ]
-        ),
-        "given_others": pd.DataFrame(both | other | {"p_fwe": 0.06}),
-        "coupling_arm": pd.DataFrame(both | p | {"difference": [0.61, 0.2], "p": 0.004}),
-        "coupling_improvement": pd.DataFrame(both | p | {"n": 34, "r": 0.37, "p": 0.049}),
-    }
-
-
-KNOWN = {"n_active": 18, "n_control": 17, "detectable": 0.93, "rate": 0.094}
-
-
-def test_the_receptor_paragraph_says_which_how_strong_under_which_null_and_what_is_open():
-    found = findings.receptor_paragraph(receptor_tables(), "arm_by_time", NAMES, KNOWN)
-    for words in (
-        "Of 2 receptor maps, **D1** (kaller2017)",
-        "r = 0.70 over 119 regions (95 % CI 0.50 to 0.80",
-        "re-randomised p = .008 (family-wise p = .010)",
-        "smooth maps p = .030 (family-wise p = .200, a test that rejects up to 9 % of unrelated",
-        f"Family-wise, {findings.VERDICTS[True, False]}.",
-        "reliability is 0.60; without its noise r would be about 0.90 (95 % CI 0.55 to 1.00)",
-        "density held constant r is 0.65 (p = .011), with all other receptors held constant 0.41",
-        "without left putamen, the region that matters most, it is 0.66",
-        "0.61 higher with rTMS than with sham",
-        "correlation with improvement is 0.37",
-        "D2 is next (r = 0.30); the map is the mean of 13 other, healthy people",
-        "with 18 and 17 patients a noise-free r of 0.93 is needed",
-    ):
-        assert words in found
-
-
-def test_the_receptor_paragraph_claims_nothing_where_nothing_is_found():
-    tables = receptor_tables()
-    tables["correlations"] = tables["correlations"].assign(
-        p_fwe=0.6, n_subjects_map=pd.array([pd.NA, pd.NA], "Int64")
-    )
-    tables["sensitivity"] = tables["sensitivity"].assign(r_noise_free=np.nan)
-    known = KNOWN | {"detectable": np.nan}
-    found = findings.receptor_paragraph(tables, "arm_by_time", NAMES, known)
-    assert "neither null hypothesis is rejected: nothing here singles out a receptor" in found
-    assert "no more reliable than noise" in found
-    assert "no correlation would be found in four of five trials" in found
-    assert "healthy people" not in found
-
-
 def test_rates_above_what_is_tolerated_are_marked():
-    assert findings.marked_rates([0.05, 0.0701, 0.12]) == [".050", ".070 *", ".120 *"]
+    assert sentences.marked_rates([0.05, 0.0701, 0.12]) == [".050", ".070 *", ".120 *"]
     measured = pd.DataFrame(
         {
             "null": ["Moran"] * 4 + ["parametric"],
@@ -386,11 +437,13 @@ def test_rates_above_what_is_tolerated_are_marked():
 def test_every_quoted_number_has_its_source(tiny):
     study = tiny.write()
     flow = {arm: {"randomised": 18, "analysed": 17} for arm in ("active", "control")}
-    ancova = pd.DataFrame([ancova_row(visit="week2"), ancova_row(scale="HAMA", visit="week2")])
+    ancova = pd.DataFrame(
+        [contrast_row(estimate=-4.53, p=0.00123), contrast_row(scale="HAMA", p=0.00123)]
+    )
     responders = pd.DataFrame(
         [
-            risk_row(visit="week2"),
-            risk_row(visit="week2", analysis="observed", events_active=99),
+            risk_row(),
+            risk_row(analysis="observed", events_active=99),
             risk_row(visit="week1", events_active=98),
         ]
     )
@@ -398,7 +451,7 @@ def test_every_quoted_number_has_its_source(tiny):
     assert numbers["flow.active.randomised"] == (18, "flow.json")
     assert numbers["hamd17.week2.estimate"] == (-4.53, "mmrm_contrasts.tsv")
     assert numbers["hama.week2.p"] == (0.00123, "mmrm_contrasts.tsv")
-    assert numbers["hamd17.week2.response.events_active"] == (12, "responders.tsv")
+    assert numbers["hamd17.week2.response.events_active"] == (7, "responders.tsv")
     assert not [key for key in numbers if "week1" in key]
 
 
@@ -415,5 +468,5 @@ def test_numbers_of_images_and_receptors_are_named_by_contrast():
 
 
 def test_a_p_from_a_fitted_tail_is_not_called_the_smallest_possible():
-    assert results_words.p_text(1.7e-5, 600) == "p = 1.7e-05 (fitted tail of 600 permutations)"
+    assert results_words.p_text(1.7e-5, 600) == "p = .000017 (fitted tail of 600 permutations)"
     assert results_words.p_text(1 / 601, 600).endswith("(the smallest that 600 permutations allow)")

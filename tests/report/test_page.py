@@ -14,17 +14,21 @@ from conftest import TinyTrial
 from nibabel import Nifti1Image
 from PIL import Image
 
+from analysis_lib.clinical.imputation import STRATEGIES
 from analysis_lib.figures import palette
-from analysis_lib.report import embedding, findings, page
+from analysis_lib.report import embedding, page, quoting, sentences
 from analysis_lib.report import evidence as report_evidence
 from analysis_lib.report import manifest as report_manifest
 from analysis_lib.results import columns, reading, writing
 from analysis_lib.results import words as results_words
+from analysis_lib.results.section import Section
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
 FLAGS += ["--disable-component-update", "--no-first-run"]
 CONTRASTS = ("active_change", "control_change", "arm_by_time", "improvement")
+WRITERS = {"clinical": "01_clinical_outcomes", "vbm": "02_vbm", "conduct": "S0_trial_conduct"}
+WRITERS |= {"receptors": "03_receptor_correlation"}
 # Digits that the prose may hold without a source: names and conventions, no results.
 CONVENTIONS = re.compile(r"E9\(R1\)|HC3|\b95\s*%|(?<![\d])\.05\b|Notebook 00|T1-weighted")
 
@@ -55,7 +59,7 @@ def clinical_files(study):
     imputed = [
         {"scale": scales[0], "analysis": name, "visit": study.final_visit, "estimate": -2.9}
         | {"ci_low": -7.1, "ci_high": 1.3, "p": 0.15}
-        for name in report_evidence.IMPUTATIONS
+        for name in STRATEGIES
     ]
     baseline = {"variable": "age", "summary": "mean (SD)", "active": "35 (9)", "control": "40 (8)"}
     flow = {
@@ -67,7 +71,6 @@ def clinical_files(study):
         ("allocated", "active", "Active: 4; all came"),
     ]
     tip = {"visit": study.final_visit, "status": "tips", "delta_interpolated": 2.38}
-    checklist = {"item": ["1a", "2"], "topic": ["title", "registry"], "where": ["page", ""]}
     randomised = {"scale": scales[0], "visit": study.final_visit, "p_randomisation": 0.031}
     missing = {"pattern": "10", "n_active": 1, "n_control": 0, "missingness": "monotone"}
     return {
@@ -78,11 +81,16 @@ def clinical_files(study):
         "flow.json": flow,
         "consort_flow.tsv": pd.DataFrame(boxes, columns=["stage", "arm", "text"]),
         "tipping_point.tsv": pd.DataFrame([tip]),
-        "consort_checklist.tsv": pd.DataFrame(checklist | {"status": ["answered", "partly"]}),
         "randomisation.tsv": pd.DataFrame([randomised]),
         "missing_patterns.tsv": pd.DataFrame([missing]),
         "settings.json": {"permutations": 4321, "imputations": 321, "seed": 7, "quick": False},
     }
+
+
+def conduct_files():
+    checklist = {"item": ["1a", "2"], "topic": ["title", "registry"], "where": ["page", ""]}
+    checklist = pd.DataFrame(checklist | {"status": ["answered", "partly"]})
+    return {"consort_checklist.tsv": checklist, "settings.json": {"quick": False}}
 
 
 def vbm_files():
@@ -165,7 +173,7 @@ def write_study(folder, images=True, simulated=True, simulated_maps=False, **cha
     if images:
         tiny.content["imaging"] = {"sessions": {"pre": "baseline", "post": "week2"}}
     study = tiny.write()
-    files = {"clinical": clinical_files(study)}
+    files = {"clinical": clinical_files(study), "conduct": conduct_files()}
     if images:
         files |= {"vbm": vbm_files(), "receptors": receptor_files(simulated_maps)}
     for section, content in files.items():
@@ -200,12 +208,10 @@ def write_notebook(study):
 
 def write_record(study, files):
     """A manifest as the pipeline writes it."""
-    writers = {"clinical": "01_clinical_outcomes", "vbm": "02_vbm"}
-    writers |= {"receptors": "03_receptor_correlation"}
     about = {"sha256": "ab" * 32, "bytes": 12}
     machine = {"system": "Linux", "release": "6", "processor": "x86_64", "cores": 2}
     steps = {
-        writers[section]: {
+        WRITERS[section]: {
             "parameters": {"n_permutations": 4321},
             "packages": dict.fromkeys(page.SOFTWARE, "3.2.1") | {"neuromaps": "0.0.7"},
             "inputs": {"{data}/participants.tsv": about},
@@ -281,8 +287,7 @@ def test_every_quoted_number_leads_to_the_file_and_notebook_that_it_is_from(stud
         assert path.is_file(), key
         if path.name == "manifest.json":
             continue
-        writers = {"clinical": "01_clinical_outcomes", "vbm": "02_vbm"}
-        assert notebook.get_text() == writers.get(path.parent.name, "03_receptor_correlation")
+        assert notebook.get_text() == WRITERS[path.parent.name]
         if path.suffix == ".tsv" and "rows" not in key.get_text() and value.get_text() != "us":
             table = reading.read_table(path).select_dtypes("number")
             assert np.isclose(table, float(value.get_text())).any(), key.get_text()
@@ -292,15 +297,24 @@ def test_the_primary_result_is_said_with_its_interval_and_p(soup):
     said = words(soup, "#summary")
     assert "At week 2, HAMD-17 had fallen 3.2 points more with active than with sham" in said
     assert "active − sham: −3.2 points, 95 % CI −7.8 to 1.4, p = .012" in said
-    assert "compatible with differences from −7.8 to 1.4 points" in said
+    assert "with no difference, and with any other from −7.8 to 1.4 points" in said
 
 
 def test_both_nulls_are_in_words_and_give_the_verdict(soup):
     said = words(soup, "#results")
-    assert "If treatment did nothing (how often is an alignment as close?): p = .008" in said
-    assert "Among equally smooth maps: p = .011; family-wise over all maps, p = .330" in said
-    assert findings.VERDICTS[True, False] in said
-    assert "D1, the receptor that the question names" in said
+    assert "if treatment did nothing, p = .008 (family-wise p = .022)" in said
+    assert "among equally smooth maps, p = .011 (family-wise p = .330)" in said
+    assert "but not among equally smooth maps: nothing singles this receptor out" in said
+    assert "The receptor that the question names: D1" in said
+
+
+@pytest.mark.parametrize("section", ["clinical", "vbm", "receptors", "conduct"])
+def test_the_page_says_what_the_notebooks_say(study, soup, section):
+    found = sentences.findings(Section(study, section)).split("\n\n")[1:]  # below the notice
+    said = words(soup, "#results").replace("\n", " ")
+    assert len(found) > 2
+    for paragraph in found:
+        assert re.sub(r"^- |\*\*", "", paragraph) in said
 
 
 @pytest.mark.parametrize(
@@ -312,9 +326,10 @@ def test_both_nulls_are_in_words_and_give_the_verdict(soup):
 )
 def test_another_number_in_the_results_is_another_number_in_the_text(alone, estimate, finding):
     study = alone(images=False)
-    stored = reading.read_json(study.derived / "numbers.json")
-    stored["clinical.hamd17.week2.estimate"]["value"] = estimate
-    (study.derived / "numbers.json").write_text(json.dumps(stored), encoding="utf-8")
+    path = study.derived / "clinical" / "mmrm_contrasts.tsv"
+    rows = reading.read_table(path)
+    rows.loc[rows["visit"].eq("week2") & rows["scale"].eq("HAMD-17"), "estimate"] = estimate
+    writing.write(path.parent, {path.name: rows}, keep_others=True)
     written = BeautifulSoup(page.write_report(study).read_text("utf-8"), "html.parser")
     assert finding in words(written)
 
@@ -338,9 +353,13 @@ def test_no_number_of_the_text_is_typed(study, soup):
     assert not found, found
 
 
-@pytest.mark.parametrize("name", ["abstract", "methods", "results", "macros", "page", "provenance"])
+TYPED = ["abstract", "methods", "results", "macros", "page", "provenance"]
+TYPED = [f"{name}.html.j2" for name in TYPED] + ["findings.md.j2"]
+
+
+@pytest.mark.parametrize("name", TYPED)
 def test_no_number_is_typed_in_a_template(name):
-    source = (embedding.TEMPLATES / f"{name}.html.j2").read_text(encoding="utf-8")
+    source = (embedding.TEMPLATES / name).read_text(encoding="utf-8")
     bare = re.sub(r"\{#.*?#\}|\{\{.*?\}\}|\{%.*?%\}", "", source, flags=re.DOTALL)
     bare = CONVENTIONS.sub("", re.sub(r"<[^>]*>", "", bare).replace("&nbsp;", " "))
     bare = bare.replace("sha256", "")
@@ -370,7 +389,7 @@ def test_quick_results_and_simulated_receptor_maps_are_said(alone):
     settings.write_text(json.dumps(content | {"quick": True}), encoding="utf-8")
     written = BeautifulSoup(page.write_report(study).read_text("utf-8"), "html.parser")
     assert written.select_one(".flag").get_text() == ("SIMULATED · QUICK · SIMULATED RECEPTOR MAPS")
-    assert "no p here is fit to be quoted" in words(written, "#summary")
+    assert "do not quote these p-values" in words(written, "#summary")
     assert "simulated maps that stand in for PET maps" in words(written, "#methods")
 
 
@@ -423,7 +442,7 @@ def test_harms_blinding_and_dose_are_said_where_they_were_recorded(alone):
             {"arm": ["active", "control"], "measure": "sessions received", "mean": [14.1, 13.2]}
         ),
     }
-    writing.write(study.derived / "clinical", files, keep_others=True)
+    writing.write(study.derived / "conduct", files, keep_others=True)
     written = BeautifulSoup(page.write_report(study).read_text("utf-8"), "html.parser")
     said = words(written)
     assert "reported by 3 of 4 participants with active and 2 of 4 with sham" in said
@@ -512,11 +531,9 @@ def test_a_report_that_fails_leaves_the_earlier_one_and_nothing_else(alone):
     study = alone(images=False)
     before = page.write_report(study).read_bytes()
     stored = reading.read_json(study.derived / "numbers.json")
-    del stored["clinical.hamd17.week2.estimate"]
+    del stored["clinical.flow.active.analysed"]
     (study.derived / "numbers.json").write_text(json.dumps(stored), encoding="utf-8")
-    with pytest.raises(
-        report_evidence.UnknownNumber, match=r"no 'clinical\.hamd17\.week2\.estimate'"
-    ):
+    with pytest.raises(quoting.UnknownNumber, match=r"no 'clinical\.flow\.active\.analysed'"):
         page.write_report(study)
     assert (study.derived / "report" / "index.html").read_bytes() == before
     assert not list(study.derived.glob(".report*"))
@@ -579,7 +596,7 @@ def test_the_largest_parts_of_the_joint_model_are_named(alone):
     writing.write(study.derived / "receptors", {"dominance.tsv": table}, keep_others=True)
     written = BeautifulSoup(page.write_report(study).read_text("utf-8"), "html.parser")
     said = words(written, "#results")
-    assert "variance are those of MOR (73 %) and D1 (24 %); family-wise p below .05" in said
+    assert "variance are those of MOR (73 %) and D1 (24 %). Family-wise p < .05" in said
     assert "1 of 3 receptors" in said
 
 

@@ -20,6 +20,7 @@
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
 planned_sessions: int = 0  # sessions planned; 0: the most in stimulation.tsv; at least 0
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read and check
@@ -29,17 +30,15 @@ planned_sessions: int = 0  # sessions planned; 0: the most in stimulation.tsv; a
 # %%
 from IPython.display import Markdown, display
 
-from analysis_lib import clinical, figures, report, results
+from analysis_lib import clinical, figures, pipeline, report, results
 from analysis_lib.study import (
-    check_parameters,
-    load_study,
+    open_study,
     read_adverse_events,
     read_guesses,
     read_stimulation,
 )
 
-check_parameters("S0_trial_conduct", globals())
-trial = load_study(study)
+trial = open_study("S0_trial_conduct", globals())
 data = clinical.read_trial(trial)
 names, participants = trial.arm_names, data.participants
 found = results.begin(trial, "conduct")
@@ -182,3 +181,4 @@ Markdown(report.findings(found))
 
 # %%
 found.publish()
+pipeline.what_moved(trial, "conduct")

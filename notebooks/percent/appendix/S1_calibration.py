@@ -19,6 +19,7 @@ quick: bool = False  # fewer surrogates for the variograms
 n_surrogates: int = 500  # surrogates of each kind, for the variograms; at least 99
 quick_surrogates: int = 100  # used instead when quick; at least 20
 seed: int = 0  # of the surrogates; at least 0
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read and check
@@ -26,12 +27,11 @@ seed: int = 0  # of the surrogates; at least 0
 # %%
 from IPython.display import Markdown, display
 
-from analysis_lib import figures, receptors, report, results
-from analysis_lib.study import check_parameters, load_study
+from analysis_lib import figures, pipeline, receptors, report, results
+from analysis_lib.study import open_study
 
 # %%
-check_parameters("S1_calibration", globals())
-trial = load_study(study)
+trial = open_study("S1_calibration", globals())
 found = results.begin(trial, "calibration", quick)
 before = results.Section(trial, "receptors")
 settings = before.json("settings")
@@ -86,3 +86,4 @@ display(*(figures.panel(found, "variogram", null=null) for null in variograms["n
 
 # %%
 found.publish()
+pipeline.what_moved(trial, "calibration")

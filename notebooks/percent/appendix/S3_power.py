@@ -1,6 +1,8 @@
 # %% [markdown]
 # # S3 · Power
 #
+# [What we found](#What-we-found:-power) stands at the end.
+#
 # **How close would a link between change and receptor have to be for a trial of this size to find
 # it?** The effect map of notebook 03 is an average of a few patients, and its noise hides correlations.
 #
@@ -18,6 +20,7 @@ n_splits: int = 500  # random halves of the patients; at least 99
 n_power_trials: int = 200  # simulated trials for each point of the power curve; at least 10
 quick_draws: int = 40  # instead of the two above when quick; at least 10
 seed: int = 0  # of halves and simulated trials; at least 0
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read and check
@@ -25,12 +28,11 @@ seed: int = 0  # of halves and simulated trials; at least 0
 # %%
 from IPython.display import Markdown
 
-from analysis_lib import figures, receptors, report, results
-from analysis_lib.study import check_parameters, load_study
+from analysis_lib import figures, pipeline, receptors, report, results
+from analysis_lib.study import open_study
 
 # %%
-check_parameters("S3_power", globals())
-trial = load_study(study)
+trial = open_study("S3_power", globals())
 found = results.begin(trial, "power", quick)
 before = results.Section(trial, "receptors")
 settings = before.json("settings")
@@ -93,3 +95,4 @@ else:
 
 # %%
 found.publish({"minimum_detectable_r": (detectable, "settings.json")})
+pipeline.what_moved(trial, "power")

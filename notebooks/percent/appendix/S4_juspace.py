@@ -1,6 +1,8 @@
 # %% [markdown]
 # # S4 · What JuSpace would have said
 #
+# [What we found](#What-we-found:-JuSpace) stands at the end.
+#
 # **Would the most widely used toolbox for this question have come to the same answer?** JuSpace v1.5
 # (Dukart et al. 2021, Hum Brain Mapp 42:555) is applied to the same change: parcel means with the
 # background kept, Cohen's d in each region, plain Pearson r reported as Fisher z.
@@ -16,6 +18,7 @@ quick: bool = False  # a first look with few permutations; do not quote its p-va
 n_permutations: int = 5000  # null maps, and relabellings; at least 99
 quick_permutations: int = 200  # used instead when quick; at least 20
 seed: int = 0  # of permutations and null maps; at least 0
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read and check
@@ -23,12 +26,11 @@ seed: int = 0  # of permutations and null maps; at least 0
 # %%
 from IPython.display import Markdown
 
-from analysis_lib import receptors, report, results
-from analysis_lib.study import check_parameters, load_study
+from analysis_lib import pipeline, receptors, report, results
+from analysis_lib.study import open_study
 
 # %%
-check_parameters("S4_juspace", globals())
-trial = load_study(study)
+trial = open_study("S4_juspace", globals())
 found = results.begin(trial, "juspace", quick)
 before = results.Section(trial, "receptors")
 inputs = receptors.read_inputs(trial, before.json("settings")["structure"], background="keep")
@@ -86,3 +88,4 @@ print(f"Notebook 03: r = {leading['r']:.2f}; among equally smooth maps {p}; re-r
 
 # %%
 found.publish()
+pipeline.what_moved(trial, "juspace")
