@@ -9,14 +9,8 @@ __getattr__, __dir__, __all__ = attach(
             "OF_CHANGE",
             "contrast_title",  # A contrast in the study's words
         ],
-        "environment": [
-            "PROJECT",
-        ],
         "problems": [
             "StudyError",  # A study file, or the data it points to, breaks the contract
-        ],
-        "reading": [
-            "read_table",  # read a result table
         ],
         "section": [
             "Section",  # results of one notebook, read by name
@@ -24,11 +18,9 @@ __getattr__, __dir__, __all__ = attach(
         ],
         "words": [
             "p_text",  # A p-value as it is printed
-            "visit_words",  # visits as prose says them
         ],
         "writing": [
             "write",  # write result files whole or not at all
-            "write_numbers",  # put the numbers that a text or figure quotes into numbers.json
         ],
     },
 )

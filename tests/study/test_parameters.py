@@ -9,7 +9,7 @@ import pytest
 from conftest import lines
 
 from analysis_lib.pipeline.plan import make_plan
-from analysis_lib.results.environment import NOTEBOOKS
+from analysis_lib.results.environment import NOTEBOOKS, notebook_path
 from analysis_lib.results.problems import PipelineError, UsageError
 from analysis_lib.study import allowed, parameters
 from analysis_lib.study.contract import load_study
@@ -45,7 +45,7 @@ def known(tmp_path):
 
 
 def real(notebook):
-    return parameters.notebook_parameters(NOTEBOOKS / f"{notebook}.ipynb")
+    return parameters.notebook_parameters(notebook_path(notebook))
 
 
 # --- reading
@@ -221,7 +221,7 @@ def test_defaults_are_those_of_the_script_whatever_a_reader_saved_in_the_noteboo
 
 @pytest.mark.parametrize("notebook", REAL)
 def test_scripts_and_notebooks_have_the_same_defaults(notebook):
-    path = NOTEBOOKS / f"{notebook}.ipynb"
+    path = notebook_path(notebook)
     assert parameters.default_parameters(path) == parameters.notebook_parameters(path)
 
 
@@ -254,7 +254,7 @@ WRONG = [
     ("01_clinical_outcomes", "largest_delta", -1, "a number of at least 0"),
     ("01_clinical_outcomes", "largest_delta", math.inf, "a number of at least 0"),
     ("01_clinical_outcomes", "delta_step", 0, "a number above 0"),
-    ("01_clinical_outcomes", "planned_sessions", -1, "a whole number of at least 0"),
+    ("S0_trial_conduct", "planned_sessions", -1, "a whole number of at least 0"),
     ("01_clinical_outcomes", "seed", -1, "a whole number of at least 0"),
     ("01_clinical_outcomes", "seed", 0.5, "a whole number of at least 0"),
     ("02_vbm", "fwhm_mm", -3, "a number from 0 to 30"),
@@ -319,7 +319,7 @@ def test_every_parameter_but_switches_and_names_declares_what_it_may_be(notebook
 
 @pytest.mark.parametrize("notebook", REAL)
 def test_notebook_checks_its_parameters_before_it_reads(notebook):
-    cells = parameters.read_notebook(NOTEBOOKS / f"{notebook}.ipynb")["cells"]
+    cells = parameters.read_notebook(notebook_path(notebook))["cells"]
     code = [cell["source"] for cell in cells if cell["cell_type"] == "code"]
     text = "\n".join(code[1:])
     assert f'trial = open_study("{notebook}", globals())' in text
