@@ -25,6 +25,7 @@ from analysis_lib.datasets.trial_images import simulate_change_maps
 from analysis_lib.datasets.truth import smooth_percent
 from analysis_lib.receptors import assessment, densities
 from analysis_lib.receptors import surrogates as receptors_surrogates
+from analysis_lib.results.contrasts import ARM_BY_TIME, CONTROL_CHANGE, OF_CHANGE
 from analysis_lib.study import catalogue, participants
 from analysis_lib.study.contract import FRONTAL_LIMBIC
 from analysis_lib.vbm import contrasts, planted_truth
@@ -85,10 +86,10 @@ def recover(seed, maps, n_permutations=1000):
     trial = _Trial(seed)
     row = {"seed": seed}
     truth = smooth_percent(trial.sim.planted, trial.sim.template, FWHM).get_fdata()[trial.mask]
-    for contrast in contrasts.CONTRASTS:
+    for contrast in OF_CHANGE:
         result = trial.test(contrast, n_permutations, ["max_t"])
         recovery = planted_truth.recovery(contrast, result, truth)
-        if contrast == "control_change":
+        if contrast == CONTROL_CHANGE:
             row["control_false_voxels"] = recovery["significant"]
             continue
         effects = trial.effects(contrast)
@@ -103,7 +104,7 @@ def recover(seed, maps, n_permutations=1000):
 def _d1(trial, maps, n_permutations):
     if maps is None:
         return {}
-    result = trial.receptor_test("arm_by_time", maps, n_permutations)
+    result = trial.receptor_test(ARM_BY_TIME, maps, n_permutations)
     k = result.annotations.index("kaller2017/sch23390")
     rank = stats.rankdata(-np.abs(result.randomisation.r))[k]
     return {
@@ -125,7 +126,7 @@ def false_alarms(seed, maps, resolution=5, n_permutations=199):
     """
     trial = _Trial(seed, null=True, resolution=resolution)
     rejects = {}
-    for contrast in contrasts.CONTRASTS:
+    for contrast in OF_CHANGE:
         result = trial.test(contrast, n_permutations)
         for statistic, p in result.p.items():
             rejects[contrast, statistic] = p.min() <= LEVEL

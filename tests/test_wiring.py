@@ -1,5 +1,6 @@
 """The cells of notebooks 01 to 04 on a small trial: each arm, sign, visit and contrast is right."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import IPython.display
@@ -28,9 +29,11 @@ from small_study import (
 )
 
 import analysis_lib.figures
-from analysis_lib.figures import composites
+from analysis_lib.figures import catalogue, composites, views
 from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS
 from analysis_lib.figures.views import View
+from analysis_lib.receptors.surrogates import variogram
+from analysis_lib.report import findings
 from analysis_lib.results import reading
 from voxelperm import draw_permutations
 
@@ -74,6 +77,20 @@ def run(place, name, **parameters):
     return SimpleNamespace(variables=variables, plots=seen, **vars(place))
 
 
+def run_shown(place, name, **parameters):
+    """Variables of a notebook, the panels that it shows and the views: none is drawn."""
+    panels = {}
+
+    def show(results, name, **options):
+        panels.setdefault(name, []).append(catalogue.CATALOGUE[name](results, **options))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(analysis_lib.figures, "panel", show)
+        seen = record(patch, views, VIEWS, View("title", "alt", "<html>", 9, 9))
+        variables = run_cells(name, study=place.study, seed=5, **parameters)
+    return SimpleNamespace(variables=variables, panels=panels, views=seen, **vars(place))
+
+
 @pytest.fixture(scope="module")
 def ran01(place):
     options = {"n_imputations": 40, "largest_delta": 40.0, "delta_step": 4.0}
@@ -82,17 +99,27 @@ def ran01(place):
 
 @pytest.fixture(scope="module")
 def ran02(place):
-    return run(place, "02_vbm", n_jobs=1)
+    return run_shown(place, "02_vbm", n_jobs=1, n_permutations=99)
 
 
 @pytest.fixture(scope="module")
 def ran03(place, ran02):
-    options = {"n_surrogates": 120, "n_bootstrap": 150, "n_power_trials": 10}
-    return run(place, "03_receptor_correlation", **options)
+    options = {"n_permutations": 99, "n_surrogates": 120, "n_bootstrap": 150}
+    return run_shown(place, "03_receptor_correlation", **options)
 
 
 @pytest.fixture(scope="module")
-def ran04(place, ran01, ran03):
+def ran_appendix(place, ran03):
+    """S1, S3 and S4, by number."""
+    return {
+        "S1": run_shown(place, "S1_calibration", n_surrogates=99),
+        "S3": run_shown(place, "S3_power", n_power_trials=10, n_splits=99),
+        "S4": run_shown(place, "S4_juspace", n_permutations=99),
+    }
+
+
+@pytest.fixture(scope="module")
+def ran04(place, ran01, ran03, ran_appendix):
     """Panels are kept by figure and by page, not composed."""
     empty, single, pages, draw = plt.figure(figsize=(1, 1)), {}, {}, composites._draw
 
@@ -368,14 +395,13 @@ def test_family_wise_p_is_that_of_the_largest_t_of_each_relabelling(ran02, smoot
 
 def test_each_p_image_is_of_its_own_statistic_and_contrast(ran02, smoothed):
     names = {"max_t": "t", "cluster_extent": "cluster", "cluster_mass": "mass", "tfce": "tfce"}
-    for contrast, result in (
-        *ran02.variables["tests"].items(),
-        ("improvement", ran02.variables["coupled"]),
-    ):
+    tests = ran02.variables["tests"]
+    assert list(tests) == [*CONTRASTS, "improvement"]
+    for contrast, test in tests.items():
         for statistic, name in names.items():
             found = image(ran02, f"{contrast}_p_fwe_{name}", smoothed.mask)
-            np.testing.assert_allclose(found, result.p[statistic], rtol=1e-6)
-    assert not np.allclose(result.p["cluster_extent"], result.p["max_t"])
+            np.testing.assert_allclose(found, test.result.p[statistic], rtol=1e-6)
+    assert not np.allclose(test.result.p["cluster_extent"], test.result.p["max_t"])
 
 
 def test_change_by_region_is_of_the_unsmoothed_maps_and_keeps_its_participant(ran02, smoothed):
@@ -425,8 +451,11 @@ def test_tables_of_clusters_and_regions_are_of_their_own_contrast(ran02):
         regions = table(ran02, f"vbm/{contrast}_regions.tsv")
         assert np.sign(clusters["t"][0]) == sign
         assert np.sign(regions["percent"].mean()) == sign
-        made = ran02.variables["clusters"][contrast]
-        np.testing.assert_allclose(clusters["p_fwe_tfce"], made["p_fwe_tfce"])
+        where = nib.affines.apply_affine(np.linalg.inv(AFFINE), clusters[["x", "y", "z"]])
+        for name, column in (("t", "t"), ("p_fwe_tfce", "p_fwe_tfce"), ("g", "hedges_g")):
+            grid = nib.load(ran02.derived / "vbm" / f"{contrast}_{name}.nii.gz").get_fdata()
+            at_peaks = grid[tuple(where.round().astype(int).T)]
+            np.testing.assert_allclose(clusters[column], at_peaks, rtol=1e-5)
     assert list(table(ran02, "vbm/improvement_regions.tsv"))[-2:] == ["r", "t"]
 
 
@@ -453,20 +482,43 @@ def test_quality_is_of_each_session_s_own_maps(ran02, smoothed):
 
 
 def test_each_picture_of_02_is_of_the_contrast_in_its_title(ran02, smoothed):
-    for call, contrast in zip(ran02.plots["plot_slices"], CONTRASTS, strict=True):
-        drawn = call["image"].get_fdata()[smoothed.mask]
+    titles = ("Change with rTMS", "Change with sham coil", "Change, rTMS − sham coil")
+    for panel, contrast, title in zip(ran02.panels["slices"], CONTRASTS, titles, strict=True):
+        drawn = panel.draw.keywords["image"].get_fdata()[smoothed.mask]
         np.testing.assert_allclose(drawn, image(ran02, f"{contrast}_t", smoothed.mask))
-    for call, contrast in zip(ran02.plots["effect_view"], CONTRASTS, strict=True):
-        shown, p = list(call.values())[:2]
+        assert panel.title.startswith(title)
+    calls = ran02.views["effect_view"]
+    for call, contrast, title in zip(calls, CONTRASTS, titles, strict=True):
+        shown, p = call["effect"], call["p_image"]
         expected = image(ran02, f"{contrast}_percent", smoothed.mask)
         np.testing.assert_allclose(shown.get_fdata()[smoothed.mask], expected)
         expected = image(ran02, f"{contrast}_p_fwe_t", smoothed.mask)
         np.testing.assert_allclose(p.get_fdata()[smoothed.mask], expected)
-    drawn = ran02.plots["plot_region_change"][0]
-    assert drawn["regions"] == ["left area 7", "right area 12"]
-    assert drawn["names"] == {"active": "rTMS", "control": "sham coil"}
-    said = ran02.variables["sentences"]
-    assert ["rTMS" in said[0], "sham coil" in said[1]] == [True, True]
+        assert call["title"] == f"SIMULATED · {title}"
+    (regions,) = ran02.panels["regions"]
+    assert regions.draw.keywords["regions"] == ["left area 7", "right area 12"]
+    assert regions.draw.keywords["names"] == {"active": "rTMS", "control": "sham coil"}
+    said = findings(ran02.variables["found"]).split("\n\n")[1:]
+    assert [title in text for title, text in zip(titles, said, strict=False)] == [True] * 3
+
+
+def test_the_mosaic_shows_the_mean_and_the_maps_least_like_the_others(ran02, smoothed):
+    (mosaic,) = ran02.panels["mosaic"]
+    mean, mask, *least = mosaic.draw.keywords["images"]
+    both = np.concatenate(smoothed.maps)
+    np.testing.assert_allclose(mean.get_fdata()[smoothed.mask], both.mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(mask.get_fdata(), smoothed.mask)
+    rows = table(ran02, "vbm/quality.tsv").nlargest(4, "outlier_score")
+    for found, row in zip(least, rows.itertuples(), strict=True):
+        raw = smoothed.raw[row.session == "post"][smoothed.who.index(row.participant_id)]
+        np.testing.assert_allclose(found.get_fdata()[smoothed.mask], raw, rtol=1e-5)
+
+
+def test_what_is_left_out_of_02_is_named_and_the_rest_counted(ran02):
+    scans = ran02.variables["scans"]
+    assert scans.left_out["participant_id"].tolist() == ["sub-03", "sub-04", "sub-15"]
+    assert scans.left_out["arm"].tolist() == ["rTMS", "rTMS", "sham coil"]
+    assert scans.counted == "18 with both maps: 10 rTMS, 8 sham coil"
 
 
 # --- 03
@@ -535,7 +587,10 @@ def test_the_scatter_is_of_the_leading_receptor_and_the_difference_between_arms(
     np.testing.assert_allclose(points["x_value"], normal_scores(density), atol=1e-6)
     np.testing.assert_allclose(points["y_value"], normal_scores(effect), atol=1e-6)
     places = centres(blocks()[0])
-    for call, values in zip(ran03.plots["slice_view"], (effect, density), strict=True):
+    assert [call["diverging"] for call in ran03.views["slice_view"]] == [True, False]
+    balls = ran03.views["region_view"][0]["regions"].set_index("region")
+    np.testing.assert_allclose(balls.loc[effect.index, ["x", "y", "z"]], places, atol=1e-6)
+    for call, values in zip(ran03.views["slice_view"], (effect, density), strict=True):
         shown = next(v for v in call.values() if hasattr(v, "get_fdata"))
         voxels = nib.affines.apply_affine(np.linalg.inv(shown.affine), places).round().astype(int)
         np.testing.assert_allclose(shown.get_fdata()[tuple(voxels.T)], values, rtol=1e-5)
@@ -569,9 +624,10 @@ def test_dominance_tells_surrogates_from_re_randomised_arms(ran03):
     assert is_multiple(rows["p"], 121)
     assert not is_multiple(rows["p"], 100)
     assert is_multiple(rows["p_randomisation"], 100)
-    assert rows["total_dominance"].sum() == pytest.approx(
-        ran03.variables["together"].observed.adjusted_r2
-    )
+    total = rows["total_dominance"].sum()
+    said = ran03.variables["joint"].described
+    assert said.startswith(f"4 receptors, 60 regions: adjusted R² {total:.2f}; surrogates p = ")
+    assert "99 permutations allow" in said.split("re-randomised")[1]
 
 
 def test_coupling_of_each_participant_is_higher_in_the_active_arm(ran03, people):
@@ -584,8 +640,6 @@ def test_coupling_of_each_participant_is_higher_in_the_active_arm(ran03, people)
     assert by_arm["mean_active"] == pytest.approx(z["active"])
     assert by_arm["mean_control"] == pytest.approx(z["control"])
     assert by_arm["ci_low"] > 0
-    known = ran03.variables["known"]
-    assert [known["n_active"], known["n_control"]] == [10, 8]
 
 
 def test_patients_whose_change_follows_d1_more_improve_more(ran03, people, ratings):
@@ -599,8 +653,99 @@ def test_patients_whose_change_follows_d1_more_improve_more(ran03, people, ratin
     assert found["local/d1"] > 0.3
 
 
-def test_juspace_keeps_the_background_in_its_means(ran03, effects, people):
-    rows = table(ran03, "receptors/juspace.tsv").set_index(["contrast", "annotation"])
+def test_what_03_quotes_are_cells_of_its_tables(ran03):
+    numbers = reading.read_json(ran03.derived / "numbers.json")
+    rows = table(ran03, "receptors/correlations.tsv").set_index(["contrast", "annotation"])
+    for name in ("r", "p_fwe", "p_spatial", "p_randomisation", "p_fwe_spatial", "ci_low"):
+        for contrast in CONTRASTS:
+            quoted = numbers[f"receptors.{contrast}.local/d1.{name}"]
+            assert quoted["value"] == pytest.approx(rows.loc[(contrast, "local/d1"), name])
+            assert quoted["source"] == "receptors/correlations.tsv"
+    settings = reading.read_json(ran03.derived / "receptors" / "settings.json")
+    assert settings | {"permutations": 99, "surrogates": 120, "bootstrap": 150} == settings
+    assert settings["simulated_maps"] is False
+
+
+def test_each_picture_of_03_gets_the_draws_and_the_contrast_of_its_title(ran03):
+    rows = table(ran03, "receptors/correlations.tsv")
+    titles = {"arm_by_time": "Change, rTMS − sham coil", "active_change": "Change with rTMS"}
+    shown = {panel.title: panel.draw.keywords for panel in ran03.panels["correlations"]}
+    assert len(shown) == 2
+    for contrast, title in titles.items():
+        own = rows[rows["contrast"] == contrast]
+        found = shown[f"Receptor maps in order of r: {title}"]["rows"]
+        np.testing.assert_allclose(found["r"], own["r"])
+    (nulls,) = ran03.panels["nulls"]
+    lead = rows[(rows["contrast"] == "arm_by_time") & (rows["receptor"] == "D1")]
+    assert nulls.draw.keywords["observed"] == pytest.approx(lead["r"].iloc[0])
+    assert nulls.title.startswith("D1")
+    assert {"scatter", "influence", "dominance"} <= set(ran03.panels)
+    assert "**D1** (local/d1)" in findings(ran03.variables["found"])
+
+
+def test_03_names_the_regions_that_a_map_does_not_cover(ran03):
+    inputs = ran03.variables["inputs"]
+    assert inputs.described.endswith("(n_receptor_maps, n_regions) = (5, 60)")
+    gap = inputs.maps.copy()
+    gap.loc["local/d1", gap.columns[[0, 3]]] = np.nan
+    names = inputs.regions[gap.columns[[0, 3]]]
+    said = replace(inputs, maps=gap).map_notes()
+    assert f"local/d1 does not cover 2: {', '.join(names)}" in said
+    assert replace(inputs, maps=gap).map_table().loc["local/d1", "n_parcels"] == 58
+
+
+# --- S1, S3, S4
+
+
+def test_rates_stand_beside_the_p_that_they_concern(ran_appendix, ran03):
+    rates = table(ran03, "calibration/rates.tsv")
+    rows = table(ran03, "receptors/correlations.tsv")
+    rows = rows[rows["contrast"] == "arm_by_time"].set_index("annotation")
+    for name in ("r", "p_spatial", "p_fwe_spatial"):
+        np.testing.assert_allclose(rates[name], rows.loc[rates["annotation"], name])
+    assert rates["r"].abs().is_monotonic_decreasing
+    measured = ran_appendix["S1"].variables["measured"]
+    simulated = measured[(measured["null"] == "Moran") & (measured["side"] == "simulated")]
+    assert rates["false_positive_rate"].tolist() == [simulated["rate"].max()] * 5
+
+
+def test_variograms_are_those_of_the_change_between_the_arms(ran_appendix, ran03, effects):
+    rows = table(ran03, "calibration/variograms.tsv")
+    assert rows["null"].unique().tolist() == ["Moran", "variogram"]
+    distances = np.linalg.norm(centres(blocks()[0])[:, None] - centres(blocks()[0])[None], axis=-1)
+    lags, expected = variogram(normal_scores(effects[0]["arm_by_time"]), distances)
+    for _, own in rows.groupby("null"):
+        np.testing.assert_allclose(own["distance"], lags)
+        np.testing.assert_allclose(own["effect"], expected[0], rtol=1e-6)
+        assert (own["low"] < own["median"]).all()
+        assert (own["median"] < own["high"]).all()
+    bands = {null: own[["low", "median", "high"]].to_numpy() for null, own in rows.groupby("null")}
+    assert not np.allclose(bands["Moran"], bands["variogram"])
+    for panel, (null, own) in zip(
+        ran_appendix["S1"].panels["variogram"], rows.groupby("null", sort=False), strict=True
+    ):
+        assert panel.title == f"{null} surrogates"
+        np.testing.assert_allclose(panel.draw.keywords["surrogates"], bands[null].T)
+        np.testing.assert_allclose(panel.draw.keywords["target"], own["effect"])
+
+
+def test_the_detectable_r_is_quoted_with_the_curve_that_gives_it(ran_appendix, ran03):
+    curve = table(ran03, "power/power.tsv")
+    assert curve["true_r"].tolist() == [k / 10 for k in range(11)]
+    settings = reading.read_json(ran03.derived / "power" / "settings.json")
+    quoted = reading.read_json(ran03.derived / "numbers.json")["power.minimum_detectable_r"]
+    assert quoted["source"] == "power/settings.json"
+    assert quoted["value"] == pytest.approx(settings["minimum_detectable_r"])
+    assert settings["power_trials"] == 10
+    sensitivity = table(ran03, "receptors/sensitivity.tsv").set_index("contrast")["reliability"]
+    expected = sensitivity["arm_by_time"].iloc[0]
+    assert ran_appendix["S3"].variables["reliability"] == pytest.approx(expected)
+    (panel,) = ran_appendix["S3"].panels["power"]
+    assert panel.draw.keywords["detectable"] == pytest.approx(quoted["value"])
+
+
+def test_juspace_keeps_the_background_in_its_means(ran_appendix, ran03, effects, people):
+    rows = table(ran03, "juspace/juspace.tsv").set_index(["contrast", "annotation"])
     labels, names = blocks()
     change = table(ran03, "vbm/parcel_change.tsv")
     wide = change.pivot(index=["arm", "participant_id"], columns="region", values="change")
@@ -612,38 +757,6 @@ def test_juspace_keeps_the_background_in_its_means(ran03, effects, people):
     r = np.corrcoef(d, kept)[0, 1]
     assert rows.loc[("arm_by_time", "local/d1"), "r"] == pytest.approx(r, abs=1e-6)
     assert abs(r - np.corrcoef(d, effects[1]["local/d1"])[0, 1]) > 1e-3
-
-
-def test_what_03_quotes_are_cells_of_its_tables(ran03):
-    numbers = reading.read_json(ran03.derived / "numbers.json")
-    rows = table(ran03, "receptors/correlations.tsv").set_index(["contrast", "annotation"])
-    for name in ("r", "p_fwe", "p_spatial", "p_randomisation", "p_fwe_spatial", "ci_low"):
-        for contrast in CONTRASTS:
-            quoted = numbers[f"receptors.{contrast}.local/d1.{name}"]
-            assert quoted["value"] == pytest.approx(rows.loc[(contrast, "local/d1"), name])
-            assert quoted["source"] == "receptors/correlations.tsv"
-    settings = reading.read_json(ran03.derived / "receptors" / "settings.json")
-    quoted = numbers["receptors.detectable.minimum_detectable_r"]["value"]
-    assert quoted == pytest.approx(settings["minimum_detectable_r"])
-    assert settings | {"permutations": 99, "surrogates": 120, "bootstrap": 150} == settings
-    assert settings["simulated_maps"] is False
-
-
-def test_each_plot_of_03_gets_the_draws_and_the_contrast_of_its_title(ran03):
-    rows = table(ran03, "receptors/correlations.tsv")
-    for call, contrast in zip(
-        ran03.plots["plot_receptors"], ("arm_by_time", "active_change"), strict=True
-    ):
-        own = rows[rows["contrast"] == contrast]
-        np.testing.assert_allclose(call["rows"]["r"], own["r"])
-    nulls = np.load(ran03.derived / "receptors" / "nulls.npz")
-    for call, which in zip(ran03.plots["plot_null"], ("randomisation", "spatial"), strict=True):
-        np.testing.assert_allclose(call["null"], nulls[f"{which}_arm_by_time"][:, 0], rtol=1e-5)
-        assert call["title"] == f"D1: p_{which}"
-        lead = rows[(rows["contrast"] == "arm_by_time") & (rows["receptor"] == "D1")]
-        assert call["observed"] == pytest.approx(lead["r"].iloc[0])
-    assert [c["title"] for c in ran03.plots["plot_variograms"]] == ["Moran", "variogram"]
-    assert "D1" in ran03.variables["summary"]
 
 
 # --- 04
@@ -828,8 +941,11 @@ COVERED = {
     "vbm": "active_change_clusters active_change_regions arm_by_time_clusters arm_by_time_regions "
     "control_change_clusters control_change_regions improvement_regions parcel_change quality "
     "region_clinical region_means summary",
-    "receptors": "combined correlations coupling_arm coupling_improvement detectable dominance "
-    "given_others individual juspace scatter sensitivity",
+    "receptors": "combined correlations coupling_arm coupling_improvement dominance given_others "
+    "individual scatter sensitivity",
+    "calibration": "rates variograms",
+    "power": "power",
+    "juspace": "juspace",
 }
 
 

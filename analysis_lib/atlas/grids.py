@@ -52,6 +52,23 @@ def grey_matter_labels(atlas="neuromorphometrics", structure=None):
     return chosen
 
 
+def region_names(parcels):
+    """A readable name for each grey-matter region: "left amygdala".
+
+    Parameters
+    ----------
+    parcels : Atlas
+
+    Returns
+    -------
+    pandas.Series
+        By label, ascending.
+    """
+    table = parcels.table.loc[grey_matter_labels(parcels)]
+    names = table["hemisphere"] + " " + table["region"].str.lower()
+    return names.where(table["hemisphere"] != "midline", table["region"])
+
+
 def labels_on_grid(atlas, shape, affine):
     """Atlas labels on another voxel grid, nearest neighbour; 0 beyond the atlas.
 

@@ -61,16 +61,6 @@ def receptor_figure(n_maps):
     return fig, fig.subplot_mosaic(places, width_ratios=[1.15, 1], height_ratios=[1, 1, 1.5])
 
 
-def contrast_title(contrast, names):
-    """A contrast in the study's words."""
-    words = {
-        "active_change": f"Change with {names['active']}",
-        "control_change": f"Change with {names['control']}",
-        "arm_by_time": f"Change, {names['active']} − {names['control']}",
-    }
-    return words[contrast]
-
-
 def warnings_of(study, quick=False, simulated_maps=False):
     """What a figure has to say of its numbers: SIMULATED, SIMULATED RECEPTOR MAPS, QUICK."""
     words = {

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from analysis_lib.figures import descriptions
-from analysis_lib.figures.appearance import COLUMN, PAGE, contrast_title, warnings_of
+from analysis_lib.figures.appearance import COLUMN, PAGE, warnings_of
 from analysis_lib.figures.draw_brain import plot_glass, plot_region_change, plot_slices
 from analysis_lib.figures.draw_clinical import (
     plot_course,
@@ -24,7 +24,7 @@ from analysis_lib.figures.draw_conduct import (
     plot_missing,
     plot_stimulation,
 )
-from analysis_lib.figures.draw_maps import plot_homogeneity, plot_volumes
+from analysis_lib.figures.draw_maps import plot_homogeneity, plot_mosaic, plot_volumes
 from analysis_lib.figures.draw_receptors import (
     central,
     plot_correlations,
@@ -37,10 +37,12 @@ from analysis_lib.figures.draw_receptors import (
 )
 from analysis_lib.figures.layout import Drawn, Panel, alone, captions
 from analysis_lib.figures.palette import BANDS, COLOURS
+from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE, contrast_title
 from analysis_lib.results.problems import UsageError
 from analysis_lib.results.words import true_minus, visit_words
+from analysis_lib.study.grids import load_map
+from analysis_lib.vbm.scans import read_scans
 
-CONTRAST = "arm_by_time"
 SLICES_MM = (-20, -8, 2, 14, 30, 46)  # z of axial slices
 
 
@@ -215,11 +217,27 @@ def volumes(results):
     )
 
 
-def slices(results, contrast=CONTRAST, slices_mm=SLICES_MM):
+def mosaic(results, most=4):
+    """The mean map, the mask, and the maps that resemble the others least, from the study."""
+    least = results.table("quality").nlargest(most, "outlier_score")
+    pairs = read_scans(results.study).analysed.set_index("participant_id")
+    own = [load_map(pairs.loc[row.participant_id, row.session]) for row in least.itertuples()]
+    titles = ["mean, within the mask", "mask", *(least["participant_id"] + " " + least["session"])]
+    images = [results.image("mean"), results.image("mask"), *own]
+    return Panel(
+        partial(plot_mosaic, images=images, titles=titles),
+        "Maps that resemble the others least",
+        *descriptions.describe_mosaic(least),
+        size=(PAGE, 2.5),
+        brain=True,
+    )
+
+
+def slices(results, contrast=ARM_BY_TIME, slices_mm=SLICES_MM):
     return _brain(results, contrast, partial(plot_slices, threshold=None, cuts=slices_mm))
 
 
-def glass(results, contrast=CONTRAST):
+def glass(results, contrast=ARM_BY_TIME):
     return _brain(results, contrast, plot_glass, glass=True)
 
 
@@ -244,7 +262,7 @@ def _summary(results):
 
 
 def _largest_t(results):
-    known = set(_summary(results).index) & {"active_change", "control_change", CONTRAST}
+    known = set(_summary(results).index) & set(OF_CHANGE)
     images = (results.image(f"{contrast}_t") for contrast in sorted(known))
     return float(np.ceil(max(np.abs(image.get_fdata()).max() for image in images)))
 
@@ -266,7 +284,7 @@ def regions(results, regions=()):
 # --- receptors ------------------------------------------------------------------------------------
 
 
-def correlations(results, contrast=CONTRAST, most_maps=None):
+def correlations(results, contrast=ARM_BY_TIME, most_maps=None):
     rows, null = _rows(results, contrast), _draws(results, contrast)
     chosen = rows["r"].abs().sort_values(ascending=False).index[:most_maps].sort_values()
     bands = {which: central(draws)[chosen] for which, draws in null.items()}
@@ -274,8 +292,8 @@ def correlations(results, contrast=CONTRAST, most_maps=None):
     shown, names = rows.loc[chosen], results.study.arm_names
     return Panel(
         partial(plot_correlations, rows=shown, bands=bands),
-        "Receptor maps in order of r",
-        *descriptions.describe_correlations(shown, len(rows), names, n_draws),
+        f"Receptor maps in order of r: {contrast_title(contrast, names)}",
+        *descriptions.describe_correlations(shown, len(rows), contrast, names, n_draws),
         size=(PAGE, 0.17 * len(chosen) + 1.1),
     )
 
@@ -307,7 +325,7 @@ def dominance(results):
 
 def nulls(results):
     lead = _lead(results)
-    draws = {which: found[:, lead.name] for which, found in _draws(results, CONTRAST).items()}
+    draws = {which: found[:, lead.name] for which, found in _draws(results, ARM_BY_TIME).items()}
     return Panel(
         partial(plot_nulls, draws=draws, observed=lead["r"]),
         f"{lead['receptor']}: what chance gives",
@@ -318,7 +336,9 @@ def nulls(results):
 
 def influence(results, most=6):
     rows = results.table("sensitivity")
-    rows = rows[rows["contrast"] == CONTRAST].sort_values("r", key=abs, ascending=False).head(most)
+    rows = (
+        rows[rows["contrast"] == ARM_BY_TIME].sort_values("r", key=abs, ascending=False).head(most)
+    )
     return Panel(
         partial(plot_without, rows=rows),
         "Without the region that matters most",
@@ -357,7 +377,7 @@ def _rows(results, contrast):
 
 def _lead(results):
     """Row of the leading receptor map."""
-    rows, chosen = _rows(results, CONTRAST), results.table("scatter")["annotation"].iloc[0]
+    rows, chosen = _rows(results, ARM_BY_TIME), results.table("scatter")["annotation"].iloc[0]
     return rows[rows["annotation"] == chosen].iloc[0]
 
 
@@ -370,7 +390,7 @@ CATALOGUE = {
     make.__name__: make
     for make in (
         *(flow, ratings, course, differences, response, tipping_point, items, stimulation),
-        *(homogeneity, volumes, slices, glass, regions),
+        *(homogeneity, volumes, mosaic, slices, glass, regions),
         *(correlations, scatter, dominance, nulls, influence, power, variogram),
     )
 }

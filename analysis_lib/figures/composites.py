@@ -3,11 +3,11 @@
 from analysis_lib.figures import catalogue
 from analysis_lib.figures.appearance import style
 from analysis_lib.figures.layout import Drawn, alone, captions, compose
+from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE
 from analysis_lib.results.section import Section
 from analysis_lib.results.writing import write
 from analysis_lib.study.contract import Study
 
-CONTRASTS = ("active_change", "control_change", "arm_by_time")
 SECTIONS = ("clinical", "vbm", "receptors")
 AT_MOST = 4  # scales whose courses Figure 2 shows
 
@@ -51,9 +51,9 @@ def grey_matter(study: Study, regions=(), slices_mm=catalogue.SLICES_MM) -> Draw
     if not (study.imaging and results.is_there):
         return None
     by_region = catalogue.regions(results, regions)
-    slices = {c: catalogue.slices(results, c, slices_mm) for c in CONTRASTS}
-    glass = {c: catalogue.glass(results, c) for c in CONTRASTS}
-    panels = {"slices": slices["arm_by_time"], "glass": glass["arm_by_time"], "regions": by_region}
+    slices = {c: catalogue.slices(results, c, slices_mm) for c in OF_CHANGE}
+    glass = {c: catalogue.glass(results, c) for c in OF_CHANGE}
+    panels = {"slices": slices[ARM_BY_TIME], "glass": glass[ARM_BY_TIME], "regions": by_region}
     return _draw(
         results,
         "figure3_grey_matter",

@@ -5,10 +5,11 @@ Each returns (caption, text alternative), from the same results that are drawn; 
 
 import numpy as np
 
-from analysis_lib.figures.appearance import LEVEL, contrast_title
+from analysis_lib.figures.appearance import LEVEL
 from analysis_lib.figures.draw_clinical import estimate_text
 from analysis_lib.figures.draw_receptors import range_text
 from analysis_lib.figures.palette import COLOURS
+from analysis_lib.results.contrasts import ARM_BY_TIME, contrast_title, contrast_words
 from analysis_lib.results.words import p_text, true_minus, visit_words
 
 
@@ -171,26 +172,26 @@ def _percent(row):
     return f"{row['mean']:+.1f} % ({row['ci_low']:.1f} to {row['ci_high']:.1f})"
 
 
-def describe_correlations(rows, n_all, names, draws):
+def describe_correlations(rows, n_all, contrast, names, draws):
     """What `plot_correlations` shows, of ``n_all`` maps; ``draws`` by null."""
     lead = rows.loc[rows["r"].abs().idxmax()]
     chosen = "" if len(rows) == n_all else f", the {len(rows)} with the largest |r|"
+    drawn = "with the arms re-randomised" if contrast == ARM_BY_TIME else "with signs flipped"
     n_fwe = int((rows["p_fwe"] < LEVEL).sum())
     caption = (
-        f"Correlation over grey-matter regions of the change ({names['active']} − "
-        f"{names['control']}) with {n_all} receptor maps{chosen}; in brackets the people scanned "
-        f"for a map. Bars: 95 % bootstrap interval (patients resampled). Bands: central 95 % of r "
-        f"with the arms re-randomised ({draws['randomisation']:,} draws; if treatment did nothing) "
-        f"and among surrogate maps as smooth as the change ({draws['spatial']:,}). At the right, p "
-        "for each question, in brackets family-wise over all maps. Filled: family-wise p < .05 if "
-        "treatment did nothing."
+        f"Correlation over grey-matter regions of {contrast_words(contrast, names)} with {n_all} "
+        f"receptor maps{chosen}; in brackets, the number of people scanned for a map. Bars: 95 % "
+        f"bootstrap interval (patients resampled). Bands: central 95 % of r {drawn} "
+        f"({draws['randomisation']:,} draws; if treatment did nothing) and among surrogate maps as "
+        f"smooth as the change ({draws['spatial']:,}). At the right, p for each question, in "
+        "brackets family-wise over all maps. Filled: family-wise p < .05 if treatment did nothing."
     )
     alt = (
         f"Dots with intervals in order of r, one a map, two shaded bands behind each. Largest: "
         f"{lead['receptor']}, {true_minus(format(lead['r'], '.2f'))}; if treatment did nothing, "
         f"{p_text(lead['p_randomisation'])}, among equally smooth maps, "
         f"{p_text(lead['p_spatial'])}. Maps with a "
-        f"family-wise p below .05 when the arms are re-randomised: {n_fwe} of {len(rows)}."
+        f"family-wise p below .05 if treatment did nothing: {n_fwe} of {len(rows)}."
     )
     return caption, alt
 
@@ -274,6 +275,20 @@ def describe_volumes(quality, names):
     said = _by_arm(names, {arm: f"{means[arm]:.0f} ml" for arm in COLOURS})
     caption = "Grey-matter volume after treatment against before, ml; dashed: no change."
     return caption, f"Points, one per participant, near the diagonal. Mean volume: {said}."
+
+
+def describe_mosaic(least):
+    """What `plot_mosaic` shows; ``least``: rows of ``vbm/quality.tsv``."""
+    caption = (
+        "Axial slices of the mean of all smoothed maps and of the mask of the analysis, then the "
+        f"{len(least)} maps, before smoothing, with the highest outlier scores. One grey scale, "
+        "0 to 0.9."
+    )
+    scores = ", ".join(
+        f"{row.participant_id} {row.session} ({row.outlier_score:.1f})"
+        for row in least.itertuples()
+    )
+    return caption, true_minus(f"Brain slices of {len(least) + 2} maps. Outlier scores: {scores}.")
 
 
 def describe_power(curve, detectable):

@@ -29,7 +29,7 @@ def plot_homogeneity(ax, quality, threshold=3.0):
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
 
 
-def plot_volumes(ax, quality, names):
+def plot_volumes(ax, quality):
     """Grey-matter volume of each participant before and after treatment.
 
     Parameters
@@ -37,26 +37,50 @@ def plot_volumes(ax, quality, names):
     ax : matplotlib.axes.Axes
     quality : pandas.DataFrame
         participant_id, arm, session (pre, post), volume_ml.
-    names : dict
     """
     wide = quality.pivot(index=["participant_id", "arm"], columns="session", values="volume_ml")
     for arm, colour in COLOURS.items():
         own = wide.xs(arm, level="arm")
-        ax.plot(own["pre"], own["post"], "o", ms=3, color=colour, alpha=0.7, label=names[arm])
+        ax.plot(own["pre"], own["post"], "o", ms=3, color=colour, alpha=0.7)
     ends = [wide.to_numpy().min(), wide.to_numpy().max()]
     ax.plot(ends, ends, color=QUIET, lw=0.8, ls="--")
     ax.set(xlabel="volume before treatment, ml", ylabel="after treatment, ml")
-    ax.legend(loc="upper left")
 
 
-def plot_mosaic(axes, images, titles, cuts=(-20, 5, 30)):
-    """Three axial slices of each map, one Axes a map, on one grey scale."""
+def plot_mosaic(ax, images, titles, columns=3, cuts=(-20, 5, 30)):
+    """Three axial slices of each map, all on one grey scale, in rows within the Axes.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Of the figure itself: nilearn places its own Axes there.
+    images : sequence of nibabel image
+    titles : sequence of str
+    columns : int
+        Maps in a row.
+    cuts : sequence of float
+        z in mm.
+    """
+    ax.set_axis_off()
     look = {"display_mode": "z", "cut_coords": list(cuts), "annotate": False, "colorbar": False}
-    for ax, image, title in zip(np.ravel(axes), images, titles, strict=False):
-        plot_anat(image, axes=ax, vmin=0, vmax=0.9, black_bg=True, **look)
-        ax.set_title(title, fontsize=7)
-    for ax in np.ravel(axes)[len(images) :]:
-        ax.set_axis_off()
+    places = _grid(ax.get_position(), len(images), columns, 0.17 / ax.figure.get_figheight())
+    for place, image, title in zip(places, images, titles, strict=True):
+        cell = ax.figure.add_axes(place)
+        plot_anat(image, axes=cell, vmin=0, vmax=0.9, black_bg=True, **look)
+        cell.set_title(title, fontsize=7, fontweight="normal")
+
+
+def _grid(box, n, columns, head):
+    """Places of n cells in rows, from the top, with room for a title above each."""
+    height, width = box.height / -(-n // columns), box.width / columns
+    for k in range(n):
+        row, column = divmod(k, columns)
+        yield (
+            box.x0 + column * width,
+            box.y1 - (row + 1) * height,
+            0.98 * width,
+            height - head,
+        )
 
 
 def plot_head_size(ax, quality):

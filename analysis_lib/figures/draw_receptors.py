@@ -201,7 +201,7 @@ def plot_null(ax, null, observed, title, label):
     ax.legend(loc="upper left", fontsize=6.5)
 
 
-def plot_variograms(ax, lags, target, surrogates, title):
+def plot_variograms(ax, lags, target, surrogates):
     """Variogram of a map and the band of its surrogates.
 
     Parameters
@@ -213,13 +213,12 @@ def plot_variograms(ax, lags, target, surrogates, title):
         (n_lags,).
     surrogates : array_like
         (3, n_lags): 2.5 %, 50 % and 97.5 % of the surrogates.
-    title : str
     """
     low, middle, high = surrogates
     ax.fill_between(lags, low, high, color="#DDDDDD", label="95 % of surrogates")
     ax.plot(lags, middle, color=QUIET, label="their median")
     ax.plot(lags, target, color=ACCENT, label="effect map")
-    ax.set(xlabel="distance, mm", ylabel="semivariance, normal scores", title=title)
+    ax.set(xlabel="distance, mm", ylabel="semivariance, normal scores")
     ax.set_ylim(0, 1.45 * max(np.max(high), np.max(target)))
     ax.legend(loc="upper left", ncols=3, fontsize=6, handlelength=1, columnspacing=0.8)
 

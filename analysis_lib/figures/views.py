@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.colors import Normalize, to_hex
 from nilearn.datasets import load_mni152_template
 from nilearn.image import new_img_like
 from nilearn.plotting import view_img, view_markers
 
-from analysis_lib.atlas import grids
+from analysis_lib.atlas import distances, grids
 from analysis_lib.figures.draw_brain import where
+from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE, contrast_title
 
 DIVERGING, DENSITY = "RdBu_r", "viridis"
 CAPTION_STYLE = "font: 14px sans-serif; margin: 0 0 6px"
@@ -89,6 +91,74 @@ def marked(title, study, quick=False) -> str:
     """A title that begins with SIMULATED, and QUICK, where that is so."""
     words = [word for word, true in (("SIMULATED", study.simulated), ("QUICK", quick)) if true]
     return " · ".join([*words, title])
+
+
+def effect_views(results) -> dict:
+    """Percent change of each contrast in slices to click through: see `effect_view`.
+
+    Parameters
+    ----------
+    results : analysis_lib.results.Section
+        Of notebook 02.
+
+    Returns
+    -------
+    dict of View
+        By contrast.
+    """
+    study = results.study
+    return {
+        contrast: effect_view(
+            results.image(f"{contrast}_percent"),
+            results.image(f"{contrast}_p_fwe_t"),
+            marked(contrast_title(contrast, study.arm_names), study, results.quick),
+        )
+        for contrast in OF_CHANGE
+    }
+
+
+def receptor_views(results, parcels) -> dict:
+    """The change and its leading receptor: regions as balls, and slices of both maps.
+
+    Parameters
+    ----------
+    results : analysis_lib.results.Section
+        Of notebook 03.
+    parcels : Atlas
+
+    Returns
+    -------
+    dict of View
+        "regions", "change", "receptor".
+    """
+    points, study = _placed(results.table("scatter"), parcels), results.study
+    receptor, annotation = points[["receptor", "annotation"]].iloc[0]
+    change = contrast_title(ARM_BY_TIME, study.arm_names)
+    density = f"{receptor} density ({annotation}), which the change is compared with"
+    simulated = results.json("settings")["simulated_maps"]
+
+    def said(title, simulated=True):
+        return marked(title, study, results.quick) if simulated else title
+
+    at = {"parcels": parcels, "cut": points.loc[points["percent"].abs().idxmax(), list("xyz")]}
+    return {
+        "regions": region_view(points, said(f"{change}, and {receptor}"), receptor),
+        "change": _one_value_a_region(points["percent"], said(f"{change}, %"), True, **at),
+        "receptor": _one_value_a_region(points["density"], said(density, simulated), False, **at),
+    }
+
+
+def _placed(points, parcels):
+    """Regions by label, with their centres."""
+    names = grids.region_names(parcels)
+    points = points.set_index(pd.Series(names.index, index=names)[points["region"]].to_numpy())
+    return points.join(distances.parcel_centroids(parcels, points.index))
+
+
+def _one_value_a_region(values, title, diverging, parcels, cut):
+    plain = title.rpartition(" · ")[2]
+    alt = f"Clickable slices of the brain, {plain}: one value per region, {len(values)} regions."
+    return slice_view(region_image(values, parcels), title, alt, cut=cut, diverging=diverging)
 
 
 def effect_view(effect, p_image, title, unit="%", level=0.05, resolution=2) -> View:

@@ -136,7 +136,7 @@ def atlas_files(study) -> list[Path]:
 
 
 def measured_rates(study) -> list[Path]:
-    """False-positive rates of the spatial nulls, which notebook 03 shows."""
+    """False-positive rates of the spatial nulls, which S1 shows."""
     return [PROJECT / "benchmarks" / "spatial_nulls.tsv"]
 
 
@@ -168,7 +168,7 @@ STEPS = (
     ),
     Step(
         "03_receptor_correlation",
-        reads=(tables, receptor_maps, atlas_files, measured_rates),
+        reads=(tables, receptor_maps, atlas_files),
         uses=("vbm",),
         writes=("receptors",),
         needs=("images",),
@@ -181,6 +181,30 @@ STEPS = (
         writes=("figures",),
     ),
     Step("S0_trial_conduct", reads=(tables,), writes=("conduct",)),
+    Step(
+        "S1_calibration",
+        reads=(tables, receptor_maps, atlas_files, measured_rates),
+        uses=("vbm", "receptors"),
+        writes=("calibration",),
+        needs=("images",),
+        on_request=True,
+    ),
+    Step(
+        "S3_power",
+        reads=(tables, receptor_maps, atlas_files),
+        uses=("vbm", "receptors"),
+        writes=("power",),
+        needs=("images",),
+        on_request=True,
+    ),
+    Step(
+        "S4_juspace",
+        reads=(tables, receptor_maps, atlas_files),
+        uses=("vbm", "receptors"),
+        writes=("juspace",),
+        needs=("images",),
+        on_request=True,
+    ),
 )
 
 

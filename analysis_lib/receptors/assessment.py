@@ -8,6 +8,7 @@ from statsmodels.stats.multitest import multipletests
 
 from analysis_lib.receptors import correlation, nulls, power
 from analysis_lib.receptors import intervals as receptors_intervals
+from analysis_lib.results.contrasts import ARM_BY_TIME
 
 TABLE_COLUMNS = (
     "contrast",
@@ -79,7 +80,7 @@ def assess_contrast(
     arm,
     receptors,
     surrogates,
-    contrast="arm_by_time",
+    contrast=ARM_BY_TIME,
     covariates=None,
     strata=None,
     n_permutations=5000,
@@ -99,7 +100,8 @@ def assess_contrast(
         From `analysis_lib.receptors.maps_for`; the same labels in the same order.
     surrogates : array_like, shape (n_surrogates, n_parcels), or callable
         Surrogates of this contrast's effect map, or a function that makes them from it.
-    contrast : {"active_change", "control_change", "arm_by_time"}
+    contrast : str
+        One of `OF_CHANGE`.
     n_permutations, n_bootstrap, seed, method
         See `analysis_lib.receptors.nulls.randomisation_test`, `intervals.bootstrap_intervals`.
 
@@ -284,27 +286,6 @@ def others_table(result, receptors, about):
         "p_spatial_given_others": spatial.p,
     }
     return pd.DataFrame(rows)
-
-
-def false_positive_rates(measured, null, annotations):
-    """How often a p has been seen at or below .05 where nothing links the two maps.
-
-    Parameters
-    ----------
-    measured : pandas.DataFrame
-        benchmarks/spatial_nulls.tsv.
-    null : str
-        A value of its column `null`.
-    annotations : sequence of str
-
-    Returns
-    -------
-    pandas.Series
-        By annotation: the worst rate over the ranges of autocorrelation that were simulated; that
-        of simulated pairs for a map that was not measured.
-    """
-    worst = measured[measured["null"] == null].groupby("side")["rate"].max()
-    return worst.reindex(annotations).fillna(worst["simulated"]).rename("false_positive_rate")
 
 
 def individual_rows(z, arm, about):

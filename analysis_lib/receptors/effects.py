@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-CONTRASTS = ("active_change", "control_change", "arm_by_time")
+from analysis_lib.results.contrasts import ACTIVE_CHANGE, ARM_BY_TIME, OF_CHANGE
 
 
 def arm_effect(change, arm, covariates=None, strata=None):
@@ -26,17 +26,18 @@ def arm_effect(change, arm, covariates=None, strata=None):
     numpy.ndarray, shape (n_parcels,)
         Coefficient of the arm in ordinary least squares.
     """
-    return effect_map(change, arm, "arm_by_time", covariates, strata)
+    return effect_map(change, arm, ARM_BY_TIME, covariates, strata)
 
 
-def effect_map(change, arm, contrast="arm_by_time", covariates=None, strata=None):
+def effect_map(change, arm, contrast=ARM_BY_TIME, covariates=None, strata=None):
     """Effect map of a contrast.
 
     Parameters
     ----------
     change, arm, covariates, strata
         See `arm_effect`.
-    contrast : {"active_change", "control_change", "arm_by_time"}
+    contrast : str
+        One of `OF_CHANGE`.
         Mean within an arm, or the difference between the arms. Covariates and strata enter the
         difference alone: a mean within an arm is that arm's plain mean.
 
@@ -69,9 +70,9 @@ def checked_change(change, arm, contrast):
     """
     change = np.asarray(change, dtype=float)
     active = _is_active(arm)
-    if contrast not in CONTRASTS:
+    if contrast not in OF_CHANGE:
         raise ValueError(
-            f"contrast '{contrast}' is unknown; expected one of {', '.join(CONTRASTS)}"
+            f"contrast '{contrast}' is unknown; expected one of {', '.join(OF_CHANGE)}"
         )
     if change.ndim != 2 or len(change) != len(active):
         raise ValueError(
@@ -145,8 +146,8 @@ def stratum_numbers(strata, n):
 
 def effect_weights(active, contrast, covariates=None, strata=None):
     """Weights (n_participants,) with which the effect is a sum over participants."""
-    if contrast != "arm_by_time":
-        chosen = active if contrast == "active_change" else ~active
+    if contrast != ARM_BY_TIME:
+        chosen = active if contrast == ACTIVE_CHANGE else ~active
         return chosen / chosen.sum()
     nuisance = nuisance_columns(len(active), covariates, strata)
     residual = residuals(nuisance, active.astype(float))

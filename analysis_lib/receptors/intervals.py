@@ -13,6 +13,7 @@ from analysis_lib.receptors.effects import (
     nuisance_columns,
     stratum_numbers,
 )
+from analysis_lib.results.contrasts import ARM_BY_TIME
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def bootstrap_intervals(
     change,
     arm,
     receptors,
-    contrast="arm_by_time",
+    contrast=ARM_BY_TIME,
     covariates=None,
     strata=None,
     n_bootstrap=2000,
@@ -73,7 +74,8 @@ def bootstrap_intervals(
         See `analysis_lib.receptors.effects.arm_effect`.
     receptors : array_like, shape (n_receptors, n_parcels)
         Taken as they are: their own noise is not in the intervals.
-    contrast : {"active_change", "control_change", "arm_by_time"}
+    contrast : str
+        One of `OF_CHANGE`.
     n_bootstrap : int
     level : float
         Coverage aimed at.
@@ -128,7 +130,7 @@ def _percentiles(level, n, n_fitted):
 def _resampled_weights(active, contrast, covariates, strata, n_bootstrap, rng):
     """Weights of each resampled effect map, (n_bootstrap, n), and how many means were fitted."""
     counts = _resampled(active, stratum_numbers(strata, len(active)), n_bootstrap, rng)
-    if contrast != "arm_by_time":
+    if contrast != ARM_BY_TIME:
         return counts * effect_weights(active, contrast), 1
     nuisance = nuisance_columns(len(active), covariates, strata)
     return _bootstrap_weights(active, counts, nuisance), nuisance.shape[1] + 1

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from analysis_lib.atlas import grids, parcellation
 from analysis_lib.receptors import correlation, effects
 from analysis_lib.receptors import nulls as receptors_nulls
+from analysis_lib.results.contrasts import ACTIVE_CHANGE, ARM_BY_TIME, OF_CHANGE
 from voxelperm import draw_permutations
 
 KINDS = ("cohens_d", "mean")
@@ -45,7 +46,7 @@ TABLE_COLUMNS = (
 # --- effect map and correlation ------------------------------------------------------------------
 
 
-def effect(change, arm, contrast="arm_by_time", kind="cohens_d"):
+def effect(change, arm, contrast=ARM_BY_TIME, kind="cohens_d"):
     """JuSpace's effect map of a contrast.
 
     Within an arm Cohen's d of change, mean / SD (its option 2); between arms the difference of
@@ -58,7 +59,8 @@ def effect(change, arm, contrast="arm_by_time", kind="cohens_d"):
         Post - pre, percent. JuSpace itself subtracts parcel means, in the images' unit.
     arm : array_like, shape (n_participants,)
         "active" / "control", or true for active.
-    contrast : {"active_change", "control_change", "arm_by_time"}
+    contrast : str
+        One of `OF_CHANGE`.
     kind : {"cohens_d", "mean"}
         "mean" only within an arm: JuSpace has no plain difference of two groups.
 
@@ -76,13 +78,13 @@ def effect(change, arm, contrast="arm_by_time", kind="cohens_d"):
     if kind not in KINDS:
         raise ValueError(f"kind '{kind}' is unknown; expected one of {', '.join(KINDS)}")
     if kind == "mean":
-        if contrast == "arm_by_time":
+        if contrast == ARM_BY_TIME:
             raise ValueError(
                 "kind 'mean', contrast 'arm_by_time': JuSpace averages one list of images (option "
                 "3). Use 'cohens_d', or receptors.effect_map for a difference of means."
             )
         return effects.effect_map(change, active, contrast)
-    if contrast == "arm_by_time":
+    if contrast == ARM_BY_TIME:
         groups = change[active], change[~active]
         _check_variation(groups)
         return _d_between(_centred(change), active[None])[0]
@@ -92,7 +94,7 @@ def effect(change, arm, contrast="arm_by_time", kind="cohens_d"):
 
 
 def _members(active, contrast):
-    return active if contrast == "active_change" else ~active
+    return active if contrast == ACTIVE_CHANGE else ~active
 
 
 def _check_variation(groups):
@@ -404,7 +406,7 @@ def relabel_test(
     change,
     arm,
     receptor_maps,
-    contrast="arm_by_time",
+    contrast=ARM_BY_TIME,
     scheme="balanced",
     n_permutations=5000,
     seed=0,
@@ -441,7 +443,7 @@ def relabel_test(
         raise ValueError(f"scheme '{scheme}' is unknown; expected one of {', '.join(SCHEMES)}")
     observed = effect(change, arm, contrast)
     change, active = effects.checked_change(change, arm, contrast)
-    if contrast == "arm_by_time":
+    if contrast == ARM_BY_TIME:
         labels, exhaustive = _labellings(active, scheme, n_permutations, seed)
         null = _d_between(_centred(change), labels)
     else:
@@ -483,7 +485,7 @@ def juspace_table(
     arm,
     maps_keep,
     about,
-    contrasts=effects.CONTRASTS,
+    contrasts=OF_CHANGE,
     n_permutations=5000,
     seed=0,
     atlas="neuromorphometrics",

@@ -13,6 +13,7 @@ from analysis_lib.receptors.effects import (
     residuals,
     stratum_numbers,
 )
+from analysis_lib.results.contrasts import ARM_BY_TIME
 from voxelperm import draw_permutations
 
 TIE = 1e-10  # two values of |r| closer than this are equal: rounding must not decide a p
@@ -85,7 +86,7 @@ class NullEffects:
 def null_effects(
     change,
     arm,
-    contrast="arm_by_time",
+    contrast=ARM_BY_TIME,
     covariates=None,
     strata=None,
     n_permutations=5000,
@@ -105,7 +106,8 @@ def null_effects(
     ----------
     change, arm, covariates, strata
         See `arm_effect`.
-    contrast : {"active_change", "control_change", "arm_by_time"}
+    contrast : str
+        One of `OF_CHANGE`.
     n_permutations : int
     seed : int
 
@@ -116,7 +118,7 @@ def null_effects(
     change, active = checked_change(change, arm, contrast)
     weights = effect_weights(active, contrast, covariates, strata)
     observed = weights @ change
-    if contrast == "arm_by_time":
+    if contrast == ARM_BY_TIME:
         change = residuals(nuisance_columns(len(active), covariates, strata), change)
         stratum = stratum_numbers(strata, len(active))
     else:
@@ -127,7 +129,7 @@ def null_effects(
         len(weights),
         tested=np.round(weights, 12),  # equal but for rounding is equal
         blocks=stratum,
-        sign_flip=contrast != "arm_by_time",
+        sign_flip=contrast != ARM_BY_TIME,
         seed=seed,
     )
     return NullEffects(observed, placed(weights, permutations) @ change, exhaustive)
@@ -155,7 +157,7 @@ def randomisation_test(
     change,
     arm,
     receptors,
-    contrast="arm_by_time",
+    contrast=ARM_BY_TIME,
     covariates=None,
     strata=None,
     n_permutations=5000,

@@ -3,15 +3,14 @@
 import pandas as pd
 
 
-def receptor_numbers(tables, detectable):
+def receptor_numbers(tables):
     """Numbers of notebook 03 that texts and figures quote: name to (value, source file).
 
     Parameters
     ----------
     tables : dict of pandas.DataFrame
-        As for :func:`analysis_lib.report.receptor_paragraph`; each is written to ``<name>.tsv``.
-    detectable : float
-        Noise-free r found with 80 % power.
+        By name: correlations, sensitivity, given_others, coupling_arm, coupling_improvement, and
+        others, which are not quoted.
     """
     quoted = {
         "correlations": (
@@ -26,8 +25,9 @@ def receptor_numbers(tables, detectable):
         "coupling_arm": ("difference", "ci_low", "ci_high", "p", "p_fwe"),
         "coupling_improvement": ("n", "r", "ci_low", "ci_high", "p"),
     }
-    numbers = {"detectable.minimum_detectable_r": (detectable, "settings.json")}
-    for name, table in tables.items():
+    numbers = {}
+    for name in quoted:
+        table = tables[name]
         first = "" if name == "correlations" else f"{name}."
         for _, row in table.iterrows():
             contrast = f"{row['contrast']}." if "contrast" in row else ""

@@ -11,6 +11,7 @@ from analysis_lib.receptors.effects import (
     residuals,
 )
 from analysis_lib.receptors.nulls import randomisation_test
+from analysis_lib.results.contrasts import ARM_BY_TIME, CONTROL_CHANGE
 
 FIT_STEPS = 201  # points of the grid on which the power curve is inverted
 
@@ -42,7 +43,7 @@ def power_curve(
     change,
     arm,
     receptor,
-    contrast="arm_by_time",
+    contrast=ARM_BY_TIME,
     covariates=None,
     strata=None,
     reliability=0.6,
@@ -66,7 +67,8 @@ def power_curve(
         See `analysis_lib.receptors.effects.arm_effect`.
     receptor : array_like, shape (n_parcels,)
         NaN parcels take no part.
-    contrast : {"active_change", "control_change", "arm_by_time"}
+    contrast : str
+        One of `OF_CHANGE`.
     reliability : float
         Above 0, below 1; `bootstrap_intervals` and `split_half` estimate it.
     true_r : sequence of float
@@ -95,7 +97,7 @@ def power_curve(
     known = np.isfinite(receptor) & np.isfinite(change).all(axis=0)
     change, target = change[:, known], _scores(np.asarray(receptor, dtype=float)[known])
     noise = _noise_maps(change, active, covariates, strata)
-    treated = ~active if contrast == "control_change" else active
+    treated = ~active if contrast == CONTROL_CHANGE else active
     size = _signal_size(noise, active, contrast, reliability)
     rng = np.random.default_rng(seed)
     rows = []

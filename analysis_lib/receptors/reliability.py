@@ -6,6 +6,7 @@ import numpy as np
 
 from analysis_lib.receptors.correlation import correlate
 from analysis_lib.receptors.effects import checked_change, nuisance_columns, stratum_numbers
+from analysis_lib.results.contrasts import ACTIVE_CHANGE, ARM_BY_TIME, CONTROL_CHANGE
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class SplitHalf:
 def split_half(
     change,
     arm,
-    contrast="arm_by_time",
+    contrast=ARM_BY_TIME,
     covariates=None,
     strata=None,
     n_splits=500,
@@ -46,7 +47,8 @@ def split_half(
     ----------
     change, arm, covariates, strata
         See `analysis_lib.receptors.effects.arm_effect`.
-    contrast : {"active_change", "control_change", "arm_by_time"}
+    contrast : str
+        One of `OF_CHANGE`.
     n_splits : int
     seed : int
     method : str
@@ -58,11 +60,11 @@ def split_half(
         Arms with fewer than two participants in a stratum are not split there.
     """
     change, active = checked_change(change, arm, contrast)
-    if contrast == "arm_by_time":
+    if contrast == ARM_BY_TIME:
         change = _adjusted(change, active, covariates, strata)
     rng = np.random.default_rng(seed)
     first = _halves(active + 2 * stratum_numbers(strata, len(active)), n_splits, rng)
-    arms = {"active_change": ((active, 1),), "control_change": ((~active, 1),)}
+    arms = {ACTIVE_CHANGE: ((active, 1),), CONTROL_CHANGE: ((~active, 1),)}
     signed = arms.get(contrast, ((active, 1), (~active, -1)))
     maps = [
         sum(sign * _row_means(half & members) for members, sign in signed) @ change

@@ -10,11 +10,6 @@ __getattr__, __dir__, __all__ = attach(
             "rate_table",  # false-positive rates of each null by range of autocorrelation
             "table",  # A table as it is printed
         ],
-        "earlier": [
-            "receptor_paragraph",  # the result of notebook 03 in one paragraph
-            "receptor_sentences",  # what the receptor correlations of one contrast say
-            "vbm_sentence",
-        ],
         "sentences": [
             "findings",  # what the results of one notebook say, in Markdown
             "marked_rates",  # false-positive rates as they are printed

@@ -5,16 +5,15 @@ from lazy_loader import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
-        "environment": [
-            "PROJECT",
+        "contrasts": [
+            "OF_CHANGE",
+            "contrast_title",  # A contrast in the study's words
         ],
         "problems": [
             "StudyError",  # A study file, or the data it points to, breaks the contract
         ],
-        "reading": [
-            "read_table",  # read a result table
-        ],
         "section": [
+            "Section",  # results of one notebook, read by name
             "begin",  # results of a notebook that starts: kept aside, then published together
         ],
         "words": [
@@ -22,7 +21,6 @@ __getattr__, __dir__, __all__ = attach(
         ],
         "writing": [
             "write",  # write result files whole or not at all
-            "write_numbers",  # put the numbers that a text or figure quotes into numbers.json
         ],
     },
 )

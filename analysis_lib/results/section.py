@@ -70,6 +70,11 @@ class NewSection(Section):
         """Whether few permutations are drawn."""
         return self._quick
 
+    def image(self, name):
+        """An image, in memory: its file moves when the results are published."""
+        image = super().image(name)
+        return type(image)(np.asanyarray(image.dataobj), image.affine, image.header)
+
     def keep(self, **contents):
         """Keep results: a DataFrame, a dict (JSON, or arrays), an image, under its name."""
         for name, content in contents.items():

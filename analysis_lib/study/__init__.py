@@ -10,27 +10,14 @@ __getattr__, __dir__, __all__ = attach(
             "read_guesses",
             "read_stimulation",  # read and check stimulation.tsv
         ],
-        "grids": [
-            "check_grids",
-            "load_map",  # read one grey-matter map and check its values
-        ],
-        "head_size": [
-            "total_intracranial_volume",  # total intracranial volume (TIV) of each participant
-        ],
-        "images": [
-            "find_maps",  # find the grey-matter maps of a study's two imaging sessions
-            "pair_maps",  # bring the two maps, or T1w images, of each participant together
-        ],
         "opening": [
             "open_study",  # check a notebook's parameters, read its study, choose its folder
         ],
         "participants": [
-            "design_columns",  # covariates and randomisation strata of some participants
             "read_participants",  # read and check participants.tsv
         ],
         "scores": [
-            "improvement",  # fall of a scale's score from baseline to a visit
-            "read_scale",  # read and check the scores of one scale
+            "improvement_at_scan",  # fall of the primary scale's score up to the second scan
         ],
     },
 )

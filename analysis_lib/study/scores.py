@@ -284,3 +284,21 @@ def improvement(study, scores, visit):
     """
     wide = scores.pivot(index="participant_id", columns="visit", values="score")
     return wide[study.baseline] - wide[visit]
+
+
+def improvement_at_scan(study, who):
+    """Fall of the primary scale's score from baseline to the second imaging session, points.
+
+    Parameters
+    ----------
+    study : Study
+    who : sequence of str
+        participant_id of those wanted, in this order.
+
+    Returns
+    -------
+    pandas.Series
+        By participant_id, see :func:`improvement`.
+    """
+    scores = read_scale(study, study.primary_scale, read_participants(study))
+    return improvement(study, scores, study.imaging.sessions.post).reindex(who)

@@ -2,14 +2,14 @@
 
 import numpy as np
 
+from analysis_lib.results.contrasts import (
+    ACTIVE_CHANGE,
+    ARM_BY_TIME,
+    CONTRASTS,
+    CONTROL_CHANGE,
+    OF_CHANGE,
+)
 from voxelperm import permutation_test
-
-CONTRASTS = {
-    "active_change": "change within the active arm",
-    "control_change": "change within the control arm",
-    "arm_by_time": "change in the active arm - change in the control arm",
-}
-IMPROVEMENT = "improvement"
 
 
 def contrast_test(contrast, change, mask, arm, covariates=None, blocks=None, **options):
@@ -18,7 +18,7 @@ def contrast_test(contrast, change, mask, arm, covariates=None, blocks=None, **o
     Parameters
     ----------
     contrast : str
-        A key of ``CONTRASTS``. Within an arm the mean change is tested by flipping signs, without
+        One of ``OF_CHANGE``. Within an arm the mean change is tested by flipping signs, without
         covariates; arm_by_time by permuting arms, covariates by Freedman-Lane.
     change : numpy.ndarray
         (n, n_voxels), post - pre.
@@ -38,7 +38,7 @@ def contrast_test(contrast, change, mask, arm, covariates=None, blocks=None, **o
     PermutationResult
     """
     arm = np.asarray(arm)
-    if contrast == "arm_by_time":
+    if contrast == ARM_BY_TIME:
         tested = (arm == "active").astype(float)
         return permutation_test(change, mask, tested, covariates, blocks, **options)
     rows = arm == is_within_arm(contrast)
@@ -88,10 +88,10 @@ def improvement_test(change, mask, improvement, arm, covariates=None, blocks=Non
 
 
 def is_within_arm(contrast):
-    """Whether a contrast is the mean change of one arm."""
-    if contrast not in CONTRASTS:
-        raise ValueError(f"contrast among {', '.join(CONTRASTS)} expected, found {contrast!r}")
-    return contrast.removesuffix("_change")
+    """The arm whose mean change a contrast is; None for the difference between arms."""
+    if contrast not in OF_CHANGE:
+        raise ValueError(f"contrast among {', '.join(OF_CHANGE)} expected, found {contrast!r}")
+    return CONTRASTS[contrast].within
 
 
 def contrast_summary(contrast, result, n_active, n_control):
@@ -105,8 +105,8 @@ def contrast_summary(contrast, result, n_active, n_control):
     """
     return {
         "contrast": contrast,
-        "n_active": n_active if contrast != "control_change" else 0,
-        "n_control": n_control if contrast != "active_change" else 0,
+        "n_active": n_active if contrast != CONTROL_CHANGE else 0,
+        "n_control": n_control if contrast != ACTIVE_CHANGE else 0,
         "df": result.df,
         "n_permutations": len(result.null_max["max_t"]),
         "threshold": result.cluster_threshold,

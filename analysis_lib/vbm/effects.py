@@ -3,6 +3,7 @@
 import nibabel as nib
 import numpy as np
 
+from analysis_lib.results.contrasts import ARM_BY_TIME
 from analysis_lib.vbm.contrasts import is_within_arm
 from voxelperm import hedges_correction
 
@@ -34,7 +35,7 @@ def effect_sizes(contrast, pre, post, arm):
         Each (n_voxels,); 0 where nothing varies.
     """
     arm = np.asarray(arm)
-    names = ["active", "control"] if contrast == "arm_by_time" else [is_within_arm(contrast)]
+    names = ["active", "control"] if contrast == ARM_BY_TIME else [is_within_arm(contrast)]
     change = post - pre
     means = [change[arm == name].mean(axis=0, dtype=float) for name in names]
     before = [pre[arm == name].mean(axis=0, dtype=float) for name in names]
@@ -63,7 +64,7 @@ def to_image(values, mask, affine, outside=0.0):
     Parameters
     ----------
     values : numpy.ndarray
-        (n_voxels,).
+        (n_voxels,), or one value for all.
     mask : numpy.ndarray of bool
         (x, y, z).
     affine : numpy.ndarray
@@ -85,15 +86,14 @@ def to_image(values, mask, affine, outside=0.0):
 
 
 def result_images(contrast, result, effects, mask, affine):
-    """The images of one contrast by file name: t, g, percent, and p of each statistic.
+    """The images of one contrast by name: t, g, percent, and p of each statistic.
 
     Returns
     -------
     dict of str to nibabel.Nifti1Image
     """
     maps = {"t": result.t, **effects}
-    images = {f"{contrast}_{k}.nii.gz": to_image(v, mask, affine) for k, v in maps.items()}
+    images = {f"{contrast}_{k}": to_image(v, mask, affine) for k, v in maps.items()}
     for statistic, p in result.p.items():
-        name = f"{contrast}_{P_NAMES[statistic]}.nii.gz"
-        images[name] = to_image(p, mask, affine, outside=1.0)
+        images[f"{contrast}_{P_NAMES[statistic]}"] = to_image(p, mask, affine, outside=1.0)
     return images

@@ -9,7 +9,12 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from analysis_lib.atlas.grids import grey_matter_labels, labels_on_grid, parcel_mean_matrix
+from analysis_lib.atlas.grids import (
+    grey_matter_labels,
+    labels_on_grid,
+    parcel_mean_matrix,
+    region_names,
+)
 from analysis_lib.atlas.parcellation import load_atlas
 from analysis_lib.results.problems import CompendiumError, Problem, StudyError, caught
 from analysis_lib.study.grids import load_map
@@ -59,23 +64,6 @@ def region_table(result, effects, mask, affine, parcels):
     )
 
 
-def region_names(parcels):
-    """A readable name for each grey-matter region: "left amygdala".
-
-    Parameters
-    ----------
-    parcels : Atlas
-
-    Returns
-    -------
-    pandas.Series
-        By label, ascending.
-    """
-    table = parcels.table.loc[grey_matter_labels(parcels)]
-    names = table["hemisphere"] + " " + table["region"].str.lower()
-    return names.where(table["hemisphere"] != "midline", table["region"])
-
-
 def check_regions(regions, parcels):
     """Return regions as a list; raise StudyError, with near matches, if the atlas lacks one."""
     known = list(region_names(parcels))
@@ -106,6 +94,39 @@ def problems(study):
         replace(problem, file=study.path.name, remedy=f"{problem.remedy}. {remedy}")
         for problem in found
     ]
+
+
+def regional_tables(scans, parcels) -> dict:
+    """Change of each grey-matter region, from maps before smoothing, as result tables.
+
+    Parameters
+    ----------
+    scans : analysis_lib.vbm.scans.Scans
+    parcels : Atlas
+
+    Returns
+    -------
+    dict of pandas.DataFrame
+        parcel_change: one row per participant and region; region_means.
+    """
+    rows = change_rows(regional_change(scans.analysed, parcels), scans.analysed)
+    return {"parcel_change": rows, "region_means": region_means(rows)}
+
+
+def coupling_table(rows, regions, improvement) -> pd.DataFrame:
+    """`region_coupling` of some regions, from rows of vbm/parcel_change.tsv.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+    regions : sequence of str
+    improvement : pandas.Series
+        Points, by participant_id.
+    """
+    change = rows.pivot(index="participant_id", columns="region", values="change")
+    arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"]
+    who = improvement.index
+    return region_coupling(change.loc[who, list(regions)], improvement, arm[who])
 
 
 def regional_change(pairs, parcels):
@@ -171,39 +192,6 @@ def change_rows(change, participants):
         ["participant_id", "arm"], var_name="region", value_name="change"
     )
     return rows.sort_values(["participant_id", "region"], ignore_index=True)
-
-
-def change_matrix(rows, names):
-    """Participants by regions again, from :func:`change_rows`.
-
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        participant_id, region, change.
-    names : pandas.Series
-        Region name by label, from :func:`region_names`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        (n, n_regions), percent; columns are labels, ascending; regions without a value in some
-        participant (no grey matter there) are left out.
-
-    Raises
-    ------
-    ValueError
-        If the table names a region that the atlas does not have.
-    """
-    unknown = sorted(set(rows["region"]) - set(names))
-    if unknown:
-        raise ValueError(
-            f"parcel_change.tsv: regions of this atlas expected, found {', '.join(unknown[:5])}: "
-            "run 02_vbm again with this study's atlas"
-        )
-    wide = rows.pivot(index="participant_id", columns="region", values="change")
-    label = pd.Series(names.index, index=names)
-    wide.columns = label[wide.columns].to_numpy()
-    return wide.sort_index(axis=1).dropna(axis=1).rename_axis(columns="label")
 
 
 def region_means(rows):

@@ -1,27 +1,29 @@
 # %% [markdown]
 # # 02 · Voxel-based morphometry
 #
+# [What we found](#What-we-found:-grey-matter) stands at the end.
+#
 # **Does grey-matter volume change from before to after treatment, and differently by arm?**
 # Voxel-based morphometry (VBM) compares maps of local grey-matter volume, voxel by voxel. The maps
-# are *modulated*: each holds the volume that a participant has at a place of the standard (MNI)
-# brain.
+# are *modulated*: each voxel holds the volume that the participant has at that place of the standard
+# (MNI) brain.
 #
 # **Contents.** [Quality control](#Quality-control) · [Contrasts](#Contrasts) ·
 # [Clusters](#Clusters) · [A brain to click through](#A-brain-to-click-through) ·
 # [Regions, and clinical change](#Regions,-and-clinical-change) ·
 # [Against the truth](#Against-the-truth) · [What we found: grey matter](#What-we-found:-grey-matter)
 #
-# **To run it:** *Run > Run All Cells* in the menu. About two minutes on two cores; with `quick=True`
-# a quarter of a minute.
+# **To run it:** *Run > Run All Cells* in the menu. About two minutes on two cores; a quarter of a
+# minute with `quick=True`.
 #
 # **Change this first,** in the next cell, and run all again: `fwhm_mm = 4.0` halves the
-# smoothing. The map shows finer detail and more noise, and in the demo about half as many voxels
-# survive: smoothing decides how large the effects are that the analysis is tuned to.
-# Then `study`: the name of a file in `data/studies`, or the path of your own study file.
+# smoothing. Smoothing sets the spatial scale to which the analysis is most sensitive: with less of it
+# the maps show finer detail and more noise. Then `study`: the name of a file in `data/studies`, or
+# the path of your own study file.
 
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
-quick: bool = False  # a first look: few permutations, no p is fit to be quoted
+quick: bool = False  # a first look with few permutations; do not quote its p-values
 fwhm_mm: float = 8.0  # mm, full width at half maximum of the smoothing kernel; from 0 to 30
 mask_threshold: float = 0.2  # least mean smoothed density; at least 0 and below 1
 tiv: str = "none"  # adjustment for head size; one of: none, covariate, proportional
@@ -37,319 +39,229 @@ variant: str = ""  # folder in variants/ for results; empty: named after what is
 # %% [markdown]
 # ## Read and check
 #
-# Every map must lie on one grid and hold finite values; each participant needs a map before and one
-# after treatment. Who withdrew before the second map is named and left out here (not in 01);
-# anybody else with one map only is an error.
+# The study file says where the maps are and which two sessions are compared.
 
 # %%
-import numpy as np
-import pandas as pd
 from IPython.display import Markdown, display
 
 from analysis_lib import atlas, figures, pipeline, report, results, vbm
-from analysis_lib.study import (
-    check_grids,
-    design_columns,
-    find_maps,
-    improvement,
-    load_map,
-    open_study,
-    pair_maps,
-    read_participants,
-    read_scale,
-    total_intracranial_volume,
-)
+from analysis_lib.study import improvement_at_scan, open_study
 
 # %%
 trial = open_study("02_vbm", globals())
-n_draws = quick_permutations if quick else n_permutations
-participants = read_participants(trial)
-found = find_maps(trial, participants)
-pairs = pair_maps(trial, participants, found)
-scanned = pairs[pairs["status"] == "analysed"].reset_index(drop=True)
-affine = check_grids([*scanned["pre"], *scanned["post"]])
-names = trial.arm_names
-display(Markdown(report.notice(trial, quick)))
-n_scanned = scanned["arm"].value_counts()
-print(f"{len(scanned)} with two maps:", *(f"{n_scanned[arm]} {names[arm]}" for arm in names))
-left_out = pairs[pairs["status"] != "analysed"].replace({"arm": names})
-report.table(left_out[["participant_id", "arm", "status"]])
+found = results.begin(trial, "vbm", quick)
+Markdown(report.notice(trial, quick))
 
 # %% [markdown]
-# ## Smoothing and mask
-#
-# A Gaussian kernel trades spatial detail for sensitivity, makes errors more nearly normal and
-# evens out what registration missed; 8 mm is customary. Only voxels with enough grey matter on
-# average are analysed: elsewhere a percent change is a ratio of two small numbers. Head size (TIV)
-# is the same before and after, so that it hardly touches a change; `tiv` offers the customary
-# adjustments, with the column `tiv` of participants.tsv or what the segmentation program wrote.
+# All maps must lie on one grid and hold finite values, and each participant needs one map before and
+# one after treatment. Participants who withdrew before the second scan are listed and excluded here
+# (not in 01); for anyone else a single map is an error.
 
 # %%
-values, mask = vbm.smooth_in_mask([*scanned["pre"], *scanned["post"]], fwhm_mm, mask_threshold)
-head_size = None
-if tiv != "none":
-    found = found[found["participant_id"].isin(scanned["participant_id"])]
-    head_size = total_intracranial_volume(trial, participants, found)
-if head_size is not None:
-    print(f"TIV from {head_size.attrs['source']}", *head_size.attrs["problems"], sep="\n")
-    head_size = head_size.loc[scanned["participant_id"]]
-covariates, blocks = design_columns(trial, participants, scanned["participant_id"])
-maps = values[: len(scanned)], values[len(scanned) :]
-(pre, post), covariates = vbm.adjust_for_tiv(maps, covariates, head_size, tiv)
-change_maps = post - pre
-voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
-smoothness = vbm.smoothness_mm(change_maps, mask, affine)
-print(f"(n_participants, n_voxels) = {pre.shape}; the mask holds {mask.sum() * voxel_ml:.0f} ml")
-print(f"smoothness of the difference maps: {', '.join(f'{w:.0f}' for w in smoothness)} mm FWHM")
+scans = vbm.read_scans(trial)
+print(scans.counted)
+report.table(scans.left_out)
+
+# %% [markdown]
+# The table lists everyone who is not analysed below, with the reason.
+#
+# ## Smoothing and mask
+#
+# A Gaussian kernel trades spatial detail for sensitivity, makes errors more nearly normal and evens
+# out small errors of registration; 8 mm is customary. Only voxels with enough grey matter on average
+# are analysed: elsewhere a percent change would be a ratio of two small numbers. Head size (total
+# intracranial volume, TIV) is the same before and after treatment and hardly affects a change; `tiv`
+# offers the customary adjustments, with TIV from participants.tsv or from the segmentation program.
+
+# %%
+maps = vbm.smooth(scans, fwhm_mm, mask_threshold, tiv)
+print(maps.described)
+
+# %% [markdown]
+# The difference maps are smoother than the kernel alone would make them, because the images themselves
+# are smooth. The regions to be shown in detail are checked now, before any result is seen, and the
+# settings are kept.
+
+# %%
+parcels = atlas.load_atlas(trial.atlas)
+regions = vbm.check_regions(regions or trial.regions, parcels)
+n_draws = quick_permutations if quick else n_permutations
+options = {"n_permutations": n_draws, "seed": seed, "cluster_p": cluster_p, "tail": tail}
+settings = {"fwhm_mm": fwhm_mm, "mask_threshold": mask_threshold, "tiv": tiv, "quick": quick}
+settings |= {"smoothness_mm": maps.smoothness_mm, "regions": regions}
+found.keep(mask=maps.image(1), mean=maps.mean(), settings=settings | options)
 
 # %% [markdown]
 # ## Quality control
 #
-# A map unlike the others points to a failed segmentation or registration. Each is scored by its
+# A map unlike the others points to a failed segmentation or registration. Each map is scored by its
 # mean correlation with all other maps of its session, in robust standard deviations below the
-# median; above 3 deserves a look. Nothing is dropped by this notebook: excluding a participant is
-# a decision, made in the study file (`exclude`) and counted in the flow.
+# median. This notebook excludes nobody: excluding a participant is a decision, to be made in the
+# study file (`exclude`) and counted in the flow of participants.
 
 # %%
-quality = vbm.quality_table(scanned, {"pre": pre, "post": post}, affine)
-outliers = quality[quality["outlier_score"] > 3]
-fig, axes = figures.figure(1, 2, height=2.4)
-figures.plot_homogeneity(axes[0, 0], quality)
-figures.plot_volumes(axes[0, 1], quality, names)
-figures.mark(fig, trial, quick)
-print(
-    f"{len(outliers)} of {len(quality)} maps score above 3: "
-    f"{', '.join(outliers['participant_id'] + ' ' + outliers['session']) or 'none'}"
-)
+found.keep(quality=maps.quality())
+display(figures.panel(found, "homogeneity"), figures.panel(found, "volumes"))
 
 # %% [markdown]
-# The mosaic shows the mean map, the mask on it, and the maps that resemble the others least.
+# Maps above the dashed line deserve a look. Next, the mean map and the mask, and the four maps that
+# resemble the others least.
 
 # %%
-least = quality.nlargest(4, "outlier_score")
-shown = [
-    vbm.to_image(values.mean(axis=0), mask, affine),
-    vbm.to_image(np.full(mask.sum(), 0.9), mask, affine),
-]
-shown += [
-    load_map(scanned.set_index("participant_id").loc[row.participant_id, row.session])
-    for row in least.itertuples()
-]
-titles = ["mean, in the mask", "mask", *(least["participant_id"] + " " + least["session"])]
-fig, axes = figures.brain_figure(2, 3, height=2.6)
-figures.plot_mosaic(axes, shown, titles)
-figures.mark(fig, trial, quick)
+figures.panel(found, "mosaic")
 
 # %% [markdown]
+# A good map shows a thin, continuous cortical ribbon and the deep nuclei at the same places as the
+# mean. Blurred edges, missing lobes or a shifted outline are reasons to look at the image itself.
+#
 # ## Contrasts
 #
 # With two visits everything follows from each participant's difference map, post - pre. *Arm by
 # time* is exactly the two-sample comparison of these maps; within an arm the mean difference is
 # tested against zero.
 #
-# **Exchangeability.** If treatment did nothing, arm labels could be swapped: they are permuted
-# (within strata, where the trial has them), on the residuals of a model with the covariates and an
+# **Exchangeability.** If treatment did nothing, the arm labels could be swapped. They are permuted
+# (within strata, where the trial has them) on the residuals of a model with the covariates and an
 # intercept (Freedman & Lane 1983; Winkler et al. 2014). Within an arm there are no labels to swap;
-# participants' signs are flipped, which assumes errors symmetric about zero. A change within an arm
-# is not evidence of a treatment effect: time, scanner drift and regression to the mean are in it.
+# participants' signs are flipped instead, which assumes errors symmetric about zero. A change within
+# an arm is not evidence of a treatment effect: it also contains time, scanner drift and regression to
+# the mean.
 #
 # **Family-wise error.** Tens of thousands of voxels are tested. Each permutation keeps its largest
-# statistic; p is the share of permutations that reach the observed one, (1 + count) / (1 + n), so
+# statistic, and p is the share of permutations that reach the observed one, (1 + count) / (1 + n), so
 # that the chance of *any* false voxel or cluster is at most 5 % at p < .05. Four statistics come
 # from the same permutations: the voxel's t (`p_fwe_t`), the extent and the mass of its cluster
 # (`p_fwe_cluster`, `p_fwe_mass`), and threshold-free cluster enhancement (TFCE, `p_fwe_tfce`), which
 # rewards height and extent together without a cluster-forming threshold (Smith & Nichols 2009). A
-# significant cluster says that something is there within it, not that each of its voxels changed.
-# All tests are two-sided. The three contrasts are three questions and the four statistics four
-# answers to each; p is not corrected over them, so name one of each before looking. Here max-t of
-# `arm_by_time` is meant first.
+# significant cluster contains a change somewhere; it does not mean that each of its voxels changed.
+#
+# All tests are two-sided. The p-values are not adjusted for having three contrasts and four
+# statistics: choose one of each before looking. Here the maximum of t for `arm_by_time` comes first.
 
 # %%
-options = {"n_permutations": n_draws, "seed": seed, "n_jobs": n_jobs, "cluster_p": cluster_p}
-options["tail"] = tail
-tests = {
-    contrast: vbm.contrast_test(
-        contrast, change_maps, mask, scanned["arm"], covariates, blocks, **options
-    )
-    for contrast in vbm.CONTRASTS
-}
-effects = {contrast: vbm.effect_sizes(contrast, pre, post, scanned["arm"]) for contrast in tests}
-summary = pd.DataFrame(
-    [
-        vbm.contrast_summary(c, t, *scanned["arm"].value_counts()[["active", "control"]])
-        for c, t in tests.items()
-    ]
-)
-report.table(summary)
+tests = vbm.assess_contrasts(maps, n_jobs=n_jobs, **options)
+found.keep(**vbm.result_files(tests, maps, parcels))
+report.table(found.table("summary"))
 
 # %% [markdown]
-# Maps of t, thresholded where clusters form (no family-wise correction in the picture; the table
-# below has it).
+# For each contrast, the table counts the voxels with a family-wise p below .05 and gives the smallest
+# p. The maps show t in every voxel, fainter where it is smaller; voxels that survive are outlined.
 
 # %%
-fig, axes = figures.brain_figure(3, 1, height=5.2, right=0.08)
-for ax, (contrast, test) in zip(axes[:, 0], tests.items(), strict=True):
-    image = vbm.to_image(test.t, mask, affine)
-    figures.plot_slices(ax, image, test.cluster_threshold, f"t ({test.df} df)")
-    ax.set_title(vbm.CONTRASTS[contrast])
-figures.mark(fig, trial, quick)
+display(*(figures.panel(found, "slices", contrast=contrast) for contrast in results.OF_CHANGE))
 
 # %% [markdown]
+# Most voxels are not outlined. That means they did not reach the threshold, not that nothing changed
+# there.
+#
 # ## Clusters
 #
-# Peaks at least 8 mm apart, named by the atlas region they lie in or within 5 mm of. Effect sizes
-# stand beside every p: *g* is the mean change in standard deviations of change, *percent* the
-# change relative to the volume before treatment. At selected peaks both are biased away from zero.
+# Peaks at least 8 mm apart, named after the atlas region in which, or within 5 mm of which, they lie.
+# *g* is the mean change in standard deviations of change; *percent* is the change relative to the
+# volume before treatment. At selected peaks both are biased away from zero.
 
 # %%
-parcels = atlas.load_atlas(trial.atlas)
-clusters = {c: vbm.cluster_table(t, effects[c], mask, affine, parcels) for c, t in tests.items()}
-for contrast, table in clusters.items():
-    display(
-        Markdown(f"**{vbm.CONTRASTS[contrast]}**: {len(table)} peaks; the ten with the smallest p")
-    )
-    best = table.sort_values(["p_fwe_t", "p_fwe_cluster"]).head(10)
-    display(report.table(best.drop(columns="volume_mm3")))
+for contrast in results.OF_CHANGE:
+    peaks = found.table(f"{contrast}_clusters").drop(columns="volume_mm3")
+    best = peaks.sort_values(["p_fwe_t", "p_fwe_cluster"]).head(10)
+    title = results.contrast_title(contrast, trial.arm_names)
+    display(Markdown(f"**{title}**: {len(peaks)} peaks, at most ten shown"), report.table(best))
 
 # %% [markdown]
-# A cluster can run through many regions. This table counts where the voxels are that survive by
-# themselves, for the difference between the arms.
+# The peaks with the smallest p come first; letters mark further peaks of one cluster. A cluster can
+# run through many regions, so the next table counts surviving voxels by region, for the difference
+# between the arms.
 
 # %%
-region_tables = {
-    c: vbm.region_table(t, effects[c], mask, affine, parcels) for c, t in tests.items()
-}
-report.table(region_tables["arm_by_time"].head(15))
+report.table(found.table("arm_by_time_regions").head(15))
 
 # %% [markdown]
+# Effects in this table are means over the whole region, so they are smaller than those at the peaks.
+#
 # ## A brain to click through
 #
-# The change between the arms, in percent, where a voxel survives by itself (family-wise p < .05 of
-# its t); where none does, every voxel is shown, and the title says so. Click into a slice to move the
-# other two there: the coordinates are MNI, and the value at the cross stands at the top left. The
-# pages for each contrast, in `vbm/views`, open in any browser, without a network.
+# The difference in change between the arms, in percent, where a voxel survives on its own
+# (family-wise p < .05 of its t); where none does, every voxel is shown, and the title says so. Click
+# on a slice to move the other two there.
 
 # %%
-brains = {
-    contrast: figures.effect_view(
-        vbm.to_image(effects[contrast]["percent"], mask, affine),
-        vbm.to_image(test.p["max_t"], mask, affine, outside=1.0),
-        figures.marked(figures.contrast_title(contrast, names), trial, quick),
-    )
-    for contrast, test in tests.items()
-}
+brains = figures.effect_views(found)
 brains["arm_by_time"]
 
 # %% [markdown]
+# Coordinates are MNI; the value at the cross is shown at the top left. The pages of all contrasts, in
+# `vbm/views`, open in any browser, without a network.
+#
 # ## Regions, and clinical change
 #
 # Volume change by atlas region, from the maps before smoothing, grey-matter regions only. The
-# regions shown are named in the study file, before anybody looked at a map, so that no effect selects
-# its own region.
+# regions shown were named in the study file before any map was seen, so that no effect selects its
+# own region.
 
 # %%
-regions = vbm.check_regions(regions or trial.regions, parcels)
-change = vbm.regional_change(scanned, parcels)
-rows = vbm.change_rows(change, scanned)
-region_means = vbm.region_means(rows)
-fig, axes = figures.figure(height=2.8)
-figures.plot_region_change(axes[0, 0], rows, region_means, regions, names)
-figures.mark(fig, trial, quick)
-print(f"(n_participants, n_regions) = {change.shape}")
+by_region = vbm.regional_tables(scans, parcels)
+found.keep(**by_region)
+figures.panel(found, "regions")
 
 # %% [markdown]
+# Each point is a participant; diamonds and bars are means with 95 % confidence intervals.
+#
 # Do patients whose regions change more improve more? Arm means are removed from both sides first:
-# otherwise any two things that treatment changes would correlate. With a few dozen
-# patients the interval is wide: read it before the p.
+# otherwise any two outcomes affected by treatment would correlate. Improvement is the fall of the
+# primary scale from baseline to the second scan.
 
 # %%
-scale = trial.primary_scale
-scores = read_scale(trial, scale, participants)
-improvement = improvement(trial, scores, trial.imaging.sessions.post).reindex(
-    scanned["participant_id"]
-)
-coupling = vbm.region_coupling(change[regions], improvement, scanned["arm"])
-display(report.table(coupling))
-print(
-    f"improvement: {scale.name} at {trial.baseline} - at {trial.imaging.sessions.post}; "
-    "r > 0: more volume goes with more improvement"
-)
+improvement = improvement_at_scan(trial, maps.people["participant_id"])
+coupling = vbm.coupling_table(by_region["parcel_change"], regions, improvement)
+found.keep(region_clinical=coupling.assign(scale=trial.primary_scale.name))
+report.table(coupling)
 
 # %% [markdown]
+# A positive r means that more volume goes with more improvement. With a few dozen patients the
+# intervals are wide: read them before the p-values.
+#
 # The same question in every voxel: where does change go with improvement, within arms? The arm is in
 # the model, and participants are exchanged within their arm.
 
 # %%
-coupled, coupled_effects = vbm.improvement_test(
-    change_maps, mask, improvement, scanned["arm"], covariates, blocks, **options
-)
-region_tables["improvement"] = vbm.region_table(coupled, coupled_effects, mask, affine, parcels)
-known = improvement.notna().to_numpy()
-n_arms = scanned["arm"][known].value_counts()[["active", "control"]]
-coupled_row = vbm.contrast_summary("improvement", coupled, *n_arms)
-summary = pd.concat([summary, pd.DataFrame([coupled_row])], ignore_index=True)
-display(report.table(summary.tail(1)), report.table(region_tables["improvement"].head(8)))
+tests["improvement"] = vbm.assess_improvement(maps, improvement, n_jobs=n_jobs, **options)
+found.keep(**vbm.result_files(tests, maps, parcels))
+display(report.table(found.table("summary").tail(1)))
+report.table(found.table("improvement_regions").head(8))
 
 # %% [markdown]
+# The first line counts surviving voxels over the whole brain; the table shows where r is, on average,
+# in the regions with the smallest p.
+#
 # ## Against the truth
 #
-# Only a simulated study knows it. *True* voxels are those where the planted change, smoothed as the
-# maps are, is at least 1 %; *false* ones those where it is below 0.25 %. `active_change` and
-# `arm_by_time` should find the first and spare the second; in `control_change` nothing was planted,
-# so that whatever is found there is one of the false alarms that a family-wise p of .05 allows in
-# one contrast of twenty.
+# Only the truth of a simulated study is known. *True* voxels are those where the planted change,
+# smoothed like the maps, is at least 1 %; *false* ones those where it is below 0.25 %. The active
+# arm's change and the difference between the arms should find the first and spare the second. In the
+# control arm nothing is planted: any significant voxel there is a false alarm, of the kind that a
+# family-wise p of .05 allows in one of twenty contrasts.
 
 # %%
-truth = vbm.planted_change(trial, fwhm_mm)
-if truth is None:
+recovered = vbm.recovery_table(trial, tests, maps, fwhm_mm)
+if recovered is None:
     print("The truth of this study is not known.")
 else:
-    recoveries = [vbm.recovery(c, t, truth.get_fdata()[mask]) for c, t in tests.items()]
-    display(report.table(pd.DataFrame(recoveries)))
+    display(report.table(recovered))
 
 # %% [markdown]
+# `true_found` of `true_voxels` says how sensitive the test was;
+# `false_discovery_proportion` is the share of the significant voxels that are false.
+#
 # ## What we found: grey matter
 
 # %%
-sentences = [
-    report.vbm_sentence(row, region_tables[row["contrast"]], names) for _, row in summary.iterrows()
-]
-display(Markdown(report.notice(trial, quick)), Markdown("\n\n".join(sentences)))
+Markdown(report.findings(found))
 
 # %% [markdown]
 # ## What this wrote
 #
-# Beside each table (`.tsv`) a `.json` describes its columns.
+# Beside each table (`.tsv`) a `.json` file describes its columns.
 
 # %%
-files = {
-    "mask.nii.gz": vbm.to_image(np.ones(mask.sum()), mask, affine),
-    "summary.tsv": summary,
-    "quality.tsv": quality,
-    "parcel_change.tsv": rows,
-    "region_means.tsv": region_means,
-    "region_clinical.tsv": coupling.assign(scale=scale.name),
-    "settings.json": {
-        "fwhm_mm": fwhm_mm,
-        "tiv": tiv,
-        "smoothness_mm": list(smoothness),
-        "mask_threshold": mask_threshold,
-        "cluster_p": cluster_p,
-        "tail": tail,
-        "n_permutations": n_draws,
-        "seed": seed,
-        "quick": quick,
-        "regions": regions,
-    },
-}
-for contrast, test in tests.items():
-    files |= vbm.result_images(contrast, test, effects[contrast], mask, affine)
-    files[f"{contrast}_clusters.tsv"] = clusters[contrast]
-    files[f"{contrast}_regions.tsv"] = region_tables[contrast]
-files |= vbm.result_images("improvement", coupled, coupled_effects, mask, affine)
-files["improvement_regions.tsv"] = region_tables["improvement"]
-written = results.write(trial.derived / "vbm", files)
-written += results.write(trial.derived / "vbm" / "views", figures.files(brains))
-results.write_numbers(trial, "vbm", vbm.vbm_numbers(summary))
-print(*(path.relative_to(trial.derived) for path in written if path.suffix != ".json"), sep="\n")
+found.publish(vbm.vbm_numbers(found.table("summary")), figures.files(brains))
 pipeline.what_moved(trial, "vbm")

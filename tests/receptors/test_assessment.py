@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis_lib.receptors import assessment, correlation, dominance_analysis, nulls
-from analysis_lib.receptors import effects as receptors_effects
+from analysis_lib.receptors import assessment, calibration, correlation, dominance_analysis, nulls
+from analysis_lib.results.contrasts import OF_CHANGE
 from analysis_lib.study import catalogue
 
 D1 = "kaller2017/sch23390"
@@ -30,7 +30,7 @@ def assessed(trial):
         assessment.assess_contrast(
             change, data["arm"], maps, _shuffled, contrast, covariates, **options
         )
-        for contrast in receptors_effects.CONTRASTS
+        for contrast in OF_CHANGE
     ]
     return results, maps, change, data["arm"], covariates
 
@@ -42,7 +42,7 @@ def test_correlation_table_has_the_columns_relied_on_outside(assessed):
         "contrast,receptor,annotation,tracer,n_subjects_map,n_parcels,statistic,r,ci_low,ci_high,"
         "p_parametric,p_spatial,p_fwe_spatial,p_randomisation,p_fwe,q_fdr"
     )
-    assert table["contrast"].tolist() == np.repeat(receptors_effects.CONTRASTS, 4).tolist()
+    assert table["contrast"].tolist() == np.repeat(OF_CHANGE, 4).tolist()
     assert table["receptor"].tolist() == ["D1", "VAChT", "DAT", "5-HTT"] * 3
     assert table["n_parcels"].tolist() == [30, 29, 30, 30] * 3
     assert table["n_subjects_map"].tolist() == [13, 4, 174, 10] * 3
@@ -105,7 +105,7 @@ def test_rates_of_a_map_are_its_worst_or_those_of_simulated_pairs():
             "rate": [0.04, 0.09, 0.05, 0.06, 0.2],
         }
     )
-    found = assessment.false_positive_rates(measured, "Moran", [FEOBV, D1])
+    found = calibration.false_positive_rates(measured, "Moran", [FEOBV, D1])
     assert found.tolist() == [0.06, 0.09]
     assert found.index.tolist() == [FEOBV, D1]
 

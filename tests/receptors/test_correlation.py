@@ -11,6 +11,7 @@ from scipy import stats
 
 from analysis_lib.receptors import correlation, nulls
 from analysis_lib.receptors import effects as receptors_effects
+from analysis_lib.results.contrasts import OF_CHANGE
 
 # --- correlation ---
 
@@ -157,7 +158,7 @@ def test_without_covariates_effects_are_plain_means(trial):
     change = data["change"]
     means = change[active].mean(axis=0), change[~active].mean(axis=0)
     np.testing.assert_allclose(receptors_effects.arm_effect(change, active), means[0] - means[1])
-    for contrast, mean in zip(receptors_effects.CONTRASTS[:2], means, strict=True):
+    for contrast, mean in zip(OF_CHANGE[:2], means, strict=True):
         found = receptors_effects.effect_map(change, data["arm"], contrast, covariates)
         np.testing.assert_allclose(found, mean)
 

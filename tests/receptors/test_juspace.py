@@ -11,8 +11,8 @@ from scipy.spatial.distance import cdist
 
 from analysis_lib.atlas import grids, parcellation
 from analysis_lib.receptors import correlation, juspace
-from analysis_lib.receptors import effects as receptors_effects
 from analysis_lib.receptors import nulls as receptors_nulls
+from analysis_lib.results.contrasts import OF_CHANGE
 from analysis_lib.study import catalogue
 
 D1 = "kaller2017/sch23390"
@@ -90,7 +90,7 @@ def test_a_parcel_without_variation_is_named_and_one_without_voxels_stays_nan(tr
     change[:, 3] = np.nan
     assert np.flatnonzero(np.isnan(juspace.effect(change, arm))).tolist() == [3]
     change[:, 5] = 1.5
-    for contrast in receptors_effects.CONTRASTS:
+    for contrast in OF_CHANGE:
         with pytest.raises(ValueError, match=r"columns \[5\] hold one value"):
             juspace.effect(change, arm, contrast)
 
@@ -356,10 +356,10 @@ def test_table_has_every_p_and_says_what_juspace_does(trial, cubes, places):
     maps.loc["tuominen/feobv", 3] = np.nan
     change = pd.DataFrame(change, columns=labels)
     about = catalogue.library()
-    arguments = (change, arm, maps, about, receptors_effects.CONTRASTS, 99, 3, cubes)
+    arguments = (change, arm, maps, about, OF_CHANGE, 99, 3, cubes)
     table = juspace.juspace_table(*arguments)
     assert tuple(table.columns) == juspace.TABLE_COLUMNS
-    assert table["contrast"].tolist() == np.repeat(receptors_effects.CONTRASTS, 3).tolist()
+    assert table["contrast"].tolist() == np.repeat(OF_CHANGE, 3).tolist()
     assert table["receptor"].tolist() == ["D1", "MOR", "VAChT"] * 3
     assert table["n_parcels"].tolist() == [24, 24, 23] * 3
     assert table["adjusts"].tolist() == [False, True, False] * 3

@@ -13,6 +13,7 @@ from wired import assert_table
 from analysis_lib.atlas import parcellation
 from analysis_lib.receptors import (
     assessment,
+    calibration,
     dominance_analysis,
     individual,
     intervals,
@@ -389,7 +390,7 @@ def test_the_rate_beside_a_p_is_the_worst_of_its_own_map_and_null():
         ],
         columns=["null", "side", "range_mm", "rate"],
     )
-    rates = assessment.false_positive_rates(measured, "Moran", ["a/1", "b/2"])
+    rates = calibration.false_positive_rates(measured, "Moran", ["a/1", "b/2"])
     assert rates.to_dict() == {"a/1": 0.11, "b/2": 0.08}
 
 
@@ -439,5 +440,5 @@ def test_quoted_numbers_are_the_cells_that_their_names_say():
             first += "arm_by_time." if "contrast" in rows else ""
             for c in columns.split():
                 expected[f"{first}{annotation}.{c}"] = (rows[c][k], f"{name}.tsv")
-    found = numbers.receptor_numbers(tables, 0.25)
-    assert found == expected | {"detectable.minimum_detectable_r": (0.25, "settings.json")}
+    found = numbers.receptor_numbers(tables)
+    assert found == expected

@@ -8,6 +8,7 @@ from analysis_lib.receptors import effects, intervals, nulls, power, reliability
 from analysis_lib.receptors.intervals import bootstrap_intervals
 from analysis_lib.receptors.power import power_curve
 from analysis_lib.receptors.reliability import split_half
+from analysis_lib.results.contrasts import OF_CHANGE
 
 
 def test_bootstrap_equals_refitting_the_drawn_participants(trial):
@@ -26,7 +27,7 @@ def test_bootstrap_equals_refitting_the_drawn_participants(trial):
         np.testing.assert_allclose(row @ data["change"], expected, atol=1e-8)
 
 
-@pytest.mark.parametrize("contrast", effects.CONTRASTS)
+@pytest.mark.parametrize("contrast", OF_CHANGE)
 def test_intervals_hold_r_and_shrink_with_the_noise(trial, contrast):
     data, covariates = trial
     signal = np.outer(np.where(data["arm"] == "active", 2.0, -2.0), data["receptors"][0])
@@ -115,7 +116,7 @@ def test_split_half_of_identical_patients_is_perfect_and_of_none_is_zero():
     assert split_half(same, arm, n_splits=20).reliability == pytest.approx(1)
     found = [
         split_half(rng.standard_normal((12, 50)), arm, contrast, n_splits=20).r
-        for contrast in effects.CONTRASTS
+        for contrast in OF_CHANGE
         for _ in range(10)
     ]
     assert abs(np.mean(found)) < 0.08

@@ -278,7 +278,7 @@ WRONG = [
     ("03_receptor_correlation", "distances", "voxel", "one of centroid, voxels"),
     ("03_receptor_correlation", "n_surrogates", 10, "a whole number of at least 99"),
     ("03_receptor_correlation", "n_bootstrap", 10, "a whole number of at least 99"),
-    ("03_receptor_correlation", "n_power_trials", 0, "a whole number of at least 10"),
+    ("S3_power", "n_power_trials", 0, "a whole number of at least 10"),
     ("04_figures", "slices_mm", [0, 200], "each from -72 to 108"),
     ("04_figures", "slices_mm", [math.nan], "each from -72 to 108"),
     ("04_figures", "most_maps", 0, "a whole number of at least 1"),

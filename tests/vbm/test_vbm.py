@@ -7,7 +7,8 @@ import pingouin as pg
 import pytest
 from scipy import ndimage, stats
 
-from analysis_lib.atlas import parcellation
+from analysis_lib.atlas import grids, parcellation
+from analysis_lib.receptors import inputs
 from analysis_lib.vbm import clusters as vbm_clusters
 from analysis_lib.vbm import contrasts, quality, regions
 from analysis_lib.vbm import effects as vbm_effects
@@ -166,11 +167,11 @@ def test_p_is_1_and_t_0_outside_the_mask(mask):
     result = result_of(np.full(SHAPE, 2.0), mask, p)
     made = vbm_effects.result_images("active_change", result, {"g": result.t}, mask, AFFINE)
     assert sorted(made) == [
-        f"active_change_{name}.nii.gz"
+        f"active_change_{name}"
         for name in ("g", "p_fwe_cluster", "p_fwe_mass", "p_fwe_t", "p_fwe_tfce", "t")
     ]
-    assert made["active_change_p_fwe_t.nii.gz"].get_fdata()[0, 0, 0] == 1
-    assert made["active_change_t.nii.gz"].get_fdata()[0, 0, 0] == 0
+    assert made["active_change_p_fwe_t"].get_fdata()[0, 0, 0] == 1
+    assert made["active_change_t"].get_fdata()[0, 0, 0] == 0
 
 
 # --- clusters
@@ -289,7 +290,7 @@ def test_summary_counts_what_survives(mask):
 
 
 def test_region_names_are_readable_and_of_grey_matter_only(halves):
-    assert regions.region_names(halves).to_dict() == {1: "left amygdala", 2: "right amygdala"}
+    assert grids.region_names(halves).to_dict() == {1: "left amygdala", 2: "right amygdala"}
 
 
 def test_region_table_counts_voxels_by_region(mask, halves):
@@ -329,28 +330,28 @@ def test_regional_change_reads_the_maps_as_they_are(tmp_path, halves):
 
 def test_change_comes_back_from_its_rows(halves):
     rng = np.random.default_rng(0)
-    names = regions.region_names(halves)
+    names = grids.region_names(halves)
     change = pd.DataFrame(rng.standard_normal((3, 2)), columns=list(names))
     people = pd.DataFrame({"participant_id": ["sub-1", "sub-2", "sub-3"], "arm": ARM[:3]})
     rows = regions.change_rows(change, people)
     assert len(rows) == 6
-    back = regions.change_matrix(rows.sample(frac=1, random_state=0), names)
+    back = inputs.change_matrix(rows.sample(frac=1, random_state=0), names)
     assert list(back.columns) == [1, 2]
     assert list(back.index) == list(people["participant_id"])
     np.testing.assert_array_equal(back.to_numpy(), change.to_numpy())
 
 
 def test_region_without_a_value_in_someone_is_left_out_of_the_matrix(halves):
-    names = regions.region_names(halves)
+    names = grids.region_names(halves)
     change = pd.DataFrame([[1.0, 2.0], [np.nan, 3.0]], columns=list(names))
     people = pd.DataFrame({"participant_id": ["sub-1", "sub-2"], "arm": ARM[:2]})
-    assert list(regions.change_matrix(regions.change_rows(change, people), names)) == [2]
+    assert list(inputs.change_matrix(regions.change_rows(change, people), names)) == [2]
 
 
 def test_rows_of_another_atlas_are_refused(halves):
     rows = pd.DataFrame({"participant_id": ["a"], "region": ["left insula"], "change": [1.0]})
     with pytest.raises(ValueError, match="regions of this atlas expected, found left insula: run"):
-        regions.change_matrix(rows, regions.region_names(halves))
+        inputs.change_matrix(rows, grids.region_names(halves))
 
 
 def test_region_means_have_t_intervals():

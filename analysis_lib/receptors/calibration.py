@@ -1,0 +1,91 @@
+"""How far the spatial p-values can be trusted: measured false-positive rates, variograms."""
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.receptors.correlation import gaussianise
+from analysis_lib.receptors.surrogates import variogram
+from analysis_lib.receptors.together import SURROGATES
+from analysis_lib.results.contrasts import ARM_BY_TIME
+from analysis_lib.results.environment import PROJECT
+
+MEASURED = PROJECT / "benchmarks" / "spatial_nulls.tsv"
+NULL_NAMES = {"moran": "Moran", "variogram": "variogram"}  # in that file
+
+
+def measured_rates() -> pd.DataFrame:
+    """False-positive rates of the spatial nulls: benchmarks/spatial_nulls.tsv."""
+    labels = {"null": str, "side": str}
+    return pd.read_csv(MEASURED, sep="\t", dtype=labels, keep_default_na=False)
+
+
+def rate_rows(measured, correlations, null) -> pd.DataFrame:
+    """p_spatial of each receptor map beside the false-positive rate that was measured for it.
+
+    Parameters
+    ----------
+    measured : pandas.DataFrame
+        From `measured_rates`.
+    correlations : pandas.DataFrame
+        receptors/correlations.tsv.
+    null : {"moran", "variogram"}
+
+    Returns
+    -------
+    pandas.DataFrame
+        receptor, annotation, r, p_spatial, p_fwe_spatial, false_positive_rate, of the change
+        between the arms, by |r|.
+    """
+    rows = correlations[correlations["contrast"] == ARM_BY_TIME]
+    rows = rows[["receptor", "annotation", "r", "p_spatial", "p_fwe_spatial"]]
+    rates = false_positive_rates(measured, NULL_NAMES[null], rows["annotation"])
+    rows = rows.assign(false_positive_rate=rates.to_numpy())
+    return rows.sort_values("r", key=abs, ascending=False).reset_index(drop=True)
+
+
+def false_positive_rates(measured, null, annotations):
+    """How often a p has been seen at or below .05 where nothing links the two maps.
+
+    Parameters
+    ----------
+    measured : pandas.DataFrame
+        benchmarks/spatial_nulls.tsv.
+    null : str
+        A value of its column `null`.
+    annotations : sequence of str
+
+    Returns
+    -------
+    pandas.Series
+        By annotation: the worst rate over the ranges of autocorrelation that were simulated; that
+        of simulated pairs for a map that was not measured.
+    """
+    worst = measured[measured["null"] == null].groupby("side")["rate"].max()
+    return worst.reindex(annotations).fillna(worst["simulated"]).rename("false_positive_rate")
+
+
+def variogram_table(inputs, distances, seed, n_surrogates=500) -> pd.DataFrame:
+    """Variogram of the change between the arms, and the central 95 % of its surrogates.
+
+    Parameters
+    ----------
+    inputs : analysis_lib.receptors.inputs.Inputs
+    distances : {"centroid", "voxels"}
+    seed, n_surrogates : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        null, distance (mm), effect, low, median, high: semivariances of normal scores.
+    """
+    effect = gaussianise(inputs.effect_maps()[ARM_BY_TIME].to_numpy())
+    apart = inputs.distances(distances)
+    lags, target = variogram(effect, apart)
+    tables = []
+    for null, make in SURROGATES.items():
+        drawn = variogram(make(effect, apart, n_surrogates, seed), apart)[1]
+        low, median, high = np.quantile(drawn, [0.025, 0.5, 0.975], axis=0)
+        band = {"low": low, "median": median, "high": high}
+        rows = {"null": NULL_NAMES[null], "distance": lags, "effect": target[0], **band}
+        tables.append(pd.DataFrame(rows))
+    return pd.concat(tables, ignore_index=True)

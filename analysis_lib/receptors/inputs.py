@@ -1,0 +1,163 @@
+"""What notebook 03 and its appendix work on: regional change, and the receptor maps."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.atlas.distances import parcel_distances
+from analysis_lib.atlas.grids import grey_matter_labels, region_names
+from analysis_lib.atlas.parcellation import Atlas, load_atlas
+from analysis_lib.receptors.correlation import gaussianise
+from analysis_lib.receptors.effects import effect_map
+from analysis_lib.receptors.library import maps_for, uncovered
+from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE
+from analysis_lib.results.reading import read_table
+from analysis_lib.study.contract import Study
+from analysis_lib.study.participants import design_columns, read_participants
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Regional change of each participant, and the density of each receptor by region.
+
+    Attributes
+    ----------
+    study : Study
+    parcels : Atlas
+    change : pandas.DataFrame
+        (n_participants, n_regions), percent; columns are labels.
+    arm : pandas.Series
+        By participant_id.
+    maps : pandas.DataFrame
+        (n_receptor_maps, n_regions).
+    about : pandas.DataFrame
+        Table of the receptor maps.
+    model : dict
+        covariates and strata, for the difference between the arms.
+    """
+
+    study: Study
+    parcels: Atlas
+    change: pd.DataFrame
+    arm: pd.Series
+    maps: pd.DataFrame
+    about: pd.DataFrame
+    model: dict
+
+    @property
+    def regions(self) -> pd.Series:
+        """Name of each grey-matter region by label."""
+        return region_names(self.parcels)
+
+    @property
+    def described(self) -> str:
+        """Size of both tables, in words."""
+        return (
+            f"(n_participants, n_regions) = {self.change.shape}; "
+            f"(n_receptor_maps, n_regions) = {self.maps.shape}"
+        )
+
+    def distances(self, method) -> np.ndarray:
+        """Distances between the regions, mm: see `parcel_distances`."""
+        return parcel_distances(self.parcels, self.change.columns, method)
+
+    def effect_maps(self) -> pd.DataFrame:
+        """Effect map of each contrast, percent: regions by contrasts."""
+        maps = {c: effect_map(self.change, self.arm, c, **self.model) for c in OF_CHANGE}
+        return pd.DataFrame(maps, index=self.regions[self.change.columns].rename("region"))
+
+    def map_table(self) -> pd.DataFrame:
+        """The receptor maps and where each comes from, by annotation."""
+        table = self.about.assign(n_parcels=self.maps.notna().sum(axis=1))
+        table["background_value"] = [f"{value:.3g}" for value in table["background_value"]]
+        columns = ["receptor", "tracer", "n_subjects", "age", "voxel_mm", "background_value"]
+        return table[[*columns, "n_parcels", "reference"]]
+
+    def map_notes(self) -> str:
+        """What is odd about maps, and the regions that a map does not cover."""
+        noted = self.about[self.about["note"] != ""].groupby("note").groups
+        lines = [f"{', '.join(names)}: {note}" for note, names in noted.items()]
+        for name, labels in uncovered(self.maps).items():
+            lines.append(f"{name} does not cover {len(labels)}: {', '.join(self.regions[labels])}")
+        return "\n".join(lines)
+
+    def scatter_table(self, leading) -> pd.DataFrame:
+        """Change between the arms and the density of one receptor map by region.
+
+        Parameters
+        ----------
+        leading : pandas.Series
+            Row of receptors/correlations.tsv.
+
+        Returns
+        -------
+        pandas.DataFrame
+            region, density, percent; x_value, y_value: their normal scores; receptor, annotation.
+        """
+        effect, density = self.effect_maps()[ARM_BY_TIME], self.maps.loc[leading["annotation"]]
+        points = pd.DataFrame({"region": effect.index, "density": density.to_numpy()})
+        points = points.assign(percent=effect.to_numpy()).dropna().reset_index(drop=True)
+        points["x_value"] = gaussianise(points["density"].to_numpy())
+        points["y_value"] = gaussianise(points["percent"].to_numpy())
+        return points.assign(receptor=leading["receptor"], annotation=leading["annotation"])
+
+
+def read_inputs(study, structure="all", background="drop") -> Inputs:
+    """Regional change, written by notebook 02, and the receptor maps that the study asks for.
+
+    Parameters
+    ----------
+    study : Study
+    structure : str
+        "all", or the part of grey matter whose regions take part.
+    background : {"drop", "keep"}
+        Voxels of a receptor map outside its field of view: see `maps_for`.
+    """
+    parcels = load_atlas(study.atlas)
+    rows = read_table(study.result("vbm/parcel_change.tsv"))
+    change = change_matrix(rows, region_names(parcels))
+    chosen = grey_matter_labels(parcels, None if structure == "all" else structure)
+    change = change[change.columns.intersection(chosen)]
+    arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"]
+    maps, about = maps_for(study, parcels, change.columns, background=background)
+    model = _design(study, change.index)
+    return Inputs(study, parcels, change, arm.loc[change.index], maps, about, model)
+
+
+def _design(study, who):
+    covariates, strata = design_columns(study, read_participants(study), who)
+    return {"covariates": covariates if covariates.shape[1] else None, "strata": strata}
+
+
+def change_matrix(rows, names):
+    """Participants by regions again, from rows of vbm/parcel_change.tsv.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        participant_id, region, change.
+    names : pandas.Series
+        Region name by label, from :func:`region_names`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        (n, n_regions), percent; columns are labels, ascending; regions without a value in some
+        participant (no grey matter there) are left out.
+
+    Raises
+    ------
+    ValueError
+        If the table names a region that the atlas does not have.
+    """
+    unknown = sorted(set(rows["region"]) - set(names))
+    if unknown:
+        raise ValueError(
+            f"parcel_change.tsv: regions of this atlas expected, found {', '.join(unknown[:5])}: "
+            "run 02_vbm again with this study's atlas"
+        )
+    wide = rows.pivot(index="participant_id", columns="region", values="change")
+    label = pd.Series(names.index, index=names)
+    wide.columns = label[wide.columns].to_numpy()
+    return wide.sort_index(axis=1).dropna(axis=1).rename_axis(columns="label")

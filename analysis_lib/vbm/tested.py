@@ -1,0 +1,139 @@
+"""All contrasts of notebook 02 at once: tested, and told in tables and images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.results.contrasts import IMPROVEMENT, OF_CHANGE
+from analysis_lib.vbm import effects
+from analysis_lib.vbm.clusters import cluster_table
+from analysis_lib.vbm.contrasts import (
+    contrast_summary,
+    contrast_test,
+    improvement_test,
+)
+from analysis_lib.vbm.planted_truth import planted_change, recovery
+from analysis_lib.vbm.regions import region_table
+from voxelperm import PermutationResult
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One contrast, tested in every voxel.
+
+    Attributes
+    ----------
+    contrast : str
+    result : PermutationResult
+    effects : dict of numpy.ndarray
+        Effect sizes by name.
+    n_active, n_control : int
+        Participants of each arm who could take part.
+    """
+
+    contrast: str
+    result: PermutationResult
+    effects: dict
+    n_active: int
+    n_control: int
+
+
+def assess_contrasts(maps, **options) -> dict:
+    """Every contrast of change, tested by permutation, with its effect sizes.
+
+    Parameters
+    ----------
+    maps : analysis_lib.vbm.scans.Maps
+    **options
+        For :func:`voxelperm.permutation_test`.
+
+    Returns
+    -------
+    dict of Tested
+        By contrast.
+    """
+    model = (maps.change, maps.mask, maps.arm, maps.covariates, maps.blocks)
+    return {
+        contrast: Tested(
+            contrast,
+            contrast_test(contrast, *model, **options),
+            effects.effect_sizes(contrast, maps.pre, maps.post, maps.arm),
+            *_counts(maps.arm),
+        )
+        for contrast in OF_CHANGE
+    }
+
+
+def assess_improvement(maps, improvement, **options) -> Tested:
+    """Where change goes with clinical improvement, within arms: see `improvement_test`.
+
+    Parameters
+    ----------
+    maps : analysis_lib.vbm.scans.Maps
+    improvement : pandas.Series
+        Points, in the order of the maps; missing values leave the participant out.
+    **options
+        For :func:`voxelperm.permutation_test`.
+    """
+    found = improvement_test(
+        maps.change, maps.mask, improvement, maps.arm, maps.covariates, maps.blocks, **options
+    )
+    known = np.isfinite(np.asarray(improvement, float))
+    return Tested(IMPROVEMENT, *found, *_counts(maps.arm[known]))
+
+
+def _counts(arm):
+    return (int((arm == name).sum()) for name in ("active", "control"))
+
+
+def summary_table(tests) -> pd.DataFrame:
+    """What survived in each contrast: rows of vbm/summary.tsv."""
+    rows = [contrast_summary(t.contrast, t.result, t.n_active, t.n_control) for t in tests.values()]
+    return pd.DataFrame(rows)
+
+
+def result_files(tests, maps, parcels) -> dict:
+    """The images and tables of each contrast by name, as ``results.keep`` takes them.
+
+    Parameters
+    ----------
+    tests : dict of Tested
+    maps : analysis_lib.vbm.scans.Maps
+    parcels : Atlas
+
+    Returns
+    -------
+    dict
+        <contrast>_t and the other images, <contrast>_clusters, <contrast>_regions, summary.
+        Improvement has no table of clusters.
+    """
+    where, files = (maps.mask, maps.affine, parcels), {"summary": summary_table(tests)}
+    for name, test in tests.items():
+        files |= effects.result_images(name, test.result, test.effects, maps.mask, maps.affine)
+        files[f"{name}_regions"] = region_table(test.result, test.effects, *where)
+        if name != IMPROVEMENT:
+            files[f"{name}_clusters"] = cluster_table(test.result, test.effects, *where)
+    return files
+
+
+def recovery_table(study, tests, maps, fwhm_mm) -> pd.DataFrame | None:
+    """How much of the planted change each contrast found: see `recovery`.
+
+    Parameters
+    ----------
+    study : Study
+    tests : dict of Tested
+    maps : analysis_lib.vbm.scans.Maps
+    fwhm_mm : float
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        One row per contrast of change; None where the truth is not known.
+    """
+    truth = planted_change(study, fwhm_mm)
+    if truth is None:
+        return None
+    planted = truth.get_fdata()[maps.mask]
+    return pd.DataFrame([recovery(c, tests[c].result, planted) for c in OF_CHANGE])

@@ -1,0 +1,89 @@
+# %% [markdown]
+# # S1 · Calibration
+#
+# **How far can the p-values of notebook 03 be trusted?** A p-value keeps its promise if, where nothing
+# links two maps, it is at or below .05 in 5 % of cases. This notebook shows what was measured for both
+# kinds of surrogate maps, and whether the surrogates look like this study's effect map.
+#
+# **Contents.** [False-positive rates](#False-positive-rates) ·
+# [Are the surrogates like the effect map?](#Are-the-surrogates-like-the-effect-map?)
+#
+# **To run it:** notebooks 02 and 03 first, once; then *Run > Run All Cells* in the menu. A few seconds.
+# Statistic, regions, null and distances are those that 03 was run with.
+#
+# **Change this first:** nothing here; run 03 with `null = "variogram"` and then this notebook again.
+
+# %% tags=["parameters"]
+study: str = "demo"  # a name in data/studies, or the path of a study file
+quick: bool = False  # fewer surrogates for the variograms
+n_surrogates: int = 500  # surrogates of each kind, for the variograms; at least 99
+quick_surrogates: int = 100  # used instead when quick; at least 20
+seed: int = 0  # of the surrogates; at least 0
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
+
+# %% [markdown]
+# ## Read and check
+
+# %%
+from IPython.display import Markdown, display
+
+from analysis_lib import figures, pipeline, receptors, report, results
+from analysis_lib.study import open_study
+
+# %%
+trial = open_study("S1_calibration", globals())
+found = results.begin(trial, "calibration", quick)
+before = results.Section(trial, "receptors")
+settings = before.json("settings")
+inputs = receptors.read_inputs(trial, settings["structure"], settings["background"])
+Markdown(report.notice(trial, quick))
+
+# %% [markdown]
+# ## False-positive rates
+#
+# Each null was tried on pairs of maps that nothing links: 4,000 effect maps of each of four ranges of
+# autocorrelation, against a second such map and against every real receptor map, on the grey-matter
+# regions of neuromorphometrics (`benchmarks/spatial_nulls.tsv`). The table gives the share of pairs
+# with p at or below .05 by range, for simulated pairs and for the worst of all real maps.
+
+# %%
+measured = receptors.measured_rates()
+report.rate_table(measured)
+
+# %% [markdown]
+# Shares above .07 are marked with an asterisk: read such a p as if it were larger. Next, the worst
+# share over ranges for each map, beside the `p_spatial` that it concerns.
+
+# %%
+rates = receptors.rate_rows(measured, before.table("correlations"), settings["null"])
+found.keep(rates=rates)
+marked = report.marked_rates(rates["false_positive_rate"])
+report.table(rates.assign(false_positive_rate=marked))
+
+# %% [markdown]
+# A map that was not measured has the rate of simulated pairs. `p_randomisation` needs no such table: it
+# is valid whatever the smoothness, because every re-randomised map has that smoothness, too.
+#
+# ## Are the surrogates like the effect map?
+#
+# The variogram of a map shows how different two regions are on average at each distance. Surrogates
+# should vary about that of the effect map. Moran surrogates keep the size of each spatial component
+# and draw its sign; variogram surrogates are smoothed shuffles, fitted to the curve.
+
+# %%
+n = quick_surrogates if quick else n_surrogates
+variograms = receptors.variogram_table(inputs, settings["distances"], seed, n)
+found.keep(variograms=variograms, settings={"seed": seed, "surrogates": n, "quick": quick})
+display(*(figures.panel(found, "variogram", null=null) for null in variograms["null"].unique()))
+
+# %% [markdown]
+# Where the line leaves the band, surrogates of that kind are smoother or rougher than the effect map at
+# that distance, and their p is too large or too small.
+#
+# ## What this wrote
+#
+# Beside each table (`.tsv`) a `.json` file describes its columns.
+
+# %%
+found.publish()
+pipeline.what_moved(trial, "calibration")
