@@ -53,14 +53,6 @@ def brain_figure(n_rows=1, n_columns=1, width=PAGE, height=2.0, right=0.02):
     return fig, axes
 
 
-def receptor_figure(n_maps):
-    """Axes of the receptor figure by name: all maps at the left, the leading one at the right."""
-    mpl.rcParams.update(STYLE)
-    fig = plt.figure(figsize=(PAGE, max(4.6, 0.22 * n_maps + 1)))
-    places = [["all", "random"], ["all", "spatial"], ["all", "scatter"]]
-    return fig, fig.subplot_mosaic(places, width_ratios=[1.15, 1], height_ratios=[1, 1, 1.5])
-
-
 def warnings_of(study, quick=False, simulated_maps=False):
     """What a figure has to say of its numbers: SIMULATED, SIMULATED RECEPTOR MAPS, QUICK."""
     words = {

@@ -4,34 +4,8 @@ import matplotlib as mpl
 import numpy as np
 
 from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_beside, write_nothing
-from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS, QUIET
-from analysis_lib.results.words import p_text, true_minus
-
-
-def plot_receptors(ax, rows, title=""):
-    """Correlation with each receptor and its interval; filled where family-wise p < .05.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    rows : pandas.DataFrame
-        Rows of ``receptors/correlations.tsv`` of one contrast.
-    title : str
-    """
-    rows = rows.sort_values("r")
-    y = np.arange(len(rows))
-    ax.axvline(0, color=QUIET, lw=0.8, ls="--")
-    ax.hlines(y, rows["ci_low"], rows["ci_high"], color=QUIET, lw=1)
-    for chosen, face, label in (
-        (rows["p_fwe"] < 0.05, ACCENT, "family-wise p < .05 (re-randomisation)"),
-        (rows["p_fwe"] >= 0.05, "white", "family-wise p at least .05"),
-    ):
-        if chosen.any():
-            ax.plot(rows["r"][chosen], y[chosen], "o", ms=4.5, mfc=face, mec=ACCENT, label=label)
-    labels = [f"{row.receptor}  {row.annotation}" for row in rows.itertuples()]
-    ax.set(yticks=y, xlabel="correlation with the effect map, r", title=title)
-    ax.set_yticklabels(labels, fontsize=6.5)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.3, -0.09), fontsize=6.5)
+from analysis_lib.figures.palette import ACCENT, BANDS, QUIET
+from analysis_lib.results.words import number_text, p_cell
 
 
 def central(draws, share=0.95):
@@ -108,13 +82,7 @@ def _write_ps(ax, rows, y):
     for head, p, corrected, points in columns:
         write_beside(ax, len(rows) - 0.2, f"p {head}", points, fontweight="bold", va="bottom")
         for place, one, over_maps in zip(y, rows[p], rows[corrected], strict=True):
-            write_beside(ax, place, f"{_short_p(one)} ({_short_p(over_maps)})", points)
-
-
-def _short_p(p):
-    if not np.isfinite(p):
-        return "–"
-    return p_text(p).removeprefix("p ").removeprefix("= ")
+            write_beside(ax, place, f"{p_cell(one)} ({p_cell(over_maps)})", points)
 
 
 def _map_label(row):
@@ -146,7 +114,7 @@ def plot_nulls(ax, draws, observed):
         own = draws[null][np.isfinite(draws[null])]
         bins = np.linspace(-1, 1, 51)
         ax.hist(own, bins, histtype="stepfilled", color=BANDS[null], label=label, **looks[null])
-    ax.axvline(observed, color=ACCENT, lw=1.6, label=true_minus(f"observed, r = {observed:.2f}"))
+    ax.axvline(observed, color=ACCENT, lw=1.6, label=f"observed, r = {number_text(observed)}")
     ax.set(xlabel="correlation, r", ylabel=f"draws, of {n}", xlim=(-1, 1))
     ax.set_xticks([-1, -0.5, 0, 0.5, 1])
     ax.set_ylim(top=1.5 * ax.get_ylim()[1])
@@ -182,25 +150,6 @@ def plot_without(ax, rows):
     ax.legend(**place, ncols=2, fontsize=SMALL, borderpad=0)
 
 
-def plot_null(ax, null, observed, title, label):
-    """A null distribution of r with the observed r.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    null : numpy.ndarray
-        (n,).
-    observed : float
-    title, label : str
-        Of the Axes, and of the null in words.
-    """
-    ax.hist(null, bins=40, color="#C8C8C8", label=label)
-    ax.axvline(observed, color=ACCENT, lw=1.6, label=f"observed r = {observed:.2f}")
-    ax.set(xlabel="r", ylabel="number of draws", title=title, xlim=(-1, 1))
-    ax.set_ylim(top=ax.get_ylim()[1] * 1.6)
-    ax.legend(loc="upper left", fontsize=6.5)
-
-
 def plot_variograms(ax, lags, target, surrogates):
     """Variogram of a map and the band of its surrogates.
 
@@ -221,29 +170,6 @@ def plot_variograms(ax, lags, target, surrogates):
     ax.set(xlabel="distance, mm", ylabel="semivariance, normal scores")
     ax.set_ylim(0, 1.45 * max(np.max(high), np.max(target)))
     ax.legend(loc="upper left", ncols=3, fontsize=6, handlelength=1, columnspacing=0.8)
-
-
-def plot_influence(ax, without, r):
-    """r of some receptors without each region in turn, and with all of them.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    without : pandas.DataFrame
-        A row a receptor (index: its name), a column a region.
-    r : pandas.Series
-        With all regions, by the same names.
-    """
-    y = np.arange(len(without))[::-1]
-    for place, (name, row) in zip(y, without.iterrows(), strict=True):
-        ax.plot(row, np.full(len(row), place), "|", ms=8, color=COLOURS["active"], alpha=0.5)
-        ax.plot(r[name], place, "D", ms=4, color=ACCENT)
-        far = (row - r[name]).abs().idxmax()
-        look = {"fontsize": 6, "textcoords": "offset points", "ha": "center"}
-        ax.annotate(f"without {far}", (row[far], place), (0, 7), **look)
-    ax.set(yticks=y, yticklabels=list(without.index), ylim=(-0.6, len(without) - 0.3))
-    ax.margins(x=0.2)
-    ax.set_xlabel("r without one region (bars), with all (diamond)")
 
 
 def plot_power(ax, curve, detectable=np.nan, power=0.8):
@@ -310,7 +236,7 @@ def plot_scatter(ax, points, r, xlabel, ylabel, n_named=8):
     ax.plot(points["x_value"], points["y_value"], "o", ms=3, color="#4D4D4D", alpha=0.7, mew=0)
     ends = np.array([-2.6, 2.6])
     ax.plot(ends, r * ends, color=ACCENT, lw=1.2)
-    ax.set_title(true_minus(f"r = {r:.2f}, {len(points)} regions"))
+    ax.set_title(f"r = {number_text(r)}, {len(points)} regions")
     ax.set(xlabel=wrapped(xlabel, 40), ylabel=wrapped(ylabel, 28))
     ax.margins(0.1)
     _name_points(ax, points, r, n_named)
