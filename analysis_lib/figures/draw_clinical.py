@@ -2,6 +2,8 @@
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
+import seaborn as sns
 
 from analysis_lib.figures.appearance import (
     LEVEL,
@@ -12,34 +14,6 @@ from analysis_lib.figures.appearance import (
 )
 from analysis_lib.figures.palette import ACCENT, COLOURS, QUIET
 from analysis_lib.results.words import true_minus, visit_words
-
-
-def plot_trajectories(ax, scores, means, names, unit="points"):
-    """Individual scores over weeks, with observed means and 95 % intervals by arm.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    scores : pandas.DataFrame
-        participant_id, arm, week, score of one scale.
-    means : pandas.DataFrame
-        arm, week, n, mean, ci_low, ci_high of the same scale.
-    names : dict
-        Words for "active" and "control".
-    unit : str
-    """
-    for shift, (arm, colour) in zip((-0.04, 0.04), COLOURS.items(), strict=True):
-        for _, one in scores[scores["arm"] == arm].groupby("participant_id"):
-            one = one.dropna(subset=["score"]).sort_values("week")
-            ax.plot(one["week"], one["score"], color=colour, alpha=0.16, lw=0.7)
-        own = means[means["arm"] == arm].sort_values("week")
-        error = np.abs(own[["ci_low", "ci_high"]].to_numpy().T - own["mean"].to_numpy())
-        label = f"{names[arm]} (n = {own['n'].iloc[0]} to {own['n'].iloc[-1]})"
-        style = {"fmt": "o-", "color": colour, "ms": 3.5, "capsize": 2, "label": label}
-        ax.errorbar(own["week"] + shift * own["week"].max() / 3, own["mean"], error, **style)
-    ax.set(xlabel="weeks since baseline", ylabel=unit, xticks=sorted(means["week"].unique()))
-    ax.set_ylim(0, 1.25 * scores["score"].max())  # room for the legend
-    ax.legend(loc="upper right")
 
 
 def since_baseline(scores):
@@ -204,18 +178,30 @@ def plot_risks(ax, rows, names, legend=True):
     """
     if not len(rows):
         return write_nothing(ax, "no response or remission defined")
-    width, x = 0.36, np.arange(len(rows))
-    for side, (arm, colour) in zip((-1, 1), COLOURS.items(), strict=True):
-        events, n = rows[f"events_{arm}"].to_numpy(), rows[f"n_{arm}"].to_numpy()
-        shares = [100 * e / total if total else np.nan for e, total in zip(events, n, strict=True)]
-        bars = ax.bar(x + side * width / 2, shares, width, color=colour, label=names[arm])
-        texts = [f"{e:.0f}/{total:.0f}" for e, total in zip(events, n, strict=True)]
-        ax.bar_label(bars, texts, fontsize=7, padding=1)
+    x, shares = np.arange(len(rows)), _shares(rows)
+    look = {"hue": "arm", "hue_order": list(COLOURS), "palette": COLOURS, "saturation": 1}
+    look |= {"width": 0.72, "errorbar": None, "legend": False, "ax": ax}
+    sns.barplot(shares, x="outcome", y="share", **look)
+    for arm, bars in zip(COLOURS, ax.containers, strict=True):
+        own = shares[shares["arm"] == arm]
+        bars.set_label(names[arm])
+        ax.bar_label(bars, own["text"], fontsize=7, padding=1)
     labels = [_risk_label(row, names) for row in rows.itertuples()]
-    ax.set(xticks=x, xticklabels=labels, ylabel="participants, %", ylim=(0, 109))
+    ax.set(xticks=x, xticklabels=labels, xlabel="", ylabel="participants, %", ylim=(0, 109))
     ax.set(yticks=range(0, 101, 25), xlim=(-0.6, max(len(rows), 2) - 0.4))
     if legend:
         ax.legend(loc="upper right")
+
+
+def _shares(rows):
+    """Percent of each arm with each outcome, long; missing where nobody could have it."""
+    parts = []
+    for arm in COLOURS:
+        events, n = rows[f"events_{arm}"].astype(float), rows[f"n_{arm}"].astype(float)
+        text = [f"{e:.0f}/{total:.0f}" for e, total in zip(events, n, strict=True)]
+        share = 100 * events / n.where(n > 0)
+        parts.append(rows[["outcome"]].assign(arm=arm, share=share, text=text))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _risk_label(row, names):

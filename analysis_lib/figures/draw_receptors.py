@@ -2,36 +2,11 @@
 
 import matplotlib as mpl
 import numpy as np
+import seaborn as sns
 
 from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_beside, write_nothing
-from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS, QUIET
+from analysis_lib.figures.palette import ACCENT, BANDS, QUIET
 from analysis_lib.results.words import p_text, true_minus
-
-
-def plot_receptors(ax, rows, title=""):
-    """Correlation with each receptor and its interval; filled where family-wise p < .05.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    rows : pandas.DataFrame
-        Rows of ``receptors/correlations.tsv`` of one contrast.
-    title : str
-    """
-    rows = rows.sort_values("r")
-    y = np.arange(len(rows))
-    ax.axvline(0, color=QUIET, lw=0.8, ls="--")
-    ax.hlines(y, rows["ci_low"], rows["ci_high"], color=QUIET, lw=1)
-    for chosen, face, label in (
-        (rows["p_fwe"] < 0.05, ACCENT, "family-wise p < .05 (re-randomisation)"),
-        (rows["p_fwe"] >= 0.05, "white", "family-wise p at least .05"),
-    ):
-        if chosen.any():
-            ax.plot(rows["r"][chosen], y[chosen], "o", ms=4.5, mfc=face, mec=ACCENT, label=label)
-    labels = [f"{row.receptor}  {row.annotation}" for row in rows.itertuples()]
-    ax.set(yticks=y, xlabel="correlation with the effect map, r", title=title)
-    ax.set_yticklabels(labels, fontsize=6.5)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.3, -0.09), fontsize=6.5)
 
 
 def central(draws, share=0.95):
@@ -140,16 +115,16 @@ def plot_nulls(ax, draws, observed):
     observed : float
     """
     words = {"randomisation": "treatment did nothing", "spatial": "equally smooth maps"}
-    looks = {"randomisation": {"lw": 0}, "spatial": {"lw": 0, "alpha": 0.75}}
+    alphas = {"randomisation": 1, "spatial": 0.75}
     n = range_text(np.array([len(draws[null]) for null in words]))
     for null, label in words.items():
         own = draws[null][np.isfinite(draws[null])]
-        bins = np.linspace(-1, 1, 51)
-        ax.hist(own, bins, histtype="stepfilled", color=BANDS[null], label=label, **looks[null])
+        look = {"color": BANDS[null], "alpha": alphas[null], "linewidth": 0, "element": "step"}
+        sns.histplot(x=own, bins=np.linspace(-1, 1, 51), label=label, ax=ax, **look)
     ax.axvline(observed, color=ACCENT, lw=1.6, label=true_minus(f"observed, r = {observed:.2f}"))
     ax.set(xlabel="correlation, r", ylabel=f"draws, of {n}", xlim=(-1, 1))
     ax.set_xticks([-1, -0.5, 0, 0.5, 1])
-    ax.set_ylim(top=1.5 * ax.get_ylim()[1])
+    ax.set_ylim(top=1.7 * ax.get_ylim()[1])
     ax.legend(loc="upper left", fontsize=SMALL, handlelength=1.2, borderpad=0.1)
 
 
@@ -182,25 +157,6 @@ def plot_without(ax, rows):
     ax.legend(**place, ncols=2, fontsize=SMALL, borderpad=0)
 
 
-def plot_null(ax, null, observed, title, label):
-    """A null distribution of r with the observed r.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    null : numpy.ndarray
-        (n,).
-    observed : float
-    title, label : str
-        Of the Axes, and of the null in words.
-    """
-    ax.hist(null, bins=40, color="#C8C8C8", label=label)
-    ax.axvline(observed, color=ACCENT, lw=1.6, label=f"observed r = {observed:.2f}")
-    ax.set(xlabel="r", ylabel="number of draws", title=title, xlim=(-1, 1))
-    ax.set_ylim(top=ax.get_ylim()[1] * 1.6)
-    ax.legend(loc="upper left", fontsize=6.5)
-
-
 def plot_variograms(ax, lags, target, surrogates):
     """Variogram of a map and the band of its surrogates.
 
@@ -221,29 +177,6 @@ def plot_variograms(ax, lags, target, surrogates):
     ax.set(xlabel="distance, mm", ylabel="semivariance, normal scores")
     ax.set_ylim(0, 1.45 * max(np.max(high), np.max(target)))
     ax.legend(loc="upper left", ncols=3, fontsize=6, handlelength=1, columnspacing=0.8)
-
-
-def plot_influence(ax, without, r):
-    """r of some receptors without each region in turn, and with all of them.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    without : pandas.DataFrame
-        A row a receptor (index: its name), a column a region.
-    r : pandas.Series
-        With all regions, by the same names.
-    """
-    y = np.arange(len(without))[::-1]
-    for place, (name, row) in zip(y, without.iterrows(), strict=True):
-        ax.plot(row, np.full(len(row), place), "|", ms=8, color=COLOURS["active"], alpha=0.5)
-        ax.plot(r[name], place, "D", ms=4, color=ACCENT)
-        far = (row - r[name]).abs().idxmax()
-        look = {"fontsize": 6, "textcoords": "offset points", "ha": "center"}
-        ax.annotate(f"without {far}", (row[far], place), (0, 7), **look)
-    ax.set(yticks=y, yticklabels=list(without.index), ylim=(-0.6, len(without) - 0.3))
-    ax.margins(x=0.2)
-    ax.set_xlabel("r without one region (bars), with all (diamond)")
 
 
 def plot_power(ax, curve, detectable=np.nan, power=0.8):
@@ -278,14 +211,17 @@ def plot_dominance(ax, rows):
     rows : pandas.DataFrame
         Rows of ``receptors/dominance.tsv``.
     """
-    rows = rows.dropna(subset=["total_dominance"]).sort_values("total_dominance")
+    rows = rows.dropna(subset=["total_dominance"])
+    rows = rows.sort_values("total_dominance", ascending=False)
     if not len(rows):
         return write_nothing(ax, "no receptor map")
-    faces = [ACCENT if p < LEVEL else "white" for p in rows["p_fwe"]]
-    bars = ax.barh(rows["receptor"], rows["total_dominance"], color=faces, edgecolor=ACCENT)
+    look = {"color": "white", "edgecolor": ACCENT, "linewidth": 1, "saturation": 1}
+    sns.barplot(rows, x="total_dominance", y="receptor", errorbar=None, ax=ax, **look)
+    for bar, p in zip(ax.patches, rows["p_fwe"], strict=True):
+        bar.set_facecolor(ACCENT if p < LEVEL else "white")
     texts = [f"{percent:.0f} %" for percent in rows["percent"]]
-    ax.bar_label(bars, texts, fontsize=6.5, padding=2)
-    ax.set(xlabel="total dominance, part of adjusted R²\n(filled: family-wise p < .05)")
+    ax.bar_label(ax.containers[0], texts, fontsize=6.5, padding=2)
+    ax.set(xlabel="total dominance, part of adjusted R²\n(filled: family-wise p < .05)", ylabel="")
     ax.margins(x=0.14)
     ax.tick_params(axis="y", labelsize=SMALL, length=0)
 
