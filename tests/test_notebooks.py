@@ -25,15 +25,18 @@ from analysis_lib.study.contract import STUDIES, load_study
 from analysis_lib.study.parameters import notebook_parameters
 
 PROJECT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+NUMBERED = sorted((PROJECT / "notebooks").glob("0*.ipynb"))
+APPENDIX = sorted((PROJECT / "notebooks" / "appendix").glob("S*.ipynb"))
+NOTEBOOKS = NUMBERED + APPENDIX
 CONTRASTS = ("active_change", "control_change", "arm_by_time")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_and_its_percent_script_agree(path):
-    script = PROJECT / "notebooks" / "percent" / f"{path.stem}.py"
+    scripts = PROJECT / "notebooks" / "percent"
+    script = scripts / path.relative_to(PROJECT / "notebooks").with_suffix(".py")
     stored = nbformat.read(path, as_version=4)
-    assert cells(stored) == cells(jupytext.read(script, "py:percent")), "run make format"
+    assert cells(stored) == cells(jupytext.read(script, fmt="py:percent")), "run make format"
 
 
 def in_git(path):
@@ -73,15 +76,36 @@ def test_links_within_a_notebook_lead_to_a_heading_that_no_other_notebook_has(pa
         assert everywhere[link] == 1, link
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS[:4], ids=lambda path: path.stem)
-def test_the_first_cell_says_what_is_asked_what_to_change_and_how_long_it_takes(path):
-    first = nbformat.read(path, as_version=4).cells[0].source
+@pytest.mark.parametrize("path", [*NUMBERED[:4], *APPENDIX], ids=lambda path: path.stem)
+def test_a_notebook_opens_with_what_is_asked_what_to_change_and_how_long_it_takes(path):
+    opening = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            break
+        opening.append(cell.source)
+    first = "\n".join(opening)
     assert first.count("?**") == 1, "the question, in bold"
     assert re.search(r"\*\*Change this first[:,]", first)
     assert re.search(r"second|minute", first)
     named = re.findall(r"`(\w+)(?: = [^`]+)?`", first)
     known = notebook_parameters(path)
     assert any(name in known for name in named), "names a parameter of the next cell"
+
+
+def code_lines(path):
+    """Lines of each code cell of a notebook, without blank ones; that of parameters aside."""
+    found = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    found = [c for c in found if "parameters" not in c.metadata.get("tags", [])]
+    return [len([line for line in c.source.splitlines() if line.strip()]) for c in found]
+
+
+@pytest.mark.parametrize("path", [NUMBERED[1], APPENDIX[0]], ids=lambda path: path.stem)
+def test_cells_are_short_and_stand_between_prose(path):
+    lines = code_lines(path)
+    assert sorted(lines)[len(lines) // 2] <= 6
+    assert max(lines) <= 20
+    kinds = [cell.cell_type for cell in nbformat.read(path, as_version=4).cells]
+    assert "code code" not in " ".join(kinds), "prose before each code cell"
 
 
 def run_all(*options, **environment):
@@ -131,10 +155,10 @@ def test_the_chain_writes_every_table_with_described_columns(demo):
         "clinical/randomisation.tsv": "scale visit estimate se t p_randomisation n_permutations",
         "clinical/imputation.tsv": "scale analysis visit estimate se df ci_low ci_high p",
         "clinical/tipping_point.tsv": "status delta_interpolated",
-        "clinical/blinding.tsv": "index arm value ci_low ci_high",
-        "clinical/adverse_events.tsv": "term participants_active participants_control",
-        "clinical/adherence.tsv": "arm measure mean sd",
-        "clinical/consort_checklist.tsv": "item topic where status",
+        "conduct/blinding.tsv": "index arm value ci_low ci_high",
+        "conduct/adverse_events.tsv": "term participants_active participants_control",
+        "conduct/adherence.tsv": "arm measure mean sd",
+        "conduct/consort_checklist.tsv": "item topic where status",
         "clinical/ancova.tsv": "scale visit estimate se df ci_low ci_high p hedges_g",
         "clinical/anova.tsv": "scale effect df1 df2 F epsilon_gg p p_gg partial_eta2",
         "clinical/responders.tsv": (
@@ -227,7 +251,7 @@ def test_simulated_and_quick_are_said_everywhere(demo):
 
 def test_a_second_run_has_nothing_to_do(demo):
     _, _, _, again = demo
-    assert again.count(": up to date") == 4, again
+    assert again.count(": up to date") == 5, again
     assert re.search(r"^report:  .*report/index\.html$", again, re.M), again
 
 

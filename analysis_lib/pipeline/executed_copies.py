@@ -7,6 +7,8 @@ from analysis_lib.results.files import write_text
 from analysis_lib.study.parameters import read_notebook
 
 OLDER = "older-pictures"  # tag of the cell that says so
+FOUND = "findings"  # tag of the cell that repeats them at the top
+HEADING = "## What we found"
 
 
 def renew(notebook, executed, older=None) -> bool:
@@ -27,12 +29,38 @@ def renew(notebook, executed, older=None) -> bool:
     """
     before = json.loads(Path(executed).read_text(encoding="utf-8"))
     cells = list(_merged(read_notebook(notebook)["cells"], read_notebook(executed)["cells"]))
+    cells = with_findings(cells)
     cells = [_note(older), *cells] if older else cells
     if cells == read_notebook(executed)["cells"]:
         return False
     text = json.dumps({**before, "cells": cells}, indent=1, ensure_ascii=False)
     write_text(executed, f"{text}\n")
     return True
+
+
+def with_findings(cells) -> list:
+    """Executed cells, and below the title what the notebook found, as its end says it."""
+    cells = [cell for cell in cells if FOUND not in cell["metadata"].get("tags", [])]
+    said = _findings(cells)
+    return [*cells[:1], _findings_cell(said), *cells[1:]] if said else cells
+
+
+def _findings(cells):
+    """What the first code cell under the heading shows, in Markdown; empty if nothing."""
+    sources = [_joined(cell["source"]) for cell in cells]
+    start = next((i for i, text in enumerate(sources) if text.startswith(HEADING)), len(cells))
+    below = [cell for cell in cells[start:] if cell["cell_type"] == "code"][:1]
+    shown = [output.get("data", {}) for cell in below for output in cell["outputs"]]
+    return "\n\n".join(_joined(d["text/markdown"]) for d in shown if d.get("text/markdown"))
+
+
+def _joined(text):
+    return text if isinstance(text, str) else "".join(text)
+
+
+def _findings_cell(said):
+    source = f"**What we found in this run** (the end of the notebook says the same).\n\n{said}"
+    return {"cell_type": "markdown", "id": FOUND, "metadata": {"tags": [FOUND]}, "source": source}
 
 
 def _merged(source, executed):

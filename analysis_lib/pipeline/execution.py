@@ -8,6 +8,7 @@ import re
 import sys
 import tempfile
 
+from analysis_lib.pipeline.executed_copies import with_findings
 from analysis_lib.results.environment import LIBRARY, kernel_environment
 from analysis_lib.results.files import write_text
 from analysis_lib.results.problems import PipelineError, Problem, kinds
@@ -96,7 +97,7 @@ def execute(
                 on_cell_start=start,
                 kernel_manager_class=_kernel_class(log),
             )
-            _keep(partial, executed, notebook.name)
+            _keep(partial, executed, notebook.name, with_findings)
             failed.unlink(missing_ok=True)
         except Exception as error:
             if partial.is_file():
@@ -143,9 +144,10 @@ def _tail(log, n_bytes=4000):
     return "".join(line for line in lines if not line.startswith("[IPKernelApp]"))
 
 
-def _keep(partial, final, name):
+def _keep(partial, final, name, arrange=list):
     """Move an executed notebook to its place, without the paths of this machine."""
     content = json.loads(partial.read_text(encoding="utf-8"))
+    content["cells"] = arrange(content["cells"])
     content["metadata"].get("papermill", {}).update(input_path=name, output_path=final.name)
     write_text(final, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 

@@ -25,7 +25,9 @@ mode: str = "fine"  # fine, wrong, refused or dead
 tail: str = "counts"  # a tail; one of: counts, gpd
 """
 OPTIONAL = "limit: float | None = None  # points; at least 0\n"  # papermill cannot read it
-REAL = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+REAL = sorted(
+    p.stem for folder in (NOTEBOOKS, NOTEBOOKS / "appendix") for p in folder.glob("*.ipynb")
+)
 
 
 def write(path, cell=CELL):
