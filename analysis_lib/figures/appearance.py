@@ -5,10 +5,24 @@ import textwrap
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import seaborn as sns
 
 from analysis_lib.figures.palette import ACCENT
 
-STYLE = {
+TICKS = {
+    name: value
+    for name, value in sns.axes_style("ticks").items()
+    if name.startswith(("xtick", "ytick", "grid", "axes.axisbelow"))
+}
+STYLE = {  # seaborn's theme for print, and what is ours
+    **TICKS,
+    **sns.plotting_context("paper", font_scale=8 / 9.6),  # labels of 8 points
+    "xtick.color": "black",
+    "ytick.color": "black",
+    "xtick.major.size": 3.5,
+    "ytick.major.size": 3.5,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
     "font.size": 8,
     "font.family": "DejaVu Sans",
     "axes.titlesize": 8.5,
@@ -36,16 +50,16 @@ def style():
         yield
 
 
+@mpl.rc_context(STYLE)
 def figure(n_rows=1, n_columns=1, width=PAGE, height=2.8, **options):
     """A figure and its Axes (always a two-dimensional array), in the compendium's style."""
-    mpl.rcParams.update(STYLE)
     fig = plt.figure(figsize=(width, height))
     return fig, fig.subplots(n_rows, n_columns, squeeze=False, **options)
 
 
+@mpl.rc_context(STYLE)
 def brain_figure(n_rows=1, n_columns=1, width=PAGE, height=2.0, right=0.02):
     """A figure for brain slices: fixed margins, since nilearn places its own Axes."""
-    mpl.rcParams.update(STYLE)
     fig = plt.figure(figsize=(width, height), layout="none")
     axes = fig.subplots(n_rows, n_columns, squeeze=False)
     head = 0.25 / height  # room for a title above each row

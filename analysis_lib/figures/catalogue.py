@@ -73,7 +73,9 @@ def panel(results, name, **options) -> Drawn:
 
 def marks_of(results):
     """What every figure of these results has to say: SIMULATED, QUICK."""
-    simulated_maps = results.name == "receptors" and results.json("settings")["simulated_maps"]
+    simulated_maps = (
+        results.name in ("receptors", "power") and results.json("settings")["simulated_maps"]
+    )
     return warnings_of(results.study, results.quick, simulated_maps)
 
 

@@ -137,8 +137,8 @@ def describe_brain(row, names, glass=False):
     drawn = (
         "voxels with family-wise p < .05, projected"
         if glass
-        else "t of every voxel of the mask, fainter the smaller |t|; black outline: family-wise "
-        "p < .05"
+        else "t of every voxel of the mask, fainter where |t| is smaller; black outline: "
+        "family-wise p < .05, where a speck is a single voxel that survives on its own"
     )
     caption = (
         f"Grey-matter volume (n = {n}), {drawn} (two-sided, by the maximum of t over "
@@ -158,9 +158,9 @@ def describe_regions(means, regions, names):
         if all((region, arm) in rows.index for arm in COLOURS)
     )
     caption = (
-        "Change of grey-matter volume in the regions of interest, percent of before treatment "
+        "Change of grey-matter volume from baseline in the regions of interest, percent "
         f"(n: {_by_arm(names, n)}). Points: participants; shapes: their density; diamonds and "
-        "bars: mean and 95 % confidence interval, not corrected for the number of regions."
+        "bars: mean and 95 % confidence interval, not adjusted for the number of regions."
     )
     return caption, f"Strips of points by region and arm. Mean change, {said}."
 
@@ -190,7 +190,7 @@ def describe_correlations(rows, n_all, contrast, names, draws):
         "brackets family-wise over all maps. Filled: family-wise p < .05 if treatment did nothing."
     )
     alt = (
-        f"Dots with intervals in order of r, one a map, two shaded bands behind each. Largest: "
+        f"Dots with intervals in order of r, one per map, two shaded bands behind each. Largest: "
         f"{lead['receptor']}, {number_text(lead['r'])}; if treatment did nothing, "
         f"{p_text(lead['p_randomisation'])}, among equally smooth maps, "
         f"{p_text(lead['p_spatial'])}. Maps with a "
@@ -202,7 +202,7 @@ def describe_correlations(rows, n_all, contrast, names, draws):
 def describe_scatter(lead, n_regions):
     """What `plot_scatter` shows; ``lead``: row of ``receptors/correlations.tsv``."""
     caption = (
-        f"{lead['receptor']} ({lead['annotation']}) against the change, a point a region "
+        f"{lead['receptor']} ({lead['annotation']}) against the change, one point per region "
         f"(n = {n_regions}); both as normal scores of ranks. Line: slope r. Regions at the edge "
         "of the cloud are named."
     )
@@ -220,7 +220,7 @@ def describe_dominance(rows):
         f"receptor combined: each one's part of the adjusted R², and its percentage. Filled: "
         f"family-wise p < .05 against equally smooth maps ({n_fwe} of {len(rows)})."
     )
-    return caption, f"Horizontal bars, a receptor each. Largest: {said}. Filled: {n_fwe}."
+    return caption, f"Horizontal bars, one per receptor. Largest: {said}. Filled: {n_fwe}."
 
 
 def describe_without(rows):
@@ -230,7 +230,10 @@ def describe_without(rows):
         f"r of the {len(rows)} maps with the largest |r| with all regions (diamonds) and without "
         "the one region that moves it most (circles), which is named at the right."
     )
-    return caption, f"Pairs of marks, a map each. No single region moves r by more than {move:.2f}."
+    return (
+        caption,
+        f"Pairs of marks, one per map. No region moves r by more than {move:.2f}.",
+    )
 
 
 def describe_nulls(lead, draws):

@@ -2,6 +2,7 @@
 
 import matplotlib as mpl
 import numpy as np
+import seaborn as sns
 from nilearn.datasets import load_mni152_template
 from nilearn.image import new_img_like
 from nilearn.plotting import plot_glass_brain, plot_stat_map
@@ -9,6 +10,8 @@ from nilearn.plotting import plot_glass_brain, plot_stat_map
 from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_nothing
 from analysis_lib.figures.palette import COLOURS, DIVERGING, QUIET
 from analysis_lib.results.words import number_text
+
+BESIDE = 0.2  # seaborn's distance of an arm's strip from the middle of its region
 
 
 def where(image, p_image, level):
@@ -156,32 +159,27 @@ def plot_region_change(ax, change, means, regions, names, legend=True):
     if not len(regions):
         return write_nothing(ax, "no region named")
     ax.axvline(0, color=QUIET, lw=0.8, ls="--")
-    for side, (arm, colour) in zip((1, -1), COLOURS.items(), strict=True):
-        place = np.arange(len(regions))[::-1] + side * 0.22
-        for y, region in zip(place, regions, strict=True):
-            own = change[(change["arm"] == arm) & (change["region"] == region)]["change"].dropna()
-            _cloud(ax, np.sort(own), y, colour)
+    _strips(ax, change[change["region"].isin(list(regions))], list(regions))
+    for side, (arm, colour) in zip((-1, 1), COLOURS.items(), strict=True):
         row = means[means["arm"] == arm].set_index("region").reindex(list(regions))
         error = np.abs(row[["ci_low", "ci_high"]].to_numpy().T - row["mean"].to_numpy())
         look = {"fmt": "D", "ms": 3.8, "mec": "black", "mew": 0.5, "capsize": 2, "ecolor": "black"}
         label = f"{names[arm]} (n = {row['n'].max():.0f})"
+        place = np.arange(len(regions)) + side * BESIDE - 0.11
         ax.errorbar(row["mean"], place, xerr=error, color=colour, label=label, lw=1, **look)
-    ax.set(yticks=range(len(regions)), ylim=(-0.6, len(regions) - 0.4))
-    ax.set_yticklabels([wrapped(region, 26) for region in regions][::-1])
-    ax.set_xlabel("grey-matter volume change, % of before treatment")
+    ax.set(xlabel="change from baseline, %", ylabel="", ylim=(len(regions) - 0.4, -0.6))
+    ax.set_yticks(range(len(regions)), [wrapped(region, 26) for region in regions])
     ax.tick_params(axis="y", length=0)
     if legend:
         ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0.1)
 
 
-def _cloud(ax, values, y, colour):
-    """Points of one arm in a narrow band below their density."""
-    spread = 0.045 * np.resize([-1, 0, 1], len(values))  # neighbours apart, the same every time
-    ax.plot(values, y - 0.08 + spread, "o", ms=2.2, color=colour, alpha=0.6, mew=0)
-    if len(np.unique(values)) < 5:  # too few for a density
-        return
-    drawn = ax.violinplot(
-        values, [y], orientation="horizontal", widths=0.34, side="high", showextrema=False
-    )
-    for body in drawn["bodies"]:
-        body.set(facecolor=colour, alpha=0.3, linewidth=0)
+def _strips(ax, rows, regions):
+    """Each participant, on the density of the arm."""
+    look = {"data": rows.dropna(subset=["change"]), "x": "change", "y": "region", "ax": ax}
+    look |= {"order": regions, "hue": "arm", "hue_order": list(COLOURS), "palette": COLOURS}
+    look |= {"legend": False, "dodge": True, "formatter": str}
+    sns.violinplot(**look, inner=None, cut=0, linewidth=0, saturation=1, density_norm="width")
+    for body in ax.collections:
+        body.set(alpha=0.25)
+    sns.stripplot(**look, jitter=False, size=2.6, alpha=0.6, linewidth=0)

@@ -2,6 +2,8 @@
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
+import seaborn as sns
 
 from analysis_lib.figures.appearance import (
     LEVEL,
@@ -175,18 +177,30 @@ def plot_risks(ax, rows, names, legend=True):
     """
     if not len(rows):
         return write_nothing(ax, "no response or remission defined")
-    width, x = 0.36, np.arange(len(rows))
-    for side, (arm, colour) in zip((-1, 1), COLOURS.items(), strict=True):
-        events, n = rows[f"events_{arm}"].to_numpy(), rows[f"n_{arm}"].to_numpy()
-        shares = [100 * e / total if total else np.nan for e, total in zip(events, n, strict=True)]
-        bars = ax.bar(x + side * width / 2, shares, width, color=colour, label=names[arm])
-        texts = [f"{e:.0f}/{total:.0f}" for e, total in zip(events, n, strict=True)]
-        ax.bar_label(bars, texts, fontsize=7, padding=1)
+    x, shares = np.arange(len(rows)), _shares(rows)
+    look = {"hue": "arm", "hue_order": list(COLOURS), "palette": COLOURS, "saturation": 1}
+    look |= {"width": 0.72, "errorbar": None, "legend": False, "ax": ax}
+    sns.barplot(shares, x="outcome", y="share", **look)
+    for arm, bars in zip(COLOURS, ax.containers, strict=True):
+        own = shares[shares["arm"] == arm]
+        bars.set_label(names[arm])
+        ax.bar_label(bars, own["text"], fontsize=7, padding=1)
     labels = [_risk_label(row, names) for row in rows.itertuples()]
-    ax.set(xticks=x, xticklabels=labels, ylabel="participants, %", ylim=(0, 109))
+    ax.set(xticks=x, xticklabels=labels, xlabel="", ylabel="participants, %", ylim=(0, 109))
     ax.set(yticks=range(0, 101, 25), xlim=(-0.6, max(len(rows), 2) - 0.4))
     if legend:
         ax.legend(loc="upper right")
+
+
+def _shares(rows):
+    """Percent of each arm with each outcome, long; missing where nobody could have it."""
+    parts = []
+    for arm in COLOURS:
+        events, n = rows[f"events_{arm}"].astype(float), rows[f"n_{arm}"].astype(float)
+        text = [f"{e:.0f}/{total:.0f}" for e, total in zip(events, n, strict=True)]
+        share = 100 * events / n.where(n > 0)
+        parts.append(rows[["outcome"]].assign(arm=arm, share=share, text=text))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _risk_label(row, names):

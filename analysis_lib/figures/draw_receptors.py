@@ -2,6 +2,7 @@
 
 import matplotlib as mpl
 import numpy as np
+import seaborn as sns
 
 from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_beside, write_nothing
 from analysis_lib.figures.palette import ACCENT, BANDS, QUIET
@@ -108,16 +109,16 @@ def plot_nulls(ax, draws, observed):
     observed : float
     """
     words = {"randomisation": "treatment did nothing", "spatial": "equally smooth maps"}
-    looks = {"randomisation": {"lw": 0}, "spatial": {"lw": 0, "alpha": 0.75}}
+    alphas = {"randomisation": 1, "spatial": 0.75}
     n = range_text(np.array([len(draws[null]) for null in words]))
     for null, label in words.items():
         own = draws[null][np.isfinite(draws[null])]
-        bins = np.linspace(-1, 1, 51)
-        ax.hist(own, bins, histtype="stepfilled", color=BANDS[null], label=label, **looks[null])
+        look = {"color": BANDS[null], "alpha": alphas[null], "linewidth": 0, "element": "step"}
+        sns.histplot(x=own, bins=np.linspace(-1, 1, 51), label=label, ax=ax, **look)
     ax.axvline(observed, color=ACCENT, lw=1.6, label=f"observed, r = {number_text(observed)}")
     ax.set(xlabel="correlation, r", ylabel=f"draws, of {n}", xlim=(-1, 1))
     ax.set_xticks([-1, -0.5, 0, 0.5, 1])
-    ax.set_ylim(top=1.5 * ax.get_ylim()[1])
+    ax.set_ylim(top=1.7 * ax.get_ylim()[1])
     ax.legend(loc="upper left", fontsize=SMALL, handlelength=1.2, borderpad=0.1)
 
 
@@ -204,14 +205,17 @@ def plot_dominance(ax, rows):
     rows : pandas.DataFrame
         Rows of ``receptors/dominance.tsv``.
     """
-    rows = rows.dropna(subset=["total_dominance"]).sort_values("total_dominance")
+    rows = rows.dropna(subset=["total_dominance"])
+    rows = rows.sort_values("total_dominance", ascending=False)
     if not len(rows):
         return write_nothing(ax, "no receptor map")
-    faces = [ACCENT if p < LEVEL else "white" for p in rows["p_fwe"]]
-    bars = ax.barh(rows["receptor"], rows["total_dominance"], color=faces, edgecolor=ACCENT)
+    look = {"color": "white", "edgecolor": ACCENT, "linewidth": 1, "saturation": 1}
+    sns.barplot(rows, x="total_dominance", y="receptor", errorbar=None, ax=ax, **look)
+    for bar, p in zip(ax.patches, rows["p_fwe"], strict=True):
+        bar.set_facecolor(ACCENT if p < LEVEL else "white")
     texts = [f"{percent:.0f} %" for percent in rows["percent"]]
-    ax.bar_label(bars, texts, fontsize=6.5, padding=2)
-    ax.set(xlabel="total dominance, part of adjusted R²\n(filled: family-wise p < .05)")
+    ax.bar_label(ax.containers[0], texts, fontsize=6.5, padding=2)
+    ax.set(xlabel="total dominance, part of adjusted R²\n(filled: family-wise p < .05)", ylabel="")
     ax.margins(x=0.14)
     ax.tick_params(axis="y", labelsize=SMALL, length=0)
 

@@ -140,8 +140,8 @@ def captions(title, panels, marks=(), lettered=True):
     """
     words = {
         "SIMULATED": "Simulated data: no patient took part.",
-        "SIMULATED RECEPTOR MAPS": "The receptor maps are simulated, no measurements.",
-        "QUICK": "Quick run with few permutations: no p here is fit to be quoted.",
+        "SIMULATED RECEPTOR MAPS": "The receptor maps are simulated, not measured.",
+        "QUICK": "Quick run with few permutations: do not quote these p-values.",
     }
     parts = {"caption": [], "alt": []}
     for letter, panel in zip("abcdefghijklmnopqrstuvwxyz", panels.values(), strict=False):

@@ -474,7 +474,7 @@ def test_descriptions_quote_the_results():
     assert "2 with real, 1 with sham" in caption
     assert "−8.0 (−9.0 to −6.0) with real" in alt
     caption, alt = descriptions.describe_correlations(
-        maps(3), 41, NAMES, {"randomisation": 5000, "spatial": 1000}
+        maps(3), 41, "arm_by_time", NAMES, {"randomisation": 5000, "spatial": 1000}
     )
     assert "41 receptor maps, the 3 with the largest |r|" in caption
     assert "Largest: R0, 0.80; if treatment did nothing, p = .003, among equally smooth" in alt
