@@ -31,6 +31,10 @@ HEAVY = (
 # gives Hedges' correction.
 MAY_LOAD = {
     "clinical": {"formulaic", "numba", "pandas", "scipy", "statsmodels", "trialmmrm", "voxelperm"},
+    "figures": {
+        *("matplotlib", "nibabel", "nilearn", "numba", "pandas", "scipy", "seaborn", "sklearn"),
+        *("statsmodels", "voxelperm"),
+    },
     "pipeline": {"pandas"},
     "receptors": {"nibabel", "numba", "pandas", "scipy", "statsmodels", "voxelperm"},
     "report": {"nibabel", "pandas", "scipy"},

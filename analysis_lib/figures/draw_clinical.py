@@ -193,12 +193,12 @@ def plot_risks(ax, rows, names, legend=True):
 
 
 def _shares(rows):
-    """Percent of each arm with each outcome, long; missing where nobody could have it."""
+    """Percent of each arm with each outcome, long; 0, told as 0/0, where nobody could have it."""
     parts = []
     for arm in COLOURS:
         events, n = rows[f"events_{arm}"].astype(float), rows[f"n_{arm}"].astype(float)
         text = [f"{e:.0f}/{total:.0f}" for e, total in zip(events, n, strict=True)]
-        share = 100 * events / n.where(n > 0)
+        share = (100 * events / n.where(n > 0)).fillna(0)
         parts.append(rows[["outcome"]].assign(arm=arm, share=share, text=text))
     return pd.concat(parts, ignore_index=True)
 

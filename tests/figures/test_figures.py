@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 
 from analysis_lib.figures import appearance, descriptions, palette
 from analysis_lib.figures import draw_brain as figures_brain
@@ -113,7 +113,8 @@ def test_text_in_a_pdf_stays_text(tmp_path, ax):
     clinical.plot_forest(
         ax, pd.DataFrame({"estimate": [1], "ci_low": [0], "ci_high": [2]}), ["a"], "points"
     )
-    ax.figure.savefig(tmp_path / "a.pdf")
+    with appearance.style():
+        ax.figure.savefig(tmp_path / "a.pdf")
     content = (tmp_path / "a.pdf").read_bytes()
     streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL)
     inflated = b"".join(zlib.decompress(s) for s in streams if s[:1] == b"x")
@@ -228,6 +229,19 @@ def test_change_is_since_each_participant_s_own_baseline():
     }
 
 
+def test_no_figure_changes_the_style_of_the_reader_s_session():
+    before = dict(plt.rcParams)
+    panels = {"one": panel(1)}
+    figures_panels.compose(panels, [([["one"]], 2, None)], NAMES)
+    appearance.figure()
+    appearance.brain_figure()
+    assert dict(plt.rcParams) == before
+    with appearance.style():
+        assert plt.rcParams["pdf.fonttype"] == 42
+        assert plt.rcParams["font.size"] == 8
+    plt.close("all")
+
+
 def test_course_draws_participants_means_intervals_and_n(ax):
     means, counts = course()
     clinical.plot_course(
@@ -299,8 +313,8 @@ def test_bars_are_shares_of_participants_with_events_and_difference_written(ax):
 
 def test_an_outcome_that_applies_to_nobody_has_no_bar(ax):
     clinical.plot_risks(ax, risks(n_active=0).assign(events_active=0), NAMES)
-    assert np.isnan(ax.patches[0].get_height())
-    assert ax.patches[1].get_height() == 25
+    assert [bar.get_height() for bar in ax.patches] == [0, 25]
+    assert "0/0" in words(ax)
 
 
 # --- imaging panels
@@ -347,11 +361,12 @@ def test_region_change_draws_each_participant_and_the_given_interval(ax):
     means = pd.DataFrame({"arm": [*NAMES], "region": "left amygdala", "n": [3, 2]})
     means = means.assign(mean=[2.0, -0.5], ci_low=[1.0, -2], ci_high=[3.5, 1])
     figures_brain.plot_region_change(ax, change, means, ["left amygdala"], NAMES)
-    dots = [line.get_xdata().tolist() for line in ax.lines if line.get_markersize() == 2.2]
-    assert dots == [[1, 2, 3], [-1, 0]]
+    points = [c for c in ax.collections if len(c.get_offsets()) > 1]  # the others are densities
+    dots = {to_hex(c.get_facecolor()[0]).upper(): sorted(c.get_offsets()[:, 0]) for c in points}
+    assert dots == {palette.COLOURS["active"]: [1, 2, 3], palette.COLOURS["control"]: [-1, 0]}
     bars = [c.lines[2][0].get_segments()[0][:, 0].tolist() for c in ax.containers]
     assert bars == [[1, 3.5], [-2, 1]]
-    assert "%" in ax.get_xlabel()
+    assert ax.get_xlabel() == "change from baseline, %"
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["real (n = 3)", "sham (n = 2)"]
 
 
@@ -426,8 +441,10 @@ def test_influence_pairs_r_with_and_without_and_names_the_region(ax):
 def test_nulls_count_every_finite_draw(ax):
     draws = {"randomisation": np.array([-0.5, 0.2, np.nan]), "spatial": np.array([0.1, 0.1, 0.3])}
     receptors.plot_nulls(ax, draws, 0.6)
-    areas = [patch.get_path().vertices[:, 1].max() for patch in ax.patches]
-    assert areas == [1, 2]
+    tops = [shape.get_paths()[0].vertices[:, 1].max() for shape in ax.collections]
+    assert tops == [1, 2]
+    colours = [to_hex(shape.get_facecolor()[0]).upper() for shape in ax.collections]
+    assert colours == list(palette.BANDS.values())
     assert ax.lines[0].get_xdata()[0] == 0.6
     assert "draws, of 3" in ax.get_ylabel()
 
@@ -476,6 +493,7 @@ def test_descriptions_quote_the_results():
     caption, alt = descriptions.describe_correlations(
         maps(3), 41, "arm_by_time", NAMES, {"randomisation": 5000, "spatial": 1000}
     )
+    assert "difference in change between real and sham with 41 receptor maps" in caption
     assert "41 receptor maps, the 3 with the largest |r|" in caption
     assert "Largest: R0, 0.80; if treatment did nothing, p = .003, among equally smooth" in alt
 
