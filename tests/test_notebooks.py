@@ -33,7 +33,7 @@ CONTRASTS = ("active_change", "control_change", "arm_by_time")
 def test_a_notebook_and_its_percent_script_agree(path):
     script = PROJECT / "notebooks" / "percent" / f"{path.stem}.py"
     stored = nbformat.read(path, as_version=4)
-    assert cells(stored) == cells(jupytext.read(script, "py:percent")), "run make format"
+    assert cells(stored) == cells(jupytext.read(script, fmt="py:percent")), "run make format"
 
 
 def in_git(path):
