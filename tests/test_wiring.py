@@ -29,6 +29,7 @@ from small_study import (
 )
 
 import analysis_lib.figures
+from analysis_lib.clinical.models import mean_table
 from analysis_lib.figures import catalogue, composites, views
 from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS
 from analysis_lib.figures.views import View
@@ -37,7 +38,6 @@ from analysis_lib.report import findings
 from analysis_lib.results import reading
 from voxelperm import draw_permutations
 
-DRAWS = {"n_permutations": 99, "seed": 5}
 ARMS = {"verum": "active", "placebo": "control"}
 CONTRASTS = ("active_change", "control_change", "arm_by_time")
 VIEWS = ("effect_view", "slice_view", "region_view")
@@ -64,19 +64,6 @@ def place(tmp_path_factory):
     plt.close("all")
 
 
-def run(place, name, **parameters):
-    """Variables of a notebook, and what its plots were called with: none is drawn."""
-    figures = analysis_lib.figures
-    with pytest.MonkeyPatch.context() as patch:
-        plots = [name for name in figures.__all__ if name.startswith("plot_")]
-        seen = record(patch, figures, [*plots, "mark"])
-        seen |= record(patch, figures, VIEWS, View("title", "alt", "<html>", 9, 9))
-        told = {"study": place.study, "variant": place.derived.name}
-        variables = run_cells(name, **told, **DRAWS, **parameters)
-    plt.close("all")
-    return SimpleNamespace(variables=variables, plots=seen, **vars(place))
-
-
 def run_shown(place, name, **parameters):
     """Variables of a notebook, the panels that it shows and the views: none is drawn."""
     panels = {}
@@ -96,7 +83,12 @@ def run_shown(place, name, **parameters):
 @pytest.fixture(scope="module")
 def ran01(place):
     options = {"n_imputations": 40, "largest_delta": 40.0, "delta_step": 4.0}
-    return run(place, "01_clinical_outcomes", **options)
+    return run_shown(place, "01_clinical_outcomes", n_permutations=99, **options)
+
+
+@pytest.fixture(scope="module")
+def ran_s0(place):
+    return run_shown(place, "S0_trial_conduct")
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +237,7 @@ def test_the_tipping_point_makes_the_primary_result_worse_and_not_better(ran01):
     assert curve["estimate"][0] == pytest.approx(mar.loc[("HAMD-17", "mar", "week3"), "estimate"])
     assert tip["status"].tolist() == ["tips"]
     assert 0 < tip["delta_before"][0] < tip["delta_interpolated"][0] < tip["delta_tips"][0]
-    drawn = ran01.plots["plot_tipping"][0]
+    drawn = ran01.panels["tipping_point"][0].draw.keywords
     assert drawn["tip"] == pytest.approx(tip["delta_interpolated"][0])
 
 
@@ -264,15 +256,15 @@ def test_responders_are_counted_from_the_raw_scores(ran01, people, ratings):
     assert numbers[key]["value"] == pytest.approx(row["risk_difference"])
 
 
-def test_guesses_events_and_doses_are_those_of_each_arm(ran01, people):
-    blinding = table(ran01, "clinical/blinding.tsv").set_index("arm")
+def test_guesses_events_and_doses_are_those_of_each_arm(ran_s0, people):
+    blinding = table(ran_s0, "conduct/blinding.tsv").set_index("arm")
     right = people["guess"] == people["group"]
-    events = pd.read_csv(ran01.folder / "bids" / "adverse_events.tsv", sep="\t")
-    harms = table(ran01, "clinical/adverse_events.tsv").set_index("term").loc["any event"]
-    sessions = pd.read_csv(ran01.folder / "bids" / "stimulation.tsv", sep="\t")
+    events = pd.read_csv(ran_s0.folder / "bids" / "adverse_events.tsv", sep="\t")
+    harms = table(ran_s0, "conduct/adverse_events.tsv").set_index("term").loc["any event"]
+    sessions = pd.read_csv(ran_s0.folder / "bids" / "stimulation.tsv", sep="\t")
     received = sessions["participant_id"].value_counts()
-    adherence = table(ran01, "clinical/adherence.tsv").set_index(["arm", "measure"])
-    dose = table(ran01, "clinical/dose.tsv").set_index("participant_id")
+    adherence = table(ran_s0, "conduct/adherence.tsv").set_index(["arm", "measure"])
+    dose = table(ran_s0, "conduct/dose.tsv").set_index("participant_id")
     for arm, own in people.groupby("arm"):
         assert blinding.loc[arm, "n_correct"] == right[own.index].sum()
         assert harms[f"participants_{arm}"] == events["participant_id"].isin(own.index).sum()
@@ -281,22 +273,27 @@ def test_guesses_events_and_doses_are_those_of_each_arm(ran01, people):
     assert (dose["sessions"] == received[dose.index]).all()
 
 
-def test_optional_tables_of_items_are_written_under_their_own_names(ran01):
+def test_optional_tables_of_items_are_written_under_their_own_names(ran_s0):
     for name in ("alpha", "item_differences", "item_means", "suicide_item", "suicide_worsening"):
-        written = table(ran01, f"clinical/{name}.tsv")
-        assert list(written) == list(ran01.variables["by_item"][name])
+        written = table(ran_s0, f"conduct/{name}.tsv")
+        assert list(written) == list(ran_s0.variables["by_item"][name])
         assert set(written["scale"]) == {"HAMD-17"}
-    assert table(ran01, "clinical/alpha.tsv")["n"].tolist() == [21, 18]
+    assert table(ran_s0, "conduct/alpha.tsv")["n"].tolist() == [21, 18]
 
 
-def test_settings_and_tables_of_01_say_how_they_were_made(ran01):
+def test_settings_and_tables_of_01_say_how_they_were_made(ran01, ran_s0):
     settings = reading.read_json(ran01.derived / "clinical" / "settings.json")
     assert settings == {"permutations": 99, "imputations": 40, "seed": 5, "quick": False}
-    for name, variable in (("mmrm_means", "model_means"), ("anova", "anova"), ("growth", "growth")):
-        made, written = ran01.variables[variable], table(ran01, f"clinical/{name}.tsv")
+    made = {"clinical/mmrm_means": mean_table(ran01.variables["fits"])}
+    made |= {"clinical/anova": ran01.variables["anova"]}
+    made |= {"conduct/growth": ran_s0.variables["growth"]}
+    for name, expected in made.items():
+        written = table(ran01, f"{name}.tsv")
         pd.testing.assert_frame_equal(
-            written.astype(str), reading_of(made), check_dtype=False, obj=name
+            written.astype(str), reading_of(expected), check_dtype=False, obj=name
         )
+    settings = reading.read_json(ran_s0.derived / "conduct" / "settings.json")
+    assert settings == {"planned_sessions": 4, "quick": False}
 
 
 def reading_of(made):
@@ -308,34 +305,39 @@ def reading_of(made):
 
 
 def test_the_first_sentence_of_01_is_about_the_primary_scale_at_the_final_visit(ran01):
-    first, *rest = ran01.variables["sentences"]
+    found = [p for p in findings(ran01.variables["found"]).split("\n\n") if p[0] != ">"]
+    first, *rest = found
     assert "HAMD-17" in first
     assert "week 3" in first
     assert "HAMA" not in first
-    assert any("HAMA" in sentence for sentence in rest)
-    main = ran01.variables["main"]
-    assert f"{abs(main['estimate']):.1f}" in first
-    assert (main["scale"], main["visit"]) == ("HAMD-17", "week3")
+    assert any("HAMA" in paragraph for paragraph in rest)
+    rows = table(ran01, "clinical/mmrm_contrasts.tsv").set_index(["scale", "visit"])
+    assert f"{abs(rows.loc[('HAMD-17', 'week3'), 'estimate']):.1f}" in first
 
 
-def test_each_plot_of_01_gets_the_rows_of_its_own_scale_arm_and_analysis(ran01):
-    for call, scale in zip(ran01.plots["plot_trajectories"], ("HAMA", "HAMD-17"), strict=True):
-        assert set(call["scores"]["scale"]) == set(call["means"]["scale"]) == {scale}
-        assert call["names"] == {"active": "rTMS", "control": "sham coil"}
-    for call, scale in zip(ran01.plots["plot_risks"], ("HAMA", "HAMD-17"), strict=True):
-        rows = call["rows"]
-        assert set(rows["scale"]) == {scale}
-        assert set(rows["visit"].astype(str)) == {"week3"}
-        assert set(rows["analysis"]) == {"missing_is_failure"}
-    forest = ran01.plots["plot_forest"][0]
-    expected = forest["table"]["scale"] + ", " + forest["table"]["visit"].astype(str)
-    said = [
-        label.replace("week ", "week").replace("all visits", "all") for label in forest["label"]
-    ]
-    assert [text.split(", ")[0] for text in said] == [e.split(", ")[0] for e in expected]
-    assert forest["xlabel"].startswith("rTMS − sham coil")
-    assert ran01.plots["plot_missing"][0]["visits"].tolist() == ["week1", "week3"]
-    assert ran01.plots["plot_stimulation"][0]["planned"] == 4
+def test_each_panel_of_01_gets_the_rows_of_its_own_scale_arm_and_analysis(ran01, ran_s0):
+    names = {"active": "rTMS", "control": "sham coil"}
+    assert {panel.title for panel in ran01.panels["course"]} == {"HAMA", "HAMD-17"}
+    for panel in ran01.panels["course"]:
+        drawn = panel.draw.keywords
+        for part in ("individuals", "means", "counts"):
+            assert set(drawn[part]["scale"]) == {panel.title}
+    (response,) = ran01.panels["response"]
+    rows = response.draw.keywords["rows"]
+    assert set(rows["scale"]) == {"HAMD-17"}
+    assert set(rows["visit"].astype(str)) == {"week3"}
+    assert set(rows["analysis"]) == {"missing_is_failure"}
+    drawn = ran01.panels["differences"][0].draw.keywords
+    assert drawn["primary"] == ("HAMD-17", "week3")
+    assert drawn["names"] == names
+    assert ran01.panels["ratings"][0].draw.keywords["visits"] == ["week1", "week3"]
+    drawn = ran_s0.panels["stimulation"][0].draw.keywords
+    assert (drawn["planned"], drawn["names"]) == (4, names)
+    boxes = ran01.panels["flow"][0].draw.keywords["boxes"]
+    assert (
+        "received treatment: 1"
+        in boxes.set_index(["stage", "arm"]).loc[("allocated", "active"), "text"]
+    )
 
 
 # --- 02
@@ -500,7 +502,8 @@ def test_each_picture_of_02_is_of_the_contrast_in_its_title(ran02, smoothed):
     (regions,) = ran02.panels["regions"]
     assert regions.draw.keywords["regions"] == ["left area 7", "right area 12"]
     assert regions.draw.keywords["names"] == {"active": "rTMS", "control": "sham coil"}
-    said = findings(ran02.variables["found"]).split("\n\n")[1:]
+    said = findings(ran02.variables["found"]).split("\n\n")
+    said = [paragraph for paragraph in said if not paragraph.startswith(">")]  # no notice
     assert [title in text for title, text in zip(titles, said, strict=False)] == [True] * 3
 
 
@@ -848,8 +851,8 @@ def test_change_by_region_is_drawn_in_the_colour_of_the_arm(ran04):
     for arm, colour in COLOURS.items():
         drawn = lines(ax, colour, "D")[0]
         np.testing.assert_allclose(drawn[:, 0], means[arm][regions])
-        assert drawn[0, 1] > drawn[1, 1]
-    assert [t.get_text() for t in ax.get_yticklabels()] == regions[::-1]
+        assert np.diff(ax.transData.transform(drawn)[:, 1]) < 0  # from the top
+    assert [t.get_text() for t in ax.get_yticklabels()] == regions
     plt.close(ax.figure)
 
 
@@ -899,7 +902,9 @@ def test_the_other_receptor_panels_show_the_leading_receptor(ran04):
     for which, draws in words["draws"].items():
         np.testing.assert_allclose(draws, nulls[f"{which}_arm_by_time"][:, 0])
     ax = draw(ran04, "figure4", "dominance")
-    shares = table(ran04, "receptors/dominance.tsv").sort_values("total_dominance")
+    assert ax.yaxis_inverted()  # the largest share on top
+    shares = table(ran04, "receptors/dominance.tsv")
+    shares = shares.sort_values("total_dominance", ascending=False)
     assert [t.get_text() for t in ax.get_yticklabels()] == shares["receptor"].tolist()
     np.testing.assert_allclose([b.get_width() for b in ax.patches], shares["total_dominance"])
     plt.close(ax.figure)
@@ -936,10 +941,11 @@ SEPARATE = (
 
 
 COVERED = {
-    "clinical": "adherence adverse_events alpha ancova anova baseline blinding consort_checklist "
-    "consort_flow dose growth imputation item_differences item_means means missing_patterns "
-    "mmrm_contrasts mmrm_means pattern_visits randomisation responders scores suicide_item "
-    "suicide_worsening tipping_curve tipping_point",
+    "clinical": "ancova anova baseline consort_flow imputation means missing_patterns "
+    "mmrm_contrasts mmrm_means pattern_visits randomisation responders scores tipping_curve "
+    "tipping_point",
+    "conduct": "adherence adverse_events alpha blinding consort_checklist dose growth "
+    "item_differences item_means suicide_item suicide_worsening",
     "vbm": "active_change_clusters active_change_regions arm_by_time_clusters arm_by_time_regions "
     "control_change_clusters control_change_regions improvement_regions parcel_change quality "
     "region_clinical region_means summary",
@@ -951,7 +957,7 @@ COVERED = {
 }
 
 
-def test_every_table_that_the_notebooks_write_has_its_columns_tested(ran04):
+def test_every_table_that_the_notebooks_write_has_its_columns_tested(ran04, ran_s0):
     """A new table belongs here once each of its columns has a test: see ``wired``."""
     for folder, names in COVERED.items():
         found = {path.stem for path in (ran04.derived / folder).glob("*.tsv")}

@@ -39,7 +39,7 @@ from analysis_lib.figures.layout import Drawn, Panel, alone, captions
 from analysis_lib.figures.palette import BANDS, COLOURS
 from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE, contrast_title
 from analysis_lib.results.problems import UsageError
-from analysis_lib.results.words import true_minus, visit_words
+from analysis_lib.results.words import number_text, visit_words
 from analysis_lib.study.grids import load_map
 from analysis_lib.vbm.scans import read_scans
 
@@ -308,7 +308,7 @@ def scatter(results):
     }
     return Panel(
         partial(plot_scatter, points=points, r=lead["r"], **axes),
-        true_minus(f"{lead['receptor']}, {len(points)} regions, r = {lead['r']:.2f}"),
+        f"{lead['receptor']}, {len(points)} regions, r = {number_text(lead['r'])}",
         *descriptions.describe_scatter(lead, len(points)),
         size=(COLUMN, 3),
         late=True,

@@ -10,7 +10,7 @@ from analysis_lib.figures.draw_clinical import estimate_text
 from analysis_lib.figures.draw_receptors import range_text
 from analysis_lib.figures.palette import COLOURS
 from analysis_lib.results.contrasts import ARM_BY_TIME, contrast_title, contrast_words
-from analysis_lib.results.words import p_text, true_minus, visit_words
+from analysis_lib.results.words import number_text, p_text, printed, true_minus, visit_words
 
 
 def _by_arm(names, words):
@@ -51,10 +51,7 @@ def describe_course(scale, kind, individuals, means, names, unit="points"):
     """What `plot_course` shows; ``means`` are rows of ``clinical/mmrm_means.tsv``."""
     n = {arm: own["participant_id"].nunique() for arm, own in individuals.groupby("arm")}
     last = means[means["week"] == means["week"].max()].set_index("arm")
-    ends = {
-        arm: true_minus("{mean:.1f} ({ci_low:.1f} to {ci_high:.1f})".format(**last.loc[arm]))
-        for arm in COLOURS
-    }
+    ends = {arm: _with_interval(last.loc[arm], "mean") for arm in COLOURS}
     what = f"change in {scale} since each participant's baseline"
     what = what if kind == "change" else f"{scale} score"
     caption = (
@@ -114,7 +111,7 @@ def describe_tipping(curve, tip, names, scale, visit):
     """What `plot_tipping` shows; ``tip`` is a row of ``clinical/tipping_point.tsv``."""
     end = curve["delta_active"].abs().max()
     ends = {
-        "tips": f"p reaches .05 at {tip['delta_interpolated']:+.1f} points",
+        "tips": f"p reaches .05 at {printed(tip['delta_interpolated'], 'change')} points",
         "does not tip": f"p stays below .05 up to {end:g} points",
     }
     said = true_minus(ends.get(tip["status"], str(tip["status"])))
@@ -165,11 +162,17 @@ def describe_regions(means, regions, names):
         f"(n: {_by_arm(names, n)}). Points: participants; shapes: their density; diamonds and "
         "bars: mean and 95 % confidence interval, not adjusted for the number of regions."
     )
-    return caption, f"Strips of points by region and arm. Mean change, {true_minus(said)}."
+    return caption, f"Strips of points by region and arm. Mean change, {said}."
+
+
+def _with_interval(row, column):
+    value, low, high = (number_text(row[name], ".1f") for name in (column, "ci_low", "ci_high"))
+    return f"{value} ({low} to {high})"
 
 
 def _percent(row):
-    return f"{row['mean']:+.1f} % ({row['ci_low']:.1f} to {row['ci_high']:.1f})"
+    low, high = (number_text(row[name], ".1f") for name in ("ci_low", "ci_high"))
+    return f"{printed(row['mean'], 'change')} % ({low} to {high})"
 
 
 def describe_correlations(rows, n_all, contrast, names, draws):
@@ -188,7 +191,7 @@ def describe_correlations(rows, n_all, contrast, names, draws):
     )
     alt = (
         f"Dots with intervals in order of r, one per map, two shaded bands behind each. Largest: "
-        f"{lead['receptor']}, {true_minus(format(lead['r'], '.2f'))}; if treatment did nothing, "
+        f"{lead['receptor']}, {number_text(lead['r'])}; if treatment did nothing, "
         f"{p_text(lead['p_randomisation'])}, among equally smooth maps, "
         f"{p_text(lead['p_spatial'])}. Maps with a "
         f"family-wise p below .05 if treatment did nothing: {n_fwe} of {len(rows)}."
@@ -203,7 +206,7 @@ def describe_scatter(lead, n_regions):
         f"(n = {n_regions}); both as normal scores of ranks. Line: slope r. Regions at the edge "
         "of the cloud are named."
     )
-    r = true_minus(format(lead["r"], ".2f"))
+    r = number_text(lead["r"])
     return caption, f"Scatter plot of {n_regions} regions along a line; r = {r}."
 
 
@@ -241,7 +244,7 @@ def describe_nulls(lead, draws):
         f"surrogate maps ({p_text(lead['p_spatial'])}); line: observed. Two "
         "humps, where there are two, are of a broad pattern that chance gives either sign."
     )
-    alt = f"Two histograms of r from −1 to 1 and a line at {true_minus(format(lead['r'], '.2f'))}."
+    alt = f"Two histograms of r from −1 to 1 and a line at {number_text(lead['r'])}."
     return caption, alt
 
 
@@ -297,7 +300,7 @@ def describe_mosaic(least):
 def describe_power(curve, detectable):
     """What `plot_power` shows; ``curve`` is ``power/power.tsv``."""
     found = detectable is not None and np.isfinite(detectable)
-    said = f"80 % at r = {detectable:.2f}" if found else "80 % is not reached"
+    said = f"80 % at r = {number_text(detectable)}" if found else "80 % is not reached"
     caption = (
         "Share of simulated trials with p < .05, by the noise-free correlation of change and "
         f"receptor map; bars: Monte-Carlo standard error. Power: {said}."

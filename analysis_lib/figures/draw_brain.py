@@ -9,7 +9,7 @@ from nilearn.plotting import plot_glass_brain, plot_stat_map
 
 from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_nothing
 from analysis_lib.figures.palette import COLOURS, DIVERGING, QUIET
-from analysis_lib.results.words import true_minus
+from analysis_lib.results.words import number_text
 
 BESIDE = 0.2  # seaborn's distance of an arm's strip from the middle of its region
 
@@ -76,7 +76,7 @@ def _place_slices(display):
     look = {"fontsize": SMALL, "ha": "center"}
     for number, (z, cut) in enumerate(display.axes.items()):
         look |= {"transform": cut.ax.transAxes}
-        cut.ax.text(0.5, -0.01, true_minus(f"z = {z:g} mm"), va="top", **look)
+        cut.ax.text(0.5, -0.01, f"z = {number_text(z, 'g')} mm", va="top", **look)
         for x, side in ((0.04, "L"), (0.96, "R")) if number == 0 else ():
             cut.ax.text(x, 0.9, side, **look)
 

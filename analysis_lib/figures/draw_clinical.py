@@ -13,7 +13,7 @@ from analysis_lib.figures.appearance import (
     write_nothing,
 )
 from analysis_lib.figures.palette import ACCENT, COLOURS, QUIET
-from analysis_lib.results.words import true_minus, visit_words
+from analysis_lib.results.words import printed, visit_words
 
 
 def since_baseline(scores):
@@ -138,8 +138,7 @@ def plot_differences(ax, contrasts, names, primary=None):
 def estimate_text(row):
     """An estimate with its interval, as it is printed; a second decimal where one says 0."""
     values = (row.estimate, row.ci_low, row.ci_high)
-    texts = (f"{value:.{2 if 0 < abs(value) < 0.05 else 1}f}" for value in values)
-    return true_minus("{} ({} to {})".format(*texts))
+    return "{} ({} to {})".format(*(printed(value, "points") for value in values))
 
 
 def plot_forest(ax, table, label, xlabel):
@@ -207,10 +206,10 @@ def _shares(rows):
 def _risk_label(row, names):
     if not hasattr(row, "risk_difference") or not np.isfinite(row.risk_difference):
         return row.outcome
-    found = (f"{100 * value:.0f}" for value in (row.risk_difference, row.ci_low, row.ci_high))
+    found = (printed(v, "percent") for v in (row.risk_difference, row.ci_low, row.ci_high))
     below = "{} percentage points\n(95 % CI {} to {})".format(*found)
     difference = wrapped(f"{names['active']} − {names['control']}:", 24)
-    return true_minus(f"{row.outcome}\n{difference}\n{below}")
+    return f"{row.outcome}\n{difference}\n{below}"
 
 
 def plot_tipping(ax, curve, names, tip=None, unit="points"):
@@ -243,7 +242,8 @@ def plot_tipping(ax, curve, names, tip=None, unit="points"):
                 delta[chosen], estimate[chosen], "o", ms=3.5, mec="black", mfc=face, label=label
             )
     if tip is not None and np.isfinite(tip):
-        ax.axvline(tip, 0, 0.72, color=ACCENT, lw=1.2, label=f"p = .05 at {tip:+.1f} {unit}")
+        label = f"p = .05 at {printed(tip, 'change')} {unit}"
+        ax.axvline(tip, 0, 0.72, color=ACCENT, lw=1.2, label=label)
     ax.set_xlabel(wrapped(f"{unit} added to imputed scores, {names['active']}", 42))
     ax.set_ylabel(wrapped(f"{names['active']} − {names['control']}, {unit}", 24))
     low, high = ax.get_ylim()

@@ -6,7 +6,7 @@ import seaborn as sns
 
 from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_beside, write_nothing
 from analysis_lib.figures.palette import ACCENT, BANDS, QUIET
-from analysis_lib.results.words import p_text, true_minus
+from analysis_lib.results.words import number_text, p_cell
 
 
 def central(draws, share=0.95):
@@ -83,13 +83,7 @@ def _write_ps(ax, rows, y):
     for head, p, corrected, points in columns:
         write_beside(ax, len(rows) - 0.2, f"p {head}", points, fontweight="bold", va="bottom")
         for place, one, over_maps in zip(y, rows[p], rows[corrected], strict=True):
-            write_beside(ax, place, f"{_short_p(one)} ({_short_p(over_maps)})", points)
-
-
-def _short_p(p):
-    if not np.isfinite(p):
-        return "–"
-    return p_text(p).removeprefix("p ").removeprefix("= ")
+            write_beside(ax, place, f"{p_cell(one)} ({p_cell(over_maps)})", points)
 
 
 def _map_label(row):
@@ -121,7 +115,7 @@ def plot_nulls(ax, draws, observed):
         own = draws[null][np.isfinite(draws[null])]
         look = {"color": BANDS[null], "alpha": alphas[null], "linewidth": 0, "element": "step"}
         sns.histplot(x=own, bins=np.linspace(-1, 1, 51), label=label, ax=ax, **look)
-    ax.axvline(observed, color=ACCENT, lw=1.6, label=true_minus(f"observed, r = {observed:.2f}"))
+    ax.axvline(observed, color=ACCENT, lw=1.6, label=f"observed, r = {number_text(observed)}")
     ax.set(xlabel="correlation, r", ylabel=f"draws, of {n}", xlim=(-1, 1))
     ax.set_xticks([-1, -0.5, 0, 0.5, 1])
     ax.set_ylim(top=1.7 * ax.get_ylim()[1])
@@ -246,7 +240,7 @@ def plot_scatter(ax, points, r, xlabel, ylabel, n_named=8):
     ax.plot(points["x_value"], points["y_value"], "o", ms=3, color="#4D4D4D", alpha=0.7, mew=0)
     ends = np.array([-2.6, 2.6])
     ax.plot(ends, r * ends, color=ACCENT, lw=1.2)
-    ax.set_title(true_minus(f"r = {r:.2f}, {len(points)} regions"))
+    ax.set_title(f"r = {number_text(r)}, {len(points)} regions")
     ax.set(xlabel=wrapped(xlabel, 40), ylabel=wrapped(ylabel, 28))
     ax.margins(0.1)
     _name_points(ax, points, r, n_named)

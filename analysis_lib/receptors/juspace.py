@@ -80,7 +80,7 @@ def effect(change, arm, contrast=ARM_BY_TIME, kind="cohens_d"):
     if kind == "mean":
         if contrast == ARM_BY_TIME:
             raise ValueError(
-                "kind 'mean', contrast 'arm_by_time': JuSpace averages one list of images (option "
+                f"kind 'mean', contrast '{contrast}': JuSpace averages one list of images (option "
                 "3). Use 'cohens_d', or receptors.effect_map for a difference of means."
             )
         return effects.effect_map(change, active, contrast)

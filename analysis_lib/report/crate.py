@@ -16,6 +16,7 @@ from rocrate.rocrate import ROCrate
 
 from analysis_lib.report import manifest as report_manifest
 from analysis_lib.results import hashing
+from analysis_lib.results.contrasts import CONTRASTS, contrast_words
 from analysis_lib.results.files import write_text
 from analysis_lib.results.problems import WrongFile
 from analysis_lib.study import parameters
@@ -66,12 +67,7 @@ FILES = {
     "mask.nii.gz": "Voxels that were analysed",
     "index.html": "Report of the results",
 }
-CONTRASTS = {
-    "active_change": "change within the active arm",
-    "control_change": "change within the control arm",
-    "arm_by_time": "change, active - control arm",
-    "improvement": "relation of change to clinical improvement",
-}
+ARMS = {"active": "active treatment", "control": "control treatment"}
 MAPS = {
     "t": "t statistic",
     "g": "Hedges g",
@@ -264,9 +260,10 @@ def _map(name):
     if "desc-modulated" in name:
         return "Modulated grey matter of a participant and session, in MNI space"
     stem = name.removesuffix(".nii.gz")
-    for contrast, words in CONTRASTS.items():
+    for contrast in CONTRASTS:
         kind = MAPS.get(stem.removeprefix(f"{contrast}_"))
         if kind and stem.startswith(contrast):
+            words = contrast_words(contrast, ARMS)
             return f"Grey-matter volume, {words}: {kind} (map in MNI space)"
     return ""
 

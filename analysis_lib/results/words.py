@@ -60,8 +60,9 @@ def exact_p(p):
 
 
 def p_cell(p):
-    """A p-value in a column, or beside a name, that says that it is one: ".017", "< .001"."""
-    return p_text(p).removeprefix("p ").removeprefix("= ")
+    """A p-value in a column, or beside a name, that says that it is one: ".017", "< .001", "–"."""
+    missing = p is None or not np.isfinite(p)
+    return "–" if missing else p_text(p).removeprefix("p ").removeprefix("= ")
 
 
 def printed(value, kind) -> str:

@@ -19,7 +19,7 @@ def contrast_test(contrast, change, mask, arm, covariates=None, blocks=None, **o
     ----------
     contrast : str
         One of ``OF_CHANGE``. Within an arm the mean change is tested by flipping signs, without
-        covariates; arm_by_time by permuting arms, covariates by Freedman-Lane.
+        covariates; the difference between arms by permuting them, covariates by Freedman-Lane.
     change : numpy.ndarray
         (n, n_voxels), post - pre.
     mask : numpy.ndarray of bool

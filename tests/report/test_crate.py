@@ -312,7 +312,7 @@ def test_without_results_there_is_no_crate(tiny, monkeypatch, tmp_path):
     ("name", "expected"),
     [
         ("vbm/arm_by_time_p_fwe_t.nii.gz", "family-wise p of the voxel's t"),
-        ("vbm/active_change_g.nii.gz", "change within the active arm: Hedges g"),
+        ("vbm/active_change_g.nii.gz", "the change with active treatment: Hedges g"),
         ("grey_matter/sub-1_label-GM_desc-modulated_probseg.nii.gz", "Modulated grey matter"),
         ("vbm/mask.nii.gz", "Voxels that were analysed"),
         ("vbm/something_else.nii.gz", ""),
