@@ -32,8 +32,8 @@ HEAVY = (
 MAY_LOAD = {
     "clinical": {"formulaic", "numba", "pandas", "scipy", "statsmodels", "trialmmrm", "voxelperm"},
     "figures": {
-        *("matplotlib", "nibabel", "nilearn", "numba", "pandas", "scipy", "seaborn", "sklearn"),
-        *("statsmodels", "voxelperm"),
+        *("jinja2", "matplotlib", "nibabel", "nilearn", "numba", "pandas", "scipy", "seaborn"),
+        *("sklearn", "statsmodels", "voxelperm"),
     },
     "pipeline": {"pandas"},
     "receptors": {"nibabel", "numba", "pandas", "scipy", "statsmodels", "voxelperm"},

@@ -29,7 +29,10 @@ from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.files import write_text
 from analysis_lib.results.problems import PipelineError
 
-SECTIONS = ("grey_matter", "clinical", "vbm", "receptors", "conduct")
+SECTIONS = (
+    *("grey_matter", "clinical", "vbm", "receptors", "conduct"),
+    *("calibration", "power", "juspace"),  # on request
+)
 ABOUT = (
     "Numbers and tables that a run with default parameters should give. Written by: make expected. "
     "analysis_lib/pipeline/expected.py says what each entry means"
