@@ -601,6 +601,45 @@ def test_table_1_describes_each_arm_in_its_own_column(tiny):
     assert_table(found.iloc[:4], expected)
 
 
+def table_1(**columns):
+    """Table 1 of four active and four control participants, by variable."""
+    participants = pd.DataFrame({"participant_id": list("abcdefgh"), "excluded": pd.NA, **columns})
+    participants["arm"] = ["active"] * 4 + ["control"] * 4
+    study = SimpleNamespace(covariates=list(columns), strata=[], scales=[], baseline="baseline")
+    return baseline.baseline_table(study, participants, pd.DataFrame({"visit": []})).set_index(
+        "variable"
+    )
+
+
+def test_table_1_counts_words_and_two_numbers_and_averages_more():
+    found = table_1(
+        site=list("ABCABCAB"),
+        handed=[1.0, 2, 1, 2, 2, 2, 2, np.nan],
+        grade=[1, 2, 3, 1, 2, 2, 3, 3],
+    )
+    levels = ["site: A", "site: B", "site: C", "handed: 1", "handed: 2", "grade"]
+    assert found.index.tolist() == levels
+    assert found["summary"].tolist() == ["n (%)"] * 5 + ["mean (SD)"]
+    assert found.loc["handed: 2", ["active", "control"]].tolist() == ["2 (50%)", "3 (100%)"]
+    assert found.loc["grade", "active"] == "1.8 (1.0)"
+
+
+def test_table_1_gives_head_size_where_it_is_known():
+    found = table_1(tiv=[1400.0, 1500, 1600, 1700, 1300, 1400, 1500, 1600])
+    assert found.loc["tiv", "active"] == "1550.0 (129.1)"
+    participants = pd.DataFrame({"participant_id": ["a", "b"], "arm": ["active", "control"]})
+    participants = participants.assign(excluded=pd.NA, tiv=[1400.0, 1500.0])
+    study = SimpleNamespace(covariates=[], strata=[], scales=[], baseline="baseline")
+    unasked = baseline.baseline_table(study, participants, pd.DataFrame({"visit": []}))
+    assert unasked["variable"].tolist() == ["tiv: 1400", "tiv: 1500"]
+
+
+def test_a_level_that_all_have_differs_by_0():
+    row = table_1(site=["A"] * 8).loc["site: A"]
+    assert row["standardised_mean_difference"] == 0
+    assert row["active"] == row["control"] == "4 (100%)"
+
+
 def test_the_flow_counts_each_arm_at_each_stage(tiny):
     tiny.participants.loc[7, "withdrawn_after"] = "week2"
     study, participants, ratings = small_trial(tiny)
@@ -699,6 +738,14 @@ def test_blinding_indices_belong_to_the_arm_that_guessed():
     assert both["ci_high"] == pytest.approx(james + 1.959964 * both["se"])
 
 
+def test_blinding_of_an_arm_that_nobody_asked_is_missing_and_says_why():
+    found = blinding.blinding_table(pd.DataFrame({"arm": ["active"] * 3, "guess": "active"}))
+    notes = ["all answers alike: no interval", "nobody was asked"]
+    assert found["note"].tolist() == [*notes, "not defined: only one arm guessed"]
+    assert found["n"].tolist() == [3, 0, 3]
+    assert found["value"].fillna(9).tolist() == [1, 9, 9]
+
+
 EVENTS = pd.DataFrame(
     [
         ("a1", "active", "headache", "mild", "no", "yes"),
@@ -749,6 +796,15 @@ def test_harms_count_people_reports_serious_and_related_by_arm():
     alike = [{"reports_control", "participants_control"}]  # each had one
     found = harms.adverse_event_table(EVENTS, participants)
     assert_table(found, as_columns(expected), alike)
+
+
+def test_the_commonest_event_stands_first_and_an_arm_without_anybody_counts_0():
+    events = EVENTS[EVENTS["arm"] == "active"].replace({"headache": "vertigo"})
+    participants = pd.DataFrame({"participant_id": ["a1", "a2", "a3", "a4"], "arm": "active"})
+    found = harms.adverse_event_table(events, participants.assign(excluded=pd.NA))
+    assert found.loc[found["group"] == "term", "term"].tolist() == ["vertigo", "seizure"]
+    assert set(found["n_control"]) == {0}
+    assert found["risk_difference"].isna().all()
 
 
 def test_adherence_summarises_each_arms_own_dose():

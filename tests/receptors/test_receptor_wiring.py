@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -181,7 +182,7 @@ def test_each_column_of_the_sensitivity_is_enumerated(data):
     assert_table(found, expected)
 
 
-def others_constant(effects, maps):
+def others_constant(effects, maps, scores=scores):
     """Partial correlations from the inverse of the correlation matrix of effect and all maps."""
     covered = maps.notna().all().to_numpy()
     z = [scores(m[covered]) for m in maps.to_numpy()]
@@ -202,6 +203,49 @@ def test_each_column_of_what_is_left_beside_the_others_is_enumerated(data):
     expected["p_spatial_given_others"] = against_surrogates(partial[0], drawn)[0]
     found = assessment.others_table(assessed(data, "arm_by_time", 8), maps, ABOUT)
     assert_table(found, expected)
+
+
+def test_what_is_left_beside_the_others_is_correlated_as_the_contrast_was(data):
+    change, maps, _ = data
+    result = replace(assessed(data, "arm_by_time", 8), method="pearson")
+    found = assessment.others_table(result, maps, ABOUT)
+    effects = relabelled(change, "arm_by_time")[:1]
+    partial = next(others_constant(effects, maps, scores=np.asarray))
+    np.testing.assert_allclose(found["r_given_others"], partial)
+    d1 = maps.loc["a/1"].to_numpy()
+    assert found["r"][0] == pytest.approx(pearson(effects[0], d1))
+
+
+def joint(n_regions, effect_gap=(), map_gap=()):
+    """Annotations kept of four maps that follow the effect the less the later they come."""
+    rng = np.random.default_rng(20)
+    effect = pd.Series(rng.normal(size=n_regions))
+    noise = rng.normal(size=(4, n_regions)) * [[0.1], [0.5], [3], [6]]
+    maps = pd.DataFrame(effect.to_numpy() + noise, index=ABOUT.index)
+    effect[[*effect_gap]], maps.loc["a/1", [*map_gap]] = np.nan, np.nan
+    result = SimpleNamespace(effect=effect, method="pearson")
+    return assessment.joint_maps(result, maps, "d/4").index.tolist()
+
+
+@pytest.mark.parametrize(
+    ("regions", "kept"),
+    [((20,), 4), ((19,), 3), ((21, [0], [1]), 3), ((22, [0], [1]), 4), ((4,), 2)],
+)
+def test_a_joint_model_has_five_regions_for_each_map_counted_where_all_are_known(regions, kept):
+    assert joint(*regions) == [*ABOUT.index[: kept - 1], "d/4"]
+
+
+def test_a_joint_model_keeps_the_maps_that_lead_by_the_contrast_s_own_method():
+    effect = pd.Series(np.arange(10.0))
+    outlying = np.r_[-30, 4, 0, 2, 7, 5, 1, 3, 6, 30]  # follows by value, not by rank
+    maps = pd.DataFrame(
+        [outlying, np.arange(10) ** 12.0, np.arange(10.0)[::-1] % 7], ABOUT.index[:3]
+    )
+    r = np.array([[pearson(effect, m), stats.spearmanr(effect, m)[0]] for m in maps.to_numpy()])
+    assert np.abs(r[:2]).argmax(axis=0).tolist() == [0, 1]
+    for method, first in (("pearson", "a/1"), ("spearman", "b/2")):
+        result = SimpleNamespace(effect=effect, method=method)
+        assert assessment.joint_maps(result, maps, "c/3").index.tolist() == [first, "c/3"]
 
 
 def test_individual_rows_belong_to_participant_arm_and_map():
@@ -283,6 +327,27 @@ def test_each_column_of_the_coupling_with_improvement_is_enumerated(coupling):
     found = individual.improvement_table(coupling, improvement, ARM, ABOUT)
     assert_table(found, expected)
     assert found["r"].min() < 0 < found["r"].max()
+
+
+def test_coupling_with_improvement_is_exchanged_within_arm_and_stratum():
+    """Three participants in each cell: every exchange within cells, the stratum held constant."""
+    rng = np.random.default_rng(22)
+    arm, site = np.repeat(["active", "control"], 6), np.tile(["A", "B"], 6)
+    shift = 2.0 * (arm == "active") + 3.0 * (site == "B")
+    z = rng.normal(0, 1, (12, 4)) + shift[:, None]
+    improvement = rng.normal(0, 1, 12) + shift + 0.7 * z[:, 0]
+    x = np.column_stack([np.ones(12), arm == "active", site == "B"])
+    hat = np.eye(12) - x @ np.linalg.pinv(x)
+    left, y = hat @ improvement, hat @ z
+    cells = [np.flatnonzero((arm == a) & (site == s)) for a in ("active", "control") for s in "AB"]
+    orders = itertools.product(*(itertools.permutations(cell) for cell in cells))
+    at = np.concatenate(cells)
+    r = np.array([[pearson(left[np.concatenate(o)], column[at]) for column in y.T] for o in orders])
+    p, p_fwe = two_sided(r)
+    found = individual.improvement_table(z, improvement, arm, ABOUT, strata=site)
+    np.testing.assert_allclose(found["r"], r[0])
+    np.testing.assert_allclose(found["p"], p)
+    np.testing.assert_allclose(found["p_fwe"], p_fwe)
 
 
 # --- JuSpace
@@ -391,6 +456,7 @@ def test_the_rate_beside_a_p_is_the_worst_of_its_own_map_and_null():
     )
     rates = assessment.false_positive_rates(measured, "Moran", ["a/1", "b/2"])
     assert rates.to_dict() == {"a/1": 0.11, "b/2": 0.08}
+    assert rates.name == "false_positive_rate"
 
 
 def test_maps_of_one_receptor_are_weighed_by_their_own_number_of_people():
@@ -441,3 +507,10 @@ def test_quoted_numbers_are_the_cells_that_their_names_say():
                 expected[f"{first}{annotation}.{c}"] = (rows[c][k], f"{name}.tsv")
     found = numbers.receptor_numbers(tables, 0.25)
     assert found == expected | {"detectable.minimum_detectable_r": (0.25, "settings.json")}
+
+
+def test_a_cell_without_a_number_is_quoted_as_none():
+    rows = {"annotation": ["a/1"], "difference": 0.5, "ci_low": np.nan, "ci_high": 1.5}
+    table = pd.DataFrame(rows | {"p": [0.1], "p_fwe": [0.2]})
+    found = numbers.receptor_numbers({"coupling_arm": table}, 0.25)
+    assert found["coupling_arm.a/1.ci_low"] == (None, "coupling_arm.tsv")

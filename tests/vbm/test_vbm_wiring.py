@@ -1,5 +1,9 @@
 """Every column of notebook 02's tables and every image, on a small grid whose cells are known."""
 
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -8,6 +12,7 @@ from scipy import special, stats
 from wired import assert_table
 
 from analysis_lib.atlas import parcellation
+from analysis_lib.results.problems import Problem, StudyError
 from analysis_lib.vbm import clusters, contrasts, numbers, planted_truth, quality, regions
 from analysis_lib.vbm import effects as vbm_effects
 from voxelperm import PermutationResult
@@ -129,7 +134,9 @@ def test_each_image_holds_what_its_name_says(result, effects, mask):
     expected |= {"p_fwe_mass": result.p["cluster_mass"], "p_fwe_tfce": result.p["tfce"]}
     assert set(images) == {f"arm_by_time_{name}.nii.gz" for name in expected}
     for name, values in expected.items():
-        found = images[f"arm_by_time_{name}.nii.gz"].get_fdata()
+        image = images[f"arm_by_time_{name}.nii.gz"]
+        np.testing.assert_array_equal(image.affine, AFFINE)
+        found = image.get_fdata()
         np.testing.assert_allclose(found[mask], values, rtol=1e-6)
         assert (found[~mask] == (1 if name.startswith("p_") else 0)).all()
 
@@ -164,6 +171,30 @@ def test_effect_sizes_of_each_contrast_have_its_sign_and_its_own_arms_spread():
         np.testing.assert_allclose(found["g"], g)
         np.testing.assert_allclose(found["percent"], in_percent)
     assert expected["control_change"][1].mean() < 0 < expected["active_change"][1].mean()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("contrast", list(contrasts.CONTRASTS))
+def test_effect_sizes_are_0_where_nothing_varies_or_nothing_was_there_before(contrast):
+    pre, post = change_maps()
+    pre[:, 0] = post[:, 0] = 0.5
+    pre[:, 1] = 0
+    found = vbm_effects.effect_sizes(contrast, pre, post, ARM)
+    assert found["g"][0] == found["percent"][0] == found["percent"][1] == 0
+    assert abs(found["g"][1]) > 0
+
+
+def test_effect_sizes_of_maps_in_single_precision_are_summed_in_double():
+    pre, post = (values.astype(np.float32) for values in change_maps())
+    change, active = (post - pre).astype(float), ARM == "active"
+    means = [change[which].mean(axis=0) for which in (active, ~active)]
+    before = [pre[which].astype(float).mean(axis=0) for which in (active, ~active)]
+    pooled = 5 * change[active].var(axis=0, ddof=1) + 3 * change[~active].var(axis=0, ddof=1)
+    found = vbm_effects.effect_sizes("arm_by_time", pre, post, ARM)
+    g = (means[0] - means[1]) / np.sqrt(pooled / 8) * j(8)
+    np.testing.assert_allclose(found["g"], g, rtol=1e-12)
+    percent = 100 * (means[0] / before[0] - means[1] / before[1])
+    np.testing.assert_allclose(found["percent"], percent, rtol=1e-12)
 
 
 @pytest.mark.parametrize("contrast", list(contrasts.CONTRASTS))
@@ -215,7 +246,59 @@ def test_change_is_a_row_for_each_participant_and_region_and_comes_back_as_a_mat
     names = pd.Series(["right amygdala", "left amygdala"], index=[4, 7])
     matrix = regions.change_matrix(rows, names)
     assert matrix.columns.tolist() == [4, 7]
+    assert matrix.columns.name == "label"
     np.testing.assert_allclose(matrix, [[25, 0], [20, -25], [-25, 20]])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_region_without_grey_matter_before_has_no_change_and_warns_of_nothing():
+    pre, post = np.array([[0.0, 0.0, 0.5]]), np.array([[0.0, 0.1, 0.6]])
+    change = regions.parcel_change(pre, post, ["a", "b", "c"])
+    assert change.isna().to_numpy().tolist() == [[True, True, False]]
+
+
+def test_five_regions_that_the_atlas_lacks_are_named():
+    rows = pd.DataFrame({"participant_id": "s", "region": list("fedcba"), "change": 0.0})
+    with pytest.raises(ValueError, match=r"expected, found a, b, c, d, e: run 02_vbm again"):
+        regions.change_matrix(rows, pd.Series(["left amygdala"], index=[1]))
+
+
+@pytest.mark.parametrize(
+    ("asked", "nearest"),
+    [
+        ("left amigdala", "left amygdala, right amygdala, left insula"),
+        ("thal", "left thalamus, right thalamus"),
+        ("zzz", "right amygdala, left amygdala, left insula, right insula, left thalamus"),
+    ],
+)
+def test_a_region_that_the_atlas_lacks_is_refused_with_the_nearest(monkeypatch, asked, nearest):
+    known = ["right amygdala", "left amygdala", "left insula", "right insula", "left thalamus"]
+    known.append("right thalamus")
+    monkeypatch.setattr(regions, "region_names", {"atlas": pd.Series(known)}.get)
+    assert regions.check_regions(tuple(known), "atlas") == known
+    with pytest.raises(StudyError) as caught:
+        regions.check_regions(["right insula", asked], "atlas")
+    expected = Problem("", "regions", "a grey-matter region of the atlas", repr(asked))
+    assert caught.value.problems == [replace(expected, remedy=f"nearest: {nearest}")]
+
+
+def test_the_check_tells_of_the_regions_that_a_study_names(parcels, monkeypatch):
+    def load(atlas):
+        if atlas != "own":
+            raise StudyError(Problem("", "atlas", "an atlas", repr(atlas)))
+        return parcels
+
+    monkeypatch.setattr(regions, "load_atlas", load)
+    study = SimpleNamespace(imaging="vbm", atlas="own", regions=["left amygdala"])
+    study.path = Path("studies/made.yml")
+    assert regions.problems(study) == []
+    study.regions = ["left amigdala"]
+    (found,) = regions.problems(study)
+    remedy = "nearest: left amygdala, right amygdala. Name regions of the atlas in the study file"
+    assert found.remedy == remedy
+    assert (found.file, found.place, found.found) == ("made.yml", "regions", "'left amigdala'")
+    assert regions.problems(SimpleNamespace(**vars(study) | {"imaging": None})) == []
+    assert regions.problems(SimpleNamespace(**vars(study) | {"atlas": "elsewhere"})) == []
 
 
 def test_regional_means_have_n_mean_spread_and_a_t_interval():
@@ -277,6 +360,18 @@ def test_quality_is_told_of_each_map_by_session():
             rows.append(row | {"outlier_score": (np.median(mean) - mean[k]) / spread})
     found = quality.quality_table(pairs, maps, AFFINE)
     assert_table(found, pd.DataFrame(rows).to_dict("list"), rtol=1e-4)
+
+
+def test_maps_in_single_precision_are_summed_in_double_and_stay_single():
+    rng = np.random.default_rng(11)
+    maps = {"pre": rng.uniform(0.4, 0.9, (5, 5000)).astype(np.float32)}
+    pairs = pd.DataFrame({"participant_id": list("abcde"), "arm": "active"})
+    volume = quality.quality_table(pairs, maps, AFFINE)["volume_ml"]
+    np.testing.assert_allclose(volume, maps["pre"].astype(float).sum(axis=1) * 0.06, rtol=1e-12)
+    tiv = pd.Series([1400.0, 1500, 1600, 1700, 1300])
+    (divided,), _ = quality.adjust_for_tiv([maps["pre"]], pd.DataFrame(), tiv, "proportional")
+    assert divided.dtype == np.float32
+    np.testing.assert_allclose(divided[0], maps["pre"][0] / (1400 / 1500), rtol=1e-6)
 
 
 def test_recovery_counts_true_and_false_voxels_of_the_contrast(result):
