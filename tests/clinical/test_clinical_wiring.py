@@ -289,6 +289,15 @@ def test_the_analysis_of_variance_is_that_of_a_split_plot(ratings):
     assert_table(outcomes.rm_anova(ratings), as_columns(expected), rtol=2e-3)
 
 
+def test_the_analyses_of_variance_keep_the_order_of_the_scales_and_need_two_in_each_arm(ratings):
+    few = ratings[ratings["participant_id"].isin(["sub-00", "sub-03", "sub-07", "sub-11"])]
+    found = outcomes.rm_anova(pd.concat([ratings, few.assign(scale="CGI")]))
+    assert found["scale"].tolist() == ["HAMD-17"] * 3 + ["CGI"] * 3
+    assert found["n"].tolist() == [12] * 3 + [4] * 3
+    assert found.index.tolist() == list(range(6))
+    assert len(outcomes.rm_anova(few[few["participant_id"] != "sub-11"])) == 0
+
+
 def test_the_difference_of_slopes_of_a_balanced_trial_is_that_of_each_patients_line(ratings):
     slopes = {"active": [], "control": []}
     for (_, arm), own in ratings.groupby(["participant_id", "arm"]):

@@ -90,16 +90,18 @@ def test_relation_to_improvement_is_the_partial_correlation(outcomes):
     assert table.loc[1, "p"] == pytest.approx(1 / 200)
 
 
-def test_p_of_many_participants_comes_of_5000_draws_that_a_seed_repeats(outcomes):
+@pytest.mark.parametrize("table", ["arm_table", "improvement_table"])
+def test_p_of_many_participants_comes_of_5000_draws_that_a_seed_repeats(outcomes, table):
     z, arm, _ = outcomes
-    improvement = 10 * z[:, 1] + z[:, 2]
-    found = individual.improvement_table(z, improvement, arm, ABOUT)
-    again, other = (
-        individual.improvement_table(z, improvement, arm, ABOUT, seed=seed) for seed in (0, 1)
+    z = z + (arm == "active")[:, None] * [0, 2, 0]
+    improvement = [] if table == "arm_table" else [10 * z[:, 1] + z[:, 2]]
+    found, again, other = (
+        getattr(individual, table)(z, *improvement, arm, ABOUT, **options)
+        for options in ({}, {"seed": 0}, {"seed": 1})
     )
     assert found["p"][1] == pytest.approx(1 / 5001)
     pd.testing.assert_frame_equal(found, again)
-    assert found["p"][0] != other["p"][0]
+    assert found["p"][2] != other["p"][2]
 
 
 def test_a_common_arm_difference_is_no_relation_to_improvement():

@@ -329,25 +329,55 @@ def test_each_column_of_the_coupling_with_improvement_is_enumerated(coupling):
     assert found["r"].min() < 0 < found["r"].max()
 
 
-def test_coupling_with_improvement_is_exchanged_within_arm_and_stratum():
-    """Three participants in each cell: every exchange within cells, the stratum held constant."""
+SITES = np.tile(["A", "B"], 6)
+HALVES = np.repeat(["active", "control"], 6)
+PARTS = np.unique(HALVES), np.unique(SITES)
+
+
+def left_over(values, *columns):
+    """Residuals of least squares on an intercept and columns."""
+    x = np.column_stack([np.ones(len(values)), *columns])
+    return values - x @ np.linalg.pinv(x) @ values
+
+
+@pytest.fixture(scope="module")
+def stratified():
+    """Coupling of three participants in each of four cells; arm and site shift it."""
     rng = np.random.default_rng(22)
-    arm, site = np.repeat(["active", "control"], 6), np.tile(["A", "B"], 6)
-    shift = 2.0 * (arm == "active") + 3.0 * (site == "B")
+    shift = 2.0 * (HALVES == "active") + 3.0 * (SITES == "B")
     z = rng.normal(0, 1, (12, 4)) + shift[:, None]
-    improvement = rng.normal(0, 1, 12) + shift + 0.7 * z[:, 0]
-    x = np.column_stack([np.ones(12), arm == "active", site == "B"])
-    hat = np.eye(12) - x @ np.linalg.pinv(x)
-    left, y = hat @ improvement, hat @ z
-    cells = [np.flatnonzero((arm == a) & (site == s)) for a in ("active", "control") for s in "AB"]
+    return z, rng.normal(0, 1, 12) + shift + 0.7 * z[:, 0]
+
+
+def test_coupling_with_improvement_is_exchanged_within_arm_and_stratum(stratified):
+    z, improvement = stratified
+    held = HALVES == "active", SITES == "B"
+    left, y = left_over(improvement, *held), left_over(z, *held)
+    cells = [np.flatnonzero((HALVES == a) & (SITES == s)) for a, s in itertools.product(*PARTS)]
     orders = itertools.product(*(itertools.permutations(cell) for cell in cells))
     at = np.concatenate(cells)
     r = np.array([[pearson(left[np.concatenate(o)], column[at]) for column in y.T] for o in orders])
-    p, p_fwe = two_sided(r)
-    found = individual.improvement_table(z, improvement, arm, ABOUT, strata=site)
+    found = individual.improvement_table(z, improvement, HALVES, ABOUT, strata=SITES)
+    assert_same(found, r)
     np.testing.assert_allclose(found["r"], r[0])
+
+
+def assert_same(found, drawn):
+    p, p_fwe = two_sided(drawn)
     np.testing.assert_allclose(found["p"], p)
     np.testing.assert_allclose(found["p_fwe"], p_fwe)
+
+
+def test_coupling_by_arm_is_re_randomised_within_strata(stratified):
+    z, _ = stratified
+    y = left_over(z, SITES == "B")
+    ways = (itertools.combinations(np.flatnonzero(site == SITES), 3) for site in ("A", "B"))
+    chosen = [np.isin(range(12), [*a, *b]) for a, b in itertools.product(*ways)]
+    labels = [left_over(1.0 * c, SITES == "B") for c in chosen]
+    r = np.array([[pearson(x, column) for column in y.T] for x in labels])
+    found = individual.arm_table(z, HALVES, ABOUT, strata=SITES)
+    assert_same(found, r)
+    np.testing.assert_allclose(found["t"], r[0] * np.sqrt(9 / (1 - r[0] ** 2)))
 
 
 # --- JuSpace

@@ -103,6 +103,24 @@ def test_a_region_s_row_holds_its_voxels_mean_effects_and_largest_t(result, effe
     assert sorted(np.sign(found["t"])) == [-1, 1]
 
 
+def test_regions_alike_in_significant_voxels_stand_by_p_and_one_at_05_is_not_significant(
+    result, effects, mask, parcels
+):
+    p = np.full(mask.sum(), 0.5)
+    labels = np.asarray(parcels.image.dataobj)[mask]
+    p[np.flatnonzero(labels == 2)[0]], p[np.flatnonzero(labels == 1)[0]] = 0.05, 0.2
+    made = replace(result, p=result.p | {"max_t": p})
+    found = regions.region_table(made, effects, mask, AFFINE, parcels)
+    assert found["n_voxels_fwe"].tolist() == [0, 0]
+    assert found["region"].tolist() == ["left amygdala", "right amygdala"]
+
+
+def test_a_region_of_the_midline_is_named_as_it_is(parcels):
+    table = parcels.table.assign(tissue="grey")
+    named = regions.region_names(replace(parcels, table=table))
+    assert named.tolist() == ["right amygdala", "left amygdala", "Ventricle"]
+
+
 @pytest.mark.parametrize(
     ("contrast", "n"),
     [
