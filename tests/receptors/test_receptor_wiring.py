@@ -331,7 +331,6 @@ def test_each_column_of_the_coupling_with_improvement_is_enumerated(coupling):
 
 SITES = np.tile(["A", "B"], 6)
 HALVES = np.repeat(["active", "control"], 6)
-PARTS = np.unique(HALVES), np.unique(SITES)
 
 
 def left_over(values, *columns):
@@ -353,7 +352,7 @@ def test_coupling_with_improvement_is_exchanged_within_arm_and_stratum(stratifie
     z, improvement = stratified
     held = HALVES == "active", SITES == "B"
     left, y = left_over(improvement, *held), left_over(z, *held)
-    cells = [np.flatnonzero((HALVES == a) & (SITES == s)) for a, s in itertools.product(*PARTS)]
+    cells = list(pd.Series(range(12)).groupby([HALVES, SITES]).indices.values())
     orders = itertools.product(*(itertools.permutations(cell) for cell in cells))
     at = np.concatenate(cells)
     r = np.array([[pearson(left[np.concatenate(o)], column[at]) for column in y.T] for o in orders])
