@@ -439,6 +439,27 @@ def test_the_tipping_search_says_when_nothing_tips_or_nothing_is_significant():
     assert lost["status"].tolist() == ["not significant at delta 0"]
 
 
+@pytest.mark.parametrize(
+    ("estimate", "p", "expected"),
+    [
+        (-2, {0: 0.05, 1: 0.2}, ("not significant at delta 0", *[np.nan] * 5)),
+        (-2, {-1: 0.001, 0: 0.01, 1: 0.05}, ("tips", 0, 0.01, 1, 0.05, 1)),
+        (-2, {-1: 0.9, 0: 0.01, 1: 0.03, 2: 0.07}, ("tips", 1, 0.03, 2, 0.07, 1.5)),
+        (2, {-2: 0.6, -1: 0.2, 0: 0.01, 1: 0.001}, ("tips", 0, 0.01, -1, 0.2, -4 / 19)),
+        (2, {-2: 0.04, -1: 0.03, 0: 0.01}, ("does not tip", -2, 0.04, *[np.nan] * 3)),
+    ],
+)
+def test_the_result_tips_where_p_reaches_alpha_on_the_way_to_no_effect(estimate, p, expected):
+    rows = pd.DataFrame({"delta_active": list(p), "p": list(p.values()), "estimate": estimate})
+    found = tipping._tip(rows.assign(visit="week2", delta_control=3.0), 0.05)
+    names = ["delta_before", "p_before", "delta_tips", "p_tips", "delta_interpolated"]
+    assert list(found) == ["visit", "delta_control", "status", *names]
+    assert [found[k] for k in ("visit", "delta_control", "status")] == ["week2", 3, expected[0]]
+    values = np.array([found[name] for name in names])
+    assert values.dtype == float
+    np.testing.assert_allclose(values, expected[1:])
+
+
 def test_patterns_of_missing_visits_are_counted_by_arm():
     rows = leavers(-4)
     rows = rows[
@@ -674,6 +695,12 @@ def test_the_flow_counts_each_arm_at_each_stage(tiny):
         "scanned_twice": 1,
         "not_scanned_twice": {"no post map": ["sub-07", "sub-08"]},
     }
+
+
+def test_reasons_of_the_flow_stand_in_alphabetical_order():
+    table = pd.DataFrame({"participant_id": list("dcba"), "why": ["site", "age", "site", None]})
+    found = flow._by_reason(table.assign(other=None), "why")
+    assert list(found.items()) == [("age", ["c"]), ("site", ["b", "d"])]
 
 
 def arm_flow(randomised, out, rated, analysed):
