@@ -244,6 +244,26 @@ def test_observed_means_have_n_mean_spread_and_a_t_interval(ratings):
     assert_table(outcomes.visit_means(some), as_columns(expected))
 
 
+def test_observed_means_stand_by_week_and_a_visit_that_nobody_had_has_none(ratings):
+    later = ratings.assign(visit=ratings["visit"].cat.add_categories(["week9"]))
+    late = later["week"].eq(3)
+    later.loc[late & later["arm"].eq("control"), "score"] = np.nan
+    later.loc[late & later["participant_id"].ne("sub-00"), "score"] = np.nan
+    found = outcomes.visit_means(later.iloc[::-1])
+    rows = [("active", 0), ("active", 1), ("active", 3), ("control", 0), ("control", 1)]
+    assert found[["arm", "week"]].to_records(index=False).tolist() == rows
+    assert found["n"].tolist() == [7, 7, 1, 5, 5]
+    assert found.index.tolist() == list(range(5))
+
+
+@pytest.mark.parametrize(("left", "rows"), [(0, 1), (1, 1), (2, 2)])
+def test_a_visit_with_fewer_than_two_in_an_arm_has_no_ancova(left, rows):
+    table = changes_of("HAMD-17", "change", 9, 6, (-1.5, -4.0), 1)
+    last = table["visit"].eq("week2") & table["arm"].eq("control")
+    gone = last & table["participant_id"].isin(table.loc[last, "participant_id"].iloc[left:])
+    assert outcomes.ancova(table[~gone])["visit"].tolist() == VISITS[:rows]
+
+
 def split_plot(ratings):
     """F and sums of squares of arm, time and their product, from cell means."""
     table = ratings.pivot(index=["arm", "participant_id"], columns="week", values="score")
@@ -956,6 +976,62 @@ def test_item_differences_are_the_ancova_of_the_final_visit(hamd, item_rows):
     assert_table(chosen, as_columns(expected), numbered=False)
 
 
+def test_alpha_needs_a_sum_that_varies_however_little():
+    scores = np.random.default_rng(6).normal(size=(9, 3)) + np.arange(9)[:, None]
+    alpha = item_analysis.cronbach_alpha(scores)
+    assert item_analysis.cronbach_alpha(scores / 100) == pytest.approx(alpha)
+    two = np.array([[0.0, 1, 2], [1, 2, 4]])
+    assert item_analysis.cronbach_alpha(two)[0] == pytest.approx(1.5 * (1 - 3 / 8))
+
+
+def test_item_means_keep_the_order_of_the_rows_and_leave_out_what_nobody_was_asked(hamd, item_rows):
+    rows = item_rows.iloc[::-1].copy()
+    rows["visit"] = rows["visit"].cat.add_categories(["v9"])
+    rows.loc[rows["visit"].eq("v1"), "item_17"] = np.nan
+    alone = rows["visit"].eq("v2") & rows["participant_id"].ne("sub-12")
+    rows.loc[alone & rows["arm"].eq("control"), "item_01"] = np.nan
+    found = item_analysis.item_means(hamd, rows)
+    assert found["arm"].tolist()[:2] == ["control", "control"]
+    assert found["visit"].tolist()[:3] == ["v2", "v1", "v0"]
+    assert found["n"].tolist()[0] == 1
+    assert len(found) == 17 * 6 - 2
+    assert found.index.tolist() == list(range(100))
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_item_has_a_difference_with_two_in_an_arm_and_without_spread_at_baseline(
+    hamd, item_rows
+):
+    rows = item_rows[~item_rows["participant_id"].isin(["sub-10", "sub-11", "sub-12"])].copy()
+    rows.loc[rows["visit"].eq("v0"), "item_01"] = 2.0
+    rows.loc[rows["arm"].eq("control") & rows["visit"].eq("v2"), "item_01"] = [0.0, 1.0]
+    rows.loc[rows["participant_id"].eq("sub-08"), "item_02"] = np.nan
+    found = item_analysis.item_differences(Visits, hamd, rows).set_index("item")
+    final = rows[rows["visit"].eq("v2")].groupby("arm")["item_01"].mean()
+    assert found.loc["item_01", "estimate"] == pytest.approx(final["active"] - 0.5)
+    assert found.loc["item_01", ["n_active", "n_control", "note"]].tolist() == [8, 2, ""]
+    assert found.loc["item_02", "n_control"] == 1
+    assert found["note"]["item_02"] == "fewer than two participants rated twice in an arm"
+    assert found["estimate"].dtype == found["ci_high"].dtype == float
+
+
+def test_an_item_without_anybody_in_an_arm_has_a_note_and_no_number(hamd, item_rows):
+    rows = item_rows.assign(item_01=1.0, item_02=0.0)
+    rows.loc[rows["arm"].eq("control"), "item_03"] = np.nan
+    rows.loc[rows["participant_id"].eq("sub-00"), "item_02"] = 1.0
+    rows.loc[rows["visit"].eq("v2"), "item_02"] = np.arange(13) % 3
+    found = item_analysis.item_differences(Visits, hamd, rows).iloc[:3]
+    assert found["note"].tolist() == [
+        "every participant changed by the same amount",
+        "one participant alone differs at baseline: HC3 is not defined",
+        "fewer than two participants rated twice in an arm",
+    ]
+    assert found["n_control"].tolist() == [5, 5, 0]
+    numbers_of = found[["estimate", "se", "df", "ci_low", "ci_high"]]
+    assert numbers_of.isna().all(axis=None)
+    assert set(numbers_of.dtypes) == {np.dtype(float)}
+
+
 def suicide_rows():
     """Scores of the suicide item at three visits: five active, three control participants."""
     scores = {
@@ -989,6 +1065,29 @@ def test_points_of_the_suicide_item_are_counted_by_arm_and_visit(hamd):
             row = {"scale": "HAMD-17", "arm": arm, "visit": visit, "points": points}
             expected.append(row | {"n": n, "n_rated": sum(by_point)})
     assert_table(found, as_columns(expected))
+
+
+def test_points_of_the_suicide_item_stand_by_arm_and_visit_whatever_else_is_missing(hamd):
+    rows = suicide_rows().iloc[::-1].copy()
+    rows["visit"] = rows["visit"].cat.add_categories(["v9"])
+    rows.loc[0, "item_05"] = np.nan
+    found = item_analysis.suicide_distribution(hamd, rows)
+    pd.testing.assert_frame_equal(
+        found.astype({"visit": str}),
+        item_analysis.suicide_distribution(hamd, suicide_rows()).astype({"visit": str}),
+    )
+    none = item_analysis.suicide_distribution(hamd, rows.drop(columns="item_17"))
+    assert list(none) == ["scale", "arm", "visit", "points", "n", "n_rated"]
+    assert len(none) == 0
+
+
+def test_worsening_leaves_out_a_visit_that_nobody_had_or_that_was_not_planned(hamd):
+    rows = suicide_rows()
+    study = SimpleNamespace(baseline="v0", post_visits=("v1", "v2", "v8", "v9"))
+    rows["visit"] = rows["visit"].cat.add_categories(["v9"])
+    extra = rows[rows["visit"].eq("v1")].assign(visit="v9", item_03=np.nan)
+    found = item_analysis.suicide_worsening(study, hamd, pd.concat([rows, extra]))
+    assert found["visit"].tolist() == ["v1", "v2", "any"]
 
 
 def test_worsening_of_the_suicide_item_is_counted_by_arm(hamd):
@@ -1026,6 +1125,24 @@ def test_the_item_tables_are_named_for_what_they_hold(tiny, item_rows):
     assert list(found) == list(made)
     for name, table in made.items():
         pd.testing.assert_frame_equal(found[name], table)
+
+
+def test_item_tables_are_those_of_the_scales_with_items_one_below_the_other(
+    monkeypatch, hamd, item_rows
+):
+    other = SimpleNamespace(name="other", key="other")
+    four = item_rows[["participant_id", "arm", "visit", *(f"item_{k:02d}" for k in range(1, 5))]]
+    read = {"HAMD-17": item_rows, "other": four, "CGI": four.iloc[:, :3]}
+    monkeypatch.setattr(item_analysis, "read_scale", lambda *asked: read[asked[1].name])
+    study = SimpleNamespace(**{k: getattr(Visits, k) for k in ("baseline", "final_visit")})
+    study.post_visits, study.scales = Visits.post_visits, [SimpleNamespace(name="CGI", key="cgi"), other]
+    found = item_analysis.item_tables(study, None)
+    assert list(found) == ["alpha", "item_differences", "item_means"]
+    study.scales.append(hamd)
+    found = item_analysis.item_tables(study, None)
+    assert found["alpha"]["scale"].tolist() == ["other"] * 2 + ["HAMD-17"] * 2
+    assert all(list(t.index) == list(range(len(t))) for t in found.values())
+    assert len(found["item_differences"]) == 4 + 17
 
 
 # --- what is written and quoted

@@ -88,6 +88,31 @@ def test_a_peak_s_row_holds_its_place_its_effects_and_each_p(result, effects, ma
     assert_table(found, expected)
 
 
+def test_peaks_of_a_cluster_are_8_mm_apart_unless_said_otherwise(mask, parcels):
+    t = np.zeros(SHAPE)
+    t[2:4, 1:5, 2] = 4.0
+    t[2, 1, 2], t[3, 3, 2] = 6.0, 5.0  # 3 mm and 8 mm: 8.5 mm
+    made = PermutationResult(t[mask], 8, {name: t[mask] for name in NAMES}, {}, 3.0, False)
+    effects = {"g": t[mask], "percent": t[mask]}
+    found = clusters.cluster_table(made, effects, mask, AFFINE, parcels)
+    assert found[["cluster", "t"]].to_numpy().tolist() == [["1", 6.0], ["1a", 5.0]]
+    found = clusters.cluster_table(made, effects, mask, AFFINE, parcels, min_distance_mm=9)
+    assert found["t"].tolist() == [6.0]
+
+
+def test_clusters_of_one_size_keep_their_order_and_their_further_peaks():
+    numbers_of = [*range(1, 21), 20, 20, 21]
+    letters = [*[""] * 20, "a", "b", ""]
+    table = pd.DataFrame({"cluster": [f"{n}{c}" for n, c in zip(numbers_of, letters, strict=True)]})
+    table["k_voxels"] = [*[5] * 19, *[3] * 3, 9]
+    table["place"] = range(23)
+    found = clusters._by_size(table)
+    assert found["place"].tolist() == [22, *range(22)]
+    names = ["1", *map(str, range(2, 22)), "21a", "21b"]
+    assert found["cluster"].tolist() == names
+    assert found.index.tolist() == list(range(23))
+
+
 def test_a_region_s_row_holds_its_voxels_mean_effects_and_largest_t(result, effects, mask, parcels):
     labels = np.asarray(parcels.image.dataobj)[mask]
     rows = []
@@ -197,8 +222,9 @@ def test_effect_sizes_are_0_where_nothing_varies_or_nothing_was_there_before(con
     pre, post = change_maps()
     pre[:, 0] = post[:, 0] = 0.5
     pre[:, 1] = 0
+    pre[:, 2], post[:, 2] = 0.5, np.where(ARM == "active", 0.75, 0.25)
     found = vbm_effects.effect_sizes(contrast, pre, post, ARM)
-    assert found["g"][0] == found["percent"][0] == found["percent"][1] == 0
+    assert found["g"][0] == found["percent"][0] == found["percent"][1] == found["g"][2] == 0
     assert abs(found["g"][1]) > 0
 
 
@@ -228,6 +254,56 @@ def test_a_contrast_tests_its_own_arms_with_its_own_sign(contrast):
     found = contrasts.contrast_test(contrast, change, grid, ARM, n_permutations=9)
     np.testing.assert_allclose(found.t, expected.statistic, rtol=1e-4)
     assert found.df == (expected.df[0] if np.ndim(expected.df) else expected.df)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What a contrast asks of the permutation test, which is not run."""
+    calls = []
+
+    def test(change, mask, tested, nuisance=None, blocks=None, **options):
+        calls.append((change, mask, tested, nuisance, blocks, options))
+        return SimpleNamespace(t=np.array([3.0]), df=16)
+
+    monkeypatch.setattr(contrasts, "permutation_test", test)
+    return calls
+
+
+def assert_asked(call, expected):
+    assert call[-1] == expected[-1]
+    for found, value in zip(call[:-1], expected[:-1], strict=True):
+        assert (found is None) == (value is None)
+        if value is not None:
+            np.testing.assert_array_equal(found, value)
+            assert np.asarray(found).dtype.kind == np.asarray(value).dtype.kind
+
+
+def test_covariates_and_strata_enter_the_difference_alone(asked):
+    pre, post = change_maps()
+    grid, age, site = np.ones((5, 4, 1), bool), np.arange(10.0)[:, None], np.array(list("ab") * 5)
+    active = ARM == "active"
+    for contrast in contrasts.CONTRASTS:
+        contrasts.contrast_test(contrast, post - pre, grid, list(ARM), age, site, seed=3)
+    signs = {"sign_flip": True, "seed": 3}
+    own = [((post - pre)[a], grid, np.ones(a.sum()), None, None, signs) for a in (active, ~active)]
+    between = (post - pre, grid, active.astype(float), age, site, {"seed": 3})
+    for call, expected in zip(asked, [*own, between], strict=True):
+        assert_asked(call, expected)
+
+
+def test_improvement_is_exchanged_within_arm_and_stratum_with_arm_and_covariates_held(asked):
+    rng = np.random.default_rng(12)
+    change, improvement = rng.normal(size=(10, 20)), np.r_[np.nan, np.arange(9)]
+    grid, age = np.ones((5, 4, 1), bool), pd.DataFrame({"age": range(10)})
+    site, given = list("ab") * 5, (list(improvement), list(ARM))
+    active = (ARM[1:] == "active").astype(float)
+    cells = np.array([a + s for a, s in zip(ARM[1:], site[1:], strict=True)])
+    contrasts.improvement_test(change, grid, *given, age, site, seed=3)
+    _, effects = contrasts.improvement_test(change, grid, *given)
+    held = np.column_stack([active, np.arange(1.0, 10)])
+    assert_asked(asked[0], (change[1:], grid, improvement[1:], held, cells, {"seed": 3}))
+    assert_asked(asked[1], (change[1:], grid, improvement[1:], active[:, None], ARM[1:], {}))
+    assert effects == {"r": pytest.approx([3 / 5])}
 
 
 def test_improvement_goes_with_change_within_the_arms_and_keeps_its_sign():
