@@ -1134,8 +1134,8 @@ def test_item_tables_are_those_of_the_scales_with_items_one_below_the_other(
     four = item_rows[["participant_id", "arm", "visit", *(f"item_{k:02d}" for k in range(1, 5))]]
     read = {"HAMD-17": item_rows, "other": four, "CGI": four.iloc[:, :3]}
     monkeypatch.setattr(item_analysis, "read_scale", lambda *asked: read[asked[1].name])
-    study = SimpleNamespace(**{k: getattr(Visits, k) for k in ("baseline", "final_visit")})
-    study.post_visits, study.scales = Visits.post_visits, [SimpleNamespace(name="CGI", key="cgi"), other]
+    study = SimpleNamespace(baseline="v0", final_visit="v2", post_visits=("v1", "v2"))
+    study.scales = [SimpleNamespace(name="CGI", key="cgi"), other]
     found = item_analysis.item_tables(study, None)
     assert list(found) == ["alpha", "item_differences", "item_means"]
     study.scales.append(hamd)

@@ -100,17 +100,15 @@ def test_peaks_of_a_cluster_are_8_mm_apart_unless_said_otherwise(mask, parcels):
     assert found["t"].tolist() == [6.0]
 
 
-def test_clusters_of_one_size_keep_their_order_and_their_further_peaks():
-    numbers_of = [*range(1, 21), 20, 20, 21]
-    letters = [*[""] * 20, "a", "b", ""]
-    table = pd.DataFrame({"cluster": [f"{n}{c}" for n, c in zip(numbers_of, letters, strict=True)]})
-    table["k_voxels"] = [*[5] * 19, *[3] * 3, 9]
-    table["place"] = range(23)
+def test_clusters_are_numbered_by_size_and_keep_their_order_and_their_further_peaks():
+    """Twenty of three peaks each: the last is the largest, the first the smallest."""
+    names = [f"{number}{letter}" for number in range(1, 21) for letter in ("", "a", "b")]
+    sizes = np.repeat([3, *[5] * 18, 9], 3)
+    table = pd.DataFrame({"cluster": names, "k_voxels": sizes, "place": range(60)})
     found = clusters._by_size(table)
-    assert found["place"].tolist() == [22, *range(22)]
-    names = ["1", *map(str, range(2, 22)), "21a", "21b"]
+    assert found["place"].tolist() == [57, 58, 59, *range(3, 57), 0, 1, 2]
     assert found["cluster"].tolist() == names
-    assert found.index.tolist() == list(range(23))
+    assert found.index.tolist() == list(range(60))
 
 
 def test_a_region_s_row_holds_its_voxels_mean_effects_and_largest_t(result, effects, mask, parcels):
