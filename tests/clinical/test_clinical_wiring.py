@@ -318,6 +318,13 @@ def test_the_analyses_of_variance_keep_the_order_of_the_scales_and_need_two_in_e
     assert len(outcomes.rm_anova(few[few["participant_id"] != "sub-11"])) == 0
 
 
+def test_two_visits_need_no_correction_and_arm_has_none(ratings):
+    found = outcomes.rm_anova(ratings[ratings["week"] < 3]).set_index("effect")
+    assert found.index.tolist() == ["arm", "time", "arm x time"]
+    assert np.isnan(found.loc["arm", "p_gg"])
+    assert found["p_gg"].tolist()[1:] == found["p"].tolist()[1:]
+
+
 def test_the_difference_of_slopes_of_a_balanced_trial_is_that_of_each_patients_line(ratings):
     slopes = {"active": [], "control": []}
     for (_, arm), own in ratings.groupby(["participant_id", "arm"]):

@@ -56,6 +56,12 @@ def pearson(x, y):
     return np.corrcoef(x, y)[0, 1]
 
 
+def left_over(values, *columns):
+    """Residuals of least squares on an intercept and columns."""
+    x = np.column_stack([np.ones(len(values)), *columns])
+    return values - x @ np.linalg.pinv(x) @ values
+
+
 def correlation(effect, receptor):
     """Pearson's r of normal scores over the regions that the receptor map covers."""
     known = ~np.isnan(receptor)
@@ -205,6 +211,20 @@ def test_each_column_of_what_is_left_beside_the_others_is_enumerated(data):
     assert_table(found, expected)
 
 
+def test_the_sensitivity_of_a_contrast_is_told_by_its_own_method(data):
+    change, maps, _ = data
+    result = replace(assessed(data, "arm_by_time", 7), method="pearson")
+    density = np.random.default_rng(13).uniform(size=24)
+    regions = pd.Series([f"region {label}" for label in LABELS], index=LABELS)
+    found = assessment.sensitivity_table(result, maps, ABOUT, density, regions)
+    effect, d1 = relabelled(change, "arm_by_time")[0], maps.loc["a/1"].to_numpy()
+    partial = pearson(left_over(effect, density), left_over(d1, density))
+    assert found["r_given_density"][0] == pytest.approx(partial)
+    place = LABELS.index(int(found["region_without"][0].removeprefix("region ")))
+    without = pearson(np.delete(effect, place), np.delete(d1, place))
+    assert found["r_without"][0] == pytest.approx(without)
+
+
 def test_what_is_left_beside_the_others_is_correlated_as_the_contrast_was(data):
     change, maps, _ = data
     result = replace(assessed(data, "arm_by_time", 8), method="pearson")
@@ -331,12 +351,6 @@ def test_each_column_of_the_coupling_with_improvement_is_enumerated(coupling):
 
 SITES = np.tile(["A", "B"], 6)
 HALVES = np.repeat(["active", "control"], 6)
-
-
-def left_over(values, *columns):
-    """Residuals of least squares on an intercept and columns."""
-    x = np.column_stack([np.ones(len(values)), *columns])
-    return values - x @ np.linalg.pinv(x) @ values
 
 
 @pytest.fixture(scope="module")

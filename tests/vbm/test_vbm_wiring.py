@@ -50,7 +50,7 @@ def parcels():
 
 @pytest.fixture
 def result(mask):
-    """Two blobs of opposite sign; every p of every voxel is another number."""
+    """Two blobs of opposite sign; every p is another number but the first, at the limit."""
     t = np.zeros(SHAPE)
     t[2:4, 2:5, 2:4] = 4.0
     t[2, 3, 2] = 6.5
@@ -58,6 +58,7 @@ def result(mask):
     t[9, 4, 3] = -5.5
     rng = np.random.default_rng(3)
     p = {name: rng.uniform(0.001, 0.2, mask.sum()) for name in NAMES}
+    p = {name: np.r_[0.05, values[1:]] for name, values in p.items()}
     null = {name: np.arange(n) for name, n in zip(NAMES, (19, 29, 39, 49), strict=True)}
     return PermutationResult(t[mask], 8, p, null, 3.0, False)
 
@@ -86,6 +87,7 @@ def test_a_peak_s_row_holds_its_place_its_effects_and_each_p(result, effects, ma
     named |= {"p_fwe_mass": result.p["cluster_mass"], "p_fwe_tfce": result.p["tfce"]}
     expected |= {name: [at(v, mask, peak) for peak in peaks] for name, v in named.items()}
     assert_table(found, expected)
+    assert found["k_voxels"].dtype == int
 
 
 def test_peaks_of_a_cluster_are_8_mm_apart_unless_said_otherwise(mask, parcels):
@@ -177,6 +179,8 @@ def test_each_image_holds_what_its_name_says(result, effects, mask):
     for name, values in expected.items():
         image = images[f"arm_by_time_{name}.nii.gz"]
         np.testing.assert_array_equal(image.affine, AFFINE)
+        assert image.header.get_xyzt_units()[0] == "mm"
+        assert image.header["descrip"] == b""
         found = image.get_fdata()
         np.testing.assert_allclose(found[mask], values, rtol=1e-6)
         assert (found[~mask] == (1 if name.startswith("p_") else 0)).all()
@@ -292,13 +296,13 @@ def test_covariates_and_strata_enter_the_difference_alone(asked):
 def test_improvement_is_exchanged_within_arm_and_stratum_with_arm_and_covariates_held(asked):
     rng = np.random.default_rng(12)
     change, improvement = rng.normal(size=(10, 20)), np.r_[np.nan, np.arange(9)]
-    grid, age = np.ones((5, 4, 1), bool), pd.DataFrame({"age": range(10)})
-    site, given = list("ab") * 5, (list(improvement), list(ARM))
+    grid, held = np.ones((5, 4, 1), bool), pd.DataFrame({"age": range(10), "old": [True] * 10})
+    site, given = [1, 2] * 5, ([None, *range(9)], list(ARM))
     active = (ARM[1:] == "active").astype(float)
-    cells = np.array([a + s for a, s in zip(ARM[1:], site[1:], strict=True)])
-    contrasts.improvement_test(change, grid, *given, age, site, seed=3)
+    cells = np.array([f"{a}{s}" for a, s in zip(ARM[1:], site[1:], strict=True)])
+    contrasts.improvement_test(change, grid, *given, held, site, seed=3)
     _, effects = contrasts.improvement_test(change, grid, *given)
-    held = np.column_stack([active, np.arange(1.0, 10)])
+    held = np.column_stack([active, np.arange(1.0, 10), np.ones(9)])
     assert_asked(asked[0], (change[1:], grid, improvement[1:], held, cells, {"seed": 3}))
     assert_asked(asked[1], (change[1:], grid, improvement[1:], active[:, None], ARM[1:], {}))
     assert effects == {"r": pytest.approx([3 / 5])}
