@@ -50,7 +50,7 @@ def parcels():
 
 @pytest.fixture
 def result(mask):
-    """Two blobs of opposite sign; every p is another number but the first, at the limit."""
+    """Two blobs of opposite sign; every p is another number but the last, at the limit."""
     t = np.zeros(SHAPE)
     t[2:4, 2:5, 2:4] = 4.0
     t[2, 3, 2] = 6.5
@@ -58,7 +58,7 @@ def result(mask):
     t[9, 4, 3] = -5.5
     rng = np.random.default_rng(3)
     p = {name: rng.uniform(0.001, 0.2, mask.sum()) for name in NAMES}
-    p = {name: np.r_[0.05, values[1:]] for name, values in p.items()}
+    p = {name: np.r_[values[:-1], 0.05] for name, values in p.items()}
     null = {name: np.arange(n) for name, n in zip(NAMES, (19, 29, 39, 49), strict=True)}
     return PermutationResult(t[mask], 8, p, null, 3.0, False)
 
