@@ -49,7 +49,7 @@ def source_of(where):
     """Source of the functions that a rule names, each statement in one line."""
     module, _, pattern = where.rpartition(".x")
     code = functions(PROJECT / (module.replace(".", "/") + ".py"))
-    wanted = pattern.removeprefix("_")
+    wanted = pattern.rpartition("ǁ")[2] if "ǁ" in pattern else pattern.removeprefix("_")
     return "\n".join(ast.unparse(f) for name, f in code.items() if fnmatchcase(name, wanted))
 
 

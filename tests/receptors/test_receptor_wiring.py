@@ -140,6 +140,36 @@ def test_each_column_of_the_correlations_is_enumerated(data):
     assert [signs[0], signs[2]] == [1, -1]
 
 
+@pytest.mark.parametrize("said", [False, True])
+def test_a_contrast_hands_its_model_its_draws_and_its_seed_to_every_test(data, monkeypatch, said):
+    change, maps, surrogates = data
+    asked = {}
+    effects = nulls.null_effects
+
+    def null_effects(*args, **options):
+        asked["effects"] = options
+        return effects(*args, **options)
+
+    monkeypatch.setattr(nulls, "null_effects", null_effects)
+    monkeypatch.setattr(intervals, "bootstrap_intervals", lambda *_, **o: asked.update(bootstrap=o))
+    model = {"contrast": "arm_by_time", "covariates": None, "strata": None, "seed": 0}
+    draws, method = {"n_permutations": 5000, "n_bootstrap": 2000}, "gaussianised"
+    options = {}
+    if said:
+        age = np.arange(9.0)[:, None] ** 2
+        model |= {"contrast": "active_change", "covariates": age, "strata": list("aabbaabba")}
+        draws, method = {"n_permutations": 7, "n_bootstrap": 3}, "pearson"
+        options = model | {"seed": 5, "method": method} | draws
+        model["seed"] = 5
+    result = assessment.assess_contrast(change, ARM, maps, surrogates, **options)
+    assert asked["effects"] == model | {"n_permutations": draws["n_permutations"]}
+    expected = model | {"n_bootstrap": draws["n_bootstrap"], "method": method}
+    assert asked["bootstrap"] == expected
+    assert (result.contrast, result.effect.name, result.method) == (model["contrast"],) * 2 + (
+        method,
+    )
+
+
 def given(density):
     """Correlation that is left when the density is held constant, from residuals."""
 
@@ -379,6 +409,27 @@ def assert_same(found, drawn):
     p, p_fwe = two_sided(drawn)
     np.testing.assert_allclose(found["p"], p)
     np.testing.assert_allclose(found["p_fwe"], p_fwe)
+
+
+def test_coupling_with_improvement_beside_a_covariate_is_freedman_and_lanes():
+    """Residuals exchanged within arms, and the whole model fitted to each of 576 orders."""
+    rng = np.random.default_rng(23)
+    arm, age = np.repeat(["active", "control"], 4), rng.normal(40, 9, 8)
+    improvement = rng.normal(0, 1, 8) + age / 5
+    z = rng.normal(0, 0.5, (8, 4)) + age[:, None] / 9 + improvement[:, None] * [0.8, 0, 0, -0.5]
+    x = np.column_stack([improvement, np.ones(8), arm == "active", age])
+    left = left_over(z, arm == "active", age)
+    orders = itertools.product(
+        itertools.permutations(range(4)), itertools.permutations(range(4, 8))
+    )
+    inverse, t = np.linalg.pinv(x), []
+    for a, b in orders:
+        y = left[[*a, *b]]
+        spread = np.sqrt(((y - x @ (inverse @ y)) ** 2).sum(axis=0) / 4)
+        t.append((inverse @ y)[0] / spread)
+    found = individual.improvement_table(z, improvement, arm, ABOUT, age[:, None])
+    assert_same(found, np.array(t))
+    assert found["p"].min() < 0.1 < found["p"].max()
 
 
 def test_coupling_by_arm_is_re_randomised_within_strata(stratified):
