@@ -1140,13 +1140,14 @@ def test_item_tables_are_those_of_the_scales_with_items_one_below_the_other(
     other = SimpleNamespace(name="other", key="other")
     four = item_rows[["participant_id", "arm", "visit", *(f"item_{k:02d}" for k in range(1, 5))]]
     read = {"HAMD-17": item_rows, "other": four, "CGI": four.iloc[:, :3]}
-    monkeypatch.setattr(item_analysis, "read_scale", lambda *asked: read[asked[1].name])
+    read = {(name, "everybody"): table for name, table in read.items()}
+    monkeypatch.setattr(item_analysis, "read_scale", lambda _, scale, who: read[scale.name, who])
     study = SimpleNamespace(baseline="v0", final_visit="v2", post_visits=("v1", "v2"))
     study.scales = [SimpleNamespace(name="CGI", key="cgi"), other]
-    found = item_analysis.item_tables(study, None)
+    found = item_analysis.item_tables(study, "everybody")
     assert list(found) == ["alpha", "item_differences", "item_means"]
     study.scales.append(hamd)
-    found = item_analysis.item_tables(study, None)
+    found = item_analysis.item_tables(study, "everybody")
     assert found["alpha"]["scale"].tolist() == ["other"] * 2 + ["HAMD-17"] * 2
     assert all(list(t.index) == list(range(len(t))) for t in found.values())
     assert len(found["item_differences"]) == 4 + 17
