@@ -809,6 +809,15 @@ def test_blinding_of_an_arm_that_nobody_asked_is_missing_and_says_why():
     assert found["value"].fillna(9).tolist() == [1, 9, 9]
 
 
+@pytest.mark.filterwarnings("error")
+def test_james_index_of_nobody_one_and_one_arm_is_missing_or_1_and_divides_by_nothing():
+    nobody = blinding.james_index(np.zeros((3, 2)))
+    assert len(nobody) == 4
+    assert np.isnan(nobody).all()
+    assert blinding.james_index([[0, 0], [0, 0], [1, 0]])[0] == 1
+    assert np.isnan(blinding.james_index([[5, 0], [0, 0], [3, 8]])).all()
+
+
 EVENTS = pd.DataFrame(
     [
         ("a1", "active", "headache", "mild", "no", "yes"),
