@@ -809,6 +809,12 @@ def test_blinding_of_an_arm_that_nobody_asked_is_missing_and_says_why():
     assert found["value"].fillna(9).tolist() == [1, 9, 9]
 
 
+def test_the_interval_of_bang_s_index_ends_at_1_and_at_minus_1():
+    margin = 1.959964 * np.sqrt((0.8 - 0.8**2) / 5)
+    assert blinding.bang_index(4, 0, 1)[2:] == pytest.approx((0.8 - margin, 1))
+    assert blinding.bang_index(0, 4, 1)[2:] == pytest.approx((-1, margin - 0.8))
+
+
 @pytest.mark.filterwarnings("error")
 def test_james_index_of_nobody_one_and_one_arm_is_missing_or_1_and_divides_by_nothing():
     nobody = blinding.james_index(np.zeros((3, 2)))
