@@ -982,7 +982,7 @@ def test_item_means_belong_to_arm_and_visit(hamd, item_rows):
 def test_item_differences_are_the_ancova_of_the_final_visit(hamd, item_rows):
     found = item_analysis.item_differences(Visits, hamd, item_rows)
     expected = []
-    for k, label in ((2, "2 feelings of guilt"), (5, "5 insomnia, middle")):
+    for k, label in ((2, "2 feelings of guilt"), (3, "3 suicide"), (5, "5 insomnia, middle")):
         item = f"item_{k:02d}"
         both = item_rows.pivot(index=["participant_id", "arm"], columns="visit", values=item)
         both = both[["v0", "v2"]].dropna().reset_index()
@@ -994,7 +994,7 @@ def test_item_differences_are_the_ancova_of_the_final_visit(hamd, item_rows):
         row |= {"n_control": len(table) - 8, "estimate": estimate, "se": se, "df": df}
         row |= {"ci_low": estimate - margin, "ci_high": estimate + margin, "note": ""}
         expected.append(row)
-    chosen = found[found["item"].isin(["item_02", "item_05"])]
+    chosen = found[found["item"].isin(["item_02", "item_03", "item_05"])]
     assert_table(chosen, as_columns(expected), numbered=False)
 
 
@@ -1042,7 +1042,8 @@ def test_an_item_without_anybody_in_an_arm_has_a_note_and_no_number(hamd, item_r
     rows.loc[rows["arm"].eq("control"), "item_03"] = np.nan
     rows.loc[rows["participant_id"].eq("sub-00"), "item_02"] = 1.0
     rows.loc[rows["visit"].eq("v2"), "item_02"] = np.arange(13) % 3
-    found = item_analysis.item_differences(Visits, hamd, rows).iloc[:3]
+    three = ["participant_id", "arm", "visit", "item_01", "item_02", "item_03"]
+    found = item_analysis.item_differences(Visits, hamd, rows[three])
     assert found["note"].tolist() == [
         "every participant changed by the same amount",
         "one participant alone differs at baseline: HC3 is not defined",
