@@ -1038,7 +1038,7 @@ def test_an_item_has_a_difference_with_two_in_an_arm_and_without_spread_at_basel
 
 
 def test_an_item_without_anybody_in_an_arm_has_a_note_and_no_number(hamd, item_rows):
-    rows = item_rows.assign(item_01=1.0, item_02=0.0)
+    rows = item_rows.assign(item_01=np.repeat(np.arange(13.0) % 3, 3), item_02=0.0)
     rows.loc[rows["arm"].eq("control"), "item_03"] = np.nan
     rows.loc[rows["participant_id"].eq("sub-00"), "item_02"] = 1.0
     rows.loc[rows["visit"].eq("v2"), "item_02"] = np.arange(13) % 3
