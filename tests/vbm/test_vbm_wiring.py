@@ -439,6 +439,12 @@ def test_regional_change_goes_with_improvement_within_arms():
     assert_table(found, expected.to_dict("list"))
 
 
+def test_regions_that_somebody_s_map_lacks_are_refused_by_name():
+    change = pd.DataFrame({"a": [1.0, np.nan], "b": [1.0, 2.0], "c": [np.nan, 2.0]})
+    with pytest.raises(ValueError, match="^regions a, c: grey matter in every participant's map"):
+        regions.region_coupling(change, [1.0, 2.0], ["active", "control"])
+
+
 def test_quality_is_told_of_each_map_by_session():
     rng = np.random.default_rng(10)
     pairs = pd.DataFrame(
