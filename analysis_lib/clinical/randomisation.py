@@ -65,7 +65,7 @@ def randomisation_test(changes, scale, visit, strata=None, n_permutations=5000, 
         )
     # place k takes participant order[k] - 1, so a participant gets the label of their new place
     labels = (active[np.argsort(chunk, axis=1)] for chunk in _chunks(order))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore"):  # labels that leave no residual: an infinite t
         draws = [np.divide(*_hc3(chunk, baseline, outcome)) for chunk in labels]
     null = np.concatenate([[], *draws])
     below = np.abs(null) < np.abs(estimate / se) * (1 - 1e-9)
@@ -101,11 +101,11 @@ def _hc3(labels, baseline, outcome):
     r = outcome - basis @ (basis.T @ outcome)
     x = labels - (labels @ basis) @ basis.T
     square = np.einsum("pn,pn->p", x, x)[:, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        b = x @ r / square[:, 0]
-        free = 1 - np.sum(basis**2, axis=1) - x**2 / square
-        free = np.where(free < 1e-9, np.nan, free)  # a leverage of 1: HC3 is not defined
-        residual = r - b[:, None] * x
-        residual = np.where(np.abs(residual) < 1e-10 * np.abs(outcome).max(), 0, residual)
-        error = np.sqrt(np.sum((x * residual / free) ** 2, axis=1)) / square[:, 0]
-        return b, error
+    square = np.where(square < 1e-12, np.nan, square)  # labels that follow from the baseline
+    b = x @ r / square[:, 0]
+    free = 1 - np.sum(basis**2, axis=1) - x**2 / square
+    free = np.where(free < 1e-9, np.nan, free)  # a leverage of 1: HC3 is not defined
+    residual = r - b[:, None] * x
+    residual = np.where(np.abs(residual) < 1e-10 * np.abs(outcome).max(), 0, residual)
+    error = np.sqrt(np.sum((x * residual / free) ** 2, axis=1)) / square[:, 0]
+    return b, error

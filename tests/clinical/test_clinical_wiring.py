@@ -244,6 +244,26 @@ def test_observed_means_have_n_mean_spread_and_a_t_interval(ratings):
     assert_table(outcomes.visit_means(some), as_columns(expected))
 
 
+def test_observed_means_stand_by_week_and_a_visit_that_nobody_had_has_none(ratings):
+    later = ratings.assign(visit=ratings["visit"].cat.add_categories(["week9"]))
+    late = later["week"].eq(3)
+    later.loc[late & later["arm"].eq("control"), "score"] = np.nan
+    later.loc[late & later["participant_id"].ne("sub-00"), "score"] = np.nan
+    found = outcomes.visit_means(later.iloc[::-1])
+    rows = [("active", 0), ("active", 1), ("active", 3), ("control", 0), ("control", 1)]
+    assert found[["arm", "week"]].to_records(index=False).tolist() == rows
+    assert found["n"].tolist() == [7, 7, 1, 5, 5]
+    assert found.index.tolist() == list(range(5))
+
+
+@pytest.mark.parametrize(("left", "rows"), [(0, 1), (1, 1), (2, 2)])
+def test_a_visit_with_fewer_than_two_in_an_arm_has_no_ancova(left, rows):
+    table = changes_of("HAMD-17", "change", 9, 6, (-1.5, -4.0), 1)
+    last = table["visit"].eq("week2") & table["arm"].eq("control")
+    gone = last & table["participant_id"].isin(table.loc[last, "participant_id"].iloc[left:])
+    assert outcomes.ancova(table[~gone])["visit"].tolist() == VISITS[:rows]
+
+
 def split_plot(ratings):
     """F and sums of squares of arm, time and their product, from cell means."""
     table = ratings.pivot(index=["arm", "participant_id"], columns="week", values="score")
@@ -287,6 +307,22 @@ def test_the_analysis_of_variance_is_that_of_a_split_plot(ratings):
         expected.append(row)
     assert expected[2]["epsilon_gg"] < 0.95
     assert_table(outcomes.rm_anova(ratings), as_columns(expected), rtol=2e-3)
+
+
+def test_the_analyses_of_variance_keep_the_order_of_the_scales_and_need_two_in_each_arm(ratings):
+    few = ratings[ratings["participant_id"].isin(["sub-00", "sub-03", "sub-07", "sub-11"])]
+    found = outcomes.rm_anova(pd.concat([ratings, few.assign(scale="CGI")]))
+    assert found["scale"].tolist() == ["HAMD-17"] * 3 + ["CGI"] * 3
+    assert found["n"].tolist() == [12] * 3 + [4] * 3
+    assert found.index.tolist() == list(range(6))
+    assert len(outcomes.rm_anova(few[few["participant_id"] != "sub-11"])) == 0
+
+
+def test_two_visits_need_no_correction_and_arm_has_none(ratings):
+    found = outcomes.rm_anova(ratings[ratings["week"] < 3]).set_index("effect")
+    assert found.index.tolist() == ["arm", "time", "arm x time"]
+    assert np.isnan(found.loc["arm", "p_gg"])
+    assert found["p_gg"].tolist()[1:] == found["p"].tolist()[1:]
 
 
 def test_the_difference_of_slopes_of_a_balanced_trial_is_that_of_each_patients_line(ratings):
@@ -428,6 +464,27 @@ def test_the_tipping_search_says_when_nothing_tips_or_nothing_is_significant():
     weak = imputation.fit_imputation(leavers(0), n_imputations=25, seed=1)
     lost = tipping.tipping_point(weak, "week2", (0.0, 0.5)).tips
     assert lost["status"].tolist() == ["not significant at delta 0"]
+
+
+@pytest.mark.parametrize(
+    ("estimate", "p", "expected"),
+    [
+        (-2, {0: 0.05, 1: 0.2}, ("not significant at delta 0", *[np.nan] * 5)),
+        (-2, {-1: 0.001, 0: 0.01, 1: 0.05}, ("tips", 0, 0.01, 1, 0.05, 1)),
+        (-2, {-1: 0.9, 0: 0.01, 1: 0.03, 2: 0.07}, ("tips", 1, 0.03, 2, 0.07, 1.5)),
+        (2, {-2: 0.6, -1: 0.2, 0: 0.01, 1: 0.001}, ("tips", 0, 0.01, -1, 0.2, -4 / 19)),
+        (2, {-2: 0.04, -1: 0.03, 0: 0.01}, ("does not tip", -2, 0.04, *[np.nan] * 3)),
+    ],
+)
+def test_the_result_tips_where_p_reaches_alpha_on_the_way_to_no_effect(estimate, p, expected):
+    rows = pd.DataFrame({"delta_active": list(p), "p": list(p.values()), "estimate": estimate})
+    found = tipping._tip(rows.assign(visit="week2", delta_control=3.0), 0.05)
+    names = ["delta_before", "p_before", "delta_tips", "p_tips", "delta_interpolated"]
+    assert list(found) == ["visit", "delta_control", "status", *names]
+    assert [found[k] for k in ("visit", "delta_control", "status")] == ["week2", 3, expected[0]]
+    values = np.array([found[name] for name in names])
+    assert values.dtype == float
+    np.testing.assert_allclose(values, expected[1:])
 
 
 def test_patterns_of_missing_visits_are_counted_by_arm():
@@ -601,6 +658,45 @@ def test_table_1_describes_each_arm_in_its_own_column(tiny):
     assert_table(found.iloc[:4], expected)
 
 
+def table_1(**columns):
+    """Table 1 of four active and four control participants, by variable."""
+    participants = pd.DataFrame({"participant_id": list("abcdefgh"), "excluded": pd.NA, **columns})
+    participants["arm"] = ["active"] * 4 + ["control"] * 4
+    study = SimpleNamespace(covariates=list(columns), strata=[], scales=[], baseline="baseline")
+    return baseline.baseline_table(study, participants, pd.DataFrame({"visit": []})).set_index(
+        "variable"
+    )
+
+
+def test_table_1_counts_words_and_two_numbers_and_averages_more():
+    found = table_1(
+        site=list("ABCABCAB"),
+        handed=[1.0, 2, 1, 2, 2, 2, 2, np.nan],
+        grade=[1, 2, 3, 1, 2, 2, 3, 3],
+    )
+    levels = ["site: A", "site: B", "site: C", "handed: 1", "handed: 2", "grade"]
+    assert found.index.tolist() == levels
+    assert found["summary"].tolist() == ["n (%)"] * 5 + ["mean (SD)"]
+    assert found.loc["handed: 2", ["active", "control"]].tolist() == ["2 (50%)", "3 (100%)"]
+    assert found.loc["grade", "active"] == "1.8 (1.0)"
+
+
+def test_table_1_gives_head_size_where_it_is_known():
+    found = table_1(tiv=[1400.0, 1500, 1600, 1700, 1300, 1400, 1500, 1600])
+    assert found.loc["tiv", "active"] == "1550.0 (129.1)"
+    participants = pd.DataFrame({"participant_id": ["a", "b"], "arm": ["active", "control"]})
+    participants = participants.assign(excluded=pd.NA, tiv=[1400.0, 1500.0])
+    study = SimpleNamespace(covariates=[], strata=[], scales=[], baseline="baseline")
+    unasked = baseline.baseline_table(study, participants, pd.DataFrame({"visit": []}))
+    assert unasked["variable"].tolist() == ["tiv: 1400", "tiv: 1500"]
+
+
+def test_a_level_that_all_have_differs_by_0():
+    row = table_1(site=["A"] * 8).loc["site: A"]
+    assert row["standardised_mean_difference"] == 0
+    assert row["active"] == row["control"] == "4 (100%)"
+
+
 def test_the_flow_counts_each_arm_at_each_stage(tiny):
     tiny.participants.loc[7, "withdrawn_after"] = "week2"
     study, participants, ratings = small_trial(tiny)
@@ -626,6 +722,12 @@ def test_the_flow_counts_each_arm_at_each_stage(tiny):
         "scanned_twice": 1,
         "not_scanned_twice": {"no post map": ["sub-07", "sub-08"]},
     }
+
+
+def test_reasons_of_the_flow_stand_in_alphabetical_order():
+    table = pd.DataFrame({"participant_id": list("dcba"), "why": ["site", "age", "site", None]})
+    found = flow._by_reason(table.assign(other=None), "why")
+    assert list(found.items()) == [("age", ["c"]), ("site", ["b", "d"])]
 
 
 def arm_flow(randomised, out, rated, analysed):
@@ -699,6 +801,29 @@ def test_blinding_indices_belong_to_the_arm_that_guessed():
     assert both["ci_high"] == pytest.approx(james + 1.959964 * both["se"])
 
 
+def test_blinding_of_an_arm_that_nobody_asked_is_missing_and_says_why():
+    found = blinding.blinding_table(pd.DataFrame({"arm": ["active"] * 3, "guess": "active"}))
+    notes = ["all answers alike: no interval", "nobody was asked"]
+    assert found["note"].tolist() == [*notes, "not defined: only one arm guessed"]
+    assert found["n"].tolist() == [3, 0, 3]
+    assert found["value"].fillna(9).tolist() == [1, 9, 9]
+
+
+def test_the_interval_of_bang_s_index_ends_at_1_and_at_minus_1():
+    margin = 1.959964 * np.sqrt((0.8 - 0.8**2) / 5)
+    assert blinding.bang_index(4, 0, 1)[2:] == pytest.approx((0.8 - margin, 1))
+    assert blinding.bang_index(0, 4, 1)[2:] == pytest.approx((-1, margin - 0.8))
+
+
+@pytest.mark.filterwarnings("error")
+def test_james_index_of_nobody_one_and_one_arm_is_missing_or_1_and_divides_by_nothing():
+    nobody = blinding.james_index(np.zeros((3, 2)))
+    assert len(nobody) == 4
+    assert np.isnan(nobody).all()
+    assert blinding.james_index([[0, 0], [0, 0], [1, 0]])[0] == 1
+    assert np.isnan(blinding.james_index([[5, 0], [0, 0], [3, 8]])).all()
+
+
 EVENTS = pd.DataFrame(
     [
         ("a1", "active", "headache", "mild", "no", "yes"),
@@ -749,6 +874,15 @@ def test_harms_count_people_reports_serious_and_related_by_arm():
     alike = [{"reports_control", "participants_control"}]  # each had one
     found = harms.adverse_event_table(EVENTS, participants)
     assert_table(found, as_columns(expected), alike)
+
+
+def test_the_commonest_event_stands_first_and_an_arm_without_anybody_counts_0():
+    events = EVENTS[EVENTS["arm"] == "active"].replace({"headache": "vertigo"})
+    participants = pd.DataFrame({"participant_id": ["a1", "a2", "a3", "a4"], "arm": "active"})
+    found = harms.adverse_event_table(events, participants.assign(excluded=pd.NA))
+    assert found.loc[found["group"] == "term", "term"].tolist() == ["vertigo", "seizure"]
+    assert set(found["n_control"]) == {0}
+    assert found["risk_difference"].isna().all()
 
 
 def test_adherence_summarises_each_arms_own_dose():
@@ -848,7 +982,7 @@ def test_item_means_belong_to_arm_and_visit(hamd, item_rows):
 def test_item_differences_are_the_ancova_of_the_final_visit(hamd, item_rows):
     found = item_analysis.item_differences(Visits, hamd, item_rows)
     expected = []
-    for k, label in ((2, "2 feelings of guilt"), (5, "5 insomnia, middle")):
+    for k, label in ((2, "2 feelings of guilt"), (3, "3 suicide"), (5, "5 insomnia, middle")):
         item = f"item_{k:02d}"
         both = item_rows.pivot(index=["participant_id", "arm"], columns="visit", values=item)
         both = both[["v0", "v2"]].dropna().reset_index()
@@ -860,8 +994,65 @@ def test_item_differences_are_the_ancova_of_the_final_visit(hamd, item_rows):
         row |= {"n_control": len(table) - 8, "estimate": estimate, "se": se, "df": df}
         row |= {"ci_low": estimate - margin, "ci_high": estimate + margin, "note": ""}
         expected.append(row)
-    chosen = found[found["item"].isin(["item_02", "item_05"])]
+    chosen = found[found["item"].isin(["item_02", "item_03", "item_05"])]
     assert_table(chosen, as_columns(expected), numbered=False)
+
+
+def test_alpha_needs_a_sum_that_varies_however_little():
+    scores = np.random.default_rng(6).normal(size=(9, 3)) + np.arange(9)[:, None]
+    alpha = item_analysis.cronbach_alpha(scores)
+    assert item_analysis.cronbach_alpha(scores / 100) == pytest.approx(alpha)
+    two = np.array([[0.0, 1, 2], [1, 2, 4]])
+    assert item_analysis.cronbach_alpha(two)[0] == pytest.approx(1.5 * (1 - 3 / 8))
+
+
+def test_item_means_keep_the_order_of_the_rows_and_leave_out_what_nobody_was_asked(hamd, item_rows):
+    rows = item_rows.iloc[::-1].copy()
+    rows["visit"] = rows["visit"].cat.add_categories(["v9"])
+    rows.loc[rows["visit"].eq("v1"), "item_17"] = np.nan
+    alone = rows["visit"].eq("v2") & rows["participant_id"].ne("sub-12")
+    rows.loc[alone & rows["arm"].eq("control"), "item_01"] = np.nan
+    found = item_analysis.item_means(hamd, rows)
+    assert found["arm"].tolist()[:2] == ["control", "control"]
+    assert found["visit"].tolist()[:3] == ["v2", "v1", "v0"]
+    assert found["n"].tolist()[0] == 1
+    assert len(found) == 17 * 6 - 2
+    assert found.index.tolist() == list(range(100))
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_item_has_a_difference_with_two_in_an_arm_and_without_spread_at_baseline(
+    hamd, item_rows
+):
+    rows = item_rows[~item_rows["participant_id"].isin(["sub-10", "sub-11", "sub-12"])].copy()
+    rows.loc[rows["visit"].eq("v0"), "item_01"] = 2.0
+    rows.loc[rows["arm"].eq("control") & rows["visit"].eq("v2"), "item_01"] = [0.0, 1.0]
+    rows.loc[rows["participant_id"].eq("sub-08"), "item_02"] = np.nan
+    found = item_analysis.item_differences(Visits, hamd, rows).set_index("item")
+    final = rows[rows["visit"].eq("v2")].groupby("arm")["item_01"].mean()
+    assert found.loc["item_01", "estimate"] == pytest.approx(final["active"] - 0.5)
+    assert found.loc["item_01", ["n_active", "n_control", "note"]].tolist() == [8, 2, ""]
+    assert found.loc["item_02", "n_control"] == 1
+    assert found["note"]["item_02"] == "fewer than two participants rated twice in an arm"
+    assert found["estimate"].dtype == found["ci_high"].dtype == float
+
+
+def test_an_item_without_anybody_in_an_arm_has_a_note_and_no_number(hamd, item_rows):
+    rows = item_rows.assign(item_01=np.repeat(np.arange(13.0) % 3, 3), item_02=0.0)
+    rows.loc[rows["arm"].eq("control"), "item_03"] = np.nan
+    rows.loc[rows["participant_id"].eq("sub-00"), "item_02"] = 1.0
+    rows.loc[rows["visit"].eq("v2"), "item_02"] = np.arange(13) % 3
+    three = ["participant_id", "arm", "visit", "item_01", "item_02", "item_03"]
+    found = item_analysis.item_differences(Visits, hamd, rows[three])
+    assert found["note"].tolist() == [
+        "every participant changed by the same amount",
+        "one participant alone differs at baseline: HC3 is not defined",
+        "fewer than two participants rated twice in an arm",
+    ]
+    assert found["n_control"].tolist() == [5, 5, 0]
+    numbers_of = found[["estimate", "se", "df", "ci_low", "ci_high"]]
+    assert numbers_of.isna().all(axis=None)
+    assert set(numbers_of.dtypes) == {np.dtype(float)}
 
 
 def suicide_rows():
@@ -899,6 +1090,29 @@ def test_points_of_the_suicide_item_are_counted_by_arm_and_visit(hamd):
     assert_table(found, as_columns(expected))
 
 
+def test_points_of_the_suicide_item_stand_by_arm_and_visit_whatever_else_is_missing(hamd):
+    rows = suicide_rows().iloc[::-1].copy()
+    rows["visit"] = rows["visit"].cat.add_categories(["v9"])
+    rows.loc[0, "item_05"] = np.nan
+    found = item_analysis.suicide_distribution(hamd, rows)
+    pd.testing.assert_frame_equal(
+        found.astype({"visit": str}),
+        item_analysis.suicide_distribution(hamd, suicide_rows()).astype({"visit": str}),
+    )
+    none = item_analysis.suicide_distribution(hamd, rows.drop(columns="item_17"))
+    assert list(none) == ["scale", "arm", "visit", "points", "n", "n_rated"]
+    assert len(none) == 0
+
+
+def test_worsening_leaves_out_a_visit_that_nobody_had_or_that_was_not_planned(hamd):
+    rows = suicide_rows()
+    study = SimpleNamespace(baseline="v0", post_visits=("v1", "v2", "v8", "v9"))
+    rows["visit"] = rows["visit"].cat.add_categories(["v9"])
+    extra = rows[rows["visit"].eq("v1")].assign(visit="v9", item_03=np.nan)
+    found = item_analysis.suicide_worsening(study, hamd, pd.concat([rows, extra]))
+    assert found["visit"].tolist() == ["v1", "v2", "any"]
+
+
 def test_worsening_of_the_suicide_item_is_counted_by_arm(hamd):
     found = item_analysis.suicide_worsening(Visits, hamd, suicide_rows())
     rows = [("v1", [5, 3], [2, 0]), ("v2", [4, 3], [2, 1]), ("any", [5, 3], [3, 1])]
@@ -934,6 +1148,25 @@ def test_the_item_tables_are_named_for_what_they_hold(tiny, item_rows):
     assert list(found) == list(made)
     for name, table in made.items():
         pd.testing.assert_frame_equal(found[name], table)
+
+
+def test_item_tables_are_those_of_the_scales_with_items_one_below_the_other(
+    monkeypatch, hamd, item_rows
+):
+    other = SimpleNamespace(name="other", key="other")
+    four = item_rows[["participant_id", "arm", "visit", *(f"item_{k:02d}" for k in range(1, 5))]]
+    read = {"HAMD-17": item_rows, "other": four, "CGI": four.iloc[:, :3]}
+    read = {(name, "everybody"): table for name, table in read.items()}
+    monkeypatch.setattr(item_analysis, "read_scale", lambda _, scale, who: read[scale.name, who])
+    study = SimpleNamespace(baseline="v0", final_visit="v2", post_visits=("v1", "v2"))
+    study.scales = [SimpleNamespace(name="CGI", key="cgi"), other]
+    found = item_analysis.item_tables(study, "everybody")
+    assert list(found) == ["alpha", "item_differences", "item_means"]
+    study.scales.append(hamd)
+    found = item_analysis.item_tables(study, "everybody")
+    assert found["alpha"]["scale"].tolist() == ["other"] * 2 + ["HAMD-17"] * 2
+    assert all(list(t.index) == list(range(len(t))) for t in found.values())
+    assert len(found["item_differences"]) == 4 + 17
 
 
 # --- what is written and quoted

@@ -123,6 +123,40 @@ def test_same_seed_same_p_and_the_input_is_left_alone():
     pd.testing.assert_frame_equal(changes, before)
 
 
+def test_5000_relabellings_are_drawn_from_seed_0_unless_said_otherwise():
+    clear = randomisation_test(drawn(12, 12, seed=3, effect=9), "HAMD-17", "week2").iloc[0]
+    assert clear["p_randomisation"] == 1 / 5001
+    p = [
+        randomisation_test(drawn(12, 12, seed=3), "HAMD-17", "week2", **options).iloc[0][
+            "p_randomisation"
+        ]
+        for options in ({}, {"seed": 0}, {"seed": 1})
+    ]
+    assert p[0] == p[1] != p[2]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_relabelling_without_a_t_counts_against_the_observed_one():
+    """Of 20, two are the baseline over again, and two leave no residual: an error of 0."""
+    observed, perfect = [0, 1, 4], (0, 1, 3)
+    baseline, label = np.array([0.0, 0, 0, 1, 1, 1]), np.isin(range(6), perfect).astype(float)
+    changes = changes_of(baseline, 2 * label, np.isin(range(6), observed))
+    every = []
+    for who in itertools.combinations(range(6), 3):
+        undefined = who in (perfect, (2, 4, 5), (0, 1, 2), (3, 4, 5))
+        chosen = np.isin(range(6), who).astype(float)
+        every.append(np.inf if undefined else abs(t_of(baseline, 2 * label, chosen)))
+    found = randomisation_test(changes, "HAMD-17", "week2").iloc[0]
+    t = abs(t_of(baseline, 2 * label, np.isin(range(6), observed).astype(float)))
+    assert found["t"] == pytest.approx(t)
+    assert found["p_randomisation"] == np.mean(np.array(every) >= t * (1 - 1e-9))
+
+
+def test_two_in_an_arm_are_enough():
+    found = randomisation_test(drawn(2, 5, seed=1), "HAMD-17", "week2").iloc[0]
+    assert (found["n_active"], found["n_permutations"]) == (2, 20)
+
+
 def test_an_arm_of_one_is_refused_by_its_number():
     expected = "at least two rated participants in each arm expected, found 1 active and 7 control"
     with pytest.raises(ValueError, match=expected):
@@ -134,14 +168,15 @@ def test_an_unknown_visit_is_refused():
         randomisation_test(drawn(4, 4, seed=0), "HAMD-17", "week9")
 
 
-def test_scores_without_any_spread_are_refused():
-    changes = drawn(5, 5, seed=0).assign(outcome=-3.0)
+@pytest.mark.parametrize("outcome", [-3.0, -3.3e6])
+def test_scores_without_any_spread_are_refused(outcome):
+    changes = drawn(5, 5, seed=0).assign(outcome=outcome)
     with pytest.raises(ValueError, match="no error of the difference can be estimated"):
         randomisation_test(changes, "HAMD-17", "week2")
 
 
 def test_a_participant_without_stratum_is_named():
     changes = drawn(4, 4, seed=0)
-    strata = pd.Series("a", changes["participant_id"]).drop("sub-003")
-    with pytest.raises(ValueError, match=re.escape("found none for sub-003")):
+    strata = pd.Series("a", changes["participant_id"]).drop(["sub-003", "sub-005"])
+    with pytest.raises(ValueError, match=re.escape("found none for sub-003, sub-005")):
         randomisation_test(changes, "HAMD-17", "week2", strata=strata)

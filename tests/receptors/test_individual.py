@@ -7,7 +7,7 @@ import pandas as pd
 import pingouin
 import pytest
 import statsmodels.api as sm
-from scipy import stats
+from scipy import special, stats
 
 from analysis_lib.receptors import individual
 
@@ -29,6 +29,13 @@ def test_individual_coupling_is_fisher_z_of_each_participant(trial):
     assert z.shape == (14, 4)
     r = stats.pearsonr(data["change"][3], data["receptors"][2])[0]
     assert z[3, 2] == pytest.approx(np.arctanh(r))
+
+
+def test_the_coupling_is_of_normal_scores_unless_said_otherwise(trial):
+    data, _ = trial
+    z = individual.individual_coupling(data["change"], data["receptors"])
+    x, y = (special.ndtri((stats.rankdata(v[1]) - 0.375) / 30.25) for v in list(data.values())[::2])
+    assert z[1, 1] == pytest.approx(np.arctanh(np.corrcoef(x, y)[0, 1]))
 
 
 def test_arm_effect_t_and_interval_are_those_of_least_squares(outcomes):
@@ -81,6 +88,20 @@ def test_relation_to_improvement_is_the_partial_correlation(outcomes):
         )
     assert table["n"].tolist() == [23] * 3
     assert table.loc[1, "p"] == pytest.approx(1 / 200)
+
+
+@pytest.mark.parametrize("table", ["arm_table", "improvement_table"])
+def test_p_of_many_participants_comes_of_5000_draws_that_a_seed_repeats(outcomes, table):
+    z, arm, _ = outcomes
+    z = z + (arm == "active")[:, None] * [0, 2, 0]
+    improvement = [] if table == "arm_table" else [10 * z[:, 1] + z[:, 2]]
+    found, again, other = (
+        getattr(individual, table)(z, *improvement, arm, ABOUT, **options)
+        for options in ({}, {"seed": 0}, {"seed": 1})
+    )
+    assert found["p"][1] == pytest.approx(1 / 5001)
+    pd.testing.assert_frame_equal(found, again)
+    assert found["p"][2] != other["p"][2]
 
 
 def test_a_common_arm_difference_is_no_relation_to_improvement():

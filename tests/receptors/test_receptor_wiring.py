@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -54,6 +55,12 @@ def scores(x):
 
 def pearson(x, y):
     return np.corrcoef(x, y)[0, 1]
+
+
+def left_over(values, *columns):
+    """Residuals of least squares on an intercept and columns."""
+    x = np.column_stack([np.ones(len(values)), *columns])
+    return values - x @ np.linalg.pinv(x) @ values
 
 
 def correlation(effect, receptor):
@@ -134,6 +141,37 @@ def test_each_column_of_the_correlations_is_enumerated(data):
     assert [signs[0], signs[2]] == [1, -1]
 
 
+@pytest.mark.parametrize("said", [False, True])
+def test_a_contrast_hands_its_model_its_draws_and_its_seed_to_every_test(data, monkeypatch, said):
+    change, maps, surrogates = data
+    asked = {}
+    effects = nulls.null_effects
+
+    def null_effects(*args, **options):
+        asked["effects"] = options
+        return effects(*args, **options)
+
+    monkeypatch.setattr(nulls, "null_effects", null_effects)
+    monkeypatch.setattr(intervals, "bootstrap_intervals", lambda *_, **o: asked.update(bootstrap=o))
+    model = {"contrast": "arm_by_time", "covariates": None, "strata": None, "seed": 0}
+    draws, method = {"n_permutations": 5000, "n_bootstrap": 2000}, "gaussianised"
+    options = {}
+    if said:
+        age = np.arange(9.0)[:, None] ** 2
+        model |= {"contrast": "active_change", "covariates": age, "strata": list("aabbaabba")}
+        draws, method = {"n_permutations": 7, "n_bootstrap": 3}, "pearson"
+        options = model | {"seed": 5, "method": method} | draws
+        model["seed"] = 5
+    result = assessment.assess_contrast(change, ARM, maps, surrogates, **options)
+    assert asked["effects"] == model | {"n_permutations": draws["n_permutations"]}
+    expected = model | {"n_bootstrap": draws["n_bootstrap"], "method": method}
+    assert asked["bootstrap"] == expected
+    assert result.contrast == result.effect.name == model["contrast"]
+    r = (pearson if said else correlation)(result.effect.to_numpy(), maps.loc["a/1"].to_numpy())
+    assert result.method == method
+    assert result.randomisation.r[0] == result.spatial.r[0] == pytest.approx(r)
+
+
 def given(density):
     """Correlation that is left when the density is held constant, from residuals."""
 
@@ -182,7 +220,7 @@ def test_each_column_of_the_sensitivity_is_enumerated(data):
     assert_table(found, expected)
 
 
-def others_constant(effects, maps):
+def others_constant(effects, maps, scores=scores):
     """Partial correlations from the inverse of the correlation matrix of effect and all maps."""
     covered = maps.notna().all().to_numpy()
     z = [scores(m[covered]) for m in maps.to_numpy()]
@@ -203,6 +241,63 @@ def test_each_column_of_what_is_left_beside_the_others_is_enumerated(data):
     expected["p_spatial_given_others"] = against_surrogates(partial[0], drawn)[0]
     found = assessment.others_table(assessed(data, "arm_by_time", 8), maps, ABOUT)
     assert_table(found, expected)
+
+
+def test_the_sensitivity_of_a_contrast_is_told_by_its_own_method(data):
+    change, maps, _ = data
+    result = replace(assessed(data, "arm_by_time", 7), method="pearson")
+    density = np.random.default_rng(13).uniform(size=24)
+    regions = pd.Series([f"region {label}" for label in LABELS], index=LABELS)
+    found = assessment.sensitivity_table(result, maps, ABOUT, density, regions)
+    effect, d1 = relabelled(change, "arm_by_time")[0], maps.loc["a/1"].to_numpy()
+    partial = pearson(left_over(effect, density), left_over(d1, density))
+    assert found["r_given_density"][0] == pytest.approx(partial)
+    place = LABELS.index(int(found["region_without"][0].removeprefix("region ")))
+    without = pearson(np.delete(effect, place), np.delete(d1, place))
+    assert found["r_without"][0] == pytest.approx(without)
+
+
+def test_what_is_left_beside_the_others_is_correlated_as_the_contrast_was(data):
+    change, maps, _ = data
+    result = replace(assessed(data, "arm_by_time", 8), method="pearson")
+    found = assessment.others_table(result, maps, ABOUT)
+    effects = relabelled(change, "arm_by_time")[:1]
+    partial = next(others_constant(effects, maps, scores=np.asarray))
+    np.testing.assert_allclose(found["r_given_others"], partial)
+    d1 = maps.loc["a/1"].to_numpy()
+    assert found["r"][0] == pytest.approx(pearson(effects[0], d1))
+
+
+def joint(n_regions, effect_gap=(), map_gap=()):
+    """Annotations kept of four maps that follow the effect the less the later they come."""
+    rng = np.random.default_rng(20)
+    effect = pd.Series(rng.normal(size=n_regions))
+    noise = rng.normal(size=(4, n_regions)) * [[0.1], [0.5], [3], [6]]
+    maps = pd.DataFrame(effect.to_numpy() + noise, index=ABOUT.index)
+    effect[[*effect_gap]], maps.loc["a/1", [*map_gap]] = np.nan, np.nan
+    result = SimpleNamespace(effect=effect, method="pearson")
+    return assessment.joint_maps(result, maps, "d/4").index.tolist()
+
+
+@pytest.mark.parametrize(
+    ("regions", "kept"),
+    [((20,), 4), ((19,), 3), ((21, [0], [1]), 3), ((22, [0], [1]), 4), ((4,), 2)],
+)
+def test_a_joint_model_has_five_regions_for_each_map_counted_where_all_are_known(regions, kept):
+    assert joint(*regions) == [*ABOUT.index[: kept - 1], "d/4"]
+
+
+def test_a_joint_model_keeps_the_maps_that_lead_by_the_contrast_s_own_method():
+    effect = pd.Series(np.arange(10.0))
+    outlying = np.r_[-30, 4, 0, 2, 7, 5, 1, 3, 6, 30]  # follows by value, not by rank
+    maps = pd.DataFrame(
+        [outlying, np.arange(10) ** 12.0, np.arange(10.0)[::-1] % 7], ABOUT.index[:3]
+    )
+    r = np.array([[pearson(effect, m), stats.spearmanr(effect, m)[0]] for m in maps.to_numpy()])
+    assert np.abs(r[:2]).argmax(axis=0).tolist() == [0, 1]
+    for method, first in (("pearson", "a/1"), ("spearman", "b/2")):
+        result = SimpleNamespace(effect=effect, method=method)
+        assert assessment.joint_maps(result, maps, "c/3").index.tolist() == [first, "c/3"]
 
 
 def test_individual_rows_belong_to_participant_arm_and_map():
@@ -284,6 +379,71 @@ def test_each_column_of_the_coupling_with_improvement_is_enumerated(coupling):
     found = individual.improvement_table(coupling, improvement, ARM, ABOUT)
     assert_table(found, expected)
     assert found["r"].min() < 0 < found["r"].max()
+
+
+SITES = np.tile(["A", "B"], 6)
+HALVES = np.repeat(["active", "control"], 6)
+
+
+@pytest.fixture(scope="module")
+def stratified():
+    """Coupling of three participants in each of four cells; arm and site shift it."""
+    rng = np.random.default_rng(22)
+    shift = 2.0 * (HALVES == "active") + 3.0 * (SITES == "B")
+    z = rng.normal(0, 1, (12, 4)) + shift[:, None]
+    return z, rng.normal(0, 1, 12) + shift + 0.7 * z[:, 0]
+
+
+def test_coupling_with_improvement_is_exchanged_within_arm_and_stratum(stratified):
+    z, improvement = stratified
+    held = HALVES == "active", SITES == "B"
+    left, y = left_over(improvement, *held), left_over(z, *held)
+    cells = list(pd.Series(range(12)).groupby([HALVES, SITES]).indices.values())
+    orders = itertools.product(*(itertools.permutations(cell) for cell in cells))
+    at = np.concatenate(cells)
+    r = np.array([[pearson(left[np.concatenate(o)], column[at]) for column in y.T] for o in orders])
+    found = individual.improvement_table(z, improvement, HALVES, ABOUT, strata=SITES)
+    assert_same(found, r)
+    np.testing.assert_allclose(found["r"], r[0])
+
+
+def assert_same(found, drawn):
+    p, p_fwe = two_sided(drawn)
+    np.testing.assert_allclose(found["p"], p)
+    np.testing.assert_allclose(found["p_fwe"], p_fwe)
+
+
+def test_coupling_with_improvement_beside_a_covariate_is_freedman_and_lanes():
+    """Residuals exchanged within arms, and the whole model fitted to each of 576 orders."""
+    rng = np.random.default_rng(23)
+    arm, age = np.repeat(["active", "control"], 4), rng.normal(40, 9, 8)
+    improvement = rng.normal(0, 1, 8) + age / 5
+    z = rng.normal(0, 0.5, (8, 4)) + age[:, None] / 9 + improvement[:, None] * [0.8, 0, 0, -0.5]
+    x = np.column_stack([improvement, np.ones(8), arm == "active", age])
+    left = left_over(z, arm == "active", age)
+    orders = itertools.product(
+        itertools.permutations(range(4)), itertools.permutations(range(4, 8))
+    )
+    inverse, t = np.linalg.pinv(x), []
+    for a, b in orders:
+        y = left[[*a, *b]]
+        spread = np.sqrt(((y - x @ (inverse @ y)) ** 2).sum(axis=0) / 4)
+        t.append((inverse @ y)[0] / spread)
+    found = individual.improvement_table(z, improvement, arm, ABOUT, age[:, None])
+    assert_same(found, np.array(t))
+    assert found["p"].min() < 0.1 < found["p"].max()
+
+
+def test_coupling_by_arm_is_re_randomised_within_strata(stratified):
+    z, _ = stratified
+    y = left_over(z, SITES == "B")
+    ways = (itertools.combinations(np.flatnonzero(site == SITES), 3) for site in ("A", "B"))
+    chosen = [np.isin(range(12), [*a, *b]) for a, b in itertools.product(*ways)]
+    labels = [left_over(1.0 * c, SITES == "B") for c in chosen]
+    r = np.array([[pearson(x, column) for column in y.T] for x in labels])
+    found = individual.arm_table(z, HALVES, ABOUT, strata=SITES)
+    assert_same(found, r)
+    np.testing.assert_allclose(found["t"], r[0] * np.sqrt(9 / (1 - r[0] ** 2)))
 
 
 # --- JuSpace
@@ -392,6 +552,7 @@ def test_the_rate_beside_a_p_is_the_worst_of_its_own_map_and_null():
     )
     rates = calibration.false_positive_rates(measured, "Moran", ["a/1", "b/2"])
     assert rates.to_dict() == {"a/1": 0.11, "b/2": 0.08}
+    assert rates.name == "false_positive_rate"
 
 
 def test_maps_of_one_receptor_are_weighed_by_their_own_number_of_people():
@@ -442,3 +603,12 @@ def test_quoted_numbers_are_the_cells_that_their_names_say():
                 expected[f"{first}{annotation}.{c}"] = (rows[c][k], f"{name}.tsv")
     found = numbers.receptor_numbers(tables)
     assert found == expected
+
+
+def test_a_cell_without_a_number_is_quoted_as_none():
+    rows = {"annotation": ["a/1"], "difference": 0.5, "ci_low": np.nan, "ci_high": 1.5}
+    table = pd.DataFrame(rows | {"p": [0.1], "p_fwe": [0.2]})
+    empty = ("correlations", "sensitivity", "given_others", "coupling_improvement")
+    tables = dict.fromkeys(empty, pd.DataFrame()) | {"coupling_arm": table}
+    found = numbers.receptor_numbers(tables)
+    assert found["coupling_arm.a/1.ci_low"] == (None, "coupling_arm.tsv")

@@ -1,5 +1,9 @@
 """Every column of notebook 02's tables and every image, on a small grid whose cells are known."""
 
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -10,6 +14,7 @@ from wired import assert_table
 from analysis_lib.atlas import parcellation
 from analysis_lib.receptors import inputs
 from analysis_lib.results.contrasts import OF_CHANGE
+from analysis_lib.results.problems import Problem, StudyError
 from analysis_lib.vbm import clusters, contrasts, numbers, planted_truth, quality, regions
 from analysis_lib.vbm import effects as vbm_effects
 from voxelperm import PermutationResult
@@ -47,7 +52,7 @@ def parcels():
 
 @pytest.fixture
 def result(mask):
-    """Two blobs of opposite sign; every p of every voxel is another number."""
+    """Two blobs of opposite sign; every p is another number but the last, at the limit."""
     t = np.zeros(SHAPE)
     t[2:4, 2:5, 2:4] = 4.0
     t[2, 3, 2] = 6.5
@@ -55,6 +60,7 @@ def result(mask):
     t[9, 4, 3] = -5.5
     rng = np.random.default_rng(3)
     p = {name: rng.uniform(0.001, 0.2, mask.sum()) for name in NAMES}
+    p = {name: np.r_[values[:-1], 0.05] for name, values in p.items()}
     null = {name: np.arange(n) for name, n in zip(NAMES, (19, 29, 39, 49), strict=True)}
     return PermutationResult(t[mask], 8, p, null, 3.0, False)
 
@@ -83,6 +89,30 @@ def test_a_peak_s_row_holds_its_place_its_effects_and_each_p(result, effects, ma
     named |= {"p_fwe_mass": result.p["cluster_mass"], "p_fwe_tfce": result.p["tfce"]}
     expected |= {name: [at(v, mask, peak) for peak in peaks] for name, v in named.items()}
     assert_table(found, expected)
+    assert found["k_voxels"].dtype == int
+
+
+def test_peaks_of_a_cluster_are_8_mm_apart_unless_said_otherwise(mask, parcels):
+    t = np.zeros(SHAPE)
+    t[2:4, 1:5, 2] = 4.0
+    t[2, 1, 2], t[3, 3, 2] = 6.0, 5.0  # 3 mm and 8 mm: 8.5 mm
+    made = PermutationResult(t[mask], 8, {name: t[mask] for name in NAMES}, {}, 3.0, False)
+    effects = {"g": t[mask], "percent": t[mask]}
+    found = clusters.cluster_table(made, effects, mask, AFFINE, parcels)
+    assert found[["cluster", "t"]].to_numpy().tolist() == [["1", 6.0], ["1a", 5.0]]
+    found = clusters.cluster_table(made, effects, mask, AFFINE, parcels, min_distance_mm=9)
+    assert found["t"].tolist() == [6.0]
+
+
+def test_clusters_are_numbered_by_size_and_keep_their_order_and_their_further_peaks():
+    """Twenty of three peaks each: the last is the largest, the first the smallest."""
+    names = [f"{number}{letter}" for number in range(1, 21) for letter in ("", "a", "b")]
+    sizes = np.repeat([3, *[5] * 18, 9], 3)
+    table = pd.DataFrame({"cluster": names, "k_voxels": sizes, "place": range(60)})
+    found = clusters._by_size(table)
+    assert found["place"].tolist() == [57, 58, 59, *range(3, 57), 0, 1, 2]
+    assert found["cluster"].tolist() == names
+    assert found.index.tolist() == list(range(60))
 
 
 def test_a_region_s_row_holds_its_voxels_mean_effects_and_largest_t(result, effects, mask, parcels):
@@ -98,6 +128,24 @@ def test_a_region_s_row_holds_its_voxels_mean_effects_and_largest_t(result, effe
     found = regions.region_table(result, effects, mask, AFFINE, parcels)
     assert_table(found, expected.to_dict("list"))
     assert sorted(np.sign(found["t"])) == [-1, 1]
+
+
+def test_regions_alike_in_significant_voxels_stand_by_p_and_one_at_05_is_not_significant(
+    result, effects, mask, parcels
+):
+    p = np.full(mask.sum(), 0.5)
+    labels = np.asarray(parcels.image.dataobj)[mask]
+    p[np.flatnonzero(labels == 2)[0]], p[np.flatnonzero(labels == 1)[0]] = 0.05, 0.2
+    made = replace(result, p=result.p | {"max_t": p})
+    found = regions.region_table(made, effects, mask, AFFINE, parcels)
+    assert found["n_voxels_fwe"].tolist() == [0, 0]
+    assert found["region"].tolist() == ["left amygdala", "right amygdala"]
+
+
+def test_a_region_of_the_midline_is_named_as_it_is(parcels):
+    table = parcels.table.assign(tissue="grey")
+    named = regions.region_names(replace(parcels, table=table))
+    assert named.tolist() == ["right amygdala", "left amygdala", "Ventricle"]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +179,11 @@ def test_each_image_holds_what_its_name_says(result, effects, mask):
     expected |= {"p_fwe_mass": result.p["cluster_mass"], "p_fwe_tfce": result.p["tfce"]}
     assert set(images) == {f"arm_by_time_{name}" for name in expected}
     for name, values in expected.items():
-        found = images[f"arm_by_time_{name}"].get_fdata()
+        image = images[f"arm_by_time_{name}"]
+        np.testing.assert_array_equal(image.affine, AFFINE)
+        assert image.header.get_xyzt_units()[0] == "mm"
+        assert image.header["descrip"] == b""
+        found = image.get_fdata()
         np.testing.assert_allclose(found[mask], values, rtol=1e-6)
         assert (found[~mask] == (1 if name.startswith("p_") else 0)).all()
 
@@ -168,6 +220,31 @@ def test_effect_sizes_of_each_contrast_have_its_sign_and_its_own_arms_spread():
     assert expected["control_change"][1].mean() < 0 < expected["active_change"][1].mean()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("contrast", OF_CHANGE)
+def test_effect_sizes_are_0_where_nothing_varies_or_nothing_was_there_before(contrast):
+    pre, post = change_maps()
+    pre[:, 0] = post[:, 0] = 0.5
+    pre[:, 1] = 0
+    pre[:, 2], post[:, 2] = 0.5, np.where(ARM == "active", 0.75, 0.25)
+    found = vbm_effects.effect_sizes(contrast, pre, post, ARM)
+    assert found["g"][0] == found["percent"][0] == found["percent"][1] == found["g"][2] == 0
+    assert abs(found["g"][1]) > 0
+
+
+def test_effect_sizes_of_maps_in_single_precision_are_summed_in_double():
+    pre, post = (values.astype(np.float32) for values in change_maps())
+    change, active = (post - pre).astype(float), ARM == "active"
+    means = [change[which].mean(axis=0) for which in (active, ~active)]
+    before = [pre[which].astype(float).mean(axis=0) for which in (active, ~active)]
+    pooled = 5 * change[active].var(axis=0, ddof=1) + 3 * change[~active].var(axis=0, ddof=1)
+    found = vbm_effects.effect_sizes("arm_by_time", pre, post, ARM)
+    g = (means[0] - means[1]) / np.sqrt(pooled / 8) * j(8)
+    np.testing.assert_allclose(found["g"], g, rtol=1e-12)
+    percent = 100 * (means[0] / before[0] - means[1] / before[1])
+    np.testing.assert_allclose(found["percent"], percent, rtol=1e-12)
+
+
 @pytest.mark.parametrize("contrast", OF_CHANGE)
 def test_a_contrast_tests_its_own_arms_with_its_own_sign(contrast):
     pre, post = change_maps()
@@ -181,6 +258,56 @@ def test_a_contrast_tests_its_own_arms_with_its_own_sign(contrast):
     found = contrasts.contrast_test(contrast, change, grid, ARM, n_permutations=9)
     np.testing.assert_allclose(found.t, expected.statistic, rtol=1e-4)
     assert found.df == (expected.df[0] if np.ndim(expected.df) else expected.df)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What a contrast asks of the permutation test, which is not run."""
+    calls = []
+
+    def test(change, mask, tested, nuisance=None, blocks=None, **options):
+        calls.append((change, mask, tested, nuisance, blocks, options))
+        return SimpleNamespace(t=np.array([3.0]), df=16)
+
+    monkeypatch.setattr(contrasts, "permutation_test", test)
+    return calls
+
+
+def assert_asked(call, expected):
+    assert call[-1] == expected[-1]
+    for found, value in zip(call[:-1], expected[:-1], strict=True):
+        assert (found is None) == (value is None)
+        if value is not None:
+            np.testing.assert_array_equal(found, value)
+            assert np.asarray(found).dtype.kind == np.asarray(value).dtype.kind
+
+
+def test_covariates_and_strata_enter_the_difference_alone(asked):
+    pre, post = change_maps()
+    grid, age, site = np.ones((5, 4, 1), bool), np.arange(10.0)[:, None], np.array(list("ab") * 5)
+    active = ARM == "active"
+    for contrast in OF_CHANGE:
+        contrasts.contrast_test(contrast, post - pre, grid, list(ARM), age, site, seed=3)
+    signs = {"sign_flip": True, "seed": 3}
+    own = [((post - pre)[a], grid, np.ones(a.sum()), None, None, signs) for a in (active, ~active)]
+    between = (post - pre, grid, active.astype(float), age, site, {"seed": 3})
+    for call, expected in zip(asked, [*own, between], strict=True):
+        assert_asked(call, expected)
+
+
+def test_improvement_is_exchanged_within_arm_and_stratum_with_arm_and_covariates_held(asked):
+    rng = np.random.default_rng(12)
+    change, improvement = rng.normal(size=(10, 20)), np.r_[np.nan, np.arange(9)]
+    grid, held = np.ones((5, 4, 1), bool), pd.DataFrame({"age": range(10), "old": [True] * 10})
+    site, given = [1, 2] * 5, ([None, *range(9)], list(ARM))
+    active = (ARM[1:] == "active").astype(float)
+    cells = np.array([f"{a}{s}" for a, s in zip(ARM[1:], site[1:], strict=True)])
+    contrasts.improvement_test(change, grid, *given, held, site, seed=3)
+    _, effects = contrasts.improvement_test(change, grid, *given)
+    held = np.column_stack([active, np.arange(1.0, 10), np.ones(9)])
+    assert_asked(asked[0], (change[1:], grid, improvement[1:], held, cells, {"seed": 3}))
+    assert_asked(asked[1], (change[1:], grid, improvement[1:], active[:, None], ARM[1:], {}))
+    assert effects == {"r": pytest.approx([3 / 5])}
 
 
 def test_improvement_goes_with_change_within_the_arms_and_keeps_its_sign():
@@ -217,7 +344,59 @@ def test_change_is_a_row_for_each_participant_and_region_and_comes_back_as_a_mat
     names = pd.Series(["right amygdala", "left amygdala"], index=[4, 7])
     matrix = inputs.change_matrix(rows, names)
     assert matrix.columns.tolist() == [4, 7]
+    assert matrix.columns.name == "label"
     np.testing.assert_allclose(matrix, [[25, 0], [20, -25], [-25, 20]])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_region_without_grey_matter_before_has_no_change_and_warns_of_nothing():
+    pre, post = np.array([[0.0, 0.0, 0.5]]), np.array([[0.0, 0.1, 0.6]])
+    change = regions.parcel_change(pre, post, ["a", "b", "c"])
+    assert change.isna().to_numpy().tolist() == [[True, True, False]]
+
+
+def test_five_regions_that_the_atlas_lacks_are_named():
+    rows = pd.DataFrame({"participant_id": "s", "region": list("fedcba"), "change": 0.0})
+    with pytest.raises(ValueError, match=r"expected, found a, b, c, d, e: run 02_vbm again"):
+        inputs.change_matrix(rows, pd.Series(["left amygdala"], index=[1]))
+
+
+@pytest.mark.parametrize(
+    ("asked", "nearest"),
+    [
+        ("left amigdala", "left amygdala, right amygdala, left insula"),
+        ("thal", "left thalamus, right thalamus"),
+        ("zzz", "right amygdala, left amygdala, left insula, right insula, left thalamus"),
+    ],
+)
+def test_a_region_that_the_atlas_lacks_is_refused_with_the_nearest(monkeypatch, asked, nearest):
+    known = ["right amygdala", "left amygdala", "left insula", "right insula", "left thalamus"]
+    known.append("right thalamus")
+    monkeypatch.setattr(regions, "region_names", {"atlas": pd.Series(known)}.get)
+    assert regions.check_regions(tuple(known), "atlas") == known
+    with pytest.raises(StudyError) as caught:
+        regions.check_regions(["right insula", asked], "atlas")
+    expected = Problem("", "regions", "a grey-matter region of the atlas", repr(asked))
+    assert caught.value.problems == [replace(expected, remedy=f"nearest: {nearest}")]
+
+
+def test_the_check_tells_of_the_regions_that_a_study_names(parcels, monkeypatch):
+    def load(atlas):
+        if atlas != "own":
+            raise StudyError(Problem("", "atlas", "an atlas", repr(atlas)))
+        return parcels
+
+    monkeypatch.setattr(regions, "load_atlas", load)
+    study = SimpleNamespace(imaging="vbm", atlas="own", regions=["left amygdala"])
+    study.path = Path("studies/made.yml")
+    assert regions.problems(study) == []
+    study.regions = ["left amigdala"]
+    (found,) = regions.problems(study)
+    remedy = "nearest: left amygdala, right amygdala. Name regions of the atlas in the study file"
+    assert found.remedy == remedy
+    assert (found.file, found.place, found.found) == ("made.yml", "regions", "'left amigdala'")
+    assert regions.problems(SimpleNamespace(**vars(study) | {"imaging": None})) == []
+    assert regions.problems(SimpleNamespace(**vars(study) | {"atlas": "elsewhere"})) == []
 
 
 def test_regional_means_have_n_mean_spread_and_a_t_interval():
@@ -262,6 +441,12 @@ def test_regional_change_goes_with_improvement_within_arms():
     assert_table(found, expected.to_dict("list"))
 
 
+def test_regions_that_somebody_s_map_lacks_are_refused_by_name():
+    change = pd.DataFrame({"a": [1.0, np.nan], "b": [1.0, 2.0], "c": [np.nan, 2.0]})
+    with pytest.raises(ValueError, match=r"^regions a, c: grey matter in every participant's map"):
+        regions.region_coupling(change, [1.0, 2.0], ["active", "control"])
+
+
 def test_quality_is_told_of_each_map_by_session():
     rng = np.random.default_rng(10)
     pairs = pd.DataFrame(
@@ -279,6 +464,36 @@ def test_quality_is_told_of_each_map_by_session():
             rows.append(row | {"outlier_score": (np.median(mean) - mean[k]) / spread})
     found = quality.quality_table(pairs, maps, AFFINE)
     assert_table(found, pd.DataFrame(rows).to_dict("list"), rtol=1e-4)
+
+
+def test_smoothness_is_that_of_the_neighbours_in_the_mask_along_each_axis():
+    rng = np.random.default_rng(13)
+    mask = rng.random((6, 5, 4)) < 0.8
+    maps = 9 + 3 * rng.normal(size=(7, 1, 1, 1)) + rng.normal(size=(7, 6, 5, 4))
+    affine = np.array([[0.0, 2, 0, 50], [-3, 0, 0, 60], [0, 0, 5, 70], [0, 0, 0, 1]])
+    left, expected = maps - maps.mean(axis=0), []
+    for axis, size in enumerate((3, 2, 5)):
+        pairs = []
+        for here in zip(*np.nonzero(mask), strict=True):
+            there = tuple(here[k] + (k == axis) for k in range(3))
+            if there[axis] < mask.shape[axis] and mask[there]:
+                pairs.append((left[:, *here], left[:, *there]))
+        a, b = np.array(pairs).transpose(1, 0, 2)
+        r = 2 * (a * b).sum() / ((a**2).sum() + (b**2).sum())
+        expected.append(size * np.sqrt(-2 * np.log(2) / np.log(r)))
+    np.testing.assert_allclose(quality.smoothness_mm(maps[:, mask], mask, affine), expected)
+
+
+def test_maps_in_single_precision_are_summed_in_double_and_stay_single():
+    rng = np.random.default_rng(11)
+    maps = {"pre": rng.uniform(0.4, 0.9, (5, 5000)).astype(np.float32)}
+    pairs = pd.DataFrame({"participant_id": list("abcde"), "arm": "active"})
+    volume = quality.quality_table(pairs, maps, AFFINE)["volume_ml"]
+    np.testing.assert_allclose(volume, maps["pre"].astype(float).sum(axis=1) * 0.06, rtol=1e-12)
+    tiv = pd.Series([1400.0, 1500, 1600, 1700, 1300])
+    (divided,), _ = quality.adjust_for_tiv([maps["pre"]], pd.DataFrame(), tiv, "proportional")
+    assert divided.dtype == np.float32
+    np.testing.assert_allclose(divided[0], maps["pre"][0] / (1400 / 1500), rtol=1e-6)
 
 
 def test_recovery_counts_true_and_false_voxels_of_the_contrast(result):
