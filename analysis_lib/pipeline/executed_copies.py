@@ -1,6 +1,7 @@
 """Executed copies of notebooks kept in step with prose and pictures that changed since."""
 
 import json
+import re
 from pathlib import Path
 
 from analysis_lib.results.files import write_text
@@ -8,7 +9,7 @@ from analysis_lib.study.parameters import read_notebook
 
 OLDER = "older-pictures"  # tag of the cell that says so
 FOUND = "findings"  # tag of the cell that repeats them at the top
-HEADING = "## What we found"
+HEADING = re.compile(r"^## What we found", re.MULTILINE)
 
 
 def renew(notebook, executed, older=None) -> bool:
@@ -48,7 +49,7 @@ def with_findings(cells) -> list:
 def _findings(cells):
     """What the first code cell under the heading shows, in Markdown; empty if nothing."""
     sources = [_joined(cell["source"]) for cell in cells]
-    start = next((i for i, text in enumerate(sources) if text.startswith(HEADING)), len(cells))
+    start = next((i for i, text in enumerate(sources) if HEADING.search(text)), len(cells))
     below = [cell for cell in cells[start:] if cell["cell_type"] == "code"][:1]
     shown = [output.get("data", {}) for cell in below for output in cell["outputs"]]
     return "\n\n".join(_joined(d["text/markdown"]) for d in shown if d.get("text/markdown"))

@@ -33,6 +33,11 @@ def test_findings_stand_below_the_title_once():
     assert with_findings([first, second, *rest]) == [first, second, *rest]
 
 
+def test_the_heading_may_follow_other_words_in_its_cell():
+    cells = executed(FOUND, heading="Such is the truth.\n\n## What we found: grey matter")
+    assert with_findings(cells)[1]["source"].endswith("Depression **fell**.")
+
+
 def test_all_that_the_cell_says_in_words_is_repeated_and_lists_of_lines_are_text():
     notice = {"output_type": "display_data", "data": {"text/markdown": ["> **SIM", "ULATED**"]}}
     picture = {"output_type": "display_data", "data": {"image/png": "abc"}}
