@@ -33,13 +33,13 @@ fwhm_mm: float = 8.0  # smoothing, mm
 words: list = ["a", "b"]  # text
 seed: int = 4  # of the random numbers
 """
-READ = "from analysis_lib import results\nfrom analysis_lib.study.contract import load_study\n"
+READ = "from analysis_lib import results\nfrom analysis_lib.results import writing\nfrom analysis_lib.study.contract import load_study\n"
 FIRST = """\
 import pandas as pd
 trial = load_study(study)
 table = pd.DataFrame({"arm": ["active"], "n": [len(words)], "estimate": [fwhm_mm]})
 results.write(trial.derived / "clinical", {"means.tsv": table, "flow.json": {"active": 2}})
-results.write_numbers(trial, "clinical", {"estimate": (fwhm_mm, "means.tsv")})
+writing.write_numbers(trial, "clinical", {"estimate": (fwhm_mm, "means.tsv")})
 """
 LAST = """\
 trial = load_study(study)

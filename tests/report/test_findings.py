@@ -460,11 +460,10 @@ def test_numbers_of_images_and_receptors_are_named_by_contrast():
         0.0004,
         "summary.tsv",
     )
-    found = receptors_numbers.receptor_numbers(receptor_tables(), 0.93)
+    found = receptors_numbers.receptor_numbers(receptor_tables())
     assert found["arm_by_time.kaller2017.r"] == (0.7, "correlations.tsv")
     assert found["sensitivity.active_change.kaller2017.reliability"] == (0.1, "sensitivity.tsv")
     assert found["coupling_arm.sandiego2015.difference"] == (0.2, "coupling_arm.tsv")
-    assert found["detectable.minimum_detectable_r"] == (0.93, "settings.json")
 
 
 def test_a_p_from_a_fitted_tail_is_not_called_the_smallest_possible():
