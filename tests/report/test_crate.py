@@ -33,7 +33,11 @@ fwhm_mm: float = 8.0  # smoothing, mm
 words: list = ["a", "b"]  # text
 seed: int = 4  # of the random numbers
 """
-READ = "from analysis_lib import results\nfrom analysis_lib.results import writing\nfrom analysis_lib.study.contract import load_study\n"
+READ = """\
+from analysis_lib import results
+from analysis_lib.results import writing
+from analysis_lib.study.contract import load_study
+"""
 FIRST = """\
 import pandas as pd
 trial = load_study(study)
