@@ -96,9 +96,9 @@ def describe_risks(rows, names, scale, visit):
     )
     caption = (
         f"Participants with response (fall of at least half) and, where a cut-off is defined, "
-        f"remission on {scale} at {visit_words(visit)}; whoever was not rated counts as a "
-        f"failure. Below: difference ({names['active']} − {names['control']}) in percentage points "
-        f"with Newcombe's 95 % interval. {said[:1].upper()}{said[1:]}."
+        f"remission on {scale} at {visit_words(visit)}; unrated participants count as "
+        f"failures. Below: difference ({names['active']} − {names['control']}) in percentage "
+        f"points with Newcombe's 95 % interval. {said[:1].upper()}{said[1:]}."
     )
     return caption, f"Bars, percent of participants, by arm. {said[:1].upper()}{said[1:]}."
 

@@ -43,8 +43,8 @@ FIGURES = {
         "Scores over time, and differences between the arms",
         "Scores of every participant (thin lines) with observed means and 95 % confidence "
         "intervals; adjusted differences between the arms at each visit; and the share of "
-        "participants who respond or remit at the last visit, whoever was not rated counting as "
-        "failure.",
+        "participants who respond or remit at the last visit, unrated participants counting as "
+        "failures.",
         "Line plots of each scale by arm and visit, a forest plot of the differences between the "
         "arms with their confidence intervals, and bars of response and remission by arm. The "
         "numbers are in the tables of the differences between arms and of response.",

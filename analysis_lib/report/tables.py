@@ -67,7 +67,7 @@ def read_tables(evidence, has_receptors) -> dict:
             "clinical/mmrm_contrasts.tsv",
             "Differences between the arms",
             f"{_difference(study)}, points; negative favours {study.arm_names['active']}. p is "
-            "two-sided and not corrected for the number of rows.",
+            "two-sided and not adjusted for multiple testing.",
             ["scale", "visit", "estimate", "ci", "se", "df", "t", "p", "hedges_g", "g_ci"],
         ),
         "responders": _responders(evidence),
@@ -102,7 +102,7 @@ def _baseline(evidence):
         file,
         "Characteristics at baseline",
         f"Standardised difference: {_difference(evidence.study)} in pooled standard deviations. "
-        "Not tested: after randomisation every difference at baseline is a chance one.",
+        "Not tested: after randomisation every difference at baseline is due to chance.",
         ["variable", "summary", "active", "control", "standardised_mean_difference"],
         rows.assign(variable=rows["variable"].replace(named), **spaced),
     )
@@ -128,7 +128,7 @@ def _responders(evidence):
         evidence,
         "clinical/responders.tsv",
         f"Response and remission at {visit_words(evidence.study.final_visit)}",
-        "Participants with the outcome, whoever was not rated counting as failure; differences "
+        "Participants with the outcome, unrated participants counting as failures; differences "
         f"({_difference(evidence.study)}) in percentage points. p: Fisher's exact test. NNT: "
         "number needed to treat, where the interval excludes zero.",
         [*columns, "p", "nnt"],

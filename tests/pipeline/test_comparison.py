@@ -33,8 +33,7 @@ shift: float = 0.0  # points
 READ = """\
 import numpy as np
 import pandas as pd
-from analysis_lib import results
-from analysis_lib.results import reading, writing
+from analysis_lib.results import writing
 from analysis_lib.study.contract import load_study
 trial = load_study(study)
 """
@@ -44,7 +43,7 @@ table = pd.DataFrame({"arm": ["active"] * rows, "n": range(rows)})
 table["estimate"] = np.sqrt(np.arange(rows)) + shift
 table["se"] = np.cbrt(np.arange(rows)) + 1
 table["p_randomisation"] = (1 + np.arange(rows)) / (1 + n_permutations)
-results.write(trial.derived / "clinical", {"means.tsv": table, "growth.tsv": table[["arm", "n"]]})
+writing.write(trial.derived / "clinical", {"means.tsv": table, "growth.tsv": table[["arm", "n"]]})
 numbers = {f"e{i}.estimate": (v, "means.tsv") for i, v in enumerate(table["estimate"])}
 numbers |= {"n": (rows, "means.tsv"), "p": (0.05, "means.tsv"), "none": (None, "means.tsv")}
 writing.write_numbers(trial, "clinical", numbers)
@@ -52,7 +51,7 @@ writing.write_numbers(trial, "clinical", numbers)
 RECEPTORS = """\
 table = pd.DataFrame({"receptor": ["D1", "DAT"], "r": [0.5, -0.25]})
 settings = {"simulated_maps": False}
-results.write(trial.derived / "receptors", {"correlations.tsv": table, "settings.json": settings})
+writing.write(trial.derived / "receptors", {"correlations.tsv": table, "settings.json": settings})
 writing.write_numbers(trial, "receptors", {"D1.r": (0.5, "correlations.tsv")})
 """
 STEPS = (

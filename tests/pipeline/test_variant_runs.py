@@ -28,7 +28,6 @@ n_jobs: int = 1  # processes
 """
 READ = """\
 import pandas as pd
-from analysis_lib import results
 from analysis_lib.results import reading, writing
 from analysis_lib.pipeline import what_moved
 from analysis_lib.study.contract import load_study
@@ -36,7 +35,7 @@ trial = load_study(study, variant=variant)
 """
 CLINICAL = """\
 row = {"scale": "HAMD-17", "visit": "week1", "estimate": -5.0 + shift, "p": 0.01}
-results.write(trial.derived / "clinical", {"mmrm_contrasts.tsv": pd.DataFrame([row])})
+writing.write(trial.derived / "clinical", {"mmrm_contrasts.tsv": pd.DataFrame([row])})
 numbers = {f"hamd17.week1.{key}": (row[key], "mmrm_contrasts.tsv") for key in ("estimate", "p")}
 writing.write_numbers(trial, "clinical", numbers)
 what_moved(trial, "clinical")
@@ -45,7 +44,7 @@ VBM = """\
 row = {"contrast": "arm_by_time", "smallest_p": 0.01, "n_voxels_fwe": int(100 * fwhm_mm)}
 tables = {"summary.tsv": pd.DataFrame([row])}
 tables["arm_by_time_clusters.tsv"] = pd.DataFrame({"t": [3.0, -fwhm_mm]})
-results.write(trial.derived / "vbm", tables)
+writing.write(trial.derived / "vbm", tables)
 numbers = {f"arm_by_time.{key}": (row[key], "summary.tsv") for key in list(row)[1:]}
 writing.write_numbers(trial, "vbm", {**numbers, "a.n_active": (3, "summary.tsv")})
 what_moved(trial, "vbm")
@@ -54,7 +53,7 @@ RECEPTORS = """\
 n = reading.read_table(trial.result("vbm/summary.tsv"))["n_voxels_fwe"].iloc[0]
 rows = pd.DataFrame({"contrast": "arm_by_time", "receptor": ["D2", "D1"], "annotation": ["b", "a"]})
 rows["r"], rows["p_fwe"], rows["p_fwe_spatial"] = [0.1, -n / 1000], 0.02, 0.03
-results.write(trial.derived / "receptors", {"correlations.tsv": rows})
+writing.write(trial.derived / "receptors", {"correlations.tsv": rows})
 numbers = {f"arm_by_time.{a}.r": (r, "correlations.tsv") for a, r in zip("ba", rows["r"])}
 writing.write_numbers(trial, "receptors", numbers)
 what_moved(trial, "receptors")
@@ -62,7 +61,7 @@ what_moved(trial, "receptors")
 FIGURES = """\
 clinical, maps = trial.result("clinical/mmrm_contrasts.tsv"), trial.result("vbm/summary.tsv")
 text = "\\n".join(path.read_text() for path in (clinical, maps))
-results.write(trial.figures, {"figure.txt": text})
+writing.write(trial.figures, {"figure.txt": text})
 what_moved(trial, "clinical", "vbm", "receptors")
 """
 NOTEBOOKS = {

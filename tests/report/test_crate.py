@@ -34,7 +34,6 @@ words: list = ["a", "b"]  # text
 seed: int = 4  # of the random numbers
 """
 READ = """\
-from analysis_lib import results
 from analysis_lib.results import writing
 from analysis_lib.study.contract import load_study
 """
@@ -42,12 +41,12 @@ FIRST = """\
 import pandas as pd
 trial = load_study(study)
 table = pd.DataFrame({"arm": ["active"], "n": [len(words)], "estimate": [fwhm_mm]})
-results.write(trial.derived / "clinical", {"means.tsv": table, "flow.json": {"active": 2}})
+writing.write(trial.derived / "clinical", {"means.tsv": table, "flow.json": {"active": 2}})
 writing.write_numbers(trial, "clinical", {"estimate": (fwhm_mm, "means.tsv")})
 """
 LAST = """\
 trial = load_study(study)
-results.write(trial.figures, {"a figure.md": "text"})
+writing.write(trial.figures, {"a figure.md": "text"})
 """
 STEPS = (
     Step("01_first", reads=(steps.tables,), writes=("clinical",)),

@@ -186,7 +186,8 @@ def test_imputations_and_the_tipping_point_are_told_in_words(said, tip, says):
     tables |= {"missing_patterns": [PATTERN], "tipping_point": [row]}
     found = said("clinical", "missing", "HAMD-17", "week2", **tables)
     assert "−5.0 points (95 % CI −9.0 to −0.9) if they had gone on like similar" in found
-    assert "−4.7 points (95 % CI −9.0 to −0.9) if they had fallen back to the control" in found
+    assert "−4.7 points (95 % CI −9.0 to −0.9) if they had fallen back to the mean of the" in found
+    assert "the mean of the sham arm at once" in found
     assert says is None or says in found
     assert ("points worse" in found) == (says is not None)
 
