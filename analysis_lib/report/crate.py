@@ -65,6 +65,7 @@ FILES = {
     "flow.json": "Participants by stage of the trial and arm, with reasons",
     "nulls.npz": "Null distributions of the receptor correlations",
     "mask.nii.gz": "Voxels that were analysed",
+    "mean.nii.gz": "Mean of all smoothed grey-matter maps, within the mask",
     "index.html": "Report of the results",
 }
 ARMS = {"active": "active treatment", "control": "control treatment"}
