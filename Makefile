@@ -16,7 +16,7 @@ help:
 	@echo "make faults  put sixty faults in, one at a time: does a test notice each? (a quarter of an hour)"
 	@echo "make mutants the same with the faults that mutmut makes of the table builders (long)"
 	@echo "make lint    check style, and that imports flow one way"
-	@echo "make format  apply the style, bring notebooks and notebooks/percent in line"
+	@echo "make format  apply the style, bring notebooks and notebooks/percent in line (no edit is lost)"
 	@echo "make map     draw docs/map.svg, the packages and what they import"
 	@echo "make bench   recovery, calibration and speed tables (long)"
 	@echo "make expected  write data/expected anew: the numbers that later runs are compared with"
@@ -40,6 +40,7 @@ $(READY): requirements.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the packages of requirements.lock into $(VENV) (about two minutes, once)"
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@sh lab/git_filter.sh $(BIN)/python
 	@touch $@
 
 paper: $(READY)
@@ -65,10 +66,12 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	@found=$$($(BIN)/lint-imports --no-logo 2>&1) && echo "Imports flow one way" || { echo "$$found"; exit 1; }
 
+# Before the style, too: where a notebook was edited, its script is not yet what is to be formatted.
 format: $(READY)
+	$(BIN)/python tests/pairs.py
 	$(BIN)/ruff check --fix --exit-zero --silent .
 	$(BIN)/ruff format .
-	$(BIN)/jupytext --sync --quiet notebooks/*.ipynb
+	$(BIN)/python tests/pairs.py
 	$(BIN)/ruff check .
 
 map: $(READY)

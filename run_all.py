@@ -1,6 +1,5 @@
 """Run the notebooks of a study in order: `python run_all.py --help`."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -72,7 +71,12 @@ def main(
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Override a notebook parameter.", metavar="NAME=VALUE"),
+        typer.Option(
+            "--set",
+            help="Override a notebook parameter. Results go to variants/NAME=VALUE; the default "
+            "ones stay. NAME=VALUE,VALUE runs a variant for each value and compares them.",
+            metavar="NAME=VALUE",
+        ),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Few permutations, for a first look.")
@@ -116,43 +120,54 @@ def main(
 
     Exit status: 0 done, 1 a notebook or the data failed, 2 an option is wrong, 130 interrupted.
     """
-    from analysis_lib.pipeline.plan import make_plan
+    from analysis_lib.pipeline.variant_runs import make_plans
     from analysis_lib.results.problems import CompendiumError, StudyError
     from analysis_lib.study.contract import load_study
 
-    if output is not None:
-        os.environ["COMPENDIUM_OUTPUT"] = str(output.resolve())
-    if dask is not None:
-        os.environ["COMPENDIUM_DASK"] = dask  # for the kernels
     errors = Console(stderr=True, highlight=False)
     try:
+        opened = load_study(study, output, dask)
         if compare is not None:
-            sys.exit(show_comparison(load_study(study), compare))
+            sys.exit(show_comparison(opened, compare))
         names = [name.strip() for text in only or [] for name in text.split(",") if name.strip()]
-        plan = make_plan(load_study(study), names, set_ or [], quick, jobs, force)
+        plans = make_plans(opened, names, set_ or [], quick, jobs, force)
         console = Console(highlight=False)
         if list_:
-            sys.exit(show_list(plan, console))
-        if os.environ.get("COMPENDIUM_DASK"):
-            check_cluster(plan, console)
-        sys.exit(run(plan, fetch, console, errors))
+            sys.exit(show_list(plans, console))
+        if opened.place.dask:
+            check_cluster(plans, console)
+        sys.exit(run_all(plans, fetch, console, errors))
     except CompendiumError as error:
         lead = "-" if isinstance(error, StudyError) else "Error:"
         show_problems(error.problems, errors, lead)
         sys.exit(error.exit_status)
 
 
-def check_cluster(plan, console):
+def check_cluster(plans, console):
     """Show what the Dask cluster is, before anything runs; StudyError if it cannot be used."""
     from analysis_lib.grey_matter import cluster as grey_matter_cluster
     from analysis_lib.grey_matter import writing
     from analysis_lib.pipeline import steps
 
-    with grey_matter_cluster.connect(writing.PACKAGES) as cluster:
+    address = plans[0].study.place.dask
+    with grey_matter_cluster.connect(address, writing.PACKAGES) as cluster:
         found = f"Dask cluster at {cluster.address}: {cluster.slots} participants at once"
-    uses = steps.makes_maps(plan.steps, plan.study)
+    uses = any(steps.makes_maps(plan.steps, plan.study) for plan in plans)
     without = "" if uses else ". Only notebook 00 uses it, and nothing is to be done there"
     console.print(escape(found + without), soft_wrap=True)
+
+
+def run_all(plans, fetch, console, errors) -> int:
+    """Run the default plan and those of variants, compare several; give the exit status."""
+    for plan in plans:
+        if plan.study.variant:
+            console.print(f"\nVariant {plan.study.variant}")
+        status = run(plan, fetch, console, errors)
+        if status:
+            return status
+    if any(plan.study.variant for plan in plans):
+        show_variants(plans, console)
+    return 0
 
 
 def run(plan, fetch, console, errors) -> int:
@@ -205,16 +220,18 @@ def show_summary(done, console):
     for outcome in done.outcomes:
         ran = outcome.status in ("run", "failed")
         why = f": {outcome.why}" if outcome.status == "skipped" else ""
-        quick = " QUICK" if outcome.quick else ""
-        figures = (f"{outcome.seconds:.1f}", f"{outcome.peak_mb:.0f}") if ran else ("", "")
-        table.add_row(outcome.step.notebook, escape(f"{outcome.status}{why}{quick}"), *figures)
+        mark = " QUICK" if outcome.quick else ""
+        used = (f"{outcome.seconds:.1f}", f"{outcome.peak_mb:.0f}") if ran else ("", "")
+        table.add_row(outcome.step.notebook, escape(f"{outcome.status}{why}{mark}"), *used)
     console.print(table)
-    if any(outcome.quick for outcome in done.outcomes):
+    quick = any(outcome.quick for outcome in done.outcomes)
+    if quick:
         console.print("QUICK: few permutations, for a first look; not for a conclusion")
     if study.label:
         console.print(f"{study.label}: these are not a real trial's data")
     console.print(f"results: {escape(str(study.derived))}", soft_wrap=True)
-    console.print(f"figures: {escape(str(study.figures))}", soft_wrap=True)
+    figures = study.figure_folder(quick)
+    console.print(f"figures: {escape(str(figures))}", soft_wrap=True)
     if done.report:
         console.print(f"report:  {escape(str(done.report))}", soft_wrap=True)
 
@@ -231,8 +248,34 @@ def show_comparison(study, folder) -> int:
     return 1 if found.moved else 0
 
 
-def show_list(plan, console) -> int:
+def show_variants(plans, console):
+    """Write and print the main numbers of variants, with the default run where it has results."""
+    from analysis_lib.pipeline import headline
+
+    default = plans[0].study.as_variant()
+    there = [default] if (default.derived / "numbers.json").is_file() else []
+    variants = [plan.study for plan in plans if plan.study.variant]
+    shown = headline.write_side_by_side([*there, *variants])
+    first, *rows = headline.as_printed(shown)
+    table = Table(*first, box=None)
+    for cells in rows:
+        table.add_row(*map(escape, cells))
+    console.print()
+    console.print(table)
+    console.print(f"variants: {escape(str(default.variants / headline.NAME))}", soft_wrap=True)
+
+
+def show_list(plans, console) -> int:
     """Print notebooks, whether they are up to date, and their parameters."""
+    for plan in plans:
+        if plan.study.variant:
+            console.print(f"Variant {plan.study.variant}\n", style="bold")
+        show_steps(plan, console)
+    return 0
+
+
+def show_steps(plan, console):
+    """Print the notebooks of one plan."""
     from analysis_lib.pipeline import plan as pipeline_plan
     from analysis_lib.study import parameters
 
@@ -245,7 +288,6 @@ def show_list(plan, console) -> int:
             cells = (name, parameter.type, repr(parameter.default), parameter.help)
             table.add_row(*(escape(cell) for cell in cells))
         console.print(table)
-    return 0
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from typer.testing import CliRunner
 from analysis_lib.grey_matter import cluster
 from analysis_lib.pipeline import locking, plan, steps
 from analysis_lib.pipeline.steps import Step
-from analysis_lib.results import environment as results_environment
 
 PROJECT = Path(__file__).resolve().parents[1]
 PARAMETERS = """\
@@ -35,7 +34,8 @@ refuse: bool = False  # raise a StudyError
 CODE = """\
 import time
 from analysis_lib.results import StudyError
-from analysis_lib.study import load_study
+from analysis_lib.study.contract import load_study
+place = load_study(study).place
 out = load_study(study).derived / "one"
 if refuse:
     raise StudyError(["row 3: bad", "row 4: worse"])
@@ -43,6 +43,7 @@ if refuse:
 time.sleep(seconds)
 out.mkdir(parents=True, exist_ok=True)
 (out / "n.txt").write_text(str(1 / (seconds >= 0)))
+(out / "told.txt").write_text(f"{place.output} {place.dask}")
 """
 STEPS = (
     Step("01_only", reads=(steps.tables,), writes=("one",)),
@@ -91,7 +92,7 @@ def project(tmp_path):
 def run(project, monkeypatch):
     """Call run_all.py on the stub study; gives exit code, stdout, stderr."""
     stub_pipeline(project, monkeypatch.setattr)
-    monkeypatch.setenv("COMPENDIUM_OUTPUT", "")  # set by --output, and put back afterwards
+    monkeypatch.delenv("COMPENDIUM_OUTPUT", raising=False)
     app = typer.Typer()
     app.command()(load_script().main)
     study = ["--study", str(project / "tiny.yml"), "--output", str(project / "out")]
@@ -162,12 +163,12 @@ def test_wrong_option_exits_2_and_runs_nothing(run, project, options, message):
 
 
 def test_dask_is_checked_first_and_reaches_the_kernels(run, project, monkeypatch):
-    monkeypatch.setenv("COMPENDIUM_DASK", "")  # set by --dask, and put back afterwards
+    monkeypatch.delenv("COMPENDIUM_DASK", raising=False)
     told = []
 
     @contextlib.contextmanager
-    def connect(packages):
-        told.append((os.environ["COMPENDIUM_DASK"], packages))
+    def connect(address, packages):
+        told.append((address, packages))
         yield SimpleNamespace(address="tcp://host:8786", slots=6)
 
     monkeypatch.setattr(cluster, "connect", connect)
@@ -179,14 +180,13 @@ def test_dask_is_checked_first_and_reaches_the_kernels(run, project, monkeypatch
     )
     assert told[0][0] == "tcp://host:8786"
     assert "antspyx" in told[0][1]
-    with results_environment.kernel_environment():
-        assert os.environ["COMPENDIUM_DASK"] == "tcp://host:8786"
-    monkeypatch.setenv("COMPENDIUM_DASK", "")
+    kernel = (project / "out/data/derived/tiny/one/told.txt").read_text()
+    assert kernel == f"{project / 'out'} tcp://host:8786"
+    assert "COMPENDIUM_DASK" not in os.environ
     assert "01_only: up to date" in run().stdout
 
 
 def test_a_cluster_that_cannot_be_used_stops_the_run(run, project, monkeypatch):
-    monkeypatch.setenv("COMPENDIUM_DASK", "")
     monkeypatch.setitem(sys.modules, "distributed", None)
     done = run("--dask", "tcp://host:8786")
     assert done.exit_code == 1

@@ -56,7 +56,8 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, mpl.rc_context({"backend": "Agg"}):
         patch.setenv("COMPENDIUM_OUTPUT", str(folder))
         patch.setattr(IPython.display, "display", lambda *shown: None)
-        yield SimpleNamespace(folder=folder, derived=folder / "data/derived/small", study=study)
+        derived = folder / "data/derived/small/variants/wired"  # other parameters for each notebook
+        yield SimpleNamespace(folder=folder, derived=derived, study=study)
     plt.close("all")
 
 
@@ -67,7 +68,8 @@ def run(place, name, **parameters):
         plots = [name for name in figures.__all__ if name.startswith("plot_")]
         seen = record(patch, figures, [*plots, "mark"])
         seen |= record(patch, figures, VIEWS, View("title", "alt", "<html>", 9, 9))
-        variables = run_cells(name, study=place.study, **DRAWS, **parameters)
+        told = {"study": place.study, "variant": place.derived.name}
+        variables = run_cells(name, **told, **DRAWS, **parameters)
     plt.close("all")
     return SimpleNamespace(variables=variables, plots=seen, **vars(place))
 
@@ -103,7 +105,7 @@ def ran04(place, ran01, ran03):
         patch.setattr(composites, "_draw", keep)
         for name in ("compose", "alone"):
             patch.setattr(composites, name, lambda *args: empty)
-        run_cells("04_figures", study=place.study)
+        run_cells("04_figures", study=place.study, variant=place.derived.name)
     return SimpleNamespace(single=single, pages=pages, **vars(place))
 
 
@@ -799,7 +801,7 @@ def test_the_other_receptor_panels_show_the_leading_receptor(ran04):
 
 
 def test_captions_quote_the_tables_of_their_own_figure(ran04):
-    written = reading.read_json(ran04.folder / "figures" / "small" / "captions.json")
+    written = reading.read_json(ran04.derived / "figures" / "captions.json")
     assert set(written) == {f"figure{k}_{n}" for k, n in FIGURES.items()} | set(SEPARATE)
     rows = table(ran04, "clinical/mmrm_contrasts.tsv").set_index(["scale", "visit"])
     primary = rows.loc[("HAMD-17", "week3")]

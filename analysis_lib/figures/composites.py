@@ -8,6 +8,7 @@ from analysis_lib.results.writing import write
 from analysis_lib.study.contract import Study
 
 CONTRASTS = ("active_change", "control_change", "arm_by_time")
+SECTIONS = ("clinical", "vbm", "receptors")
 AT_MOST = 4  # scales whose courses Figure 2 shows
 
 
@@ -91,6 +92,8 @@ def receptors(study: Study, most_maps=24) -> Drawn | None:
 def save(study: Study, figures, separate=True) -> None:
     """Write figures as PNG and PDF, with ``captions.json``, and list them.
 
+    Those of results with few permutations lie in ``quick/`` and leave the others as they are.
+
     Parameters
     ----------
     study : Study
@@ -103,9 +106,10 @@ def save(study: Study, figures, separate=True) -> None:
     drawn += [one for figure in drawn for one in figure.further()] if separate else []
     files = {figure.name: figure.figure for figure in drawn}
     files["captions.json"] = {figure.name: figure.said for figure in drawn}
+    few = any(Section(study, name).quick for name in SECTIONS)
     with style():
-        written = write(study.figures, files, keep_others=("S*",))
-    print(*(path.name for path in written), sep="\n")
+        written = write(study.figure_folder(few), files, keep_others=("S*",))
+    print(*(path.relative_to(study.figures) for path in written), sep="\n")
 
 
 def _column(panels):

@@ -128,7 +128,7 @@ class Batch:
         first = f"{len(self.waiting)} participants to process, {len(self.present)} done already"
         if not self.waiting:
             return first
-        with grey_matter_cluster.connect(PACKAGES) as cluster:
+        with grey_matter_cluster.connect(self.study.place.dask, PACKAGES) as cluster:
             room = self._room_here(n_jobs) if cluster is None else self._room_there(cluster)
             return "\n".join([first, *room])
 
@@ -278,7 +278,7 @@ def run(batch, n_jobs=1, progress=None) -> None:
         From :func:`plan`.
     n_jobs : int
         Processes at once (joblib; the backend that the caller has chosen). Without effect where
-        $COMPENDIUM_DASK names a Dask cluster: that takes as many as its workers have threads (see
+        the study names a Dask cluster: that takes as many as its workers have threads (see
         :mod:`analysis_lib.grey_matter.cluster`). The results depend on neither.
     progress : function, optional
         Called with a :class:`Progress` after each participant.
@@ -290,8 +290,8 @@ def run(batch, n_jobs=1, progress=None) -> None:
         gave is written. At once, if a Dask cluster is asked for and cannot do it.
     """
     _write_about(batch)
-    chosen = grey_matter_cluster.connect(PACKAGES) if batch.waiting else contextlib.nullcontext()
-    with chosen as cluster:
+    address = batch.study.place.dask if batch.waiting else ""
+    with grey_matter_cluster.connect(address, PACKAGES) as cluster:
         slots = effective_n_jobs(n_jobs) if cluster is None else cluster.slots
         there = None if cluster is None else _attempts_there(batch, cluster)
         with contextlib.closing(there or _attempts(batch, n_jobs)) as attempts:

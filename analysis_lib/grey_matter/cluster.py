@@ -23,11 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 
-from analysis_lib.results.environment import KERNEL_ENVIRONMENT, output_root, whole_folders
+from analysis_lib.results.environment import KERNEL_ENVIRONMENT, whole_folders
 from analysis_lib.results.hashing import library_hash
 from analysis_lib.results.problems import StudyError
 
-VARIABLE = "COMPENDIUM_DASK"  # address of a scheduler; run_all.py --dask sets it for the kernels
 ITK_THREADS = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 CONNECTING = 10  # s, for a scheduler to answer and for a first worker to come
 PATIENCE = 60  # s, between looks for workers, and until a cluster that has none is given up
@@ -107,11 +106,13 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def connect(packages=()):
-    """Connect with the cluster whose scheduler $COMPENDIUM_DASK names, and check its workers.
+def connect(address, packages=()):
+    """Connect with the cluster of a scheduler, and check its workers.
 
     Parameters
     ----------
+    address : str
+        Of the scheduler, as in ``study.place.dask``; empty without one.
     packages : sequence of str
         Those that must have the same version as here.
 
@@ -126,11 +127,10 @@ def connect(packages=()):
         Without the package distributed, without an answer from a scheduler, without a worker, or
         if workers have other code or versions; the message says what to do.
     """
-    where = os.environ.get(VARIABLE)
-    if not where:
+    if not address:
         yield None
         return
-    with _client(where) as client:
+    with _client(address) as client:
         _require_worker(client, CONNECTING)
         same = _require_same(client, identity, list(packages), INSTALL)
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
@@ -221,7 +221,7 @@ def _some(texts, n=None):
 def _environment():
     """What a task's process is told, beside what its worker was told."""
     threads = os.environ.get(ITK_THREADS, "1")
-    own = {"COMPENDIUM_OUTPUT": str(output_root()), "MPLBACKEND": "Agg", VARIABLE: ""}
+    own = {"MPLBACKEND": "Agg"}  # the study of the task knows where results go
     return {**KERNEL_ENVIRONMENT, **whole_folders(), ITK_THREADS: threads, **own}
 
 

@@ -5,6 +5,9 @@ from lazy_loader import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
+        "moved": [
+            "what_moved",  # print which numbers of a variant are not those of the default run
+        ],
         "steps": [
             "STEPS",
             "blocked",  # why a study cannot run a step, or None

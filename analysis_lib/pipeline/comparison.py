@@ -235,6 +235,33 @@ def _count(n, word):
     return f"{n} {word}{'' if n == 1 else 's'}"
 
 
+# --- with the default run -------------------------------------------------------------------------
+
+
+def with_default(study) -> Comparison | None:
+    """Compare the results of a variant with the default ones, cell by cell.
+
+    Returns
+    -------
+    Comparison or None
+        None if either has no results.
+    """
+    default = study.as_variant()
+    if not all((one.derived / "numbers.json").is_file() for one in (default, study)):
+        return None
+    expected, found = Results.of_folder(default.derived), Results.of_folder(study.derived)
+    there = published.sections_made(study.derived), published.sections_made(default.derived)
+    lacking = dict.fromkeys(there[0] ^ there[1], "only one of the two runs has them")
+    detail = _by_cell(default.derived, study, expected)
+    return _compare("the default run", expected, found, detail, lacking)
+
+
+def _by_cell(before, study, expected):
+    """A function that compares one table by name with that in another folder."""
+    draws = published.draws_of(expected.made)
+    return lambda name: cells_apart(name, before / name, study.derived / name, draws)
+
+
 # --- with another folder --------------------------------------------------------------------------
 
 
@@ -261,12 +288,7 @@ def with_folder(study, folder) -> Comparison:
             f"{study.path}"
         )
     expected, found = Results.of_folder(before), Results.of_folder(study.derived)
-    draws = published.draws_of(expected.made)
-
-    def detail(name):
-        return cells_apart(name, before / name, study.derived / name, draws)
-
-    return _compare(str(folder), expected, found, detail)
+    return _compare(str(folder), expected, found, _by_cell(before, study, expected))
 
 
 def _results_in(study, folder):

@@ -46,7 +46,9 @@ class NotebookFailure(PipelineError):
         super().__init__(f"{notebook} stopped at {cell}: {self.cause}")
 
 
-def execute(notebook, executed, passed, on_cell=lambda index, total: None, library=LIBRARY):
+def execute(
+    notebook, executed, passed, on_cell=lambda index, total: None, library=LIBRARY, told=None
+):
     """Execute a notebook in a new kernel and keep it, whole.
 
     Parameters
@@ -62,6 +64,8 @@ def execute(notebook, executed, passed, on_cell=lambda index, total: None, libra
         Called with the number of cells done, and of all cells.
     library : pathlib.Path
         Folder of the package that the kernel imports first.
+    told : dict, optional
+        Environment variables: where results go, and the address of a cluster.
 
     Raises
     ------
@@ -79,7 +83,7 @@ def execute(notebook, executed, passed, on_cell=lambda index, total: None, libra
         last["index"] = cell_index
         on_cell(cell_index, n_cells)
 
-    with tempfile.TemporaryFile() as log, kernel_environment(library), _no_log("papermill"):
+    with tempfile.TemporaryFile() as log, kernel_environment(library, told), _no_log("papermill"):
         try:
             papermill.execute_notebook(
                 str(notebook),

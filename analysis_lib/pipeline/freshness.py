@@ -9,12 +9,15 @@ from analysis_lib.report import manifest
 from analysis_lib.results.environment import LIBRARY
 from analysis_lib.results.hashing import file_hash, text_hash
 from analysis_lib.study.parameters import notebook_parameters, read_notebook
+from analysis_lib.study.variants import WITHOUT_EFFECT
 
 # Pictures and sentences: no result comes from them but those of notebook 04.
-SHOWN = ("analysis_lib/figures/", "analysis_lib/report/")
-
-# The numbers do not depend on these, so a change of them makes nothing out of date.
-WITHOUT_EFFECT = ("n_jobs",)
+SHOWN = (
+    *("analysis_lib/figures/", "analysis_lib/report/"),
+    *("analysis_lib/pipeline/moved.py", "analysis_lib/pipeline/tolerance.py"),
+)
+# A change of these makes nothing out of date: no number depends on them.
+NOT_COMPARED = ("study", "variant", *WITHOUT_EFFECT)
 
 
 def folder(study, name) -> Path:
@@ -82,11 +85,10 @@ def signature(step, study, notebook, passed, library=LIBRARY, record=None) -> di
     """
     known = notebook_parameters(notebook)
     values = {name: parameter.default for name, parameter in known.items()} | passed
-    skip = ("study", *WITHOUT_EFFECT)
     code = notebook_hash(notebook)
     return {
         "notebook": code,
-        "parameters": {name: value for name, value in values.items() if name not in skip},
+        "parameters": {name: value for name, value in values.items() if name not in NOT_COMPARED},
         "packages": manifest.package_versions(),
         "inputs": manifest.describe_files(study, input_files(step, study)),
         **_reached(step, notebook, code, Path(library).parent, record or {}),

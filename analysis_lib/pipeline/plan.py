@@ -39,6 +39,8 @@ class Plan:
         Folders.
     force : bool
         Run what is up to date, and overwrite results of another study.
+    taken : tuple of Step
+        Of a variant: those whose results are the default run's.
     """
 
     study: Study
@@ -48,6 +50,7 @@ class Plan:
     notebooks: Path = NOTEBOOKS
     library: Path = LIBRARY
     force: bool = False
+    taken: tuple[Step, ...] = ()
 
     def path(self, step) -> Path:
         """The notebook file of a step."""
@@ -71,7 +74,9 @@ def make_plan(
     notebooks=NOTEBOOKS,
     library=LIBRARY,
 ) -> Plan:
-    """Check the options of a run against the notebooks.
+    """Check the options of a run against the notebooks: all run in the study's own folder.
+
+    `variant_runs.make_plans` tells variants apart and is what a command line calls.
 
     Raises
     ------
@@ -80,7 +85,7 @@ def make_plan(
     """
     chosen = select(steps, list(only))
     known = {s.notebook: notebook_parameters(notebook_path(s.notebook, notebooks)) for s in chosen}
-    values = parse_overrides(overrides, known)
+    (values,) = parse_overrides(overrides, known)
     passed = {
         name: step_parameters(study, parameters, values, quick, jobs)
         for name, parameters in known.items()

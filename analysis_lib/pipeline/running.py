@@ -23,6 +23,7 @@ from analysis_lib.pipeline.freshness import (
 from analysis_lib.pipeline.locking import lock
 from analysis_lib.pipeline.plan import Plan
 from analysis_lib.pipeline.steps import Step, blocked, blocked_note, makes_maps
+from analysis_lib.pipeline.variant_runs import take
 from analysis_lib.report import manifest as report_manifest
 from analysis_lib.results.environment import KERNEL_ENVIRONMENT
 from analysis_lib.results.problems import CompendiumError, PipelineError, StudyError
@@ -103,6 +104,7 @@ def run(plan, show=None, fetch=False) -> Run:
         prepare_data(plan.study, fetch, now.show.note)
         if not plan.force:
             refuse_other_owner(plan.study)
+        take(plan)
         note = blocked_note(plan.steps, plan.study)
         if note:
             now.show.note(note)
@@ -136,16 +138,21 @@ def _publish(now):
 
 
 def _compare(now):
-    """Compare with the published numbers. What does not agree is said and fails nothing."""
+    """Compare with the published numbers, or a variant with the default run.
+
+    What does not agree is said and fails nothing.
+    """
     if now.failure:
         return
     study = now.plan.study
     said = None if now.ran else said_before(study)
     if said is None:
-        from analysis_lib.pipeline import comparison  # slow to import
+        from analysis_lib.pipeline import comparison, moved  # slow to import
 
-        now.comparison = comparison.with_published(study)
+        compare = comparison.with_default if study.variant else comparison.with_published
+        now.comparison = compare(study)
         said = comparison.write(study, now.comparison)
+        said = moved.moved_lines(study) if study.variant else said
     now.compared = said
 
 
@@ -225,6 +232,7 @@ def _execute_step(now, step, before, outcome):
                 plan.passed[step.notebook],
                 lambda done, total: now.show.cell(step, done, total),
                 plan.library,
+                study.place.environment,
             )
         except NotebookFailure as failure:
             now.failure = failure

@@ -233,7 +233,8 @@ def _without_t1w(study):
     if study.own_maps():
         return "the study brings grey-matter maps"
     if not t1w_images(study):
-        return f"no T1w images: nothing matches {study.imaging.t1w} in {study.root}"
+        where = f"nothing matches {study.imaging.t1w} in {study.root}"
+        return f"no T1w images: {where}{_how_to_fetch_images(study)}"
     lacking = [p for module, p in FOR_T1W.items() if importlib.util.find_spec(module) is None]
     if lacking:
         return (
@@ -241,6 +242,16 @@ def _without_t1w(study):
             f"{' '.join(lacking)} (Python before 3.14)"
         )
     return None
+
+
+def _how_to_fetch_images(study):
+    """The command that gets a public study's images, as the end of a message, if there is one."""
+    from analysis_lib.datasets import fetch  # slow to import
+
+    if study.name not in fetch.IMAGES:
+        return ""
+    size = sum(file.bytes for file in fetch.images_of(study.name)) / 1e9
+    return f". Get them ({size:.1f} GB): python -m analysis_lib fetch {study.name} --images"
 
 
 def makes_maps(steps, study) -> bool:

@@ -82,13 +82,10 @@ def read_figures(evidence, links) -> dict:
         flow, clinical, vbm, receptors, other: id, label, title, caption, alt, uri, width, height,
         png, pdf, notebook.
     """
-    folder = evidence.study.figures
-    captions = folder / "captions.json"
-    captions = reading.read_json(captions) if captions.is_file() else {}
+    folder, current = evidence.study.figures, _current(evidence)
+    captions = _captions(current)
     place = _place_in(captions)
-    paths = [
-        path for path in _current(evidence) if not report_evidence.is_panel(path.stem, captions)
-    ]
+    paths = [path for path in current if not report_evidence.is_panel(path.stem, captions)]
     paths = sorted(paths, key=lambda path: (path.stem.split("_")[0], place(path.stem)))
     for width in WIDTHS:
         embedded = {path: _embed(path, width) for path in paths}
@@ -106,9 +103,9 @@ def read_figures(evidence, links) -> dict:
             "uri": uri,
             "width": size[0],
             "height": size[1],
-            "png": links.figure(path.name),
-            "pdf": links.figure(pdf.name) if pdf.is_file() else None,
-            "notebook": evidence.notebook_of(f"{{figures}}/{path.name}"),
+            "png": links.figure(path.relative_to(folder).as_posix()),
+            "pdf": links.figure(pdf.relative_to(folder).as_posix()) if pdf.is_file() else None,
+            "notebook": evidence.notebook_of(f"{{figures}}/{path.relative_to(folder).as_posix()}"),
         }
         found.setdefault(report_evidence.figure_topic(path.stem), []).append(figure)
     return found
@@ -123,13 +120,20 @@ def _place_in(named):
 def _current(evidence):
     """Figures that the last runs wrote, by the manifest; all of them where it names none.
 
-    Earlier versions of a notebook may have left others in the folder.
+    Earlier versions of a notebook may have left others in the folder, and quick runs theirs.
     """
-    paths = sorted(evidence.study.figures.glob("*.png"))
-    steps = evidence.manifest["steps"].values()
+    folder, steps = evidence.study.figures, evidence.manifest["steps"].values()
     written = {name for step in steps for name in step.get("outputs", {})}
-    known = [path for path in paths if f"{{figures}}/{path.name}" in written]
-    return known or paths
+    paths = sorted(folder.rglob("*.png"))
+    known = [p for p in paths if f"{{figures}}/{p.relative_to(folder).as_posix()}" in written]
+    return known or sorted(folder.glob("*.png"))
+
+
+def _captions(pictures):
+    """What the ``captions.json`` beside some pictures say of them, by name."""
+    files = dict.fromkeys(path.with_name("captions.json") for path in pictures)
+    found = [reading.read_json(path) for path in files if path.is_file()]
+    return {name: words for captions in found for name, words in captions.items()}
 
 
 def _embed(path, width):

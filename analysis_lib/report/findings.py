@@ -7,6 +7,7 @@ from analysis_lib.receptors.library import are_simulated
 from analysis_lib.results.words import p_text, true_minus, visit_words
 
 QUICK = "QUICK: few permutations, for a first look; no p here is fit to be quoted."
+VARIANT = "VARIANT {}: not every parameter has its default; the default results lie elsewhere."
 SIMULATED = (
     "SIMULATED DATA: no patient took part. The demo trial is drawn from a known truth "
     "(`analysis_lib/datasets/simulate.py`), and nothing below is evidence about rTMS."
@@ -39,6 +40,7 @@ def notice(study, quick=False):
     """
     lines = [SIMULATED] if study.simulated else []
     lines += [QUICK] if quick else []
+    lines += [VARIANT.format(study.variant)] if study.variant else []
     return "\n\n".join(f"> **{line.split(':')[0]}**:{line.split(':', 1)[1]}" for line in lines)
 
 

@@ -213,9 +213,11 @@ def is_quick(evidence) -> bool:
 
 
 def _flag(evidence):
-    """What every part of the page says first: SIMULATED, QUICK, both or nothing."""
+    """What every part of the page says first: SIMULATED, QUICK, a variant's name, or nothing."""
     words = [("SIMULATED", evidence.study.simulated), ("QUICK", is_quick(evidence))]
     settings = evidence.json("receptors/settings.json")
+    variant = evidence.study.variant
+    words.append((f"VARIANT {variant}", bool(variant)))
     words.append(("SIMULATED RECEPTOR MAPS", settings.get("simulated_maps", False)))
     return " · ".join(word for word, true in words if true)
 

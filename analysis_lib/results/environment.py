@@ -32,12 +32,20 @@ def whole_folders() -> dict:
 
 
 @contextlib.contextmanager
-def kernel_environment(library=LIBRARY):
-    """Environment of the kernels: one BLAS thread, this library before any other, whole paths."""
+def kernel_environment(library=LIBRARY, told=None):
+    """Environment of the kernels: one BLAS thread, this library before any other, whole paths.
+
+    Parameters
+    ----------
+    library : pathlib.Path
+    told : dict, optional
+        What else they are told, by variable.
+    """
     before, project = dict(os.environ), Path(library).parent
     own = [project, *sorted(project.glob("engines/*/src"))]
     path = [*map(str, own), *filter(None, [before.get("PYTHONPATH")])]
-    os.environ.update(KERNEL_ENVIRONMENT, PYTHONPATH=os.pathsep.join(path), **whole_folders())
+    told = {"PYTHONPATH": os.pathsep.join(path), **whole_folders(), **(told or {})}
+    os.environ.update(KERNEL_ENVIRONMENT, **told)
     try:
         yield
     finally:
@@ -53,11 +61,6 @@ def receptor_cache(cache=None) -> Path:
     """
     chosen = cache or os.environ.get("NEUROMAPS_DATA") or "~/neuromaps-data"
     return Path(chosen).expanduser()
-
-
-def output_root() -> Path:
-    """Folder that holds data/derived and figures: $COMPENDIUM_OUTPUT, else the project."""
-    return Path(os.environ.get("COMPENDIUM_OUTPUT") or PROJECT).resolve()
 
 
 def cache_folder(cache=None):

@@ -23,7 +23,7 @@ class Section:
 
     def __init__(self, study, name):
         self.study, self.name = study, name
-        self.folder = study.derived / name
+        self.folder = study.result(name)  # a variant's own, or the default one
 
     @property
     def is_there(self) -> bool:
@@ -60,7 +60,7 @@ class NewSection(Section):
 
     def __init__(self, study, name, quick):
         super().__init__(study, name)
-        self.place, self._quick = self.folder, quick
+        self.place, self._quick = study.derived / name, quick
         self.place.parent.mkdir(parents=True, exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self.place.parent))
         self._end = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)

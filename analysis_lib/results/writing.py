@@ -14,6 +14,9 @@ from analysis_lib.results import columns
 from analysis_lib.results.columns import MISSING
 from analysis_lib.results.files import write_text
 
+# Of 255 levels of a colour. Two runs on one machine differ by 2 at most; a moved line by 100.
+ROUNDING = 8
+
 
 def write(folder, files, keep_others=False):
     """Write result files whole or not at all.
@@ -27,7 +30,8 @@ def write(folder, files, keep_others=False):
     files : dict
         Name to content. A DataFrame (.tsv) gets a JSON sidecar; a dict or list (.json), an image
         (.nii.gz), an array (.npy), a dict of arrays (.npz), text (any name);
-        a Figure, named without suffix, becomes a PNG of 300 dots an inch and a PDF.
+        a Figure, named without suffix, becomes a PNG of 300 dots an inch and a PDF, unless one
+        that looks the same is there (:func:`looks_the_same`): that one stays, with a new date.
     keep_others : bool or tuple of str
         Leave other files of the folder alone: all, or those of these patterns. By default they
         are removed: they come from an earlier run and would no longer agree.
@@ -58,14 +62,41 @@ def move(staging, folder, keep_others=False):
     """Put the files of a folder into another on the same disk; see :func:`write`."""
     written = sorted(path.name for path in staging.iterdir())
     folder.mkdir(exist_ok=True)
+    same = _pictures_to_keep(staging, folder)
     for name in written:
-        os.replace(staging / name, folder / name)
+        (folder / name).touch() if name in same else os.replace(staging / name, folder / name)
     kept = ("*",) if keep_others is True else tuple(keep_others or ())
     for path in folder.iterdir():
         known = path.name in written or any(path.match(pattern) for pattern in kept)
         if path.is_file() and not known:
             path.unlink()
     return [folder / name for name in written]
+
+
+def _pictures_to_keep(staging, folder):
+    """Names of pictures, and of their PDFs, that look the same as those in a folder."""
+    pictures = [path for path in staging.glob("*.png") if looks_the_same(path, folder / path.name)]
+    names = {p.with_suffix(kind).name for p in pictures for kind in (".png", ".pdf")}
+    return {name for name in names if (staging / name).is_file() and (folder / name).is_file()}
+
+
+def looks_the_same(picture, other) -> bool:
+    """Whether two pictures differ by no more than rounding, so that git need not hold both.
+
+    Parameters
+    ----------
+    picture, other : pathlib.Path
+        PNG files. One that is not there or cannot be read looks like no other.
+    """
+    from PIL import Image  # tables need none
+
+    try:
+        with Image.open(picture) as a, Image.open(other) as b:
+            pixels = [np.asarray(image.convert("RGBA"), dtype=int) for image in (a, b)]
+    except OSError:
+        return False
+    shapes = {values.shape for values in pixels}
+    return len(shapes) == 1 and int(np.abs(np.subtract(*pixels)).max()) <= ROUNDING
 
 
 def write_one(path, content):

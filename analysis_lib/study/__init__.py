@@ -10,9 +10,6 @@ __getattr__, __dir__, __all__ = attach(
             "read_guesses",
             "read_stimulation",  # read and check stimulation.tsv
         ],
-        "contract": [
-            "load_study",  # read a study file and check it
-        ],
         "grids": [
             "check_grids",
             "load_map",  # read one grey-matter map and check its values
@@ -24,8 +21,8 @@ __getattr__, __dir__, __all__ = attach(
             "find_maps",  # find the grey-matter maps of a study's two imaging sessions
             "pair_maps",  # bring the two maps, or T1w images, of each participant together
         ],
-        "parameters": [
-            "check_parameters",  # refuse values out of the range that a parameter's line declares
+        "opening": [
+            "open_study",  # check a notebook's parameters, read its study, choose its folder
         ],
         "participants": [
             "design_columns",  # covariates and randomisation strata of some participants

@@ -8,6 +8,7 @@ import difflib
 import itertools
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -25,8 +26,9 @@ from pydantic import (
     model_validator,
 )
 
-from analysis_lib.results.environment import PROJECT, output_root
+from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.problems import Problem, StudyError
+from analysis_lib.study.place import Place
 
 ARMS = ("active", "control")
 
@@ -192,6 +194,7 @@ class Study(_Strict):
     receptors: Receptors = "default"
 
     _path: Path = PrivateAttr()
+    _place: Place = PrivateAttr(default_factory=Place.of)
 
     @field_validator("atlas", mode="before")
     @classmethod
@@ -216,13 +219,46 @@ class Study(_Strict):
         return (self._path.parent / self.data).resolve()
 
     @property
+    def place(self) -> Place:
+        """Where results go, and what computes them."""
+        return self._place
+
+    @property
+    def variant(self) -> str:
+        """Name of the variant whose results these are; empty for the default ones."""
+        return self._place.variant
+
+    def as_variant(self, name="") -> "Study":
+        """The same study with the results of a variant, or with the default ones."""
+        other = self.model_copy()
+        other._place = replace(self._place, variant=name)
+        return other
+
+    @property
+    def variants(self) -> Path:
+        """Folder of the variants, a folder each."""
+        return self._place.output / "data" / "derived" / self.name / "variants"
+
+    @property
     def derived(self) -> Path:
         """Folder for everything that the notebooks write but figures."""
-        return output_root() / "data" / "derived" / self.name
+        return self.variants / self.variant if self.variant else self.variants.parent
+
+    def result(self, name) -> Path:
+        """A result, or a folder of results, that another notebook wrote.
+
+        Parameters
+        ----------
+        name : str
+            Path below ``derived``. A variant that has the first folder of it has all of it; else
+            the default result is meant, which is not computed again.
+        """
+        there = not self.variant or (self.derived / name.split("/")[0]).exists()
+        return (self.derived if there else self.variants.parent) / name
 
     @property
     def made_maps(self) -> Path:
-        """Folder of the grey-matter maps that notebook 00 makes."""
+        """Folder for the grey-matter maps that notebook 00 makes."""
         return self.derived / "grey_matter"
 
     def own_maps(self) -> list[Path]:
@@ -232,7 +268,8 @@ class Study(_Strict):
 
     def grey_matter_maps(self) -> list[Path]:
         """Grey-matter maps, sorted: those that the study brings, else those of notebook 00."""
-        return self.own_maps() or (_matches(self.made_maps, MADE_MAPS) if self.imaging else [])
+        made = self.result(self.made_maps.name)
+        return self.own_maps() or (_matches(made, MADE_MAPS) if self.imaging else [])
 
     def t1w_images(self) -> list[Path]:
         """T1-weighted images, sorted."""
@@ -241,8 +278,14 @@ class Study(_Strict):
 
     @property
     def figures(self) -> Path:
-        """Folder for figures."""
-        return output_root() / "figures" / self.name
+        """Folder for figures; those of a variant lie with its results."""
+        if self.variant:
+            return self.derived / "figures"
+        return self._place.output / "figures" / self.name
+
+    def figure_folder(self, quick) -> Path:
+        """Folder for figures; those of a quick run lie apart: the demo's others are in git."""
+        return self.figures / "quick" if quick else self.figures
 
     @property
     def baseline(self) -> str:
@@ -360,13 +403,20 @@ def find_study(study) -> Path:
     return path.resolve()
 
 
-def load_study(study="demo") -> Study:
+def load_study(study="demo", output=None, dask=None, variant="") -> Study:
     """Read a study file and check it.
 
     Parameters
     ----------
     study : str or path
         Path of a YAML file, or the name of one in ``data/studies``.
+    output : path, optional
+        Folder for ``data/derived`` and ``figures``, by default $COMPENDIUM_OUTPUT or the project.
+    dask : str, optional
+        Address of a Dask scheduler, by default $COMPENDIUM_DASK. The environment is read here and
+        nowhere else: what is set later does not move the results of a study that is open.
+    variant : str
+        Name of a variant; empty for the default results.
 
     Raises
     ------
@@ -380,7 +430,7 @@ def load_study(study="demo") -> Study:
         loaded = Study.model_validate(content, context={"folder": path.parent})
     except ValidationError as error:
         raise StudyError(_explain(path, e) for e in error.errors()) from None
-    loaded._path = path
+    loaded._path, loaded._place = path, Place.of(output, dask, variant)
     return loaded
 
 

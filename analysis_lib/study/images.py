@@ -114,8 +114,9 @@ def by_session(study, participants, paths, what):
 
 
 def below_root(study, path):
-    """A path below the data folder, or below the folder of results."""
-    return path.relative_to(study.root if path.is_relative_to(study.root) else study.derived)
+    """A path below the data folder, or below a folder of results: a variant's or the default."""
+    folders = (study.root, study.derived, study.as_variant().derived)
+    return path.relative_to(next(folder for folder in folders if path.is_relative_to(folder)))
 
 
 def _entities(path):

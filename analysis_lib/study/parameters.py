@@ -3,15 +3,20 @@
 import ast
 import contextlib
 import difflib
+import itertools
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from analysis_lib.results.environment import notebook_path
+from analysis_lib.results.environment import APPENDIX, notebook_path
 from analysis_lib.results.problems import PipelineError, UsageError
 from analysis_lib.study.allowed import ANYTHING, Allowed, declared, fits, problem, takes
+from analysis_lib.study.variants import NO_VARIANT
+
+_PARAMETERS_CELL = re.compile(r'^# %% tags=\["parameters"\]\n(.*?)(?=^# %%|\Z)', re.M | re.S)
 
 
 @dataclass(frozen=True)
@@ -64,13 +69,35 @@ def notebook_parameters(path) -> dict[str, Parameter]:
     """
     cells = read_notebook(path)["cells"]
     tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
-    source = tagged[0]["source"] if tagged else ""
+    return _read_parameters(tagged[0]["source"] if tagged else "", Path(path).name)
+
+
+def default_parameters(path) -> dict[str, Parameter]:
+    """Parameters of a notebook with the defaults that the project gives them.
+
+    A reader changes a value in the notebook and saves it, so that the notebook itself no longer
+    says what the default was; its percent script does. Without a script the notebook has to.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Of the notebook.
+    """
+    notebooks = path.parents[path.parent.name == APPENDIX]
+    script = notebooks / "percent" / path.relative_to(notebooks).with_suffix(".py")
+    if not script.is_file():
+        return notebook_parameters(path)
+    cell = _PARAMETERS_CELL.search(script.read_text(encoding="utf-8"))
+    return _read_parameters(cell[1] if cell else "", script.name)
+
+
+def _read_parameters(source, file):
     try:
         found = [_parameter(node, source) for node in ast.parse(source).body]
     except (SyntaxError, ValueError) as error:
         raise PipelineError(
-            f"{Path(path).name}: the parameters cell expects 'name: type = value  # help' on each "
-            f"line, with a literal value; {error}"
+            f"{file}: the parameters cell expects 'name: type = value  # help' on each line, with "
+            f"a literal value; {error}"
         ) from None
     return {parameter.name: parameter for parameter in found if parameter}
 
@@ -116,20 +143,22 @@ def check_parameters(notebook, values) -> None:
         raise UsageError(found)
 
 
-def parse_overrides(texts, parameters) -> dict:
+def parse_overrides(texts, parameters) -> list[dict]:
     """Check ``--set NAME=VALUE`` against the notebooks' parameters.
 
     Parameters
     ----------
     texts : list of str
-        Each NAME=VALUE, the value as YAML.
+        Each NAME=VALUE, the value as YAML, or NAME=VALUE,VALUE: several values of a parameter that
+        takes none with a comma in it.
     parameters : dict
         By notebook: what :func:`notebook_parameters` gave.
 
     Returns
     -------
-    dict
-        Value by name, of the type of the notebooks' defaults.
+    list of dict
+        Value by name, of the type of the notebooks' defaults: a dict for each combination of
+        several values, so one where each has one.
 
     Raises
     ------
@@ -140,19 +169,19 @@ def parse_overrides(texts, parameters) -> dict:
     values, found = {}, []
     for text in texts:
         try:
-            name, value = _override(text, parameters)
+            name, several = _override(text, parameters)
             if name in values:
                 raise UsageError(f"--set {text}: {name} is given twice. Give it once")
-            values[name] = value
+            values[name] = several
         except UsageError as error:
             found += error.problems
     if found:
         raise UsageError(found)
-    return values
+    return [dict(zip(values, one, strict=True)) for one in itertools.product(*values.values())]
 
 
 def _override(text, parameters):
-    """Name and value of one NAME=VALUE."""
+    """Name of one NAME=VALUE, and its values: more than one only where a comma parts them."""
     name, equals, raw = text.partition("=")
     name = name.strip()
     if not equals:
@@ -162,8 +191,24 @@ def _override(text, parameters):
     users = {book: known[name] for book, known in parameters.items() if name in known}
     if not users:
         raise UsageError(_unknown(name, parameters))
-    values = [_typed(text, raw, book, parameter) for book, parameter in users.items()]
-    return name, values[-1]
+    if not _may_be_several(name, raw, users):
+        return name, [_value(text, raw, users)]
+    values = [_value(f"{name}={part}", part, users) for part in raw.split(",")]
+    return name, [value for i, value in enumerate(values) if value not in values[:i]]
+
+
+def _may_be_several(name, raw, users):
+    """Whether commas part values: not within a list, nor where one value may hold a comma."""
+    if "," not in raw or name in NO_VARIANT:
+        return False
+    kinds = ("list", "tuple", "dict")
+    whole = [fits(raw.strip(), p) or any(takes(p, kind) for kind in kinds) for p in users.values()]
+    return not any(whole)
+
+
+def _value(text, raw, users):
+    """Value of an override, which all notebooks that have the parameter allow."""
+    return [_typed(text, raw, book, parameter) for book, parameter in users.items()][-1]
 
 
 def _unknown(name, parameters):

@@ -1,16 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     formats: notebooks///ipynb,notebooks/percent///py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # 00 · Grey-matter maps
 #
@@ -30,7 +17,8 @@
 # finer detail, and takes two to three times the time and memory.
 #
 # **Time:** minutes a participant, and it can be broken off: the next run goes on where this one was.
-# It needs antspyx and picsl-greedy and, once, `python -m analysis_lib fetch templates`.
+# It needs antspyx and picsl-greedy and, once, `python -m analysis_lib fetch templates`; the study
+# named here also needs its images, `python -m analysis_lib fetch sudmex_tms --images`.
 
 # %% tags=["parameters"]
 study: str = "sudmex_tms"  # a name in data/studies, or the path of a study file
@@ -38,6 +26,7 @@ quick: bool = False  # without effect: there is no quick way to do this
 working_mm: float = 2.0  # mm, voxel size for segmenting and registering; from 0.5 to 10
 output_mm: float = 1.5  # mm, voxel size of the maps; from 1 to 10
 n_jobs: int = 2  # participants at once, without a Dask cluster; no number depends on it; at least 1
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read and check
@@ -51,15 +40,14 @@ from IPython.display import Image, Markdown, display
 
 from analysis_lib import figures, grey_matter, pipeline, report, results
 from analysis_lib.results import StudyError
-from analysis_lib.study import check_parameters, load_study, read_participants
+from analysis_lib.study import open_study, read_participants
 
-check_parameters("00_grey_matter", globals())
-trial = load_study(study)
+trial = open_study("00_grey_matter", globals())
 display(Markdown(report.notice(trial)))
 why_not = pipeline.blocked(pipeline.select(pipeline.STEPS, ["00"])[0], trial)
 if why_not:
-    advice = "Go on with notebook 01, or change study"
-    raise StudyError([f"{trial.name}: nothing to do in notebook 00: {why_not}. {advice}"])
+    advice = "To go on without, open notebook 01, or change study"
+    raise StudyError([f"{trial.name}: notebook 00 does not run: {why_not}. {advice}"])
 
 # %%
 participants = read_participants(trial)
@@ -194,3 +182,4 @@ display(
 written = results.write(trial.made_maps, {"quality.tsv": quality}, keep_others=True)
 written += trial.grey_matter_maps()
 print(*(path.relative_to(trial.derived) for path in written), sep="\n")
+pipeline.what_moved(trial, "grey_matter")

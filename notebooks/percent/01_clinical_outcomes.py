@@ -1,16 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     formats: notebooks///ipynb,notebooks/percent///py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # 01 · Clinical outcomes
 #
@@ -44,6 +31,7 @@ largest_delta: float = 12.0  # points, end of the tipping point's grid; at least
 delta_step: float = 0.5  # points, step of that grid; above 0
 planned_sessions: int = 0  # sessions planned; 0: the most in stimulation.tsv; at least 0
 seed: int = 0  # of re-randomisations and imputations; at least 0
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read and check
@@ -56,12 +44,11 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from analysis_lib import clinical, figures, report, results
+from analysis_lib import clinical, figures, pipeline, report, results
 from analysis_lib.study import (
     baseline_scores,
-    check_parameters,
     find_maps,
-    load_study,
+    open_study,
     pair_maps,
     randomisation_blocks,
     read_adverse_events,
@@ -72,8 +59,7 @@ from analysis_lib.study import (
     with_baseline,
 )
 
-check_parameters("01_clinical_outcomes", globals())
-trial = load_study(study)
+trial = open_study("01_clinical_outcomes", globals())
 participants = read_participants(trial)
 scores = read_ratings(trial, participants)
 changes = with_baseline(trial, scores)
@@ -463,3 +449,4 @@ files |= {f"{name}.tsv": table for name, table in optional.items()}
 written = results.write(trial.derived / "clinical", files)
 results.write_numbers(trial, "clinical", numbers)
 print(*(path.relative_to(trial.derived) for path in written if path.suffix != ".json"), sep="\n")
+pipeline.what_moved(trial, "clinical")

@@ -1,16 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     formats: notebooks///ipynb,notebooks/percent///py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # 02 · Voxel-based morphometry
 #
@@ -45,6 +32,7 @@ tail: str = "counts"  # small p-values; gpd: fitted Pareto tail; one of: counts,
 seed: int = 0  # of the permutations; at least 0
 n_jobs: int = 2  # workers; the numbers do not depend on it; at least 1
 regions: list = []  # atlas regions to show in detail; empty: those of the study file
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read and check
@@ -58,15 +46,14 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from analysis_lib import atlas, figures, report, results, vbm
+from analysis_lib import atlas, figures, pipeline, report, results, vbm
 from analysis_lib.study import (
     check_grids,
-    check_parameters,
     design_columns,
     find_maps,
     improvement,
     load_map,
-    load_study,
+    open_study,
     pair_maps,
     read_participants,
     read_scale,
@@ -74,8 +61,7 @@ from analysis_lib.study import (
 )
 
 # %%
-check_parameters("02_vbm", globals())
-trial = load_study(study)
+trial = open_study("02_vbm", globals())
 n_draws = quick_permutations if quick else n_permutations
 participants = read_participants(trial)
 found = find_maps(trial, participants)
@@ -366,3 +352,4 @@ written = results.write(trial.derived / "vbm", files)
 written += results.write(trial.derived / "vbm" / "views", figures.files(brains))
 results.write_numbers(trial, "vbm", vbm.vbm_numbers(summary))
 print(*(path.relative_to(trial.derived) for path in written if path.suffix != ".json"), sep="\n")
+pipeline.what_moved(trial, "vbm")

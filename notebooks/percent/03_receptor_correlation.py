@@ -1,16 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     formats: notebooks///ipynb,notebooks/percent///py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # 03 · Receptor correlation
 #
@@ -49,6 +36,7 @@ n_bootstrap: int = 2000  # resamples of patients for the intervals of r; at leas
 n_power_trials: int = 200  # simulated trials for each point of the power curve; at least 10
 quick_permutations: int = 200  # instead of the four above when quick (power: 1/5); at least 20
 seed: int = 0  # of permutations, surrogates, bootstrap and simulated trials; at least 0
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read and check
@@ -60,23 +48,21 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from analysis_lib import atlas, figures, receptors, report, results, vbm
+from analysis_lib import atlas, figures, pipeline, receptors, report, results, vbm
 from analysis_lib.results import PROJECT
 from analysis_lib.study import (
-    check_parameters,
     design_columns,
     improvement,
-    load_study,
+    open_study,
     read_participants,
     read_scale,
 )
 
 # %%
-check_parameters("03_receptor_correlation", globals())
-trial = load_study(study)
+trial = open_study("03_receptor_correlation", globals())
 parcels = atlas.load_atlas(trial.atlas)
 regions = vbm.region_names(parcels)
-rows = results.read_table(trial.derived / "vbm" / "parcel_change.tsv")
+rows = results.read_table(trial.result("vbm/parcel_change.tsv"))
 change = vbm.change_matrix(rows, regions)
 chosen = atlas.grey_matter_labels(parcels, None if structure == "all" else structure)
 change = change[change.columns.intersection(chosen)]
@@ -556,3 +542,4 @@ brains |= {"regions": ball_view}
 written += results.write(trial.derived / "receptors" / "views", figures.files(brains))
 results.write_numbers(trial, "receptors", receptors.receptor_numbers(tables, detectable))
 print(*(path.relative_to(trial.derived) for path in written if path.suffix != ".json"), sep="\n")
+pipeline.what_moved(trial, "receptors")

@@ -1,16 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     formats: notebooks///ipynb,notebooks/percent///py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # 04 · Figures
 #
@@ -29,6 +16,7 @@ regions: list = []  # atlas regions to show; empty: those that notebook 02 was r
 slices_mm: list = [-20, -8, 2, 14, 30, 46]  # mm, z of the axial slices; each from -72 to 108
 most_maps: int = 24  # receptor maps in Figure 4; its page has them all; at least 1
 separate: bool = True  # save every panel as a figure of its own, too; never in a quick run
+variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
 # %% [markdown]
 # ## Read
@@ -36,11 +24,10 @@ separate: bool = True  # save every panel as a figure of its own, too; never in 
 # %%
 from IPython.display import Markdown
 
-from analysis_lib import figures, report
-from analysis_lib.study import check_parameters, load_study
+from analysis_lib import figures, pipeline, report
+from analysis_lib.study import open_study
 
-check_parameters("04_figures", globals())
-trial = load_study(study)
+trial = open_study("04_figures", globals())
 Markdown(report.notice(trial, quick))
 
 # %% [markdown]
@@ -93,7 +80,9 @@ figure4
 # ## What this wrote
 #
 # Each figure as PNG and PDF, the panels also one by one, for slides or for a journal that wants each
-# as a file; titles, captions and text alternatives in `captions.json`.
+# as a file; titles, captions and text alternatives in `captions.json`. Figures made with few
+# permutations lie in `quick/` and leave the others as they are.
 
 # %%
 figures.save(trial, [figure1, figure2, figure3, figure4], separate and not quick)
+pipeline.what_moved(trial, "clinical", "vbm", "receptors")

@@ -23,6 +23,7 @@ from analysis_lib.grey_matter import cluster as workers
 from analysis_lib.pipeline import freshness, steps
 from analysis_lib.results.environment import NOTEBOOKS, PROJECT
 from analysis_lib.results.problems import StudyError
+from analysis_lib.study.place import DASK
 
 distributed = pytest.importorskip(
     "distributed", reason="distributed is not installed (extra dask): no cluster to test with"
@@ -33,7 +34,7 @@ PIDS = "{}/ses-baseline/anat/pids"
 
 def tell_environment(paths, settings, templates):
     """As stand_in, but in place of what it gives: what its process was told."""
-    names = (workers.ITK_THREADS, "OMP_NUM_THREADS", "COMPENDIUM_OUTPUT", workers.VARIABLE)
+    names = (workers.ITK_THREADS, "OMP_NUM_THREADS", "COMPENDIUM_OUTPUT", DASK)
     raise ValueError(" ".join(f"{name}={os.environ.get(name)}" for name in names))
 
 
@@ -93,7 +94,7 @@ def cluster():
 def remote(tiny, tmp_path, cluster, monkeypatch):
     """The trial, whose participants are processed by the cluster."""
     monkeypatch.setenv("COMPENDIUM_OUTPUT", str(tmp_path / "out"))
-    monkeypatch.setenv(workers.VARIABLE, cluster.scheduler_address)
+    monkeypatch.setenv(DASK, cluster.scheduler_address)
     return Trial(tiny)
 
 
@@ -105,7 +106,8 @@ def keep(trial, n):
 
 def refused(packages=()):
     """The problems of the cluster."""
-    with pytest.raises(StudyError) as caught, workers.connect(packages):
+    address = os.environ[DASK]
+    with pytest.raises(StudyError) as caught, workers.connect(address, packages):
         pass
     return list(map(str, caught.value.problems))
 
@@ -126,7 +128,7 @@ def test_a_cluster_gives_the_same_files_progress_and_resumes(remote, tmp_path, m
     keys = [job.key for job in remote.plan().present]
 
     monkeypatch.setenv("COMPENDIUM_OUTPUT", str(tmp_path / "here"))
-    monkeypatch.delenv(workers.VARIABLE)
+    monkeypatch.delenv(DASK)
     remote.run()
     plt.close("all")
     here = below(remote.study.made_maps)
@@ -163,17 +165,14 @@ def test_a_task_is_told_what_this_run_is_told(remote, tmp_path):
     with pytest.raises(StudyError) as caught:
         remote.run(method)
     told = f"{workers.ITK_THREADS}=1 OMP_NUM_THREADS=1 COMPENDIUM_OUTPUT={tmp_path / 'out'}"
-    assert (
-        list(map(str, caught.value.problems))[1]
-        == f"sub-01: ValueError: {told} {workers.VARIABLE}="
-    )
+    assert list(map(str, caught.value.problems))[1] == f"sub-01: ValueError: {told} {DASK}=None"
 
 
 def test_the_address_makes_nothing_out_of_date(remote, monkeypatch):
     step = steps.select(steps.STEPS, ["00"])[0]
     notebook = NOTEBOOKS / "00_grey_matter.ipynb"
     there = freshness.signature(step, remote.study, notebook, {})
-    monkeypatch.delenv(workers.VARIABLE)
+    monkeypatch.delenv(DASK)
     assert freshness.signature(step, remote.study, notebook, {}) == there
 
 
@@ -193,7 +192,7 @@ def test_lost_workers_are_survived_and_the_participant_is_named(remote, monkeypa
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         distributed.LocalCluster(**options, env={"PYTHONPATH": str(TESTS)}) as frail,
     ):
-        monkeypatch.setenv(workers.VARIABLE, frail.scheduler_address)
+        monkeypatch.setenv(DASK, frail.scheduler_address)
         with pytest.raises(StudyError) as caught:
             remote.run(method)
     causes = {text.partition(":")[0]: text for text in list(map(str, caught.value.problems))[1:]}
@@ -212,7 +211,7 @@ def lonely(monkeypatch):
     told = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), str(TESTS)])}
     with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as made:
         where = made.scheduler_address
-        monkeypatch.setenv(workers.VARIABLE, where)
+        monkeypatch.setenv(DASK, where)
         worker = subprocess.Popen([*command, "--no-dashboard", where], env=told, stderr=-3)
         yield made
         worker.kill()
@@ -304,7 +303,7 @@ def test_workers_that_do_not_see_the_files_are_named(remote, tmp_path, monkeypat
     image, *others = (Path(name) for name in ("one.nii", "two.nii", "three.nii"))
     for path in (image, *others):
         path.write_bytes(b"123")
-    with workers.connect() as there:
+    with workers.connect(os.environ[DASK]) as there:
         there.require_files([image.resolve()])
         with pytest.raises(
             StudyError, match=r"Dask workers tcp://.*two.nii: .* and 1 more"
@@ -318,31 +317,30 @@ def test_no_scheduler_at_the_address(monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         where = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setenv(workers.VARIABLE, where)
+    monkeypatch.setenv(DASK, where)
     (problem,) = refused()
     assert problem.startswith(f"--dask {where}: a Dask scheduler expected, none answers")
     assert "Start one (dask scheduler)" in problem
-    monkeypatch.setenv(workers.VARIABLE, "what://is this")
+    monkeypatch.setenv(DASK, "what://is this")
     assert "a Dask scheduler expected, none answers" in refused()[0]
 
 
 def test_scheduler_without_workers(monkeypatch):
     monkeypatch.setattr(workers, "CONNECTING", 1)
     with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty:
-        monkeypatch.setenv(workers.VARIABLE, empty.scheduler_address)
+        monkeypatch.setenv(DASK, empty.scheduler_address)
         (problem,) = refused()
     assert "at least one worker expected, found none after 1 s" in problem
     assert f"dask worker {empty.scheduler_address} --nworkers 2" in problem
 
 
 def test_without_distributed_the_command_is_named(monkeypatch):
-    monkeypatch.setenv(workers.VARIABLE, "tcp://127.0.0.1:1")
+    monkeypatch.setenv(DASK, "tcp://127.0.0.1:1")
     monkeypatch.setitem(sys.modules, "distributed", None)
     (problem,) = refused()
     assert problem.endswith("Get it: python -m pip install distributed")
 
 
-def test_without_an_address_there_is_no_cluster(monkeypatch):
-    monkeypatch.setenv(workers.VARIABLE, "")
-    with workers.connect() as none:
+def test_without_an_address_there_is_no_cluster():
+    with workers.connect("") as none:
         assert none is None

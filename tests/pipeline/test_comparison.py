@@ -34,7 +34,7 @@ READ = """\
 import numpy as np
 import pandas as pd
 from analysis_lib import results
-from analysis_lib.study import load_study
+from analysis_lib.study.contract import load_study
 trial = load_study(study)
 """
 CLINICAL = """\

@@ -55,8 +55,8 @@ def test_what_only_draws_makes_a_picture_older_and_no_result_out_of_date(study):
     assert freshness.older_pictures(NOW, NOW) is None
 
 
-def test_an_output_that_was_changed_or_is_missing_makes_a_step_out_of_date(study, monkeypatch):
-    monkeypatch.setenv("COMPENDIUM_OUTPUT", str(study.root))
+def test_an_output_that_was_changed_or_is_missing_makes_a_step_out_of_date(tiny, tmp_path):
+    study = load_study(tiny.write().path, output=tmp_path)
     study.derived.mkdir(parents=True)
     table = study.derived / "t.tsv"
     table.write_text("a\n1\n")

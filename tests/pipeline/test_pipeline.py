@@ -41,7 +41,7 @@ READ = """\
 import os
 import stub_lib.module
 from analysis_lib.results import StudyError
-from analysis_lib.study import load_study
+from analysis_lib.study.contract import load_study
 loaded = load_study(study)
 """
 FIRST = """\
@@ -751,6 +751,14 @@ def test_why_no_maps_are_made(scanned, change, notes):
     plan = grey_plan(scanned)
     said = pipeline_steps.blocked_note(plan.steps, plan.study)
     assert said.replace(str(scanned / "raw"), "RAW").splitlines() == notes
+
+
+def test_images_that_can_be_fetched_come_with_their_command():
+    study = load_study("sudmex_tms").model_copy(update={"data": "nowhere"})
+    (step,) = pipeline_steps.select(pipeline_steps.STEPS, ["00"])
+    said = pipeline_steps.blocked(step, study)
+    assert said.startswith("no T1w images: nothing matches sub-*/ses-*/anat/*_T1w.nii.gz in ")
+    assert said.endswith(" GB): python -m analysis_lib fetch sudmex_tms --images")
 
 
 def test_without_antspyx_the_command_is_named_and_maps_made_elsewhere_are_read(

@@ -33,7 +33,7 @@ fwhm_mm: float = 8.0  # smoothing, mm
 words: list = ["a", "b"]  # text
 seed: int = 4  # of the random numbers
 """
-READ = "from analysis_lib import results\nfrom analysis_lib.study import load_study\n"
+READ = "from analysis_lib import results\nfrom analysis_lib.study.contract import load_study\n"
 FIRST = """\
 import pandas as pd
 trial = load_study(study)

@@ -614,6 +614,25 @@ def test_figures_of_an_earlier_version_and_single_panels_stay_away(alone):
     assert found == ["figure-figure1-clinical"]
 
 
+def test_figures_of_a_quick_run_are_shown_instead_of_those_beside_them(alone):
+    study = alone(images=False)
+    quick = study.figure_folder(quick=True)
+    quick.mkdir()
+    Image.new("RGB", (30, 20)).save(quick / "figure1_clinical.png")
+    said = {"figure1_clinical": {"title": "Few", "caption": "Quick.", "alt": "Lines."}}
+    (quick / "captions.json").write_text(json.dumps(said), encoding="utf-8")
+    manifest = report_manifest.read_manifest(study)
+    wrote = {"{figures}/quick/figure1_clinical.png": {"sha256": "0", "bytes": 1}}
+    step = manifest["steps"]["01_clinical_outcomes"] | {"outputs": wrote}
+    report_manifest.write_manifest(study, manifest["steps"] | {"04_figures": step}, {})
+    evidence = report_evidence.Evidence(study)
+    found = embedding.read_figures(evidence, embedding.Links(evidence, []))
+    (figure,) = (figure for group in found.values() for figure in group)
+    assert (figure["title"], figure["width"]) == ("Few", 30)
+    assert figure["png"].endswith(f"figures/{study.name}/quick/figure1_clinical.png")
+    assert figure["notebook"] == "04_figures"
+
+
 def test_a_view_without_room_is_linked(study):
     (view,) = embedding.read_views(study, 10)
     assert view["html"] is None

@@ -1,12 +1,15 @@
 """Result files: whole or not at all, described, the same bytes each time."""
 
 import json
+import os
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from analysis_lib.results import reading, writing
 
@@ -90,6 +93,41 @@ def test_same_content_gives_the_same_bytes(tmp_path, make, files, monkeypatch):
     writing.write(tmp_path / "b", make())
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def drawn(shift=0.0):
+    fig = figure()
+    fig.axes[0].plot([0, 1], [shift, 1])
+    return fig
+
+
+def test_a_figure_that_differs_by_no_more_than_rounding_stays_and_is_dated_anew(tmp_path):
+    folder = tmp_path / "figures"
+    png, pdf = folder / "fig.png", folder / "fig.pdf"
+    writing.write(folder, {"fig": drawn()})
+    with Image.open(png) as image:
+        pixels = np.asarray(image).astype(int)
+    pixels[:9, :9, :3] -= 2  # white ones: what two machines can differ by
+    Image.fromarray(pixels.astype(np.uint8)).save(png)
+    committed = png.read_bytes(), pdf.read_bytes()
+    for path in (png, pdf):
+        os.utime(path, (1e9, 1e9))
+    writing.write(folder, {"fig": drawn()})
+    assert (png.read_bytes(), pdf.read_bytes()) == committed
+    assert min(png.stat().st_mtime, pdf.stat().st_mtime) > 1e9  # the run has written them
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_text("no PNG"), Path.unlink])
+def test_a_figure_that_differs_takes_the_place_of_the_other(tmp_path, damage):
+    folder = tmp_path / "figures"
+    writing.write(folder, {"fig": drawn()})
+    before = [(folder / name).read_bytes() for name in ("fig.png", "fig.pdf")]
+    writing.write(folder, {"fig": drawn(shift=0.05)})
+    after = [(folder / name).read_bytes() for name in ("fig.png", "fig.pdf")]
+    assert all(a != b for a, b in zip(after, before, strict=True))
+    damage(folder / "fig.png")
+    writing.write(folder, {"fig": drawn(shift=0.05)})
+    assert [(folder / name).read_bytes() for name in ("fig.png", "fig.pdf")] == after
 
 
 # --- whole or not at all

@@ -12,9 +12,8 @@ from analysis_lib.results.section import Section
 
 @pytest.fixture
 def study(tiny, monkeypatch):
-    study = tiny.write()
-    monkeypatch.setenv("COMPENDIUM_OUTPUT", str(study.root))
-    return study
+    monkeypatch.setenv("COMPENDIUM_OUTPUT", str(tiny.folder / "out"))
+    return tiny.write()
 
 
 def patterns(*values):
@@ -52,3 +51,18 @@ def test_a_notebook_that_has_begun_sees_nothing_of_an_earlier_run_and_leaves_it_
     third.keep(settings={"quick": False})
     third.publish()
     assert not (study.derived / "clinical" / "missing_patterns.tsv").exists()
+
+
+def test_a_variant_reads_the_default_results_until_it_has_published_its_own(study):
+    begin(study, "clinical").publish()
+    first = begin(study, "vbm")
+    first.keep(missing_patterns=patterns("0"))
+    first.publish()
+    variant = study.as_variant("fwhm_mm=4")
+    own = begin(variant, "vbm")
+    own.keep(missing_patterns=patterns("0", "1"))
+    assert len(Section(variant, "vbm").table("missing_patterns")) == 1
+    own.publish()
+    assert len(Section(variant, "vbm").table("missing_patterns")) == 2
+    assert len(Section(study, "vbm").table("missing_patterns")) == 1
+    assert Section(variant, "clinical").folder == study.derived / "clinical"

@@ -1,12 +1,15 @@
 """The study contract: what loads, what is refused, and in which words."""
 
 import re
+from dataclasses import FrozenInstanceError
+from pathlib import Path
 
 import pytest
 import yaml
 
-from analysis_lib.results.environment import PROJECT, output_root
+from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.problems import StudyError
+from analysis_lib.study import images
 from analysis_lib.study.contract import LocalMap, load_study
 
 
@@ -108,16 +111,59 @@ def test_t1w_images_are_those_of_bids_unless_the_study_says_otherwise(tiny):
     assert [path.name for path in tiny.write().t1w_images()] == ["sub-3_T1w.nii.gz"]
 
 
-def test_results_go_below_the_project_unless_the_environment_says_otherwise(
+def test_results_go_below_the_project_unless_the_environment_or_an_option_says_otherwise(
     tiny, tmp_path, monkeypatch
 ):
-    study = tiny.write()
     monkeypatch.delenv("COMPENDIUM_OUTPUT", raising=False)
+    study = tiny.write()
     assert study.derived == PROJECT / "data" / "derived" / "tiny"
     monkeypatch.setenv("COMPENDIUM_OUTPUT", str(tmp_path / "out"))
-    assert output_root() == tmp_path / "out"
+    assert study.derived == PROJECT / "data" / "derived" / "tiny"  # settled when it was opened
+    study = tiny.write()
     assert study.derived == tmp_path / "out" / "data" / "derived" / "tiny"
     assert study.figures == tmp_path / "out" / "figures" / "tiny"
+    assert study.figure_folder(quick=False) == study.figures
+    assert study.figure_folder(quick=True) == study.figures / "quick"
+    other = load_study(study.path, output=tmp_path / "other", dask="tcp://host:8786")
+    assert other.derived == tmp_path / "other" / "data" / "derived" / "tiny"
+    told = {"COMPENDIUM_OUTPUT": str(tmp_path / "other"), "COMPENDIUM_DASK": "tcp://host:8786"}
+    assert other.place.environment == told
+    with pytest.raises(FrozenInstanceError):
+        other.place.output = tmp_path
+
+
+def test_a_variant_has_a_folder_of_its_own_and_takes_what_it_lacks_from_the_default(
+    tiny, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("COMPENDIUM_OUTPUT", str(tmp_path))
+    default = tiny.write()
+    variant = load_study(default.path, variant="fwhm_mm=4")
+    folder = tmp_path / "data" / "derived" / "tiny" / "variants" / "fwhm_mm=4"
+    assert (variant.derived, variant.figures) == (folder, folder / "figures")
+    write_empty(default.derived, "vbm/summary.tsv", "clinical/means.tsv")
+    write_empty(folder, "vbm/summary.tsv")
+    assert variant.result("vbm/summary.tsv") == folder / "vbm/summary.tsv"
+    assert variant.result("vbm/other.tsv") == folder / "vbm/other.tsv"  # of one run or the other
+    assert variant.result("clinical") == default.derived / "clinical"
+    assert default.result("vbm") == default.derived / "vbm"
+    again = variant.as_variant()
+    assert (again.derived, again.variant) == (default.derived, "")
+    assert variant.variant == "fwhm_mm=4"
+
+
+def test_a_variant_reads_the_default_grey_matter_maps_until_it_has_its_own(tiny, monkeypatch):
+    monkeypatch.setenv("COMPENDIUM_OUTPUT", str(tiny.folder / "out"))
+    tiny.content["imaging"] = {"sessions": {"pre": "baseline", "post": "week2"}}
+    default = tiny.write()
+    variant = default.as_variant("output_mm=3")
+    made = "sub-01/ses-week2/anat/sub-01_ses-week2_label-GM_desc-modulated_probseg.nii.gz"
+    write_empty(default.made_maps, made)
+    assert variant.grey_matter_maps() == [default.made_maps / made]
+    below = Path("grey_matter") / made
+    assert images.below_root(variant, default.made_maps / made) == below
+    write_empty(variant.made_maps, made)
+    assert variant.grey_matter_maps() == [variant.made_maps / made]
+    assert images.below_root(variant, variant.made_maps / made) == below
 
 
 def test_loaded_study_cannot_be_changed(tiny):

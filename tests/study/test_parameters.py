@@ -158,9 +158,71 @@ def test_wrong_override_is_refused(known, text, message):
     ],
 )
 def test_override_takes_the_type_of_the_default(known, text, value):
-    (found,) = parameters.parse_overrides([text], known).values()
+    ((found,),) = (values.values() for values in parameters.parse_overrides([text], known))
     assert found == value
     assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("texts", "combinations"),
+    [
+        ([], [{}]),
+        (["factor=1,2.5"], [{"factor": 1}, {"factor": 2.5}]),
+        (["tail=gpd,counts"], [{"tail": "gpd"}, {"tail": "counts"}]),
+        (["factor=1,1,2"], [{"factor": 1}, {"factor": 2}]),
+        (["factor=1,2", "n_jobs=3"], [{"factor": 1, "n_jobs": 3}, {"factor": 2, "n_jobs": 3}]),
+        (
+            ["factor=1,2", "tail=gpd,counts"],
+            [{"factor": f, "tail": t} for f in (1, 2) for t in ("gpd", "counts")],
+        ),
+        (["words=[x, y]"], [{"words": ["x", "y"]}]),  # a list is one value
+        (["words=['left, right']"], [{"words": ["left, right"]}]),
+        (["cuts=[1, 2, 3]"], [{"cuts": [1, 2, 3]}]),
+        (["mode=a,b"], [{"mode": "a,b"}]),  # and so is text
+    ],
+)
+def test_commas_part_the_values_of_a_parameter_that_takes_one_without(known, texts, combinations):
+    assert parameters.parse_overrides(texts, known) == combinations
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("factor=1,b", r"--set factor=b: a number expected .*, found 'b'"),
+        ("tail=gpd,gdp", r"--set tail=gdp: one of counts, gpd expected"),
+        ("words=[a],[b]", r"is not a YAML value"),
+        ("words=a,b", r"a list such as .* found 'a,b'"),
+        ("n_jobs=1,2", r"a whole number expected .* found '1,2'"),  # nothing depends on it
+        ("quick=true,false", r"true or false expected"),
+    ],
+)
+def test_several_values_are_refused_where_one_is_wrong_or_they_make_no_difference(
+    known, text, message
+):
+    with pytest.raises(UsageError, match=message):
+        parameters.parse_overrides([text], known)
+
+
+def test_defaults_are_those_of_the_script_whatever_a_reader_saved_in_the_notebook(tmp_path):
+    (tmp_path / "appendix").mkdir()
+    path = write(tmp_path / "01_first.ipynb", "factor: float = 4.0  # points\n")
+    assert parameters.default_parameters(path)["factor"].default == 4.0
+    script = tmp_path / "percent" / "01_first.py"
+    script.parent.mkdir()
+    cell = '# %% tags=["parameters"]\nfactor: float = 8.0  # points\n'
+    script.write_text(f"# %% [markdown]\n# Title\n\n{cell}\n# %%\nfactor = 3\n")
+    assert parameters.default_parameters(path)["factor"].default == 8.0
+    appended = write(tmp_path / "appendix" / "S1_more.ipynb", "factor: float = 4.0  # points\n")
+    script = tmp_path / "percent" / "appendix" / "S1_more.py"
+    script.parent.mkdir()
+    script.write_text(cell)
+    assert parameters.default_parameters(appended)["factor"].default == 8.0
+
+
+@pytest.mark.parametrize("notebook", REAL)
+def test_scripts_and_notebooks_have_the_same_defaults(notebook):
+    path = NOTEBOOKS / f"{notebook}.ipynb"
+    assert parameters.default_parameters(path) == parameters.notebook_parameters(path)
 
 
 def test_parameter_given_twice_is_refused(known):
@@ -251,7 +313,8 @@ def test_defaults_are_within_their_ranges(notebook):
 def test_every_parameter_but_switches_and_names_declares_what_it_may_be(notebook):
     known = real(notebook).values()
     without = {p.name for p in known if not p.allowed.text and p.type != "bool"}
-    assert without <= {"study", "regions"}  # which the study and its atlas know
+    # the first two: the study and its atlas know; the third is checked as a folder's name
+    assert without <= {"study", "regions", "variant"}
 
 
 @pytest.mark.parametrize("notebook", REAL)
@@ -259,8 +322,8 @@ def test_notebook_checks_its_parameters_before_it_reads(notebook):
     cells = parameters.read_notebook(NOTEBOOKS / f"{notebook}.ipynb")["cells"]
     code = [cell["source"] for cell in cells if cell["cell_type"] == "code"]
     text = "\n".join(code[1:])
-    call = text.index(f'check_parameters("{notebook}", globals())')
-    assert call < text.index("load_study(study)")
+    assert f'trial = open_study("{notebook}", globals())' in text
+    assert "load_study" not in text
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)

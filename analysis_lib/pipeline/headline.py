@@ -1,0 +1,88 @@
+"""The main numbers of a study's results, and those of variants side by side."""
+
+import pandas as pd
+
+from analysis_lib.results import reading, words
+from analysis_lib.results.writing import write
+
+NAME = "comparison.tsv"  # in the folder of the variants
+CONTRAST = "arm_by_time"
+P_VALUES = ("p", "smallest_p", "p_fwe", "p_fwe_spatial")
+
+
+def headline(study) -> dict:
+    """The main numbers of a study's results, by column of ``comparison.tsv``.
+
+    They are the primary outcome's contrast, the difference in grey-matter change between arms, and
+    the receptor whose map follows that difference most closely; what has not run is left out.
+    """
+    found = {"variant": study.variant or "default"}
+    for part in (_clinical, _grey_matter, _receptor):
+        found |= part(study)
+    return found
+
+
+def _clinical(study):
+    rows = _table(study, "clinical/mmrm_contrasts.tsv")
+    if rows is None:
+        return {}
+    primary = rows["scale"].eq(study.primary_scale.name) & rows["visit"].eq(study.final_visit)
+    return _first(rows[primary], "estimate", "p")
+
+
+def _grey_matter(study):
+    summary, clusters = (_table(study, f"vbm/{n}.tsv") for n in ("summary", f"{CONTRAST}_clusters"))
+    if summary is None:
+        return {}
+    found = _first(summary[summary["contrast"] == CONTRAST], "smallest_p", "n_voxels_fwe")
+    if clusters is None or clusters.empty:
+        return found
+    return {"peak_t": clusters["t"].loc[clusters["t"].abs().idxmax()], **found}
+
+
+def _receptor(study):
+    rows = _table(study, "receptors/correlations.tsv")
+    if rows is None:
+        return {}
+    rows = rows[rows["contrast"] == CONTRAST].sort_values("r", key=abs, ascending=False)
+    return _first(rows, "receptor", "annotation", "r", "p_fwe", "p_fwe_spatial")
+
+
+def _table(study, name):
+    path = study.derived / name
+    return reading.read_table(path) if path.is_file() else None
+
+
+def _first(rows, *names):
+    return {name: rows[name].iloc[0] for name in names} if len(rows) else {}
+
+
+def write_side_by_side(studies) -> pd.DataFrame:
+    """Write the main numbers of variants, a row each, into the folder of the variants.
+
+    Parameters
+    ----------
+    studies : list of Study
+        The same study: each with its variant, or with the default results.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As written to ``comparison.tsv``.
+    """
+    table = pd.DataFrame([headline(study) for study in studies])
+    write(studies[0].variants, {NAME: table}, keep_others=True)
+    return table
+
+
+def as_printed(table) -> list[list[str]]:
+    """That table as a terminal shows it: a row for each number, a column for each variant."""
+    return [[name, *(_cell(name, value) for value in table[name])] for name in table]
+
+
+def _cell(name, value):
+    if pd.isna(value):
+        return "n/a"
+    if name in P_VALUES:
+        return words.p_text(value).removeprefix("p ").removeprefix("= ")
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

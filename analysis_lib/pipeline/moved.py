@@ -1,0 +1,92 @@
+"""Which numbers of a variant are not those of the default run: said where a notebook ends."""
+
+import json
+
+from analysis_lib.pipeline.tolerance import TOLERANCE
+
+SHOWN = 7  # numbers
+SECTIONS = ("clinical", "vbm", "receptors")
+NEXT = {
+    "grey_matter": "notebooks 01 and 02",
+    "clinical": "notebook 04",
+    "vbm": "notebook 03",
+    "receptors": "notebook 04",
+}
+TAKES = {("receptors",): ("vbm",), SECTIONS: SECTIONS}  # what a notebook writes: what it reads
+
+
+def what_moved(study, *sections) -> None:
+    """Print where a variant's results are, and which numbers are not those of the default run.
+
+    Nothing is printed where the results are the default ones.
+
+    Parameters
+    ----------
+    study : Study
+    *sections : str
+        Folders of results whose numbers are compared: the one that a notebook wrote, or all.
+    """
+    if study.variant:
+        print(_where(study, sections), *moved_lines(study, sections), sep="\n")
+
+
+def _where(study, sections):
+    lines = [f"These results are in variants/{study.variant}; the default ones are as they were."]
+    taken = [n for n in TAKES.get(sections, ()) if study.result(n).parent != study.derived]
+    if taken:
+        lines.append(f"{' and '.join(taken)} of the default run went into them.")
+    if len(sections) == 1:
+        lines.append(f'To go on, set variant = "{study.variant}" in {NEXT[sections[0]]}.')
+    return "\n".join(lines)
+
+
+def moved_lines(study, sections=SECTIONS) -> list[str]:
+    """Numbers of a variant that are not those of the default run, the main ones first."""
+    before, now = (_numbers(one, sections) for one in (study.as_variant(), study))
+    both = [key for key in now if key in before]
+    if not both:
+        return ["There are no default numbers of this notebook to compare with."] if now else []
+    main = [key for values in (before, now) for key in main_keys(study, values)]
+    moved = [key for key in both if not _agree(before[key], now[key])]
+    moved.sort(key=lambda key: (main.index(key) if key in main else len(main), key))
+    listed = [f"  {key}: {_text(before[key])} -> {_text(now[key])}" for key in moved[:SHOWN]]
+    more = [f"  and {len(moved) - SHOWN} more"] if len(moved) > SHOWN else []
+    alone = len({*before, *now}) - len(both)
+    others = f"; {alone} are in one of the two alone" if alone else ""
+    first = f"{len(moved)} of {len(both)} numbers moved against the default run{others}"
+    return [first, *listed, *more]
+
+
+def _numbers(study, sections):
+    """Values in numbers.json, by key."""
+    path = study.derived / "numbers.json"
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {key: item["value"] for key, item in content.items() if key.split(".")[0] in sections}
+
+
+def main_keys(study, values) -> list[str]:
+    """Keys of the numbers that a reader asks for first.
+
+    They are the primary outcome, the difference in grey-matter change between arms, and the
+    receptor whose map follows it most closely.
+    """
+    lead = "receptors.arm_by_time."
+    rs = {k.removesuffix(".r"): abs(v) for k, v in values.items() if v and k.endswith(".r")}
+    rs = {key: r for key, r in rs.items() if key.startswith(lead)}
+    receptor = max(rs, key=rs.get, default=lead)
+    outcome = f"clinical.{study.primary_scale.key}.{study.final_visit}"
+    return [
+        *(f"{outcome}.{name}" for name in ("estimate", "p")),
+        *(f"vbm.arm_by_time.{name}" for name in ("n_voxels_fwe", "smallest_p")),
+        *(f"{receptor}.{name}" for name in ("r", "p_fwe", "p_fwe_spatial")),
+    ]
+
+
+def _agree(before, now):
+    if not all(isinstance(value, int | float) for value in (before, now)):
+        return before == now
+    return bool(TOLERANCE.agrees(before, now))
+
+
+def _text(value):
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,45 @@
+"""A JupyterLab extension: git sees at once that a saved notebook differs in outputs alone.
+
+Git's filter (lab/git_filter.sh) hides outputs, but ``git status`` takes any file of another size
+than before for changed, without looking into it, and a pull then refuses to go on.
+"""
+
+import os
+import subprocess
+
+
+def _jupyter_server_extension_points():
+    return [{"module": __name__}]
+
+
+def _load_jupyter_server_extension(_server):
+    """Too early: jupytext, if it is there, puts another contents manager in place."""
+
+
+async def _start_jupyter_server_extension(server):
+    server.contents_manager.register_post_save_hook(note_saved)
+
+
+def note_saved(model, os_path, **_) -> None:
+    """Have git note size and time of a saved notebook whose content, to git, is the same.
+
+    Nothing is staged: a notebook with other changes, or that git does not track, is left alone.
+
+    Parameters
+    ----------
+    model : dict
+        JupyterLab's: type of the file, among others.
+    os_path : str
+    """
+    folder, name = os.path.split(os_path)
+    if model["type"] == "notebook" and _git(folder, "diff", "--quiet", "--", name):
+        _git(folder, "add", "--update", "--", name)
+
+
+def _git(folder, *arguments):
+    """Whether a git command succeeds; without git it does not."""
+    command = ["git", "-C", folder, "--literal-pathspecs", *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=20).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
