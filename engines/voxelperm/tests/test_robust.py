@@ -1,4 +1,4 @@
-"""Errors of unequal variance: against statsmodels' HC2, and by how often a true null is rejected."""
+"""Errors of unequal variance: against statsmodels, and by how often a true null is rejected."""
 
 import itertools
 
