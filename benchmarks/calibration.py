@@ -3,6 +3,7 @@
     python -m benchmarks.calibration                      # 1,000 null data sets; some minutes
     python -m benchmarks.calibration --datasets 100
 
+Then arms of unequal size and spread around the same mean, which break what relabelling assumes.
 A data set is smooth Gaussian noise in a small volume, 18 + 18 participants, and two covariates that
 act on every voxel; the first one differs between the arms. A design rejects when its smallest
 family-wise p is at most the level. The rate must lie within Monte-Carlo error of the level, or
@@ -64,7 +65,7 @@ def designs(seed):
     strata = np.tile([0, 0, 1], 2 * N_ARM // 3)
     pairs = np.repeat(np.arange(N_ARM), 2)  # of one arm each, with half of their variance in common
     shared = np.repeat(noise[::2], 2, axis=0) + noise
-    between = {"tested": arm, "nuisance": covariates}
+    between = {"tested": arm, "nuisance": covariates, "errors": "equal"}
     within = {"tested": np.ones(N_ARM), "sign_flip": True}
     return {
         "arm difference": {"maps": maps, "mask": mask, **between},
@@ -82,16 +83,44 @@ def designs(seed):
             "tested": arm,
             "blocks": pairs,
             "exchange": "whole",
+            "errors": "equal",
         },
         "one arm, sign flips": {"maps": noise[:N_ARM], "mask": mask, **within},
     }
+
+
+UNEQUAL_ARMS = {  # participants in the active and the control arm, ratio of their spread of change
+    "18 v 18": (18, 18, 1),
+    "8 v 8": (8, 8, 1),
+    "8 v 8, active SD x 2": (8, 8, 2),
+    "15 v 20, x 1.5": (15, 20, 1.5),
+    "17 v 17, x 1.7": (17, 17, 1.7),
+    "18 v 18, x 2": (18, 18, 2),
+    "12 v 24, x 1.4": (12, 24, 1.4),
+    "12 v 24, x 2": (12, 24, 2),
+    "24 v 12, x 2": (24, 12, 2),
+}
+
+
+def unequal_arms(seed):
+    """Arms that vary differently around the same mean, tested with equal and unequal errors."""
+    mask, found = np.ones((12, 12, 12), bool), {}
+    for words, (n_active, n_control, ratio) in UNEQUAL_ARMS.items():
+        rng, arm = np.random.default_rng(seed), np.repeat([1.0, 0.0], [n_active, n_control])
+        noise = rng.standard_normal((len(arm), *mask.shape))
+        maps = ndimage.gaussian_filter(noise, (0, 1.5, 1.5, 1.5))[:, mask]
+        maps *= np.where(arm, ratio, 1)[:, None] / maps.std()
+        for errors in ("equal", "unequal"):
+            design = {"maps": maps, "mask": mask, "tested": arm, "errors": errors}
+            found[f"{words}: errors {errors}"] = design
+    return found
 
 
 def smallest_p(seed, n_permutations):
     """One row a design: the smallest family-wise p of every statistic."""
     options = {"n_permutations": n_permutations, "seed": seed}
     rows = []
-    for name, arguments in designs(seed).items():
+    for name, arguments in (designs(seed) | unequal_arms(seed)).items():
         p = permutation_test(**arguments, **options).p
         rows.append({"design": name} | {s: p[s].min() for s in STATISTICS})
     return rows

@@ -134,7 +134,9 @@ def _slope(run, few, many):
 
 def _ours(what, data, n, n_jobs):
     options = {"n_permutations": n, "statistics": WORK[what], "n_jobs": n_jobs}
-    return permutation_test(data.maps, data.mask, data.arm, data.covariates, **options)
+    return permutation_test(
+        data.maps, data.mask, data.arm, data.covariates, errors="equal", **options
+    )
 
 
 def _peer(what, data, n):

@@ -12,14 +12,16 @@ from analysis_lib.results.contrasts import (
 from voxelperm import permutation_test
 
 
-def contrast_test(contrast, change, mask, arm, covariates=None, blocks=None, **options):
+def contrast_test(
+    contrast, change, mask, arm, covariates=None, blocks=None, errors="equal", **options
+):
     """Permutation test of one contrast on difference maps.
 
     Parameters
     ----------
     contrast : str
         One of ``OF_CHANGE``. Within an arm the mean change is tested by flipping signs, without
-        covariates; the difference between arms by permuting them, covariates by Freedman-Lane.
+        covariates.
     change : numpy.ndarray
         (n, n_voxels), post - pre.
     mask : numpy.ndarray of bool
@@ -30,6 +32,10 @@ def contrast_test(contrast, change, mask, arm, covariates=None, blocks=None, **o
         (n, n_columns).
     blocks : array_like, optional
         (n,), strata of the randomisation.
+    errors : str
+        Of arm_by_time. "equal": did treatment do nothing at all, neither to the mean nor to the
+        spread of change? Arms are permuted, covariates by Freedman-Lane. "unequal": is the mean
+        change the same in both arms?
     **options
         For :func:`voxelperm.permutation_test`.
 
@@ -37,11 +43,11 @@ def contrast_test(contrast, change, mask, arm, covariates=None, blocks=None, **o
     -------
     PermutationResult
     """
-    arm = np.asarray(arm)
+    arm, options = np.asarray(arm), {"errors": errors, **options}
     if contrast == ARM_BY_TIME:
         tested = (arm == "active").astype(float)
         return permutation_test(change, mask, tested, covariates, blocks, **options)
-    rows = arm == is_within_arm(contrast)
+    rows, options["errors"] = arm == is_within_arm(contrast), "equal"
     return permutation_test(change[rows], mask, np.ones(rows.sum()), sign_flip=True, **options)
 
 
@@ -82,7 +88,13 @@ def improvement_test(change, mask, improvement, arm, covariates=None, blocks=Non
         nuisance.append(np.asarray(covariates, float)[known])
     groups = arm if blocks is None else np.char.add(arm.astype(str), np.asarray(blocks, str))
     result = permutation_test(
-        change[known], mask, improvement[known], np.column_stack(nuisance), groups[known], **options
+        change[known],
+        mask,
+        improvement[known],
+        np.column_stack(nuisance),
+        groups[known],
+        errors="equal",
+        **options,
     )
     return result, {"r": result.t / np.sqrt(result.t**2 + result.df)}
 

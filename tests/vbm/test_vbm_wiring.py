@@ -288,9 +288,10 @@ def test_covariates_and_strata_enter_the_difference_alone(asked):
     active = ARM == "active"
     for contrast in OF_CHANGE:
         contrasts.contrast_test(contrast, post - pre, grid, list(ARM), age, site, seed=3)
-    signs = {"sign_flip": True, "seed": 3}
+    same = {"seed": 3, "errors": "equal"}
+    signs = same | {"sign_flip": True}
     own = [((post - pre)[a], grid, np.ones(a.sum()), None, None, signs) for a in (active, ~active)]
-    between = (post - pre, grid, active.astype(float), age, site, {"seed": 3})
+    between = (post - pre, grid, active.astype(float), age, site, same)
     for call, expected in zip(asked, [*own, between], strict=True):
         assert_asked(call, expected)
 
@@ -302,11 +303,12 @@ def test_improvement_is_exchanged_within_arm_and_stratum_with_arm_and_covariates
     site, given = [1, 2] * 5, ([None, *range(9)], list(ARM))
     active = (ARM[1:] == "active").astype(float)
     cells = np.array([f"{a}{s}" for a, s in zip(ARM[1:], site[1:], strict=True)])
+    same = {"errors": "equal"}
     contrasts.improvement_test(change, grid, *given, held, site, seed=3)
     _, effects = contrasts.improvement_test(change, grid, *given)
     held = np.column_stack([active, np.arange(1.0, 10), np.ones(9)])
-    assert_asked(asked[0], (change[1:], grid, improvement[1:], held, cells, {"seed": 3}))
-    assert_asked(asked[1], (change[1:], grid, improvement[1:], active[:, None], ARM[1:], {}))
+    assert_asked(asked[0], (change[1:], grid, improvement[1:], held, cells, {"seed": 3, **same}))
+    assert_asked(asked[1], (change[1:], grid, improvement[1:], active[:, None], ARM[1:], same))
     assert effects == {"r": pytest.approx([3 / 5])}
 
 

@@ -1,10 +1,13 @@
 """Permutation inference over voxels: one loop, every family-wise p-value.
 
-The model is ``maps = tested * effect + nuisance + error`` in every voxel. Labels are permuted, or
-signs flipped, on the residuals of the nuisance model (Freedman & Lane 1983; Winkler et al. 2014,
-NeuroImage 92:381-397), and the largest statistic of each permuted image makes the null
-distribution (Nichols & Holmes 2002, Hum Brain Mapp 15:1-25). All tests are two-sided. All
-statistics of a permuted image come from one pass over its voxels (see :mod:`voxelperm.maxima`).
+The model is ``maps = tested * effect + nuisance + error`` in every voxel, and there are two
+questions. Is the *effect* 0, whatever the variances (``errors="unequal"``)? Signs of the scaled
+residuals of the nuisance model are flipped and t is studentised (see :mod:`voxelperm.robust`). Did
+the tested column do *nothing at all*, to mean or variance (``errors="equal"``)? Labels are permuted
+on these residuals (Freedman & Lane 1983; Winkler et al. 2014, NeuroImage 92:381-397). The largest
+statistic of each image makes the null distribution (Nichols & Holmes 2002, Hum Brain Mapp 15:1-25).
+All tests are two-sided. All statistics of an image come from one pass over its voxels (see
+:mod:`voxelperm.maxima`).
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +23,10 @@ from voxelperm.memory import plan
 from voxelperm.model import VoxelModel
 from voxelperm.nuisance import nuisance_basis
 from voxelperm.null import Work, null_maxima
+from voxelperm.robust import RobustModel
 from voxelperm.tails import p_values
+
+FEWEST_DRAWS = 20  # with fewer, no p can be below .05
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,8 @@ class PermutationResult:
     Attributes
     ----------
     t : numpy.ndarray
-        (n_voxels,), Student's t; with a smoothed variance the pseudo-t that was tested.
+        (n_voxels,), the data's t: with an HC2 standard error, Student's where errors are equal,
+        with a smoothed variance the pseudo-t that was tested.
     df : int
         Its degrees of freedom.
     p : dict of str to numpy.ndarray
@@ -65,6 +72,7 @@ def permutation_test(
     sign_flip=False,
     n_permutations=5000,
     permutations=None,
+    errors="unequal",
     seed=0,
     statistics=STATISTICS,
     n_jobs=1,
@@ -86,21 +94,30 @@ def permutation_test(
     tested : array_like
         (n,). An arm code, a score, or ones for a mean.
     nuisance : array_like, optional
-        (n, n_columns). When labels are permuted, an intercept is added if the columns do not
-        already span one: without it the permuted values keep their mean, and the test would not be
-        one of the difference between arms.
+        (n, n_columns). Unless ``sign_flip`` is True an intercept is added if the columns do not
+        already span one: without it the values keep their mean, and the test would not be one of
+        the difference between arms.
     blocks : array_like, optional
-        (n,). Strata, sites or families; ``exchange`` says what they restrict.
+        (n,). Strata, sites or families; ``exchange`` says what they restrict. With unequal errors
+        blocks that are exchanged within become nuisance columns.
     sign_flip : bool or "both"
-        False permutes labels, which assumes exchangeable errors: one distribution of any shape.
+        True tests a mean: signs are flipped and no intercept is added. With ``errors="equal"``,
+        False permutes labels, which assumes exchangeable errors, one distribution of any shape;
         True flips the signs of participants, which assumes independent errors that are symmetric
-        about zero; their variances may differ. "both" does both and assumes both; it has more
-        distinct rearrangements when there are few participants.
+        about zero; "both" does both and assumes both, and has more distinct rearrangements when
+        there are few participants.
     n_permutations : int
         How many to draw. If fewer distinct ones exist, each of them is made once.
     permutations : array_like of int, optional
         (n_permutations, n), explicit ones: entry k of a row is +-(i + 1) if the map of participant
-        i takes place k, with its sign flipped if negative.
+        i takes place k, with its sign flipped if negative. With unequal errors signs alone: entry
+        k is +-(k + 1).
+    errors : str
+        "unequal": is the effect 0? Signs of scaled residuals are flipped and t is divided by the
+        HC2 standard error, so that variances may differ between participants and with the tested
+        column. Asymptotic; assumes independent errors (or blocks, with ``exchange="whole"``).
+        "equal": did the tested column do nothing at all, neither to the mean nor to the variance?
+        Student's t; exact without covariates.
     seed : int
         For drawing permutations.
     statistics : sequence of str
@@ -148,21 +165,30 @@ def permutation_test(
     maps, mask, tested = np.asarray(maps), np.asarray(mask, bool), np.asarray(tested, float)
     _check_shapes(maps, mask, tested)
     _check_options(statistics, tail, n_permutations)
+    robust = _is_robust(errors, sign_flip, variance_fwhm)
+    if robust and blocks is not None and exchange == "within":
+        nuisance, blocks = _with_blocks(nuisance, blocks), None
     basis = nuisance_basis(nuisance, len(maps), intercept=sign_flip is not True)
     x = tested - basis @ (basis.T @ tested)
     if x @ x < 1e-10 * (tested @ tested):
         raise ValueError("the nuisance columns explain the tested column: nothing is left to test")
     exhaustive = False
     if permutations is None:
-        check_exchangeable(tested, blocks, sign_flip, exchange)
+        flip = sign_flip or robust
+        check_exchangeable(tested, blocks, flip, exchange)
         # without covariates, participants with equal tested values are interchangeable
         distinct = tested if basis.shape[1] <= 1 else None
         permutations, exhaustive = draw_permutations(
-            n_permutations, len(maps), distinct, blocks, sign_flip, seed, exchange
+            n_permutations, len(maps), distinct, blocks, flip, seed, exchange
         )
-    permutations = _checked_permutations(permutations, len(maps))
-    signs_stay = sign_flip is not True and bool((permutations > 0).all())
-    model = VoxelModel(maps, basis, x / np.sqrt(x @ x), mask, signs_stay, variance_fwhm)
+        _check_draws(len(permutations), robust and exchange == "whole")
+    permutations = _checked_permutations(permutations, len(maps), robust)
+    x /= np.sqrt(x @ x)
+    if robust:
+        model = RobustModel(maps, basis, x, mask)
+    else:
+        signs_stay = sign_flip is not True and bool((permutations > 0).all())
+        model = VoxelModel(maps, basis, x, mask, signs_stay, variance_fwhm)
     threshold = stats.t.isf(cluster_p / 2, model.df)
     workers, held = plan(model, permutations, n_jobs, max_memory_mb)
     work = Work(threshold, tuple(statistics), held)
@@ -191,7 +217,36 @@ def _check_options(statistics, tail, n_permutations):
         raise ValueError(f"n_permutations of at least 1 expected, found {n_permutations}")
 
 
-def _checked_permutations(permutations, n):
+def _is_robust(errors, sign_flip, variance_fwhm):
+    """Whether errors may have unequal variances; refuse what then has no meaning."""
+    if errors not in ("unequal", "equal"):
+        raise ValueError(f'errors "unequal" or "equal" expected, found {errors!r}')
+    only_equal = 'sign_flip="both"' if sign_flip == "both" else None
+    only_equal = "variance_fwhm" if variance_fwhm is not None else only_equal
+    if errors == "unequal" and only_equal:
+        raise ValueError(f'errors="equal" expected with {only_equal}, found "unequal"')
+    return errors == "unequal"
+
+
+def _check_draws(n_draws, whole_blocks):
+    """Refuse whole blocks whose signs have too few values for any p below .05."""
+    if whole_blocks and n_draws + 1 < FEWEST_DRAWS:
+        raise ValueError(
+            f"at least {FEWEST_DRAWS} draws of signs expected, found {n_draws + 1}: give more "
+            'blocks, or exchange="within"'
+        )
+
+
+def _with_blocks(nuisance, blocks):
+    """Nuisance columns and a column for each block."""
+    labels = np.asarray(blocks)
+    columns = (labels[:, None] == np.unique(labels)).astype(float)
+    n = len(labels)
+    given = np.empty((n, 0)) if nuisance is None else np.asarray(nuisance, float).reshape(n, -1)
+    return np.column_stack([given, columns])
+
+
+def _checked_permutations(permutations, n, signs_alone=False):
     permutations = np.asarray(permutations)
     if permutations.ndim != 2 or permutations.shape[1] != n or not len(permutations):
         raise ValueError(
@@ -202,6 +257,11 @@ def _checked_permutations(permutations, n):
         raise ValueError(
             f"each of +-1 to +-{n} once in a row of permutations expected, found another row first "
             f"at {np.flatnonzero(wrong)[0]}: participants are counted from 1"
+        )
+    if signs_alone and (np.abs(permutations) != np.arange(1, n + 1)).any():
+        raise ValueError(
+            'permutations that change signs alone expected with errors="unequal", found others: '
+            'use errors="equal" to permute labels'
         )
     return permutations
 

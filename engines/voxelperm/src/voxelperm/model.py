@@ -54,9 +54,7 @@ class VoxelModel:
             part -= basis @ (basis.T @ part)
             self.y[:, block], effect[block] = part, x @ part
             square[block] = np.einsum("ij,ij->j", part, part)
-        if not np.isfinite(square).all():
-            bad = (~np.isfinite(square)).sum()
-            raise ValueError(f"finite maps expected, found {bad} voxels with values that are not")
+        check_finite(square)
         # t is undefined where the maps do not vary: effect 0 over any divisor gives 0
         constant = square <= 1e-12 * square.max(initial=0)
         square[constant], self.y[:, constant] = 0, 0
@@ -116,6 +114,13 @@ class VoxelModel:
             smooth = self.smooth(np.maximum(variance, 0)) / np.float32(self.df)
             row /= np.sqrt(np.maximum(smooth, np.float32(1e-9) * smooth.max()))
         return effect
+
+
+def check_finite(square):
+    """Refuse maps whose sum of squares is not finite in every voxel."""
+    if not np.isfinite(square).all():
+        bad = (~np.isfinite(square)).sum()
+        raise ValueError(f"finite maps expected, found {bad} voxels with values that are not")
 
 
 @njit(nogil=True, cache=True, fastmath=True)
