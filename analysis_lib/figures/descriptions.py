@@ -41,7 +41,7 @@ def describe_missing(patterns, names):
     }
     said = f"rated at every visit: {_by_arm(names, n)}"
     caption = (
-        f"Visits after baseline, a row a pattern, filled where rated, with the number of "
+        f"Visits after baseline, one row per pattern, filled where rated, with the number of "
         f"participants who show it ({said})."
     )
     return caption, f"Grid of {len(patterns)} patterns of missing ratings; {said}."

@@ -16,11 +16,13 @@ from analysis_lib.pipeline.differences import (
     numbers_apart,
     table_apart_from,
 )
+from analysis_lib.pipeline.steps import STEPS
 from analysis_lib.results import hashing
 from analysis_lib.results.files import write_text
 from analysis_lib.results.problems import PipelineError, UsageError
 
 SHOWN = 10  # lines of what moved
+ON_REQUEST = {folder for step in STEPS if step.on_request for folder in step.writes}
 
 
 @dataclass(frozen=True)
@@ -183,9 +185,10 @@ def _other_parameters(expected, found):
 
 
 def _not_comparable(expected, found, there):
-    """Sections that cannot be compared, and why."""
+    """Sections that cannot be compared, and why; nothing is said of those that nobody asked for."""
     sections = {_section(name) for name in (*expected.numbers, *expected.tables)}
     reasons = {name: "the notebook that writes them has not run" for name in sections - there}
+    reasons |= dict.fromkeys(reasons.keys() & ON_REQUEST, "")
     reasons |= {name: "none of them are published" for name in there - sections}
     before, now = expected.made["receptor_maps"], found.made["receptor_maps"]
     if "receptors" in sections & there and now != before:
@@ -196,7 +199,7 @@ def _not_comparable(expected, found, there):
 def _compare(reference, expected, found, detail: Callable, skipped=()) -> Comparison:
     """Compare all that is not in a section skipped; ``detail`` compares one table by name."""
     reasons = sorted(dict(skipped).items())
-    left_out = tuple(_left_out(expected, found, name, why) for name, why in reasons)
+    left_out = tuple(_left_out(expected, found, name, why) for name, why in reasons if why)
     differs = tuple(_differing(expected.made, found.made))
     expected, found = expected.without(skipped), found.without(skipped)
     numbers = numbers_apart(expected.numbers, found.numbers)

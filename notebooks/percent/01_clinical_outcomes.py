@@ -57,7 +57,7 @@ Markdown(report.notice(trial, quick))
 #
 # Everybody randomised is counted, by arm, with the reason for each loss as far as the data hold it
 # (CONSORT 2025). A participant enters the primary analysis with a baseline and at least one later
-# score; leaving early excludes nobody.
+# score; leaving after the first later rating excludes nobody.
 
 # %%
 took_part = clinical.who_took_part(trial, data)
@@ -75,14 +75,15 @@ found.keep(baseline=baseline)
 report.table(baseline.rename(columns=names))
 
 # %% [markdown]
-# The arms are comparable where these differences are small. The primary analysis adjusts for the
-# baseline score in any case.
+# The primary analysis adjusts for the baseline score, whatever its difference; it does not adjust for
+# the other rows.
 
 # %% [markdown]
 # ## Scores over time
 #
 # The observed mean, with standard deviation, of those rated at each visit. Observed means mix change
-# with dropout: another set of participants stands behind each of them. The model below does not.
+# with dropout: another set of participants stands behind each of them. The model below does not mix
+# them, if scores are missing at random.
 
 # %%
 means = clinical.visit_means(data.scores)
@@ -98,14 +99,14 @@ report.by_visit(means, names)
 # In the words of ICH E9(R1), the estimand of the primary analysis is:
 #
 # - **population**: all randomised participants whom the study file does not exclude;
-# - **treatment**: assignment to active or control treatment, whatever dose was received;
+# - **treatment**: assignment to active or control treatment; missed sessions are disregarded;
 # - **variable**: change of the primary scale from baseline to the final visit;
 # - **intercurrent events**: leaving treatment is handled *hypothetically*: the question is what the
-#   difference would be if everybody had stayed and been rated to the end;
+#   difference would be if everybody had stayed in treatment and been rated to the end;
 # - **summary**: difference of mean changes, active − control, at the mean baseline.
 #
 # In a clinician's words: *how much more would patients have improved, on average, had all been given
-# the active rather than the control treatment, and all been followed to the end?* The answer relies
+# the active rather than the control treatment, and all stayed in it to the end?* The answer relies
 # on an assumption: patients who left would have gone on like patients of the same arm, baseline and
 # course who stayed (missing at random). The section on missing data asks what happens if it is wrong.
 
@@ -118,8 +119,8 @@ report.by_visit(means, names)
 # are not filled in: what a patient's earlier scores say about later ones enters through the
 # correlations. Standard errors and degrees of freedom are those of Kenward and Roger (1997), as SAS
 # computes them, which keep their level in small samples. What most Python packages offer, a random
-# intercept with z tests, called a difference significant in 11 % of simulated trials without one
-# (18 patients per arm; `benchmarks/mmrm.tsv`).
+# intercept with z tests, found a significant difference in 11 % of simulated trials in which there was
+# none (18 patients per arm; `benchmarks/mmrm.tsv`).
 
 # %%
 fits = clinical.fit_models(data.changes)
@@ -141,8 +142,9 @@ display(figures.panel(found, "differences"))
 report.table(contrasts.drop(columns=["contrast", "kind", "n_active", "n_control", "covariance"]))
 
 # %% [markdown]
-# An interval that leaves out zero excludes a difference of zero. One that includes it excludes neither
-# zero nor the other values within it.
+# The filled square is the primary contrast. An interval that includes zero does not show that there is
+# no difference: every value within it is compatible with the data. `n` counts participants in the
+# model, not those rated at the visit.
 
 # %% [markdown]
 # ## The same question, asked otherwise
@@ -164,7 +166,7 @@ report.table(randomisation)
 # A p-value close to that of the model means that its assumptions on distributions matter little here.
 #
 # **Visit by visit** (analysis of covariance, ANCOVA): each visit by itself, baseline as covariate,
-# standard errors HC3, which allow for unequal spread in the two arms (Long & Ervin 2000). It leaves
+# with HC3 standard errors, which allow for unequal spread in the two arms (Long & Ervin 2000). It leaves
 # out those not rated at the visit, which is unbiased only if missing scores depend on nothing but arm
 # and baseline.
 
@@ -215,8 +217,9 @@ figures.panel(found, "ratings")
 # | `copy_reference` | had been like the control arm from the start, given the patient's own course |
 # | `jump_to_reference` | falls back to the mean of the control arm at once |
 #
-# (Carpenter, Roger & Kenward 2013.) Rubin's intervals are too wide, not too narrow, for the last
-# three. A gap with later ratings is filled in under `mar`, except for `copy_reference`.
+# (Carpenter, Roger & Kenward 2013.) Under the last three, Rubin's intervals are too wide rather than
+# too narrow. A missing score that is followed by later ratings is filled in under `mar`, except in
+# `copy_reference`.
 
 # %%
 imputed = clinical.impute_scales(trial, data, n_draws["imputations"], seed)
@@ -240,7 +243,7 @@ figures.panel(found, "tipping_point")
 
 # %% [markdown]
 # Compare the point where the interval first includes zero, if there is one, with how much patients of
-# this trial changed at all.
+# this trial changed at all. Where few scores are missing, little can be lost: the test is a weak one.
 
 # %% [markdown]
 # ## Response and remission
@@ -258,12 +261,13 @@ display(figures.panel(found, "response"))
 report.table(responders[responders["visit"] == final].drop(columns="visit"))
 
 # %% [markdown]
-# The difference in shares speaks to patients more directly than points do, and is known less well.
+# A difference in shares is easier to explain to patients than one in points, but it is estimated less
+# precisely.
 
 # %% [markdown]
 # ## What we found: symptoms
 #
-# The first sentence answers the primary question; the others support it. How the trial was conducted,
+# The first sentence answers the primary question; the others are secondary. How the trial was conducted,
 # with harms, blinding and dose, is in the appendix (`appendix/S0_trial_conduct.ipynb`).
 
 # %%

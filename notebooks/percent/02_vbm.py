@@ -54,8 +54,8 @@ Markdown(report.notice(trial, quick))
 
 # %% [markdown]
 # All maps must lie on one grid and hold finite values, and each participant needs one map before and
-# one after treatment. Participants who withdrew before the second scan are listed and excluded here
-# (not in 01); for anyone else a single map is an error.
+# one after treatment. Participants who withdrew before the second scan are listed and excluded here,
+# but remain in the clinical analysis (01); for anyone else a single map is an error.
 
 # %%
 scans = vbm.read_scans(trial)
@@ -104,8 +104,8 @@ found.keep(quality=maps.quality())
 display(figures.panel(found, "homogeneity"), figures.panel(found, "volumes"))
 
 # %% [markdown]
-# Maps above the dashed line deserve a look. Next, the mean map and the mask, and the four maps that
-# resemble the others least.
+# In the first figure, maps above the dashed line deserve a look; in the second, the dashed line marks no
+# change. Next, the mean map and the mask, and the four maps that resemble the others least.
 
 # %%
 figures.panel(found, "mosaic")
@@ -135,8 +135,8 @@ figures.panel(found, "mosaic")
 # rewards height and extent together without a cluster-forming threshold (Smith & Nichols 2009). A
 # significant cluster contains a change somewhere; it does not mean that each of its voxels changed.
 #
-# All tests are two-sided. The p-values are not adjusted for having three contrasts and four
-# statistics: choose one of each before looking. Here the maximum of t for `arm_by_time` comes first.
+# All tests are two-sided. The p-values are not adjusted for having several contrasts and four
+# statistics: choose one of each before looking. Here the maximum of t for `arm_by_time` was chosen.
 
 # %%
 tests = vbm.assess_contrasts(maps, n_jobs=n_jobs, **options)
@@ -156,7 +156,7 @@ display(*(figures.panel(found, "slices", contrast=contrast) for contrast in resu
 #
 # ## Clusters
 #
-# Peaks at least 8 mm apart, named after the atlas region in which, or within 5 mm of which, they lie.
+# Peaks are at least 8 mm apart and named after the atlas region in which, or within 5 mm of which, they lie.
 # *g* is the mean change in standard deviations of change; *percent* is the change relative to the
 # volume before treatment. At selected peaks both are biased away from zero.
 
@@ -169,14 +169,15 @@ for contrast in results.OF_CHANGE:
 
 # %% [markdown]
 # The peaks with the smallest p come first; letters mark further peaks of one cluster. A cluster can
-# run through many regions, so the next table counts surviving voxels by region, for the difference
-# between the arms.
+# run through many regions, or most of the mask, and then localises little. The next table therefore
+# counts surviving voxels by region, for the difference between the arms.
 
 # %%
 report.table(found.table("arm_by_time_regions").head(15))
 
 # %% [markdown]
 # Effects in this table are means over the whole region, so they are smaller than those at the peaks.
+# Voxels that lie in no region of the atlas are not counted.
 #
 # ## A brain to click through
 #
@@ -196,7 +197,7 @@ brains["arm_by_time"]
 #
 # Volume change by atlas region, from the maps before smoothing, grey-matter regions only. The
 # regions shown were named in the study file before any map was seen, so that no effect selects its
-# own region.
+# own region. Notebook 03 uses these changes, which differ a little from the means of smoothed maps above.
 
 # %%
 by_region = vbm.regional_tables(scans, parcels)
@@ -230,8 +231,8 @@ display(report.table(found.table("summary").tail(1)))
 report.table(found.table("improvement_regions").head(8))
 
 # %% [markdown]
-# The first line counts surviving voxels over the whole brain; the table shows where r is, on average,
-# in the regions with the smallest p.
+# The first line counts surviving voxels over the whole brain; the table gives the mean r of the regions
+# with the most of them.
 #
 # ## Against the truth
 #

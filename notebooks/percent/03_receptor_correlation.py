@@ -4,7 +4,7 @@
 # [What we found](#What-we-found:-receptors) stands at the end.
 #
 # **Does the map of grey-matter change follow the spatial distribution of a neurotransmitter receptor
-# or transporter?** The paper behind this compendium reported the dopamine D1 receptor. The change of
+# or transporter?** The paper behind this compendium reported that it follows the dopamine D1 receptor. The change of
 # each region (notebook 02) is compared with the average density of each receptor, from PET or SPECT, in
 # healthy people. Two smooth maps easily correlate by accident, so the question is what a correlation is
 # compared with: this notebook asks two different questions and keeps them apart.
@@ -111,10 +111,14 @@ display(report.table(effects.head(8), index=True), report.table(effects.tail(4),
 # this receptor more closely than it would if treatment did nothing, but that many other maps as smooth
 # would follow the receptor as closely.
 #
-# `p_fwe` and `p_fwe_spatial` are adjusted for all receptor maps by the largest |r|; `q_fdr` is the
-# false discovery rate. The interval comes from resampled patients and describes the correlation to
-# expect *at this sample size and noise*. How often `p_spatial` is too small, by map, is the subject of
-# `appendix/S1_calibration`.
+# The reverse means that the map follows the receptor more closely than other maps as smooth do, but
+# that re-randomised arms often give as close a correlation: the effect map is too noisy to tell.
+#
+# `p_fwe` and `p_fwe_spatial` are adjusted for all receptor maps by the largest |r| of any map: one whose
+# own null is narrow can have a small p and a large family-wise p. `q_fdr` is the false discovery rate.
+# The interval comes from resampled patients and describes the correlation to expect *at this sample
+# size and noise*. It is not a test: it can exclude 0 where no p-value is small. How often `p_spatial` is
+# too small, by map, is the subject of `appendix/S1_calibration`.
 
 # %%
 assessed = receptors.assess(inputs, draws, seed, **choices)
@@ -138,11 +142,11 @@ display(figures.panel(found, "correlations"), within)
 #
 # ## The leading receptor
 #
-# The map with the largest |r| under both nulls. The wider a null, the less a given r means. Where
+# The map with the largest |r| is compared with both nulls. The wider a null, the less a given r means. Where
 # treatment did something, a re-randomised map still holds some of it, with either sign: its
 # correlations then pile up at both ends, and the test stays valid but loses power. A surrogate keeps
-# the size of each spatial component of the effect map and draws its sign; one broad component leaves
-# two humps.
+# the size of each spatial component of the effect map and draws its sign: where one broad component
+# dominates, two humps arise.
 
 # %%
 leading = receptors.leading(correlations)
@@ -169,13 +173,13 @@ brains["regions"]
 display(brains["change"], brains["receptor"])
 
 # %% [markdown]
-# Each region has one value, so that borders of regions are those of the atlas, not of the data.
+# Each region has one value, so the borders come from the atlas.
 #
 # ### What else could explain it?
 #
 # *Noise.* The effect map is an average of a few patients, and its noise pulls every r towards 0.
-# `reliability` is estimated by the bootstrap; `r_noise_free` is the r that endlessly many patients
-# would show, with an interval that is wide, and should be, where the reliability is low (its coverage
+# `reliability` is estimated by the bootstrap; `r_noise_free` is the r expected with unlimited
+# patients, with an interval that is wide, and should be, where the reliability is low (its coverage
 # was measured: `benchmarks/intervals.tsv`). `critical_r` is the smallest |r| that would have counted
 # as significant here (one map, .05).
 #

@@ -4,7 +4,7 @@
 # The paper's figures, drawn from the result files of notebooks 01 to 03 and from nothing else: no
 # statistic is computed here. Each figure is saved as PNG (300 dots an inch) and as PDF whose text
 # stays text, and each has a caption and a text alternative whose numbers come from the same files.
-# A study without images has Figures 1 and 2 alone.
+# A study without images has Figures 1 and 2 only.
 #
 # **Change this first:** `regions`, for instance to `["left putamen", "left caudate"]`,
 # and run all cells: Figure 3 then shows these regions. Next try `slices_mm`, or `study`.
@@ -55,10 +55,10 @@ figure2
 # %% [markdown]
 # ## Figure 3 · Grey matter
 #
-# t maps: the fainter, the smaller; outlined where voxels survive family-wise correction (max-t,
+# t maps: the fainter the colour, the smaller |t|; outlined where voxels survive family-wise correction (max-t,
 # p < .05). The glass brain shows these voxels alone. Below, the change of each participant by region.
-# In one of twenty contrasts without any effect a voxel or two will survive all the same: that is
-# what a family-wise p of .05 means.
+# With no effect at all, some voxels still survive in one contrast of twenty: that is what a family-wise
+# p of .05 means.
 
 # %%
 figure3 = figures.grey_matter(trial, regions, slices_mm)

@@ -366,6 +366,14 @@ def test_what_has_not_run_is_not_compared(project, study):
     ]
 
 
+def test_nothing_is_said_of_a_notebook_that_runs_on_request_alone(project, study, monkeypatch):
+    monkeypatch.setattr(comparison, "ON_REQUEST", {"receptors"})
+    shutil.rmtree(study.derived)
+    found = running.run(plan_of(project, only=["01"])).comparison
+    assert len(comparison.lines(found)) == 1
+    assert not found.moved
+
+
 def test_quick_and_other_parameters_say_why_nothing_is_compared(project, study):
     assert (study.derived / "comparison.json").exists() is False
     quick = comparison.lines(running.run(plan_of(project, quick=True)).comparison)

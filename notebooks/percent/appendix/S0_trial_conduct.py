@@ -14,7 +14,7 @@
 # **To run it:** *Run > Run All Cells* in the menu. A few seconds. What a trial did not record is said
 # to be missing.
 #
-# **Change this first,** in the next cell, and run all again: `planned_sessions`, the number of
+# **Change this first,** in the next cell, and run all again: `planned_sessions = 20`, the number of
 # sessions of a full course. The share of participants with a full course changes.
 
 # %% tags=["parameters"]
@@ -47,8 +47,8 @@ Markdown(report.notice(trial))
 # %% [markdown]
 # ## Item by item
 #
-# Where single items were recorded: internal consistency (Cronbach's alpha; low at a baseline that
-# admits only high totals, since that narrows their spread), and the difference between arms in the
+# Where single items were recorded: internal consistency (Cronbach's alpha; low, even negative, at a
+# baseline that admits only high totals, since that narrows their spread), and the difference between arms in the
 # change of each item. Items are parts of an outcome already tested: they have intervals and no p-value.
 
 # %%
@@ -110,7 +110,8 @@ else:
     display(report.table(blinding))
 
 # %% [markdown]
-# Intervals above zero in both arms mean that the arms could be told apart.
+# Guesses that are right in one arm and at chance in the other fit benefit as well as broken blinding:
+# patients who feel better guess *active*.
 
 # %% [markdown]
 # ## Harms
@@ -129,7 +130,7 @@ else:
     display(report.table(harms.drop(columns=harms.filter(regex="serious_|related_").columns)))
 
 # %% [markdown]
-# An interval of the risk difference says which excess of harm the trial cannot exclude.
+# The upper limit of a risk difference shows how much excess harm remains possible.
 
 # %% [markdown]
 # ## Adherence and dose
