@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
         "contrasts": [
+            "ARM_BY_TIME",
             "OF_CHANGE",
             "contrast_title",  # A contrast in the study's words
         ],

@@ -33,9 +33,9 @@ def contrast_test(
     blocks : array_like, optional
         (n,), strata of the randomisation.
     errors : str
-        Of arm_by_time. "equal": did treatment do nothing at all, neither to the mean nor to the
-        spread of change? Arms are permuted, covariates by Freedman-Lane. "unequal": is the mean
-        change the same in both arms?
+        Of the difference between arms. "equal": did treatment do nothing at all, neither to the
+        mean nor to the spread of change? Arms are permuted, covariates by Freedman-Lane.
+        "unequal": is the mean change the same in both arms?
     **options
         For :func:`voxelperm.permutation_test`.
 
