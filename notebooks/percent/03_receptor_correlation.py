@@ -112,7 +112,8 @@ display(report.table(effects.head(8), index=True), report.table(effects.tail(4),
 # would follow the receptor as closely.
 #
 # The reverse means that the map follows the receptor more closely than other maps as smooth do, but
-# that re-randomised arms often give as close a correlation: the effect map is too noisy to tell.
+# that re-randomised arms often give as close a correlation. This test has little power (appendix S3),
+# so that neither a treatment effect nor chance is excluded.
 #
 # `p_fwe` and `p_fwe_spatial` are adjusted for all receptor maps by the largest |r| of any map: one whose
 # own null is narrow can have a small p and a large family-wise p. `q_fdr` is the false discovery rate.
