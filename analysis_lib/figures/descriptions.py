@@ -183,8 +183,8 @@ def describe_correlations(rows, n_all, contrast, names, draws):
     n_fwe = int((rows["p_fwe"] < LEVEL).sum())
     caption = (
         f"Correlation over grey-matter regions of {contrast_words(contrast, names)} with {n_all} "
-        f"receptor maps{chosen}; in brackets, the number of people scanned for each map. Bars: 95 % "
-        f"bootstrap interval (patients resampled). Bands: central 95 % of r if treatment did "
+        f"receptor maps{chosen}; in brackets, the number of people scanned for each map. Bars: "
+        f"95 % bootstrap interval (patients resampled). Bands: central 95 % of r if treatment did "
         f"nothing ({drawn}, {draws['randomisation']:,} draws), and among surrogate maps as smooth "
         f"as the change ({draws['spatial']:,}). At the right: p under each of the two null "
         "hypotheses, in brackets family-wise over all maps. Filled: family-wise p < .05 if "
@@ -217,8 +217,8 @@ def describe_dominance(rows):
     said = ", ".join(f"{row.receptor} {row.percent:.0f} %" for row in top.itertuples())
     n_fwe = int((rows["p_fwe"] < LEVEL).sum())
     caption = (
-        f"Dominance analysis of {len(rows)} receptors in one linear model: each receptor's share of "
-        f"the adjusted R², also in percent. Several maps of a receptor are combined. Filled: "
+        f"Dominance analysis of {len(rows)} receptors in one linear model: each receptor's share "
+        f"of the adjusted R², also in percent. Several maps of a receptor are combined. Filled: "
         f"family-wise p < .05 against equally smooth maps ({n_fwe} of {len(rows)})."
     )
     return caption, f"Horizontal bars, one per receptor. Largest: {said}. Filled: {n_fwe}."
@@ -253,7 +253,8 @@ def describe_items(rows, names):
     """What `plot_items` shows; ``rows`` is ``clinical/item_differences.tsv``."""
     caption = (
         f"{names['active']} − {names['control']}, difference in change of each item, points, with "
-        "95 % confidence interval. Items are parts of an outcome already tested, so no p-values are given."
+        "95 % confidence interval. Items are parts of an outcome already tested, so no p-values "
+        "are given."
     )
     return caption, f"Forest plot of {len(rows)} items; left of zero favours {names['active']}."
 

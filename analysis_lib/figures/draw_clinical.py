@@ -193,7 +193,7 @@ def plot_risks(ax, rows, names, legend=True):
 
 
 def _shares(rows):
-    """Percent of each arm with each outcome, long; 0, written as 0/0, where nobody could have it."""
+    """Percent of each arm with each outcome, long; 0, written 0/0, where nobody could have it."""
     parts = []
     for arm in COLOURS:
         events, n = rows[f"events_{arm}"].astype(float), rows[f"n_{arm}"].astype(float)
