@@ -51,7 +51,7 @@ def antidepressant_dataset(visits):
     Parameters
     ----------
     visits : pandas.DataFrame
-        The data frame of the R package rbmi: one row a patient and visit after baseline.
+        The data frame of the R package rbmi: one row per patient and visit after baseline.
 
     Returns
     -------

@@ -85,7 +85,7 @@ def dominance(predictors, outcome, criterion="adjusted_r2"):
     Parameters
     ----------
     predictors : pandas.DataFrame, shape (n_regions, n_predictors)
-        One row a region, one column a receptor; any units, since columns are z-scored here.
+        One row per region, one column per receptor; any units, since columns are z-scored here.
     outcome : pandas.Series or array_like, shape (n_regions,)
         A Series is matched with `predictors` by region, an array by position.
     criterion : {"adjusted_r2", "r2"}

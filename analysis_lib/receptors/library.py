@@ -102,7 +102,7 @@ def uncovered(receptors):
 
 
 def combine(maps, about, equal_weights=False):
-    """One map a receptor: the weighted mean of the z-scores of its maps.
+    """One map per receptor: the weighted mean of the z-scores of its maps.
 
     Each map is z-scored over the regions that it covers (population SD), since tracers are
     measured on different scales, then averaged with the number of people behind it as its weight.

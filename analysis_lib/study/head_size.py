@@ -55,7 +55,7 @@ def total_intracranial_volume(study, participants, maps):
 
 
 def tiv_rows(study, participants, maps):
-    """One row a map (or a participant): participant_id, visit, source, tiv (both may lack)."""
+    """One row per map (or a participant): participant_id, visit, source, tiv (both may lack)."""
     scanned = participants["participant_id"].isin(maps["participant_id"])
     people = participants[participants["excluded"].isna() & scanned]
     if "tiv" in people and people["tiv"].notna().any():

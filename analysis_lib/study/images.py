@@ -223,8 +223,8 @@ def pair_maps(study, participants, maps, what="map"):
     Returns
     -------
     pandas.DataFrame
-        One row a participant that the study does not exclude: participant_id, arm, pre, post (paths
-        or missing), status ("analysed", "no images", or "no image after treatment" and the like).
+        One row per participant whom the study does not exclude: participant_id, arm, pre, post
+        (paths or missing), status ("analysed", "no images", "no image after treatment", ...).
 
     Raises
     ------

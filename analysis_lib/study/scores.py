@@ -34,7 +34,7 @@ def read_scale(study, scale, participants=None):
     Returns
     -------
     pandas.DataFrame
-        One row a participant and visit that the file holds, by participant and visit:
+        One row per participant and visit that the file holds, by participant and visit:
         participant_id, arm, scale, visit, week, score (missing where not rated), and ``item_*``
         where there are any. A total that the file lacks is the sum of the items, missing when an
         item is. Participants that the study excludes are left out.
@@ -225,7 +225,7 @@ def with_baseline(study, ratings):
     Returns
     -------
     pandas.DataFrame
-        One row a participant, scale and visit after baseline with a score: the columns of
+        One row per participant, scale and visit after baseline with a score: the columns of
         ``ratings`` and baseline, outcome, kind. Where the scale was rated at baseline, kind is
         "change" and outcome is score - baseline; where no participant was, kind is "value",
         outcome is the score and baseline is that of the primary scale.

@@ -558,7 +558,7 @@ PROBLEMS = {
     ),
     "rated twice": (
         lambda rows: pd.concat([rows, rows.iloc[[0]]]),
-        "one row a participant and visit expected, found two for sub-000, week1",
+        "one row per participant and visit expected, two for sub-000, week1",
     ),
     "no baseline": (
         lambda rows: rows.assign(

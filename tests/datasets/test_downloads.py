@@ -820,8 +820,8 @@ def test_command_that_is_interrupted_says_how_to_go_on(command, monkeypatch):
     [
         (["antidepressant", "--images"], "antidepressant has none"),
         (["sudmex_tms", "antidepressant", "--images"], "antidepressant has none"),
-        (["receptors", "--images"], "no trial is asked for"),
-        (["sudmex_tms", "--jobs", "2"], "--jobs goes with --images"),
+        (["receptors", "--images"], "no trial is named"),
+        (["sudmex_tms", "--jobs", "2"], "--jobs needs --images"),
         (["sudmex_tms", "--images", "--jobs", "0"], "for '--jobs'"),
     ],
 )

@@ -341,7 +341,8 @@ def test_what_was_not_recorded_is_said_to_be_missing(said):
     found = said("conduct")
     assert found.split("\n\n") == [
         "Adverse events were not recorded.",
-        "Participants' guesses of their treatment were not recorded, so blinding cannot be assessed.",
+        "Participants' guesses of their treatment were not recorded, so blinding cannot be "
+        "assessed.",
         "Dose and adherence were not recorded.",
     ]
 
