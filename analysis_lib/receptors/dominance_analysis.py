@@ -263,7 +263,7 @@ def _check_collinear(x):
     if flat.any():
         names = x.columns[(np.abs(vectors[:, flat]) > 1e-4).any(axis=1)].tolist()
         raise ValueError(
-            f"predictors {names} are collinear: one follows exactly from the others, so that "
+            f"predictors {names} are collinear: one is a combination of the others, so "
             "their shares are not defined. Leave one out or combine them"
         )
 
@@ -275,7 +275,7 @@ def _checked_surrogates(surrogates, n_regions):
             f"surrogates have {surrogates.shape[1]} regions, predictors have {n_regions}"
         )
     if not np.isfinite(surrogates).all():
-        raise ValueError("surrogates have missing values; make them of the regions in use alone")
+        raise ValueError("surrogates have missing values; make them of the regions in use")
     constant = np.flatnonzero(np.ptp(surrogates, axis=1) == 0)
     if constant.size:
         raise ValueError(f"surrogates {constant[:5].tolist()} have one value in every region")

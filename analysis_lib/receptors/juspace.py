@@ -457,7 +457,7 @@ def relabel_test(
 
 
 def _labellings(active, scheme, n, seed):
-    """Who is called active, (n, n_participants), and whether that is every other labelling."""
+    """Participants labelled active, (n, n_participants), and whether these are all labellings."""
     if scheme == "free":
         free, exhaustive = draw_permutations(n, len(active), tested=active, seed=seed)
         return receptors_nulls.placed(active.astype(float), free), exhaustive

@@ -163,7 +163,7 @@ def _weights(receptor, n_subjects, equal):
     unknown = n_subjects.index[n_subjects.isna()]
     if len(unknown):
         raise ValueError(
-            f"{receptor}: {', '.join(unknown)} cannot be weighed, the number of people is not "
+            f"{receptor}: {', '.join(unknown)} cannot be weighted: the number of people is not "
             "known. Give n_subjects in the study file, or ask for equal weights "
             "(equal_weights=True)."
         )

@@ -89,7 +89,7 @@ def context(quotes) -> dict:
     }
 
 
-# --- which rows are told of -----------------------------------------------------------------------
+# --- which rows are reported ----------------------------------------------------------------------
 
 
 def excludes_zero(low, high) -> bool:

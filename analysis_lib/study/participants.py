@@ -1,4 +1,4 @@
-"""Participants of a study: who was in which arm, covariates, strata."""
+"""Participants of a study: arms, covariates, strata."""
 
 import json
 

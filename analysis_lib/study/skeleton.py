@@ -1,4 +1,4 @@
-"""The skeleton of a trial of one's own: a commented study file and tables to fill."""
+"""The skeleton of a trial: a commented study file and tables to fill in."""
 
 import re
 from pathlib import Path
@@ -251,7 +251,7 @@ covariates: [age, sex]
 # Your own map is an entry in the list: {{receptor: mGluR5, file: maps/mglur5.nii.gz}}, with the
 # file relative to this one. Optional keys are shown in tables (tracer: "[11C]ABP688",
 # and age: 33 +/- 11, reference: Authors 2016, licence: CC0). To combine the map with another
-# of its receptor, give n_subjects: 31. A checksum, md5: 0123..., is checked before the file is read.
+# of its receptor, give n_subjects: 31. A checksum, md5: 0123..., is checked first.
 # receptors: default
 """
 

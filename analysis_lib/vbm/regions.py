@@ -76,7 +76,7 @@ def check_regions(regions, parcels):
 
 
 def problems(study):
-    """What is wrong with the regions that a study names; an atlas not to be had is told elsewhere.
+    """What is wrong with the regions that a study names; a missing atlas is reported elsewhere.
 
     Returns
     -------

@@ -599,7 +599,7 @@ PROBLEMS = {
     ),
     "same baseline": (
         lambda rows: rows.assign(baseline=20.0),
-        "visit week1: ratings that tell arm and baseline apart expected",
+        "visit week1: ratings that distinguish arm from baseline expected",
     ),
     "few by arm": (
         lambda rows: few(rows, 10),

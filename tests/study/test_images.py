@@ -697,8 +697,8 @@ def test_participants_without_tiv_are_named(scans):
     with pytest.raises(StudyError) as caught:
         scans.tiv()
     assert str(caught.value) == (
-        "total intracranial volume: for everybody from CAT12's reports (vol_TIV) expected, found "
-        "sub-04, ses-week2: none. Complete them, or give everybody's in column tiv of "
+        "total intracranial volume: for every participant from CAT12's reports (vol_TIV) expected, "
+        "found sub-04, ses-week2: none. Complete them, or give all of them in column tiv of "
         "participants.tsv"
     )
     assert scans.problems() == []  # a gap matters to those alone who adjust for head size
