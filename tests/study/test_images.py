@@ -170,7 +170,7 @@ def test_smoothed_map_is_refused_with_the_reason(scans, name):
             "mwp1avg_sub-01_ses-week2_T1w.nii",
             "CAT12's average over a participant's sessions, which",
         ),
-        ("m0wp1sub-01_ses-week2_T1w.nii", "modulated for the non-linear part alone (m0wp1)"),
+        ("m0wp1sub-01_ses-week2_T1w.nii", "modulated for the non-linear part only (m0wp1)"),
         ("mwp2sub-01_ses-week2_T1w.nii", "another tissue than grey matter"),
         ("mwc3sub-01_ses-week2_T1w.nii", "another tissue than grey matter"),
         ("sub-01_ses-week2_label-WM_desc-modulated_probseg.nii", "another tissue than grey matter"),
