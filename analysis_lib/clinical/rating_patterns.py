@@ -13,7 +13,7 @@ SHOWN = 5  # participants quoted in a message
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Outcomes of one scale, one row a participant.
+    """Outcomes of one scale, one row per participant.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Outcomes:
 
 
 def outcome_table(changes, baselines=None):
-    """Put the outcomes of one scale into a table with a row a participant.
+    """Put the outcomes of one scale into a table with a row per participant.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def _check_rows(changes):
     twice = changes[changes.duplicated(["participant_id", "visit"])]
     if len(twice):
         who = f"{twice['participant_id'].iloc[0]}, {twice['visit'].iloc[0]}"
-        raise ValueError(f"one row a participant and visit expected, found two for {who}: keep one")
+        raise ValueError(f"one row per participant and visit expected, two for {who}: keep one")
 
 
 def _people(changes, baselines):

@@ -17,7 +17,7 @@ class TippingPoint:
     ----------
     table : pandas.DataFrame
         visit, contrast, delta_active, delta_control, estimate, se, df, ci_low, ci_high, t, p; one
-        row a pair of deltas.
+        row per pair of deltas.
     tips : pandas.DataFrame
         One row a delta_control: visit, delta_control, status, delta_before and p_before (the last
         delta of the grid that leaves p below alpha), delta_tips and p_tips (the first that does

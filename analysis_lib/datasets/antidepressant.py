@@ -51,7 +51,7 @@ def antidepressant_dataset(visits):
     Parameters
     ----------
     visits : pandas.DataFrame
-        The data frame of the R package rbmi: one row a patient and visit after baseline.
+        The data frame of the R package rbmi: one row per patient and visit after baseline.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def _check_antidepressant(later):
         if days != _DAYS[visit]:
             raise FetchError(
                 f"antidepressant_data.rda: {visit}: a median RELDAYS of {_DAYS[visit]} expected, "
-                f"found {days:g}: VISIT is not what it is taken for"
+                f"found {days:g}: VISIT does not mean what was assumed"
             )
 
 

@@ -88,7 +88,7 @@ def partial_path(path):
 class ResumingDownloader:
     """Downloader for pooch that resumes a broken transfer (HTTP Range), and retries.
 
-    It goes on from the bytes that the output file holds. Once all attempts have failed, or if
+    It resumes from the bytes in the output file. Once all attempts have failed, or if
     another would not help, it raises the last exception of requests; ValueError if the size is
     wrong.
 
@@ -368,7 +368,7 @@ class _Batch(ResumingDownloader):
             return f"{explain(error)} at {self.base}. {advice}"
         if isinstance(error, ValueError):
             self.report(url, 0)
-            return f"{url} does not serve the file expected, and it was not kept: {error}"
+            return f"{url} does not serve the expected file; it was not kept: {error}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             self.over = f"the disk of {self.folder} is full. Make room and run again"
             return self.over

@@ -147,7 +147,7 @@ def fetch_images(
 ):
     """Download the T1-weighted images of a public trial into its BIDS folder.
 
-    Images that are there are checked and not fetched again; one that broke off goes on from where
+    Images already present are checked and not fetched again; an interrupted one resumes where
     it was: see :func:`analysis_lib.datasets.downloads.download`.
 
     Parameters
@@ -261,7 +261,7 @@ def fetch_atlas(name, cache=None, *, base=PUBLIC, retries=RETRIES):
         wanted = "\n".join(f"  {address}{p.name}\n    to {p}" for p in paths if not p.is_file())
         raise FetchError(
             f"{name}: download failed ({type(error).__name__}: {error}). Run again with a "
-            f"connection, or put by hand what the cache lacks:\n{wanted}"
+            f"connection, or put the missing files into the cache:\n{wanted}"
         ) from error
     return paths
 
@@ -299,7 +299,7 @@ def fetch_files(files, cache=None, *, base=PUBLIC, retries=RETRIES):
     Returns
     -------
     list of pathlib.Path
-        In the order of ``files``. A file is in the cache whole and right, or not at all.
+        In the order of ``files``. A file in the cache is complete and correct, or absent.
 
     Raises
     ------
@@ -332,7 +332,7 @@ def _download(cache, file, wanted, base, retries):
         raise FetchError(_offline(cache, file, wanted, base, error)) from error
     except ValueError as error:
         raise FetchError(
-            f"{file.name}: {url} does not serve the file expected, and it was not kept. {error}"
+            f"{file.name}: {url} does not serve the expected file; it was not kept. {error}"
         ) from error
     except OSError as error:
         raise FetchError(
@@ -349,7 +349,7 @@ def _offline(cache, file, wanted, base, error):
     )
     return (
         f"{file.name}: download failed ({reason}). Run again with a connection, "
-        f"or put by hand what the cache lacks:\n{missing}"
+        f"or put the missing files into the cache:\n{missing}"
     )
 
 

@@ -149,7 +149,7 @@ class Plan:
     """Everything that is planted, and how noisy it is.
 
     Grey matter in percent of the pre-treatment map, volumes in ml, scores in scale points, one
-    number a visit after baseline where there are three.
+    number per visit after baseline where there are three.
     """
 
     top_percent: float = 6.0  # change where the D1 weight is 1
@@ -194,7 +194,7 @@ class Trial:
     Attributes
     ----------
     participants : pandas.DataFrame
-        One row a participant: participant_id, number, arm (active or sham), age, sex, tiv (ml),
+        One row per participant: participant_id, number, arm (active or sham), age, sex, tiv (ml),
         withdrawn_after, guess, z, grey_ml (planned volume before treatment).
     scores : pandas.DataFrame
         One row a rating: participant_id, session_id, hamd17, hama, item_01 to item_17; missing at

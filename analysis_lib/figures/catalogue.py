@@ -72,7 +72,7 @@ def panel(results, name, **options) -> Drawn:
 
 
 def marks_of(results):
-    """What every figure of these results has to say: SIMULATED, QUICK."""
+    """The label of every figure of these results: SIMULATED, QUICK."""
     simulated_maps = (
         results.name in ("receptors", "power") and results.json("settings")["simulated_maps"]
     )
@@ -97,7 +97,7 @@ def ratings(results):
     visits = list(results.table("pattern_visits")["visit"])
     return Panel(
         partial(plot_missing, patterns=patterns, visits=visits, names=names),
-        f"{results.study.primary_scale.name}: who was rated when",
+        f"{results.study.primary_scale.name}: ratings by visit",
         *descriptions.describe_missing(patterns, names),
         size=(4.6, 0.24 * len(patterns) + 0.85),
     )
@@ -201,7 +201,7 @@ def homogeneity(results):
     quality = results.table("quality")
     return Panel(
         partial(plot_homogeneity, quality=quality),
-        "Resemblance of maps",
+        "Similarity of maps",
         *descriptions.describe_homogeneity(quality),
         size=(COLUMN, 2.4),
         arms=True,
@@ -220,7 +220,7 @@ def volumes(results):
 
 
 def mosaic(results, most=4):
-    """The mean map, the mask, and the maps that resemble the others least, from the study."""
+    """The mean map, the mask, and the maps least like the others, from the study."""
     least = results.table("quality").nlargest(most, "outlier_score")
     pairs = read_scans(results.study).analysed.set_index("participant_id")
     own = [load_map(pairs.loc[row.participant_id, row.session]) for row in least.itertuples()]
@@ -228,7 +228,7 @@ def mosaic(results, most=4):
     images = [results.image("mean"), results.image("mask"), *own]
     return Panel(
         partial(plot_mosaic, images=images, titles=titles),
-        "Maps that resemble the others least",
+        "Maps least like the others",
         *descriptions.describe_mosaic(least),
         size=(PAGE, 2.5),
         brain=True,
@@ -319,7 +319,7 @@ def dominance(results):
     shares = results.table("dominance")
     return Panel(
         partial(plot_dominance, rows=shares),
-        "All receptors together",
+        "All receptors in one model",
         *descriptions.describe_dominance(shares),
         size=(COLUMN, 0.16 * len(shares) + 1),
     )
@@ -330,7 +330,7 @@ def nulls(results):
     draws = {which: found[:, lead.name] for which, found in _draws(results, ARM_BY_TIME).items()}
     return Panel(
         partial(plot_nulls, draws=draws, observed=lead["r"]),
-        f"{lead['receptor']}: what chance gives",
+        f"{lead['receptor']}: r by chance alone",
         *descriptions.describe_nulls(lead, draws),
         size=(COLUMN, 2.2),
     )
@@ -343,7 +343,7 @@ def influence(results, most=6):
     )
     return Panel(
         partial(plot_without, rows=rows),
-        "Without the region that matters most",
+        "Without the most influential region",
         *descriptions.describe_without(rows),
         size=(5, 0.25 * len(rows) + 0.9),
     )

@@ -147,7 +147,7 @@ def correlation_table(results, maps):
     Returns
     -------
     pandas.DataFrame
-        One row a contrast and receptor map, in the columns of `TABLE_COLUMNS`. `p_fwe`,
+        One row per contrast and receptor map, in the columns of `TABLE_COLUMNS`. `p_fwe`,
         `p_fwe_spatial` and `q_fdr` (Benjamini & Hochberg 1995, from `p_randomisation`) are over
         the maps of one contrast.
     """
@@ -233,7 +233,7 @@ def joint_maps(result, receptors, first, regions_per_map=5):
     ----------
     result : ContrastResult
     receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
-        One map a receptor, of the labels of `result`.
+        One map per receptor, of the labels of `result`.
     first : str
         Annotation that is kept in any case.
     regions_per_map : int
@@ -261,7 +261,7 @@ def others_table(result, receptors, about):
     ----------
     result : ContrastResult
     receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
-        One map a receptor, of the labels of `result`: `analysis_lib.receptors.library.combine`.
+        One map per receptor, of the labels of `result`: `analysis_lib.receptors.library.combine`.
     about : pandas.DataFrame
         Their table.
 

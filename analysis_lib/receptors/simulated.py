@@ -11,7 +11,7 @@ from analysis_lib.study.catalogue import COLUMNS, library, published
 
 
 def simulated_library(receptors=None):
-    """Table of the simulated maps, one a receptor, in the columns of `library`.
+    """Table of the simulated maps, one per receptor, in the columns of `library`.
 
     Parameters
     ----------

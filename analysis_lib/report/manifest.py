@@ -177,7 +177,7 @@ def number_origins(study) -> dict:
     Raises
     ------
     ValueError
-        If a number's source is no output of a notebook in the manifest, or numbers were changed
+        If a number's source is not an output of a notebook in the manifest, or numbers were changed
         after the notebook wrote them.
     """
     steps = read_manifest(study)["steps"]

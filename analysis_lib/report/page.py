@@ -34,15 +34,15 @@ SOFTWARE = ("python", "numpy", "scipy", "statsmodels", "pingouin", "nibabel", "n
 MAP_SOFTWARE = ("antspyx", "picsl-greedy", "picsl_greedy")
 SIMULATED_MAPS = (
     "Receptor maps are simulated",
-    "Real ones were not in the cache. One map follows the demo's own table of receptor weights, "
-    "the others are smooth random fields: no correlation here says anything about a receptor.",
+    "Real maps were not in the cache. One simulated map follows the demo's own table of receptor "
+    "weights; the others are smooth random fields. No correlation here is evidence on a receptor.",
 )
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": True})  # numbers come as links
 
 TIV = {
-    "none": "Head size was not adjusted for: it is the same before and after.",
-    "covariate": "Total intracranial volume was a covariate.",
+    "none": "Maps were not adjusted for head size, which does not change between sessions.",
+    "covariate": "Total intracranial volume was included as a covariate.",
     "proportional": "Maps were divided by total intracranial volume.",
 }
 

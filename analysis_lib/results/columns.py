@@ -75,7 +75,7 @@ def registry() -> dict:
     columns = {row.column: Column(*row) for row in rows.itertuples(index=False)}
     wrong = [name for name, column in columns.items() if column.type not in TYPES]
     if wrong or len(columns) < len(rows):
-        raise WrongFile(f"{REGISTRY.name}: one row a column, a type among {', '.join(TYPES)}")
+        raise WrongFile(f"{REGISTRY.name}: one row per column, a type among {', '.join(TYPES)}")
     return columns
 
 

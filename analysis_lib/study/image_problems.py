@@ -30,7 +30,7 @@ def problems(study, participants=None):
     list of analysis_lib.results.problems.Problem
     """
     if participants is None and (participants := provisional_participants(study)) is None:
-        return []  # whose images they are cannot be told; scores.problems says why
+        return []  # the images' participants are unknown; scores.problems says why
     parts = (map_name_problems, map_problems, t1w_problems)
     found = [problem for part in parts for problem in part(study, participants)]
     return list(dict.fromkeys(found))

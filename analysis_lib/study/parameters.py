@@ -124,7 +124,7 @@ def check_parameters(notebook, values) -> None:
     notebook : str
         Name without suffix: "02_vbm".
     values : dict
-        By name; what is no parameter with a range or choices is passed over, so that a notebook
+        By name; parameters without a range or choices are skipped, so that a notebook
         gives ``globals()``.
 
     Raises

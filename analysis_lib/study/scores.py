@@ -34,7 +34,7 @@ def read_scale(study, scale, participants=None):
     Returns
     -------
     pandas.DataFrame
-        One row a participant and visit that the file holds, by participant and visit:
+        One row per participant and visit that the file holds, by participant and visit:
         participant_id, arm, scale, visit, week, score (missing where not rated), and ``item_*``
         where there are any. A total that the file lacks is the sum of the items, missing when an
         item is. Participants that the study excludes are left out.
@@ -144,7 +144,7 @@ def problems(study):
 
 
 def provisional_participants(study):
-    """Participants as far as they can be told, for checks of what refers to them.
+    """Participants as far as they are readable, for checks of what refers to them.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def provisional_participants(study):
             "participant_id": table["participant_id"],
             "arm": pd.NA,
             "excluded": excluded_rows(study, table),
-            # a visit that cannot be told excuses the same as the first one
+            # an unknown visit excuses as much as the first one
             "withdrawn_after": left.where(left.isna() | left.isin(study.visits), study.baseline),
         }
     )
@@ -200,7 +200,7 @@ def _unrated(study, scale, participants):
 
 
 def _covariate_gaps(study, participants, rated):
-    """Covariates that participants who were rated lack; a gap of others does not matter."""
+    """Covariates missing in rated participants; gaps in others do not matter."""
     if participants is None:
         return
     people = participants[participants["excluded"].isna()]
@@ -210,7 +210,7 @@ def _covariate_gaps(study, participants, rated):
         if len(absent):
             found = Listing(tuple(absent), f"{MISSING} of {{}}")
             remedy = f"Give it, or take {name} out of covariates in {study.path.name}"
-            yield Problem("participants.tsv", name, "a value for everybody", found, remedy)
+            yield Problem("participants.tsv", name, "a value for every participant", found, remedy)
 
 
 def with_baseline(study, ratings):
@@ -225,7 +225,7 @@ def with_baseline(study, ratings):
     Returns
     -------
     pandas.DataFrame
-        One row a participant, scale and visit after baseline with a score: the columns of
+        One row per participant, scale and visit after baseline with a score: the columns of
         ``ratings`` and baseline, outcome, kind. Where the scale was rated at baseline, kind is
         "change" and outcome is score - baseline; where no participant was, kind is "value",
         outcome is the score and baseline is that of the primary scale.

@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = attach(
         ],
         "tested": [
             "assess_contrasts",  # every contrast of change, tested by permutation
-            "assess_improvement",  # where change goes with clinical improvement, within arms
+            "assess_improvement",  # where change correlates with clinical improvement, within arms
             "recovery_table",  # how much of a planted change was found
             "result_files",  # images and tables of each contrast, to be kept
         ],

@@ -21,7 +21,7 @@ from analysis_lib.study.grids import load_map
 
 
 def region_table(result, effects, mask, affine, parcels):
-    """What each grey-matter region holds: one row a region with voxels in the mask.
+    """What each grey-matter region holds: one row per region with voxels in the mask.
 
     A cluster can span many regions; this table says where its voxels are.
 
@@ -76,7 +76,7 @@ def check_regions(regions, parcels):
 
 
 def problems(study):
-    """What is wrong with the regions that a study names; an atlas not to be had is told elsewhere.
+    """What is wrong with the regions that a study names; a missing atlas is reported elsewhere.
 
     Returns
     -------
@@ -178,7 +178,7 @@ def parcel_change(pre, post, regions):
 
 
 def change_rows(change, participants):
-    """One row a participant and region: participant_id, arm, region, change (percent).
+    """One row per participant and region: participant_id, arm, region, change (percent).
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from analysis_lib.vbm.quality import adjust_for_tiv, quality_table, smoothness_m
 
 @dataclass(frozen=True)
 class Scans:
-    """Who was scanned, and where the maps are.
+    """Participants who were scanned, and their maps.
 
     Attributes
     ----------

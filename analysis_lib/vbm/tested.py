@@ -1,4 +1,4 @@
-"""All contrasts of notebook 02 at once: tested, and told in tables and images."""
+"""All contrasts of notebook 02: tested, and reported in tables and images."""
 
 from dataclasses import dataclass
 
@@ -66,7 +66,7 @@ def assess_contrasts(maps, **options) -> dict:
 
 
 def assess_improvement(maps, improvement, **options) -> Tested:
-    """Where change goes with clinical improvement, within arms: see `improvement_test`.
+    """Where change correlates with clinical improvement, within arms: see `improvement_test`.
 
     Parameters
     ----------

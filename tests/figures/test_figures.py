@@ -482,7 +482,7 @@ def test_nothing_to_draw_is_said_in_words(ax, name):
 
 def test_descriptions_quote_the_results():
     caption, alt = descriptions.describe_differences(contrasts(), NAMES, ("X", "w2"))
-    assert "X at w2: −2.5 (−4.0 to −0.01), p = .020;" in caption
+    assert "X at w2: −2.5 (−4.0 to −0.01), p = .020." in caption
     assert "1 of 3 intervals include zero" in alt
     caption, alt = descriptions.describe_risks(risks(), NAMES, "X", "w2")
     assert "Response: 5 of 10 with real, 2 of 8 with sham" in caption
@@ -494,7 +494,7 @@ def test_descriptions_quote_the_results():
         maps(3), 41, "arm_by_time", NAMES, {"randomisation": 5000, "spatial": 1000}
     )
     assert "difference in change between real and sham with 41 receptor maps" in caption
-    assert "41 receptor maps, the 3 with the largest |r|" in caption
+    assert "41 receptor maps (the 3 with the largest |r| are shown)" in caption
     assert "Largest: R0, 0.80; if treatment did nothing, p = .003, among equally smooth" in alt
 
 
