@@ -16,36 +16,16 @@ FOR_T1W = {"ants": "antspyx", "picsl_greedy": "picsl-greedy"}
 
 @dataclass(frozen=True)
 class Step:
-    """One notebook.
+    """One notebook. Folders are below ``study.derived``, but for "figures": ``study.figures``."""
 
-    Parameters
-    ----------
-    notebook : str
-        Name without suffix; starts with its number.
-    reads : tuple of functions
-        Each takes the study and lists files that exist. The study file is always read.
-    uses, may_use : tuple of str
-        Folders below ``study.derived`` that earlier notebooks write: those that it cannot do
-        without, and those that it takes when they are there.
-    writes : tuple of str
-        Folders below ``study.derived``; "figures" is ``study.figures``.
-    needs : tuple of str
-        "images": a study without grey-matter maps skips this step. "t1w": so does one without
-        T1-weighted images, or with maps of its own.
-    on_request : bool
-        It runs only when it is named (``--only S1``).
-    resumes : bool
-        It keeps what is still right of an earlier run: all files of its folders are its outputs.
-    """
-
-    notebook: str
-    reads: tuple[Callable[[Study], list[Path]], ...] = ()
-    uses: tuple[str, ...] = ()
-    may_use: tuple[str, ...] = ()
+    notebook: str  # name without suffix; starts with its number
+    reads: tuple[Callable[[Study], list[Path]], ...] = ()  # list files that are there
+    uses: tuple[str, ...] = ()  # folders of earlier notebooks that it cannot do without
+    may_use: tuple[str, ...] = ()  # and those that it takes when they are there
     writes: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
-    on_request: bool = False
-    resumes: bool = False
+    needs: tuple[str, ...] = ()  # "images": grey-matter maps; "t1w": T1w images, and no maps yet
+    on_request: bool = False  # runs only when it is named (--only S1)
+    resumes: bool = False  # keeps what is right of an earlier run: all its files are its outputs
 
     @property
     def number(self) -> str:

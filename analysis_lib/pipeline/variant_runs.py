@@ -31,20 +31,11 @@ class Asked:
 
 
 def make_plans(study, only=(), overrides=(), quick=False, jobs=None, force=False) -> list[Plan]:
-    """Check the options of a run, and tell what runs with the defaults and what in variants.
+    """Plans of a run: of the default run, as far as it is needed, then of each variant.
 
     A step runs in a variant where a parameter of its own is changed, or where it takes results of
-    such a step. The default run does the others, once for all variants.
-
-    Returns
-    -------
-    list of Plan
-        The default run first, as far as it is needed; then one for each variant.
-
-    Raises
-    ------
-    UsageError
-        As `plan.make_plan` does; also where ``variant`` would name several.
+    such a step. The default run does the others, once for all variants. Besides what
+    `plan.make_plan` refuses, ``variant`` cannot name several.
     """
     plain = pipeline_plan.make_plan(study, only, (), quick, jobs, force)
     known = {step.notebook: notebook_parameters(plain.path(step)) for step in plain.steps}
