@@ -31,21 +31,11 @@ RETRIES = 2
 
 @dataclass(frozen=True)
 class Fetched:
-    """What :func:`fetch_study` did.
+    """What :func:`fetch_study` did."""
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The BIDS folder.
-    is_new : bool
-        False if it was there already, the same.
-    notes : tuple of str
-        Where source files disagree.
-    """
-
-    folder: Path
-    is_new: bool
-    notes: tuple[str, ...] = ()
+    folder: Path  # the BIDS folder
+    is_new: bool  # not if it was there already, the same
+    notes: tuple[str, ...] = ()  # where source files disagree
 
 
 _RBMI = "insightsengineering/rbmi/c872d4ac7e5406ec50ae9fe4d56898c6ecb7ec03"
@@ -82,18 +72,10 @@ TRIALS = {
 
 @dataclass(frozen=True)
 class ImageList:
-    """The images of a public trial.
+    """The images of a public trial."""
 
-    Parameters
-    ----------
-    table : pathlib.Path
-        Path, size and md5 of each: see ``downloads.read_list``.
-    home : str
-        Folder of the data set below the base address.
-    """
-
-    table: Path
-    home: str
+    table: Path  # path, size and md5 of each: see downloads.read_list
+    home: str  # folder of the data set below the base address
 
 
 IMAGES = {"sudmex_tms": ImageList(PROJECT / "data" / "sudmex_tms_t1w.tsv", "ds003037")}
@@ -288,23 +270,10 @@ def fetch_templates(cache=None, *, base=PUBLIC, retries=RETRIES):
 
 
 def fetch_files(files, cache=None, *, base=PUBLIC, retries=RETRIES):
-    """Find files in the cache; download those that it lacks.
+    """Paths of files in the cache, in their order; what it lacks is downloaded.
 
-    Parameters
-    ----------
-    files : sequence of PublicFile
-    cache, base, retries
-        As in :func:`fetch_study`.
-
-    Returns
-    -------
-    list of pathlib.Path
-        In the order of ``files``. A file is in the cache whole and right, or not at all.
-
-    Raises
-    ------
-    FetchError
-        If a file in the cache is damaged or another one, or if a download fails.
+    A file is in the cache whole and right, or not at all: a damaged or another one is a
+    `FetchError`, and so is a download that fails.
     """
     cache = cache_folder(cache)
     wanted = [file for file in files if not is_cached(cache, file, base)]

@@ -191,18 +191,9 @@ class Plan:
 class Trial:
     """A simulated trial without its maps, which ``trial_images.simulate_pair`` makes one by one.
 
-    Attributes
-    ----------
-    participants : pandas.DataFrame
-        One row a participant: participant_id, number, arm (active or sham), age, sex, tiv (ml),
-        withdrawn_after, guess, z, grey_ml (planned volume before treatment).
-    scores : pandas.DataFrame
-        One row a rating: participant_id, session_id, hamd17, hama, item_01 to item_17; missing at
-        a missed visit.
-    template, planted : nibabel.Nifti1Image
-        Grey-matter template (0 to 1) and planted change (percent) on the maps' grid.
-    truth : dict
-        What truth.json holds.
+    participants: one row each, with number, arm (active or sham), z and grey_ml (planned volume
+    before treatment). scores: one row a rating, missing at a missed visit. template (0 to 1) and
+    planted (change, percent) are on the maps' grid; truth is what truth.json holds.
     """
 
     seed: int
@@ -216,14 +207,9 @@ class Trial:
 
 @dataclass(frozen=True)
 class ChangeMaps:
-    """A simulated trial with its maps in memory.
+    """A simulated trial, as `Trial` has it, with the maps of those scanned twice in memory.
 
-    Attributes
-    ----------
-    participants, scores, template, planted, truth
-        As in :class:`Trial`; participants are those with two maps.
-    pre, post : numpy.ndarray of float32, shape (n_participants, *grid)
-        Unsmoothed maps, the same numbers as ``simulate.simulate_study`` writes.
+    pre and post, (n_participants, *grid), are the unsmoothed numbers that `simulate_study` writes.
     """
 
     participants: pd.DataFrame
@@ -252,19 +238,9 @@ def d1_map(grid):
 
 
 def planted_change(grid, plan=None):
-    """Percent change planted in an average active patient, unsmoothed.
+    """Percent change planted in an average active patient, unsmoothed, float32.
 
     top_percent x sqrt(weight), and exactly 0 where the weight is below lowest_weight.
-
-    Parameters
-    ----------
-    grid : nibabel image
-    plan : Plan, optional
-
-    Returns
-    -------
-    nibabel.Nifti1Image
-        float32, percent of the pre-treatment map.
     """
     percent = percent_change(_weights_on(grid), plan or Plan())
     return mni_image(percent.astype(np.float32), grid.affine)
@@ -293,16 +269,7 @@ def _weights_on(grid, reach=10.0):
 def smooth_percent(percent, template, fwhm_mm):
     """Percent change that remains after smoothing: smooth(template x percent) / smooth(template).
 
-    Parameters
-    ----------
-    percent, template : nibabel image
-        On one grid.
-    fwhm_mm : float
-
-    Returns
-    -------
-    nibabel.Nifti1Image
-        float32; 0 where there is no grey matter within reach of the kernel.
+    0 where there is no grey matter within reach of the kernel.
     """
     grey = template.get_fdata()
     sigma = sigma_voxels(fwhm_mm, template.affine)

@@ -62,28 +62,12 @@ class Cluster:
         return self.client.scheduler.address
 
     def run(self, function, tasks, shared, folder):
-        """Call ``function(task, shared)`` for each task; one whose process dies has two attempts.
+        """Call ``function(task, shared)`` for each task by name; one that kills its process, twice.
 
-        Parameters
-        ----------
-        function : function
-            Of a module that the workers can import.
-        tasks : dict
-            By name.
-        shared : object
-            Written once, with the tasks, into a hidden file in ``folder``.
-        folder : pathlib.Path
-            That the workers see under the same path.
-
-        Yields
-        ------
-        name, result, cause
-            As the tasks end: what the function gave, or a text on why it gave nothing.
-
-        Raises
-        ------
-        StudyError
-            If the scheduler is lost, or all workers are and none comes back.
+        Yields name, result and cause as the tasks end: what the function gave, or a text on why it
+        gave nothing. Workers can import the function and see the folder under the same path;
+        ``shared`` is written once, with the tasks, into a hidden file there. A `StudyError` says
+        that the scheduler is lost, or all workers are and none comes back.
         """
         path = folder / f".tasks.{uuid.uuid4().hex}"
         told = (path, self.identity, _environment())

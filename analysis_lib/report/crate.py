@@ -111,17 +111,6 @@ def describe(study, manifest) -> dict:
 
     Figures, data, receptor maps and notebooks lie outside the crate's folder, so they are
     contextual entities that the manifest's names identify, with sha256 and size.
-
-    Parameters
-    ----------
-    study : Study
-    manifest : dict
-        What ``manifest.read_manifest`` gives.
-
-    Raises
-    ------
-    ValueError
-        See :func:`write_crate`.
     """
     if not manifest["steps"]:
         raise WrongFile(
@@ -216,14 +205,7 @@ def file_format(name) -> str:
 
 
 def describe_file(study, name) -> str:
-    """What a result file holds, in words; empty where nothing is known.
-
-    Parameters
-    ----------
-    study : Study
-    name : str
-        Path below ``study.derived``. A table is described by the JSON file beside it.
-    """
+    """What a result file below ``study.derived`` holds, in words; empty where that is unknown."""
     path = study.derived / name
     if path.name in FILES:
         return FILES[path.name]

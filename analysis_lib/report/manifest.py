@@ -27,11 +27,7 @@ PATHS = (
 def label(study, path) -> str:
     """Name of a file in the manifest: it does not tell where on this machine the file is.
 
-    Parameters
-    ----------
-    study : Study
-    path : pathlib.Path
-        A file of the study's own that lies in no known folder is named by its folder and name.
+    A file of the study's own that lies in no known folder is named by its folder and name.
     """
     if path == study.path:
         return "{study}"

@@ -108,16 +108,7 @@ def _replace(staging, final):
 
 
 def render(evidence, notebooks, coming=()) -> str:
-    """The page as HTML.
-
-    Parameters
-    ----------
-    evidence : Evidence
-    notebooks : list of dict
-        From :func:`write_notebooks`.
-    coming : tuple of str
-        See :func:`write_report`.
-    """
+    """The page as HTML, which leads to ``notebooks`` and to files that are still ``coming``."""
     environment = _environment()
     context = report_sentences.context(evidence) | _context(evidence, notebooks)
     context |= _provenance(evidence, coming) | _said(evidence, environment)
@@ -129,17 +120,7 @@ def render(evidence, notebooks, coming=()) -> str:
 
 
 def split_panels(caption) -> list:
-    """A caption in parts: what comes before "(a)", then each panel's; one part where none has one.
-
-    Parameters
-    ----------
-    caption : str
-
-    Returns
-    -------
-    list of tuple of str
-        Letter ("" where there is none) and words.
-    """
+    """A caption as (letter, words): what comes before "(a)", then each panel's; one without any."""
     parts = re.split(r"(?:^|(?<=\. ))\(([a-z])\) ", caption)
     pairs = [("", parts[0]), *zip(parts[1::2], parts[2::2], strict=True)]
     return [(letter, words.strip()) for letter, words in pairs if words.strip()]

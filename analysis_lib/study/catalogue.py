@@ -221,18 +221,7 @@ def locate(annotation, cache=None):
 
 
 def missing(annotations="default", cache=None):
-    """Annotations whose file the cache does not hold.
-
-    Parameters
-    ----------
-    annotations : str or list
-        See `resolve`. Files of one's own have no place in the cache and are passed over.
-    cache : path, optional
-
-    Returns
-    -------
-    list of str
-    """
+    """Annotations whose file the cache does not hold; files of one's own are passed over."""
     folder = receptor_cache(cache)
     return [
         name

@@ -245,13 +245,10 @@ class Study(_Strict):
         return self.variants / self.variant if self.variant else self.variants.parent
 
     def result(self, name) -> Path:
-        """A result, or a folder of results, that another notebook wrote.
+        """A result, or a folder of results below ``derived``, that another notebook wrote.
 
-        Parameters
-        ----------
-        name : str
-            Path below ``derived``. A variant that has the first folder of it has all of it; else
-            the default result is meant, which is not computed again.
+        A variant that has the first folder of it has all of it; else the default result is meant,
+        which is not computed again.
         """
         there = not self.variant or (self.derived / name.split("/")[0]).exists()
         return (self.derived if there else self.variants.parent) / name
@@ -386,13 +383,7 @@ def _receptor_problems(study):
 
 
 def find_study(study) -> Path:
-    """Path of a study file, from a path or from the name of a file in data/studies.
-
-    Raises
-    ------
-    StudyError
-        If there is no such file; the message lists the studies that there are.
-    """
+    """Path of a study file, from a path or the name of one in data/studies."""
     path = Path(study)
     if path.suffix not in {".yml", ".yaml"}:
         path = STUDIES / f"{study}.yml"

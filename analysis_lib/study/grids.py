@@ -143,17 +143,9 @@ def load_map(path):
 
 
 def robust_z(values):
-    """Distance from the median in robust standard deviations (1.4826 x median absolute deviation).
+    """Distance (n,) from the median in robust SDs (1.4826 x median absolute deviation).
 
-    Parameters
-    ----------
-    values : array_like
-        (n,); NaN is passed over.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,); 0 everywhere when more than half of the values are the same.
+    NaN is passed over; 0 everywhere when more than half of the values are the same.
     """
     values = np.asarray(values, dtype=float)
     known = values[np.isfinite(values)]

@@ -10,15 +10,6 @@ def problems(study):
     """What is wrong with a study's `receptors`: names, and files of its own. Never downloads.
 
     Published maps that the cache lacks are no problem of a study: see `missing`.
-
-    Parameters
-    ----------
-    study : analysis_lib.study.contract.Study
-
-    Returns
-    -------
-    list of analysis_lib.results.problems.Problem
-        Each names the study file and the entry; empty when all is well.
     """
     try:
         resolve(study.receptors)

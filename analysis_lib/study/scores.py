@@ -104,13 +104,7 @@ def _tidy_scores(study, scale, table, participants, items):
 
 
 def read_ratings(study, participants=None):
-    """Read every scale of a study.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The rows of :func:`read_scale` for all scales, without items.
-    """
+    """Read every scale of a study: the rows of :func:`read_scale`, without items."""
     if participants is None:
         participants = read_participants(study)
     tables = [read_scale(study, scale, participants) for scale in study.scales]
@@ -119,12 +113,7 @@ def read_ratings(study, participants=None):
 
 
 def problems(study):
-    """List what is wrong with participants.tsv and the scales; an empty list if nothing is.
-
-    Returns
-    -------
-    list of analysis_lib.results.problems.Problem
-    """
+    """List what is wrong with participants.tsv and the scales; an empty list if nothing is."""
     found, rated = participant_problems(study), set()
     if found and not study.root.is_dir():
         return found
@@ -270,17 +259,7 @@ def baseline_scores(study, ratings, scale):
 def improvement(study, scores, visit):
     """Fall of a scale's score from baseline to a visit, points, by participant_id.
 
-    Parameters
-    ----------
-    study : Study
-    scores : pandas.DataFrame
-        From :func:`read_scale`.
-    visit : str
-
-    Returns
-    -------
-    pandas.Series
-        Positive is better; missing where one of the two scores is.
+    Positive is better; missing where one of the two scores is.
     """
     wide = scores.pivot(index="participant_id", columns="visit", values="score")
     return wide[study.baseline] - wide[visit]
