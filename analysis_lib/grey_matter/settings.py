@@ -31,8 +31,8 @@ class Settings:
 
     working_mm: float = 2.0  # voxels of the midpoint space, of comparison and segmentation
     output_mm: float = 1.5  # voxels of the maps in MNI152
-    # Of comparisons with the templates and between visits, unless working_mm is larger. Finer voxels
-    # cost eight times as much and change little: what is compared is smoother than that.
+    # Of comparisons with the templates and between visits, unless working_mm is larger. Finer
+    # ones cost eight times as much and change little: what is compared is smoother than that.
     coarse_mm: float = 2.0
     affine_iterations: tuple = (1000, 500, 100, 0)  # of every affine stage
     head_iterations: tuple = (100, 70, 30)  # of the deformation to the whole-head template
