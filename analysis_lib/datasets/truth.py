@@ -222,17 +222,9 @@ class ChangeMaps:
 
 
 def d1_map(grid):
-    """The table of D1 weights as an image.
+    """The table of D1 weights as an image on a grid, float32.
 
-    Parameters
-    ----------
-    grid : nibabel image
-        Gives shape and affine (MNI).
-
-    Returns
-    -------
-    nibabel.Nifti1Image
-        float32: weight relative to the putamen in each region and within 10 mm of one, 0 beyond.
+    Weight relative to the putamen in each region and within 10 mm of one, 0 beyond.
     """
     return mni_image(_weights_on(grid).astype(np.float32), grid.affine)
 

@@ -62,7 +62,7 @@ class Cluster:
         return self.client.scheduler.address
 
     def run(self, function, tasks, shared, folder):
-        """Call ``function(task, shared)`` for each task by name; one that kills its process, twice.
+        """Call ``function(task, shared)`` for each named task; again, once, where its process died.
 
         Yields name, result and cause as the tasks end: what the function gave, or a text on why it
         gave nothing. Workers can import the function and see the folder under the same path;
@@ -91,25 +91,11 @@ class Cluster:
 
 @contextlib.contextmanager
 def connect(address, packages=()):
-    """Connect with the cluster of a scheduler, and check its workers.
+    """Connect with the cluster of the scheduler at an address, and check its workers: a `Cluster`.
 
-    Parameters
-    ----------
-    address : str
-        Of the scheduler, as in ``study.place.dask``; empty without one.
-    packages : sequence of str
-        Those that must have the same version as here.
-
-    Yields
-    ------
-    Cluster or None
-        None without an address.
-
-    Raises
-    ------
-    StudyError
-        Without the package distributed, without an answer from a scheduler, without a worker, or
-        if workers have other code or versions; the message says what to do.
+    ``packages`` must have the same versions as here. Without an address it is None. A `StudyError`
+    says what to do without the package distributed, an answer from a scheduler or a worker, and
+    where workers have other code or versions.
     """
     if not address:
         yield None

@@ -84,21 +84,8 @@ MAPS = {
 def write_crate(study):
     """Write ``ro-crate-metadata.json`` into a study's folder of results, whole or not at all.
 
-    The same manifest and files give the same bytes. Nothing is downloaded.
-
-    Parameters
-    ----------
-    study : Study
-        Its results lie in ``study.derived``.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    ValueError
-        If there are no results yet, or a file is not the one that the manifest lists.
+    The same manifest and files give the same bytes. Nothing is downloaded. Refused are results that
+    are not there, and files that are not the ones that the manifest lists. Returns the path.
     """
     content = describe(study, report_manifest.read_manifest(study))
     path = study.derived / NAME

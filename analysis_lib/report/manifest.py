@@ -133,16 +133,10 @@ def _read_json(path):
 
 
 def write_manifest(study, steps, run) -> None:
-    """Write ``manifest.json``.
+    """Write ``manifest.json``: of each notebook, what it was made from and what it made.
 
-    Parameters
-    ----------
-    study : Study
-    steps : dict
-        By notebook: what it was made from and what it made, as ``pipeline.running`` enters it.
-    run : dict
-        Notebooks, times and peak memory of the last run that did something. Commit and machine are
-        each step's own.
+    ``run``: notebooks, times and peak memory of the last run that did something. Commit and machine
+    are each step's own.
     """
     shared = [path for path in (study.derived / "numbers.json",) if path.is_file()]
     content = {
@@ -161,20 +155,11 @@ def write_manifest(study, steps, run) -> None:
 
 
 def number_origins(study) -> dict:
-    """Which file and notebook each number of ``numbers.json`` comes from.
+    """Which file and notebook each number of ``numbers.json`` comes from, if there are any.
 
-    Returns
-    -------
-    dict
-        By the number's key: a dict of value; source, the table or JSON file below
-        ``study.derived``; notebook, whose name without suffix made that file; and the file's
-        sha256. Empty where there are no numbers yet.
-
-    Raises
-    ------
-    ValueError
-        If a number's source is no output of a notebook in the manifest, or numbers were changed
-        after the notebook wrote them.
+    By its key: value; source, the file below ``study.derived``; notebook, whose name without suffix
+    made that file; and the file's sha256. Refused if a source is no output of a notebook in the
+    manifest, or numbers were changed after the notebook wrote them.
     """
     steps = read_manifest(study)["steps"]
     made = {
@@ -208,11 +193,8 @@ def _refuse_unknown_numbers(study, numbers, steps, made):
 def owner(study) -> dict:
     """Which study file results belong to, in a form that survives moving the project.
 
-    Returns
-    -------
-    dict
-        file: hash of the study file's path (below the project, if it is there). participants:
-        sha256 of participants.tsv, None when there is none.
+    file: hash of the study file's path (below the project, if it is there). participants: sha256 of
+    participants.tsv, None when there is none.
     """
     inside = study.path.is_relative_to(PROJECT)
     path = study.path.relative_to(PROJECT) if inside else study.path

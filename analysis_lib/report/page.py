@@ -50,28 +50,10 @@ TIV = {
 def write_report(study, coming=()) -> Path:
     """Write ``report/index.html`` and the notebooks beside it, whole or not at all.
 
-    Everything is read from the study's folder of results and its folder of figures. The page loads
-    nothing from elsewhere.
-
-    Parameters
-    ----------
-    study : Study
-    coming : tuple of str
-        Records that the page links to, although they are written after it.
-
-    Returns
-    -------
-    pathlib.Path
-        The page.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there are no clinical results; the message says which notebook to run.
-    analysis_lib.report.evidence.UnknownNumber
-        If the text quotes a number that no result holds: results of an older version.
-    ValueError
-        If the page would be larger than 15 MB.
+    Everything is read from the study's folder of results and its folder of figures. The page, whose
+    path is returned, loads nothing from elsewhere; it links to records that are ``coming``, written
+    after it. Refused: no clinical results (the message says which notebook to run), a quoted number
+    that no result holds (`UnknownNumber`: results of an older version), a page larger than 15 MB.
     """
     evidence = Evidence(study)
     final = study.derived / "report"

@@ -71,22 +71,9 @@ def registry() -> dict:
 
 
 def describe(file, names) -> dict:
-    """The columns of a table, by name.
+    """The columns of a table, by name; what means something else in this file is described so.
 
-    Parameters
-    ----------
-    file : str or path
-        Name of the table; a column that means something else there is described so.
-    names : sequence of str
-
-    Returns
-    -------
-    dict of str to Column
-
-    Raises
-    ------
-    WrongFile
-        If the registry does not know a column, or one comes twice.
+    A column that the registry does not know, or that comes twice, is `WrongFile`.
     """
     file, names, known = Path(file), list(names), registry()
     unknown = [str(name) for name in names if name not in known]

@@ -125,24 +125,12 @@ def _read(record):
 
 
 def resolve(receptors="default"):
-    """Annotations that a study asks for.
+    """Annotations that a study's ``receptors`` ask for, in their order.
 
-    Parameters
-    ----------
-    receptors : str or list of str and analysis_lib.study.contract.LocalMap
-        The study's `receptors`. "default": the 18 maps of the default set; "all": the whole
-        library; "source/desc": that map; a receptor such as "D1": its maps in the default set, or,
-        where that set has none, in the library; a file of one's own: "local/<name>".
-
-    Returns
-    -------
-    list of str
-        In the order asked for.
-
-    Raises
-    ------
-    StudyError
-        A name the library does not hold, with the nearest ones it does; a map named twice.
+    "default": the 18 maps of the default set; "all": the whole library; "source/desc": that map; a
+    receptor such as "D1": its maps in the default set, or, where that set has none, in the library;
+    a file of one's own: "local/<name>". A name the library does not hold is a `StudyError` with the
+    nearest ones it does, and so is a map named twice.
     """
     entries = [receptors] if isinstance(receptors, (str, LocalMap)) else receptors
     known = library()
@@ -188,27 +176,10 @@ def published(receptors):
 
 
 def locate(annotation, cache=None):
-    """Path of a receptor map in neuromaps' cache, its content checked. Never downloads.
+    """Path of a receptor map ("source/desc") in neuromaps' cache, its content checked.
 
-    Parameters
-    ----------
-    annotation : str
-        "source/desc".
-    cache : path, optional
-        See `environment.receptor_cache`.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    MissingMap
-        The cache does not hold the file.
-    WrongMap
-        The file's md5 is not the one in neuromaps' packaged list.
-    StudyError
-        An unknown annotation, or the name of a receptor.
+    Never downloads: `MissingMap` where the cache does not hold the file, `WrongMap` where its md5
+    is not the one in neuromaps' packaged list.
     """
     record = record_of(annotation)
     path = cached_path(record, receptor_cache(cache))

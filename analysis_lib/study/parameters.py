@@ -118,27 +118,13 @@ def check_parameters(notebook, values) -> None:
 
 
 def parse_overrides(texts, parameters) -> list[dict]:
-    """Check ``--set NAME=VALUE`` against the notebooks' parameters.
+    """Check ``--set NAME=VALUE`` against the notebooks' parameters (`notebook_parameters` of each).
 
-    Parameters
-    ----------
-    texts : list of str
-        Each NAME=VALUE, the value as YAML, or NAME=VALUE,VALUE: several values of a parameter that
-        takes none with a comma in it.
-    parameters : dict
-        By notebook: what :func:`notebook_parameters` gave.
-
-    Returns
-    -------
-    list of dict
-        Value by name, of the type of the notebooks' defaults: a dict for each combination of
-        several values, so one where each has one.
-
-    Raises
-    ------
-    UsageError
-        With every name that no notebook has or that is given twice, every value of another type,
-        out of range or not among the choices, and text without "=".
+    A value is YAML, of the type of the notebooks' defaults; NAME=VALUE,VALUE are several values of
+    a parameter that takes none with a comma in it. Gives value by name: a dict for each combination
+    of several values, so one where each has one. A `UsageError` has every name that no notebook has
+    or that is given twice, every value of another type, out of range or not among the choices, and
+    text without "=".
     """
     values, found = {}, []
     for text in texts:

@@ -182,19 +182,9 @@ def covariate_matrix(participants, names):
 def design_columns(study, participants, who):
     """Covariates and randomisation strata of some participants, for a test of the arms.
 
-    Parameters
-    ----------
-    study : Study
-    participants : pandas.DataFrame
-    who : sequence of str
-        participant_id of those analysed, in the order of their data.
-
-    Returns
-    -------
-    covariates : pandas.DataFrame
-        (n, n_columns), from :func:`covariate_matrix`, centred on these participants.
-    blocks : numpy.ndarray or None
-        (n,), one text for each stratum; None when the randomisation was not stratified.
+    ``who`` are the participant_id of those analysed, in the order of their data. Gives the
+    `covariate_matrix` (n, n_columns), centred on these participants, and one text (n,) for each
+    stratum, None when the randomisation was not stratified.
     """
     chosen = participants.set_index("participant_id", drop=False).loc[list(who)]
     return covariate_matrix(chosen, study.covariates), randomisation_blocks(study, chosen)
