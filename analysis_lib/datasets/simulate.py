@@ -65,7 +65,8 @@ def _write_dataset(folder, trial):
     _write_json(folder / "dataset_description.json", _description(title, "raw", SourceDatasets=[]))
     _write_text(folder / "README", _readme(title))
     _write_text(folder / ".bidsignore", "adverse_events.*\nstimulation.*\n")
-    _write_table(folder / "participants.tsv", _participants_table(trial), PARTICIPANT_COLUMNS)
+    people = trial.participants[list(PARTICIPANT_COLUMNS)]
+    _write_table(folder / "participants.tsv", people, PARTICIPANT_COLUMNS)
     _write_phenotype(folder / "phenotype", trial.scores)
     _write_sessions(folder, trial)
     _write_conduct(folder, trial)
@@ -119,10 +120,6 @@ PARTICIPANT_COLUMNS = {
         },
     },
 }
-
-
-def _participants_table(trial):
-    return trial.participants[list(PARTICIPANT_COLUMNS)]
 
 
 def _write_phenotype(folder, scores):

@@ -125,6 +125,13 @@ def numbers(study) -> list[Path]:
     return [path for path in (study.derived / "numbers.json",) if path.is_file()]
 
 
+def _on_request(notebook, folder, *reads):
+    """A notebook of the appendix that goes on from 02 and 03, and runs when it is named."""
+    reads = (tables, receptor_maps, atlas_files, *reads)
+    needs = {"uses": ("vbm", "receptors"), "needs": ("images",)}
+    return Step(notebook, reads, writes=(folder,), on_request=True, **needs)
+
+
 STEPS = (
     Step(
         "00_grey_matter",
@@ -161,30 +168,9 @@ STEPS = (
         writes=("figures",),
     ),
     Step("S0_trial_conduct", reads=(tables,), writes=("conduct",)),
-    Step(
-        "S1_calibration",
-        reads=(tables, receptor_maps, atlas_files, measured_rates),
-        uses=("vbm", "receptors"),
-        writes=("calibration",),
-        needs=("images",),
-        on_request=True,
-    ),
-    Step(
-        "S3_power",
-        reads=(tables, receptor_maps, atlas_files),
-        uses=("vbm", "receptors"),
-        writes=("power",),
-        needs=("images",),
-        on_request=True,
-    ),
-    Step(
-        "S4_juspace",
-        reads=(tables, receptor_maps, atlas_files),
-        uses=("vbm", "receptors"),
-        writes=("juspace",),
-        needs=("images",),
-        on_request=True,
-    ),
+    _on_request("S1_calibration", "calibration", measured_rates),
+    _on_request("S3_power", "power"),
+    _on_request("S4_juspace", "juspace"),
 )
 
 

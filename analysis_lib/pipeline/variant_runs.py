@@ -89,7 +89,8 @@ def _in_variant(plain, asked):
     if not asked.variant:
         return replace(plain, steps=())
     study = plain.study.as_variant(asked.variant)
-    can = [step for step in plain.all_steps if not _blocked(step, plain)]
+    coming = makes_maps(plain.all_steps, plain.study)
+    can = [step for step in plain.all_steps if not blocked(step, plain.study, coming)]
     own, affected = _own(study, can), []
     folders = {name for step in own for name in step.writes}
     for step in can:
@@ -101,10 +102,6 @@ def _in_variant(plain, asked):
     taken = [step for step in can if step not in affected and step not in own]
     chosen = tuple(step for step in plain.steps if step in affected)
     return replace(plain, study=study, steps=chosen, taken=tuple(taken))
-
-
-def _blocked(step, plan):
-    return blocked(step, plan.study, makes_maps(plan.all_steps, plan.study))
 
 
 def _own(study, steps):

@@ -253,7 +253,9 @@ def _add_outside(crate, study, manifest, licences):
         if identifier.startswith("#earlier/"):
             properties["description"] = f"Version that was read, replaced since. {text}".strip()
         if name in licences:
-            properties["license"] = _add_licence(crate, licences[name])
+            terms = licences[name]
+            licence = _add(crate, f"#licence/{quote(terms, safe='')}", "CreativeWork", name=terms)
+            properties["license"] = licence
         _add(crate, identifier, "CreativeWork", **properties)
 
 
@@ -289,10 +291,6 @@ def _map_licences(study, names):
         annotation = {name: "/".join(parts) for name, parts in cached.items()}
         found |= {n: known[a] for n, a in sorted(annotation.items()) if a in known.index}
     return {name: licence for name, licence in found.items() if name in names}
-
-
-def _add_licence(crate, licence):
-    return _add(crate, f"#licence/{quote(licence, safe='')}", "CreativeWork", name=licence)
 
 
 def _terms(study, licences):

@@ -134,7 +134,8 @@ def _said(evidence, environment):
 def _context(evidence, notebooks):
     study = evidence.study
     links = Links(evidence, notebooks)
-    facts = _study_facts(evidence) | _quoting(evidence) | _links(links)
+    facts = _study_facts(evidence) | _quoting(evidence)
+    facts |= {"link": links.file, "source_link": links.source, "notebook_link": links.notebook}
     receptors = _receptor_facts(evidence)
     figures = read_figures(evidence, links)
     size = sum(len(figure["uri"]) for group in figures.values() for figure in group)
@@ -310,7 +311,3 @@ def _provenance(evidence, coming):
         "packages": packages,
         "machines": list(dict.fromkeys(machines)),
     }
-
-
-def _links(links):
-    return {"link": links.file, "source_link": links.source, "notebook_link": links.notebook}

@@ -72,10 +72,6 @@ def printed(value, kind) -> str:
     return FORMS[kind](value)
 
 
-def _small_p(p):
-    return exact_p(p) if p < 0.001 else p_text(p)
-
-
 FORMS = {
     "count": lambda v: number_text(v, ",.0f"),
     "points": lambda v: number_text(v, ".2f" if 0 < abs(v) < 0.05 else ".1f"),
@@ -85,7 +81,7 @@ FORMS = {
     "distance": lambda v: number_text(abs(v)),
     "percent": lambda v: number_text(100 * v, ".0f"),
     "p": p_text,
-    "small_p": _small_p,
+    "small_p": lambda p: exact_p(p) if p < 0.001 else p_text(p),
     "plain": lambda v: number_text(v, ".4g"),
     "text": str,
 }
