@@ -1,6 +1,7 @@
 """What the demo trial is made of: doses of effect, D1 weights, the planted change."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -27,115 +28,9 @@ SIMULATED = "SIMULATED data: no patient, no scanner. Made by analysis_lib.datase
 # Neuropsychopharmacology 11:245-256). One class departs from the map: "occipital" has the value of
 # the lateral and polar gyri (the medial ones are .22 in the map), so that one whole lobe is without
 # a planted change.
-_D1_TABLE = (
-    ("putamen", 1.00, ("Putamen",)),
-    ("caudate", 0.79, ("Caudate",)),
-    ("accumbens", 0.77, ("Accumbens Area",)),
-    ("pallidum", 0.51, ("Pallidum",)),
-    ("ventromedial prefrontal", 0.32, ("medial frontal cortex", "gyrus rectus")),
-    ("insula", 0.31, ("anterior insula", "posterior insula")),
-    ("anterior cingulate", 0.30, ("anterior cingulate gyrus",)),
-    ("basal forebrain", 0.29, ("Basal Forebrain", "subcallosal area")),
-    (
-        "middle and posterior cingulate",
-        0.27,
-        ("middle cingulate gyrus", "posterior cingulate gyrus"),
-    ),
-    ("fusiform", 0.26, ("fusiform gyrus",)),
-    ("amygdala", 0.25, ("Amygdala",)),
-    (
-        "opercula and planum temporale",
-        0.25,
-        (
-            "central operculum",
-            "frontal operculum",
-            "parietal operculum",
-            "planum polare",
-            "planum temporale",
-            "transverse temporal gyrus",
-        ),
-    ),
-    ("precuneus", 0.24, ("precuneus",)),
-    (
-        "orbitofrontal",
-        0.24,
-        (
-            "anterior orbital gyrus",
-            "lateral orbital gyrus",
-            "medial orbital gyrus",
-            "posterior orbital gyrus",
-            "orbital part of the inferior frontal gyrus",
-        ),
-    ),
-    (
-        "lateral temporal",
-        0.21,
-        (
-            "superior temporal gyrus",
-            "middle temporal gyrus",
-            "inferior temporal gyrus",
-            "temporal pole",
-        ),
-    ),
-    (
-        "inferior frontal",
-        0.19,
-        (
-            "opercular part of the inferior frontal gyrus",
-            "triangular part of the inferior frontal gyrus",
-        ),
-    ),
-    ("thalamus", 0.18, ("Thalamus Proper",)),
-    ("supplementary motor", 0.18, ("supplementary motor cortex",)),
-    ("hippocampus", 0.18, ("Hippocampus",)),
-    ("frontal pole", 0.17, ("frontal pole",)),
-    ("dorsolateral prefrontal", 0.16, ("middle frontal gyrus",)),
-    (
-        "superior frontal",
-        0.16,
-        ("superior frontal gyrus", "superior frontal gyrus medial segment"),
-    ),
-    ("parahippocampal", 0.16, ("parahippocampal gyrus", "entorhinal area")),
-    ("inferior parietal", 0.16, ("angular gyrus", "supramarginal gyrus")),
-    ("superior parietal", 0.12, ("superior parietal lobule",)),
-    (
-        "occipital",
-        0.12,
-        (
-            "calcarine cortex",
-            "cuneus",
-            "lingual gyrus",
-            "occipital fusiform gyrus",
-            "inferior occipital gyrus",
-            "middle occipital gyrus",
-            "superior occipital gyrus",
-            "occipital pole",
-        ),
-    ),
-    (
-        "pre- and postcentral",
-        0.11,
-        (
-            "precentral gyrus",
-            "precentral gyrus medial segment",
-            "postcentral gyrus",
-            "postcentral gyrus medial segment",
-        ),
-    ),
-    ("brain stem", 0.07, ("Brain Stem", "Ventral DC")),
-    (
-        "cerebellum",
-        0.02,
-        (
-            "Cerebellum Exterior",
-            "Cerebellar Vermal Lobules I-V",
-            "Cerebellar Vermal Lobules VI-VII",
-            "Cerebellar Vermal Lobules VIII-X",
-        ),
-    ),
-)
-D1_WEIGHTS = {name: weight for name, weight, _ in _D1_TABLE}
-D1_REGIONS = {name: regions for name, _, regions in _D1_TABLE}
+_D1 = pd.read_csv(Path(__file__).with_name("truth.tsv"), sep="\t", encoding="utf-8")
+D1_WEIGHTS = dict(zip(_D1["name"], _D1["weight"], strict=True))
+D1_REGIONS = dict(zip(_D1["name"], _D1["regions"].str.split("; ").map(tuple), strict=True))
 
 # The items of HAMD-17: what they rate, highest score, how early an item rises.
 _RISES = (1.2, 0.3, -0.6, 0.6, 0.5, 0.4, 1.0, -0.2, -0.5, 0.6, 0.2, 0.1, 0.8, 0.4, -0.7, -0.4, -0.8)
