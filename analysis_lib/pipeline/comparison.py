@@ -18,7 +18,7 @@ from analysis_lib.pipeline.differences import (
 )
 from analysis_lib.pipeline.steps import STEPS
 from analysis_lib.results import hashing
-from analysis_lib.results.files import write_text
+from analysis_lib.results.files import read_mapping, write_text
 from analysis_lib.results.problems import PipelineError, UsageError
 
 SHOWN = 10  # lines of what moved
@@ -118,7 +118,7 @@ def with_published(study) -> Comparison | None:
         return None
     reference = f"the published run (data/expected/{path.name})"
     try:
-        return _with_content(reference, published.read_mapping(path), study)
+        return _with_content(reference, read_mapping(path), study)
     except (KeyError, TypeError, ValueError, OSError) as error:  # fails no run whose results stand
         why = f"{type(error).__name__}: {error}"
         return Comparison(reference, reason=f"the file or a result cannot be read ({why})")

@@ -26,7 +26,7 @@ from analysis_lib.pipeline import agreement
 from analysis_lib.pipeline.tolerance import TOLERANCE, counted_draws
 from analysis_lib.results import columns, hashing
 from analysis_lib.results.environment import PROJECT
-from analysis_lib.results.files import write_text
+from analysis_lib.results.files import read_mapping, write_text
 from analysis_lib.results.problems import PipelineError
 
 SECTIONS = (
@@ -97,15 +97,6 @@ def draws_of(made) -> list[int]:
         values[name] for values in made["parameters"].values() for name in DRAWS if name in values
     }
     return sorted(found, reverse=True)
-
-
-def read_mapping(path) -> dict:
-    """A JSON file, an empty dict where there is none or it is damaged."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 # --- numbers --------------------------------------------------------------------------------------

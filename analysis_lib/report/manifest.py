@@ -10,7 +10,7 @@ import subprocess
 import tomllib
 
 from analysis_lib.results.environment import PROJECT, receptor_cache
-from analysis_lib.results.files import write_text
+from analysis_lib.results.files import read_mapping, write_text
 from analysis_lib.results.hashing import file_hash, text_hash
 from analysis_lib.results.problems import WrongFile
 
@@ -55,7 +55,7 @@ def describe_files(study, paths) -> dict:
 
 def number_hashes(study, sections) -> dict:
     """sha256 of each section's part of numbers.json, which several notebooks write to."""
-    content = _read_json(study.derived / "numbers.json")
+    content = read_mapping(study.derived / "numbers.json")
     parts = {
         section: {key: item for key, item in content.items() if key.startswith(f"{section}.")}
         for section in sections
@@ -119,17 +119,8 @@ def machine() -> dict:
 
 def read_manifest(study) -> dict:
     """The manifest of a study's results; without one, or with an unreadable one, no steps."""
-    content = _read_json(study.derived / "manifest.json")
+    content = read_mapping(study.derived / "manifest.json")
     return content if isinstance(content.get("steps"), dict) else {"steps": {}}
-
-
-def _read_json(path):
-    """A JSON file's mapping; empty when it is absent or damaged: then steps are run again."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def write_manifest(study, steps, run) -> None:
@@ -167,7 +158,7 @@ def number_origins(study) -> dict:
         for notebook, step in steps.items()
         for name, about in step["outputs"].items()
     }
-    numbers = _read_json(study.derived / "numbers.json")
+    numbers = read_mapping(study.derived / "numbers.json")
     _refuse_unknown_numbers(study, numbers, steps, made)
     return {key: {**item, **made[item["source"]]} for key, item in numbers.items()}
 
