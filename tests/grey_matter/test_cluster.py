@@ -178,6 +178,8 @@ def lonely(monkeypatch):
         where = made.scheduler_address
         monkeypatch.setenv(DASK, where)
         worker = subprocess.Popen([*command, "--no-dashboard", where], env=told, stderr=-3)
+        with distributed.Client(where) as client:
+            client.wait_for_workers(1, timeout=120)  # a busy machine takes its time
         yield made
         worker.kill()
         worker.wait()
