@@ -32,16 +32,11 @@ PACKAGED = ("neuromorphometrics", "aal")
 
 @dataclass(frozen=True)
 class Atlas:
-    """A label image and what its labels mean.
+    """A label image (three-dimensional, 0 outside every region) and what its labels mean.
 
-    Attributes
-    ----------
-    image : nibabel.spatialimages.SpatialImage
-        Three-dimensional image of integer labels; 0 is outside every region.
-    table : pandas.DataFrame
-        Indexed by `label` (int, ascending). Columns: `name` (as the atlas writes it), `region`
-        (readable, without the side), `hemisphere` (left, right, midline), `tissue`
-        (grey, white, csf, vessel, other) and `structure` (cortex, subcortex, cerebellum, other).
+    The table is indexed by `label` (int, ascending): `name` (as the atlas writes it), `region`
+    (readable, without the side), `hemisphere` (left, right, midline), `tissue` (grey, white, csf,
+    vessel, other) and `structure` (cortex, subcortex, cerebellum, other).
     """
 
     image: nib.spatialimages.SpatialImage
@@ -109,12 +104,7 @@ def _read_labels(image):
 
 
 def problems(study):
-    """What is wrong with the files of a study's atlas; one not yet downloaded is not a problem.
-
-    Returns
-    -------
-    list of analysis_lib.results.problems.Problem
-    """
+    """What is wrong with the files of a study's atlas; an atlas not downloaded is no problem."""
     if study.imaging is None:
         return []
     try:

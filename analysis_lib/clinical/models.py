@@ -163,21 +163,7 @@ def _growth_row(rows):
 
 
 def fit_growth_curve(rows, formula, participant, reml=True):
-    """Linear mixed model with a random intercept and a random slope over ``week``.
-
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        With a column ``week``.
-    formula : str
-    participant : str
-        Column.
-    reml : bool
-
-    Returns
-    -------
-    statsmodels MixedLMResults
-    """
+    """Linear mixed model with a random intercept and a random slope over the column ``week``."""
     model = smf.mixedlm(formula, rows, groups=rows[participant], re_formula="~week")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # told by .converged

@@ -95,17 +95,7 @@ def _colour_bar(ax, end, label):
 def plot_glass(ax, image, p_image, label, vmax=None):
     """Voxels with a family-wise p below .05, seen through the head from four sides.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    image : nibabel image
-        t, or another statistic with a sign.
-    p_image : nibabel image
-        Family-wise p.
-    label : str
-        Of the colour bar.
-    vmax : float, optional
-        End of the colour scale.
+    ``image`` is t, or another statistic with a sign; ``vmax`` ends the colour scale.
     """
     kept = where(image, p_image, LEVEL)
     end = vmax or np.abs(image.get_fdata()).max()
@@ -141,20 +131,9 @@ def _middle(ax):
 
 
 def plot_region_change(ax, change, means, regions, names, legend=True):
-    """Change by region and arm: density, each participant, mean and 95 % interval.
+    """Change (percent) by region and arm: density, each participant, mean and 95 % interval.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    change : pandas.DataFrame
-        participant_id, arm, region, change (percent).
-    means : pandas.DataFrame
-        arm, region, n, mean, ci_low, ci_high (percent).
-    regions : sequence of str
-        The first is drawn on top.
-    names : dict
-    legend : bool
-        Draw a key of the arms.
+    The first of the regions is drawn on top; ``legend`` draws a key of the arms.
     """
     if not len(regions):
         return write_nothing(ax, "no region named")

@@ -9,15 +9,7 @@ from analysis_lib.figures.palette import ACCENT, COLOURS, QUIET, TISSUE
 
 
 def plot_homogeneity(ax, quality, threshold=3.0):
-    """Outlier score of each map, those above the threshold named.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    quality : pandas.DataFrame
-        participant_id, session, arm, mean_correlation, outlier_score.
-    threshold : float
-    """
+    """Outlier score of each map, those above the threshold named."""
     for arm, colour in COLOURS.items():
         own = quality[quality["arm"] == arm]
         ax.plot(own["mean_correlation"], own["outlier_score"], "o", ms=3, color=colour, alpha=0.7)
@@ -30,14 +22,7 @@ def plot_homogeneity(ax, quality, threshold=3.0):
 
 
 def plot_volumes(ax, quality):
-    """Grey-matter volume of each participant before and after treatment.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    quality : pandas.DataFrame
-        participant_id, arm, session (pre, post), volume_ml.
-    """
+    """Grey-matter volume (ml) of each participant before and after treatment."""
     wide = quality.pivot(index=["participant_id", "arm"], columns="session", values="volume_ml")
     for arm, colour in COLOURS.items():
         own = wide.xs(arm, level="arm")
@@ -48,18 +33,9 @@ def plot_volumes(ax, quality):
 
 
 def plot_mosaic(ax, images, titles, columns=3, cuts=(-20, 5, 30)):
-    """Three axial slices of each map, all on one grey scale, in rows within the Axes.
+    """Axial slices of each map, at z = cuts (mm), all on one grey scale, in rows within the Axes.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-        Of the figure itself: nilearn places its own Axes there.
-    images : sequence of nibabel image
-    titles : sequence of str
-    columns : int
-        Maps in a row.
-    cuts : sequence of float
-        z in mm.
+    The Axes are of the figure itself: nilearn places its own there.
     """
     ax.set_axis_off()
     look = {"display_mode": "z", "cut_coords": list(cuts), "annotate": False, "colorbar": False}
@@ -123,15 +99,9 @@ def _name_outliers(ax, quality, x, y, threshold=3.0):
 def plot_segmentation(axes, images, cuts):
     """What became of one T1-weighted image: segmentation, grey-matter map, normalisation.
 
-    Parameters
-    ----------
-    axes : numpy.ndarray of matplotlib.axes.Axes
-        (3, 2): sagittal slices at the left, axial ones at the right.
-    images : dict
-        t1, brain (mask) and grey (probability) in the participant's own space; map (modulated grey
-        matter) and normalised (T1, brain alone) in MNI space.
-    cuts : dict
-        "own" and "mni": x and z of the slices of each space, mm.
+    Axes (3, 2): sagittal slices at the left, axial ones at the right. Images: t1, brain (mask) and
+    grey (probability) in the participant's own space; map (modulated grey matter) and normalised
+    (T1, brain alone) in MNI space. Cuts: "own" and "mni", x and z of the slices of each space, mm.
     """
     look = {"annotate": False, "colorbar": False, "black_bg": True}
     template = load_mni152_template(resolution=1)

@@ -83,21 +83,11 @@ class Run:
 
 
 def run(plan, show=None, fetch=False) -> Run:
-    """Run the steps of a plan that are not up to date; stop at the first failure.
+    """Run the steps of a plan that are not up to date; stop at the first failure, and record it.
 
-    Returns
-    -------
-    Run
-        One outcome a selected step; ``failure`` is set when a notebook failed.
-
-    Raises
-    ------
-    PipelineError
-        If another run is under way, data are missing, or results belong to another study.
-    StudyError
-        With every problem of the data that concerns a notebook that is to run.
-    KeyboardInterrupt
-        After the kernel was stopped; ``outcomes`` of what was complete is its only argument.
+    A `PipelineError` says that another run is under way, data are missing, or results belong to
+    another study; a `StudyError` has every problem of the data that concerns a notebook that is to
+    run; a `KeyboardInterrupt` has the outcomes of what was complete, after the kernel was stopped.
     """
     now = Run(plan, show or Quiet())
     with lock(plan.study.derived):
@@ -357,13 +347,7 @@ def _outdated(plan, source):
 
 
 def refuse_other_owner(study) -> None:
-    """Refuse to overwrite the results of another study of the same name.
-
-    Raises
-    ------
-    PipelineError
-        If the results come from another study file and from other participants.
-    """
+    """Refuse to overwrite results of another study of the same name; a moved one is the same."""
     manifest = report_manifest.read_manifest(study)
     before, now = manifest.get("owner"), report_manifest.owner(study)
     if not before or before["file"] == now["file"]:

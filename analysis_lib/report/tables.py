@@ -46,19 +46,7 @@ WORDS = (  # columns that hold no numbers
 
 
 def read_tables(evidence, has_receptors) -> dict:
-    """The tables of the page, by name; those whose file is not there are left out.
-
-    Parameters
-    ----------
-    evidence : analysis_lib.report.evidence.Evidence
-    has_receptors : bool
-        Whether there are receptor correlations to show.
-
-    Returns
-    -------
-    dict of dict
-        title, note, file, columns (heading, meaning, numeric), rows, meanings, left_out.
-    """
+    """The tables of the page, by name; those whose file is not there are left out."""
     study = evidence.study
     specified = {
         "baseline": _baseline(evidence),

@@ -35,11 +35,7 @@ def whole_folders() -> dict:
 def kernel_environment(library=LIBRARY, told=None):
     """Environment of the kernels: one BLAS thread, this library before any other, whole paths.
 
-    Parameters
-    ----------
-    library : pathlib.Path
-    told : dict, optional
-        What else they are told, by variable.
+    ``told`` is what else they are told, by variable.
     """
     before, project = dict(os.environ), Path(library).parent
     own = [project, *sorted(project.glob("engines/*/src"))]

@@ -245,13 +245,10 @@ class Study(_Strict):
         return self.variants / self.variant if self.variant else self.variants.parent
 
     def result(self, name) -> Path:
-        """A result, or a folder of results, that another notebook wrote.
+        """A result, or a folder of results below ``derived``, that another notebook wrote.
 
-        Parameters
-        ----------
-        name : str
-            Path below ``derived``. A variant that has the first folder of it has all of it; else
-            the default result is meant, which is not computed again.
+        A variant that has the first folder of it has all of it; else the default result is meant,
+        which is not computed again.
         """
         there = not self.variant or (self.derived / name.split("/")[0]).exists()
         return (self.derived if there else self.variants.parent) / name
@@ -386,13 +383,7 @@ def _receptor_problems(study):
 
 
 def find_study(study) -> Path:
-    """Path of a study file, from a path or from the name of a file in data/studies.
-
-    Raises
-    ------
-    StudyError
-        If there is no such file; the message lists the studies that there are.
-    """
+    """Path of a study file, from a path or the name of one in data/studies."""
     path = Path(study)
     if path.suffix not in {".yml", ".yaml"}:
         path = STUDIES / f"{study}.yml"
@@ -404,25 +395,14 @@ def find_study(study) -> Path:
 
 
 def load_study(study="demo", output=None, dask=None, variant="") -> Study:
-    """Read a study file and check it.
+    """Read a study file, from its path or its name in ``data/studies``, and check it.
 
-    Parameters
-    ----------
-    study : str or path
-        Path of a YAML file, or the name of one in ``data/studies``.
-    output : path, optional
-        Folder for ``data/derived`` and ``figures``, by default $COMPENDIUM_OUTPUT or the project.
-    dask : str, optional
-        Address of a Dask scheduler, by default $COMPENDIUM_DASK. The environment is read here and
-        nowhere else: what is set later does not move the results of a study that is open.
-    variant : str
-        Name of a variant; empty for the default results.
-
-    Raises
-    ------
-    StudyError
-        With every problem of the file: unknown or missing keys, values of the wrong type, visits
-        or scales that do not fit together.
+    ``output`` is the folder for ``data/derived`` and ``figures``, by default $COMPENDIUM_OUTPUT or
+    the project; ``dask`` the address of a scheduler, by default $COMPENDIUM_DASK. The environment
+    is read here and nowhere else: what is set later does not move the results of a study that is
+    open. An empty ``variant`` stands for the default results. A `StudyError` has every problem of
+    the file: unknown or missing keys, values of the wrong type, visits or scales that do not fit
+    together.
     """
     path = find_study(study)
     content = _read_yaml(path)

@@ -14,33 +14,18 @@ TIV_SPREAD = 0.05  # of a participant's sessions, relative
 
 
 def total_intracranial_volume(study, participants, maps):
-    """Total intracranial volume (TIV) of each participant, from the first source that there is.
+    """Total intracranial volume (TIV, ml) of each participant, from the first source that there is.
 
     Sources, in this order: column ``tiv`` of participants.tsv; CAT12's reports (``cat_*.xml``,
     subjectmeasures/vol_TIV) in ``report/`` beside ``mri/``, or beside the maps; deepmriprep's
     ``tiv*.csv`` (tiv_cm3) in ``label/`` beside ``mri/``, or beside the maps; ``TIV_ml`` in the JSON
     files beside this project's own maps. SPM's ``*_seg8.mat`` is not read.
 
-    Parameters
-    ----------
-    study : Study
-    participants : pandas.DataFrame
-        From :func:`analysis_lib.study.participants.read_participants`.
-    maps : pandas.DataFrame
-        From :func:`find_maps`. Only participants with a map, and not excluded, are looked up.
-
-    Returns
-    -------
-    pandas.Series or None
-        ml, by participant_id, in the order of ``participants``: the mean over a participant's
-        sessions. None when no source has any. ``attrs["source"]`` names the source in words;
-        ``attrs["problems"]`` lists participants whose sessions differ by more than 5 %.
-
-    Raises
-    ------
-    StudyError
-        With every file that cannot be read or holds no plausible volume (500 to 2,500 ml), and
-        with the participants whom the source leaves out or who have another source.
+    Only participants with a map (`find_maps`), and not excluded, are looked up. It is the mean over
+    a participant's sessions, None when no source has any. ``attrs["source"]`` names the source in
+    words; ``attrs["problems"]`` lists participants whose sessions differ by more than 5 %. A
+    `StudyError` has every file that cannot be read or holds no plausible volume (500 to 2,500 ml),
+    and the participants whom the source leaves out or who have another source.
     """
     rows = tiv_rows(study, participants, maps)
     sources = [source for source in TIV_SOURCES if (rows["source"] == source).any()]

@@ -181,22 +181,8 @@ def _read_scale(text, primary):
 def study_text(name, title, arms, weeks, scales, images):
     """A study file in which a comment explains every key.
 
-    An optional key is a comment that holds its default, or an example where it has none; with
-    "# " taken away, the file is valid, too.
-
-    Parameters
-    ----------
-    name, title : str
-    arms : tuple of str
-        Active, control.
-    weeks : dict
-        Week by visit.
-    scales : list of Scale
-    images : {"maps", "t1w", "none"}
-
-    Returns
-    -------
-    str
+    An optional key is a comment that holds its default, or an example where it has none; with "# "
+    taken away, the file is valid, too.
     """
     visits = ", ".join(f"{_scalar(visit)}: {week:g}" for visit, week in weeks.items())
     first, last = _scalar(next(iter(weeks))), _scalar(list(weeks)[-1])

@@ -48,18 +48,7 @@ def _participants(n):
 
 
 def participant_columns(arms, images="maps"):
-    """Columns of participants.tsv, each with what its JSON file says.
-
-    Parameters
-    ----------
-    arms : tuple of str
-        Active, control.
-    images : {"maps", "t1w", "none"}
-
-    Returns
-    -------
-    dict
-    """
+    """Columns of participants.tsv, each with what its JSON file says."""
     levels = {arms[0]: "active stimulation", arms[1]: "sham coil"}
     columns = {
         "participant_id": "sub- and letters or digits",

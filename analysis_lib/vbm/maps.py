@@ -60,13 +60,6 @@ def smooth_in_mask(paths, fwhm_mm, threshold):
     return values, mask
 
 
-def volumes_ml(paths):
-    """Total grey-matter volume of each map in ml: the sum of its values times the voxel volume."""
-    images = [load_map(path) for path in paths]
-    voxel = abs(np.linalg.det(images[0].affine[:3, :3])) / 1000
-    return np.array([image.get_fdata(dtype="f4").sum(dtype=float) * voxel for image in images])
-
-
 def grey_matter_mask(maps, threshold):
     """Voxels whose mean over maps exceeds a threshold.
 

@@ -806,11 +806,6 @@ def test_smoothing_keeps_the_sum_and_spreads_the_values(tmp_path):
     assert profile[2] == pytest.approx(2 ** -((6 / 4) ** 2), abs=0.02)
 
 
-def test_volume_is_the_sum_times_the_voxel(tmp_path):
-    path = save(tmp_path / "half.nii.gz", np.full((10, 10, 10), 0.5))
-    np.testing.assert_allclose(vbm_maps.volumes_ml([path]), [1000 * 0.5 * 27 / 1000])
-
-
 def test_mask_holds_voxels_above_the_mean_threshold():
     maps = np.array([[0.0, 0.25, 0.5], [0.25, 0.25, 0.25]]).reshape(2, 3, 1, 1)
     assert vbm_maps.grey_matter_mask(maps, 0.25).ravel().tolist() == [False, False, True]
