@@ -46,7 +46,7 @@ def environment(**options):
     loader = jinja2.FileSystemLoader(TEMPLATES)
     options = {"lstrip_blocks": True, "undefined": jinja2.StrictUndefined} | options
     made = jinja2.Environment(loader=loader, **options)
-    made.filters |= {"visit": words.visit_words, "listed": words.listed}
+    made.filters |= {"visit": words.visit_words, "listed": words.listed, "place": place}
     return made
 
 
@@ -79,6 +79,7 @@ def context(quotes) -> dict:
         "nothing_planted": lambda contrast: nothing_planted(study, contrast),
         "incomplete": lambda: incomplete(quotes),
         "records": lambda file, **where: quotes.select(file, **where).to_dict("records"),
+        "leading_peaks": lambda contrast: leading_peaks(quotes, contrast),
         "leading_regions": lambda contrast: leading_regions(quotes, contrast),
         "strongest": lambda file: (
             by_size(quotes.select(file).dropna(), "r").head(1).to_dict("records")
@@ -116,6 +117,21 @@ def incomplete(quotes) -> bool:
     """Whether a rating of the primary scale is missing."""
     patterns = quotes.select("clinical/missing_patterns.tsv")
     return len(patterns) > 0 and not patterns["missingness"].eq("complete").all()
+
+
+def place(peak) -> str:
+    """Where a peak lies, in words: "left putamen"."""
+    if not isinstance(peak["region"], str):
+        return "no region of the atlas"
+    side = "" if peak["hemisphere"] == "midline" else peak["hemisphere"]
+    return f"{side} {peak['region'].lower()}".strip()
+
+
+def leading_peaks(quotes, contrast, n=4) -> list:
+    """Surviving peaks, by |t|: rows of vbm/<contrast>_clusters.tsv; none where there is no table."""
+    rows = quotes.select(f"vbm/{contrast}_clusters.tsv")
+    rows = rows[rows["p_fwe_t"] < LEVEL] if len(rows) else rows
+    return by_size(rows, "t").head(n).to_dict("records")
 
 
 def leading_regions(quotes, contrast, n=4) -> list:

@@ -1,44 +1,19 @@
 """Tables of the report: which columns are shown, under which headings, to how many decimals."""
 
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 
+from analysis_lib.report.display import SHARES, in_words, joined
 from analysis_lib.results import reading, words
-from analysis_lib.results.columns import describe
+from analysis_lib.results.columns import describe, head
 from analysis_lib.results.contrasts import ARM_BY_TIME
 from analysis_lib.results.words import visit_words
 
-HEADINGS = {
-    "standardised_mean_difference": "Standardised difference",
-    "estimate": "Difference",
-    "ci": "95 % CI",
-    "hedges_g": "Hedges g",
-    "g_ci": "95 % CI of g",
-    "n_active": "n",
-    "risk_difference": "Risk difference",
-    "nnt": "NNT",
-    "k_voxels": "Voxels",
-    "percent": "Change, %",
-    "p_fwe_t": "p, voxel",
-    "p_fwe_cluster": "p, extent",
-    "p_fwe_tfce": "p, TFCE",
-    "p_fwe_mass": "p, mass",
-    "n_voxels": "Voxels",
-    "n_voxels_fwe": "Surviving voxels",
-    "n_parcels": "Regions",
-    "n_subjects_map": "People",
-    "p_randomisation": "p, no effect of treatment",
-    "p_fwe": "… family-wise",
-    "p_spatial": "p, equally smooth map",
-    "p_fwe_spatial": "… family-wise",
-    "p_parametric": "p, parametric",
-    "term": "Event",
-}
 UNITS = {"year": "years", "mL": "ml"}  # of BIDS, as they are printed
-# Limits of intervals: heading, and the columns that it joins.
+# Limits of intervals, and the columns that are joined.
 INTERVALS = {"ci": ("ci_low", "ci_high"), "g_ci": ("g_ci_low", "g_ci_high")}
-SHARES = ("risk_difference", "ci_low", "ci_high")  # proportions in the tables of events
 WORDS = (  # columns that hold no numbers
     *("variable", "summary", "scale", "visit", "outcome", "term", "item", "topic", "where"),
     *("status", "cluster", "region", "hemisphere", "receptor", "annotation"),
@@ -166,7 +141,7 @@ def _with_totals(rows, *columns):
 def _clusters(evidence, n=12):
     rows = evidence.select(f"vbm/{ARM_BY_TIME}_clusters.tsv")
     shown = (
-        rows.sort_values(["p_fwe_t", "p_fwe_cluster"], kind="stable").head(n) if len(rows) else rows
+        rows.sort_values("t", key=abs, ascending=False, kind="stable").head(n) if len(rows) else rows
     )
     columns = ["cluster", "hemisphere", "region", "k_voxels", "x", "y", "z", "t", "hedges_g"]
     return _table(
@@ -177,7 +152,7 @@ def _clusters(evidence, n=12):
         "Effect sizes at selected peaks are biased away from zero.",
         [*columns, "percent", "p_fwe_t", "p_fwe_cluster", "p_fwe_tfce"],
         shown.assign(region=shown["region"].str.lower()) if len(shown) else shown,
-        _of(len(shown), len(rows), "peaks, those with the smallest p"),
+        _of(len(shown), len(rows), "peaks, those with the largest |t|"),
     )
 
 
@@ -191,7 +166,7 @@ def _regions(evidence, n=12):
         f"vbm/{ARM_BY_TIME}_regions.tsv",
         "Where surviving voxels lie, difference between the arms",
         "A cluster can run through many regions: these are the voxels that survive by themselves. "
-        "Effects are means over the region.",
+        "Change and g are means over the region; t is that of its highest voxel.",
         ["region", "n_voxels", "n_voxels_fwe", "t", "hedges_g", "percent"],
         order,
         _of(len(order), len(rows), "regions, those with most surviving voxels"),
@@ -226,11 +201,11 @@ def _table(evidence, file, title, note, columns, rows=None, left_out=""):
     names = evidence.study.arm_names
     shown, heads = [], []
     for column in columns:
-        cells = _cells(rows, column, section)
+        cells = _cells(rows, column, section, names)
         shown.append(cells)
         heads.append(
             {
-                "heading": _heading(column, names),
+                "heading": head(INTERVALS.get(column, (column,))[0], names, Path(file).stem),
                 "meaning": _meaning(file, column),
                 "numeric": column not in WORDS,
             }
@@ -241,18 +216,9 @@ def _table(evidence, file, title, note, columns, rows=None, left_out=""):
         "file": file,
         "columns": heads,
         "rows": list(zip(*shown, strict=True)),
-        "meanings": {head["heading"]: head["meaning"] for head in heads if head["meaning"]},
+        "meanings": {one["heading"]: one["meaning"] for one in heads if one["meaning"]},
         "left_out": left_out,
     }
-
-
-def _heading(column, names):
-    for arm, name in names.items():
-        if column == arm or column in (f"events_{arm}", f"participants_{arm}"):
-            return name
-    if column in ("t", "p", "x", "y", "z", "r", "df", "se"):
-        return {"se": "SE"}.get(column, column)
-    return HEADINGS.get(column, column.replace("_", " ").capitalize())
 
 
 def _meaning(file, column):
@@ -260,15 +226,13 @@ def _meaning(file, column):
     return "; ".join(about.words for about in described.values())
 
 
-def _cells(rows, column, section):
+def _cells(rows, column, section, names):
     """A column as it is printed; limits of an interval are joined."""
     if column in INTERVALS:
-        low, high = (_cells(rows, part, section) for part in INTERVALS[column])
-        return [f"{a} to {b}" if a != "–" else "–" for a, b in zip(low, high, strict=True)]
+        return joined(*(_cells(rows, part, section, names) for part in INTERVALS[column]))
     values = rows[column]
     if not pd.api.types.is_numeric_dtype(values):
-        shown = values.map(visit_words) if column == "visit" else values
-        return ["–" if pd.isna(value) else str(value) for value in shown]
+        return [in_words(column, value, names) for value in values]
     kind = _kind_of_column(rows, column, section)
     write = words.p_cell if kind == "p" else partial(words.printed, kind=kind)
     return ["–" if pd.isna(value) else write(value) for value in values]

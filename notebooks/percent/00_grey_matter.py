@@ -129,7 +129,7 @@ grey_matter.run(batch, n_jobs, progress=print)
 quality = grey_matter.quality(trial, pairs)
 outliers = grey_matter.named(quality)
 print(f"{len(outliers)} of {len(quality)} images score above 3: {'; '.join(outliers) or 'none'}")
-report.table(quality.nlargest(8, "outlier_score"))
+report.table(quality.nlargest(8, "outlier_score"), trial)
 
 # %% [markdown]
 # A dot is an image. Grey-matter volume follows head size; a head keeps its size, so that the two dots

@@ -72,7 +72,7 @@ figures.panel(found, "flow")
 # %%
 baseline = clinical.baseline_table(trial, data.participants, data.scores)
 found.keep(baseline=baseline)
-report.table(baseline.rename(columns=names))
+report.table(baseline, trial)
 
 # %% [markdown]
 # The primary analysis adjusts for the baseline score, whatever its difference; it does not adjust for
@@ -88,7 +88,7 @@ report.table(baseline.rename(columns=names))
 # %%
 means = clinical.visit_means(data.scores)
 found.keep(means=means)
-report.by_visit(means, names)
+report.by_visit(means, trial)
 
 # %% [markdown]
 # Compare columns within a row for the course of one arm, and rows for the difference between arms.
@@ -139,7 +139,7 @@ display(*(figures.panel(found, "course", scale=scale) for scale in fits))
 
 # %%
 display(figures.panel(found, "differences"))
-report.table(contrasts.drop(columns=["contrast", "kind", "n_active", "n_control", "covariance"]))
+report.table(contrasts.drop(columns=["contrast", "kind", "n_active", "n_control", "covariance"]), trial)
 
 # %% [markdown]
 # The filled square is the primary contrast. An interval that includes zero does not show that there is
@@ -160,7 +160,7 @@ n_draws = dict.fromkeys(n_draws, quick_draws) if quick else n_draws
 drawn = {"strata": data.strata, "n_permutations": n_draws["permutations"], "seed": seed}
 randomisation = clinical.randomisation_test(data.changes, primary, final, **drawn)
 found.keep(randomisation=randomisation)
-report.table(randomisation)
+report.table(randomisation, trial)
 
 # %% [markdown]
 # A p-value close to that of the model means that its assumptions on distributions matter little here.
@@ -173,7 +173,7 @@ report.table(randomisation)
 # %%
 ancova = clinical.ancova(data.changes)
 found.keep(ancova=ancova)
-report.table(ancova.drop(columns=["contrast", "kind"]))
+report.table(ancova.drop(columns=["contrast", "kind"]), trial)
 
 # %% [markdown]
 # Estimates that differ from the model's at the same visit show how much those who left matter.
@@ -187,7 +187,7 @@ report.table(ancova.drop(columns=["contrast", "kind"]))
 # %%
 anova = clinical.rm_anova(data.scores)
 found.keep(anova=anova)
-report.table(anova)
+report.table(anova, trial)
 
 # %% [markdown]
 # The interaction says that the courses differ, not at which visit, in which direction or by how much:
@@ -226,7 +226,7 @@ imputed = clinical.impute_scales(trial, data, n_draws["imputations"], seed)
 imputation = clinical.compare_imputed(imputed)
 found.keep(imputation=imputation)
 at_end = imputation[imputation["visit"] == final]
-report.table(at_end.drop(columns=["visit", "contrast", "n_imputations"]))
+report.table(at_end.drop(columns=["visit", "contrast", "n_imputations"]), trial)
 
 # %% [markdown]
 # Rows that agree mean that the conclusion does not depend on which of these assumptions holds.
@@ -258,7 +258,7 @@ figures.panel(found, "tipping_point")
 responders = clinical.responders(trial, data.participants, data.scores)
 found.keep(responders=responders)
 display(figures.panel(found, "response"))
-report.table(responders[responders["visit"] == final].drop(columns="visit"))
+report.table(responders[responders["visit"] == final].drop(columns="visit"), trial)
 
 # %% [markdown]
 # A difference in shares is easier to explain to patients than one in points, but it is estimated less

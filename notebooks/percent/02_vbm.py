@@ -60,7 +60,7 @@ Markdown(report.notice(trial, quick))
 # %%
 scans = vbm.read_scans(trial)
 print(scans.counted)
-report.table(scans.left_out)
+report.table(scans.left_out, trial)
 
 # %% [markdown]
 # The table lists everyone who is not analysed below, with the reason.
@@ -141,7 +141,7 @@ figures.panel(found, "mosaic")
 # %%
 tests = vbm.assess_contrasts(maps, n_jobs=n_jobs, **options)
 found.keep(**vbm.result_files(tests, maps, parcels))
-report.table(found.table("summary"))
+report.table(found.table("summary"), trial)
 
 # %% [markdown]
 # For each contrast, the table counts the voxels with a family-wise p below .05 and gives the smallest
@@ -165,7 +165,7 @@ for contrast in results.OF_CHANGE:
     peaks = found.table(f"{contrast}_clusters").drop(columns="volume_mm3")
     best = peaks.sort_values(["p_fwe_t", "p_fwe_cluster"]).head(10)
     title = results.contrast_title(contrast, trial.arm_names)
-    display(Markdown(f"**{title}**: {len(peaks)} peaks, at most ten shown"), report.table(best))
+    display(Markdown(f"**{title}**: {len(peaks)} peaks, at most ten shown"), report.table(best, trial))
 
 # %% [markdown]
 # The peaks with the smallest p come first; letters mark further peaks of one cluster. A cluster can
@@ -173,7 +173,7 @@ for contrast in results.OF_CHANGE:
 # counts surviving voxels by region, for the difference between the arms.
 
 # %%
-report.table(found.table("arm_by_time_regions").head(15))
+report.table(found.table("arm_by_time_regions").head(15), trial)
 
 # %% [markdown]
 # Effects in this table are means over the whole region, so they are smaller than those at the peaks.
@@ -215,7 +215,7 @@ figures.panel(found, "regions")
 improvement = improvement_at_scan(trial, maps.people["participant_id"])
 coupling = vbm.coupling_table(by_region["parcel_change"], regions, improvement)
 found.keep(region_clinical=coupling.assign(scale=trial.primary_scale.name))
-report.table(coupling)
+report.table(coupling, trial)
 
 # %% [markdown]
 # A positive r means that more volume goes with more improvement. With a few dozen patients the
@@ -227,8 +227,8 @@ report.table(coupling)
 # %%
 tests["improvement"] = vbm.assess_improvement(maps, improvement, n_jobs=n_jobs, **options)
 found.keep(**vbm.result_files(tests, maps, parcels))
-display(report.table(found.table("summary").tail(1)))
-report.table(found.table("improvement_regions").head(8))
+display(report.table(found.table("summary").tail(1), trial))
+report.table(found.table("improvement_regions").head(8), trial)
 
 # %% [markdown]
 # The first line counts surviving voxels over the whole brain; the table gives the mean r of the regions
@@ -247,7 +247,7 @@ recovered = vbm.recovery_table(trial, tests, maps, fwhm_mm)
 if recovered is None:
     print("The truth of this study is not known.")
 else:
-    display(report.table(recovered))
+    display(report.table(recovered, trial))
 
 # %% [markdown]
 # `true_found` of `true_voxels` says how sensitive the test was;

@@ -75,7 +75,7 @@ found.keep(settings=settings | draws | {"quick": quick, "simulated_maps": simula
 # region of which a map covers less than a tenth is left out for that map, by name.
 
 # %%
-display(report.table(inputs.map_table(), index=True))
+display(report.table(inputs.map_table(), trial, index=True))
 print(inputs.map_notes())
 
 # %% [markdown]
@@ -89,7 +89,7 @@ print(inputs.map_notes())
 
 # %%
 effects = inputs.effect_maps().sort_values("arm_by_time", ascending=False)
-display(report.table(effects.head(8), index=True), report.table(effects.tail(4), index=True))
+display(report.table(effects.head(8), trial, index=True), report.table(effects.tail(4), trial, index=True))
 
 # %% [markdown]
 # The tables show both ends of the ranking by the difference between the arms; the question below is
@@ -127,7 +127,7 @@ correlations = receptors.correlation_table(assessed.values(), inputs.about)
 found.keep(correlations=correlations, nulls=receptors.null_draws(assessed))
 shown = correlations[correlations["contrast"] == "arm_by_time"]
 shown = shown.drop(columns=["contrast", "tracer", "n_subjects_map", "statistic"])
-report.table(shown.sort_values("r", key=abs, ascending=False))
+report.table(shown.sort_values("r", key=abs, ascending=False), trial)
 
 # %% [markdown]
 # The maps with the largest |r| come first. The figures show the same for the difference between the
@@ -193,7 +193,7 @@ sensitivity = receptors.sensitivity(inputs, assessed)
 found.keep(sensitivity=sensitivity)
 mine = sensitivity[sensitivity["contrast"] == "arm_by_time"].drop(columns="contrast")
 best = mine.sort_values("r", key=abs, ascending=False).head(6)
-display(report.table(best), figures.panel(found, "influence"))
+display(report.table(best, trial), figures.panel(found, "influence"))
 
 # %% [markdown]
 # The closer the two marks of a map, the less its correlation depends on a single region.
@@ -216,7 +216,7 @@ main, n = assessed["arm_by_time"], draws["surrogates"]
 joint = receptors.joint_model(inputs, main, leading["receptor"], n, **options)
 found.keep(**joint.tables)
 print(joint.described)
-display(report.table(joint.shown), figures.panel(found, "dominance"))
+display(report.table(joint.shown, trial), figures.panel(found, "dominance"))
 
 # %% [markdown]
 # A receptor that leads alone but keeps little of its r beside the others shares its pattern with them.
@@ -234,8 +234,8 @@ coupling = receptors.patients(inputs, draws["permutations"], seed, statistic)
 found.keep(**coupling)
 order = coupling["coupling_arm"]["t"].abs().sort_values(ascending=False).index[:6]
 by_arm = coupling["coupling_arm"].drop(columns=["n_active", "n_control", "df"])
-display(report.table(by_arm.loc[order]))
-report.table(coupling["coupling_improvement"].loc[order])
+display(report.table(by_arm.loc[order], trial))
+report.table(coupling["coupling_improvement"].loc[order], trial)
 
 # %% [markdown]
 # In the second table, r > 0 means that patients with a closer coupling improved more.

@@ -55,7 +55,7 @@ Markdown(report.notice(trial))
 by_item = clinical.item_tables(trial, participants)
 found.keep(**by_item)
 if by_item:
-    display(report.table(by_item["alpha"]), figures.panel(found, "items"))
+    display(report.table(by_item["alpha"], trial), figures.panel(found, "items"))
 else:
     print("No items were recorded.")
 
@@ -70,7 +70,7 @@ else:
 if "suicide_item" in by_item:
     layout = {"index": ["arm", "points"], "columns": "visit", "values": "n", "observed": True}
     counts = by_item["suicide_item"].pivot_table(**layout).rename(names, level="arm")
-    display(report.table(counts, index=True), report.table(by_item["suicide_worsening"]))
+    display(report.table(counts, trial, index=True), report.table(by_item["suicide_worsening"], trial))
 else:
     print("No suicide item was recorded.")
 
@@ -87,7 +87,7 @@ else:
 # %%
 growth = clinical.growth_table(data.scores)
 found.keep(growth=growth)
-report.table(growth)
+report.table(growth, trial)
 
 # %% [markdown]
 # A negative estimate is a steeper fall with active treatment.
@@ -107,7 +107,7 @@ if guesses is None:
 else:
     blinding = clinical.blinding_table(guesses)
     found.keep(blinding=blinding)
-    display(report.table(blinding))
+    display(report.table(blinding, trial))
 
 # %% [markdown]
 # Guesses that are right in one arm and at chance in the other fit benefit as well as broken blinding:
@@ -127,7 +127,7 @@ if events is None:
 else:
     harms = clinical.adverse_event_table(events, participants)
     found.keep(adverse_events=harms)
-    display(report.table(harms.drop(columns=harms.filter(regex="serious_|related_").columns)))
+    display(report.table(harms.drop(columns=harms.filter(regex="serious_|related_").columns), trial))
 
 # %% [markdown]
 # The upper limit of a risk difference shows how much excess harm remains possible.
@@ -147,7 +147,7 @@ if stimulation is None:
 else:
     adherence = clinical.adherence_table(stimulation, participants, planned)
     found.keep(adherence=adherence, dose=clinical.participant_dose(stimulation, participants))
-    display(figures.panel(found, "stimulation"), report.table(adherence))
+    display(figures.panel(found, "stimulation"), report.table(adherence, trial))
 
 # %% [markdown]
 # Arms that differ in the sessions received differ in more than the treatment itself.
@@ -164,7 +164,7 @@ asked["site"] = participants.get("site")
 recorded = [name for name, value in asked.items() if value is not None]
 checklist = clinical.consort_checklist(trial, recorded)
 found.keep(consort_checklist=checklist)
-report.table(checklist)
+report.table(checklist, trial)
 
 # %% [markdown]
 # The column *where* names the notebook and section that answers an item.

@@ -48,7 +48,7 @@ Markdown(report.notice(trial, quick))
 
 # %%
 measured = receptors.measured_rates()
-report.rate_table(measured)
+report.rate_table(measured, trial)
 
 # %% [markdown]
 # Shares above .07 are marked with an asterisk: read such a p as if it were larger. Next, the worst
@@ -58,7 +58,7 @@ report.rate_table(measured)
 rates = receptors.rate_rows(measured, before.table("correlations"), settings["null"])
 found.keep(rates=rates)
 marked = report.marked_rates(rates["false_positive_rate"])
-report.table(rates.assign(false_positive_rate=marked))
+report.table(rates.assign(false_positive_rate=marked), trial)
 
 # %% [markdown]
 # A map that was not measured has the rate of simulated pairs. `p_randomisation` needs no such table: it

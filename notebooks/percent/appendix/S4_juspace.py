@@ -63,7 +63,7 @@ n = quick_permutations if quick else n_permutations
 toolbox = receptors.juspace_rows(inputs, n, seed)
 found.keep(juspace=toolbox, settings={"permutations": n, "seed": seed, "quick": quick})
 mine = toolbox[toolbox["contrast"] == results.ARM_BY_TIME].drop(columns=["contrast", "n_parcels"])
-report.table(mine.sort_values("r", key=abs, ascending=False))
+report.table(mine.sort_values("r", key=abs, ascending=False), trial)
 
 # %% [markdown]
 # The maps with the largest |r| come first. Compare `p_juspace` with `p_juspace_r` in a row, and both
