@@ -56,8 +56,8 @@ def describe_course(scale, kind, individuals, means, names, unit="points"):
     what = what if kind == "change" else f"{scale} score"
     caption = (
         f"{what[:1].upper()}{what[1:]}, {unit}. Thin lines: participants ({_by_arm(names, n)}). "
-        "Thick lines: means of the mixed model for repeated measures (MMRM) for a participant with "
-        "the average baseline; bars: their 95 % confidence intervals. n: participants rated."
+        "Thick lines and bars: MMRM means at the average baseline, 95 % confidence intervals. n: "
+        "participants rated."
     )
     alt = (
         f"Lines over weeks since baseline; vertical axis {what}, {unit}. Model mean and 95 % "
@@ -74,8 +74,7 @@ def describe_differences(contrasts, names, primary):
     caption = (
         f"{names['active']} − {names['control']}, points, with 95 % confidence interval; n: "
         f"participants of each arm in the model. Filled: the primary contrast, {primary[0]} at "
-        f"{visit_words(primary[1])}: {said}; the other intervals are not corrected for their "
-        "number."
+        f"{visit_words(primary[1])}: {said}. The other intervals are not adjusted for multiplicity."
     )
     zero = sum(row.ci_low <= 0 <= row.ci_high for row in rows.values())
     alt = (
@@ -95,10 +94,10 @@ def describe_risks(rows, names, scale, visit):
         for row in rows.itertuples()
     )
     caption = (
-        f"Participants with response (fall of at least half) and, where a cut-off is defined, "
-        f"remission on {scale} at {visit_words(visit)}; unrated participants count as "
-        f"failures. Below: difference ({names['active']} − {names['control']}) in percentage "
-        f"points with Newcombe's 95 % interval. {said[:1].upper()}{said[1:]}."
+        f"Response (fall of at least half) and, where a cut-off is defined, remission; unrated "
+        f"participants count as failures. Below: difference ({names['active']} − "
+        f"{names['control']}), percentage points, Newcombe's 95 % interval. "
+        f"{said[:1].upper()}{said[1:]}."
     )
     return caption, f"Bars, percent of participants, by arm. {said[:1].upper()}{said[1:]}."
 
@@ -116,9 +115,9 @@ def describe_tipping(curve, tip, names, scale, visit):
     }
     said = true_minus(ends.get(tip["status"], str(tip["status"])))
     caption = (
-        f"{scale} at {visit_words(visit)}: scores missing after withdrawal from "
-        f"{names['active']} are imputed, then made worse by the points on the horizontal axis. "
-        f"Line: difference between arms; band: 95 % interval (Rubin); filled: p < .05. {said}."
+        f"Scores missing after withdrawal from {names['active']} are imputed, then made worse by "
+        "the points on the horizontal axis. Line and band: difference between arms, 95 % interval; "
+        f"filled: p < .05. {said[:1].upper()}{said[1:]}."
     )
     alt = (
         f"Line with band; horizontal axis points added to imputed scores, vertical axis difference "
@@ -263,6 +262,27 @@ def describe_stimulation(dose, planned, names):
     said = _by_arm(names, {a: f"{full[a].sum()} of {len(full[a])}" for a in COLOURS if a in full})
     caption = f"Sessions received by each participant, of {planned} planned. All received: {said}."
     return caption, f"Bars, one per participant, most first. All sessions received: {said}."
+
+
+def describe_head_size(quality):
+    """What `plot_head_size` shows; ``quality`` is ``grey_matter/quality.tsv``."""
+    n, low, high = len(quality), *quality["grey_ml"].quantile([0, 1])
+    caption = (
+        "Grey-matter volume of each image against total intracranial volume, ml; a line joins the "
+        "images of a participant. Images with an outlier score above 3 are named."
+    )
+    return caption, f"Points, one per image ({n}); grey matter from {low:.0f} to {high:.0f} ml."
+
+
+def describe_template_fit(quality):
+    """What `plot_template_fit` shows; ``quality`` is ``grey_matter/quality.tsv``."""
+    above = int((quality["outlier_score"] > 3).sum())
+    caption = (
+        "Outlier score of each image (largest distance of a measure from its median, robust "
+        "standard deviations) against its correlation with the template's grey matter; images "
+        "above 3 are named."
+    )
+    return caption, f"Points, one per image; {above} of {len(quality)} above the dashed line at 3."
 
 
 def describe_homogeneity(quality):

@@ -64,13 +64,17 @@ class Drawn:
     said: dict
     further: Callable[[], Iterable["Drawn"]] = list
 
-    def _ipython_display_(self):
-        from IPython.display import Markdown, display  # slow to import
-
+    def png(self) -> bytes:
+        """The picture, as a notebook shows it."""
         picture = io.BytesIO()
         with style():
             self.figure.savefig(picture, format="png")
-        display({"image/png": picture.getvalue(), "text/plain": self.said["alt"]}, raw=True)
+        return picture.getvalue()
+
+    def _ipython_display_(self):
+        from IPython.display import Markdown, display  # slow to import
+
+        display({"image/png": self.png(), "text/plain": self.said["alt"]}, raw=True)
         display(Markdown(f"**{self.said['title']}.** {self.said['caption']}"))
 
 

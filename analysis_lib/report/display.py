@@ -8,7 +8,6 @@ from analysis_lib.results.columns import head
 from analysis_lib.results.contrasts import CONTRASTS, OF_CHANGE, contrast_title
 from analysis_lib.results.words import number_text, p_cell, printed, visit_words
 
-
 CODED = ("analysis", "effect", "kind", "missingness", "session")  # columns of codes
 CODES = {"mar": "missing at random", "arm x time": "arm × time"}
 CODES |= {"pre": "before treatment", "post": "after treatment"}
@@ -50,6 +49,11 @@ def joined(low, high):
     return [f"{a} to {b}" if a != "–" else "–" for a, b in zip(low, high, strict=True)]
 
 
+def yes_or_no(values):
+    """Truth values in words."""
+    return ["–" if pd.isna(value) else ("no", "yes")[bool(value)] for value in values]
+
+
 def in_words(column, value, names):
     """A cell of text as a reader sees it: arms, visits, contrasts and codes in words."""
     if pd.isna(value):
@@ -58,6 +62,8 @@ def in_words(column, value, names):
         return contrast_title(value, names)
     if column == "visit":
         return visit_words(value)
+    if column == "furthest":
+        return head(value, names)
     if column in CODED:
         return CODES.get(value, value.replace("_", " "))
     return names.get(value, str(value)) if column == "arm" else str(value)
@@ -90,7 +96,7 @@ def by_visit(means, study):
 def _printed(frame, name, names):
     column = frame[name]
     if pd.api.types.is_bool_dtype(column):
-        return ["–" if pd.isna(value) else ("no", "yes")[bool(value)] for value in column]
+        return yes_or_no(column)
     if not pd.api.types.is_numeric_dtype(column):
         return [in_words(name, value, names) for value in column]
     values = pd.to_numeric(column).astype(float)

@@ -11,6 +11,7 @@ from analysis_lib.vbm.planted_truth import nothing_planted
 TEMPLATES = Path(__file__).parent / "template"
 SENTENCES = "findings.md.j2"
 LEVEL = 0.05  # below it a family-wise p is called significant in words
+TOLERATED = 0.07  # a false-positive rate at .05 above this is marked
 
 QUICK = "QUICK: few permutations, for a first look. Do not quote these p-values."
 VARIANT = "VARIANT {}: not every parameter has its default; the default results lie elsewhere."
@@ -26,7 +27,7 @@ def findings(results) -> str:
     Parameters
     ----------
     results : Section
-        "clinical", "vbm", "receptors" or "conduct"; nothing but its tables is read.
+        "clinical", "vbm", "receptors", "conduct", "calibration", "power" or "juspace".
 
     Returns
     -------
@@ -71,6 +72,8 @@ def context(quotes) -> dict:
         "primary": study.primary_scale,
         "final": study.final_visit,
         "level": LEVEL,
+        "tolerated": TOLERATED,
+        "detectable": lambda: quotes.json("power/settings.json").get("minimum_detectable_r"),
         "main": ARM_BY_TIME,
         "title": lambda contrast: contrasts.contrast_title(contrast, study.arm_names),
         "contrast_words": lambda name: contrasts.contrast_words(name, study.arm_names),
@@ -81,9 +84,7 @@ def context(quotes) -> dict:
         "records": lambda file, **where: quotes.select(file, **where).to_dict("records"),
         "leading_peaks": lambda contrast: leading_peaks(quotes, contrast),
         "leading_regions": lambda contrast: leading_regions(quotes, contrast),
-        "strongest": lambda file: (
-            by_size(quotes.select(file).dropna(), "r").head(1).to_dict("records")
-        ),
+        "strongest": lambda file, column="r": strongest(quotes, file, column),
         "receptor_maps": lambda: receptor_maps(quotes),
         "of_receptor": lambda name: of_receptor(quotes, name),
         "largest_shares": lambda: largest_shares(quotes),
@@ -108,9 +109,10 @@ def by_size(rows, column):
     return rows.sort_values(column, key=abs, ascending=False, kind="stable") if len(rows) else rows
 
 
-def strongest(quotes, file) -> list:
-    """The row of a table with the largest |r|, in a list; none where there is no table."""
-    return by_size(quotes.select(file).dropna(), "r").head(1).to_dict("records")
+def strongest(quotes, file, column) -> list:
+    """The row of a table with the largest absolute value; none where there is no table."""
+    rows = by_size(quotes.select(file), column)
+    return (rows.dropna(subset=[column]) if len(rows) else rows).head(1).to_dict("records")
 
 
 def incomplete(quotes) -> bool:
@@ -128,7 +130,7 @@ def place(peak) -> str:
 
 
 def leading_peaks(quotes, contrast, n=4) -> list:
-    """Surviving peaks, by |t|: rows of vbm/<contrast>_clusters.tsv; none where there is no table."""
+    """Surviving peaks by |t|, of vbm/<contrast>_clusters.tsv; none where there is no table."""
     rows = quotes.select(f"vbm/{contrast}_clusters.tsv")
     rows = rows[rows["p_fwe_t"] < LEVEL] if len(rows) else rows
     return by_size(rows, "t").head(n).to_dict("records")
@@ -199,7 +201,7 @@ def receptor_notice(about):
     return "; ".join(words) + "."
 
 
-def marked_rates(rates, warn=0.07):
+def marked_rates(rates, warn=TOLERATED):
     """False-positive rates as they are printed: an asterisk above what is tolerated.
 
     Parameters

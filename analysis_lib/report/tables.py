@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis_lib.report.display import SHARES, in_words, joined
+from analysis_lib.report.display import SHARES, in_words, joined, yes_or_no
+from analysis_lib.report.sentences import by_size
 from analysis_lib.results import reading, words
 from analysis_lib.results.columns import describe, head
 from analysis_lib.results.contrasts import ARM_BY_TIME
@@ -58,7 +59,7 @@ def read_tables(evidence, has_receptors) -> dict:
     if study.imaging:
         specified |= {"clusters": _clusters(evidence), "regions": _regions(evidence)}
     if has_receptors:
-        specified["receptors"] = _receptors(evidence)
+        specified |= {"receptors": _receptors(evidence)} | _on_request(evidence)
     return {name: table for name, table in specified.items() if table}
 
 
@@ -140,9 +141,7 @@ def _with_totals(rows, *columns):
 
 def _clusters(evidence, n=12):
     rows = evidence.select(f"vbm/{ARM_BY_TIME}_clusters.tsv")
-    shown = (
-        rows.sort_values("t", key=abs, ascending=False, kind="stable").head(n) if len(rows) else rows
-    )
+    shown = by_size(rows, "t").head(n)
     columns = ["cluster", "hemisphere", "region", "k_voxels", "x", "y", "z", "t", "hedges_g"]
     return _table(
         evidence,
@@ -183,9 +182,43 @@ def _receptors(evidence):
         "Ordered by |r|. Each p is about r: the first two if treatment did nothing, the next two "
         "against equally smooth maps. The parametric p is wrong for smooth maps.",
         [*columns, "p_spatial", "p_fwe_spatial", "p_parametric"],
-        rows.sort_values("r", key=abs, ascending=False),
+        by_size(rows, "r"),
         "the other contrasts are in the file",
     )
+
+
+def _on_request(evidence):
+    """Tables of the appendix, where it was run."""
+    juspace = by_size(evidence.select("juspace/juspace.tsv", contrast=ARM_BY_TIME), "r")
+    spatial = ["p_juspace", "p_juspace_r", "p_shuffle", "p_shuffle_fwe"]
+    relabelled = ["p_relabel_juspace", "p_relabel", "p_relabel_fwe"]
+    return {
+        "calibration": _table(
+            evidence,
+            "calibration/rates.tsv",
+            "False-positive rates by receptor map",
+            "Share of unrelated smooth maps with p ≤ .05, the worst over ranges of "
+            "autocorrelation, beside the p among equally smooth maps that it concerns.",
+            ["receptor", "annotation", "p_spatial", "false_positive_rate"],
+        ),
+        "power": _table(
+            evidence,
+            "power/power.tsv",
+            "Power of simulated trials",
+            "Trials of this size and noise, whose noise-free change follows the leading receptor "
+            "map with the planted r.",
+            ["true_r", "expected_r", "power", "monte_carlo_se"],
+        ),
+        "juspace": _table(
+            evidence,
+            "juspace/juspace.tsv",
+            "JuSpace's results for the difference between the arms",
+            "Ordered by |r|. Parcel means with the background kept, Cohen's d by region, "
+            "Pearson's r.",
+            ["receptor", "annotation", "r", "z", "adjusts", *spatial, *relabelled],
+            juspace,
+        ),
+    }
 
 
 def _of(shown, total, what):
@@ -231,6 +264,8 @@ def _cells(rows, column, section, names):
     if column in INTERVALS:
         return joined(*(_cells(rows, part, section, names) for part in INTERVALS[column]))
     values = rows[column]
+    if pd.api.types.is_bool_dtype(values):
+        return yes_or_no(values)
     if not pd.api.types.is_numeric_dtype(values):
         return [in_words(column, value, names) for value in values]
     kind = _kind_of_column(rows, column, section)
@@ -245,7 +280,7 @@ def _kind_of_column(rows, column, section):
         return "percent"
     if column in ("hedges_g", "g_ci_low", "g_ci_high", "standardised_mean_difference", "t", "se"):
         return "two"
-    if section == "receptors":
+    if section in ("receptors", "juspace", "power", "calibration"):
         return "count" if column.startswith("n_") else "two"
     whole = rows[column].dropna().mod(1).eq(0).all()
     return "count" if whole and column not in ("estimate", "ci_low", "ci_high") else "points"

@@ -292,7 +292,7 @@ def test_the_relation_to_improvement_has_the_highest_t_of_each_region(said):
     found = said(
         "vbm", summary=[vbm_row("improvement")], improvement_regions=regions | {"r": [0.5, -0.6, 0]}
     )
-    assert "Highest t by region: right insula (voxel t = −6.5; mean of the region r = −0.60)" in found
+    assert "by region: right insula (voxel t = −6.5; mean of the region r = −0.60); left" in found
 
 
 def test_where_nothing_survives_the_smallest_p_is_given_and_no_region(said):

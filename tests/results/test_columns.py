@@ -49,7 +49,8 @@ def test_the_registry_describes_each_column_once_in_words():
         assert about.type in columns.TYPES, name
         assert len(about.description) > 4, name
         assert about.unit is None or about.unit not in about.description.split(", "), name
-        assert about.head and "_" not in about.head, name
+        assert about.head, name
+        assert "_" not in about.head, name
 
 
 def test_a_name_that_one_file_uses_otherwise_is_described_so():
