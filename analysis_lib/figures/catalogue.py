@@ -390,7 +390,7 @@ def variogram(results, null):
     band = rows[["low", "median", "high"]].to_numpy().T
     return Panel(
         partial(plot_variograms, lags=rows["distance"], target=rows["effect"], surrogates=band),
-        f"{null} surrogates",
+        f"{null[:1].upper()}{null[1:]} surrogates",
         *descriptions.describe_variogram(null),
         size=(COLUMN, 2.5),
     )

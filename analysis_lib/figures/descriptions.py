@@ -117,7 +117,7 @@ def describe_tipping(curve, tip, names, scale, visit):
     caption = (
         f"Scores missing after withdrawal from {names['active']} are imputed, then made worse by "
         "the points on the horizontal axis. Line and band: difference between arms, 95 % interval; "
-        f"filled: p < .05. {said[:1].upper()}{said[1:]}."
+        f"filled: p < .05; {said}."
     )
     alt = (
         f"Line with band; horizontal axis points added to imputed scores, vertical axis difference "

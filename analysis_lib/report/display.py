@@ -4,12 +4,14 @@ import pandas as pd
 from IPython.display import HTML
 
 from analysis_lib.report.sentences import marked_rates
+from analysis_lib.results import reading
 from analysis_lib.results.columns import head
 from analysis_lib.results.contrasts import CONTRASTS, OF_CHANGE, contrast_title
 from analysis_lib.results.words import number_text, p_cell, printed, visit_words
 
+UNITS = {"year": "years", "mL": "ml"}  # of BIDS, as they are printed
 CODED = ("analysis", "effect", "kind", "missingness", "session")  # columns of codes
-CODES = {"mar": "missing at random", "arm x time": "arm × time"}
+CODES = {"mar": "missing at random", "arm x time": "arm × time", "arm x week": "arm × week"}
 CODES |= {"pre": "before treatment", "post": "after treatment"}
 SHARES = ("risk_difference", "ci_low", "ci_high")  # proportions in the tables of events
 
@@ -34,6 +36,8 @@ def table(frame, study, file="", index=False):
     IPython.display.HTML
     """
     names, whole = study.arm_names, frame.reset_index() if index else frame
+    if "variable" in whole:
+        whole = whole.assign(variable=whole["variable"].replace(variables(study)))
     shown = {}
     for name in whole:
         head = _head(name, names, file, name in frame and frame.columns.name)
@@ -42,6 +46,17 @@ def table(frame, study, file="", index=False):
     html = pd.DataFrame(shown).to_html(index=False, border=0, justify="left", escape=True)
     html = html.replace("<td>", '<td style="white-space: nowrap">')
     return HTML(f'<div style="overflow-x: auto; font-size: 90%">{html}</div>')
+
+
+def variables(study):
+    """Columns of participants.tsv in words, with their unit, as far as its sidecar has both."""
+    sidecar = study.root / "participants.json"
+    described = reading.read_json(sidecar) if sidecar.is_file() else {}
+    return {
+        column: f"{about['Description']}, {UNITS.get(about['Units'], about['Units'])}"
+        for column, about in described.items()
+        if isinstance(about, dict) and about.get("Description") and about.get("Units")
+    }
 
 
 def joined(low, high):
@@ -60,7 +75,7 @@ def in_words(column, value, names):
         return "–"
     if column == "contrast" and value in CONTRASTS:
         return contrast_title(value, names)
-    if column == "visit":
+    if column in ("visit", "status"):
         return visit_words(value)
     if column == "furthest":
         return head(value, names)
@@ -135,7 +150,7 @@ def rate_table(measured, study):
         for what, rows in parts.items()
         if (rows["null"] == null).any()
     }
-    frame = pd.DataFrame(wide).T.rename_axis(["null", "other map"]).reset_index()
+    frame = pd.DataFrame(wide).T.rename_axis(["null", "Other map"]).reset_index()
     frame.columns.name = None
     for column in frame.columns[2:]:
         frame[column] = marked_rates(frame[column])

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis_lib.report.display import SHARES, in_words, joined, yes_or_no
+from analysis_lib.report.display import SHARES, in_words, joined, variables, yes_or_no
 from analysis_lib.report.sentences import by_size
-from analysis_lib.results import reading, words
+from analysis_lib.results import words
 from analysis_lib.results.columns import describe, head
 from analysis_lib.results.contrasts import ARM_BY_TIME
 from analysis_lib.results.words import visit_words
 
-UNITS = {"year": "years", "mL": "ml"}  # of BIDS, as they are printed
 # Limits of intervals, and the columns that are joined.
 INTERVALS = {"ci": ("ci_low", "ci_high"), "g_ci": ("g_ci_low", "g_ci_high")}
 WORDS = (  # columns that hold no numbers
@@ -71,7 +70,7 @@ def _baseline(evidence):
     file = "clinical/baseline.tsv"
     if not evidence.exists(file):
         return None
-    rows, named = evidence.table(file), _variables(evidence.study)
+    rows, named = evidence.table(file), variables(evidence.study)
     spaced = {arm: rows[arm].str.replace("%)", " %)", regex=False) for arm in ("active", "control")}
     return _table(
         evidence,
@@ -82,17 +81,6 @@ def _baseline(evidence):
         ["variable", "summary", "active", "control", "standardised_mean_difference"],
         rows.assign(variable=rows["variable"].replace(named), **spaced),
     )
-
-
-def _variables(study):
-    """Columns of participants.tsv in words, with their unit, as far as its sidecar has both."""
-    sidecar = study.root / "participants.json"
-    described = reading.read_json(sidecar) if sidecar.is_file() else {}
-    return {
-        column: f"{about['Description']}, {UNITS.get(about['Units'], about['Units'])}"
-        for column, about in described.items()
-        if isinstance(about, dict) and about.get("Description") and about.get("Units")
-    }
 
 
 def _responders(evidence):

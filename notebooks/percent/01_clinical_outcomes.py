@@ -3,10 +3,11 @@
 #
 # [What we found](#What-we-found:-symptoms) stands at the end.
 #
-# **Do depression and anxiety improve more with active than with control treatment?** Symptoms are
-# rated before treatment and at visits after it began, on the scales that the study file names: in
-# most trials of depression the Hamilton Depression Rating Scale (HAMD-17) and the Hamilton Anxiety
-# Rating Scale (HAMA). Higher is worse.
+# **Do symptoms improve more with active than with control treatment?** They are rated before treatment
+# and at visits after it began, on the scales that the study file names; in trials of depression, often
+# the Hamilton Depression Rating Scale (HAMD-17) and the Hamilton Anxiety Rating Scale (HAMA). Higher
+# scores are worse. Figures and tables use the study's own names for the arms; *control* in the text is
+# the arm that active treatment is compared with.
 
 # %% [markdown]
 # **Contents.** [Who took part](#Who-took-part) · [Scores over time](#Scores-over-time) ·
