@@ -44,7 +44,7 @@ def describe_missing(patterns, names):
         f"Visits after baseline, one row per pattern, filled where rated, with the number of "
         f"participants who show it ({said})."
     )
-    return caption, f"Grid of {len(patterns)} patterns of missing ratings; {said}."
+    return caption, f"Grid of visits, one row per pattern of missing ratings; {said}."
 
 
 def describe_course(scale, kind, individuals, means, names, unit="points"):
@@ -112,6 +112,7 @@ def describe_tipping(curve, tip, names, scale, visit):
     ends = {
         "tips": f"p reaches .05 at {printed(tip['delta_interpolated'], 'change')} points",
         "does not tip": f"p stays below .05 up to {end:g} points",
+        "not significant at delta 0": "p is above .05 before any points are added",
     }
     said = true_minus(ends.get(tip["status"], str(tip["status"])))
     caption = (

@@ -64,11 +64,11 @@ class Drawn:
     said: dict
     further: Callable[[], Iterable["Drawn"]] = list
 
-    def png(self) -> bytes:
-        """The picture, as a notebook shows it."""
+    def png(self, dpi="figure") -> bytes:
+        """The picture, by default as a notebook shows it."""
         picture = io.BytesIO()
         with style():
-            self.figure.savefig(picture, format="png")
+            self.figure.savefig(picture, format="png", dpi=dpi)
         return picture.getvalue()
 
     def _ipython_display_(self):

@@ -134,7 +134,7 @@ def _drawn(evidence, section, name, options):
     from analysis_lib.figures import panel  # slow to import
 
     drawn = panel(Section(evidence.study, section), name, **options)
-    content = drawn.png()
+    content = drawn.png(dpi=250)
     with Image.open(io.BytesIO(content)) as image:
         width, height = image.size
     return drawn.said | {

@@ -102,7 +102,7 @@ report.by_visit(means, trial)
 # - **treatment**: assignment to active or control treatment; missed sessions are disregarded;
 # - **variable**: change of the primary scale from baseline to the final visit;
 # - **intercurrent events**: leaving treatment is handled *hypothetically*: the question is what the
-#   difference would be if everybody had stayed in treatment and been rated to the end;
+#   difference would be if everyone had stayed in treatment and been rated to the end;
 # - **summary**: difference of mean changes, active − control, at the mean baseline.
 #
 # In a clinician's words: *how much more would patients have improved, on average, had all been given
@@ -116,7 +116,7 @@ report.by_visit(means, trial)
 # A mixed model for repeated measures (MMRM) uses every rating at every visit after baseline:
 # `outcome ~ baseline*visit + arm*visit`, each visit with its own variance, each pair of visits with
 # its own correlation (unstructured), fitted by restricted maximum likelihood (REML). Missing scores
-# are not filled in: what a patient's earlier scores say about later ones enters through the
+# are not imputed: what a patient's earlier scores say about later ones enters through the
 # correlations. Standard errors and degrees of freedom are those of Kenward and Roger (1997), as SAS
 # computes them, which keep their level in small samples. A random-intercept model with z tests, which
 # most Python packages offer, does not: it found a significant difference in 11 % of simulated small
