@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex, to_rgb
 
-from analysis_lib.figures import appearance, descriptions, palette
+from analysis_lib.figures import appearance, composites, descriptions, palette
 from analysis_lib.figures import draw_brain as figures_brain
 from analysis_lib.figures import draw_clinical as clinical
 from analysis_lib.figures import draw_conduct as conduct
@@ -500,6 +500,15 @@ def test_descriptions_quote_the_results():
     assert "difference in change between real and sham with 41 receptor maps" in caption
     assert "41 receptor maps, the 3 with the largest |r|" in caption
     assert "Largest: R0, 0.80; if treatment did nothing, p = .003, among equally smooth" in alt
+
+
+def test_the_lines_of_several_courses_are_explained_once():
+    whole = "Change in X, points. Thin lines: 3. Thick lines and bars: means. n: rated."
+    panels = {name: figures_panels.Panel(None, name, whole, "") for name in ("x", "y", "z")}
+    first, *others = composites._said_once(panels).values()
+    assert first.caption == whole
+    short = "Change in X, points. Thin lines: 3. Otherwise as in (a)."
+    assert [panel.caption for panel in others] == [short, short]
 
 
 @pytest.mark.parametrize(("n", "said"), [(0, "No voxel survives"), (12, "12 voxels survive")])

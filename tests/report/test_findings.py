@@ -407,6 +407,36 @@ def test_what_was_not_recorded_is_said_to_be_missing(said):
     ]
 
 
+ITEMS = {
+    "scale": "HAMD-17",
+    "item": ["a", "b", "c"],
+    "label": ["sleep", "mood", "weight"],
+    "estimate": [-0.4, -0.9, 0.7],
+    "ci_low": [-0.9, -1.5, 0.1],
+    "ci_high": [0.1, -0.3, 1.3],
+}
+
+
+def test_items_are_counted_by_their_intervals_and_the_largest_difference_is_named(said):
+    assert said("conduct", "items", item_differences=ITEMS) == (
+        "**Items**: the intervals of 1 of 3 items lie below zero (favouring active) and of 1 above "
+        "zero. The largest difference is that of *mood* (−0.90 points, 95 % CI −1.50 to −0.30)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (-0.9, -0.1, "the fitted lines fall faster with active."),
+        (0.1, 0.9, "the fitted lines fall faster with sham."),
+        (-0.5, 0.5, "the interval includes equal slopes."),
+    ],
+)
+def test_growth_curves_have_a_verdict(said, low, high, verdict):
+    row = {"scale": "HAMD-17", "estimate": (low + high) / 2, "ci_low": low, "ci_high": high}
+    assert said("conduct", "growth_verdict", growth=[row]) == f"For HAMD-17, {verdict}"
+
+
 def test_nothing_claims_that_there_is_no_effect(said):
     null = contrast_row(estimate=-0.1, ci_low=-3, ci_high=3, p=0.9)
     found = said("clinical", mmrm_contrasts=[null], responders=[risk_row(p=1.0)])
