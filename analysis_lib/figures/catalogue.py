@@ -1,6 +1,6 @@
 """Every figure by name: a drawing, its title and caption, from the tables of one notebook.
 
-Notebooks 01 to 03 show them one by one while they run (:func:`panel`), notebook 04 together.
+Notebooks 00 to 03 show them one by one while they run (:func:`panel`), notebook 04 together.
 """
 
 from functools import partial
@@ -24,7 +24,13 @@ from analysis_lib.figures.draw_conduct import (
     plot_missing,
     plot_stimulation,
 )
-from analysis_lib.figures.draw_maps import plot_homogeneity, plot_mosaic, plot_volumes
+from analysis_lib.figures.draw_maps import (
+    plot_head_size,
+    plot_homogeneity,
+    plot_mosaic,
+    plot_template_fit,
+    plot_volumes,
+)
 from analysis_lib.figures.draw_receptors import (
     central,
     plot_correlations,
@@ -197,6 +203,24 @@ def stimulation(results):
 # --- grey matter ----------------------------------------------------------------------------------
 
 
+def head_size(results):
+    quality = results.table("quality")
+    return Panel(
+        partial(plot_head_size, quality=quality),
+        "Grey matter and head size",
+        *descriptions.describe_head_size(quality),
+    )
+
+
+def template_fit(results):
+    quality = results.table("quality")
+    return Panel(
+        partial(plot_template_fit, quality=quality),
+        "Resemblance to the template",
+        *descriptions.describe_template_fit(quality),
+    )
+
+
 def homogeneity(results):
     quality = results.table("quality")
     return Panel(
@@ -366,7 +390,7 @@ def variogram(results, null):
     band = rows[["low", "median", "high"]].to_numpy().T
     return Panel(
         partial(plot_variograms, lags=rows["distance"], target=rows["effect"], surrogates=band),
-        f"{null} surrogates",
+        f"{null[:1].upper()}{null[1:]} surrogates",
         *descriptions.describe_variogram(null),
         size=(COLUMN, 2.5),
     )
@@ -392,7 +416,7 @@ CATALOGUE = {
     make.__name__: make
     for make in (
         *(flow, ratings, course, differences, response, tipping_point, items, stimulation),
-        *(homogeneity, volumes, mosaic, slices, glass, regions),
+        *(head_size, template_fit, homogeneity, volumes, mosaic, slices, glass, regions),
         *(correlations, scatter, dominance, nulls, influence, power, variogram),
     )
 }

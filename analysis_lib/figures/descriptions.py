@@ -44,7 +44,7 @@ def describe_missing(patterns, names):
         f"Visits after baseline, one row per pattern, filled where rated, with the number of "
         f"participants with that pattern ({said})."
     )
-    return caption, f"Grid of {len(patterns)} patterns of missing ratings; {said}."
+    return caption, f"Grid of visits, one row per pattern of missing ratings; {said}."
 
 
 def describe_course(scale, kind, individuals, means, names, unit="points"):
@@ -56,8 +56,8 @@ def describe_course(scale, kind, individuals, means, names, unit="points"):
     what = what if kind == "change" else f"{scale} score"
     caption = (
         f"{what[:1].upper()}{what[1:]}, {unit}. Thin lines: participants ({_by_arm(names, n)}). "
-        "Thick lines: means of the mixed model for repeated measures (MMRM) for a participant with "
-        "the average baseline; bars: their 95 % confidence intervals. n: participants rated."
+        "Thick lines and bars: MMRM means at the average baseline, 95 % confidence intervals. n: "
+        "participants rated."
     )
     alt = (
         f"Lines over weeks since baseline; vertical axis {what}, {unit}. Model mean and 95 % "
@@ -95,10 +95,10 @@ def describe_risks(rows, names, scale, visit):
         for row in rows.itertuples()
     )
     caption = (
-        f"Participants with response (fall of at least half) and, where a cut-off is defined, "
-        f"remission on {scale} at {visit_words(visit)}; unrated participants count as "
-        f"failures. Below: difference ({names['active']} − {names['control']}) in percentage "
-        f"points with Newcombe's 95 % interval. {said[:1].upper()}{said[1:]}."
+        f"Response (fall of at least half) and, where a cut-off is defined, remission; unrated "
+        f"participants count as failures. Below: difference ({names['active']} − "
+        f"{names['control']}), percentage points, Newcombe's 95 % interval. "
+        f"{said[:1].upper()}{said[1:]}."
     )
     return caption, f"Bars, percent of participants, by arm. {said[:1].upper()}{said[1:]}."
 
@@ -113,12 +113,13 @@ def describe_tipping(curve, tip, names, scale, visit):
     ends = {
         "tips": f"p reaches .05 at {printed(tip['delta_interpolated'], 'change')} points",
         "does not tip": f"p stays below .05 up to {end:g} points",
+        "not significant at delta 0": "p is above .05 before any points are added",
     }
     said = true_minus(ends.get(tip["status"], str(tip["status"])))
     caption = (
-        f"{scale} at {visit_words(visit)}: scores missing after withdrawal from "
-        f"{names['active']} are imputed, then made worse by the points on the horizontal axis. "
-        f"Line: difference between arms; band: 95 % interval (Rubin); filled: p < .05. {said}."
+        f"Scores missing after withdrawal from {names['active']} are imputed, then made worse by "
+        "the points on the horizontal axis. Line and band: difference between arms, 95 % interval; "
+        f"filled: p < .05; {said}."
     )
     alt = (
         f"Line with band; horizontal axis points added to imputed scores, vertical axis difference "
@@ -268,6 +269,27 @@ def describe_stimulation(dose, planned, names):
         caption,
         f"Bars, one per participant, in descending order. All sessions received: {said}.",
     )
+
+
+def describe_head_size(quality):
+    """What `plot_head_size` shows; ``quality`` is ``grey_matter/quality.tsv``."""
+    n, low, high = len(quality), *quality["grey_ml"].quantile([0, 1])
+    caption = (
+        "Grey-matter volume of each image against total intracranial volume, ml; a line joins the "
+        "images of a participant. Images with an outlier score above 3 are named."
+    )
+    return caption, f"Points, one per image ({n}); grey matter from {low:.0f} to {high:.0f} ml."
+
+
+def describe_template_fit(quality):
+    """What `plot_template_fit` shows; ``quality`` is ``grey_matter/quality.tsv``."""
+    above = int((quality["outlier_score"] > 3).sum())
+    caption = (
+        "Outlier score of each image (largest distance of a measure from its median, robust "
+        "standard deviations) against its correlation with the template's grey matter; images "
+        "above 3 are named."
+    )
+    return caption, f"Points, one per image; {above} of {len(quality)} above the dashed line at 3."
 
 
 def describe_homogeneity(quality):

@@ -22,7 +22,6 @@ from voxelperm import draw_permutations
 
 KINDS = ("cohens_d", "mean")
 SCHEMES = ("balanced", "free")
-NULL_MAPS = {False: "plain shuffle", True: "smoothed, one hemisphere mirrored"}  # by `adjusts`
 VARIANCES = range(2, 1001)  # of JuSpace's smoothing kernel, squared voxels, tried in this order
 TABLE_COLUMNS = (
     "contrast",

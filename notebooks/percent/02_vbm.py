@@ -60,15 +60,15 @@ Markdown(report.notice(trial, quick))
 # %%
 scans = vbm.read_scans(trial)
 print(scans.counted)
-report.table(scans.left_out)
+report.table(scans.left_out, trial)
 
 # %% [markdown]
 # The table lists everyone who is not analysed below, with the reason.
 #
 # ## Smoothing and mask
 #
-# A Gaussian kernel trades spatial detail for sensitivity, makes errors more nearly normal and evens
-# out small errors of registration; 8 mm is customary. Only voxels with enough grey matter on average
+# A Gaussian kernel trades spatial detail for sensitivity, makes errors more nearly normal and smooths
+# over small registration errors; 8 mm is customary. Only voxels with enough grey matter on average
 # are analysed: elsewhere a percent change would be a ratio of two small numbers. Head size (total
 # intracranial volume, TIV) is the same before and after treatment and hardly affects a change; `tiv`
 # offers the customary adjustments, with TIV from participants.tsv or from the segmentation program.
@@ -130,18 +130,19 @@ figures.panel(found, "mosaic")
 # **Family-wise error.** Tens of thousands of voxels are tested. Each permutation keeps its largest
 # statistic, and p is the share of permutations that reach the observed one, (1 + count) / (1 + n), so
 # that the chance of *any* false voxel or cluster is at most 5 % at p < .05. Four statistics come
-# from the same permutations: the voxel's t (`p_fwe_t`), the extent and the mass of its cluster
-# (`p_fwe_cluster`, `p_fwe_mass`), and threshold-free cluster enhancement (TFCE, `p_fwe_tfce`), which
-# rewards height and extent together without a cluster-forming threshold (Smith & Nichols 2009). A
-# significant cluster contains a change somewhere; it does not mean that each of its voxels changed.
+# from the same permutations: the voxel's t, the extent and the mass of its cluster, and threshold-free
+# cluster enhancement (TFCE), which rewards height and extent together without a cluster-forming
+# threshold (Smith & Nichols 2009). A significant cluster contains a change somewhere; it does not mean
+# that each of its voxels changed.
 #
 # All tests are two-sided. The p-values are not adjusted for having several contrasts and four
-# statistics: choose one of each before looking. Here the maximum of t for `arm_by_time` was chosen.
+# statistics: choose one of each before looking. Here the maximum of t for the difference between the
+# arms was chosen.
 
 # %%
 tests = vbm.assess_contrasts(maps, n_jobs=n_jobs, **options)
 found.keep(**vbm.result_files(tests, maps, parcels))
-report.table(found.table("summary"))
+report.table(found.table("summary"), trial)
 
 # %% [markdown]
 # For each contrast, the table counts the voxels with a family-wise p below .05 and gives the smallest
@@ -156,28 +157,32 @@ display(*(figures.panel(found, "slices", contrast=contrast) for contrast in resu
 #
 # ## Clusters
 #
-# Peaks are at least 8 mm apart and named after the atlas region in which, or within 5 mm of which, they lie.
-# *g* is the mean change in standard deviations of change; *percent* is the change relative to the
-# volume before treatment. At selected peaks both are biased away from zero.
+# Peaks are at least 8 mm apart. Each is named after the atlas region that contains it, or the nearest
+# one within 5 mm. Hedges g is the mean change in standard deviations of change; the change in percent
+# is relative to the volume before treatment. Both belong to the peak voxel and are biased away from
+# zero, because the peaks were selected for their height.
 
 # %%
 for contrast in results.OF_CHANGE:
     peaks = found.table(f"{contrast}_clusters").drop(columns="volume_mm3")
-    best = peaks.sort_values(["p_fwe_t", "p_fwe_cluster"]).head(10)
+    best = peaks.sort_values("t", key=abs, ascending=False, kind="stable").head(10)
     title = results.contrast_title(contrast, trial.arm_names)
-    display(Markdown(f"**{title}**: {len(peaks)} peaks, at most ten shown"), report.table(best))
+    display(
+        Markdown(f"**{title}**: {len(peaks)} peaks, at most ten shown"), report.table(best, trial)
+    )
 
 # %% [markdown]
-# The peaks with the smallest p come first; letters mark further peaks of one cluster. A cluster can
-# run through many regions, or most of the mask, and then localises little. The next table therefore
+# The highest peaks come first; letters mark further peaks of one cluster. A cluster can extend through
+# many regions, or most of the mask, and then says little about location. The next table therefore
 # counts surviving voxels by region, for the difference between the arms.
 
 # %%
-report.table(found.table("arm_by_time_regions").head(15))
+report.table(found.table("arm_by_time_regions").head(15), trial, "regions")
 
 # %% [markdown]
-# Effects in this table are means over the whole region, so they are smaller than those at the peaks.
-# Voxels that lie in no region of the atlas are not counted.
+# Changes in this table are means over the whole region, so they are smaller than those at the peaks; t
+# is that of the region's highest voxel. Voxels outside every region of the atlas are not counted, so
+# that a peak can have a larger t than its region here.
 #
 # ## A brain to click through
 #
@@ -215,7 +220,7 @@ figures.panel(found, "regions")
 improvement = improvement_at_scan(trial, maps.people["participant_id"])
 coupling = vbm.coupling_table(by_region["parcel_change"], regions, improvement)
 found.keep(region_clinical=coupling.assign(scale=trial.primary_scale.name))
-report.table(coupling)
+report.table(coupling, trial)
 
 # %% [markdown]
 # A positive r means that more volume goes with more improvement. With a few dozen patients the
@@ -227,31 +232,31 @@ report.table(coupling)
 # %%
 tests["improvement"] = vbm.assess_improvement(maps, improvement, n_jobs=n_jobs, **options)
 found.keep(**vbm.result_files(tests, maps, parcels))
-display(report.table(found.table("summary").tail(1)))
-report.table(found.table("improvement_regions").head(8))
+display(report.table(found.table("summary").tail(1), trial))
+report.table(found.table("improvement_regions").head(8), trial, "regions")
 
 # %% [markdown]
-# The first line counts surviving voxels over the whole brain; the table gives the mean r of the regions
-# with the most of them.
+# The first table counts surviving voxels over the whole brain; the second gives the mean r of the
+# regions with the most of them.
 #
 # ## Against the truth
 #
-# Only the truth of a simulated study is known. *True* voxels are those where the planted change,
-# smoothed like the maps, is at least 1 %; *false* ones those where it is below 0.25 %. The active
-# arm's change and the difference between the arms should find the first and spare the second. In the
-# control arm nothing is planted: any significant voxel there is a false alarm, of the kind that a
-# family-wise p of .05 allows in one of twenty contrasts.
+# The truth is known only for a simulated study. There, a voxel counts as having a planted change where
+# that change, smoothed like the maps, is at least 1 %, and a significant voxel is false where it is
+# below 0.25 %. The active arm's change and the difference between the arms should find the first and
+# spare the second. Nothing is planted in the other arm: any significant voxel there is a false alarm,
+# of the kind that a family-wise p of .05 allows in one of twenty contrasts.
 
 # %%
 recovered = vbm.recovery_table(trial, tests, maps, fwhm_mm)
 if recovered is None:
     print("The truth of this study is not known.")
 else:
-    display(report.table(recovered))
+    display(report.table(recovered, trial))
 
 # %% [markdown]
-# `true_found` of `true_voxels` says how sensitive the test was;
-# `false_discovery_proportion` is the share of the significant voxels that are false.
+# The share of the voxels with a planted change that were found shows how sensitive the test was; the
+# false discovery proportion is the share of the significant voxels that are false.
 #
 # ## What we found: grey matter
 

@@ -8,7 +8,6 @@ from conftest import lines
 
 from analysis_lib.clinical import adherence, blinding, consort, harms, risks
 from analysis_lib.clinical import flow as clinical_flow
-from analysis_lib.figures import appearance
 from analysis_lib.figures import draw_clinical as clinical
 from analysis_lib.figures import draw_conduct as conduct_figures
 from analysis_lib.results.problems import StudyError
@@ -416,8 +415,8 @@ def test_checklist_claims_only_what_is_recorded(tiny):
 
 @pytest.fixture
 def axes():
-    fig, axes = appearance.figure()
-    yield axes[0, 0]
+    fig, ax = plt.subplots()
+    yield ax
     plt.close(fig)
 
 
