@@ -8,6 +8,9 @@ __getattr__, __dir__, __all__ = attach(
         "contrasts": [
             "contrast_test",  # permutation test of one contrast on difference maps
         ],
+        "diagnostics": [
+            "diagnose",  # spread and skewness of change, covariates tied to the arm
+        ],
         "numbers": [
             "vbm_numbers",  # numbers of notebook 02 that texts and figures quote
         ],

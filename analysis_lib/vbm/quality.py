@@ -6,7 +6,7 @@ import pandas as pd
 from analysis_lib.vbm.maps import homogeneity
 
 
-def smoothness_mm(maps, mask, affine):
+def smoothness_mm(residuals, mask, affine):
     """Smoothness of maps along x, y and z, as the FWHM of an equally smooth Gaussian field.
 
     From the correlation of neighbouring voxels of residual maps, pooled over the mask (Forman et
@@ -14,8 +14,8 @@ def smoothness_mm(maps, mask, affine):
 
     Parameters
     ----------
-    maps : numpy.ndarray
-        (n, n_voxels); the mean over maps is removed.
+    residuals : numpy.ndarray
+        (n, n_voxels), of the model: an effect would count as smoothness.
     mask : numpy.ndarray of bool
         (x, y, z).
     affine : numpy.ndarray
@@ -26,7 +26,6 @@ def smoothness_mm(maps, mask, affine):
     numpy.ndarray
         (3,), mm.
     """
-    residuals = maps - maps.mean(axis=0)
     number = np.full(mask.shape, -1)
     number[mask] = np.arange(mask.sum())
     sizes = np.linalg.norm(affine[:3, :3], axis=0)

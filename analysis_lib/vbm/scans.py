@@ -11,9 +11,11 @@ from analysis_lib.study.grids import check_grids
 from analysis_lib.study.head_size import total_intracranial_volume
 from analysis_lib.study.images import find_maps, pair_maps
 from analysis_lib.study.participants import design_columns, read_participants
+from analysis_lib.vbm.contrasts import model_columns
 from analysis_lib.vbm.effects import to_image
 from analysis_lib.vbm.maps import smooth_in_mask
 from analysis_lib.vbm.quality import adjust_for_tiv, quality_table, smoothness_mm
+from voxelperm import nuisance_basis
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,31 @@ class Maps:
         return self.post - self.pre
 
     @functools.cached_property
+    def columns(self) -> np.ndarray | None:
+        """Covariates and strata, as columns of the model."""
+        return model_columns(self.covariates, self.blocks)
+
+    def residuals(self) -> np.ndarray:
+        """Difference maps without what arm, covariates and strata explain, (n, n_voxels)."""
+        active = (self.arm == "active").to_numpy(float)
+        design = active if self.columns is None else np.column_stack([active, self.columns])
+        basis = nuisance_basis(design, len(active), intercept=True).astype(np.float32)
+        return self.change - basis @ (basis.T @ self.change)
+
+    @functools.cached_property
     def smoothness_mm(self) -> list:
-        """Smoothness of the difference maps along x, y and z, FWHM in mm."""
-        return [float(width) for width in smoothness_mm(self.change, self.mask, self.affine)]
+        """Smoothness of the residuals along x, y and z, FWHM in mm."""
+        return [float(width) for width in smoothness_mm(self.residuals(), self.mask, self.affine)]
+
+    @property
+    def resels(self) -> float:
+        """Resolution elements: the mask's volume over FWHM x FWHM x FWHM (Worsley et al. 1992)."""
+        return self.volume_ml * 1000 / np.prod(self.smoothness_mm)
+
+    @property
+    def volume_ml(self) -> float:
+        """Volume of the mask."""
+        return self.mask.sum() * abs(np.linalg.det(self.affine[:3, :3])) / 1000
 
     def image(self, values, outside=0.0):
         """Values of the mask's voxels, or one for all, as an image."""
@@ -112,11 +136,10 @@ class Maps:
     @property
     def described(self) -> str:
         """Size of the data, the mask and the smoothness, in words."""
-        volume = self.mask.sum() * abs(np.linalg.det(self.affine[:3, :3])) / 1000
-        widths = ", ".join(f"{width:.0f}" for width in self.smoothness_mm)
+        widths, ml = ", ".join(f"{width:.0f}" for width in self.smoothness_mm), self.volume_ml
         lines = [
-            f"(n_participants, n_voxels) = {self.pre.shape}; the mask holds {volume:.0f} ml",
-            f"smoothness of the difference maps: {widths} mm FWHM",
+            f"(n_participants, n_voxels) = {self.pre.shape}; the mask holds {ml:.0f} ml",
+            f"smoothness of the residuals: {widths} mm FWHM, {self.resels:.0f} resels",
         ]
         return "\n".join([*lines, *filter(None, [self.head_size])])
 

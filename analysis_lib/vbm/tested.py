@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis_lib.results.contrasts import IMPROVEMENT, OF_CHANGE
 from analysis_lib.vbm import effects
-from analysis_lib.vbm.clusters import cluster_table
+from analysis_lib.vbm.clusters import cluster_regions, cluster_table, numbered_clusters
 from analysis_lib.vbm.contrasts import (
     contrast_summary,
     contrast_test,
@@ -30,6 +30,8 @@ class Tested:
         Effect sizes by name.
     n_active, n_control : int
         Participants of each arm who could take part.
+    errors : str
+        What the test of a difference or relation assumed of variances: see `contrast_test`.
     """
 
     contrast: str
@@ -37,14 +39,17 @@ class Tested:
     effects: dict
     n_active: int
     n_control: int
+    errors: str = "unequal"
 
 
-def assess_contrasts(maps, **options) -> dict:
+def assess_contrasts(maps, errors="unequal", **options) -> dict:
     """Every contrast of change, tested by permutation, with its effect sizes.
 
     Parameters
     ----------
     maps : analysis_lib.vbm.scans.Maps
+    errors : {"unequal", "equal"}
+        See `contrast_test`.
     **options
         For :func:`voxelperm.permutation_test`.
 
@@ -57,15 +62,16 @@ def assess_contrasts(maps, **options) -> dict:
     return {
         contrast: Tested(
             contrast,
-            contrast_test(contrast, *model, **options),
-            effects.effect_sizes(contrast, maps.pre, maps.post, maps.arm),
+            contrast_test(contrast, *model, errors=errors, **options),
+            effects.effect_sizes(contrast, maps.pre, maps.post, maps.arm, maps.columns),
             *_counts(maps.arm),
+            errors,
         )
         for contrast in OF_CHANGE
     }
 
 
-def assess_improvement(maps, improvement, **options) -> Tested:
+def assess_improvement(maps, improvement, errors="unequal", **options) -> Tested:
     """Where change goes with clinical improvement, within arms: see `improvement_test`.
 
     Parameters
@@ -73,14 +79,15 @@ def assess_improvement(maps, improvement, **options) -> Tested:
     maps : analysis_lib.vbm.scans.Maps
     improvement : pandas.Series
         Points, in the order of the maps; missing values leave the participant out.
+    errors : {"unequal", "equal"}
+        See `contrast_test`.
     **options
         For :func:`voxelperm.permutation_test`.
     """
-    found = improvement_test(
-        maps.change, maps.mask, improvement, maps.arm, maps.covariates, maps.blocks, **options
-    )
+    model = (maps.arm, maps.covariates, maps.blocks, errors)
+    found = improvement_test(maps.change, maps.mask, improvement, *model, **options)
     known = np.isfinite(np.asarray(improvement, float))
-    return Tested(IMPROVEMENT, *found, *_counts(maps.arm[known]))
+    return Tested(IMPROVEMENT, *found, *_counts(maps.arm[known]), errors)
 
 
 def _counts(arm):
@@ -89,7 +96,10 @@ def _counts(arm):
 
 def summary_table(tests) -> pd.DataFrame:
     """What survived in each contrast: rows of vbm/summary.tsv."""
-    rows = [contrast_summary(t.contrast, t.result, t.n_active, t.n_control) for t in tests.values()]
+    rows = (
+        contrast_summary(t.contrast, t.result, t.n_active, t.n_control, t.errors)
+        for t in tests.values()
+    )
     return pd.DataFrame(rows)
 
 
@@ -113,8 +123,17 @@ def result_files(tests, maps, parcels) -> dict:
         files |= effects.result_images(name, test.result, test.effects, maps.mask, maps.affine)
         files[f"{name}_regions"] = region_table(test.result, test.effects, *where)
         if name != IMPROVEMENT:
-            files[f"{name}_clusters"] = cluster_table(test.result, test.effects, *where)
+            files |= _cluster_files(name, test, *where)
     return files
+
+
+def _cluster_files(name, test, mask, affine, parcels):
+    where, number = (mask, affine, parcels), numbered_clusters(test.result, mask)
+    return {
+        f"{name}_clusters": cluster_table(test.result, test.effects, *where),
+        f"{name}_cluster_regions": cluster_regions(test.result, *where),
+        f"{name}_cluster_labels": effects.to_image(number, mask, affine, 0, np.int32),
+    }
 
 
 def recovery_table(study, tests, maps, fwhm_mm) -> pd.DataFrame | None:
