@@ -6,6 +6,7 @@ Notebooks 01 to 03 show them one by one while they run (:func:`panel`), notebook
 from functools import partial
 
 import numpy as np
+from scipy import stats
 
 from analysis_lib.figures import descriptions
 from analysis_lib.figures.appearance import COLUMN, PAGE, warnings_of
@@ -24,7 +25,13 @@ from analysis_lib.figures.draw_conduct import (
     plot_missing,
     plot_stimulation,
 )
-from analysis_lib.figures.draw_maps import plot_homogeneity, plot_mosaic, plot_volumes
+from analysis_lib.figures.draw_maps import (
+    plot_homogeneity,
+    plot_mosaic,
+    plot_skewness,
+    plot_variance_ratio,
+    plot_volumes,
+)
 from analysis_lib.figures.draw_receptors import (
     central,
     plot_correlations,
@@ -41,6 +48,7 @@ from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE, contrast_titl
 from analysis_lib.results.problems import UsageError
 from analysis_lib.results.words import number_text, visit_words
 from analysis_lib.study.grids import load_map
+from analysis_lib.vbm.diagnostics import skewness_limit
 from analysis_lib.vbm.scans import read_scans
 
 SLICES_MM = (-20, -8, 2, 14, 30, 46)  # z of axial slices
@@ -204,7 +212,6 @@ def homogeneity(results):
         "Resemblance of maps",
         *descriptions.describe_homogeneity(quality),
         size=(COLUMN, 2.4),
-        arms=True,
     )
 
 
@@ -213,10 +220,47 @@ def volumes(results):
     return Panel(
         partial(plot_volumes, quality=quality),
         "Grey-matter volume",
-        *descriptions.describe_volumes(quality, results.study.arm_names),
+        *descriptions.describe_volumes(quality),
+        size=(COLUMN, 2.4),
+    )
+
+
+def variance_ratio(results):
+    n, values = _analysed(results), _in_mask(results, "variance_ratio")
+    limits = stats.f.ppf([0.025, 0.975], *(n[arm] - 1 for arm in COLOURS))
+    names = results.study.arm_names
+    return Panel(
+        partial(plot_variance_ratio, ratio=values[values > 0], limits=limits, names=names),
+        "Spread of change in the two arms",
+        *descriptions.describe_variance_ratio(_spread(results), names),
+        size=(COLUMN, 2.4),
+    )
+
+
+def skewness(results):
+    n = _analysed(results)
+    values = {arm: _in_mask(results, f"skewness_{arm}") for arm in COLOURS}
+    limits = {arm: skewness_limit(n[arm]) for arm in COLOURS}
+    return Panel(
+        partial(plot_skewness, skewness=values, limits=limits),
+        "Skewness of change",
+        *descriptions.describe_skewness(_spread(results), results.study.arm_names),
         size=(COLUMN, 2.4),
         arms=True,
     )
+
+
+def _spread(results):
+    return results.table("diagnostics").set_index("measure")
+
+
+def _in_mask(results, name):
+    return results.image(name).get_fdata()[results.image("mask").get_fdata() > 0]
+
+
+def _analysed(results):
+    """Participants with both maps, by arm."""
+    return results.table("quality").query("session == 'pre'")["arm"].value_counts()
 
 
 def mosaic(results, most=4):
@@ -392,7 +436,7 @@ CATALOGUE = {
     make.__name__: make
     for make in (
         *(flow, ratings, course, differences, response, tipping_point, items, stimulation),
-        *(homogeneity, volumes, mosaic, slices, glass, regions),
+        *(homogeneity, volumes, variance_ratio, skewness, mosaic, slices, glass, regions),
         *(correlations, scatter, dominance, nulls, influence, power, variogram),
     )
 }

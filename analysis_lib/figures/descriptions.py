@@ -275,12 +275,38 @@ def describe_homogeneity(quality):
     return caption, f"Points, one per map; {above} of {len(quality)} above the dashed line at 3."
 
 
-def describe_volumes(quality, names):
+def describe_volumes(quality):
     """What `plot_volumes` shows; ``quality`` is ``vbm/quality.tsv``."""
-    means = quality.groupby("arm")["volume_ml"].mean()
-    said = _by_arm(names, {arm: f"{means[arm]:.0f} ml" for arm in COLOURS})
     caption = "Grey-matter volume after treatment against before, ml; dashed: no change."
-    return caption, f"Points, one per participant, near the diagonal. Mean volume: {said}."
+    mean = quality["volume_ml"].mean()
+    return caption, f"Points, one per participant, near the diagonal. Mean volume: {mean:.0f} ml."
+
+
+def describe_variance_ratio(spread, names):
+    """What `plot_variance_ratio` shows; ``spread`` is ``vbm/diagnostics.tsv`` by measure."""
+    row = spread.loc["variance ratio, voxels"]
+    caption = (
+        f"Variance of change with {names['active']} over that with {names['control']} (residuals "
+        "of the model), one value per voxel. Grey: the central 95 % of what equally varying normal "
+        f"data give; {100 * row['share_beyond']:.0f} % of voxels lie outside."
+    )
+    return caption, f"Histogram. Median ratio {number_text(row['median'])}."
+
+
+def describe_skewness(spread, names):
+    """What `plot_skewness` shows; ``spread`` is ``vbm/diagnostics.tsv`` by measure."""
+    rows = {arm: spread.loc[f"skewness, {arm}"] for arm in COLOURS}
+    beyond = _by_arm(names, {arm: _share(row["share_beyond"]) for arm, row in rows.items()})
+    caption = (
+        "Skewness of change (residuals of the model), one value per voxel and arm. Dashed: limits "
+        f"that 5 % of normal data exceed; voxels beyond them: {beyond}."
+    )
+    medians = _by_arm(names, {arm: number_text(row["median"]) for arm, row in rows.items()})
+    return caption, f"Two histograms. Median skewness: {medians}."
+
+
+def _share(value):
+    return "too few participants to say" if np.isnan(value) else f"{100 * value:.0f} %"
 
 
 def describe_mosaic(least):

@@ -120,6 +120,7 @@ def cluster_regions(result, mask, affine, atlas):
     whole = table.groupby("cluster")["n_voxels"].transform("sum")
     table["share_of_cluster"] = table["n_voxels"] / whole
     table["share_of_region"] = table["n_voxels"] / table["region"].map(of_region)
-    return table.sort_values(
+    table = table.sort_values(
         ["cluster", "n_voxels", "region"], ascending=[True, False, True], ignore_index=True
     )
+    return table.assign(cluster=table["cluster"].astype(str))

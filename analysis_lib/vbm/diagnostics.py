@@ -64,8 +64,8 @@ def spread_table(ratio, ratio_of_regions, skewness, arm) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        measure, n (voxels or regions), q1, median, q3, share_beyond: the share outside the central
-        95 % of what normal data with equal variances give, so that 0.05 is expected (variances: F
+        measure, n_values (voxels or regions), q1, median, q3, share_beyond: the share outside
+        the central 95 % of what normal data with equal variances give, so that 0.05 is expected (variances: F
         distribution; skewness: D'Agostino 1970, from 8 participants per arm on).
     """
     df = [(arm == name).sum() - 1 for name in ARMS]
@@ -84,7 +84,12 @@ def spread_table(ratio, ratio_of_regions, skewness, arm) -> pd.DataFrame:
 
 def _quartiles(measure, values, beyond):
     low, middle, high = np.nanquantile(values, [0.25, 0.5, 0.75])
-    row = {"measure": measure, "n": int(np.isfinite(values).sum()), "q1": low, "median": middle}
+    row = {
+        "measure": measure,
+        "n_values": int(np.isfinite(values).sum()),
+        "q1": low,
+        "median": middle,
+    }
     return row | {"q3": high, "share_beyond": np.mean(beyond) if beyond is not None else np.nan}
 
 

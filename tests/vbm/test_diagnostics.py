@@ -67,7 +67,7 @@ def test_each_arm_s_spread_and_skewness_are_its_own(maps, parcels):
     assert list(table.loc["variance ratio, voxels", ["q1", "median", "q3"]]) == pytest.approx(
         list(np.quantile(ratio, [0.25, 0.5, 0.75])), rel=1e-4
     )
-    assert list(table["n"]) == [400, 2, 400, 400]
+    assert list(table["n_values"]) == [400, 2, 400, 400]
     inside = stats.f(13, 9).interval(0.95)
     beyond = np.mean((ratio < inside[0]) | (ratio > inside[1]))
     assert table.loc["variance ratio, voxels", "share_beyond"] == pytest.approx(beyond)
