@@ -65,8 +65,8 @@ def spread_table(ratio, ratio_of_regions, skewness, arm) -> pd.DataFrame:
     -------
     pandas.DataFrame
         measure, n_values (voxels or regions), q1, median, q3, share_beyond: the share outside
-        the central 95 % of what normal data with equal variances give, so that 0.05 is expected (variances: F
-        distribution; skewness: D'Agostino 1970, from 8 participants per arm on).
+        the central 95 % of what normal data with equal variances give, so that 0.05 is expected
+        (variances: F distribution; skewness: D'Agostino 1970, from 8 participants per arm on).
     """
     df = [(arm == name).sum() - 1 for name in ARMS]
     low, high = stats.f.ppf([0.025, 0.975], *df)
