@@ -77,7 +77,8 @@ def test_draws_are_mapped_as_the_data_are():
     rows = np.array([1, -1])[:, None] * np.arange(1, 10)
     result = permutation_test(maps, mask, np.ones(9), sign_flip=True, permutations=rows, **ASKED)
     np.testing.assert_allclose(result.pivots, result.pivot, rtol=0.02)
-    assert result.p == {} and result.null_max == {}
+    assert result.p == {}
+    assert result.null_max == {}
 
 
 def test_lambda_counts_the_data_among_the_draws_and_what_lies_on_the_curve_is_no_discovery():
