@@ -1,6 +1,7 @@
 """Permutation inference over voxels: family-wise p-values of max-t, clusters and TFCE."""
 
 from voxelperm.clusters import label_clusters
+from voxelperm.discoveries import critical_lambda, lower_bound
 from voxelperm.effect_size import hedges_correction
 from voxelperm.enhancement import tfce
 from voxelperm.exchangeability import check_exchangeable, draw_permutations
@@ -16,11 +17,13 @@ __all__ = [
     "Tail",  # how the small p-values of a statistic were found
     "check_exchangeable",  # refuse blocks that leave nothing to permute
     "counts",  # how many permutations reach each observed value
+    "critical_lambda",  # of the curve that bounds true discoveries
     "draw_permutations",  # permutations, sign flips, or both, within or among blocks
     "fit_pareto",  # generalised Pareto distribution, maximum likelihood
     "fit_tail",  # generalised Pareto tail of a null distribution
     "hedges_correction",  # small-sample correction of a standardised difference
     "label_clusters",  # clusters above a threshold, their sizes and masses
+    "lower_bound",  # of the true discoveries in a set of voxels
     "nuisance_basis",  # orthonormal columns of the nuisance model
     "p_values",  # counted, or from a fitted tail
     "permutation_test",  # one column of a linear model, in every voxel

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import stats
 
 from voxelperm.clusters import label_clusters
+from voxelperm.discoveries import critical_lambda, lower_bound, p_of, p_table, pivot
 from voxelperm.enhancement import enhance
 from voxelperm.exchangeability import check_exchangeable, draw_permutations
 from voxelperm.maxima import STATISTICS
@@ -26,6 +27,7 @@ from voxelperm.null import Work, null_maxima
 from voxelperm.robust import RobustModel
 from voxelperm.tails import p_values
 
+TRUE_DISCOVERIES = "true_discoveries"
 FEWEST_DRAWS = 20  # with fewer, no p can be below .05
 
 
@@ -52,6 +54,13 @@ class PermutationResult:
     tail : dict of str to voxelperm.tails.Tail
         How the small p-values of each statistic were found: ``.kind`` is "counts" or "gpd",
         ``.reason`` says why.
+    p_uncorrected : numpy.ndarray or None
+        Two-sided p of |t| on ``df`` degrees of freedom, (n_voxels,), for :meth:`true_discoveries`,
+        as are the following; None unless "true_discoveries" was asked for.
+    pivots : numpy.ndarray or None
+        The smallest p_(i) n_voxels / i of each draw, (n_permutations,), without the data's.
+    pivot : float or None
+        The data's.
     """
 
     t: np.ndarray
@@ -61,6 +70,55 @@ class PermutationResult:
     cluster_threshold: float
     exhaustive: bool
     tail: dict = field(default_factory=dict)
+    p_uncorrected: np.ndarray | None = None
+    pivots: np.ndarray | None = None
+    pivot: float | None = None
+
+    def critical_lambda(self, alpha=0.05):
+        """What :func:`voxelperm.lower_bound` needs besides ``p_uncorrected``: one number.
+
+        Parameters
+        ----------
+        alpha : float
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If the test did not count true discoveries.
+        """
+        if self.pivots is None:
+            raise ValueError(
+                'statistics with "true_discoveries" expected, found a test without: ask for it'
+            )
+        return critical_lambda(self.pivots, self.pivot, alpha)
+
+    def true_discoveries(self, selection, alpha=0.05):
+        """Lower bound on the number of voxels with a true effect in any set, chosen even now.
+
+        Parameters
+        ----------
+        selection : array_like
+            Voxels of the mask: (n_voxels,) of bool, or their positions.
+        alpha : float
+            All bounds of one map hold at once with probability 1 - alpha (Andreella et al. 2023,
+            see :mod:`voxelperm.discoveries`).
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        ValueError
+            If the test did not count true discoveries.
+        """
+        critical = self.critical_lambda(alpha)
+        p = self.p_uncorrected[np.asarray(selection)]
+        return lower_bound(p, len(self.p_uncorrected), critical)
 
 
 def permutation_test(
@@ -122,7 +180,8 @@ def permutation_test(
         For drawing permutations.
     statistics : sequence of str
         Among "max_t", "cluster_extent" (voxels), "cluster_mass" (sum of |t| - threshold) and "tfce"
-        (extent power 0.5, height power 2).
+        (extent power 0.5, height power 2). "true_discoveries" gives no p but
+        :meth:`PermutationResult.true_discoveries`.
     n_jobs : int
         Workers (joblib): threads, unless the caller has chosen another backend. The numbers do not
         depend on it.
@@ -191,12 +250,23 @@ def permutation_test(
         model = VoxelModel(maps, basis, x, mask, signs_stay, variance_fwhm)
     threshold = stats.t.isf(cluster_p / 2, model.df)
     workers, held = plan(model, permutations, n_jobs, max_memory_mb)
-    work = Work(threshold, tuple(statistics), held)
-    null = null_maxima(model, permutations, work, workers, progress)
-    observed = _observed(model.observed(), model, threshold, statistics)
+    table = p_table(model.df) if TRUE_DISCOVERIES in statistics else None
+    statistics = tuple(s for s in STATISTICS if s in statistics)
+    work = Work(threshold, statistics, held, table)
+    null, pivots = null_maxima(model, permutations, work, workers, progress)
+    t = model.observed()
+    observed = _observed(t, model, threshold, statistics)
     found = {s: p_values(observed[s], null[s], tail, exhaustive) for s in statistics}
     p, how = ({s: pair[k] for s, pair in found.items()} for k in (0, 1))
-    return PermutationResult(model.exact_t, model.df, p, null, threshold, exhaustive, how)
+    discoveries = () if table is None else _discoveries(t, table, model.df, pivots)
+    return PermutationResult(
+        model.exact_t, model.df, p, null, threshold, exhaustive, how, *discoveries
+    )
+
+
+def _discoveries(t, table, df, pivots):
+    """p of the data, pivots of the draws, and the data's pivot."""
+    return p_of(t, df), pivots, pivot(t, table, np.zeros(len(table), np.int32))
 
 
 def _check_shapes(maps, mask, tested):
@@ -208,9 +278,10 @@ def _check_shapes(maps, mask, tested):
 
 
 def _check_options(statistics, tail, n_permutations):
-    unknown = set(statistics) - set(STATISTICS)
+    known = (*STATISTICS, TRUE_DISCOVERIES)
+    unknown = set(statistics) - set(known)
     if unknown or not len(statistics):
-        raise ValueError(f"statistics among {STATISTICS} expected, found {sorted(unknown)}")
+        raise ValueError(f"statistics among {known} expected, found {sorted(unknown)}")
     if tail not in ("counts", "gpd"):
         raise ValueError(f'tail "counts" or "gpd" expected, found {tail!r}')
     if n_permutations < 1:
