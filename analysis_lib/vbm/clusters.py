@@ -6,6 +6,7 @@ import pandas as pd
 from scipy import ndimage
 
 from analysis_lib.atlas.grids import labels_on_grid, region_at, region_names
+from analysis_lib.vbm.discoveries import share_discovered
 from analysis_lib.vbm.effects import P_NAMES
 from voxelperm import label_clusters
 
@@ -49,7 +50,8 @@ def cluster_table(result, effects, mask, affine, atlas, min_distance_mm=8.0):
     -------
     pandas.DataFrame
         One row per peak: cluster (1, 1a, 1b ... by size, then by \\|t\\|), region, hemisphere,
-        k_voxels and volume_mm3 of the cluster, x, y, z (MNI, mm), and the peak's t, effects and p.
+        k_voxels, true_discoveries (see `share_discovered`) and volume_mm3 of the cluster, x, y, z
+        (MNI, mm), and the peak's t, effects and p.
     """
     clusters = numbered_clusters(result, mask)
     voxel, xyz = _peaks(result.t, clusters, mask, affine, min_distance_mm)
@@ -60,6 +62,7 @@ def cluster_table(result, effects, mask, affine, atlas, min_distance_mm=8.0):
         "region": regions["region"].to_numpy(),
         "hemisphere": regions["hemisphere"].to_numpy(),
         "k_voxels": size[number],
+        "true_discoveries": share_discovered(result, clusters).reindex(number).to_numpy(),
         "volume_mm3": size[number] * abs(np.linalg.det(affine[:3, :3])),
         **dict(zip("xyz", xyz.T, strict=True)),
         "t": result.t[voxel],

@@ -136,7 +136,8 @@ def contrast_summary(contrast, result, n_active, n_control, errors):
     -------
     dict
         contrast, n_active, n_control, errors, df, n_permutations, threshold, and for max-t,
-        cluster extent and TFCE how many voxels have family-wise p < .05 and the smallest p.
+        cluster extent and TFCE how many voxels have family-wise p < .05 and the smallest p;
+        true_discoveries: of all voxels, see `voxelperm.PermutationResult`.
     """
     return {
         "contrast": contrast,
@@ -149,6 +150,7 @@ def contrast_summary(contrast, result, n_active, n_control, errors):
         "n_voxels_fwe": int((result.p["max_t"] < 0.05).sum()),
         "n_voxels_fwe_cluster": int((result.p["cluster_extent"] < 0.05).sum()),
         "n_voxels_fwe_tfce": int((result.p["tfce"] < 0.05).sum()),
+        "true_discoveries": result.true_discoveries(np.arange(len(result.t))) / len(result.t),
         "smallest_p": result.p["max_t"].min(),
         "smallest_p_cluster": result.p["cluster_extent"].min(),
         "smallest_p_tfce": result.p["tfce"].min(),

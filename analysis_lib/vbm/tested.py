@@ -5,17 +5,22 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis_lib.results.contrasts import IMPROVEMENT, OF_CHANGE
+from analysis_lib.results.contrasts import ACTIVE_CHANGE, IMPROVEMENT, OF_CHANGE
 from analysis_lib.vbm import effects
 from analysis_lib.vbm.clusters import cluster_regions, cluster_table, numbered_clusters
 from analysis_lib.vbm.contrasts import (
     contrast_summary,
     contrast_test,
     improvement_test,
+    is_within_arm,
 )
+from analysis_lib.vbm.discoveries import region_of_voxels, set_table
 from analysis_lib.vbm.planted_truth import planted_change, recovery
+from analysis_lib.vbm.region_effects import equivalence, region_effects, region_percent
 from analysis_lib.vbm.regions import region_table
-from voxelperm import PermutationResult
+from voxelperm import STATISTICS, PermutationResult
+
+EVERYTHING = (*STATISTICS, "true_discoveries")
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ def assess_contrasts(maps, errors="unequal", **options) -> dict:
         By contrast.
     """
     model = (maps.change, maps.mask, maps.arm, maps.covariates, maps.blocks)
+    options |= {"statistics": EVERYTHING}
     return {
         contrast: Tested(
             contrast,
@@ -85,6 +91,7 @@ def assess_improvement(maps, improvement, errors="unequal", **options) -> Tested
         For :func:`voxelperm.permutation_test`.
     """
     model = (maps.arm, maps.covariates, maps.blocks, errors)
+    options |= {"statistics": EVERYTHING}
     found = improvement_test(maps.change, maps.mask, improvement, *model, **options)
     known = np.isfinite(np.asarray(improvement, float))
     return Tested(IMPROVEMENT, *found, *_counts(maps.arm[known]), errors)
@@ -115,8 +122,8 @@ def result_files(tests, maps, parcels) -> dict:
     Returns
     -------
     dict
-        <contrast>_t and the other images, <contrast>_clusters, <contrast>_regions, summary.
-        Improvement has no table of clusters.
+        <contrast>_t and the other images, <contrast>_clusters, _cluster_regions, _cluster_labels,
+        _regions, summary. Improvement has no tables of clusters.
     """
     where, files = (maps.mask, maps.affine, parcels), {"summary": summary_table(tests)}
     for name, test in tests.items():
@@ -124,6 +131,41 @@ def result_files(tests, maps, parcels) -> dict:
         files[f"{name}_regions"] = region_table(test.result, test.effects, *where)
         if name != IMPROVEMENT:
             files |= _cluster_files(name, test, *where)
+            change = estimates(test, maps, parcels)[["region", "percent", "ci_low", "ci_high"]]
+            table = files[f"{name}_regions"].drop(columns="percent")
+            files[f"{name}_regions"] = table.merge(change, on="region", how="left")
+    return files
+
+
+def estimates(test, maps, parcels) -> pd.DataFrame:
+    """Change by region in one contrast, with intervals: see `region_effects`."""
+    change, within = region_percent(test.contrast, maps, parcels), is_within_arm(test.contrast)
+    if within:
+        return region_effects(test.contrast, change, within)
+    return region_effects(test.contrast, change, maps.arm, maps.columns, test.errors)
+
+
+def set_files(study, tests, maps, parcels) -> dict:
+    """Tables of what the study file names beforehand: sets of regions, a bound for "no change".
+
+    Returns
+    -------
+    dict of pandas.DataFrame
+        region_sets, equivalence; each only where the study file names it.
+    """
+    files, contrasts = {}, [tests[name] for name in OF_CHANGE]
+    if study.region_sets:
+        of_voxel = region_of_voxels(maps.mask, maps.affine, parcels)
+        rows = (set_table(t.contrast, t.result, study.region_sets, of_voxel) for t in contrasts)
+        files["region_sets"] = pd.concat(rows, ignore_index=True)
+    if study.equivalence is not None:
+        bound = study.equivalence.percent
+        rows = (
+            equivalence(estimates(t, maps, parcels), bound).assign(contrast=t.contrast, bound=bound)
+            for t in contrasts
+            if t.contrast != ACTIVE_CHANGE
+        )
+        files["equivalence"] = pd.concat(rows, ignore_index=True)
     return files
 
 

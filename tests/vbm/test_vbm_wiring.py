@@ -62,7 +62,20 @@ def result(mask):
     p = {name: rng.uniform(0.001, 0.2, mask.sum()) for name in NAMES}
     p = {name: np.r_[values[:-1], 0.05] for name, values in p.items()}
     null = {name: np.arange(n) for name, n in zip(NAMES, (19, 29, 39, 49), strict=True)}
-    return PermutationResult(t[mask], 8, p, null, 3.0, False)
+    return told_apart(PermutationResult(t[mask], 8, p, null, 3.0, False))
+
+
+def told_apart(result):
+    """The result with what bounds of true discoveries need: lambda is 0.2 at alpha = .05."""
+    p = 2 * stats.t.sf(np.abs(result.t), result.df)
+    return replace(result, p_uncorrected=p, pivots=np.r_[0.2, np.full(18, 0.5)], pivot=0.001)
+
+
+def discovered(result, voxels):
+    """Share of true discoveries, by its definition: the best of 1 - u + #{p below value u}."""
+    p, m = result.p_uncorrected[voxels], len(result.p_uncorrected)
+    found = (1 - u + (p < 0.2 * u / m).sum() for u in range(1, len(p) + 1))
+    return max(0, *found) / len(p)
 
 
 @pytest.fixture
@@ -83,7 +96,9 @@ def test_a_peak_s_row_holds_its_place_its_effects_and_each_p(result, effects, ma
     peaks = [(2, 3, 2), (9, 4, 3)]
     x, y, z = nib.affines.apply_affine(AFFINE, np.array(peaks)).T
     expected = {"cluster": ["1", "2"], "region": "Amygdala", "hemisphere": ["right", "left"]}
-    expected |= {"k_voxels": [12, 4], "volume_mm3": [720, 240], "x": x, "y": y, "z": z}
+    tails = (result.t > 3, result.t < -3)
+    expected |= {"k_voxels": [12, 4], "true_discoveries": [discovered(result, v) for v in tails]}
+    expected |= {"volume_mm3": [720, 240], "x": x, "y": y, "z": z}
     named = {"t": result.t, "hedges_g": effects["g"], "percent": effects["percent"]}
     named |= {"p_fwe_t": result.p["max_t"], "p_fwe_cluster": result.p["cluster_extent"]}
     named |= {"p_fwe_mass": result.p["cluster_mass"], "p_fwe_tfce": result.p["tfce"]}
@@ -96,7 +111,9 @@ def test_peaks_of_a_cluster_are_8_mm_apart_unless_said_otherwise(mask, parcels):
     t = np.zeros(SHAPE)
     t[2:4, 1:5, 2] = 4.0 - 0.1 * np.arange(4)
     t[2, 1, 2], t[3, 3, 2] = 6.0, 5.0  # 3 mm and 8 mm: 8.5 mm
-    made = PermutationResult(t[mask], 8, {name: t[mask] for name in NAMES}, {}, 3.0, False)
+    made = told_apart(
+        PermutationResult(t[mask], 8, {name: t[mask] for name in NAMES}, {}, 3.0, False)
+    )
     effects = {"g": t[mask], "percent": t[mask]}
     found = clusters.cluster_table(made, effects, mask, AFFINE, parcels)
     assert found[["cluster", "t"]].to_numpy().tolist() == [["1", 6.0], ["1a", 5.0]]
@@ -109,7 +126,7 @@ def test_each_cluster_s_voxels_are_counted_by_region_and_numbered_in_the_image(m
     t[1:3, 1:3, 1:3] = -4.0  # 8 voxels on the right
     t[4:8, 4:6, 2:5] = 5.0  # 24, half of them on the left
     t[9, 1, 4:6] = 4.0  # 2, one of them in the ventricle
-    made = PermutationResult(t[mask], 8, {}, {}, 3.0, False)
+    made = told_apart(PermutationResult(t[mask], 8, {}, {}, 3.0, False))
     found = clusters.cluster_regions(made, mask, AFFINE, parcels)
     right, left = ((parcels.image.get_fdata() == k)[mask].sum() for k in (1, 2))
     sides = ("left", "right", "right", "left")
@@ -146,7 +163,9 @@ def test_a_region_s_row_holds_its_voxels_mean_effects_and_largest_t(result, effe
         p, t = result.p["max_t"][own], result.t[own]
         row = {"region": name, "n_voxels": own.sum(), "n_voxels_fwe": (p < 0.05).sum()}
         row |= {"p_fwe_t": p.min(), "hedges_g": effects["g"][own].mean()}
-        rows.append(row | {"percent": effects["percent"][own].mean(), "t": t[np.abs(t).argmax()]})
+        row |= {"percent": effects["percent"][own].mean()}
+        row |= {"true_discoveries": discovered(result, own)}
+        rows.append(row | {"t": t[np.abs(t).argmax()]})
     expected = pd.DataFrame(rows).sort_values("n_voxels_fwe", ascending=False)
     found = regions.region_table(result, effects, mask, AFFINE, parcels)
     assert_table(found, expected.to_dict("list"))
@@ -188,6 +207,8 @@ def test_the_summary_of_a_contrast_counts_each_statistic_and_its_own_arms(result
     expected |= {"n_permutations": 19, "threshold": 3.0}
     for ending, name in (("", "max_t"), ("_cluster", "cluster_extent"), ("_tfce", "tfce")):
         expected[f"n_voxels_fwe{ending}"] = (p[name] < 0.05).sum()
+    expected["true_discoveries"] = discovered(result, slice(None))
+    assert expected["true_discoveries"] > 0
     for ending, name in (("", "max_t"), ("_cluster", "cluster_extent"), ("_tfce", "tfce")):
         expected[f"smallest_p{ending}"] = p[name].min()
     found = pd.DataFrame([contrasts.contrast_summary(contrast, result, 6, 4, "equal")])
@@ -419,6 +440,7 @@ def test_the_check_tells_of_the_regions_that_a_study_names(parcels, monkeypatch)
 
     monkeypatch.setattr(regions, "load_atlas", load)
     study = SimpleNamespace(imaging="vbm", atlas="own", regions=["left amygdala"])
+    study.region_sets = {"limbic": ["right amygdala"]}
     study.path = Path("studies/made.yml")
     assert regions.problems(study) == []
     study.regions = ["left amigdala"]
@@ -427,6 +449,8 @@ def test_the_check_tells_of_the_regions_that_a_study_names(parcels, monkeypatch)
     assert found.remedy == remedy
     assert (found.file, found.place, found.found) == ("made.yml", "regions", "'left amigdala'")
     assert regions.problems(SimpleNamespace(**vars(study) | {"imaging": None})) == []
+    study.regions, study.region_sets = [], {"limbic": ["amygdalae"]}
+    assert [problem.found for problem in regions.problems(study)] == ["'amygdalae'"]
     assert regions.problems(SimpleNamespace(**vars(study) | {"atlas": "elsewhere"})) == []
 
 
@@ -532,7 +556,9 @@ def test_recovery_counts_true_and_false_voxels_of_the_contrast(result):
     p = np.ones(result.t.size)
     truth[:10], truth[10:16] = 2.0, 0.5
     p[[0, 1, 2, 3, 11, 12, 20]] = 0.01
-    made = PermutationResult(result.t, 8, result.p | {"max_t": p}, result.null_max, 3.0, False)
+    made = told_apart(
+        PermutationResult(result.t, 8, result.p | {"max_t": p}, result.null_max, 3.0, False)
+    )
     expected = {"contrast": "active_change", "significant": 7, "true_voxels": 10, "true_found": 4}
     expected |= {"false_found": 1, "false_discovery_proportion": 1 / 7}
     found = planted_truth.recovery("active_change", made, truth)
