@@ -10,7 +10,12 @@ from scipy import stats
 
 from analysis_lib.figures import descriptions
 from analysis_lib.figures.appearance import COLUMN, PAGE, warnings_of
-from analysis_lib.figures.draw_brain import plot_glass, plot_region_change, plot_slices
+from analysis_lib.figures.draw_brain import (
+    plot_glass,
+    plot_region_change,
+    plot_slices,
+    plot_surface,
+)
 from analysis_lib.figures.draw_clinical import (
     plot_course,
     plot_differences,
@@ -284,21 +289,26 @@ def slices(results, contrast=ARM_BY_TIME, slices_mm=SLICES_MM):
 
 
 def glass(results, contrast=ARM_BY_TIME):
-    return _brain(results, contrast, plot_glass, glass=True)
+    return _brain(results, contrast, plot_glass, "glass")
 
 
-def _brain(results, contrast, plot, glass=False):
+def surface(results, contrast=ARM_BY_TIME):
+    return _brain(results, contrast, plot_surface, "surface")
+
+
+def _brain(results, contrast, plot, kind="slices"):
     """t of a contrast on the brain, on a colour scale that all contrasts share."""
     names, row = results.study.arm_names, _summary(results).loc[contrast]
     n = " + ".join(str(row[f"n_{arm}"]) for arm in COLOURS if row[f"n_{arm}"])
     title = f"{contrast_title(contrast, names)} (n = {n})"
+    glass = kind == "glass"
     outline = {"p_image" if glass else "outline": results.image(f"{contrast}_p_fwe_t")}
     look = {"label": f"t ({row['df']:g} df)", "vmax": _largest_t(results)} | outline
     return Panel(
         partial(plot, image=results.image(f"{contrast}_t"), **look),
         f"{title}, family-wise p < .05" if glass else title,
-        *descriptions.describe_brain(row, names, glass=glass),
-        size=(PAGE, 1.8 if glass else 1.5),
+        *descriptions.describe_brain(row, names, kind),
+        size=(PAGE, {"glass": 1.8, "surface": 1.7, "slices": 1.5}[kind]),
         brain=True,
     )
 
@@ -436,7 +446,7 @@ CATALOGUE = {
     make.__name__: make
     for make in (
         *(flow, ratings, course, differences, response, tipping_point, items, stimulation),
-        *(homogeneity, volumes, variance_ratio, skewness, mosaic, slices, glass, regions),
+        *(homogeneity, volumes, variance_ratio, skewness, mosaic, slices, glass, surface, regions),
         *(correlations, scatter, dominance, nulls, influence, power, variogram),
     )
 }

@@ -127,24 +127,32 @@ def describe_tipping(curve, tip, names, scale, visit):
     return caption, alt
 
 
-def describe_brain(row, names, glass=False):
-    """What `plot_slices` or `brain.plot_glass` shows; ``row``: of ``vbm/summary.tsv``."""
-    what = contrast_title(row["contrast"], names)
+_BRAINS = {  # kind of picture: its name for those who do not see it, and what is drawn
+    "slices": (
+        "Axial brain slices",
+        "t of every voxel of the mask, fainter where |t| is smaller; black outline: family-wise "
+        "p < .05, where a speck is a single voxel that survives on its own",
+    ),
+    "glass": ("Glass brain from four sides", "voxels with family-wise p < .05, projected"),
+    "surface": (
+        "Cortical surface from four sides",
+        "t on the pial surface of fsaverage5, paler where |t| is smaller; black outline: "
+        "family-wise p < .05; deep nuclei and cerebellum are not on this surface",
+    ),
+}
+
+
+def describe_brain(row, names, kind="slices"):
+    """What a picture of a contrast shows; ``row``: of ``vbm/summary.tsv``."""
+    what, (shape, drawn) = contrast_title(row["contrast"], names), _BRAINS[kind]
     n = " and ".join(f"{row[f'n_{a}']:.0f} {names[a]}" for a in COLOURS if row[f"n_{a}"] > 0)
     said = (
         f"{row['n_voxels_fwe']:,.0f} voxels survive" if row["n_voxels_fwe"] else "no voxel survives"
-    )
-    drawn = (
-        "voxels with family-wise p < .05, projected"
-        if glass
-        else "t of every voxel of the mask, fainter where |t| is smaller; black outline: "
-        "family-wise p < .05, where a speck is a single voxel that survives on its own"
     )
     caption = (
         f"Grey-matter volume (n = {n}), {drawn} (two-sided, by the maximum of t over "
         f"{row['n_permutations']:,.0f} permutations). {said[0].upper()}{said[1:]}."
     )
-    shape = "Glass brain from four sides" if glass else "Axial brain slices"
     return caption, f"{shape}, colour is t (red increase, blue decrease). {what}: {said}."
 
 

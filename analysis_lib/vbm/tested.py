@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis_lib.results.contrasts import ACTIVE_CHANGE, IMPROVEMENT, OF_CHANGE
+from analysis_lib.results.contrasts import ACTIVE_CHANGE, CONTRASTS, IMPROVEMENT, OF_CHANGE
 from analysis_lib.vbm import effects
 from analysis_lib.vbm.clusters import cluster_regions, cluster_table, numbered_clusters
 from analysis_lib.vbm.contrasts import (
@@ -123,11 +123,12 @@ def result_files(tests, maps, parcels) -> dict:
     -------
     dict
         <contrast>_t and the other images, <contrast>_clusters, _cluster_regions, _cluster_labels,
-        _regions, summary. Improvement has no tables of clusters.
+        _regions, _about (see `about_map`), summary. Improvement has no tables of clusters.
     """
     where, files = (maps.mask, maps.affine, parcels), {"summary": summary_table(tests)}
     for name, test in tests.items():
         files |= effects.result_images(name, test.result, test.effects, maps.mask, maps.affine)
+        files[f"{name}_about"] = about_map(test, maps)
         files[f"{name}_regions"] = region_table(test.result, test.effects, *where)
         if name != IMPROVEMENT:
             files |= _cluster_files(name, test, *where)
@@ -135,6 +136,25 @@ def result_files(tests, maps, parcels) -> dict:
             table = files[f"{name}_regions"].drop(columns="percent")
             files[f"{name}_regions"] = table.merge(change, on="region", how="left")
     return files
+
+
+def about_map(test, maps) -> dict:
+    """What NeuroVault asks of an unthresholded map, under its names (Gorgolewski et al. 2015)."""
+    n = {"active": test.n_active, "control": test.n_control}
+    contrast = CONTRASTS[test.contrast]
+    return {
+        "name": f"{test.contrast}: t of grey-matter volume change",
+        "map_type": "T map",
+        "modality": "Structural MRI",
+        "analysis_level": "group",
+        "number_of_subjects": sum(n[arm] for arm in contrast.arms),
+        "statistic_parameters": test.result.df,
+        "smoothness_fwhm": float(np.prod(maps.smoothness_mm) ** (1 / 3)),
+        "contrast_definition": contrast.words.format(active="active", control="control"),
+        "target_template_image": "GenericMNI",
+        "is_thresholded": False,
+        "statistical_test": f"{test.errors} errors; {len(test.result.null_max['max_t'])} draws",
+    }
 
 
 def estimates(test, maps, parcels) -> pd.DataFrame:

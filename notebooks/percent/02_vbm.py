@@ -184,6 +184,7 @@ report.table(found.table("summary"))
 
 # %%
 display(*(figures.panel(found, "slices", contrast=contrast) for contrast in results.OF_CHANGE))
+figures.panel(found, "surface")
 
 # %% [markdown]
 # Most voxels are not outlined. That means they did not reach the threshold, not that nothing changed

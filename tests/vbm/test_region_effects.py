@@ -163,3 +163,13 @@ def test_regions_take_their_percent_and_interval_from_participants(maps, parcels
     assert (
         35 < files["arm_by_time_regions"].set_index("region").loc["left amygdala", "percent"] < 45
     )
+
+
+def test_a_map_of_t_comes_with_what_neurovault_asks(maps, parcels):
+    tests = tested.assess_contrasts(maps, n_permutations=99)
+    files = tested.result_files(tests, maps, parcels)
+    about = {contrast: files[f"{contrast}_about"] for contrast in tests}
+    n = [about[c]["number_of_subjects"] for c in ("active_change", "control_change", "arm_by_time")]
+    assert n == [9, 5, 14]
+    assert about["arm_by_time"]["statistic_parameters"] == 12
+    assert about["control_change"]["contrast_definition"] == "the change with control"
