@@ -119,9 +119,10 @@ def test_voxels_that_do_not_vary_and_participants_fitted_exactly_change_no_other
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"errors": "robust"}, 'errors "unequal" or "equal" expected, found \'robust\''),
+        ({"errors": "robust"}, r"errors among \(.*\) expected, found 'robust'"),
         ({"sign_flip": "both"}, 'errors="equal" expected with sign_flip="both"'),
         ({"variance_fwhm": 2.0}, 'errors="equal" expected with variance_fwhm'),
+        ({"errors": "skewed"}, "a tested column of ones and no nuisance expected"),
         ({"permutations": np.arange(18)[None, ::-1] + 1}, "change signs alone expected"),
     ],
 )

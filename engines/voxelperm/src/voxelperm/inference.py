@@ -2,7 +2,8 @@
 
 The model is ``maps = tested * effect + nuisance + error`` in every voxel, and there are two
 questions. Is the *effect* 0, whatever the variances (``errors="unequal"``)? Signs of the scaled
-residuals of the nuisance model are flipped and t is studentised (see :mod:`voxelperm.robust`). Did
+residuals of the nuisance model are flipped and t is studentised (see :mod:`voxelperm.robust`; for
+a mean of skewed errors :mod:`voxelperm.skewed`). Did
 the tested column do *nothing at all*, to mean or variance (``errors="equal"``)? Labels are permuted
 on these residuals (Freedman & Lane 1983; Winkler et al. 2014, NeuroImage 92:381-397). The largest
 statistic of each image makes the null distribution (Nichols & Holmes 2002, Hum Brain Mapp 15:1-25).
@@ -25,9 +26,11 @@ from voxelperm.model import VoxelModel
 from voxelperm.nuisance import nuisance_basis
 from voxelperm.null import Work, null_maxima
 from voxelperm.robust import RobustModel
+from voxelperm.skewed import SkewedModel
 from voxelperm.tails import p_values
 
 TRUE_DISCOVERIES = "true_discoveries"
+ERRORS = ("unequal", "equal", "skewed")
 FEWEST_DRAWS = 20  # with fewer, no p can be below .05
 
 
@@ -39,7 +42,8 @@ class PermutationResult:
     ----------
     t : numpy.ndarray
         (n_voxels,), the data's t: with an HC2 standard error, Student's where errors are equal,
-        with a smoothed variance the pseudo-t that was tested.
+        Hall's transformed one where they are skewed, with a smoothed variance the pseudo-t that was
+        tested.
     df : int
         Its degrees of freedom.
     p : dict of str to numpy.ndarray
@@ -176,6 +180,9 @@ def permutation_test(
         column. Asymptotic; assumes independent errors (or blocks, with ``exchange="whole"``).
         "equal": did the tested column do nothing at all, neither to the mean nor to the variance?
         Student's t; exact without covariates.
+        "skewed": is the mean 0, whatever the skewness? For ``sign_flip=True`` alone, without
+        nuisance columns: signs are flipped, and t has Hall's transformation (see
+        :mod:`voxelperm.skewed`).
     seed : int
         For drawing permutations.
     statistics : sequence of str
@@ -224,7 +231,8 @@ def permutation_test(
     maps, mask, tested = np.asarray(maps), np.asarray(mask, bool), np.asarray(tested, float)
     _check_shapes(maps, mask, tested)
     _check_options(statistics, tail, n_permutations)
-    robust = _is_robust(errors, sign_flip, variance_fwhm)
+    _check_errors(errors, sign_flip, variance_fwhm, tested, nuisance)
+    robust = errors != "equal"
     if robust and blocks is not None and exchange == "within":
         nuisance, blocks = _with_blocks(nuisance, blocks), None
     basis = nuisance_basis(nuisance, len(maps), intercept=sign_flip is not True)
@@ -243,7 +251,9 @@ def permutation_test(
         _check_draws(len(permutations), robust and exchange == "whole")
     permutations = _checked_permutations(permutations, len(maps), robust)
     x /= np.sqrt(x @ x)
-    if robust:
+    if errors == "skewed":
+        model = SkewedModel(maps, mask)
+    elif robust:
         model = RobustModel(maps, basis, x, mask)
     else:
         signs_stay = sign_flip is not True and bool((permutations > 0).all())
@@ -288,15 +298,20 @@ def _check_options(statistics, tail, n_permutations):
         raise ValueError(f"n_permutations of at least 1 expected, found {n_permutations}")
 
 
-def _is_robust(errors, sign_flip, variance_fwhm):
-    """Whether errors may have unequal variances; refuse what then has no meaning."""
-    if errors not in ("unequal", "equal"):
-        raise ValueError(f'errors "unequal" or "equal" expected, found {errors!r}')
+def _check_errors(errors, sign_flip, variance_fwhm, tested, nuisance):
+    """Refuse unknown errors, and options that have no meaning with them."""
+    if errors not in ERRORS:
+        raise ValueError(f"errors among {ERRORS} expected, found {errors!r}")
     only_equal = 'sign_flip="both"' if sign_flip == "both" else None
     only_equal = "variance_fwhm" if variance_fwhm is not None else only_equal
-    if errors == "unequal" and only_equal:
-        raise ValueError(f'errors="equal" expected with {only_equal}, found "unequal"')
-    return errors == "unequal"
+    if errors != "equal" and only_equal:
+        raise ValueError(f'errors="equal" expected with {only_equal}, found {errors!r}')
+    mean = sign_flip is True and (tested == tested[0]).all() and nuisance is None
+    if errors == "skewed" and not mean:
+        raise ValueError(
+            'errors="skewed" tests a mean: sign_flip=True, a tested column of ones and no nuisance '
+            'expected; errors="unequal" serves other models'
+        )
 
 
 def _check_draws(n_draws, whole_blocks):
