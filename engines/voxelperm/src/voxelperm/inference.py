@@ -17,6 +17,7 @@ import numpy as np
 from scipy import stats
 
 from voxelperm.clusters import label_clusters
+from voxelperm.collinearity import NOTHING_LEFT, variance_inflation
 from voxelperm.discoveries import critical_lambda, lower_bound, p_of, p_table, pivot
 from voxelperm.enhancement import enhance
 from voxelperm.exchangeability import check_exchangeable, draw_permutations
@@ -161,7 +162,8 @@ def permutation_test(
         the difference between arms.
     blocks : array_like, optional
         (n,). Strata, sites or families; ``exchange`` says what they restrict. With unequal errors
-        blocks that are exchanged within become nuisance columns.
+        blocks that are exchanged within become nuisance columns of a difference, and each
+        participant has a sign of their own.
     sign_flip : bool or "both"
         True tests a mean: signs are flipped and no intercept is added. With ``errors="equal"``,
         False permutes labels, which assumes exchangeable errors, one distribution of any shape;
@@ -199,7 +201,7 @@ def permutation_test(
         are exchangeable within blocks; signs are flipped one by one. "whole": blocks of equal size
         change places, the order of rows within them is kept, and signs are flipped block by block,
         which assumes blocks whose errors have one joint distribution, dependent within a block or
-        not.
+        not: for families or repeated scans. Refused below 20 distinct draws of signs.
     tail : str
         "counts", or "gpd": a generalised Pareto tail, where it fits, for p-values that rest on
         fewer than 10 permutations (see :mod:`voxelperm.tails`).
@@ -234,11 +236,16 @@ def permutation_test(
     _check_errors(errors, sign_flip, variance_fwhm, tested, nuisance)
     robust = errors != "equal"
     if robust and blocks is not None and exchange == "within":
-        nuisance, blocks = _with_blocks(nuisance, blocks), None
+        nuisance = nuisance if sign_flip else _with_blocks(nuisance, blocks)
+        blocks = None
     basis = nuisance_basis(nuisance, len(maps), intercept=sign_flip is not True)
     x = tested - basis @ (basis.T @ tested)
-    if x @ x < 1e-10 * (tested @ tested):
-        raise ValueError("the nuisance columns explain the tested column: nothing is left to test")
+    if x @ x < NOTHING_LEFT * (tested @ tested):
+        named = variance_inflation(tested, nuisance, intercept=sign_flip is not True)[1]
+        raise ValueError(
+            f"{', '.join(named) or 'the constant'} of the nuisance explain the tested column: "
+            "nothing is left to test"
+        )
     exhaustive = False
     if permutations is None:
         flip = sign_flip or robust
