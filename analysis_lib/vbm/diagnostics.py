@@ -6,8 +6,8 @@ from scipy import stats
 
 from analysis_lib.atlas.grids import parcel_mean_matrix, region_names
 from analysis_lib.results.problems import CompendiumError, Problem
-from analysis_lib.results.words import number_text
 from analysis_lib.study.participants import design_columns
+from voxelperm import variance_inflation
 
 ARMS = ("active", "control")
 WARNED, REFUSED = 2, 5  # variance inflation of the arm
@@ -123,66 +123,52 @@ def design_table(arm, covariates) -> pd.DataFrame:
     pandas.DataFrame
         term, r_arm, variance_inflation: 1 / (1 - R2) of the column given all others.
     """
-    active = (np.asarray(arm) == "active").astype(float)
-    columns = covariates.assign(arm=active).to_numpy(float)
-    names = [*covariates.columns, "arm"]
+    columns = covariates.assign(arm=np.asarray(arm) == "active").astype(float)
     rows = (
         {
             "term": name,
-            "r_arm": np.corrcoef(columns[:, k], active)[0, 1],
-            "variance_inflation": variance_inflation(np.delete(columns, k, 1), columns[:, k]),
+            "r_arm": np.corrcoef(columns[name], columns["arm"])[0, 1],
+            "variance_inflation": variance_inflation(columns[name], columns.drop(columns=name))[0],
         }
-        for k, name in enumerate(names)
+        for name in columns
     )
     return pd.DataFrame(rows)
 
 
-def variance_inflation(others, column):
-    """1 / (1 - R2) of a column given others and a constant; infinite where they explain it."""
-    design = np.column_stack([np.ones(len(column)), others])
-    left = column - design @ np.linalg.lstsq(design, column, rcond=None)[0]
-    centred = column - column.mean()
-    tolerance = (left @ left) / (centred @ centred)
-    return np.inf if tolerance < 1e-10 else 1 / tolerance
-
-
 def problems(study, participants) -> list[Problem]:
-    """Covariates that leave little of the arm to test: refused from 5 on, warned of from 2 on."""
+    """Covariates that leave little of the arm to test: refused above 5, warned of above 2."""
     if participants["arm"].isna().any():  # told where it is read
         return []
     try:
-        who = participants["participant_id"]
-        covariates, _ = design_columns(study, participants, who)
+        covariates, _ = design_columns(study, participants, participants["participant_id"])
     except CompendiumError:  # told where it is read
         return []
+    active = participants["arm"].eq("active").to_numpy(float)
+    inflation, names = variance_inflation(active, covariates, covariates.columns)
+    if inflation > WARNED:
+        return [_of_arm(inflation, names)]
     table = design_table(participants["arm"], covariates).set_index("term")
-    found = [_of_arm(table)] if table.loc["arm", "variance_inflation"] >= WARNED else []
-    double = table.index[np.isinf(table["variance_inflation"])].drop("arm", errors="ignore")
-    if not found and len(double):
-        found.append(
-            Problem(
-                "participants.tsv",
-                ", ".join(double),
-                "covariates that differ",
-                "columns that follow from one another: the model uses what they share once",
-                "Leave one of them out of the study file",
-                "warning",
-            )
-        )
-    return found
+    double = table.index[np.isinf(table["variance_inflation"])]
+    return [_of_covariates(double)] if len(double) else []
 
 
-def _of_arm(table):
-    """The problem with the arm's inflation, naming the covariates nearest to it."""
-    inflation, near = table.loc["arm", "variance_inflation"], table["r_arm"].drop("arm").abs()
-    names = near[near >= near.max() / 2].sort_values(ascending=False).index
-    told = ", ".join(f"{name} (r = {number_text(table.loc[name, 'r_arm'])})" for name in names)
+def _of_arm(inflation, names):
+    """The problem with covariates that stand for the arm."""
     size = "without limit" if np.isinf(inflation) else f"{inflation:.1f}-fold"
     return Problem(
         "participants.tsv",
-        "covariates",
-        f"covariates that leave the arm to be tested (variance inflated less than {WARNED:g}-fold)",
-        f"{size}, from {told}",
-        "Leave out the covariate that stands for the arm",
-        "error" if inflation >= REFUSED else "warning",
+        ", ".join(names),
+        "covariates that leave the arm to be tested (its variance inflated at most "
+        f"{WARNED:g}-fold)",
+        size,
+        "Leave out what stands for the arm",
+        "error" if inflation > REFUSED else "warning",
     )
+
+
+def _of_covariates(names):
+    """The problem with covariates that say the same."""
+    found = "columns that follow from one another: the model uses what they share once"
+    remedy = "Leave one of them out of the study file"
+    expected = "covariates that differ"
+    return Problem("participants.tsv", ", ".join(names), expected, found, remedy, "warning")

@@ -14,8 +14,8 @@ from analysis_lib.study.participants import design_columns, read_participants
 from analysis_lib.vbm.contrasts import model_columns
 from analysis_lib.vbm.effects import to_image
 from analysis_lib.vbm.maps import smooth_in_mask
-from analysis_lib.vbm.quality import adjust_for_tiv, quality_table, smoothness_mm
-from voxelperm import nuisance_basis
+from analysis_lib.vbm.quality import adjust_for_tiv, quality_table
+from voxelperm import residual_maps, smoothness
 
 
 @dataclass(frozen=True)
@@ -99,22 +99,25 @@ class Maps:
         """Covariates and strata, as columns of the model."""
         return model_columns(self.covariates, self.blocks)
 
+    @property
+    def active(self) -> np.ndarray:
+        """1 with active, 0 with control, (n_participants,)."""
+        return (self.arm == "active").to_numpy(float)
+
     def residuals(self) -> np.ndarray:
         """Difference maps without what arm, covariates and strata explain, (n, n_voxels)."""
-        active = (self.arm == "active").to_numpy(float)
-        design = active if self.columns is None else np.column_stack([active, self.columns])
-        basis = nuisance_basis(design, len(active), intercept=True).astype(np.float32)
-        return self.change - basis @ (basis.T @ self.change)
+        rows = residual_maps(self.change, self.active, self.columns)
+        return np.stack([row.astype(np.float32) for row in rows])
 
     @functools.cached_property
-    def smoothness_mm(self) -> list:
-        """Smoothness of the residuals along x, y and z, FWHM in mm."""
-        return [float(width) for width in smoothness_mm(self.residuals(), self.mask, self.affine)]
+    def smoothness(self):
+        """Smoothness of the residuals: see `voxelperm.smoothness`."""
+        return smoothness(self.change, self.mask, self.active, self.columns)
 
     @property
-    def resels(self) -> float:
-        """Resolution elements: the mask's volume over FWHM x FWHM x FWHM (Worsley et al. 1992)."""
-        return self.volume_ml * 1000 / np.prod(self.smoothness_mm)
+    def smoothness_mm(self) -> list:
+        """Smoothness of the residuals along x, y and z, FWHM in mm."""
+        return (self.smoothness.fwhm * np.linalg.norm(self.affine[:3, :3], axis=0)).tolist()
 
     @property
     def volume_ml(self) -> float:
@@ -139,7 +142,7 @@ class Maps:
         widths, ml = ", ".join(f"{width:.0f}" for width in self.smoothness_mm), self.volume_ml
         lines = [
             f"(n_participants, n_voxels) = {self.pre.shape}; the mask holds {ml:.0f} ml",
-            f"smoothness of the residuals: {widths} mm FWHM, {self.resels:.0f} resels",
+            f"smoothness of the residuals: {widths} mm FWHM, {self.smoothness.resels:.0f} resels",
         ]
         return "\n".join([*lines, *filter(None, [self.head_size])])
 

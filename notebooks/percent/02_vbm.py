@@ -92,7 +92,11 @@ n_draws = quick_permutations if quick else n_permutations
 options = {"n_permutations": n_draws, "seed": seed, "cluster_p": cluster_p, "tail": tail}
 options["errors"] = errors
 settings = {"fwhm_mm": fwhm_mm, "mask_threshold": mask_threshold, "tiv": tiv, "quick": quick}
-settings |= {"smoothness_mm": maps.smoothness_mm, "resels": maps.resels, "regions": regions}
+settings |= {
+    "smoothness_mm": maps.smoothness_mm,
+    "resels": maps.smoothness.resels,
+    "regions": regions,
+}
 found.keep(mask=maps.image(1), mean=maps.mean(), settings=settings | options)
 
 # %% [markdown]

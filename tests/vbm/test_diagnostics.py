@@ -133,17 +133,16 @@ def test_a_covariate_that_is_the_arm_but_for_one_is_refused_by_name(monkeypatch)
     almost[0] = 0
     (problem,) = told(monkeypatch, scanner=almost)  # 1 / (1 - (13 x 10) / (14 x 11))
     assert problem.severity == "error"
-    assert "inflated less than 2-fold) expected, found 6.4-fold, from scanner (r = 0.92)" in str(
-        problem
-    )
+    assert str(problem).startswith("participants.tsv: scanner: covariates that leave the arm")
+    assert "inflated at most 2-fold) expected, found 6.4-fold" in str(problem)
     (problem,) = told(monkeypatch, scanner=np.where(ARM == "active", 1.0, 0.0))
-    assert "found without limit, from scanner (r = 1.00)" in str(problem)
+    assert "found without limit" in str(problem)
 
 
 def test_a_covariate_tied_to_the_arm_is_warned_of_and_one_that_is_not_passes(monkeypatch):
     age = np.arange(24.0) % 7
     (problem,) = told(monkeypatch, dose=(ARM == "active") + 0.2 * age)
-    assert (problem.severity, "from dose" in str(problem)) == ("warning", True)
+    assert (problem.severity, problem.place) == ("warning", "dose")
     assert told(monkeypatch, age=age) == []
 
 

@@ -13,7 +13,7 @@ from scipy import ndimage, stats
 from analysis_lib.atlas import grids, parcellation
 from analysis_lib.receptors import inputs
 from analysis_lib.vbm import clusters as vbm_clusters
-from analysis_lib.vbm import contrasts, quality, regions
+from analysis_lib.vbm import contrasts, quality, regions, scans
 from analysis_lib.vbm import effects as vbm_effects
 from voxelperm import PermutationResult
 
@@ -458,16 +458,19 @@ def test_participant_without_improvement_is_left_out(coupled):
     np.testing.assert_allclose(table["r"], expected["r"])
 
 
-@pytest.mark.parametrize("fwhm", [7.0, 12.0])
-def test_smoothness_is_that_of_the_field(fwhm):
+def test_smoothness_is_that_of_the_residuals_in_mm():
+    """Arms that differ over the whole brain, voxels of unequal sides: the noise alone counts."""
     rng = np.random.default_rng(0)
-    sizes = np.array([3.0, 2.0, 2.5])
-    noise = rng.standard_normal((12, 36, 40, 38))
-    sigma = fwhm / np.sqrt(8 * np.log(2)) / sizes
-    fields = ndimage.gaussian_filter(noise, (0, *sigma), mode="wrap")
+    affine = np.diag([3.0, 2.0, 2.5, 1])
+    noise = rng.standard_normal((24, 30, 34, 32))
+    fields = ndimage.gaussian_filter(noise, (0, *(9 / 2.3548 / affine.diagonal()[:3])), mode="wrap")
+    fields[:12] += 5 * fields.std() * np.sin(np.arange(30) / 9)[:, None, None]
+    people = pd.DataFrame({"arm": np.repeat(["active", "control"], 12)})
+    change = fields.reshape(24, -1)
     mask = np.ones(noise.shape[1:], bool)
-    found = quality.smoothness_mm(fields.reshape(12, -1), mask, np.diag([*sizes, 1]))
-    np.testing.assert_allclose(found, fwhm, rtol=0.05)
+    maps = scans.Maps(people, 0 * change, change, mask, affine, pd.DataFrame(index=range(24)), None)
+    np.testing.assert_allclose(maps.smoothness_mm, 9, rtol=0.05)
+    assert maps.smoothness.resels == pytest.approx(mask.size * 15 / np.prod(maps.smoothness_mm))
 
 
 def test_head_size_joins_the_covariates_or_divides_the_maps():

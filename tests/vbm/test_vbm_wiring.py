@@ -521,24 +521,6 @@ def test_quality_is_told_of_each_map_by_session():
     assert_table(found, pd.DataFrame(rows).to_dict("list"), rtol=1e-4)
 
 
-def test_smoothness_is_that_of_the_neighbours_in_the_mask_along_each_axis():
-    rng = np.random.default_rng(13)
-    mask = rng.random((6, 5, 4)) < 0.8
-    maps = 9 + 3 * rng.normal(size=(7, 1, 1, 1)) + rng.normal(size=(7, 6, 5, 4))
-    affine = np.array([[0.0, 2, 0, 50], [-3, 0, 0, 60], [0, 0, 5, 70], [0, 0, 0, 1]])
-    left, expected = maps, []
-    for axis, size in enumerate((3, 2, 5)):
-        pairs = []
-        for here in zip(*np.nonzero(mask), strict=True):
-            there = tuple(here[k] + (k == axis) for k in range(3))
-            if there[axis] < mask.shape[axis] and mask[there]:
-                pairs.append((left[:, *here], left[:, *there]))
-        a, b = np.array(pairs).transpose(1, 0, 2)
-        r = 2 * (a * b).sum() / ((a**2).sum() + (b**2).sum())
-        expected.append(size * np.sqrt(-2 * np.log(2) / np.log(r)))
-    np.testing.assert_allclose(quality.smoothness_mm(maps[:, mask], mask, affine), expected)
-
-
 def test_maps_in_single_precision_are_summed_in_double_and_stay_single():
     rng = np.random.default_rng(11)
     maps = {"pre": rng.uniform(0.4, 0.9, (5, 5000)).astype(np.float32)}
