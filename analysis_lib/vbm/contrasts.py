@@ -33,11 +33,12 @@ def contrast_test(
         (n, n_columns).
     blocks : array_like, optional
         (n,), strata of the randomisation; they enter the model.
-    errors : {"unequal", "equal"}
-        Of the difference between arms. "unequal": is the mean change the same in both arms? Signs
+    errors : {"unequal", "equal", "symmetric", "skewed"}
+        Of the difference between arms, the first two. "unequal": is the mean change the same in both arms? Signs
         of residuals are flipped, t has an HC2 standard error. "equal": did treatment do nothing at
         all, neither to the mean nor to the spread of change? Arms are permuted (within strata),
-        covariates by Freedman-Lane.
+        covariates by Freedman-Lane. Within an arm "skewed" removes from t what skewness puts there
+        (Hall's transformation); any other assumes symmetric errors.
     **options
         For :func:`voxelperm.permutation_test`.
 
@@ -49,7 +50,7 @@ def contrast_test(
     within = is_within_arm(contrast)
     if within:
         rows = arm == within
-        options |= {"errors": "equal", "sign_flip": True}
+        options |= {"errors": "skewed" if errors == "skewed" else "equal", "sign_flip": True}
         return permutation_test(change[rows], mask, np.ones(rows.sum()), **options)
     tested, columns = (arm == "active").astype(float), model_columns(covariates, blocks)
     strata = blocks if errors == "equal" else None
@@ -143,7 +144,7 @@ def contrast_summary(contrast, result, n_active, n_control, errors):
         "contrast": contrast,
         "n_active": n_active if contrast != CONTROL_CHANGE else 0,
         "n_control": n_control if contrast != ACTIVE_CHANGE else 0,
-        "errors": "symmetric" if CONTRASTS[contrast].within else errors,
+        "errors": errors,
         "df": result.df,
         "n_permutations": len(result.null_max["max_t"]),
         "threshold": result.cluster_threshold,

@@ -36,7 +36,7 @@ class Tested:
     n_active, n_control : int
         Participants of each arm who could take part.
     errors : str
-        What the test of a difference or relation assumed of variances: see `contrast_test`.
+        What the test assumed of errors: see `contrast_test`.
     """
 
     contrast: str
@@ -47,14 +47,16 @@ class Tested:
     errors: str = "unequal"
 
 
-def assess_contrasts(maps, errors="unequal", **options) -> dict:
+def assess_contrasts(maps, errors="unequal", errors_within="symmetric", **options) -> dict:
     """Every contrast of change, tested by permutation, with its effect sizes.
 
     Parameters
     ----------
     maps : analysis_lib.vbm.scans.Maps
     errors : {"unequal", "equal"}
-        See `contrast_test`.
+        Between arms: see `contrast_test`.
+    errors_within : {"symmetric", "skewed"}
+        Within an arm.
     **options
         For :func:`voxelperm.permutation_test`.
 
@@ -65,15 +67,16 @@ def assess_contrasts(maps, errors="unequal", **options) -> dict:
     """
     model = (maps.change, maps.mask, maps.arm, maps.covariates, maps.blocks)
     options |= {"statistics": EVERYTHING}
+    assumed = {c: errors_within if CONTRASTS[c].within else errors for c in OF_CHANGE}
     return {
         contrast: Tested(
             contrast,
-            contrast_test(contrast, *model, errors=errors, **options),
+            contrast_test(contrast, *model, errors=own, **options),
             effects.effect_sizes(contrast, maps.pre, maps.post, maps.arm, maps.columns),
             *_counts(maps.arm),
-            errors,
+            own,
         )
-        for contrast in OF_CHANGE
+        for contrast, own in assumed.items()
     }
 
 

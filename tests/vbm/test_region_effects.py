@@ -173,3 +173,14 @@ def test_a_map_of_t_comes_with_what_neurovault_asks(maps, parcels):
     assert n == [9, 5, 14]
     assert about["arm_by_time"]["statistic_parameters"] == 12
     assert about["control_change"]["contrast_definition"] == "the change with control"
+
+
+def test_each_contrast_is_tested_under_its_own_assumption(maps):
+    tests = tested.assess_contrasts(maps, "equal", "skewed", n_permutations=20)
+    assert [test.errors for test in tests.values()] == ["skewed", "skewed", "equal"]
+    own = maps.change[ACTIVE][:, 20]
+    plain = stats.ttest_1samp(own, 0).statistic
+    skewness = stats.skew(own, bias=False)
+    u = plain / 3
+    hall = 3 * (u + skewness * u**2 / 3 + skewness**2 * u**3 / 27 + skewness / 54)
+    assert tests["active_change"].result.t[20] == pytest.approx(hall, rel=1e-4)

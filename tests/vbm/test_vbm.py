@@ -307,8 +307,8 @@ def test_summary_counts_what_survives(mask):
         "max_t": np.where(t == 6, 0.02, 1)[mask],
         "cluster_extent": np.where(t > 3, 0.01, 1)[mask],
     }
-    row = contrasts.contrast_summary("active_change", result_of(t, mask, p), 5, 3, "unequal")
-    assert row["errors"] == "symmetric"
+    row = contrasts.contrast_summary("active_change", result_of(t, mask, p), 5, 3, "skewed")
+    assert row["errors"] == "skewed"
     assert (row["n_voxels_fwe"], row["n_voxels_fwe_cluster"]) == (1, 27)
     assert (row["smallest_p"], row["smallest_p_cluster"]) == (0.02, 0.01)
     assert (row["n_active"], row["n_control"], row["n_permutations"]) == (5, 0, 19)

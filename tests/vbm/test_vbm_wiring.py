@@ -201,8 +201,7 @@ def test_a_region_of_the_midline_is_named_as_it_is(parcels):
 )
 def test_the_summary_of_a_contrast_counts_each_statistic_and_its_own_arms(result, contrast, n):
     p = result.p
-    errors = "symmetric" if contrast.endswith("_change") else "equal"
-    expected = {"contrast": contrast, "n_active": n[0], "n_control": n[1], "errors": errors}
+    expected = {"contrast": contrast, "n_active": n[0], "n_control": n[1], "errors": "equal"}
     expected["df"] = 8
     expected |= {"n_permutations": 19, "threshold": 3.0}
     for ending, name in (("", "max_t"), ("_cluster", "cluster_extent"), ("_tfce", "tfce")):
@@ -343,6 +342,8 @@ def test_covariates_and_strata_enter_the_difference_alone(asked):
     flipped = (*model, None, {"seed": 3, "errors": "unequal"})
     for call, expected in zip(asked, [*own, permuted, *own, flipped], strict=True):
         assert_asked(call, expected)
+    contrasts.contrast_test("active_change", post - pre, grid, ARM, errors="skewed", seed=3)
+    assert asked[-1][-1] == signs | {"errors": "skewed"}
 
 
 def test_improvement_is_exchanged_within_arm_and_stratum_with_arm_and_covariates_held(asked):
