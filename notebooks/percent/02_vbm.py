@@ -83,8 +83,8 @@ print(maps.described)
 # %% [markdown]
 # The residuals, what arm and covariates leave of the difference maps, are smoother than the kernel
 # alone would make them, because the images themselves are smooth. Resels are the mask's volume in
-# units of that smoothness, roughly the number of independent places. The regions to be shown in detail are checked now, before any result is seen, and the
-# settings are kept.
+# units of that smoothness, roughly the number of independent places. The regions to be shown in
+# detail are checked now, before any result is seen, and the settings are kept.
 
 # %%
 parcels = atlas.load_atlas(trial.atlas)
@@ -93,12 +93,9 @@ n_draws = quick_permutations if quick else n_permutations
 options = {"n_permutations": n_draws, "seed": seed, "cluster_p": cluster_p, "tail": tail}
 assumed = {"errors": errors, "errors_within": errors_within}
 settings = {"fwhm_mm": fwhm_mm, "mask_threshold": mask_threshold, "tiv": tiv, "quick": quick}
-settings |= {
-    "smoothness_mm": maps.smoothness_mm,
-    "resels": maps.smoothness.resels,
-    "regions": regions,
-}
-found.keep(mask=maps.image(1), mean=maps.mean(), settings=settings | assumed | options)
+settings |= {"smoothness_mm": maps.smoothness_mm, "resels": maps.smoothness.resels}
+settings |= {"regions": regions} | assumed | options
+found.keep(mask=maps.image(1), mean=maps.mean(), settings=settings)
 
 # %% [markdown]
 # ## Quality control
