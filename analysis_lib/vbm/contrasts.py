@@ -35,10 +35,10 @@ def contrast_test(
         (n,), strata of the randomisation; they enter the model.
     errors : {"unequal", "equal", "symmetric", "skewed"}
         Of the difference between arms, the first two. "unequal": is the mean change the same in
-        both? Signs of residuals are flipped, t has an HC2 standard error. "equal": did treatment do nothing at
-        all, neither to the mean nor to the spread of change? Arms are permuted (within strata),
-        covariates by Freedman-Lane. Within an arm "skewed" removes from t what skewness puts there
-        (Hall's transformation); any other assumes symmetric errors.
+        both? Signs of residuals are flipped, t has an HC2 standard error. "equal": did treatment do
+        nothing at all, neither to the mean nor to the spread of change? Arms are permuted (within
+        strata), covariates by Freedman-Lane. Within an arm "skewed" removes from t what skewness
+        puts there (Hall's transformation); any other assumes symmetric errors.
     **options
         For :func:`voxelperm.permutation_test`.
 
