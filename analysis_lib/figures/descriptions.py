@@ -128,24 +128,32 @@ def describe_tipping(curve, tip, names, scale, visit):
     return caption, alt
 
 
-def describe_brain(row, names, glass=False):
-    """What `plot_slices` or `brain.plot_glass` shows; ``row``: of ``vbm/summary.tsv``."""
-    what = contrast_title(row["contrast"], names)
+_BRAINS = {  # kind of picture: its name for those who do not see it, and what is drawn
+    "slices": (
+        "Axial brain slices",
+        "t of every voxel of the mask, fainter where |t| is smaller; black outline: family-wise "
+        "p < .05 (a speck is a single surviving voxel)",
+    ),
+    "glass": ("Glass brain from four sides", "voxels with family-wise p < .05, projected"),
+    "surface": (
+        "Cortical surface from four sides",
+        "t on the pial surface of fsaverage5, paler where |t| is smaller; black outline: "
+        "family-wise p < .05; deep nuclei and cerebellum are not on this surface",
+    ),
+}
+
+
+def describe_brain(row, names, kind="slices"):
+    """What a picture of a contrast shows; ``row``: of ``vbm/summary.tsv``."""
+    what, (shape, drawn) = contrast_title(row["contrast"], names), _BRAINS[kind]
     n = " and ".join(f"{row[f'n_{a}']:.0f} {names[a]}" for a in COLOURS if row[f"n_{a}"] > 0)
     said = (
         f"{row['n_voxels_fwe']:,.0f} voxels survive" if row["n_voxels_fwe"] else "no voxel survives"
-    )
-    drawn = (
-        "voxels with family-wise p < .05, projected"
-        if glass
-        else "t of every voxel of the mask, fainter where |t| is smaller; black outline: "
-        "family-wise p < .05 (a speck is a single surviving voxel)"
     )
     caption = (
         f"Grey-matter volume (n = {n}): {drawn}. p: two-sided, from the maximum of t over "
         f"{row['n_permutations']:,.0f} permutations. {said[0].upper()}{said[1:]}."
     )
-    shape = "Glass brain from four sides" if glass else "Axial brain slices"
     return caption, f"{shape}; colour: t (red increase, blue decrease). {what}: {said}."
 
 
@@ -302,12 +310,38 @@ def describe_homogeneity(quality):
     return caption, f"Points, one per map; {above} of {len(quality)} above the dashed line at 3."
 
 
-def describe_volumes(quality, names):
+def describe_volumes(quality):
     """What `plot_volumes` shows; ``quality`` is ``vbm/quality.tsv``."""
-    means = quality.groupby("arm")["volume_ml"].mean()
-    said = _by_arm(names, {arm: f"{means[arm]:.0f} ml" for arm in COLOURS})
     caption = "Grey-matter volume after treatment against before, ml; dashed: no change."
-    return caption, f"Points, one per participant, near the diagonal. Mean volume: {said}."
+    mean = quality["volume_ml"].mean()
+    return caption, f"Points, one per participant, near the diagonal. Mean volume: {mean:.0f} ml."
+
+
+def describe_variance_ratio(spread, names):
+    """What `plot_variance_ratio` shows; ``spread`` is ``vbm/diagnostics.tsv`` by measure."""
+    row = spread.loc["variance ratio, voxels"]
+    caption = (
+        f"Variance of change with {names['active']} over that with {names['control']} (residuals "
+        "of the model), one value per voxel. Grey: the central 95 % of what equally varying normal "
+        f"data give; {100 * row['share_beyond']:.0f} % of voxels lie outside."
+    )
+    return caption, f"Histogram. Median ratio {number_text(row['median'])}."
+
+
+def describe_skewness(spread, names):
+    """What `plot_skewness` shows; ``spread`` is ``vbm/diagnostics.tsv`` by measure."""
+    rows = {arm: spread.loc[f"skewness, {arm}"] for arm in COLOURS}
+    beyond = _by_arm(names, {arm: _share(row["share_beyond"]) for arm, row in rows.items()})
+    caption = (
+        "Skewness of change (residuals of the model), one value per voxel and arm. Dashed: limits "
+        f"that 5 % of normal data exceed; voxels beyond them: {beyond}."
+    )
+    medians = _by_arm(names, {arm: number_text(row["median"]) for arm, row in rows.items()})
+    return caption, f"Two histograms. Median skewness: {medians}."
+
+
+def _share(value):
+    return "too few participants to say" if np.isnan(value) else f"{100 * value:.0f} %"
 
 
 def describe_mosaic(least):

@@ -131,6 +131,12 @@ class Imaging(_Strict):
         return pattern
 
 
+class Equivalence(_Strict):
+    """Change that counts as none, by region: at most ``percent`` of the volume before treatment."""
+
+    percent: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class LocalMap(_Strict):
     """A receptor map of one's own: a NIfTI file in MNI152 space.
 
@@ -191,6 +197,8 @@ class Study(_Strict):
     imaging: Imaging | None = None
     atlas: str | dict[str, str] = "neuromorphometrics"  # files: absolute paths
     regions: list[str] = list(FRONTAL_LIMBIC)
+    region_sets: dict[Name, Annotated[list[str], Field(min_length=1)]] = {}
+    equivalence: Equivalence | None = None
     receptors: Receptors = "default"
 
     _path: Path = PrivateAttr()

@@ -8,6 +8,7 @@ from conftest import lines
 
 from analysis_lib.clinical import adherence, blinding, consort, harms, risks
 from analysis_lib.clinical import flow as clinical_flow
+from analysis_lib.figures import appearance
 from analysis_lib.figures import draw_clinical as clinical
 from analysis_lib.figures import draw_conduct as conduct_figures
 from analysis_lib.results.problems import StudyError

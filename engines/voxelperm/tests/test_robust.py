@@ -93,6 +93,15 @@ def test_blocks_are_columns_of_the_model_and_whole_blocks_keep_one_sign(design):
         permutation_test(maps, mask, arm, blocks=site, exchange="whole")
 
 
+def test_blocks_do_not_matter_where_signs_of_a_mean_are_flipped_one_by_one(design):
+    maps, mask, arm, _ = design
+    for errors in ("unequal", "skewed"):
+        options = {"sign_flip": True, "errors": errors, "n_permutations": 20}
+        result = permutation_test(maps, mask, np.ones(18), blocks=arm, **options)
+        without = permutation_test(maps, mask, np.ones(18), **options)
+        np.testing.assert_array_equal(result.null_max["max_t"], without.null_max["max_t"])
+
+
 def test_numbers_do_not_depend_on_processes_or_memory(design):
     maps, mask, arm, covariates = design
     options = {"n_permutations": 40, "seed": 5, "cluster_p": 0.05}
@@ -119,9 +128,10 @@ def test_voxels_that_do_not_vary_and_participants_fitted_exactly_change_no_other
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"errors": "robust"}, 'errors "unequal" or "equal" expected, found \'robust\''),
+        ({"errors": "robust"}, r"errors among \(.*\) expected, found 'robust'"),
         ({"sign_flip": "both"}, 'errors="equal" expected with sign_flip="both"'),
         ({"variance_fwhm": 2.0}, 'errors="equal" expected with variance_fwhm'),
+        ({"errors": "skewed"}, "a tested column of ones and no nuisance expected"),
         ({"permutations": np.arange(18)[None, ::-1] + 1}, "change signs alone expected"),
     ],
 )

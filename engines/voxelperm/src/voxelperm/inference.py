@@ -2,7 +2,8 @@
 
 The model is ``maps = tested * effect + nuisance + error`` in every voxel, and there are two
 questions. Is the *effect* 0, whatever the variances (``errors="unequal"``)? Signs of the scaled
-residuals of the nuisance model are flipped and t is studentised (see :mod:`voxelperm.robust`). Did
+residuals of the nuisance model are flipped and t is studentised (see :mod:`voxelperm.robust`; for
+a mean of skewed errors :mod:`voxelperm.skewed`). Did
 the tested column do *nothing at all*, to mean or variance (``errors="equal"``)? Labels are permuted
 on these residuals (Freedman & Lane 1983; Winkler et al. 2014, NeuroImage 92:381-397). The largest
 statistic of each image makes the null distribution (Nichols & Holmes 2002, Hum Brain Mapp 15:1-25).
@@ -16,6 +17,8 @@ import numpy as np
 from scipy import stats
 
 from voxelperm.clusters import label_clusters
+from voxelperm.collinearity import NOTHING_LEFT, variance_inflation
+from voxelperm.discoveries import critical_lambda, lower_bound, p_of, p_table, pivot
 from voxelperm.enhancement import enhance
 from voxelperm.exchangeability import check_exchangeable, draw_permutations
 from voxelperm.maxima import STATISTICS
@@ -24,8 +27,11 @@ from voxelperm.model import VoxelModel
 from voxelperm.nuisance import nuisance_basis
 from voxelperm.null import Work, null_maxima
 from voxelperm.robust import RobustModel
+from voxelperm.skewed import SkewedModel
 from voxelperm.tails import p_values
 
+TRUE_DISCOVERIES = "true_discoveries"
+ERRORS = ("unequal", "equal", "skewed")
 FEWEST_DRAWS = 20  # with fewer, no p can be below .05
 
 
@@ -37,7 +43,8 @@ class PermutationResult:
     ----------
     t : numpy.ndarray
         (n_voxels,), the data's t: with an HC2 standard error, Student's where errors are equal,
-        with a smoothed variance the pseudo-t that was tested.
+        Hall's transformed one where they are skewed, with a smoothed variance the pseudo-t that was
+        tested.
     df : int
         Its degrees of freedom.
     p : dict of str to numpy.ndarray
@@ -52,6 +59,13 @@ class PermutationResult:
     tail : dict of str to voxelperm.tails.Tail
         How the small p-values of each statistic were found: ``.kind`` is "counts" or "gpd",
         ``.reason`` says why.
+    p_uncorrected : numpy.ndarray or None
+        Two-sided p of |t| on ``df`` degrees of freedom, (n_voxels,), for :meth:`true_discoveries`,
+        as are the following; None unless "true_discoveries" was asked for.
+    pivots : numpy.ndarray or None
+        The smallest p_(i) n_voxels / i of each draw, (n_permutations,), without the data's.
+    pivot : float or None
+        The data's.
     """
 
     t: np.ndarray
@@ -61,6 +75,55 @@ class PermutationResult:
     cluster_threshold: float
     exhaustive: bool
     tail: dict = field(default_factory=dict)
+    p_uncorrected: np.ndarray | None = None
+    pivots: np.ndarray | None = None
+    pivot: float | None = None
+
+    def critical_lambda(self, alpha=0.05):
+        """What :func:`voxelperm.lower_bound` needs besides ``p_uncorrected``: one number.
+
+        Parameters
+        ----------
+        alpha : float
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If the test did not count true discoveries.
+        """
+        if self.pivots is None:
+            raise ValueError(
+                'statistics with "true_discoveries" expected, found a test without: ask for it'
+            )
+        return critical_lambda(self.pivots, self.pivot, alpha)
+
+    def true_discoveries(self, selection, alpha=0.05):
+        """Lower bound on the number of voxels with a true effect in any set, chosen even now.
+
+        Parameters
+        ----------
+        selection : array_like
+            Voxels of the mask: (n_voxels,) of bool, or their positions.
+        alpha : float
+            All bounds of one map hold at once with probability 1 - alpha (Andreella et al. 2023,
+            see :mod:`voxelperm.discoveries`).
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        ValueError
+            If the test did not count true discoveries.
+        """
+        critical = self.critical_lambda(alpha)
+        p = self.p_uncorrected[np.asarray(selection)]
+        return lower_bound(p, len(self.p_uncorrected), critical)
 
 
 def permutation_test(
@@ -99,7 +162,8 @@ def permutation_test(
         the difference between arms.
     blocks : array_like, optional
         (n,). Strata, sites or families; ``exchange`` says what they restrict. With unequal errors
-        blocks that are exchanged within become nuisance columns.
+        blocks that are exchanged within become nuisance columns of a difference, and each
+        participant has a sign of their own.
     sign_flip : bool or "both"
         True tests a mean: signs are flipped and no intercept is added. With ``errors="equal"``,
         False permutes labels, which assumes exchangeable errors, one distribution of any shape;
@@ -118,11 +182,15 @@ def permutation_test(
         column. Asymptotic; assumes independent errors (or blocks, with ``exchange="whole"``).
         "equal": did the tested column do nothing at all, neither to the mean nor to the variance?
         Student's t; exact without covariates.
+        "skewed": is the mean 0, whatever the skewness? For ``sign_flip=True`` alone, without
+        nuisance columns: signs are flipped, and t has Hall's transformation (see
+        :mod:`voxelperm.skewed`).
     seed : int
         For drawing permutations.
     statistics : sequence of str
         Among "max_t", "cluster_extent" (voxels), "cluster_mass" (sum of |t| - threshold) and "tfce"
-        (extent power 0.5, height power 2).
+        (extent power 0.5, height power 2). "true_discoveries" gives no p but
+        :meth:`PermutationResult.true_discoveries`.
     n_jobs : int
         Workers (joblib): threads, unless the caller has chosen another backend. The numbers do not
         depend on it.
@@ -133,7 +201,7 @@ def permutation_test(
         are exchangeable within blocks; signs are flipped one by one. "whole": blocks of equal size
         change places, the order of rows within them is kept, and signs are flipped block by block,
         which assumes blocks whose errors have one joint distribution, dependent within a block or
-        not.
+        not: for families or repeated scans. Refused below 20 distinct draws of signs.
     tail : str
         "counts", or "gpd": a generalised Pareto tail, where it fits, for p-values that rest on
         fewer than 10 permutations (see :mod:`voxelperm.tails`).
@@ -165,13 +233,19 @@ def permutation_test(
     maps, mask, tested = np.asarray(maps), np.asarray(mask, bool), np.asarray(tested, float)
     _check_shapes(maps, mask, tested)
     _check_options(statistics, tail, n_permutations)
-    robust = _is_robust(errors, sign_flip, variance_fwhm)
+    _check_errors(errors, sign_flip, variance_fwhm, tested, nuisance)
+    robust = errors != "equal"
     if robust and blocks is not None and exchange == "within":
-        nuisance, blocks = _with_blocks(nuisance, blocks), None
+        nuisance = nuisance if sign_flip else _with_blocks(nuisance, blocks)
+        blocks = None
     basis = nuisance_basis(nuisance, len(maps), intercept=sign_flip is not True)
     x = tested - basis @ (basis.T @ tested)
-    if x @ x < 1e-10 * (tested @ tested):
-        raise ValueError("the nuisance columns explain the tested column: nothing is left to test")
+    if x @ x < NOTHING_LEFT * (tested @ tested):
+        named = variance_inflation(tested, nuisance, intercept=sign_flip is not True)[1]
+        raise ValueError(
+            f"{', '.join(named) or 'the constant'} of the nuisance explain the tested column: "
+            "nothing is left to test"
+        )
     exhaustive = False
     if permutations is None:
         flip = sign_flip or robust
@@ -184,19 +258,32 @@ def permutation_test(
         _check_draws(len(permutations), robust and exchange == "whole")
     permutations = _checked_permutations(permutations, len(maps), robust)
     x /= np.sqrt(x @ x)
-    if robust:
+    if errors == "skewed":
+        model = SkewedModel(maps, mask)
+    elif robust:
         model = RobustModel(maps, basis, x, mask)
     else:
         signs_stay = sign_flip is not True and bool((permutations > 0).all())
         model = VoxelModel(maps, basis, x, mask, signs_stay, variance_fwhm)
     threshold = stats.t.isf(cluster_p / 2, model.df)
     workers, held = plan(model, permutations, n_jobs, max_memory_mb)
-    work = Work(threshold, tuple(statistics), held)
-    null = null_maxima(model, permutations, work, workers, progress)
-    observed = _observed(model.observed(), model, threshold, statistics)
+    table = p_table(model.df) if TRUE_DISCOVERIES in statistics else None
+    statistics = tuple(s for s in STATISTICS if s in statistics)
+    work = Work(threshold, statistics, held, table)
+    null, pivots = null_maxima(model, permutations, work, workers, progress)
+    t = model.observed()
+    observed = _observed(t, model, threshold, statistics)
     found = {s: p_values(observed[s], null[s], tail, exhaustive) for s in statistics}
     p, how = ({s: pair[k] for s, pair in found.items()} for k in (0, 1))
-    return PermutationResult(model.exact_t, model.df, p, null, threshold, exhaustive, how)
+    discoveries = () if table is None else _discoveries(t, table, model.df, pivots)
+    return PermutationResult(
+        model.exact_t, model.df, p, null, threshold, exhaustive, how, *discoveries
+    )
+
+
+def _discoveries(t, table, df, pivots):
+    """p of the data, pivots of the draws, and the data's pivot."""
+    return p_of(t, df), pivots, pivot(t, table, np.zeros(len(table), np.int32))
 
 
 def _check_shapes(maps, mask, tested):
@@ -208,24 +295,30 @@ def _check_shapes(maps, mask, tested):
 
 
 def _check_options(statistics, tail, n_permutations):
-    unknown = set(statistics) - set(STATISTICS)
+    known = (*STATISTICS, TRUE_DISCOVERIES)
+    unknown = set(statistics) - set(known)
     if unknown or not len(statistics):
-        raise ValueError(f"statistics among {STATISTICS} expected, found {sorted(unknown)}")
+        raise ValueError(f"statistics among {known} expected, found {sorted(unknown)}")
     if tail not in ("counts", "gpd"):
         raise ValueError(f'tail "counts" or "gpd" expected, found {tail!r}')
     if n_permutations < 1:
         raise ValueError(f"n_permutations of at least 1 expected, found {n_permutations}")
 
 
-def _is_robust(errors, sign_flip, variance_fwhm):
-    """Whether errors may have unequal variances; refuse what then has no meaning."""
-    if errors not in ("unequal", "equal"):
-        raise ValueError(f'errors "unequal" or "equal" expected, found {errors!r}')
+def _check_errors(errors, sign_flip, variance_fwhm, tested, nuisance):
+    """Refuse unknown errors, and options that have no meaning with them."""
+    if errors not in ERRORS:
+        raise ValueError(f"errors among {ERRORS} expected, found {errors!r}")
     only_equal = 'sign_flip="both"' if sign_flip == "both" else None
     only_equal = "variance_fwhm" if variance_fwhm is not None else only_equal
-    if errors == "unequal" and only_equal:
-        raise ValueError(f'errors="equal" expected with {only_equal}, found "unequal"')
-    return errors == "unequal"
+    if errors != "equal" and only_equal:
+        raise ValueError(f'errors="equal" expected with {only_equal}, found {errors!r}')
+    mean = sign_flip is True and (tested == tested[0]).all() and nuisance is None
+    if errors == "skewed" and not mean:
+        raise ValueError(
+            'errors="skewed" tests a mean: sign_flip=True, a tested column of ones and no nuisance '
+            'expected; errors="unequal" serves other models'
+        )
 
 
 def _check_draws(n_draws, whole_blocks):

@@ -7,6 +7,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
+from voxelperm.discoveries import pivot
 from voxelperm.maxima import STATISTICS, largest, largest_sizes, make_scratch
 
 CHUNK = 16  # permutations to a matrix product; fixed, since its rounding depends on its shape
@@ -14,11 +15,15 @@ CHUNK = 16  # permutations to a matrix product; fixed, since its rounding depend
 
 @dataclass(frozen=True)
 class Work:
-    """What to compute for every chunk; ``held`` images are in memory at a time."""
+    """What to compute for every chunk; ``held`` images are in memory at a time.
+
+    ``p_table`` is from :func:`voxelperm.discoveries.p_table`, or None: no pivots.
+    """
 
     threshold: float
     statistics: tuple
     held: int
+    p_table: np.ndarray | None = None
 
 
 def null_maxima(model, permutations, work, n_jobs, progress):
@@ -37,8 +42,10 @@ def null_maxima(model, permutations, work, n_jobs, progress):
 
     Returns
     -------
-    dict of str to numpy.ndarray
+    maxima : dict of str to numpy.ndarray
         (n_permutations,) for each statistic.
+    pivots : numpy.ndarray
+        (n_permutations,), see :mod:`voxelperm.discoveries`; 0 if not asked for.
 
     Raises
     ------
@@ -67,27 +74,30 @@ def null_maxima(model, permutations, work, n_jobs, progress):
                 warnings.filterwarnings("ignore", r"\d+ tasks ", UserWarning)
                 results.close()  # running chunks end, no new one starts
     maxima = np.concatenate(maxima)
-    return {name: maxima[:, STATISTICS.index(name)] for name in work.statistics}
+    named = {name: maxima[:, STATISTICS.index(name)] for name in work.statistics}
+    return named, maxima[:, len(STATISTICS)]
 
 
 def _chunk_maxima(model, permutations, work):
     scratch = None
-    if set(work.statistics) != {"max_t"}:
+    if set(work.statistics) - {"max_t"}:
         scratch = make_scratch(model.y.shape[1])
+    counts = None if work.p_table is None else np.zeros(len(work.p_table), np.int32)
     with threadpool_limits(1):  # BLAS sums in an order that depends on its threads
         found = [
-            _image_maxima(model.t(permutations, first, work.held), model, work, scratch)
+            _image_maxima(model.t(permutations, first, work.held), model, work, scratch, counts)
             for first in range(0, len(permutations), work.held)
         ]
     return np.concatenate(found)
 
 
-def _image_maxima(images, model, work, scratch):
-    """(n_images, 4), in the order of STATISTICS."""
-    max_t = largest_sizes(images)
-    if scratch is None:
-        return np.pad(max_t[:, None], ((0, 0), (0, len(STATISTICS) - 1)))
-    options = (model.neighbours, model.powers, 2.0, work.threshold, "tfce" in work.statistics)
-    maxima = np.array([largest(t, *options, scratch) for t in images])
-    maxima[:, 0] = max_t  # without TFCE, the pass sees only voxels above the threshold
-    return maxima
+def _image_maxima(images, model, work, scratch, counts):
+    """(n_images, 5), in the order of STATISTICS, then the pivots."""
+    found = np.zeros((len(images), len(STATISTICS) + 1))
+    if scratch is not None:
+        options = (model.neighbours, model.powers, 2.0, work.threshold, "tfce" in work.statistics)
+        found[:, :-1] = [largest(t, *options, scratch) for t in images]
+    found[:, 0] = largest_sizes(images)  # without TFCE, only voxels above the threshold are seen
+    if counts is not None:
+        found[:, -1] = [pivot(t, work.p_table, counts) for t in images]
+    return found
