@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from voxelperm.discoveries import pivot
 from voxelperm.maxima import STATISTICS, largest, largest_sizes, make_scratch
+from voxelperm.normal import to_z
 
 CHUNK = 16  # permutations to a matrix product; fixed, since its rounding depends on its shape
 
@@ -17,13 +18,18 @@ CHUNK = 16  # permutations to a matrix product; fixed, since its rounding depend
 class Work:
     """What to compute for every chunk; ``held`` images are in memory at a time.
 
-    ``p_table`` is from :func:`voxelperm.discoveries.p_table`, or None: no pivots.
+    ``neighbours`` and ``powers`` are from :mod:`voxelperm.neighbours` and
+    :mod:`voxelperm.enhancement`; ``p_table`` is from :mod:`voxelperm.discoveries`, or None: no
+    pivots; ``z_table`` is from :mod:`voxelperm.normal`, or None: clusters and TFCE of t.
     """
 
     threshold: float
     statistics: tuple
     held: int
+    neighbours: np.ndarray
+    powers: np.ndarray
     p_table: np.ndarray | None = None
+    z_table: np.ndarray | None = None
 
 
 def null_maxima(model, permutations, work, n_jobs, progress):
@@ -85,18 +91,23 @@ def _chunk_maxima(model, permutations, work):
     counts = None if work.p_table is None else np.zeros(len(work.p_table), np.int32)
     with threadpool_limits(1):  # BLAS sums in an order that depends on its threads
         found = [
-            _image_maxima(model.t(permutations, first, work.held), model, work, scratch, counts)
+            _image_maxima(model.t(permutations, first, work.held), work, scratch, counts)
             for first in range(0, len(permutations), work.held)
         ]
     return np.concatenate(found)
 
 
-def _image_maxima(images, model, work, scratch, counts):
+def height(t, work):
+    """What clusters and TFCE are made of: t, or |z|."""
+    return t if work.z_table is None else to_z(t, work.z_table)
+
+
+def _image_maxima(images, work, scratch, counts):
     """(n_images, 5), in the order of STATISTICS, then the pivots."""
     found = np.zeros((len(images), len(STATISTICS) + 1))
     if scratch is not None:
-        options = (model.neighbours, model.powers, 2.0, work.threshold, "tfce" in work.statistics)
-        found[:, :-1] = [largest(t, *options, scratch) for t in images]
+        options = (work.neighbours, work.powers, 2.0, work.threshold, "tfce" in work.statistics)
+        found[:, :-1] = [largest(height(t, work), *options, scratch) for t in images]
     found[:, 0] = largest_sizes(images)  # without TFCE, only voxels above the threshold are seen
     if counts is not None:
         found[:, -1] = [pivot(t, work.p_table, counts) for t in images]
