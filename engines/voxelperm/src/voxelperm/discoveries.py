@@ -13,6 +13,8 @@ All p-values are those of t with the model's degrees of freedom, at |t| rounded 
 Whether they are exact is of no matter: the draws are mapped as the data are.
 """
 
+import functools
+
 import numpy as np
 from numba import njit
 from scipy import stats
@@ -21,6 +23,7 @@ STEPS = 1024  # of the grid, per unit of |t|: p is rounded up by at most 1 % up 
 LARGEST = 64  # |t| above it has the p of 64
 
 
+@functools.lru_cache(maxsize=8)
 def p_table(df):
     """Two-sided p of t at every step of the grid, (n_steps,)."""
     return 2 * stats.t.sf(np.arange(LARGEST * STEPS) / STEPS, df)

@@ -1,11 +1,12 @@
 """The null distribution: the largest statistics of every permuted image, made in parallel."""
 
+import functools
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from joblib import Parallel, delayed
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from voxelperm.discoveries import pivot
 from voxelperm.maxima import STATISTICS, largest, largest_sizes, make_scratch
@@ -62,7 +63,7 @@ def null_maxima(model, permutations, work, n_jobs, progress):
     jobs = (delayed(_chunk_maxima)(model, chunk, work) for chunk in chunks)
     maxima, done = [], 0
     # Limited here as well: threads that enter and leave the limit restore each other's value.
-    with threadpool_limits(1):
+    with _libraries().limit(limits=1):
         results = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(jobs)
         try:
             for found in results:
@@ -84,12 +85,18 @@ def null_maxima(model, permutations, work, n_jobs, progress):
     return named, maxima[:, len(STATISTICS)]
 
 
+@functools.cache
+def _libraries():
+    """BLAS and the like, looked for once in a process: a search takes as long as ten images."""
+    return ThreadpoolController()
+
+
 def _chunk_maxima(model, permutations, work):
     scratch = None
     if set(work.statistics) - {"max_t"}:
         scratch = make_scratch(model.y.shape[1])
     counts = None if work.p_table is None else np.zeros(len(work.p_table), np.int32)
-    with threadpool_limits(1):  # BLAS sums in an order that depends on its threads
+    with _libraries().limit(limits=1):  # BLAS sums in an order that depends on its threads
         found = [
             _image_maxima(model.t(permutations, first, work.held), work, scratch, counts)
             for first in range(0, len(permutations), work.held)

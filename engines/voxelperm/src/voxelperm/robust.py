@@ -3,8 +3,8 @@
 Residuals of the model without the tested column, each over the root of 1 minus its leverage there,
 get random signs; the whole model is fitted again, and its effect divided by a standard error that
 holds for unequal variances: HC2 or HC3 (MacKinnon & White 1985, J Econometrics 29:305-325), with
-the leverages of the whole model. Signs are Rademacher's, one per participant or per block (Davidson &
-Flachaire 2008, J Econometrics 146:162-169; for brain images Guillaume et al. 2014, NeuroImage
+the leverages of the whole model. Signs are Rademacher's, one per participant or per block (Davidson
+& Flachaire 2008, J Econometrics 146:162-169; for brain images Guillaume et al. 2014, NeuroImage
 94:287-302). The level is asymptotic, not exact; skewness of the errors is erased by the signs.
 """
 
