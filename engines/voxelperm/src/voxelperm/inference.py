@@ -18,7 +18,14 @@ from scipy import stats
 
 from voxelperm.clusters import label_clusters
 from voxelperm.collinearity import NOTHING_LEFT, variance_inflation
-from voxelperm.discoveries import critical_lambda, lower_bound, p_of, p_table, pivot
+from voxelperm.discoveries import (
+    critical_lambda,
+    default_shift,
+    lower_bound,
+    p_of,
+    p_table,
+    pivot,
+)
 from voxelperm.enhancement import enhance, extent_powers
 from voxelperm.exchangeability import check_exchangeable, draw_permutations
 from voxelperm.maxima import STATISTICS
@@ -66,9 +73,11 @@ class PermutationResult:
         Two-sided p of |t| on ``df`` degrees of freedom, (n_voxels,), for :meth:`true_discoveries`,
         as are the following; None unless "true_discoveries" was asked for.
     pivots : numpy.ndarray or None
-        The smallest p_(i) n_voxels / i of each draw, (n_permutations,), without the data's.
+        Pivot of each draw, (n_permutations,), without the data's.
     pivot : float or None
         The data's.
+    shift : int
+        Sets of this many voxels or fewer have no discoveries.
     """
 
     t: np.ndarray
@@ -81,9 +90,10 @@ class PermutationResult:
     p_uncorrected: np.ndarray | None = None
     pivots: np.ndarray | None = None
     pivot: float | None = None
+    shift: int = 0
 
     def critical_lambda(self, alpha=0.05):
-        """What :func:`voxelperm.lower_bound` needs besides ``p_uncorrected``: one number.
+        """What :func:`voxelperm.lower_bound` needs besides ``p_uncorrected`` and ``shift``.
 
         Parameters
         ----------
@@ -126,7 +136,7 @@ class PermutationResult:
         """
         critical = self.critical_lambda(alpha)
         p = self.p_uncorrected[np.asarray(selection)]
-        return lower_bound(p, len(self.p_uncorrected), critical)
+        return lower_bound(p, len(self.p_uncorrected), critical, self.shift)
 
 
 def permutation_test(
@@ -150,6 +160,7 @@ def permutation_test(
     progress=None,
     standard_error="HC2",
     convention="tails apart",
+    shift=None,
 ):
     r"""Test one column of a linear model in every voxel, with family-wise p-values.
 
@@ -227,6 +238,9 @@ def permutation_test(
         6 neighbours. "palm", as PALM's two-tailed tests have it: \|z\|, the normal deviate of the
         two-sided p of t, both signs in one cluster, 26 neighbours; ``cluster_threshold`` and masses
         are then in units of z. Max-t and true discoveries do not depend on it.
+    shift : int, optional
+        Of the bounds on true discoveries: sets of this many voxels or fewer get none, and larger
+        ones more. Without it 27, or 1 % of the voxels if that is fewer.
 
     Returns
     -------
@@ -285,21 +299,23 @@ def permutation_test(
     neighbours = neighbour_table(mask, CONVENTIONS[convention])
     workers, held = plan(model, neighbours, permutations, n_jobs, max_memory_mb)
     powers = extent_powers(maps.shape[1], 0.5)
-    work = Work(threshold, statistics, held, neighbours, powers, table, z)
+    shift = default_shift(maps.shape[1]) if shift is None else shift
+    work = Work(threshold, statistics, held, neighbours, powers, table, shift, z)
     null, pivots = null_maxima(model, permutations, work, workers, progress)
     t = model.observed()
     observed = _observed(t, mask, work)
     found = {s: p_values(observed[s], null[s], tail, exhaustive) for s in statistics}
     p, how = ({s: pair[k] for s, pair in found.items()} for k in (0, 1))
-    discoveries = () if table is None else _discoveries(t, table, model.df, pivots)
+    discoveries = () if table is None else _discoveries(t, work, model.df, pivots)
     return PermutationResult(
         model.exact_t, model.df, p, null, threshold, exhaustive, how, *discoveries
     )
 
 
-def _discoveries(t, table, df, pivots):
-    """p of the data, pivots of the draws, and the data's pivot."""
-    return p_of(t, df), pivots, pivot(t, table, np.zeros(len(table), np.int32))
+def _discoveries(t, work, df, pivots):
+    """p of the data, pivots of the draws, the data's pivot, and the shift."""
+    counts = np.zeros(len(work.p_table), np.int32)
+    return p_of(t, df), pivots, pivot(t, work.p_table, work.shift, counts), work.shift
 
 
 def _check_shapes(maps, mask, tested):

@@ -20,8 +20,8 @@ class Work:
     """What to compute for every chunk; ``held`` images are in memory at a time.
 
     ``neighbours`` and ``powers`` are from :mod:`voxelperm.neighbours` and
-    :mod:`voxelperm.enhancement`; ``p_table`` is from :mod:`voxelperm.discoveries`, or None: no
-    pivots; ``z_table`` is from :mod:`voxelperm.normal`, or None: clusters and TFCE of t.
+    :mod:`voxelperm.enhancement`; ``p_table`` and ``shift`` from :mod:`voxelperm.discoveries`, or
+    None: no pivots; ``z_table`` from :mod:`voxelperm.normal`, or None: clusters and TFCE of t.
     """
 
     threshold: float
@@ -30,6 +30,7 @@ class Work:
     neighbours: np.ndarray
     powers: np.ndarray
     p_table: np.ndarray | None = None
+    shift: int = 0
     z_table: np.ndarray | None = None
 
 
@@ -117,5 +118,5 @@ def _image_maxima(images, work, scratch, counts):
         found[:, :-1] = [largest(height(t, work), *options, scratch) for t in images]
     found[:, 0] = largest_sizes(images)  # without TFCE, only voxels above the threshold are seen
     if counts is not None:
-        found[:, -1] = [pivot(t, work.p_table, counts) for t in images]
+        found[:, -1] = [pivot(t, work.p_table, work.shift, counts) for t in images]
     return found
