@@ -13,24 +13,25 @@ from voxelperm.discoveries import p_of, p_table, pivot
 ASKED = {"statistics": ["true_discoveries"]}
 
 
-def not_rejected(p, critical):
-    """Sets of hypotheses that Simes' line critical i / m does not reject, as lists."""
+def not_rejected(p, critical, shift):
+    """Sets of hypotheses that the line does not reject."""
     for size in range(1, len(p) + 1):
-        line = critical * np.arange(1, size + 1) / len(p)
+        line = critical * (np.arange(1, size + 1) - shift) / (len(p) - shift)
         for chosen in itertools.combinations(range(len(p)), size):
             if (np.sort(p[list(chosen)]) >= line).all():
                 yield set(chosen)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_the_bound_of_every_subset_is_that_of_closed_testing(seed):
+@pytest.mark.parametrize("shift", [0, 2])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_bound_of_every_subset_is_that_of_closed_testing(seed, shift):
     rng = np.random.default_rng(seed)
     p = np.where(rng.random(8) < 0.5, rng.random(8) ** 6, rng.random(8)).round(3)
-    kept = list(not_rejected(p, 0.3))
+    kept = list(not_rejected(p, 0.3, shift))
     for size in range(9):
         for chosen in itertools.combinations(range(8), size):
             most_null = max((len(set(chosen) & null) for null in kept), default=0)
-            assert lower_bound(p[list(chosen)], 8, 0.3) == size - most_null
+            assert lower_bound(p[list(chosen)], 8, 0.3, shift) == size - most_null
 
 
 def test_with_hommel_s_h_it_is_the_ari_of_nilearn(oracle):
@@ -60,15 +61,16 @@ def trial():
 
 def test_pivots_are_those_of_all_p_values_sorted(trial):
     maps, mask, arm, _ = trial
-    result = permutation_test(maps, mask, arm, n_permutations=5, **ASKED)
+    result = permutation_test(maps, mask, arm, n_permutations=5, shift=3, **ASKED)
     t = result.t.astype(np.float32)
     p, m = np.sort(p_of(t, result.df)), len(t)
     np.testing.assert_allclose(p, np.sort(2 * stats.t.sf(np.abs(t), result.df)), rtol=0.01)
-    assert result.pivot == pytest.approx((p * m / np.arange(1, m + 1)).min(), rel=1e-12)
+    assert result.pivot == pytest.approx((p[3:] * (m - 3) / np.arange(1, m - 2)).min(), rel=1e-12)
     counts = np.zeros(len(p_table(22)), np.int32)
     image = np.array([90.0, -3.0, 0, 0, 3.0, -1], np.float32)
     expected = min(p_table(22)[-1] * 6, 2 * stats.t.sf(3, 22) * 6 / 3, 1)
-    assert pivot(image, p_table(22), counts) == pytest.approx(expected)
+    assert pivot(image, p_table(22), 0, counts) == pytest.approx(expected)
+    assert pivot(image, p_table(22), 1, counts) == pytest.approx(2 * stats.t.sf(3, 22) * 5 / 2)
     assert not counts.any()
 
 
@@ -100,7 +102,10 @@ def test_more_voxels_never_have_fewer_discoveries(trial):
     assert (np.diff(found) <= 60).all()
     assert 0 < result.true_discoveries(affected) <= affected.sum()
     assert result.true_discoveries(affected, alpha=0.2) >= result.true_discoveries(affected)
-    saved = lower_bound(result.p_uncorrected[affected], len(affected), result.critical_lambda())
+    assert result.shift == 17  # 1 % of the voxels
+    assert result.true_discoveries(np.flatnonzero(affected)[:17]) == 0
+    p, critical = result.p_uncorrected[affected], result.critical_lambda()
+    saved = lower_bound(p, len(affected), critical, result.shift)
     assert result.true_discoveries(affected) == saved
     assert result.true_discoveries(np.flatnonzero(affected)) == saved
 
@@ -122,13 +127,13 @@ def test_what_was_not_asked_for_is_refused(trial):
         result.true_discoveries(affected)
 
 
-def violated(p, unaffected, critical):
+def violated(result, unaffected):
     """Whether any set has more discoveries than effects.
 
     It is enough to look at the voxels without an effect: a bound that counts one of them too many
     in a larger set lies with those p-values below the curve.
     """
-    return lower_bound(p[unaffected], len(p), critical) > 0
+    return result.true_discoveries(unaffected) > 0
 
 
 @pytest.mark.parametrize("spread", [1, 2])
@@ -139,6 +144,6 @@ def test_no_set_has_more_discoveries_than_effects_in_19_of_20_trials(spread):
         maps = maps * np.where(arm, spread, 1)[:, None]
         maps[:, :70] += 1.5 * arm[:, None]
         result = permutation_test(maps, mask, arm, n_permutations=99, seed=seed, **ASKED)
-        wrong += violated(result.p_uncorrected, slice(70, None), result.critical_lambda())
+        wrong += violated(result, np.arange(70, mask.sum()))
     # 99.9 % of a binomial(120, .05) lies within 1 to 15
     assert wrong <= 15, wrong

@@ -18,19 +18,29 @@ from scipy import stats
 
 from voxelperm.clusters import label_clusters
 from voxelperm.collinearity import NOTHING_LEFT, variance_inflation
-from voxelperm.discoveries import critical_lambda, lower_bound, p_of, p_table, pivot
-from voxelperm.enhancement import enhance
+from voxelperm.discoveries import (
+    critical_lambda,
+    default_shift,
+    lower_bound,
+    p_of,
+    p_table,
+    pivot,
+)
+from voxelperm.enhancement import enhance, extent_powers
 from voxelperm.exchangeability import check_exchangeable, draw_permutations
 from voxelperm.maxima import STATISTICS
 from voxelperm.memory import plan
 from voxelperm.model import VoxelModel
+from voxelperm.neighbours import neighbour_table
+from voxelperm.normal import z_table
 from voxelperm.nuisance import nuisance_basis
-from voxelperm.null import Work, null_maxima
-from voxelperm.robust import RobustModel
+from voxelperm.null import Work, height, null_maxima
+from voxelperm.robust import POWERS, RobustModel
 from voxelperm.skewed import SkewedModel
 from voxelperm.tails import p_values
 
 TRUE_DISCOVERIES = "true_discoveries"
+CONVENTIONS = {"tails apart": 6, "palm": 26}  # neighbours
 ERRORS = ("unequal", "equal", "skewed")
 FEWEST_DRAWS = 20  # with fewer, no p can be below .05
 
@@ -63,9 +73,11 @@ class PermutationResult:
         Two-sided p of |t| on ``df`` degrees of freedom, (n_voxels,), for :meth:`true_discoveries`,
         as are the following; None unless "true_discoveries" was asked for.
     pivots : numpy.ndarray or None
-        The smallest p_(i) n_voxels / i of each draw, (n_permutations,), without the data's.
+        Pivot of each draw, (n_permutations,), without the data's.
     pivot : float or None
         The data's.
+    shift : int
+        Sets of this many voxels or fewer have no discoveries.
     """
 
     t: np.ndarray
@@ -78,9 +90,10 @@ class PermutationResult:
     p_uncorrected: np.ndarray | None = None
     pivots: np.ndarray | None = None
     pivot: float | None = None
+    shift: int = 0
 
     def critical_lambda(self, alpha=0.05):
-        """What :func:`voxelperm.lower_bound` needs besides ``p_uncorrected``: one number.
+        """What :func:`voxelperm.lower_bound` needs besides ``p_uncorrected`` and ``shift``.
 
         Parameters
         ----------
@@ -123,7 +136,7 @@ class PermutationResult:
         """
         critical = self.critical_lambda(alpha)
         p = self.p_uncorrected[np.asarray(selection)]
-        return lower_bound(p, len(self.p_uncorrected), critical)
+        return lower_bound(p, len(self.p_uncorrected), critical, self.shift)
 
 
 def permutation_test(
@@ -145,8 +158,11 @@ def permutation_test(
     variance_fwhm=None,
     max_memory_mb=None,
     progress=None,
+    standard_error="HC2",
+    convention="tails apart",
+    shift=None,
 ):
-    """Test one column of a linear model in every voxel, with family-wise p-values.
+    r"""Test one column of a linear model in every voxel, with family-wise p-values.
 
     Parameters
     ----------
@@ -178,7 +194,7 @@ def permutation_test(
         k is +-(k + 1).
     errors : str
         "unequal": is the effect 0? Signs of scaled residuals are flipped and t is divided by the
-        HC2 standard error, so that variances may differ between participants and with the tested
+        robust standard error, so that variances may differ between participants and with the tested
         column. Asymptotic; assumes independent errors (or blocks, with ``exchange="whole"``).
         "equal": did the tested column do nothing at all, neither to the mean nor to the variance?
         Student's t; exact without covariates.
@@ -215,6 +231,16 @@ def permutation_test(
         depend on it.
     progress : callable, optional
         ``progress(done, total)``, called from the calling thread as permutations complete.
+    standard_error : str
+        With unequal errors: "HC2", unbiased where variances are equal, or "HC3", somewhat larger.
+    convention : str
+        What clusters and TFCE are made of. "tails apart": t, positive and negative voxels apart,
+        6 neighbours. "palm", as PALM's two-tailed tests have it: \|z\|, the normal deviate of the
+        two-sided p of t, both signs in one cluster, 26 neighbours; ``cluster_threshold`` and masses
+        are then in units of z. Max-t and true discoveries do not depend on it.
+    shift : int, optional
+        Of the bounds on true discoveries: sets of this many voxels or fewer get none, and larger
+        ones more. Without it 27, or 1 % of the voxels if that is fewer.
 
     Returns
     -------
@@ -232,7 +258,7 @@ def permutation_test(
     """
     maps, mask, tested = np.asarray(maps), np.asarray(mask, bool), np.asarray(tested, float)
     _check_shapes(maps, mask, tested)
-    _check_options(statistics, tail, n_permutations)
+    _check_options(statistics, tail, n_permutations, standard_error, convention)
     _check_errors(errors, sign_flip, variance_fwhm, tested, nuisance)
     robust = errors != "equal"
     if robust and blocks is not None and exchange == "within":
@@ -261,29 +287,35 @@ def permutation_test(
     if errors == "skewed":
         model = SkewedModel(maps, mask)
     elif robust:
-        model = RobustModel(maps, basis, x, mask)
+        model = RobustModel(maps, basis, x, mask, standard_error)
     else:
         signs_stay = sign_flip is not True and bool((permutations > 0).all())
         model = VoxelModel(maps, basis, x, mask, signs_stay, variance_fwhm)
     threshold = stats.t.isf(cluster_p / 2, model.df)
-    workers, held = plan(model, permutations, n_jobs, max_memory_mb)
-    table = p_table(model.df) if TRUE_DISCOVERIES in statistics else None
+    table, z = p_table(model.df) if TRUE_DISCOVERIES in statistics else None, None
     statistics = tuple(s for s in STATISTICS if s in statistics)
-    work = Work(threshold, statistics, held, table)
+    if convention == "palm":
+        threshold, z = stats.norm.isf(cluster_p / 2), z_table(model.df)
+    neighbours = neighbour_table(mask, CONVENTIONS[convention])
+    workers, held = plan(model, neighbours, permutations, n_jobs, max_memory_mb)
+    powers = extent_powers(maps.shape[1], 0.5)
+    shift = default_shift(maps.shape[1]) if shift is None else shift
+    work = Work(threshold, statistics, held, neighbours, powers, table, shift, z)
     null, pivots = null_maxima(model, permutations, work, workers, progress)
     t = model.observed()
-    observed = _observed(t, model, threshold, statistics)
+    observed = _observed(t, mask, work)
     found = {s: p_values(observed[s], null[s], tail, exhaustive) for s in statistics}
     p, how = ({s: pair[k] for s, pair in found.items()} for k in (0, 1))
-    discoveries = () if table is None else _discoveries(t, table, model.df, pivots)
+    discoveries = () if table is None else _discoveries(t, work, model.df, pivots)
     return PermutationResult(
         model.exact_t, model.df, p, null, threshold, exhaustive, how, *discoveries
     )
 
 
-def _discoveries(t, table, df, pivots):
-    """p of the data, pivots of the draws, and the data's pivot."""
-    return p_of(t, df), pivots, pivot(t, table, np.zeros(len(table), np.int32))
+def _discoveries(t, work, df, pivots):
+    """p of the data, pivots of the draws, the data's pivot, and the shift."""
+    counts = np.zeros(len(work.p_table), np.int32)
+    return p_of(t, df), pivots, pivot(t, work.p_table, work.shift, counts), work.shift
 
 
 def _check_shapes(maps, mask, tested):
@@ -294,13 +326,17 @@ def _check_shapes(maps, mask, tested):
         )
 
 
-def _check_options(statistics, tail, n_permutations):
+def _check_options(statistics, tail, n_permutations, standard_error, convention):
     known = (*STATISTICS, TRUE_DISCOVERIES)
     unknown = set(statistics) - set(known)
     if unknown or not len(statistics):
         raise ValueError(f"statistics among {known} expected, found {sorted(unknown)}")
     if tail not in ("counts", "gpd"):
         raise ValueError(f'tail "counts" or "gpd" expected, found {tail!r}')
+    if standard_error not in POWERS:
+        raise ValueError(f"standard_error among {tuple(POWERS)} expected, found {standard_error!r}")
+    if convention not in CONVENTIONS:
+        raise ValueError(f"convention among {tuple(CONVENTIONS)} expected, found {convention!r}")
     if n_permutations < 1:
         raise ValueError(f"n_permutations of at least 1 expected, found {n_permutations}")
 
@@ -359,14 +395,16 @@ def _checked_permutations(permutations, n, signs_alone=False):
     return permutations
 
 
-def _observed(t, model, threshold, statistics):
+def _observed(t, mask, work):
     """The statistic of each voxel, or of its cluster; 0 outside clusters."""
-    labels, sizes, masses = label_clusters(t, model.mask, threshold)
+    heights = height(t, work)
+    connectivity = work.neighbours.shape[1]
+    labels, sizes, masses = label_clusters(heights, mask, work.threshold, connectivity)
     found = {
         "max_t": np.abs(t),
         "cluster_extent": np.concatenate([[0], sizes])[labels],
         "cluster_mass": np.concatenate([[0], masses])[labels],
     }
-    if "tfce" in statistics:
-        found["tfce"] = np.abs(enhance(t, model.neighbours))
-    return {name: found[name] for name in statistics}
+    if "tfce" in work.statistics:
+        found["tfce"] = np.abs(enhance(heights, work.neighbours))
+    return {name: found[name] for name in work.statistics}

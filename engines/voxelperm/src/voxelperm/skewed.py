@@ -10,9 +10,7 @@ fewer the participants; benchmarks/calibration.tsv says how much.
 import numpy as np
 from numba import njit
 
-from voxelperm.enhancement import extent_powers
 from voxelperm.model import BLOCK, check_finite
-from voxelperm.neighbours import neighbour_table
 
 
 class SkewedModel:
@@ -52,8 +50,6 @@ class SkewedModel:
         check_finite(size)
         constant = self.y.std(axis=0) <= 1e-6
         self.y[:, constant], self.exact_t[constant] = 0, 0
-        self.neighbours = neighbour_table(mask)
-        self.powers = extent_powers(n_voxels, 0.5)
 
     def observed(self):
         """The data's own t, (n_voxels,), float32."""
