@@ -5,7 +5,6 @@ import pandas as pd
 
 from analysis_lib.atlas.grids import labels_on_grid, region_names
 
-
 OTHERS = ", all others"  # after a set's name: the rest of the grey-matter regions
 
 
