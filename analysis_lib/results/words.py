@@ -62,9 +62,8 @@ def printed(value, kind) -> str:
     """A number as texts print it, by its kind.
 
     "count"; "points": one decimal, two where one would say 0; "size": one, without sign; "change":
-    one, always with its sign; "two"; "distance": two, without sign; "percent" of a proportion, rounded
-    down for "at_least"; "p";
-    "small_p": a permutation p, as it is; "plain" or "text".
+    one, always with its sign; "two"; "distance": two, without sign; "percent" of a proportion;
+    "at_least": the same, rounded down; "p"; "small_p": a permutation p, as it is; "plain"; "text".
     """
     if kind not in FORMS:
         raise ValueError(f"kind {kind!r}: one of {', '.join(FORMS)} expected")
