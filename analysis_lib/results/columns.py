@@ -36,21 +36,17 @@ _LARGEST = 2**63  # of int64, excluded
 
 @dataclass(frozen=True)
 class Column:
-    """A column of result tables.
+    """A column of result tables; type is one of `TYPES`.
 
-    Parameters
-    ----------
-    name : str
-    type : str
-        One of `TYPES`.
-    unit : str or None
-    description : str
+    ``head`` stands above it where a reader sees it; {active} and {control} are the arms' names.
+    Neighbours with one head are the limits of an interval, shown together.
     """
 
     name: str
     type: str
     unit: str | None
     description: str
+    head: str
 
     @property
     def words(self) -> str:
@@ -67,35 +63,22 @@ class Column:
 def registry() -> dict:
     """Every column that is known, by name.
 
-    A name that one file uses for something else is there as "<file>.<name>", too, the file without
-    its suffix.
+    A name that one file uses for something else is there as "<file>.<name>", too: the file without
+    its suffix, or what follows its last underscore.
     """
     rows = _read_text(REGISTRY)
     rows = rows.astype(object).where(rows.notna(), None)
     columns = {row.column: Column(*row) for row in rows.itertuples(index=False)}
     wrong = [name for name, column in columns.items() if column.type not in TYPES]
     if wrong or len(columns) < len(rows):
-        raise WrongFile(f"{REGISTRY.name}: one row a column, a type among {', '.join(TYPES)}")
+        raise WrongFile(f"{REGISTRY.name}: one row per column, a type among {', '.join(TYPES)}")
     return columns
 
 
 def describe(file, names) -> dict:
-    """The columns of a table, by name.
+    """The columns of a table, by name; what means something else in this file is described so.
 
-    Parameters
-    ----------
-    file : str or path
-        Name of the table; a column that means something else there is described so.
-    names : sequence of str
-
-    Returns
-    -------
-    dict of str to Column
-
-    Raises
-    ------
-    WrongFile
-        If the registry does not know a column, or one comes twice.
+    A column that the registry does not know, or that comes twice, is `WrongFile`.
     """
     file, names, known = Path(file), list(names), registry()
     unknown = [str(name) for name in names if name not in known]
@@ -106,7 +89,29 @@ def describe(file, names) -> dict:
     if twice:
         found = f"two of {', '.join(twice)}"
         raise WrongFile(Problem(file.name, "", "each column once", found))
-    return {name: known.get(f"{file.stem}.{name}", known[name]) for name in names}
+    return {name: _own(file.stem, name) for name in names}
+
+
+def _own(stem, name):
+    """A column as a file uses it; None if the registry lacks it."""
+    known = registry()
+    keys = (f"{stem}.{name}", f"{stem.rsplit('_', 1)[-1]}.{name}", name)
+    return next((known[key] for key in keys if key in known), None)
+
+
+def head(name, names, file="") -> str:
+    """What stands above a column where a reader sees it; its name if the registry lacks it.
+
+    Parameters
+    ----------
+    name : str
+    names : dict
+        The study's words for "active" and "control".
+    file : str
+        Stem of the table, where a column means something else in it.
+    """
+    found = _own(file, name)
+    return found.head.format(**names) if found else str(name)
 
 
 # --- a table to be written ------------------------------------------------------------------------
@@ -115,21 +120,8 @@ def describe(file, names) -> dict:
 def check(file, table) -> pd.DataFrame:
     """A table that can be written and read back, with the types of the registry.
 
-    Parameters
-    ----------
-    file : str or path
-    table : pandas.DataFrame
-
-    Returns
-    -------
-    pandas.DataFrame
-        The same values; integer columns are Int64 and numbers float64, whatever they were.
-
-    Raises
-    ------
-    WrongFile
-        If a column is unknown or a value is not of its type; the message names file, column, row
-        (the header is row 1), what was expected and what was found.
+    Integer columns become Int64 and numbers float64. For an unknown column, or a value that is not
+    of its type, `WrongFile` names file, column, row (the header is row 1), expected and found.
     """
     described = describe(file, table)
     return pd.DataFrame(
@@ -188,13 +180,7 @@ def _problem(file, about, values, wrong, expected):
 
 
 def read(path) -> pd.DataFrame:
-    """Read a result table, every column with the type of the registry.
-
-    Raises
-    ------
-    WrongFile
-        As `check` does.
-    """
+    """Read a result table, every column with the type of the registry, as `check` has it."""
     table = _read_text(path)
     described = describe(path, table)
     return pd.DataFrame(

@@ -33,7 +33,8 @@ class Section:
     @property
     def quick(self) -> bool:
         """Whether few permutations were drawn."""
-        return self.is_there and bool(self.json("settings")["quick"])
+        settings = self.folder / "settings.json"  # notebook 00 has none, and no quick way
+        return settings.is_file() and bool(reading.read_json(settings)["quick"])
 
     def table(self, name) -> pd.DataFrame:
         """A table, with its types; raises as :func:`analysis_lib.results.read_table`."""
@@ -83,12 +84,8 @@ class NewSection(Section):
     def publish(self, numbers=None, pages=None) -> None:
         """Put all that was kept in place of what an earlier run left there, and list it.
 
-        Parameters
-        ----------
-        numbers : dict, optional
-            Name to (value, source file): what texts and figures quote.
-        pages : dict, optional
-            Content of the folder "views".
+        ``numbers``, name to (value, source file), are what texts and figures quote; ``pages`` the
+        content of the folder "views".
         """
         written = writing.move(self.folder, self.place)
         self._end()  # removes the place aside

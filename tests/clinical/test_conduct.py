@@ -416,8 +416,8 @@ def test_checklist_claims_only_what_is_recorded(tiny):
 
 @pytest.fixture
 def axes():
-    fig, axes = appearance.figure()
-    yield axes[0, 0]
+    fig, ax = plt.subplots()
+    yield ax
     plt.close(fig)
 
 
@@ -428,7 +428,7 @@ def texts(ax):
 def test_flow_diagram_shows_every_line_inside_the_axes(tiny):
     study, _, flow = flow_of(tiny, withdrawn_after=["week1"] + ["n/a"] * 7)
     boxes = consort.consort_flow(flow, study.arm_names)
-    fig, ax = conduct_figures.consort_figure(boxes)
+    fig, ax = plt.subplots(figsize=(appearance.PAGE, conduct_figures.consort_height(boxes)))
     conduct_figures.plot_consort(ax, boxes)
     lines = [line for said in boxes["text"] for line in visit_words(said).split("; ")]
     assert sorted(t for t in texts(ax) if t) == sorted(lines)

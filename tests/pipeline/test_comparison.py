@@ -54,6 +54,7 @@ settings = {"simulated_maps": False}
 writing.write(trial.derived / "receptors", {"correlations.tsv": table, "settings.json": settings})
 writing.write_numbers(trial, "receptors", {"D1.r": (0.5, "correlations.tsv")})
 """
+pytestmark = pytest.mark.usefixtures("without_kernels")
 STEPS = (
     Step("01_clinical", reads=(steps.tables,), writes=("clinical",)),
     Step("03_receptors", uses=("clinical",), writes=("receptors",)),
@@ -81,7 +82,7 @@ def plan_of(folder, study=None, **options):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, without_kernels):
     """A stub project after a run, whose results are the published ones."""
     folder = tmp_path_factory.mktemp("finished")
     write_notebook(folder / "notebooks" / "01_clinical.ipynb", CLINICAL)
@@ -524,6 +525,20 @@ def test_make_expected_writes_what_is_up_to_date_only(project, study, monkeypatc
     with pytest.raises(PipelineError, match=r"real receptor maps expected, found simulated ones"):
         expected.write_expected(study)
     assert path.read_bytes() == before
+
+
+def test_make_expected_drops_no_notebook_on_request_and_takes_none_that_is_stale(
+    project, study, monkeypatch
+):
+    path = project / "data" / "expected" / "tiny.json"
+    edit_json(path, lambda content: content["made"]["parameters"].update(S3_power={"seed": 0}))
+    asked = []
+    monkeypatch.setattr(plan, "make_plan", lambda study, only=(): asked.append(only) or only)
+    states = {(): {"02": "up to date"}, ("S3_power",): {"S3_power": "to run: not run yet"}}
+    monkeypatch.setattr(plan, "status", lambda only: states[tuple(only)])
+    with pytest.raises(PipelineError, match=r"up to date expected, found S3_power \(to run: not"):
+        expected.write_expected(study)
+    assert asked == [(), ["S3_power"]]
 
 
 @pytest.mark.parametrize("name", ["demo", "antidepressant", "sudmex_tms"])
