@@ -81,7 +81,7 @@ def load_atlas(name_or_image="neuromorphometrics", table=None):
         return load_atlas(Path(name_or_image["image"]), name_or_image.get("table", table))
     named = isinstance(name_or_image, str) and name_or_image in ATLASES
     if table is not None and (named or isinstance(name_or_image, Atlas)):
-        raise WrongFile("atlas: a table is for a label image of your own; this atlas has one")
+        raise WrongFile("atlas: a table is only for your own label image; this atlas has one")
     if isinstance(name_or_image, Atlas):
         return name_or_image
     if named:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from analysis_lib.atlas import parcellation
 from analysis_lib.results.problems import Problem
 from analysis_lib.study import conduct, image_problems, participants, receptor_files, scores
-from analysis_lib.vbm import regions
+from analysis_lib.vbm import diagnostics, regions
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ CHECKS = (
     Check(receptor_files.problems, "03"),
     Check(parcellation.problems, "02 03"),
     Check(regions.problems, "02"),
+    Check(diagnostics.problems, "02 03", of_people=True),
 )
 
 

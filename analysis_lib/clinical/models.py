@@ -132,7 +132,7 @@ def growth_table(ratings):
     Returns
     -------
     pandas.DataFrame
-        scale, effect (arm x week), n, estimate (points a week), se, ci_low, ci_high, p, note.
+        scale, effect (arm x week), n, estimate (points per week), se, ci_low, ci_high, p, note.
         Scales with fewer than three visits are left out; where the model does not converge the
         estimate is missing and the note says so.
     """

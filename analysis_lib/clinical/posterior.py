@@ -81,7 +81,7 @@ def draw_posterior(
 
 
 def _rated(patterns):
-    """Without those who were never rated: they tell nothing about the parameters."""
+    """Without participants who were never rated: they hold no information on the parameters."""
     return [pattern for pattern in patterns if pattern.seen.any()]
 
 
@@ -134,7 +134,7 @@ def _check_design(outcomes):
     for visit, seen in zip(outcomes.visits, outcomes.observed.T, strict=True):
         if np.linalg.matrix_rank(outcomes.design[seen]) < 3:
             raise ValueError(
-                f"visit {visit}: ratings that tell arm and baseline apart expected, found "
+                f"visit {visit}: ratings that distinguish arm from baseline expected, found "
                 f"{seen.sum()} that do not (is the baseline the same for all?). Leave the visit out"
             )
 

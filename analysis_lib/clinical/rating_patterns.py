@@ -13,7 +13,7 @@ SHOWN = 5  # participants quoted in a message
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Outcomes of one scale, one row a participant."""
+    """Outcomes of one scale, one row per participant."""
 
     participants: list
     visits: list  # after baseline, in order
@@ -53,7 +53,7 @@ class Outcomes:
 
 
 def outcome_table(changes, baselines=None):
-    """Put the outcomes of one scale (`with_baseline`) into a table with a row a participant.
+    """Put the outcomes of one scale (`with_baseline`) into a table with a row per participant.
 
     A missing outcome is a visit not rated. ``baselines`` (participant_id, arm, baseline: everyone
     with a baseline) brings in the participants without any later score, who have no row in
@@ -85,7 +85,7 @@ def _check_rows(changes):
     twice = changes[changes.duplicated(["participant_id", "visit"])]
     if len(twice):
         who = f"{twice['participant_id'].iloc[0]}, {twice['visit'].iloc[0]}"
-        raise ValueError(f"one row a participant and visit expected, found two for {who}: keep one")
+        raise ValueError(f"one row per participant and visit expected, two for {who}: keep one")
 
 
 def _people(changes, baselines):

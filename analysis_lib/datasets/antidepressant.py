@@ -90,7 +90,7 @@ def _check_antidepressant(later):
         if days != _DAYS[visit]:
             raise FetchError(
                 f"antidepressant_data.rda: {visit}: a median RELDAYS of {_DAYS[visit]} expected, "
-                f"found {days:g}: VISIT is not what it is taken for"
+                f"found {days:g}: VISIT does not mean what was assumed"
             )
 
 

@@ -331,7 +331,7 @@ class _Batch(ResumingDownloader):
             return f"{explain(error)} at {self.base}. {advice}"
         if isinstance(error, ValueError):
             self.report(url, 0)
-            return f"{url} does not serve the file expected, and it was not kept: {error}"
+            return f"{url} does not serve the expected file; it was not kept: {error}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             self.over = f"the disk of {self.folder} is full. Make room and run again"
             return self.over

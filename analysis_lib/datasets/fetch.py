@@ -173,7 +173,7 @@ def fetch_atlas(name, cache=None, *, base=PUBLIC, retries=RETRIES):
         wanted = "\n".join(f"  {address}{p.name}\n    to {p}" for p in paths if not p.is_file())
         raise FetchError(
             f"{name}: download failed ({type(error).__name__}: {error}). Run again with a "
-            f"connection, or put by hand what the cache lacks:\n{wanted}"
+            f"connection, or put the missing files into the cache:\n{wanted}"
         ) from error
     return paths
 
@@ -218,7 +218,7 @@ def _download(cache, file, wanted, base, retries):
         raise FetchError(_offline(cache, file, wanted, base, error)) from error
     except ValueError as error:
         raise FetchError(
-            f"{file.name}: {url} does not serve the file expected, and it was not kept. {error}"
+            f"{file.name}: {url} does not serve the expected file; it was not kept. {error}"
         ) from error
     except OSError as error:
         raise FetchError(
@@ -235,7 +235,7 @@ def _offline(cache, file, wanted, base, error):
     )
     return (
         f"{file.name}: download failed ({reason}). Run again with a connection, "
-        f"or put by hand what the cache lacks:\n{missing}"
+        f"or put the missing files into the cache:\n{missing}"
     )
 
 

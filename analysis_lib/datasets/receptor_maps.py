@@ -33,7 +33,7 @@ def fetch(annotations="default", cache=None, progress=True):
 
 
 def _download(annotation, folder):
-    """Into a folder beside its place first, so that a file appears whole and checked, or not."""
+    """Into a temporary folder first, so that only complete and checked files appear."""
     record = record_of(annotation)
     final = cached_path(record, folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -157,7 +157,7 @@ def _visits_attended(trial):
 
 
 def _write_conduct(folder, trial):
-    """Treatment sessions and adverse events; they differ between arms by chance alone."""
+    """Treatment sessions and adverse events; arms differ only by chance."""
     sessions, events = [], []
     for row in trial.participants.itertuples():
         random = random_stream(trial.seed, row.number, "conduct")

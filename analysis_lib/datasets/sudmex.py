@@ -58,7 +58,7 @@ def _check_sudmex(participants, scores):
     if alone:
         raise FetchError(
             "participants.tsv and data2w.csv: the same participants expected, leaving out "
-            f"exclusion = 1; in one file alone: {', '.join(alone)}"
+            f"exclusion = 1; in only one file: {', '.join(alone)}"
         )
     visits = scores.groupby("participant_id")["visit"].agg(lambda x: sorted(x))
     odd = visits[visits.map(lambda x: x != ["t0", "t1"])]

@@ -44,7 +44,7 @@ class Plan:
     """Everything that is planted, and how noisy it is.
 
     Grey matter in percent of the pre-treatment map, volumes in ml, scores in scale points, one
-    number a visit after baseline where there are three.
+    number per visit after baseline where there are three.
     """
 
     top_percent: float = 6.0  # change where the D1 weight is 1
@@ -87,7 +87,7 @@ class Trial:
     """A simulated trial without its maps, which ``trial_images.simulate_pair`` makes one by one.
 
     participants: one row each, with number, arm (active or sham), z and grey_ml (planned volume
-    before treatment). scores: one row a rating, missing at a missed visit. template (0 to 1) and
+    before treatment). scores: one row per rating, missing at a missed visit. template (0 to 1) and
     planted (change, percent) are on the maps' grid; truth is what truth.json holds.
     """
 

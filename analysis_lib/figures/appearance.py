@@ -51,13 +51,6 @@ def style():
 
 
 @mpl.rc_context(STYLE)
-def figure(n_rows=1, n_columns=1, width=PAGE, height=2.8, **options):
-    """A figure and its Axes (always a two-dimensional array), in the compendium's style."""
-    fig = plt.figure(figsize=(width, height))
-    return fig, fig.subplots(n_rows, n_columns, squeeze=False, **options)
-
-
-@mpl.rc_context(STYLE)
 def brain_figure(n_rows=1, n_columns=1, width=PAGE, height=2.0, right=0.02):
     """A figure for brain slices: fixed margins, since nilearn places its own Axes."""
     fig = plt.figure(figsize=(width, height), layout="none")
@@ -75,11 +68,6 @@ def warnings_of(study, quick=False, simulated_maps=False):
         "QUICK": quick,
     }
     return [word for word, true in words.items() if true]
-
-
-def mark(fig, study, quick=False, simulated_maps=False):
-    """Write on a figure that its data, or its receptor maps, are simulated, or its run QUICK."""
-    write_marks(fig, warnings_of(study, quick, simulated_maps))
 
 
 def write_marks(fig, words, side=0.0):

@@ -1,5 +1,7 @@
 """The numbered figures: panels of the catalogue on one page each."""
 
+from dataclasses import replace
+
 from analysis_lib.figures import catalogue
 from analysis_lib.figures.appearance import style
 from analysis_lib.figures.layout import Drawn, alone, captions, compose
@@ -13,7 +15,7 @@ AT_MOST = 4  # scales whose courses Figure 2 shows
 
 
 def participants(study: Study) -> Drawn:
-    """Figure 1: who was randomised, rated and analysed, and which ratings are missing."""
+    """Figure 1: participants randomised, rated and analysed, and missing ratings."""
     results = Section(study, "clinical")
     panels = {"flow": catalogue.flow(results), "ratings": catalogue.ratings(results)}
     return _draw(results, "figure1_participants", "Participants", panels, _column(panels))
@@ -31,7 +33,7 @@ def clinical(study: Study) -> Drawn:
     blocks = [([shown[i : i + 2]], 2.4, None) for i in range(0, len(shown), 2)]
     blocks.append(([["differences"]], others["differences"].size[1], None))
     blocks.append(([list(others)[1:]], 2.3, None))
-    panels = {name: courses[name] for name in shown} | others
+    panels = _said_once({name: courses[name] for name in shown}) | others
     apart = courses | others
     return _draw(results, "figure2_clinical", "Clinical outcomes", panels, blocks, apart)
 
@@ -110,6 +112,16 @@ def save(study: Study, figures, separate=True) -> None:
     with style():
         written = write(study.figure_folder(few), files, keep_others=("S*",))
     print(*(path.relative_to(study.figures) for path in written), sep="\n")
+
+
+def _said_once(courses):
+    """Courses of scales, of which the first alone explains the lines of the model."""
+    first, *further = courses
+    short = {name: courses[name].caption.partition(" Thick lines")[0] for name in further}
+    return {first: courses[first]} | {
+        name: replace(courses[name], caption=f"{words} Otherwise as in (a).")
+        for name, words in short.items()
+    }
 
 
 def _column(panels):

@@ -63,7 +63,7 @@ def _spaced(values, least):
 
 
 def _write_counts(ax, counts, weeks):
-    """Participants rated at each week, a line an arm, between tick labels and axis label."""
+    """Participants rated at each week, one line per arm, between tick labels and axis label."""
     below = ax.get_xaxis_transform()
     look = {"textcoords": "offset points", "va": "center", "fontsize": SMALL}
     for line, (arm, colour) in enumerate(COLOURS.items()):
@@ -149,7 +149,7 @@ def plot_risks(ax, rows, names, legend=True):
 
 
 def _shares(rows):
-    """Percent of each arm with each outcome, long; 0, told as 0/0, where nobody could have it."""
+    """Percent of each arm with each outcome, long; 0, written 0/0, where nobody could have it."""
     parts = []
     for arm in COLOURS:
         events, n = rows[f"events_{arm}"].astype(float), rows[f"n_{arm}"].astype(float)

@@ -1,4 +1,4 @@
-"""Figures of the trial's conduct: flow, who was rated when, stimulation."""
+"""Figures of the trial's conduct: flow, ratings by visit, stimulation."""
 
 import textwrap
 

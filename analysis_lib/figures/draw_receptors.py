@@ -161,7 +161,7 @@ def plot_dominance(ax, rows):
 
 
 def plot_scatter(ax, points, r, xlabel, ylabel, n_named=8):
-    """Effect map against receptor map, a point a region, those at the edge of the cloud named.
+    """Effect map against receptor map, a point per region, those at the edge of the cloud named.
 
     The line has slope r: that of normal scores is their correlation. At most ``n_named`` regions
     are named; a name that would lie on another is left out.

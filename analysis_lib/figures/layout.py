@@ -34,13 +34,17 @@ class Drawn:
     said: dict  # title, caption, alt
     further: Callable[[], Iterable["Drawn"]] = list  # saved beside it, drawn on demand
 
+    def png(self, dpi="figure") -> bytes:
+        """The picture, by default as a notebook shows it."""
+        picture = io.BytesIO()
+        with style():
+            self.figure.savefig(picture, format="png", dpi=dpi)
+        return picture.getvalue()
+
     def _ipython_display_(self):
         from IPython.display import Markdown, display  # slow to import
 
-        picture = io.BytesIO()
-        with style():
-            self.figure.savefig(picture, format="png")
-        display({"image/png": picture.getvalue(), "text/plain": self.said["alt"]}, raw=True)
+        display({"image/png": self.png(), "text/plain": self.said["alt"]}, raw=True)
         display(Markdown(f"**{self.said['title']}.** {self.said['caption']}"))
 
 

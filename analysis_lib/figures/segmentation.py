@@ -39,7 +39,7 @@ def segmentation_picture(processed, visit, name, study=None):
         draw_maps.plot_segmentation(axes, images, cuts)
         fig.text(0.01, 0.005, name, va="bottom", fontsize=7)
         if study is not None:
-            appearance.mark(fig, study)
+            appearance.write_marks(fig, appearance.warnings_of(study))
     return fig
 
 

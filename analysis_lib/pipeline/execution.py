@@ -1,4 +1,4 @@
-"""One notebook, executed in a kernel of its own."""
+"""One notebook, executed in its own kernel."""
 
 import contextlib
 import json

@@ -124,7 +124,7 @@ def _publish(now):
         now.report = page.write_report(study, coming=(CRATE,))
         crate.write_crate(study)  # after the report, which is part of it
     except CompendiumError as error:
-        raise PipelineError(f"The results are there; the report of them failed: {error}") from None
+        raise PipelineError(f"The results are complete; the report failed: {error}") from None
 
 
 def _compare(now):
@@ -235,7 +235,7 @@ def _execute_step(now, step, before, outcome):
     if step.writes and not changed:
         raise PipelineError(
             f"{step.notebook} ran, but wrote nothing into {', '.join(step.writes)}: its last cell "
-            f"has to write the results"
+            f"must write the results"
         )
     outputs = written if step.resumes else changed
     _record(now, step, before, outcome, started, [*outputs, executed])
@@ -261,7 +261,7 @@ def _watched(step, study, note, seconds=1.0):
             look()
 
     for path in paths:
-        path.unlink(missing_ok=True)  # of a run that was broken off
+        path.unlink(missing_ok=True)  # of an interrupted run
     thread = threading.Thread(target=watch, daemon=True)
     if paths:
         thread.start()
@@ -331,11 +331,11 @@ def _check_earlier(now, step):
                 )
         elif name in step.uses:
             raise PipelineError(
-                f"{step.notebook} needs {name}/, which {source.notebook} writes and which is not "
-                f"there yet: {advice}"
+                f"{step.notebook} needs {name}/, which {source.notebook} writes and which does "
+                f"not exist yet: {advice}"
             )
         else:
-            now.show.note(f"{step.number} does without {name}/, which is not there yet; {advice}")
+            now.show.note(f"{step.number} runs without {name}/, which does not exist yet; {advice}")
 
 
 def _outdated(plan, source):

@@ -34,7 +34,7 @@ class Step:
 
 
 def required_tables(study) -> list[Path]:
-    """Tables that a study must have: participants and one file a scale, there or not."""
+    """Tables that a study must have: participants and one file per scale, there or not."""
     files = ["participants.tsv", *(scale.file for scale in study.scales)]
     return [study.root / file for file in dict.fromkeys(files)]
 

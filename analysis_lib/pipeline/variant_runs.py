@@ -80,7 +80,7 @@ def _refuse_shared_name(asked):
     if len(set(names)) < len(names):
         raise UsageError(
             f"--set variant={names[0]}: one value of each other parameter expected, found "
-            f"{len(names)} combinations. Leave variant out: each is named after what it changes"
+            f"{len(names)} combinations. Without it, variants are named after what they change"
         )
 
 

@@ -104,7 +104,7 @@ def correlation_table(results, maps):
     Returns
     -------
     pandas.DataFrame
-        One row a contrast and receptor map, in the columns of `TABLE_COLUMNS`. `p_fwe`,
+        One row per contrast and receptor map, in the columns of `TABLE_COLUMNS`. `p_fwe`,
         `p_fwe_spatial` and `q_fdr` (Benjamini & Hochberg 1995, from `p_randomisation`) are over
         the maps of one contrast.
     """

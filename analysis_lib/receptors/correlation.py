@@ -136,7 +136,7 @@ def partial_given_others(effect_maps, receptor_maps, method="gaussianised"):
     y = _standardised(receptors[:, covered], method, "receptor map")
     among = y @ y.T
     if np.linalg.eigvalsh(among)[0] < COLLINEAR:
-        raise ValueError("a receptor map follows exactly from the others: leave one of them out")
+        raise ValueError("a receptor map is a combination of the others: leave one of them out")
     inverse = np.linalg.inv(among)
     slopes = x @ y.T @ inverse
     left = 1 - (slopes * (x @ y.T)).sum(axis=1, keepdims=True)
@@ -170,7 +170,7 @@ def _without(maps, held):
     left = maps - (maps @ held) @ held.T
     length = np.linalg.norm(left, axis=1, keepdims=True)
     if (length < np.sqrt(COLLINEAR)).any():
-        raise ValueError("a map follows exactly from the given maps: nothing is left to correlate")
+        raise ValueError("a map is a combination of the given maps: nothing is left to correlate")
     return left / length
 
 

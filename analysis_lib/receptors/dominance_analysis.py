@@ -64,7 +64,7 @@ def dominance(predictors, outcome, criterion="adjusted_r2"):
     Parameters
     ----------
     predictors : pandas.DataFrame, shape (n_regions, n_predictors)
-        One row a region, one column a receptor; any units, since columns are z-scored here.
+        One row per region, one column per receptor; any units, since columns are z-scored here.
     outcome : pandas.Series or array_like, shape (n_regions,)
         A Series is matched with `predictors` by region, an array by position.
     criterion : {"adjusted_r2", "r2"}
@@ -226,7 +226,7 @@ def _check_collinear(x):
     if flat.any():
         names = x.columns[(np.abs(vectors[:, flat]) > 1e-4).any(axis=1)].tolist()
         raise ValueError(
-            f"predictors {names} are collinear: one follows exactly from the others, so that "
+            f"predictors {names} are collinear: one is a combination of the others, so "
             "their shares are not defined. Leave one out or combine them"
         )
 
@@ -238,7 +238,7 @@ def _checked_surrogates(surrogates, n_regions):
             f"surrogates have {surrogates.shape[1]} regions, predictors have {n_regions}"
         )
     if not np.isfinite(surrogates).all():
-        raise ValueError("surrogates have missing values; make them of the regions in use alone")
+        raise ValueError("surrogates have missing values; make them of the regions in use")
     constant = np.flatnonzero(np.ptp(surrogates, axis=1) == 0)
     if constant.size:
         raise ValueError(f"surrogates {constant[:5].tolist()} have one value in every region")

@@ -40,7 +40,7 @@ def checked_change(change, arm, contrast):
 
 
 def _check_gaps(change):
-    """A parcel without voxels is NaN for everybody; anything else is a fault of one participant."""
+    """A parcel without voxels must be NaN in all participants; otherwise one image is at fault."""
     gaps = np.isnan(change)
     uneven = gaps.any(axis=0) & ~gaps.all(axis=0)
     if uneven.any():

@@ -22,7 +22,6 @@ from voxelperm import draw_permutations
 
 KINDS = ("cohens_d", "mean")
 SCHEMES = ("balanced", "free")
-NULL_MAPS = {False: "plain shuffle", True: "smoothed, one hemisphere mirrored"}  # by `adjusts`
 VARIANCES = range(2, 1001)  # of JuSpace's smoothing kernel, squared voxels, tried in this order
 TABLE_COLUMNS = (
     "contrast",
@@ -258,7 +257,7 @@ def null_maps(receptor_map, places, n, seed):
     autocorrelation than the map is smoothed over parcels with a Gaussian kernel, its variance the
     smallest of `VARIANCES` that reaches the map's autocorrelation (the largest, if none does); the
     result is stretched to the map's range in that half, and mirrored. So both hemispheres hold one
-    value a region, and the null has about half the parcels of the map. Elsewhere: values shuffled
+    value per region, and the null has about half the parcels of the map. Elsewhere: values shuffled
     over the parcels of both hemispheres.
 
     Neither is a null for smooth effect maps. With 4,000 unrelated ones (exponential covariance of
@@ -399,7 +398,7 @@ def relabel_test(
 
 
 def _labellings(active, scheme, n, seed):
-    """Who is called active, (n, n_participants), and whether that is every other labelling."""
+    """Participants labelled active, (n, n_participants), and whether these are all labellings."""
     if scheme == "free":
         free, exhaustive = draw_permutations(n, len(active), tested=active, seed=seed)
         return receptors_nulls.placed(active.astype(float), free), exhaustive
@@ -432,7 +431,7 @@ def juspace_table(
     seed=0,
     atlas="neuromorphometrics",
 ):
-    """What JuSpace would report, and what it should have, one row a contrast and receptor map.
+    """What JuSpace would report, and what it should have, one row per contrast and receptor map.
 
     JuSpace offers its spatial p for a mean map or single images, not for Cohen's d: a d map gets it
     when the image that JuSpace saves is given to it again as a single image.

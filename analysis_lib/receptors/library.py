@@ -70,7 +70,7 @@ def uncovered(receptors):
 
 
 def combine(maps, about, equal_weights=False):
-    """One map a receptor: the weighted mean of the z-scores of its maps.
+    """One map per receptor: the weighted mean of the z-scores of its maps.
 
     Each map is z-scored over the regions that it covers (population SD), since tracers are
     measured on different scales, then averaged with the number of people behind it as its weight.
@@ -131,7 +131,7 @@ def _weights(receptor, n_subjects, equal):
     unknown = n_subjects.index[n_subjects.isna()]
     if len(unknown):
         raise ValueError(
-            f"{receptor}: {', '.join(unknown)} cannot be weighed, the number of people is not "
+            f"{receptor}: {', '.join(unknown)} cannot be weighted: the number of people is not "
             "known. Give n_subjects in the study file, or ask for equal weights "
             "(equal_weights=True)."
         )

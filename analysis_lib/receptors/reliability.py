@@ -68,7 +68,7 @@ def _adjusted(change, active, covariates, strata):
 
 
 def _halves(cells, n_splits, rng):
-    """Who is in the first half, (n_splits, n); of an odd cell one more or one fewer, at random."""
+    """Membership of the first half, (n_splits, n); odd cells: one more or one fewer, at random."""
     first = np.zeros((n_splits, len(cells)), dtype=bool)
     for cell in np.unique(cells):
         members = np.flatnonzero(cells == cell)

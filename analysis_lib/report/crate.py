@@ -294,7 +294,7 @@ def _map_licences(study, names):
 
 
 def _terms(study, licences):
-    """What may be done with the results: no licence of their own, so in words."""
+    """Terms of use of the results, in words, since no licence of their own applies."""
     by_kind = {
         "data": {lic for name, lic in licences.items() if name.startswith("{data}/")},
         "receptor maps": {lic for name, lic in licences.items() if not name.startswith("{data}/")},
@@ -303,12 +303,12 @@ def _terms(study, licences):
     patients = (
         "No patient took part: the data are SIMULATED."
         if study.simulated
-        else "Tables with a row a participant are data of patients: share them only as consent and "
-        "the trial's approval allow."
+        else "Tables with one row per participant are patients' data: share them only as consent "
+        "and the trial's approval allow."
     )
     return (
         "The results have no licence of their own; that of the code (BSD-3-Clause) does not cover "
-        f"them. Terms of the inputs apply, as these name them ({'; '.join(said) or 'none named'}; "
+        f"them. The terms of the inputs apply, as each states ({'; '.join(said) or 'none named'}; "
         f"atlas and templates: data/README.md of the compendium). {patients}"
     )
 

@@ -4,15 +4,30 @@ import pandas as pd
 from IPython.display import HTML
 
 from analysis_lib.report.sentences import marked_rates
-from analysis_lib.results.words import number_text, p_cell, visit_words
+from analysis_lib.results import reading
+from analysis_lib.results.columns import head
+from analysis_lib.results.contrasts import CONTRASTS, OF_CHANGE, contrast_title
+from analysis_lib.results.words import number_text, p_cell, printed, visit_words
+
+UNITS = {"year": "years", "mL": "ml"}  # of BIDS, as they are printed
+CODED = ("analysis", "effect", "kind", "missingness", "session")  # columns of codes
+CODES = {"mar": "missing at random", "arm x time": "arm × time", "arm x week": "arm × week"}
+CODES |= {"pre": "before treatment", "post": "after treatment"}
+SHARES = ("risk_difference", "ci_low", "ci_high")  # proportions in the tables of events
 
 
-def table(frame, index=False):
-    """A table as it is printed: p to three decimals, estimates to two, counts whole.
+def table(frame, study, file="", index=False):
+    """A table as it is printed: heads and codes in words, limits of an interval in one column.
+
+    p has three decimals, estimates have two, and counts are whole.
 
     Parameters
     ----------
     frame : pandas.DataFrame
+    study : Study
+        Whose words for the arms are used.
+    file : str
+        Stem of the result table, where a column means something else in it.
     index : bool
         Show the index.
 
@@ -20,52 +35,103 @@ def table(frame, index=False):
     -------
     IPython.display.HTML
     """
-    shown = frame.apply(lambda column: _printed(column.name, column))
-    html = shown.to_html(index=index, border=0, justify="left", escape=True)
+    names, whole = study.arm_names, frame.reset_index() if index else frame
+    if "variable" in whole:
+        whole = whole.assign(variable=whole["variable"].replace(variables(study)))
+    shown = {}
+    for name in whole:
+        head = _head(name, names, file, name in frame and frame.columns.name)
+        cells = _printed(whole, name, names)
+        shown[head] = joined(shown[head], cells) if head in shown else cells
+    html = pd.DataFrame(shown).to_html(index=False, border=0, justify="left", escape=True)
     html = html.replace("<td>", '<td style="white-space: nowrap">')
     return HTML(f'<div style="overflow-x: auto; font-size: 90%">{html}</div>')
 
 
-def by_visit(means, names):
+def variables(study):
+    """Columns of participants.tsv in words, with their unit, as far as its sidecar has both."""
+    sidecar = study.root / "participants.json"
+    described = reading.read_json(sidecar) if sidecar.is_file() else {}
+    return {
+        column: f"{about['Description']}, {UNITS.get(about['Units'], about['Units'])}"
+        for column, about in described.items()
+        if isinstance(about, dict) and about.get("Description") and about.get("Units")
+    }
+
+
+def joined(low, high):
+    """Limits of intervals, in one column."""
+    return [f"{a} to {b}" if a != "–" else "–" for a, b in zip(low, high, strict=True)]
+
+
+def yes_or_no(values):
+    """Truth values in words."""
+    return ["–" if pd.isna(value) else ("no", "yes")[bool(value)] for value in values]
+
+
+def in_words(column, value, names):
+    """A cell of text as a reader sees it: arms, visits, contrasts and codes in words."""
+    if pd.isna(value):
+        return "–"
+    if column == "contrast" and value in CONTRASTS:
+        return contrast_title(value, names)
+    if column in ("visit", "status"):
+        return visit_words(value)
+    if column == "furthest":
+        return head(value, names)
+    if column in CODED:
+        return CODES.get(value, value.replace("_", " "))
+    return names.get(value, str(value)) if column == "arm" else str(value)
+
+
+def _head(name, names, file, kind):
+    if kind == "visit":
+        return visit_words(name)
+    return f"{contrast_title(name, names)}, %" if name in OF_CHANGE else head(name, names, file)
+
+
+def by_visit(means, study):
     """Observed means with standard deviations and n, a row per scale and arm, a column per visit.
 
     Parameters
     ----------
     means : pandas.DataFrame
         ``clinical/means.tsv``.
-    names : dict
-        The study's words for "active" and "control".
+    study : Study
 
     Returns
     -------
     IPython.display.HTML
     """
     cell = [f"{row.mean:.1f} ({row.sd:.1f}), n = {row.n}" for row in means.itertuples()]
-    wide = means.assign(cell=cell, arm=means["arm"].map(names))
-    wide = wide.pivot(index=["scale", "arm"], columns="visit", values="cell").fillna("not rated")
-    wide.columns = [visit_words(visit) for visit in wide.columns]
-    return table(wide.reset_index())
+    wide = means.assign(cell=cell).pivot(index=["scale", "arm"], columns="visit", values="cell")
+    return table(wide.fillna("not rated"), study, index=True)
 
 
-def _printed(name, column):
-    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
-        return column.astype(object).where(column.notna(), "–")
+def _printed(frame, name, names):
+    column = frame[name]
+    if pd.api.types.is_bool_dtype(column):
+        return yes_or_no(column)
+    if not pd.api.types.is_numeric_dtype(column):
+        return [in_words(name, value, names) for value in column]
     values = pd.to_numeric(column).astype(float)
     if str(name).startswith(("p_", "q_", "smallest_p")) or name == "p":
-        texts = values.map(p_cell)
-    else:
-        whole = values.dropna().mod(1).eq(0).all()
-        texts = values.map(lambda v: number_text(v, ".0f" if whole else ".2f"))
-    return texts.where(values.notna(), "–")
+        return values.map(p_cell).tolist()
+    if "risk_difference" in frame and name in SHARES:
+        return ["–" if pd.isna(value) else printed(value, "percent") for value in values]
+    whole = values.dropna().mod(1).eq(0).all()
+    form = ".0f" if whole else ".2f"
+    return ["–" if pd.isna(value) else number_text(value, form) for value in values]
 
 
-def rate_table(measured):
+def rate_table(measured, study):
     """False-positive rates of each null by range of autocorrelation, for simulated and real maps.
 
     Parameters
     ----------
     measured : pandas.DataFrame
         benchmarks/spatial_nulls.tsv.
+    study : Study
 
     Returns
     -------
@@ -84,8 +150,9 @@ def rate_table(measured):
         for what, rows in parts.items()
         if (rows["null"] == null).any()
     }
-    frame = pd.DataFrame(wide).T.rename_axis(["null", "other map"]).reset_index()
+    frame = pd.DataFrame(wide).T.rename_axis(["null", "Other map"]).reset_index()
     frame.columns.name = None
     for column in frame.columns[2:]:
         frame[column] = marked_rates(frame[column])
-    return table(frame.rename(columns=lambda name: f"{name} mm" if isinstance(name, int) else name))
+    spaced = frame.rename(columns=lambda name: f"{name} mm" if isinstance(name, int) else name)
+    return table(spaced, study)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from analysis_lib.report import evidence as report_evidence
 from analysis_lib.results import reading
+from analysis_lib.results.section import Section
 
 TEMPLATES = Path(__file__).parent / "template"
 
@@ -96,6 +97,43 @@ def read_figures(evidence, links) -> dict:
         }
         found.setdefault(report_evidence.figure_topic(path.stem), []).append(figure)
     return found
+
+
+def draw_figures(evidence) -> dict:
+    """Figures of the appendix, drawn from its results: there are no files of them.
+
+    Returns
+    -------
+    dict of list of dict
+        By section, as :func:`read_figures` has them; without files to link to.
+    """
+    kinds = evidence.select("calibration/variograms.tsv")
+    asked = {"calibration": [("variogram", {"null": null}) for null in set(kinds.get("null", ()))]}
+    asked["power"] = [("power", {})] if evidence.exists("power/power.tsv") else []
+    return {
+        section: [_drawn(evidence, section, *figure) for figure in sorted(figures, key=str)]
+        for section, figures in asked.items()
+        if figures
+    }
+
+
+def _drawn(evidence, section, name, options):
+    from analysis_lib.figures import panel  # slow to import
+
+    drawn = panel(Section(evidence.study, section), name, **options)
+    content = drawn.png(dpi=250)
+    with Image.open(io.BytesIO(content)) as image:
+        width, height = image.size
+    return drawn.said | {
+        "id": "-".join(["figure", name, *options.values()]),
+        "label": "",
+        "uri": f"data:image/png;base64,{base64.b64encode(content).decode()}",
+        "width": width,
+        "height": height,
+        "png": None,
+        "pdf": None,
+        "notebook": evidence.notebook_of(f"{section}/settings.json"),
+    }
 
 
 def _place_in(named):

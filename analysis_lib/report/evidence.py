@@ -30,7 +30,7 @@ SCALES = {
     "madrs": "Montgomery-Åsberg Depression Rating Scale",
 }
 CORRELATIONS = {
-    "gaussianised": "Pearson's correlation after both maps were turned into normal scores by rank",
+    "gaussianised": "Pearson's correlation after both maps were rank-transformed to normal scores",
     "spearman": "Spearman's rank correlation",
     "pearson": "Pearson's correlation",
 }
@@ -43,8 +43,8 @@ FIGURES = {
         "Scores over time, and differences between the arms",
         "Scores of every participant (thin lines) with observed means and 95 % confidence "
         "intervals; adjusted differences between the arms at each visit; and the share of "
-        "participants who respond or remit at the last visit, unrated participants counting as "
-        "failures.",
+        "participants who respond or remit at the last visit (unrated participants count as "
+        "failures).",
         "Line plots of each scale by arm and visit, a forest plot of the differences between the "
         "arms with their confidence intervals, and bars of response and remission by arm. The "
         "numbers are in the tables of the differences between arms and of response.",
@@ -52,7 +52,7 @@ FIGURES = {
     "vbm": (
         "Where grey-matter volume changed",
         "Maps of t on axial slices of the MNI brain, shown where a voxel survives family-wise "
-        "correction. Nothing drawn means that no voxel does.",
+        "correction. If nothing is drawn, no voxel does.",
         "Axial brain slices with coloured t values for each contrast. The peaks, their regions, "
         "coordinates and effect sizes are in the table of clusters.",
     ),

@@ -17,6 +17,7 @@ from analysis_lib.report import sentences as report_sentences
 from analysis_lib.report.embedding import (
     TEMPLATES,
     Links,
+    draw_figures,
     read_figures,
     read_views,
     write_notebooks,
@@ -28,21 +29,26 @@ from analysis_lib.results.problems import WrongFile
 
 CRATE = "ro-crate-metadata.json"
 SUMMARY = "vbm/summary.tsv"
+ON_REQUEST = {
+    "calibration": "How far the p-values can be trusted",
+    "power": "What a trial of this size can find",
+    "juspace": "What JuSpace would have said",
+}
 LIMIT = 15_000_000  # bytes of the page
 
 SOFTWARE = ("python", "numpy", "scipy", "statsmodels", "pingouin", "nibabel", "nilearn", "numba")
 MAP_SOFTWARE = ("antspyx", "picsl-greedy", "picsl_greedy")
 SIMULATED_MAPS = (
     "Receptor maps are simulated",
-    "Real ones were not in the cache. One map follows the demo's own table of receptor weights, "
-    "the others are smooth random fields: no correlation here says anything about a receptor.",
+    "Real maps were not in the cache. One simulated map follows the demo's own table of receptor "
+    "weights; the others are smooth random fields. No correlation here is evidence on a receptor.",
 )
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": True})  # numbers come as links
 
 TIV = {
-    "none": "Head size was not adjusted for: it is the same before and after.",
-    "covariate": "Total intracranial volume was a covariate.",
+    "none": "Maps were not adjusted for head size, which does not change between sessions.",
+    "covariate": "Total intracranial volume was included as a covariate.",
     "proportional": "Maps were divided by total intracranial volume.",
 }
 
@@ -137,12 +143,15 @@ def _context(evidence, notebooks):
     facts = _study_facts(evidence) | _quoting(evidence)
     facts |= {"link": links.file, "source_link": links.source, "notebook_link": links.notebook}
     receptors = _receptor_facts(evidence)
-    figures = read_figures(evidence, links)
+    figures = read_figures(evidence, links) | draw_figures(evidence)
     size = sum(len(figure["uri"]) for group in figures.values() for figure in group)
     views = read_views(study, LIMIT - size - 2_000_000)
     simulated_maps = receptors["simulated_maps"]
     facts |= _imaging_facts(evidence) | receptors | _clinical_facts(evidence)
     facts |= {
+        "on_request": [
+            pair for pair in ON_REQUEST.items() if (evidence.derived / pair[0]).is_dir()
+        ],
         "figures_of": figures,
         "tables": read_tables(evidence, receptors["has_receptors"]),
         "views": views,
@@ -260,7 +269,6 @@ def _receptor_facts(evidence):
         "correlation": report_evidence.CORRELATIONS.get(settings.get("statistic"), ""),
         "surrogate": report_evidence.SURROGATES.get(settings.get("null"), ""),
         "dominance": evidence.exists("receptors/dominance.tsv"),
-        "detectable": evidence.json("power/settings.json").get("minimum_detectable_r"),
         "software": SOFTWARE,
     }
     if rows.empty:
@@ -281,7 +289,7 @@ def _contents(evidence, facts, views):
     found = [("flow", "Participant flow"), ("clinical", "Clinical outcomes")]
     found += [("conduct", "Harms, blinding and dose")]
     if evidence.study.imaging:
-        found += [("vbm", "Grey-matter change"), ("receptors", "Receptors")]
+        found += [("vbm", "Grey-matter change"), ("receptors", "Receptors"), *facts["on_request"]]
     found += [("further", "Further figures")] if "other" in facts["figures_of"] else []
     return [
         ("summary", "Summary", []),

@@ -11,9 +11,10 @@ from analysis_lib.vbm.planted_truth import nothing_planted
 TEMPLATES = Path(__file__).parent / "template"
 SENTENCES = "findings.md.j2"
 LEVEL = 0.05  # below it a family-wise p is called significant in words
+TOLERATED = 0.07  # a false-positive rate at .05 above this is marked
 
 QUICK = "QUICK: few permutations, for a first look. Do not quote these p-values."
-VARIANT = "VARIANT {}: not every parameter has its default; the default results lie elsewhere."
+VARIANT = "VARIANT {}: some parameters differ from their defaults; the default results are kept."
 SIMULATED = (
     "SIMULATED DATA: no patient took part. The demo trial is drawn from a known truth "
     "(`analysis_lib/datasets/simulate.py`), and nothing below is evidence about rTMS."
@@ -26,7 +27,7 @@ def findings(results) -> str:
     Parameters
     ----------
     results : Section
-        "clinical", "vbm", "receptors" or "conduct"; nothing but its tables is read.
+        "clinical", "vbm", "receptors", "conduct", "calibration", "power" or "juspace".
 
     Returns
     -------
@@ -46,7 +47,7 @@ def environment(**options):
     loader = jinja2.FileSystemLoader(TEMPLATES)
     options = {"lstrip_blocks": True, "undefined": jinja2.StrictUndefined} | options
     made = jinja2.Environment(loader=loader, **options)
-    made.filters |= {"visit": words.visit_words, "listed": words.listed}
+    made.filters |= {"visit": words.visit_words, "listed": words.listed, "place": place}
     return made
 
 
@@ -71,6 +72,8 @@ def context(quotes) -> dict:
         "primary": study.primary_scale,
         "final": study.final_visit,
         "level": LEVEL,
+        "tolerated": TOLERATED,
+        "detectable": lambda: quotes.json("power/settings.json").get("minimum_detectable_r"),
         "main": ARM_BY_TIME,
         "title": lambda contrast: contrasts.contrast_title(contrast, study.arm_names),
         "contrast_words": lambda name: contrasts.contrast_words(name, study.arm_names),
@@ -79,17 +82,16 @@ def context(quotes) -> dict:
         "nothing_planted": lambda contrast: nothing_planted(study, contrast),
         "incomplete": lambda: incomplete(quotes),
         "records": lambda file, **where: quotes.select(file, **where).to_dict("records"),
+        "leading_peaks": lambda contrast: leading_peaks(quotes, contrast),
         "leading_regions": lambda contrast: leading_regions(quotes, contrast),
-        "strongest": lambda file: (
-            by_size(quotes.select(file).dropna(), "r").head(1).to_dict("records")
-        ),
+        "strongest": lambda file, column="r": strongest(quotes, file, column),
         "receptor_maps": lambda: receptor_maps(quotes),
         "of_receptor": lambda name: of_receptor(quotes, name),
         "largest_shares": lambda: largest_shares(quotes),
     }
 
 
-# --- which rows are told of -----------------------------------------------------------------------
+# --- which rows are reported ----------------------------------------------------------------------
 
 
 def excludes_zero(low, high) -> bool:
@@ -107,15 +109,31 @@ def by_size(rows, column):
     return rows.sort_values(column, key=abs, ascending=False, kind="stable") if len(rows) else rows
 
 
-def strongest(quotes, file) -> list:
-    """The row of a table with the largest |r|, in a list; none where there is no table."""
-    return by_size(quotes.select(file).dropna(), "r").head(1).to_dict("records")
+def strongest(quotes, file, column) -> list:
+    """The row of a table with the largest absolute value; none where there is no table."""
+    rows = by_size(quotes.select(file), column)
+    return (rows.dropna(subset=[column]) if len(rows) else rows).head(1).to_dict("records")
 
 
 def incomplete(quotes) -> bool:
     """Whether a rating of the primary scale is missing."""
     patterns = quotes.select("clinical/missing_patterns.tsv")
     return len(patterns) > 0 and not patterns["missingness"].eq("complete").all()
+
+
+def place(peak) -> str:
+    """Where a peak lies, in words: "left putamen"."""
+    if not isinstance(peak["region"], str):
+        return "no region of the atlas"
+    side = "" if peak["hemisphere"] == "midline" else peak["hemisphere"]
+    return f"{side} {peak['region'].lower()}".strip()
+
+
+def leading_peaks(quotes, contrast, n=4) -> list:
+    """Surviving peaks by |t|, of vbm/<contrast>_clusters.tsv; none where there is no table."""
+    rows = quotes.select(f"vbm/{contrast}_clusters.tsv")
+    rows = rows[rows["p_fwe_t"] < LEVEL] if len(rows) else rows
+    return by_size(rows, "t").head(n).to_dict("records")
 
 
 def leading_regions(quotes, contrast, n=4) -> list:
@@ -174,7 +192,7 @@ def receptor_notice(about):
     if are_simulated(about):
         return (
             "> **SIMULATED RECEPTOR MAPS**: real ones are not in the cache. One map follows the "
-            "demo's own table of D1 weights, the others are smooth random fields. Get real ones "
+            "demo's own table of D1 weights; the others are smooth random fields. Get real ones "
             "with `python -m analysis_lib fetch receptors`, or `python run_all.py --fetch`."
         )
     own = int(about.index.astype(str).str.startswith("local/").sum())
@@ -183,7 +201,7 @@ def receptor_notice(about):
     return "; ".join(words) + "."
 
 
-def marked_rates(rates, warn=0.07):
+def marked_rates(rates, warn=TOLERATED):
     """False-positive rates as they are printed: an asterisk above what is tolerated.
 
     Parameters

@@ -1,44 +1,19 @@
 """Tables of the report: which columns are shown, under which headings, to how many decimals."""
 
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 
-from analysis_lib.results import reading, words
-from analysis_lib.results.columns import describe
+from analysis_lib.report.display import SHARES, in_words, joined, variables, yes_or_no
+from analysis_lib.report.sentences import by_size
+from analysis_lib.results import words
+from analysis_lib.results.columns import describe, head
 from analysis_lib.results.contrasts import ARM_BY_TIME
 from analysis_lib.results.words import visit_words
 
-HEADINGS = {
-    "standardised_mean_difference": "Standardised difference",
-    "estimate": "Difference",
-    "ci": "95 % CI",
-    "hedges_g": "Hedges g",
-    "g_ci": "95 % CI of g",
-    "n_active": "n",
-    "risk_difference": "Risk difference",
-    "nnt": "NNT",
-    "k_voxels": "Voxels",
-    "percent": "Change, %",
-    "p_fwe_t": "p, voxel",
-    "p_fwe_cluster": "p, extent",
-    "p_fwe_tfce": "p, TFCE",
-    "p_fwe_mass": "p, mass",
-    "n_voxels": "Voxels",
-    "n_voxels_fwe": "Surviving voxels",
-    "n_parcels": "Regions",
-    "n_subjects_map": "People",
-    "p_randomisation": "p, no effect of treatment",
-    "p_fwe": "… family-wise",
-    "p_spatial": "p, equally smooth map",
-    "p_fwe_spatial": "… family-wise",
-    "p_parametric": "p, parametric",
-    "term": "Event",
-}
-UNITS = {"year": "years", "mL": "ml"}  # of BIDS, as they are printed
-# Limits of intervals: heading, and the columns that it joins.
+# Limits of intervals, and the columns that are joined.
 INTERVALS = {"ci": ("ci_low", "ci_high"), "g_ci": ("g_ci_low", "g_ci_high")}
-SHARES = ("risk_difference", "ci_low", "ci_high")  # proportions in the tables of events
 WORDS = (  # columns that hold no numbers
     *("variable", "summary", "scale", "visit", "outcome", "term", "item", "topic", "where"),
     *("status", "cluster", "region", "hemisphere", "receptor", "annotation"),
@@ -64,14 +39,14 @@ def read_tables(evidence, has_receptors) -> dict:
             evidence,
             "conduct/consort_checklist.tsv",
             "CONSORT checklist",
-            "What of the guideline this compendium answers, and where.",
+            "Which items of the guideline this compendium answers, and where.",
             ["item", "topic", "status", "where"],
         ),
     }
     if study.imaging:
         specified |= {"clusters": _clusters(evidence), "regions": _regions(evidence)}
     if has_receptors:
-        specified["receptors"] = _receptors(evidence)
+        specified |= {"receptors": _receptors(evidence)} | _on_request(evidence)
     return {name: table for name, table in specified.items() if table}
 
 
@@ -83,28 +58,17 @@ def _baseline(evidence):
     file = "clinical/baseline.tsv"
     if not evidence.exists(file):
         return None
-    rows, named = evidence.table(file), _variables(evidence.study)
+    rows, named = evidence.table(file), variables(evidence.study)
     spaced = {arm: rows[arm].str.replace("%)", " %)", regex=False) for arm in ("active", "control")}
     return _table(
         evidence,
         file,
         "Characteristics at baseline",
         f"Standardised difference: {_difference(evidence.study)} in pooled standard deviations. "
-        "Not tested: after randomisation every difference at baseline is due to chance.",
+        "Not tested: after randomisation, any difference at baseline is due to chance.",
         ["variable", "summary", "active", "control", "standardised_mean_difference"],
         rows.assign(variable=rows["variable"].replace(named), **spaced),
     )
-
-
-def _variables(study):
-    """Columns of participants.tsv in words, with their unit, as far as its sidecar has both."""
-    sidecar = study.root / "participants.json"
-    described = reading.read_json(sidecar) if sidecar.is_file() else {}
-    return {
-        column: f"{about['Description']}, {UNITS.get(about['Units'], about['Units'])}"
-        for column, about in described.items()
-        if isinstance(about, dict) and about.get("Description") and about.get("Units")
-    }
 
 
 def _responders(evidence):
@@ -116,7 +80,7 @@ def _responders(evidence):
         evidence,
         "clinical/responders.tsv",
         f"Response and remission at {visit_words(evidence.study.final_visit)}",
-        "Participants with the outcome, unrated participants counting as failures; differences "
+        "Participants with the outcome (unrated participants count as failures); differences "
         f"({_difference(evidence.study)}) in percentage points. p: Fisher's exact test. NNT: "
         "number needed to treat, where the interval excludes zero.",
         [*columns, "p", "nnt"],
@@ -153,19 +117,17 @@ def _with_totals(rows, *columns):
 
 def _clusters(evidence, n=12):
     rows = evidence.select(f"vbm/{ARM_BY_TIME}_clusters.tsv")
-    shown = (
-        rows.sort_values(["p_fwe_t", "p_fwe_cluster"], kind="stable").head(n) if len(rows) else rows
-    )
+    shown = by_size(rows, "t").head(n)
     columns = ["cluster", "hemisphere", "region", "k_voxels", "x", "y", "z", "t", "hedges_g"]
     return _table(
         evidence,
         f"vbm/{ARM_BY_TIME}_clusters.tsv",
         "Peaks and clusters, difference between the arms",
-        "Letters mark further peaks of one cluster. Coordinates are MNI, in mm; p are family-wise. "
+        "Letters mark further peaks of a cluster. Coordinates: MNI, mm. p-values are family-wise. "
         "Effect sizes at selected peaks are biased away from zero.",
         [*columns, "percent", "p_fwe_t", "p_fwe_cluster", "p_fwe_tfce"],
         shown.assign(region=shown["region"].str.lower()) if len(shown) else shown,
-        _of(len(shown), len(rows), "peaks, those with the smallest p"),
+        _of(len(shown), len(rows), "peaks, those with the largest |t|"),
     )
 
 
@@ -178,11 +140,11 @@ def _regions(evidence, n=12):
         evidence,
         f"vbm/{ARM_BY_TIME}_regions.tsv",
         "Where surviving voxels lie, difference between the arms",
-        "A cluster can run through many regions: these are the voxels that survive by themselves. "
-        "Effects are means over the region.",
+        "A cluster can span many regions; these are the voxels that survive individually. "
+        "Change and g are means over the region; t is that of its highest voxel.",
         ["region", "n_voxels", "n_voxels_fwe", "t", "hedges_g", "percent"],
         order,
-        _of(len(order), len(rows), "regions, those with most surviving voxels"),
+        _of(len(order), len(rows), "regions, those with the most surviving voxels"),
     )
 
 
@@ -193,12 +155,46 @@ def _receptors(evidence):
         evidence,
         "receptors/correlations.tsv",
         "Correlation of the difference between the arms with every receptor map",
-        "Ordered by |r|. Each p is about r: the first two if treatment did nothing, the next two "
+        "Ordered by |r|. Every p tests r: the first two if treatment did nothing, the next two "
         "against equally smooth maps. The parametric p is wrong for smooth maps.",
         [*columns, "p_spatial", "p_fwe_spatial", "p_parametric"],
-        rows.sort_values("r", key=abs, ascending=False),
+        by_size(rows, "r"),
         "the other contrasts are in the file",
     )
+
+
+def _on_request(evidence):
+    """Tables of the appendix, where it was run."""
+    juspace = by_size(evidence.select("juspace/juspace.tsv", contrast=ARM_BY_TIME), "r")
+    spatial = ["p_juspace", "p_juspace_r", "p_shuffle", "p_shuffle_fwe"]
+    relabelled = ["p_relabel_juspace", "p_relabel", "p_relabel_fwe"]
+    return {
+        "calibration": _table(
+            evidence,
+            "calibration/rates.tsv",
+            "False-positive rates by receptor map",
+            "Share of unrelated smooth maps with p ≤ .05, the worst over ranges of "
+            "autocorrelation, beside the p among equally smooth maps that it concerns.",
+            ["receptor", "annotation", "p_spatial", "false_positive_rate"],
+        ),
+        "power": _table(
+            evidence,
+            "power/power.tsv",
+            "Power of simulated trials",
+            "Trials of this size and noise, whose noise-free change follows the leading receptor "
+            "map with the planted r.",
+            ["true_r", "expected_r", "power", "monte_carlo_se"],
+        ),
+        "juspace": _table(
+            evidence,
+            "juspace/juspace.tsv",
+            "JuSpace's results for the difference between the arms",
+            "Ordered by |r|. Parcel means with the background kept, Cohen's d by region, "
+            "Pearson's r.",
+            ["receptor", "annotation", "r", "z", "adjusts", *spatial, *relabelled],
+            juspace,
+        ),
+    }
 
 
 def _of(shown, total, what):
@@ -214,11 +210,11 @@ def _table(evidence, file, title, note, columns, rows=None, left_out=""):
     names = evidence.study.arm_names
     shown, heads = [], []
     for column in columns:
-        cells = _cells(rows, column, section)
+        cells = _cells(rows, column, section, names)
         shown.append(cells)
         heads.append(
             {
-                "heading": _heading(column, names),
+                "heading": head(INTERVALS.get(column, (column,))[0], names, Path(file).stem),
                 "meaning": _meaning(file, column),
                 "numeric": column not in WORDS,
             }
@@ -229,18 +225,9 @@ def _table(evidence, file, title, note, columns, rows=None, left_out=""):
         "file": file,
         "columns": heads,
         "rows": list(zip(*shown, strict=True)),
-        "meanings": {head["heading"]: head["meaning"] for head in heads if head["meaning"]},
+        "meanings": {one["heading"]: one["meaning"] for one in heads if one["meaning"]},
         "left_out": left_out,
     }
-
-
-def _heading(column, names):
-    for arm, name in names.items():
-        if column == arm or column in (f"events_{arm}", f"participants_{arm}"):
-            return name
-    if column in ("t", "p", "x", "y", "z", "r", "df", "se"):
-        return {"se": "SE"}.get(column, column)
-    return HEADINGS.get(column, column.replace("_", " ").capitalize())
 
 
 def _meaning(file, column):
@@ -248,15 +235,15 @@ def _meaning(file, column):
     return "; ".join(about.words for about in described.values())
 
 
-def _cells(rows, column, section):
+def _cells(rows, column, section, names):
     """A column as it is printed; limits of an interval are joined."""
     if column in INTERVALS:
-        low, high = (_cells(rows, part, section) for part in INTERVALS[column])
-        return [f"{a} to {b}" if a != "–" else "–" for a, b in zip(low, high, strict=True)]
+        return joined(*(_cells(rows, part, section, names) for part in INTERVALS[column]))
     values = rows[column]
+    if pd.api.types.is_bool_dtype(values):
+        return yes_or_no(values)
     if not pd.api.types.is_numeric_dtype(values):
-        shown = values.map(visit_words) if column == "visit" else values
-        return ["–" if pd.isna(value) else str(value) for value in shown]
+        return [in_words(column, value, names) for value in values]
     kind = _kind_of_column(rows, column, section)
     write = words.p_cell if kind == "p" else partial(words.printed, kind=kind)
     return ["–" if pd.isna(value) else write(value) for value in values]
@@ -269,7 +256,7 @@ def _kind_of_column(rows, column, section):
         return "percent"
     if column in ("hedges_g", "g_ci_low", "g_ci_high", "standardised_mean_difference", "t", "se"):
         return "two"
-    if section == "receptors":
+    if section in ("receptors", "juspace", "power", "calibration"):
         return "count" if column.startswith("n_") else "two"
     whole = rows[column].dropna().mod(1).eq(0).all()
     return "count" if whole and column not in ("estimate", "ci_low", "ci_high") else "points"

@@ -17,9 +17,6 @@ __getattr__, __dir__, __all__ = attach(
             "Section",  # results of one notebook, read by name
             "begin",  # results of a notebook that starts: kept aside, then published together
         ],
-        "words": [
-            "p_text",  # A p-value as it is printed
-        ],
         "writing": [
             "write",  # write result files whole or not at all
         ],

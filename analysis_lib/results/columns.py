@@ -36,12 +36,17 @@ _LARGEST = 2**63  # of int64, excluded
 
 @dataclass(frozen=True)
 class Column:
-    """A column of result tables; type is one of `TYPES`."""
+    """A column of result tables; type is one of `TYPES`.
+
+    ``head`` stands above it where a reader sees it; {active} and {control} are the arms' names.
+    Neighbours with one head are the limits of an interval, shown together.
+    """
 
     name: str
     type: str
     unit: str | None
     description: str
+    head: str
 
     @property
     def words(self) -> str:
@@ -58,15 +63,15 @@ class Column:
 def registry() -> dict:
     """Every column that is known, by name.
 
-    A name that one file uses for something else is there as "<file>.<name>", too, the file without
-    its suffix.
+    A name that one file uses for something else is there as "<file>.<name>", too: the file without
+    its suffix, or what follows its last underscore.
     """
     rows = _read_text(REGISTRY)
     rows = rows.astype(object).where(rows.notna(), None)
     columns = {row.column: Column(*row) for row in rows.itertuples(index=False)}
     wrong = [name for name, column in columns.items() if column.type not in TYPES]
     if wrong or len(columns) < len(rows):
-        raise WrongFile(f"{REGISTRY.name}: one row a column, a type among {', '.join(TYPES)}")
+        raise WrongFile(f"{REGISTRY.name}: one row per column, a type among {', '.join(TYPES)}")
     return columns
 
 
@@ -84,7 +89,29 @@ def describe(file, names) -> dict:
     if twice:
         found = f"two of {', '.join(twice)}"
         raise WrongFile(Problem(file.name, "", "each column once", found))
-    return {name: known.get(f"{file.stem}.{name}", known[name]) for name in names}
+    return {name: _own(file.stem, name) for name in names}
+
+
+def _own(stem, name):
+    """A column as a file uses it; None if the registry lacks it."""
+    known = registry()
+    keys = (f"{stem}.{name}", f"{stem.rsplit('_', 1)[-1]}.{name}", name)
+    return next((known[key] for key in keys if key in known), None)
+
+
+def head(name, names, file="") -> str:
+    """What stands above a column where a reader sees it; its name if the registry lacks it.
+
+    Parameters
+    ----------
+    name : str
+    names : dict
+        The study's words for "active" and "control".
+    file : str
+        Stem of the table, where a column means something else in it.
+    """
+    found = _own(file, name)
+    return found.head.format(**names) if found else str(name)
 
 
 # --- a table to be written ------------------------------------------------------------------------

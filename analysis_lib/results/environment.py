@@ -68,6 +68,6 @@ def cache_folder(cache=None):
 
 
 def notebook_path(name, notebooks=NOTEBOOKS):
-    """File of a notebook: those of the appendix, S0 and so on, lie in a folder of their own."""
+    """File of a notebook: those of the appendix (S0, ...) are in its folder."""
     folder = notebooks / APPENDIX if name.startswith("S") else notebooks
     return folder / f"{name}.ipynb"

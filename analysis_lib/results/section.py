@@ -33,7 +33,8 @@ class Section:
     @property
     def quick(self) -> bool:
         """Whether few permutations were drawn."""
-        return self.is_there and bool(self.json("settings")["quick"])
+        settings = self.folder / "settings.json"  # notebook 00 has none, and no quick way
+        return settings.is_file() and bool(reading.read_json(settings)["quick"])
 
     def table(self, name) -> pd.DataFrame:
         """A table, with its types; raises as :func:`analysis_lib.results.read_table`."""

@@ -35,7 +35,7 @@ def read_guesses(study, participants):
     Returns
     -------
     pandas.DataFrame or None
-        participant_id, arm, guess ("active", "control" or "unknown"), one row a participant who
+        participant_id, arm, guess ("active", "control" or "unknown"), one row per participant who
         was asked. None where the file has no such column or nobody was asked.
 
     Raises

@@ -61,7 +61,7 @@ class _Strict(BaseModel):
 
 
 class Arms(_Strict):
-    """Column of participants.tsv that holds the arm, its two values, and what readers call them."""
+    """Column of participants.tsv with the arm, its two values, and the arms' names in text."""
 
     column: str
     active: Word
@@ -131,10 +131,16 @@ class Imaging(_Strict):
         return pattern
 
 
+class Equivalence(_Strict):
+    """Change that counts as none, by region: at most ``percent`` of the volume before treatment."""
+
+    percent: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class LocalMap(_Strict):
     """A receptor map of one's own: a NIfTI file in MNI152 space.
 
-    ``file`` is relative to the study file. Without ``n_subjects`` the map cannot be weighed
+    ``file`` is relative to the study file. Without ``n_subjects`` the map cannot be weighted
     against another of the same receptor.
     """
 
@@ -191,6 +197,8 @@ class Study(_Strict):
     imaging: Imaging | None = None
     atlas: str | dict[str, str] = "neuromorphometrics"  # files: absolute paths
     regions: list[str] = list(FRONTAL_LIMBIC)
+    region_sets: dict[Name, Annotated[list[str], Field(min_length=1)]] = {}
+    equivalence: Equivalence | None = None
     receptors: Receptors = "default"
 
     _path: Path = PrivateAttr()
@@ -417,7 +425,7 @@ def load_study(study="demo", output=None, dask=None, variant="") -> Study:
 class _UniqueKeys(yaml.SafeLoader):
     """YAML in which a key given twice is an error instead of the last one winning.
 
-    Words are words, as in YAML 1.2: 01 is no octal number, yes and no are no booleans.
+    Words are words, as in YAML 1.2: 01 is not an octal number, yes and no are not booleans.
     """
 
     yaml_implicit_resolvers: ClassVar[dict] = {

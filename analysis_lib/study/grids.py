@@ -7,11 +7,11 @@ import numpy as np
 
 from analysis_lib.results.problems import Problem, StudyError
 
-HIGHEST = 3.0  # a modulated density above this is no grey-matter map
+HIGHEST = 3.0  # a map with modulated density above this is not grey matter
 # The core of grey matter in MNI space, mm, and its centre (nilearn's template: 0, -23, 5)
 BRAIN_MM = {"x": (-60, 60), "y": (-90, 60), "z": (-30, 60)}
 
-# What nibabel raises for a file that is no image, or a damaged or truncated one.
+# What nibabel raises for a file that is not an image, or is damaged or truncated.
 UNREADABLE = (nib.filebasedimages.ImageFileError, OSError, EOFError, zlib.error)
 
 

@@ -40,7 +40,7 @@ def total_intracranial_volume(study, participants, maps):
 
 
 def tiv_rows(study, participants, maps):
-    """One row a map (or a participant): participant_id, visit, source, tiv (both may lack)."""
+    """One row per map (or a participant): participant_id, visit, source, tiv (both may lack)."""
     scanned = participants["participant_id"].isin(maps["participant_id"])
     people = participants[participants["excluded"].isna() & scanned]
     if "tiv" in people and people["tiv"].notna().any():
@@ -152,8 +152,8 @@ def _refuse_gaps(rows, source):
     visits = other["visit"].map(lambda v: f", ses-{v}" if isinstance(v, str) else "")
     kinds = other["source"].fillna("none").map(lambda s: "none" if s == "none" else f"from {s}")
     found = "; ".join(other["participant_id"] + visits + ": " + kinds)
-    remedy = f"Complete them, or give everybody's in {IN_TABLE}"
-    expected = f"for everybody from {source}"
+    remedy = f"Complete them, or give all of them in {IN_TABLE}"
+    expected = f"for every participant from {source}"
     raise StudyError(Problem("", "total intracranial volume", expected, found, remedy))
 
 

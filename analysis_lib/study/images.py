@@ -25,7 +25,7 @@ NO_SESSION_MAPS = {
         "the sessions alone: mwp1r*"
     ),
     r"^m0wp1": (
-        "one modulated for the non-linear part alone (m0wp1), from which head size is gone. Give "
+        "one modulated for the non-linear part only (m0wp1), which is adjusted for head size. Give "
         "mwp1*, and head size as a parameter of notebook 02 (tiv)"
     ),
     r"^(?:mw|m0w|w|r)*[pc][2-9]|label-(?!GM[_.])": "another tissue than grey matter",
@@ -158,7 +158,7 @@ def _kind_problems(paths):
 
 
 def _mixture_problems(study, paths):
-    """Maps that notebook 00 made with several settings, as after a run that was broken off."""
+    """Maps that notebook 00 made with several settings, as after an interrupted run."""
     made = [_settings(path) for path in paths if path.is_relative_to(study.made_maps)]
     names = sorted({name for settings in made for name in settings})
     differ = [n for n in names if len({str(settings.get(n)) for settings in made}) > 1]
@@ -172,7 +172,7 @@ def _mixture_problems(study, paths):
 
 
 def _settings(path):
-    """Settings in the JSON file beside a map that notebook 00 made; none where none are told."""
+    """Settings in the JSON file beside a map of notebook 00; none if there are none."""
     (file,) = own_sidecars(path)
     try:
         return dict(json.loads(file.read_text(encoding="utf-8"))["Settings"])

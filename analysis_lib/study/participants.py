@@ -1,4 +1,4 @@
-"""Participants of a study: who was in which arm, covariates, strata."""
+"""Participants of a study: arms, covariates, strata."""
 
 import json
 
@@ -33,7 +33,7 @@ def read_participants(study):
     Returns
     -------
     pandas.DataFrame
-        One row a participant, in the file's order: participant_id, arm ("active" or "control"),
+        One row per participant, in the file's order: participant_id, arm ("active" or "control"),
         excluded (the reason, or missing), withdrawn_after (a visit, or missing), and all other
         columns of the file; numeric where every value is a number.
 

@@ -118,7 +118,7 @@ def problems(study):
 
 
 def provisional_participants(study):
-    """Participants as far as they can be told, for checks of what refers to them.
+    """Participants as far as they are readable, for checks of what refers to them.
 
     As from `read_participants` where participants.tsv has no problem. Else one row for each
     participant_id, as it should be written; arm is missing. None where there is no table.
@@ -139,7 +139,7 @@ def provisional_participants(study):
             "participant_id": table["participant_id"],
             "arm": pd.NA,
             "excluded": excluded_rows(study, table),
-            # a visit that cannot be told excuses the same as the first one
+            # an unknown visit excuses as much as the first one
             "withdrawn_after": left.where(left.isna() | left.isin(study.visits), study.baseline),
         }
     )
@@ -167,7 +167,7 @@ def _unrated(study, scale, participants):
 
 
 def _covariate_gaps(study, participants, rated):
-    """Covariates that participants who were rated lack; a gap of others does not matter."""
+    """Covariates missing in rated participants; gaps in others do not matter."""
     if participants is None:
         return
     people = participants[participants["excluded"].isna()]
@@ -177,7 +177,7 @@ def _covariate_gaps(study, participants, rated):
         if len(absent):
             found = Listing(tuple(absent), f"{MISSING} of {{}}")
             remedy = f"Give it, or take {name} out of covariates in {study.path.name}"
-            yield Problem("participants.tsv", name, "a value for everybody", found, remedy)
+            yield Problem("participants.tsv", name, "a value for every participant", found, remedy)
 
 
 def with_baseline(study, ratings):

@@ -97,7 +97,7 @@ def homogeneity(maps):
     Returns
     -------
     pandas.DataFrame
-        One row a map: mean_correlation, and outlier_score, its distance below the median in
+        One row per map: mean_correlation, and outlier_score, its distance below the median in
         robust standard deviations (1.4826 x median absolute deviation). Above 3 a map deserves a
         look; nothing is dropped.
     """

@@ -3,10 +3,11 @@
 #
 # [What we found](#What-we-found:-symptoms) stands at the end.
 #
-# **Do depression and anxiety improve more with active than with control treatment?** Symptoms are
-# rated before treatment and at visits after it began, on the scales that the study file names: in
-# most trials of depression the Hamilton Depression Rating Scale (HAMD-17) and the Hamilton Anxiety
-# Rating Scale (HAMA). Higher is worse.
+# **Do symptoms improve more with active than with control treatment?** They are rated before treatment
+# and at visits after it began, on the scales that the study file names; in trials of depression, often
+# the Hamilton Depression Rating Scale (HAMD-17) and the Hamilton Anxiety Rating Scale (HAMA). Higher
+# scores are worse. Figures and tables use the study's own names for the arms; *control* in the text is
+# the arm that active treatment is compared with.
 
 # %% [markdown]
 # **Contents.** [Who took part](#Who-took-part) · [Scores over time](#Scores-over-time) ·
@@ -47,7 +48,7 @@ from analysis_lib.study import open_study
 
 trial = open_study("01_clinical_outcomes", globals())
 data = clinical.read_trial(trial)
-names, primary, final = trial.arm_names, trial.primary_scale.name, trial.final_visit
+primary, final = trial.primary_scale.name, trial.final_visit
 found = results.begin(trial, "clinical", quick)
 found.keep(scores=data.scores)
 Markdown(report.notice(trial, quick))
@@ -55,9 +56,9 @@ Markdown(report.notice(trial, quick))
 # %% [markdown]
 # ## Who took part
 #
-# Everybody randomised is counted, by arm, with the reason for each loss as far as the data hold it
-# (CONSORT 2025). A participant enters the primary analysis with a baseline and at least one later
-# score; leaving after the first later rating excludes nobody.
+# All randomised participants are counted by arm, with the reason for each loss where the data give one
+# (CONSORT 2025). The primary analysis includes everyone with a baseline score and at least one later
+# score.
 
 # %%
 took_part = clinical.who_took_part(trial, data)
@@ -65,30 +66,29 @@ found.keep(**took_part)
 figures.panel(found, "flow")
 
 # %% [markdown]
-# **Table 1.** The last column is the standardised mean difference. There is no p-value: after
-# randomisation every difference at baseline is due to chance, and a test of it answers no question. A
-# value beyond ±0.25 or so is worth keeping in mind; in small trials several are expected.
+# **Table 1.** The last column is the standardised mean difference. It is not tested: after
+# randomisation, every difference at baseline is due to chance. A value beyond about ±0.25 is worth
+# keeping in mind; small trials often have several.
 
 # %%
 baseline = clinical.baseline_table(trial, data.participants, data.scores)
 found.keep(baseline=baseline)
-report.table(baseline.rename(columns=names))
+report.table(baseline, trial)
 
 # %% [markdown]
-# The primary analysis adjusts for the baseline score, whatever its difference; it does not adjust for
-# the other rows.
+# The primary analysis always adjusts for the baseline score; it does not adjust for the other rows.
 
 # %% [markdown]
 # ## Scores over time
 #
-# The observed mean, with standard deviation, of those rated at each visit. Observed means mix change
-# with dropout: another set of participants stands behind each of them. The model below does not mix
-# them, if scores are missing at random.
+# The observed mean and standard deviation of those rated at each visit. Observed means mix change with
+# dropout, because each is based on a different set of participants. The model below separates the two
+# if scores are missing at random.
 
 # %%
 means = clinical.visit_means(data.scores)
 found.keep(means=means)
-report.by_visit(means, names)
+report.by_visit(means, trial)
 
 # %% [markdown]
 # Compare columns within a row for the course of one arm, and rows for the difference between arms.
@@ -102,7 +102,7 @@ report.by_visit(means, names)
 # - **treatment**: assignment to active or control treatment; missed sessions are disregarded;
 # - **variable**: change of the primary scale from baseline to the final visit;
 # - **intercurrent events**: leaving treatment is handled *hypothetically*: the question is what the
-#   difference would be if everybody had stayed in treatment and been rated to the end;
+#   difference would be if everyone had stayed in treatment and been rated to the end;
 # - **summary**: difference of mean changes, active − control, at the mean baseline.
 #
 # In a clinician's words: *how much more would patients have improved, on average, had all been given
@@ -116,11 +116,11 @@ report.by_visit(means, names)
 # A mixed model for repeated measures (MMRM) uses every rating at every visit after baseline:
 # `outcome ~ baseline*visit + arm*visit`, each visit with its own variance, each pair of visits with
 # its own correlation (unstructured), fitted by restricted maximum likelihood (REML). Missing scores
-# are not filled in: what a patient's earlier scores say about later ones enters through the
+# are not imputed: what a patient's earlier scores say about later ones enters through the
 # correlations. Standard errors and degrees of freedom are those of Kenward and Roger (1997), as SAS
-# computes them, which keep their level in small samples. What most Python packages offer, a random
-# intercept with z tests, found a significant difference in 11 % of simulated trials in which there was
-# none (18 patients per arm; `benchmarks/mmrm.tsv`).
+# computes them, which keep their level in small samples. A random-intercept model with z tests, which
+# most Python packages offer, does not: it found a significant difference in 11 % of simulated small
+# trials without one (`benchmarks/mmrm.tsv`).
 
 # %%
 fits = clinical.fit_models(data.changes)
@@ -133,18 +133,20 @@ display(*(figures.panel(found, "course", scale=scale) for scale in fits))
 # Each participant's course is a thin line. Arms whose means move apart from visit to visit differ in
 # their improvement; the next figure puts an interval on that difference.
 #
-# *Estimate* is active − control in points: **negative favours active**. `all` averages over visits.
-# The study file names one primary scale and visit. The other rows are supportive, and their p-values
-# are not adjusted for multiple testing.
+# The difference is active − control in points: **negative values favour active treatment**. The study
+# file names one primary scale and visit. The other rows are supportive, and their p-values are not
+# adjusted for multiple testing.
 
 # %%
 display(figures.panel(found, "differences"))
-report.table(contrasts.drop(columns=["contrast", "kind", "n_active", "n_control", "covariance"]))
+report.table(
+    contrasts.drop(columns=["contrast", "kind", "n_active", "n_control", "covariance"]), trial
+)
 
 # %% [markdown]
 # The filled square is the primary contrast. An interval that includes zero does not show that there is
-# no difference: every value within it is compatible with the data. `n` counts participants in the
-# model, not those rated at the visit.
+# no difference: every value within it is compatible with the data. In the figure, n counts the
+# participants in the model, not those rated at the visit.
 
 # %% [markdown]
 # ## The same question, asked otherwise
@@ -152,7 +154,8 @@ report.table(contrasts.drop(columns=["contrast", "kind", "n_active", "n_control"
 # **Re-randomisation.** If treatment did nothing, any other outcome of the randomisation would have
 # been as likely. The arms are drawn again many times (within strata where the trial has them), and p
 # is the share of draws whose baseline-adjusted difference, in standard errors, is at least as large as
-# the observed one. This assumes nothing about distributions, and uses those rated at the final visit.
+# the observed one. The test makes no distributional assumptions and uses the participants rated at the
+# final visit.
 
 # %%
 n_draws = {"permutations": n_permutations, "imputations": n_imputations}
@@ -160,10 +163,10 @@ n_draws = dict.fromkeys(n_draws, quick_draws) if quick else n_draws
 drawn = {"strata": data.strata, "n_permutations": n_draws["permutations"], "seed": seed}
 randomisation = clinical.randomisation_test(data.changes, primary, final, **drawn)
 found.keep(randomisation=randomisation)
-report.table(randomisation)
+report.table(randomisation, trial)
 
 # %% [markdown]
-# A p-value close to that of the model means that its assumptions on distributions matter little here.
+# A p-value close to the model's means that its distributional assumptions matter little here.
 #
 # **Visit by visit** (analysis of covariance, ANCOVA): each visit by itself, baseline as covariate,
 # with HC3 standard errors, which allow for unequal spread in the two arms (Long & Ervin 2000). It leaves
@@ -173,21 +176,22 @@ report.table(randomisation)
 # %%
 ancova = clinical.ancova(data.changes)
 found.keep(ancova=ancova)
-report.table(ancova.drop(columns=["contrast", "kind"]))
+report.table(ancova.drop(columns=["contrast", "kind"]), trial)
 
 # %% [markdown]
-# Estimates that differ from the model's at the same visit show how much those who left matter.
+# An estimate that differs from the model's at the same visit shows how much the participants who left
+# matter.
 #
-# **Group × time analysis of variance**, the analysis that the field's papers report. *Arm by time*
-# (`arm x time` in the table) asks whether the arms' courses differ in any way. It uses only
-# participants with every visit, and assumes that all pairs of visits differ with equal variance
-# (sphericity); Greenhouse-Geisser's epsilon, 1 when that holds, corrects for its failure (`p_gg`).
-# With arms of unequal size the main effect of *time* weights them by size.
+# **Group × time analysis of variance**, the analysis that papers in this field usually report. *Arm ×
+# time* asks whether the arms' courses differ in any way. The analysis uses only participants rated at
+# every visit and assumes sphericity: that the differences between any two visits have the same
+# variance. Where they do not, the Greenhouse-Geisser correction applies; its epsilon is 1 under
+# sphericity. With arms of unequal size, the main effect of *time* weights them by size.
 
 # %%
 anova = clinical.rm_anova(data.scores)
 found.keep(anova=anova)
-report.table(anova)
+report.table(anova, trial)
 
 # %% [markdown]
 # The interaction says that the courses differ, not at which visit, in which direction or by how much:
@@ -206,33 +210,33 @@ figures.panel(found, "ratings")
 # The more participants in rows other than the first, the more the answer depends on assumptions about
 # scores that nobody has seen.
 #
-# Missing scores are therefore filled in many times from what is known, each completed trial is
+# Missing scores are therefore imputed many times from the observed ones, each completed data set is
 # analysed, and the results are pooled (Rubin 1987). Four assumptions, from mild to harsh on the
 # active arm:
 #
 # | analysis | after withdrawal, a patient of the active arm |
 # |---|---|
-# | `mar` | goes on like patients of the same arm and course (missing at random, as in the MMRM) |
-# | `copy_increments` | keeps the benefit so far, then changes like the control arm |
-# | `copy_reference` | had been like the control arm from the start, given the patient's own course |
-# | `jump_to_reference` | falls back to the mean of the control arm at once |
+# | missing at random | continues like patients of the same arm and course (as in the MMRM) |
+# | copy increments | keeps the benefit so far, then changes like the control arm |
+# | copy reference | had been like the control arm from the start, given the patient's own course |
+# | jump to reference | falls back to the mean of the control arm at once |
 #
 # (Carpenter, Roger & Kenward 2013.) Under the last three, Rubin's intervals are too wide rather than
-# too narrow. A missing score that is followed by later ratings is filled in under `mar`, except in
-# `copy_reference`.
+# too narrow. A missing score that is followed by later ratings is imputed as missing at random, except
+# in *copy reference*.
 
 # %%
 imputed = clinical.impute_scales(trial, data, n_draws["imputations"], seed)
 imputation = clinical.compare_imputed(imputed)
 found.keep(imputation=imputation)
 at_end = imputation[imputation["visit"] == final]
-report.table(at_end.drop(columns=["visit", "contrast", "n_imputations"]))
+report.table(at_end.drop(columns=["visit", "contrast", "n_imputations"]), trial)
 
 # %% [markdown]
 # Rows that agree mean that the conclusion does not depend on which of these assumptions holds.
 #
-# **Tipping point.** How much worse than under `mar` must those who left the active arm have done for
-# the result to be lost? If the answer is implausible, the result is robust.
+# **Tipping point.** How much worse than *missing at random* assumes must those who left the active arm
+# have done for the result to be lost? If the answer is implausible, the result is robust.
 
 # %%
 main = contrasts.set_index(["scale", "visit"]).loc[(primary, final)]
@@ -242,23 +246,23 @@ found.keep(tipping_curve=tipping.table, tipping_point=tipping.tips)
 figures.panel(found, "tipping_point")
 
 # %% [markdown]
-# Compare the point where the interval first includes zero, if there is one, with how much patients of
-# this trial changed at all. Where few scores are missing, little can be lost: the test is a weak one.
+# Compare the point where the interval first includes zero, if there is one, with the size of the
+# changes seen in this trial. Where few scores are missing, this is a weak test of robustness.
 
 # %% [markdown]
 # ## Response and remission
 #
 # Response is a fall of at least half of the baseline score, remission a score at or below the
-# scale's cut-off. `missing_is_failure` counts unrated participants as failures, the cautious reading;
-# `observed` leaves them out. Cutting a scale in two discards information: these tables illustrate the
-# comparison above and have less power than it has. Intervals are Newcombe's; p is from Fisher's exact
-# test; a number needed to treat appears only where the interval excludes zero.
+# scale's cut-off. *Missing is failure* counts unrated participants as failures, the cautious reading;
+# *observed* leaves them out. Dichotomising a scale discards information: these tables illustrate the
+# comparison above, with less power. Intervals are Newcombe's; p is from Fisher's exact test; a number
+# needed to treat appears only where the interval excludes zero.
 
 # %%
 responders = clinical.responders(trial, data.participants, data.scores)
 found.keep(responders=responders)
 display(figures.panel(found, "response"))
-report.table(responders[responders["visit"] == final].drop(columns="visit"))
+report.table(responders[responders["visit"] == final].drop(columns="visit"), trial)
 
 # %% [markdown]
 # A difference in shares is easier to explain to patients than one in points, but it is estimated less

@@ -70,17 +70,16 @@ found.keep(settings=settings | draws | {"quick": quick, "simulated_maps": simula
 # ## The receptor maps
 #
 # Each is an average PET (of FP-CIT: SPECT) image in MNI space. A region's density is the mean over the
-# voxels where the map has values; the value that fills the map outside its field of view is found in
-# the data (`background_value`), since it is not always zero. Only grey-matter regions take part. A
-# region of which a map covers less than a tenth is left out for that map, by name.
+# voxels where the map has values; the background value, which fills the map outside its field of view,
+# is found in the data, since it is not always zero. Only grey-matter regions are used. A region of
+# which a map covers less than a tenth is left out for that map and listed below the table.
 
 # %%
-display(report.table(inputs.map_table(), index=True))
+display(report.table(inputs.map_table(), trial, index=True))
 print(inputs.map_notes())
 
 # %% [markdown]
-# `n_subjects` is the number of people scanned for each map: small numbers mean a noisy map, which can
-# hide a correlation that is there.
+# Maps of few people are noisy, and noise can hide a correlation that is there.
 #
 # ## The effect map
 #
@@ -89,7 +88,10 @@ print(inputs.map_notes())
 
 # %%
 effects = inputs.effect_maps().sort_values("arm_by_time", ascending=False)
-display(report.table(effects.head(8), index=True), report.table(effects.tail(4), index=True))
+display(
+    report.table(effects.head(8), trial, index=True),
+    report.table(effects.tail(4), trial, index=True),
+)
 
 # %% [markdown]
 # The tables show both ends of the ranking by the difference between the arms; the question below is
@@ -103,11 +105,11 @@ display(report.table(effects.head(8), index=True), report.table(effects.tail(4),
 #
 # | p | the question | the null |
 # |---|---|---|
-# | `p_randomisation` | would this alignment appear **if treatment did nothing**? | arm labels are re-randomised and the whole effect map is computed again (covariates by Freedman-Lane). It is valid whatever the smoothness, because every permuted map has that smoothness, too. Within an arm, participants' signs are flipped, which assumes errors symmetric about zero |
-# | `p_spatial` | is this receptor **special**, or would any map as smooth do? | surrogates of the effect map with its spatial autocorrelation (Moran spectral randomisation, or variogram matching as in BrainSMASH) |
-# | `p_parametric` | none | regions as if independent; shown because papers report it |
+# | p, no treatment effect (`p_randomisation`) | would this alignment appear **if treatment did nothing**? | arm labels are re-randomised and the whole effect map is computed again (covariates by Freedman-Lane). It is valid whatever the smoothness, because every permuted map has that smoothness, too. Within an arm, participants' signs are flipped, which assumes errors symmetric about zero |
+# | p, equally smooth maps (`p_spatial`) | is this receptor **special**, or would any map as smooth do? | surrogates of the effect map with its spatial autocorrelation (Moran spectral randomisation, or variogram matching as in BrainSMASH) |
+# | p, regions as if independent (`p_parametric`) | none | shown because papers report it; wrong for smooth maps |
 #
-# A small `p_randomisation` with a large `p_spatial` means that the difference between the arms follows
+# A small first p with a large second one means that the difference between the arms follows
 # this receptor more closely than it would if treatment did nothing, but that many other maps as smooth
 # would follow the receptor as closely.
 #
@@ -115,11 +117,11 @@ display(report.table(effects.head(8), index=True), report.table(effects.tail(4),
 # that re-randomised arms often give as close a correlation. This test has little power (appendix S3),
 # so that neither a treatment effect nor chance is excluded.
 #
-# `p_fwe` and `p_fwe_spatial` are adjusted for all receptor maps by the largest |r| of any map: one whose
-# own null is narrow can have a small p and a large family-wise p. `q_fdr` is the false discovery rate.
-# The interval comes from resampled patients and describes the correlation to expect *at this sample
-# size and noise*. It is not a test: it can exclude 0 where no p-value is small. How often `p_spatial` is
-# too small, by map, is the subject of `appendix/S1_calibration`.
+# Family-wise p-values are adjusted for all receptor maps by the largest |r| of any map: a map whose own
+# null is narrow can have a small p and a large family-wise p. The false discovery rate q is computed
+# from the first p. The interval comes from resampled patients and describes the correlation to expect
+# *at this sample size and noise*. It is not a test: it can exclude 0 where no p-value is small. How
+# often the second p is too small, by map, is the subject of `appendix/S1_calibration`.
 
 # %%
 assessed = receptors.assess(inputs, draws, seed, **choices)
@@ -127,7 +129,7 @@ correlations = receptors.correlation_table(assessed.values(), inputs.about)
 found.keep(correlations=correlations, nulls=receptors.null_draws(assessed))
 shown = correlations[correlations["contrast"] == "arm_by_time"]
 shown = shown.drop(columns=["contrast", "tracer", "n_subjects_map", "statistic"])
-report.table(shown.sort_values("r", key=abs, ascending=False))
+report.table(shown.sort_values("r", key=abs, ascending=False), trial, "correlations")
 
 # %% [markdown]
 # The maps with the largest |r| come first. The figures show the same for the difference between the
@@ -167,8 +169,8 @@ brains = figures.receptor_views(found, inputs.parcels)
 brains["regions"]
 
 # %% [markdown]
-# Where the change follows the receptor, the largest balls have the strongest colour. The same two maps
-# in slices to click through, opened at the region with the largest change:
+# Where the change follows the receptor, the largest balls have the strongest colours. The same two maps
+# follow as slices to click through, opened at the region with the largest change.
 
 # %%
 display(brains["change"], brains["receptor"])
@@ -178,22 +180,21 @@ display(brains["change"], brains["receptor"])
 #
 # ### What else could explain it?
 #
-# *Noise.* The effect map is an average of a few patients, and its noise pulls every r towards 0.
-# `reliability` is estimated by the bootstrap; `r_noise_free` is the r expected with unlimited
-# patients, with an interval that is wide, and should be, where the reliability is low (its coverage
-# was measured: `benchmarks/intervals.tsv`). `critical_r` is the smallest |r| that would have counted
-# as significant here (one map, .05).
+# *Noise.* The effect map is an average over few patients, and its noise pulls every r towards 0. Its
+# reliability is estimated by the bootstrap. The noise-free r is the one expected with unlimited
+# patients; its interval is rightly wide where the reliability is low (its coverage was measured:
+# `benchmarks/intervals.tsv`). The smallest significant |r| is the one that a single map would have
+# needed here for a p of .05.
 #
-# *Other explanations.* `r_given_density` holds the density of grey matter (MNI152 template) constant,
-# and the p-values beside it are for this partial correlation. `r_without` leaves out the one region
-# that matters most.
+# *Other explanations.* One column holds the density of grey matter (MNI152 template) constant, and the
+# p-values beside it are for this partial correlation. Another leaves out the most influential region.
 
 # %%
 sensitivity = receptors.sensitivity(inputs, assessed)
 found.keep(sensitivity=sensitivity)
 mine = sensitivity[sensitivity["contrast"] == "arm_by_time"].drop(columns="contrast")
 best = mine.sort_values("r", key=abs, ascending=False).head(6)
-display(report.table(best), figures.panel(found, "influence"))
+display(report.table(best, trial), figures.panel(found, "influence"))
 
 # %% [markdown]
 # The closer the two marks of a map, the less its correlation depends on a single region.
@@ -202,13 +203,13 @@ display(report.table(best), figures.panel(found, "influence"))
 #
 # Receptor maps resemble each other, so that one can borrow another's correlation. Several tracers of
 # one receptor are first combined into one map (each map in standard units, averaged with weights
-# proportional to the number of people; the weights are in `combined.tsv`). Then two questions.
-# *Held constant*: what is left of each receptor's correlation when all the others are? *Dominance*:
-# how much of the explained variance does each account for? That is the gain in R² when it joins,
-# averaged over all models of the others (all subsets, exactly; Hansen et al. 2022); the totals add up
-# to the full model's adjusted R². The p-values compare with re-randomised arms and with smooth
-# surrogates; that of dominance is one-sided. Predicting regions far from those that the model was
-# fitted to shows whether it is more than a fit.
+# proportional to the number of people; the weights are in `combined.tsv`). Two questions follow. What
+# is left of each receptor's correlation when all others are held constant? And how much of the
+# explained variance does each account for (*dominance*)? Dominance is the gain in R² when a receptor is
+# added, averaged over all models of the others (all subsets, exactly; Hansen et al. 2022); the parts
+# add up to the full model's adjusted R². The p-values come from re-randomised arms and from smooth
+# surrogates; those of dominance are one-sided. Predicting regions far from those that the model was
+# fitted to shows whether the fit generalises.
 
 # %%
 options = {"null": null, "distances": distances, "seed": seed}
@@ -216,15 +217,15 @@ main, n = assessed["arm_by_time"], draws["surrogates"]
 joint = receptors.joint_model(inputs, main, leading["receptor"], n, **options)
 found.keep(**joint.tables)
 print(joint.described)
-display(report.table(joint.shown), figures.panel(found, "dominance"))
+display(report.table(joint.shown, trial, "dominance"), figures.panel(found, "dominance"))
 
 # %% [markdown]
 # A receptor that leads alone but keeps little of its r beside the others shares its pattern with them.
 #
 # ## Each patient
 #
-# The correlation can also be computed within a single participant, from that participant's change
-# alone: a number that behaves like any other outcome of the trial (Fisher's z). Does it differ
+# The correlation can also be computed for each participant, from that participant's change alone. The
+# result (Fisher's z) can be analysed like any other outcome of the trial. Does it differ
 # between the arms (least squares with the study's covariates; p by re-randomisation, family-wise by
 # the largest |t|)? And do patients whose change follows the receptor more closely improve more on the
 # primary scale (partial correlation within arms)?
@@ -234,8 +235,8 @@ coupling = receptors.patients(inputs, draws["permutations"], seed, statistic)
 found.keep(**coupling)
 order = coupling["coupling_arm"]["t"].abs().sort_values(ascending=False).index[:6]
 by_arm = coupling["coupling_arm"].drop(columns=["n_active", "n_control", "df"])
-display(report.table(by_arm.loc[order]))
-report.table(coupling["coupling_improvement"].loc[order])
+display(report.table(by_arm.loc[order], trial))
+report.table(coupling["coupling_improvement"].loc[order], trial)
 
 # %% [markdown]
 # In the second table, r > 0 means that patients with a closer coupling improved more.
@@ -248,8 +249,8 @@ display(Markdown(report.receptor_notice(inputs.about)), Markdown(report.findings
 # %% [markdown]
 # A correlation between maps does not establish a mechanism. The receptor maps come from other, healthy
 # people; their own noise is in none of the intervals; the regions are not independent; and several
-# maps correlate with each other, so that the leading one need not be the one that matters. A simulated
-# study in which one receptor was planted proves only that the analysis works.
+# maps correlate with each other, so that the leading one need not be the one that matters. Results of a
+# simulated study show only that the analysis finds what was planted.
 #
 # The appendix goes on: `S1_calibration` (how far each p can be trusted), `S3_power` (what a trial of
 # this size can find) and `S4_juspace` (what JuSpace would have said).

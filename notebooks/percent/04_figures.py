@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 04 · Figures
 #
-# The paper's figures, drawn from the result files of notebooks 01 to 03 and from nothing else: no
-# statistic is computed here. Each figure is saved as PNG (300 dots an inch) and as PDF whose text
-# stays text, and each has a caption and a text alternative whose numbers come from the same files.
-# A study without images has Figures 1 and 2 only.
+# The figures of a paper, drawn only from the result files of notebooks 01 to 03: no statistic is
+# computed here. Each figure is saved as PNG (300 dots per inch) and as PDF with searchable text, and
+# has a caption and a text alternative whose numbers come from the same files. A study without images
+# has Figures 1 and 2 only.
 #
 # **Change this first:** `regions`, for instance to `["left putamen", "left caudate"]`,
 # and run all cells: Figure 3 then shows these regions. Next try `slices_mm`, or `study`.
@@ -42,11 +42,11 @@ figure1
 # %% [markdown]
 # ## Figure 2 · Clinical outcomes
 #
-# Every participant's course is a thin line. Thick lines are the means of the primary model (the
-# mixed model for repeated measures, MMRM), with 95 % intervals. They are estimates of *change* at the
-# average baseline, and the lines are drawn as change, too: each starts at 0. A scale without a baseline
-# is drawn as scores. Then the differences between the arms, response and remission, and how much worse
-# the missing scores would have to be for the result to be lost.
+# Each participant's course is a thin line. Thick lines are the means of the primary model (the mixed
+# model for repeated measures, MMRM) with 95 % intervals. They estimate the *change* at the average
+# baseline; the thin lines also show change, so each starts at 0. A scale without a baseline is drawn as
+# scores. Further panels show the differences between the arms, response and remission, and, where
+# scores are missing, how much worse they would have to be for the result to be lost.
 
 # %%
 figure2 = figures.clinical(trial)
@@ -55,10 +55,10 @@ figure2
 # %% [markdown]
 # ## Figure 3 · Grey matter
 #
-# t maps: the fainter the colour, the smaller |t|; outlined where voxels survive family-wise correction (max-t,
-# p < .05). The glass brain shows these voxels alone. Below, the change of each participant by region.
-# With no effect at all, some voxels still survive in one contrast of twenty: that is what a family-wise
-# p of .05 means.
+# Maps of t: the fainter the colour, the smaller |t|. Voxels that survive family-wise correction (max-t,
+# p < .05) are outlined, and the glass brain shows these alone. Below is each participant's change by
+# region. Without any effect, some voxels still survive in one contrast in twenty: that is what a
+# family-wise p of .05 means.
 
 # %%
 figure3 = figures.grey_matter(trial, regions, slices_mm)
@@ -67,9 +67,9 @@ figure3
 # %% [markdown]
 # ## Figure 4 · Receptors
 #
-# Correlation of the effect map with each receptor map, in order, with its interval (patients
-# resampled). The bands say what r to expect if treatment did nothing, and among maps that are as
-# smooth as the effect map; each question has its own p. Then the leading receptor, all receptors
+# The correlation of the effect map with each receptor map, in order, with its interval (patients
+# resampled). The bands show the r to expect if treatment did nothing, and among maps as smooth as the
+# effect map; each question has its own p. Further panels show the leading receptor, all receptors
 # together, and how much single regions matter.
 
 # %%
@@ -79,9 +79,9 @@ figure4
 # %% [markdown]
 # ## What this wrote
 #
-# Each figure as PNG and PDF, the panels also one by one, for slides or for a journal that wants each
-# as a file; titles, captions and text alternatives in `captions.json`. Figures made with few
-# permutations lie in `quick/` and leave the others as they are.
+# Each figure as PNG and PDF, and each panel by itself, for slides or for a journal that wants single
+# files; titles, captions and text alternatives are in `captions.json`. Figures made with few
+# permutations go to `quick/` and leave the others unchanged.
 
 # %%
 figures.save(trial, [figure1, figure2, figure3, figure4], separate and not quick)

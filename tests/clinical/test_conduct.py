@@ -416,8 +416,8 @@ def test_checklist_claims_only_what_is_recorded(tiny):
 
 @pytest.fixture
 def axes():
-    fig, axes = appearance.figure()
-    yield axes[0, 0]
+    fig, ax = plt.subplots()
+    yield ax
     plt.close(fig)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex, to_rgb
 
-from analysis_lib.figures import appearance, descriptions, palette
+from analysis_lib.figures import appearance, composites, descriptions, palette
 from analysis_lib.figures import draw_brain as figures_brain
 from analysis_lib.figures import draw_clinical as clinical
 from analysis_lib.figures import draw_conduct as conduct
@@ -43,10 +43,15 @@ DICHROMACY = {
 }
 
 
+def own_axes(width=appearance.PAGE, height=2.8):
+    """Axes of a figure of their own, in the compendium's style."""
+    with appearance.style():
+        return plt.figure(figsize=(width, height)).subplots()
+
+
 @pytest.fixture
 def ax():
-    _, axes = appearance.figure()
-    yield axes[0, 0]
+    yield own_axes()
     plt.close("all")
 
 
@@ -233,7 +238,6 @@ def test_no_figure_changes_the_style_of_the_reader_s_session():
     before = dict(plt.rcParams)
     panels = {"one": panel(1)}
     figures_panels.compose(panels, [([["one"]], 2, None)], NAMES)
-    appearance.figure()
     appearance.brain_figure()
     assert dict(plt.rcParams) == before
     with appearance.style():
@@ -267,9 +271,9 @@ def test_course_of_many_participants_is_fainter_than_that_of_few():
         many = pd.DataFrame(
             {"participant_id": np.arange(n), "arm": "active", "week": 1, "value": 1.0}
         )
-        _, axes = appearance.figure()
-        clinical.plot_course(axes[0, 0], many, *course(), "points")
-        alphas.append(axes[0, 0].lines[0].get_alpha())
+        own = own_axes()
+        clinical.plot_course(own, many, *course(), "points")
+        alphas.append(own.lines[0].get_alpha())
     plt.close("all")
     assert alphas[1] < alphas[0] / 3
 
@@ -421,13 +425,13 @@ def test_scatter_names_regions_without_overlap():
     points = pd.DataFrame({"x_value": x, "y_value": 0.8 * x + 0.3 * rng.normal(size=80)})
     points["region"] = [f"left region number {i}" for i in range(80)]
     points.loc[80] = [np.nan, 1.0, "no density"]
-    fig, axes = appearance.figure(width=3.5, height=3)
-    receptors.plot_scatter(axes[0, 0], points, 0.8, "density, normal score", "change, normal score")
-    boxes = [text.get_window_extent() for text in axes[0, 0].texts]
+    own = own_axes(width=3.5, height=3)
+    receptors.plot_scatter(own, points, 0.8, "density, normal score", "change, normal score")
+    boxes = [text.get_window_extent() for text in own.texts]
     assert 3 <= len(boxes) <= 8
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
-    assert len(axes[0, 0].lines[0].get_xdata()) == 80
-    plt.close(fig)
+    assert len(own.lines[0].get_xdata()) == 80
+    plt.close(own.figure)
 
 
 def test_influence_pairs_r_with_and_without_and_names_the_region(ax):
@@ -482,7 +486,7 @@ def test_nothing_to_draw_is_said_in_words(ax, name):
 
 def test_descriptions_quote_the_results():
     caption, alt = descriptions.describe_differences(contrasts(), NAMES, ("X", "w2"))
-    assert "X at w2: −2.5 (−4.0 to −0.01), p = .020;" in caption
+    assert "X at w2: −2.5 (−4.0 to −0.01), p = .020." in caption
     assert "1 of 3 intervals include zero" in alt
     caption, alt = descriptions.describe_risks(risks(), NAMES, "X", "w2")
     assert "Response: 5 of 10 with real, 2 of 8 with sham" in caption
@@ -494,8 +498,17 @@ def test_descriptions_quote_the_results():
         maps(3), 41, "arm_by_time", NAMES, {"randomisation": 5000, "spatial": 1000}
     )
     assert "difference in change between real and sham with 41 receptor maps" in caption
-    assert "41 receptor maps, the 3 with the largest |r|" in caption
+    assert "41 receptor maps (the 3 with the largest |r| are shown)" in caption
     assert "Largest: R0, 0.80; if treatment did nothing, p = .003, among equally smooth" in alt
+
+
+def test_the_lines_of_several_courses_are_explained_once():
+    whole = "Change in X, points. Thin lines: 3. Thick lines and bars: means. n: rated."
+    panels = {name: figures_panels.Panel(None, name, whole, "") for name in ("x", "y", "z")}
+    first, *others = composites._said_once(panels).values()
+    assert first.caption == whole
+    short = "Change in X, points. Thin lines: 3. Otherwise as in (a)."
+    assert [panel.caption for panel in others] == [short, short]
 
 
 @pytest.mark.parametrize(("n", "said"), [(0, "No voxel survives"), (12, "12 voxels survive")])

@@ -527,6 +527,20 @@ def test_make_expected_writes_what_is_up_to_date_only(project, study, monkeypatc
     assert path.read_bytes() == before
 
 
+def test_make_expected_drops_no_notebook_on_request_and_takes_none_that_is_stale(
+    project, study, monkeypatch
+):
+    path = project / "data" / "expected" / "tiny.json"
+    edit_json(path, lambda content: content["made"]["parameters"].update(S3_power={"seed": 0}))
+    asked = []
+    monkeypatch.setattr(plan, "make_plan", lambda study, only=(): asked.append(only) or only)
+    states = {(): {"02": "up to date"}, ("S3_power",): {"S3_power": "to run: not run yet"}}
+    monkeypatch.setattr(plan, "status", lambda only: states[tuple(only)])
+    with pytest.raises(PipelineError, match=r"up to date expected, found S3_power \(to run: not"):
+        expected.write_expected(study)
+    assert asked == [(), ["S3_power"]]
+
+
 @pytest.mark.parametrize("name", ["demo", "antidepressant", "sudmex_tms"])
 def test_committed_files_have_default_parameters_and_no_place(name):
     path = PROJECT / "data" / "expected" / f"{name}.json"

@@ -339,7 +339,7 @@ def test_what_moved_is_short_and_says_what_cannot_be_compared(project):
     content = json.loads(path.read_text())
     content |= {f"vbm.c{i}.n": {"value": i, "source": "vbm/summary.tsv"} for i in range(40)}
     path.write_text(json.dumps(content))
-    assert moved.moved_lines(study)[0].endswith("; 40 are in one of the two alone")
+    assert moved.moved_lines(study)[0].endswith("; 40 are in only one of the two")
     default = study.as_variant().derived / "numbers.json"
     default.write_text(json.dumps({k: {**v, "value": 0.5} for k, v in content.items()}))
     lines = moved.moved_lines(study)

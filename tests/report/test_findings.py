@@ -2,6 +2,7 @@
 
 import html
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ from analysis_lib.results import words as results_words
 from analysis_lib.study.contract import load_study
 from analysis_lib.vbm import numbers as vbm_numbers
 from analysis_lib.vbm import planted_truth
+
+STUDY = SimpleNamespace(arm_names={"active": "rTMS", "control": "sham"})
 
 
 @pytest.mark.parametrize(
@@ -45,7 +48,7 @@ def test_smallest_possible_permutation_p_is_given_as_it_is():
 
 def printed(frame):
     """Rows of a printed table, as a reader sees them."""
-    cells = re.findall(r"<td[^>]*>(.*?)</td>", display.table(frame).data)
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", display.table(frame, STUDY).data)
     cells = [html.unescape(cell) for cell in cells]
     return [cells[i : i + frame.shape[1]] for i in range(0, len(cells), frame.shape[1])]
 
@@ -69,7 +72,44 @@ def test_table_prints_counts_whole_estimates_to_two_and_p_to_three_decimals():
 
 
 def test_table_without_rows_still_prints_its_columns():
-    assert "<th>p</th>" in display.table(pd.DataFrame({"n": [], "p": []})).data
+    assert "<th>p</th>" in display.table(pd.DataFrame({"n": [], "p": []}), STUDY).data
+
+
+def test_table_has_heads_in_words_and_codes_in_the_studys_words():
+    frame = pd.DataFrame(
+        {
+            "arm": ["active", "both"],
+            "visit": ["week1", "all"],
+            "contrast": ["arm_by_time", "control_change"],
+            "analysis": ["mar", "jump_to_reference"],
+            "exhaustive": [True, False],
+            "n_control": [3, 4],
+            "risk_difference": [0.25, np.nan],
+            "ci_low": [-0.104, np.nan],
+            "ci_high": [0.5, np.nan],
+            "p_fwe": [0.04, 0.5],
+        }
+    )
+    shown = html.unescape(display.table(frame, STUDY, "correlations").data)
+    heads, cells = re.findall("<th>(.*?)</th>", shown), re.findall("<td.*?>(.*?)</td>", shown)
+    assert dict(zip(heads, zip(cells[:9], cells[9:], strict=True), strict=True)) == {
+        "Arm": ("rTMS", "both"),
+        "Visit": ("week 1", "all visits, averaged"),
+        "Contrast": ("Change, rTMS − sham", "Change with sham"),
+        "Missing scores": ("missing at random", "jump to reference"),
+        "All re-randomisations made": ("yes", "no"),
+        "n, sham": ("3", "4"),
+        "Risk difference, percentage points": ("25", "–"),
+        "95 % CI": ("−10 to 50", "–"),
+        "p, no treatment effect (family-wise)": (".040", ".500"),
+    }
+
+
+def test_contrasts_and_visits_as_columns_have_heads_in_words_too():
+    effects = pd.DataFrame({"arm_by_time": [1.0]}, pd.Index(["left putamen"], name="region"))
+    assert "<th>Change, rTMS − sham, %</th>" in display.table(effects, STUDY, index=True).data
+    visits = pd.DataFrame({"week1": [1], "baseline": [2]}, [0]).rename_axis(columns="visit")
+    assert "<th>baseline</th>" in display.table(visits, STUDY).data
 
 
 # --- sentences
@@ -134,8 +174,8 @@ def test_a_sentence_follows_kind_and_direction(said, kind, estimate, expected):
     [
         (-3, -1, "The interval excludes a difference of zero, but the size"),
         (1, 3, "The interval excludes a difference of zero, but the size"),
-        (-1, 3, "compatible with no difference, and with any other from −1.0 to 3.0 points."),
-        (0, 3, "The interval includes a difference of zero: "),
+        (-1, 3, "compatible with no difference, and with any difference from −1.0 to 3.0 points."),
+        (0, 3, "The interval includes zero: "),
     ],
 )
 def test_the_verdict_is_of_the_interval(said, low, high, says):
@@ -175,7 +215,7 @@ PATTERN = {"pattern": "10", "n_active": 1, "n_control": 0, "missingness": "monot
 @pytest.mark.parametrize(
     ("tip", "says"),
     [
-        ({"status": "tips", "delta_interpolated": 2.38}, "The result would be lost (p of .05) if"),
+        ({"status": "tips", "delta_interpolated": 2.38}, "The result would be lost (p = .05) if"),
         ({"status": "does not tip", "delta_before": 12.0}, "The result holds (p < .05) even if"),
         ({"status": "not significant at delta 0"}, None),
     ],
@@ -185,7 +225,7 @@ def test_imputations_and_the_tipping_point_are_told_in_words(said, tip, says):
     tables = {"imputation": [imputed(), imputed(analysis="jump_to_reference", estimate=-4.7)]}
     tables |= {"missing_patterns": [PATTERN], "tipping_point": [row]}
     found = said("clinical", "missing", "HAMD-17", "week2", **tables)
-    assert "−5.0 points (95 % CI −9.0 to −0.9) if they had gone on like similar" in found
+    assert "−5.0 points (95 % CI −9.0 to −0.9) if they had continued like similar" in found
     assert "−4.7 points (95 % CI −9.0 to −0.9) if they had fallen back to the mean of the" in found
     assert "the mean of the sham arm at once" in found
     assert says is None or says in found
@@ -223,15 +263,36 @@ REGIONS = {
 }
 
 
-def test_regions_that_survive_are_listed_by_peak_and_their_means_are_called_means(said):
-    found = said("vbm", summary=[vbm_row()], arm_by_time_regions=REGIONS)
+PEAKS = {
+    "cluster": ["1", "1a", "2", "3"],
+    "region": ["Putamen", "insula", None, "brain stem"],
+    "hemisphere": ["left", "right", None, "midline"],
+    **{"x": [-22, 40, 0, 1], "y": [8, 2, 60, -20], "z": [0, -4, 70, -30]},
+    **{"t": [6.1, -6.5, 7.0, 9.0], "percent": [5.2, -4.1, 6.0, 1.0]},
+    "p_fwe_t": [0.01, 0.004, 0.02, 0.06],
+}
+
+
+def test_peaks_that_survive_are_those_of_the_table_of_clusters_with_their_own_change(said):
+    found = said(
+        "vbm", summary=[vbm_row()], arm_by_time_regions=REGIONS, arm_by_time_clusters=PEAKS
+    )
     assert found == (
         "**Change, active − sham** (n = 16 active, 18 sham): 12 voxels survive family-wise "
         "correction (max-t, p < .05; smallest p = .0004). They lie in 2 of 3 grey-matter regions. "
-        "Highest peaks: right insula (peak voxel t = −6.5; mean of the region −3.1 %); left "
-        "putamen (peak voxel t = 6.1; mean of the region +4.2 %). 30 voxels lie in clusters that "
-        "survive by extent, and 20 survive by TFCE."
+        "Highest peaks: no region of the atlas (t = 7.0 at 0, 60, 70 mm, change of this voxel "
+        "+6.0 %); right insula (t = −6.5 at 40, 2, −4 mm, change of this voxel −4.1 %); left "
+        "putamen (t = 6.1 at −22, 8, 0 mm, change of this voxel +5.2 %). 30 voxels lie in clusters "
+        "that survive by extent, and 20 survive by TFCE."
     )
+
+
+def test_the_relation_to_improvement_has_the_highest_t_of_each_region(said):
+    regions = {name: values for name, values in REGIONS.items() if name != "percent"}
+    found = said(
+        "vbm", summary=[vbm_row("improvement")], improvement_regions=regions | {"r": [0.5, -0.6, 0]}
+    )
+    assert "by region: right insula (voxel t = −6.5; mean of the region r = −0.60); left" in found
 
 
 def test_where_nothing_survives_the_smallest_p_is_given_and_no_region(said):
@@ -306,17 +367,17 @@ def test_findings_on_receptors_say_which_how_strong_under_which_null_and_what_is
         "correlation with improvement was 0.37",
         "shares of the explained variance are those of D2 (67 %) and D1 (33 %)",
         "equally smooth maps: 1 of 2 receptors",
-        "The map of D1 is the mean of 13 other people. A correlation between maps does not",
+        "The map of D1 is an average over 13 other people. A correlation between maps does not",
     ):
         assert words in found
-    assert "question names" not in found  # D1 leads
+    assert "named in the question" not in found  # D1 leads
 
 
 def test_the_receptor_that_the_question_names_is_told_of_where_another_leads(said):
     tables = receptor_tables()
     tables["correlations"]["r"] = [-0.3, 0.7]
     found = said("receptors", correlations=tables["correlations"])
-    assert "**The receptor that the question names**: D1 (kaller2017): r = −0.30" in found
+    assert "**The receptor named in the question**: D1 (kaller2017): r = −0.30" in found
 
 
 def test_findings_on_receptors_claim_nothing_where_nothing_is_found(said):
@@ -341,9 +402,40 @@ def test_what_was_not_recorded_is_said_to_be_missing(said):
     found = said("conduct")
     assert found.split("\n\n") == [
         "Adverse events were not recorded.",
-        "Guesses of the treatment were not recorded: nothing can be said of blinding.",
+        "Participants' guesses of their treatment were not recorded, so blinding cannot be "
+        "assessed.",
         "Dose and adherence were not recorded.",
     ]
+
+
+ITEMS = {
+    "scale": "HAMD-17",
+    "item": ["a", "b", "c"],
+    "label": ["sleep", "mood", "weight"],
+    "estimate": [-0.4, -0.9, 0.7],
+    "ci_low": [-0.9, -1.5, 0.1],
+    "ci_high": [0.1, -0.3, 1.3],
+}
+
+
+def test_items_are_counted_by_their_intervals_and_the_largest_difference_is_named(said):
+    assert said("conduct", "items", item_differences=ITEMS) == (
+        "**Items**: the intervals of 1 of 3 items lie below zero (favouring active) and of 1 above "
+        "zero. The largest difference is that of *mood* (−0.90 points, 95 % CI −1.50 to −0.30)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (-0.9, -0.1, "the fitted lines fall faster with active."),
+        (0.1, 0.9, "the fitted lines fall faster with sham."),
+        (-0.5, 0.5, "the interval includes equal slopes."),
+    ],
+)
+def test_growth_curves_have_a_verdict(said, low, high, verdict):
+    row = {"scale": "HAMD-17", "estimate": (low + high) / 2, "ci_low": low, "ci_high": high}
+    assert said("conduct", "growth_verdict", growth=[row]) == f"For HAMD-17, {verdict}"
 
 
 def test_nothing_claims_that_there_is_no_effect(said):
@@ -424,7 +516,7 @@ def test_rates_above_what_is_tolerated_are_marked():
             "rate": [0.05, 0.06, 0.09, 0.08, 0.3],
         }
     )
-    html = display.rate_table(measured).data
+    html = display.rate_table(measured, STUDY).data
     cells = [".050", ".090 *", ".080 *", ".300 *"]
     places = [html.index(cell) for cell in cells]
     assert places == sorted(places)

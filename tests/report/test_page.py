@@ -28,7 +28,8 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 FLAGS += ["--disable-component-update", "--no-first-run"]
 CONTRASTS = ("active_change", "control_change", "arm_by_time", "improvement")
 WRITERS = {"clinical": "01_clinical_outcomes", "vbm": "02_vbm", "conduct": "S0_trial_conduct"}
-WRITERS |= {"receptors": "03_receptor_correlation"}
+WRITERS |= {"receptors": "03_receptor_correlation", "calibration": "S1_calibration"}
+WRITERS |= {"power": "S3_power", "juspace": "S4_juspace"}
 # Digits that the prose may hold without a source: names and conventions, no results.
 CONVENTIONS = re.compile(r"E9\(R1\)|HC3|\b95\s*%|(?<![\d])\.05\b|Notebook 00|T1-weighted")
 
@@ -140,6 +141,37 @@ def receptor_files(simulated=False):
     }
 
 
+def appendix_files():
+    """Results of what runs on request alone."""
+    first = {"receptor": "MOR", "annotation": "mor2017/map"}
+    rates = first | {"p_spatial": 0.011, "false_positive_rate": 0.083}
+    lines = [
+        {"null": null, "distance": lag, "effect": lag / 50, "low": 0.1, "median": 0.5, "high": 1.1}
+        for null in ("Moran", "variogram")
+        for lag in (10.0, 40.0)
+    ]
+    curve = {"true_r": [0.0, 0.9], "expected_r": [0.0, 0.8], "power": [0.04, 0.86]}
+    toolbox = first | {"contrast": "arm_by_time", "r": 0.61, "z": 0.71, "adjusts": False}
+    toolbox |= {"p_juspace": 0.002, "p_juspace_r": 0.031, "p_shuffle": 0.03, "p_shuffle_fwe": 0.2}
+    toolbox |= {"p_relabel_juspace": 0.04, "p_relabel": 0.05, "p_relabel_fwe": 0.3}
+    return {
+        "calibration": {
+            "rates.tsv": pd.DataFrame([rates]),
+            "variograms.tsv": pd.DataFrame(lines),
+            "settings.json": {"quick": False},
+        },
+        "power": {
+            "power.tsv": pd.DataFrame(curve | {"monte_carlo_se": [0.01, 0.02]}),
+            "settings.json": {
+                "minimum_detectable_r": 0.87,
+                "quick": False,
+                "simulated_maps": False,
+            },
+        },
+        "juspace": {"juspace.tsv": pd.DataFrame([toolbox]), "settings.json": {"quick": False}},
+    }
+
+
 def quoted_numbers(study, files):
     """What the notebooks enter into numbers.json, as far as the report quotes it."""
     keys = {scale.name: scale.key for scale in study.scales}
@@ -166,7 +198,9 @@ def quoted_numbers(study, files):
     return numbers
 
 
-def write_study(folder, images=True, simulated=True, simulated_maps=False, **changes):
+def write_study(
+    folder, images=True, simulated=True, simulated_maps=False, appendix=False, **changes
+):
     """A study whose result files were written by hand."""
     tiny = TinyTrial(folder)
     tiny.content |= {"simulated": simulated} | changes
@@ -176,6 +210,7 @@ def write_study(folder, images=True, simulated=True, simulated_maps=False, **cha
     files = {"clinical": clinical_files(study), "conduct": conduct_files()}
     if images:
         files |= {"vbm": vbm_files(), "receptors": receptor_files(simulated_maps)}
+    files |= appendix_files() if appendix else {}
     for section, content in files.items():
         writing.write(study.derived / section, content)
     for section, numbers in quoted_numbers(study, files).items():
@@ -297,7 +332,7 @@ def test_the_primary_result_is_said_with_its_interval_and_p(soup):
     said = words(soup, "#summary")
     assert "At week 2, HAMD-17 had fallen 3.2 points more with active than with sham" in said
     assert "active − sham: −3.2 points, 95 % CI −7.8 to 1.4, p = .012" in said
-    assert "with no difference, and with any other from −7.8 to 1.4 points" in said
+    assert "with no difference, and with any difference from −7.8 to 1.4 points" in said
 
 
 def test_both_nulls_are_in_words_and_give_the_verdict(soup):
@@ -305,7 +340,7 @@ def test_both_nulls_are_in_words_and_give_the_verdict(soup):
     assert "if treatment did nothing, p = .008 (family-wise p = .022)" in said
     assert "among equally smooth maps, p = .011 (family-wise p = .330)" in said
     assert "but not among equally smooth maps: nothing singles this receptor out" in said
-    assert "The receptor that the question names: D1" in said
+    assert "The receptor named in the question: D1" in said
 
 
 @pytest.mark.parametrize("section", ["clinical", "vbm", "receptors", "conduct"])
@@ -424,7 +459,7 @@ def test_one_visit_and_one_scale_leave_out_what_does_not_apply(alone):
 def test_parts_that_were_not_recorded_are_said_to_be_missing(soup):
     said = words(soup, "#results")
     assert "Adverse events were not recorded." in said
-    assert "nothing can be said of blinding" in said
+    assert "blinding cannot be assessed" in said
     assert "Dose and adherence were not recorded." in said
 
 
@@ -464,6 +499,24 @@ def test_the_settings_of_maps_made_by_notebook_00_are_said(alone):
     assert "written at 1.5 mm (antspyx 0.6.1)" in said
 
 
+def test_what_ran_on_request_is_shown_with_its_tables_and_figures(alone, soup):
+    written = page.write_report(alone(appendix=True))
+    full = BeautifulSoup(written.read_text(encoding="utf-8"), "html.parser")
+    said = words(full, "#results")
+    assert "1 of 1 receptor maps gave p ≤ .05 more often than in 7 % of cases" in said
+    assert "the highest rate was 8 %" in said
+    assert "power of four in five only if the noise-free r is at least 0.87" in said
+    assert "z = 0.71 and an exact spatial p = .002, from a plain shuffle of regions" in said
+    assert "the same null maps give p = .031" in said
+    shown = [figure["id"] for figure in full.select("figure") if not figure.select("a[href$=png]")]
+    assert shown == ["figure-variogram-Moran", "figure-variogram-variogram", "figure-power"]
+    for name in ("calibration", "power", "juspace"):
+        assert full.select_one(f"#table-{name}"), name
+        assert full.select_one(f'nav a[href="#{name}"]'), name
+        assert not soup.select(f"#{name}"), name  # where it was not run
+    assert full.select_one("#figure-power .source").get_text().strip() == "S3_power"
+
+
 def test_columns_are_explained_with_their_units(soup):
     table = soup.select_one("#table-contrasts")
     meanings = dict(
@@ -476,7 +529,7 @@ def test_columns_are_explained_with_their_units(soup):
     known = columns.registry()
     assert meanings["Hedges g"] == known["hedges_g"].words
     assert meanings["95 % CI"] == f"{known['ci_low'].words}; {known['ci_high'].words}"
-    assert meanings["Difference"].endswith(", points")
+    assert meanings["Difference, points"].endswith(", points")
     assert table.select_one(".source a")["href"] == "../clinical/mmrm_contrasts.tsv"
 
 

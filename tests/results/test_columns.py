@@ -49,11 +49,21 @@ def test_the_registry_describes_each_column_once_in_words():
         assert about.type in columns.TYPES, name
         assert len(about.description) > 4, name
         assert about.unit is None or about.unit not in about.description.split(", "), name
+        assert about.head, name
+        assert "_" not in about.head, name
 
 
 def test_a_name_that_one_file_uses_otherwise_is_described_so():
     for file, unit in (("vbm_clusters.tsv", "mm"), ("individual.tsv", None)):
         assert columns.describe(file, ["z"])["z"].unit == unit
+
+
+def test_heads_have_the_studys_words_and_what_a_file_means():
+    names = {"active": "rTMS", "control": "sham"}
+    assert columns.head("n_control", names) == "n, sham"
+    assert columns.head("percent", names) == "Change, %"
+    assert columns.head("percent", names, "arm_by_time_regions") == "Mean change of the region, %"
+    assert columns.head("colour", names) == "colour"
 
 
 def test_every_name_for_one_file_is_a_column_of_its_own_too():

@@ -11,11 +11,11 @@
 # [Blinding](#Blinding) · [Harms](#Harms) · [Adherence and dose](#Adherence-and-dose) ·
 # [What a report must add](#What-a-report-must-add) · [What we found](#What-we-found:-conduct)
 #
-# **To run it:** *Run > Run All Cells* in the menu. A few seconds. What a trial did not record is said
-# to be missing.
+# **To run it:** *Run > Run All Cells* in the menu. It takes a few seconds. What a trial did not record
+# is reported as missing.
 #
-# **Change this first,** in the next cell, and run all again: `planned_sessions = 20`, the number of
-# sessions of a full course. The share of participants with a full course changes.
+# **Change this first,** in the next cell, and run all again: `planned_sessions`, the number of sessions
+# of a full course. The share of participants with a full course changes.
 
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
@@ -40,28 +40,29 @@ from analysis_lib.study import (
 
 trial = open_study("S0_trial_conduct", globals())
 data = clinical.read_trial(trial)
-names, participants = trial.arm_names, data.participants
+participants = data.participants
 found = results.begin(trial, "conduct")
 Markdown(report.notice(trial))
 
 # %% [markdown]
 # ## Item by item
 #
-# Where single items were recorded: internal consistency (Cronbach's alpha; low, even negative, at a
-# baseline that admits only high totals, since that narrows their spread), and the difference between arms in the
-# change of each item. Items are parts of an outcome already tested: they have intervals and no p-value.
+# Where single items were recorded, this section gives their internal consistency (Cronbach's alpha) and
+# the difference between arms in the change of each item. Alpha is low, even negative, at a baseline
+# that admits only high totals, because selection narrows their spread. Items are parts of an outcome
+# already tested, so they have intervals and no p-values.
 
 # %%
 by_item = clinical.item_tables(trial, participants)
 found.keep(**by_item)
 if by_item:
-    display(report.table(by_item["alpha"]), figures.panel(found, "items"))
+    display(report.table(by_item["alpha"], trial), figures.panel(found, "items"))
 else:
     print("No items were recorded.")
 
 # %% [markdown]
-# An effect that rests on one or two items, such as sleep or appetite, is not one on depression as a
-# whole.
+# An effect that rests on one or two items, such as sleep or appetite, is not an effect on the condition
+# as a whole.
 #
 # The suicide item is reported separately: participants at each score, and how many were worse than at
 # baseline.
@@ -69,8 +70,10 @@ else:
 # %%
 if "suicide_item" in by_item:
     layout = {"index": ["arm", "points"], "columns": "visit", "values": "n", "observed": True}
-    counts = by_item["suicide_item"].pivot_table(**layout).rename(names, level="arm")
-    display(report.table(counts, index=True), report.table(by_item["suicide_worsening"]))
+    counts = by_item["suicide_item"].pivot_table(**layout)
+    display(
+        report.table(counts, trial, index=True), report.table(by_item["suicide_worsening"], trial)
+    )
 else:
     print("No suicide item was recorded.")
 
@@ -80,25 +83,27 @@ else:
 # %% [markdown]
 # ## Growth curves
 #
-# A straight line for each participant, compared between arms (points per week). A line cannot follow
-# a course that flattens, and the intervals are normal ones, too narrow in small samples. It is shown
-# because growth curves are widely read; the primary model of notebook 01 assumes less.
+# A straight line is fitted to each participant's scores, and the slopes (points per week) are compared
+# between arms. A line cannot follow a course that flattens, and the intervals are normal ones, too
+# narrow in small samples. Growth curves are shown because they are widely reported; the primary model
+# of notebook 01 assumes less.
 
 # %%
 growth = clinical.growth_table(data.scores)
 found.keep(growth=growth)
-report.table(growth)
+report.table(growth, trial, "growth")
 
 # %% [markdown]
-# A negative estimate is a steeper fall with active treatment.
+# A negative difference means a steeper fall with active treatment.
 
 # %% [markdown]
 # ## Blinding
 #
-# Participants were asked which treatment they thought they had. Bang's index is 1 if all of an arm
-# guess right, 0 at chance, −1 if all guess the opposite. If both arms guess *active*, as hope alone
-# would have it, the two indices have opposite signs. James' index runs from 0 (everybody right) over
-# 0.5 (guessing) to 1 (nobody knows). Guesses made at the end also reflect who felt better.
+# Where participants were asked which treatment they thought they had received, their guesses are
+# summarised. Bang's index is 1 if everyone in an arm guesses right, 0 at chance and −1 if everyone
+# guesses the opposite. If both arms guess *active*, as hope alone would suggest, the two indices have
+# opposite signs. James' index runs from 0 (everyone right) through 0.5 (guessing) to 1 (nobody knows).
+# Guesses made at the end also reflect who felt better.
 
 # %%
 guesses = read_guesses(trial, participants)
@@ -107,18 +112,18 @@ if guesses is None:
 else:
     blinding = clinical.blinding_table(guesses)
     found.keep(blinding=blinding)
-    display(report.table(blinding))
+    display(report.table(blinding, trial))
 
 # %% [markdown]
-# Guesses that are right in one arm and at chance in the other fit benefit as well as broken blinding:
-# patients who feel better guess *active*.
+# Guesses that are right in one arm and at chance in the other are as compatible with benefit as with
+# broken blinding: patients who feel better guess *active*.
 
 # %% [markdown]
 # ## Harms
 #
-# Participants with at least one event, by arm, and how many events there were. There are no p-values:
-# trials are planned for their benefit, not to test harms, and "no significant difference" is not safety
-# (CONSORT Harms 2022).
+# Where adverse events were recorded, the table gives the participants with at least one event and the
+# number of events, by arm. There are no p-values: trials are sized to detect benefit, not harm, and "no
+# significant difference" does not show safety (CONSORT Harms 2022).
 
 # %%
 events = read_adverse_events(trial, participants)
@@ -127,7 +132,9 @@ if events is None:
 else:
     harms = clinical.adverse_event_table(events, participants)
     found.keep(adverse_events=harms)
-    display(report.table(harms.drop(columns=harms.filter(regex="serious_|related_").columns)))
+    display(
+        report.table(harms.drop(columns=harms.filter(regex="serious_|related_").columns), trial)
+    )
 
 # %% [markdown]
 # The upper limit of a risk difference shows how much excess harm remains possible.
@@ -135,8 +142,8 @@ else:
 # %% [markdown]
 # ## Adherence and dose
 #
-# Sessions received, intensity and pulses: what was delivered, by arm. For a sham coil, intensity and
-# pulses are those that were set and played.
+# Sessions received and, where recorded, intensity and pulses, by arm. For a sham coil, intensity and
+# pulses are those that were set and played, not delivered.
 
 # %%
 stimulation = read_stimulation(trial, participants)
@@ -147,16 +154,17 @@ if stimulation is None:
 else:
     adherence = clinical.adherence_table(stimulation, participants, planned)
     found.keep(adherence=adherence, dose=clinical.participant_dose(stimulation, participants))
-    display(figures.panel(found, "stimulation"), report.table(adherence))
+    display(figures.panel(found, "stimulation"), report.table(adherence, trial))
 
 # %% [markdown]
-# Arms that differ in the sessions received differ in more than the treatment itself.
+# If the arms differ in the sessions received, they differ in more than the treatment itself.
 
 # %% [markdown]
 # ## What a report must add
 #
-# The CONSORT 2025 checklist, and what of it this compendium answers. What no data set holds
-# (protocol, registration, how the sequence was made, funding) is for the investigators to add.
+# The CONSORT 2025 checklist, with the items that this compendium answers. What no data set holds
+# (protocol, registration, how the allocation sequence was made, funding) is for the investigators to
+# add.
 
 # %%
 asked = {"guess": guesses, "adverse_events": events, "stimulation": stimulation}
@@ -164,7 +172,7 @@ asked["site"] = participants.get("site")
 recorded = [name for name, value in asked.items() if value is not None]
 checklist = clinical.consort_checklist(trial, recorded)
 found.keep(consort_checklist=checklist)
-report.table(checklist)
+report.table(checklist, trial)
 
 # %% [markdown]
 # The column *where* names the notebook and section that answers an item.

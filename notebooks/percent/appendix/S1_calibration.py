@@ -1,12 +1,15 @@
 # %% [markdown]
 # # S1 · Calibration
 #
-# **How far can the p-values of notebook 03 be trusted?** A p-value keeps its promise if, where nothing
-# links two maps, it is at or below .05 in 5 % of cases. This notebook shows what was measured for both
-# kinds of surrogate maps, and whether the surrogates look like this study's effect map.
+# [What we found](#What-we-found:-calibration) stands at the end.
+#
+# **How far can the p-values of notebook 03 be trusted?** A p-value is calibrated if, for unrelated
+# maps, it is at or below .05 in 5 % of cases. This notebook shows the measured rates for both kinds of
+# surrogate maps, and whether the surrogates resemble this study's effect map.
 #
 # **Contents.** [False-positive rates](#False-positive-rates) ·
-# [Are the surrogates like the effect map?](#Are-the-surrogates-like-the-effect-map?)
+# [Are the surrogates like the effect map?](#Are-the-surrogates-like-the-effect-map?) ·
+# [What we found: calibration](#What-we-found:-calibration)
 #
 # **To run it:** notebooks 02 and 03 first, once; then *Run > Run All Cells* in the menu. A few seconds.
 # Statistic, regions, null and distances are those that 03 was run with.
@@ -41,28 +44,28 @@ Markdown(report.notice(trial, quick))
 # %% [markdown]
 # ## False-positive rates
 #
-# Each null was tried on pairs of maps that nothing links: 4,000 effect maps of each of four ranges of
+# Each null was tried on pairs of unrelated maps: 4,000 effect maps of each of four ranges of
 # autocorrelation, against a second such map and against every real receptor map, on the grey-matter
 # regions of neuromorphometrics (`benchmarks/spatial_nulls.tsv`). The table gives the share of pairs
 # with p at or below .05 by range, for simulated pairs and for the worst of all real maps.
 
 # %%
 measured = receptors.measured_rates()
-report.rate_table(measured)
+report.rate_table(measured, trial)
 
 # %% [markdown]
 # Shares above .07 are marked with an asterisk: read such a p as if it were larger. Next, the worst
-# share over ranges for each map, beside the `p_spatial` that it concerns.
+# share over ranges for each map, beside the p among equally smooth maps that it concerns.
 
 # %%
 rates = receptors.rate_rows(measured, before.table("correlations"), settings["null"])
 found.keep(rates=rates)
 marked = report.marked_rates(rates["false_positive_rate"])
-report.table(rates.assign(false_positive_rate=marked))
+report.table(rates.assign(false_positive_rate=marked), trial)
 
 # %% [markdown]
-# A map that was not measured has the rate of simulated pairs. `p_randomisation` needs no such table: it
-# is valid whatever the smoothness, because every re-randomised map has that smoothness, too.
+# A map that was not measured is given the rate of simulated pairs. The p of re-randomised arms needs no
+# such table: it is valid whatever the smoothness, because every re-randomised map has it, too.
 #
 # ## Are the surrogates like the effect map?
 #
@@ -80,6 +83,12 @@ display(*(figures.panel(found, "variogram", null=null) for null in variograms["n
 # Where the line leaves the band, surrogates of that kind are smoother or rougher than the effect map at
 # that distance, and their p is too large or too small.
 #
+# ## What we found: calibration
+
+# %%
+Markdown(report.findings(found))
+
+# %% [markdown]
 # ## What this wrote
 #
 # Beside each table (`.tsv`) a `.json` file describes its columns.

@@ -56,13 +56,13 @@ print(f"halves of the patients agree with r = {halves.r:.2f}")
 print(f"reliability: {halves.reliability:.2f} (halves), {reliability:.2f} (bootstrap)")
 
 # %% [markdown]
-# With a reliability near 1 more patients would change little; near 0 the map is mostly noise.
+# With a reliability near 1, more patients would change little; near 0, the map is mostly noise.
 #
 # ## Power
 #
-# Being significant once is one thing, being found reliably another. Trials with the noise and the
-# (bootstrap) reliability of this one are simulated, in which the noise-free map follows the leading
-# receptor more or less closely, and the share that re-randomisation finds at p < .05 is counted.
+# A link that is significant once need not be found reliably. Trials with the noise and the (bootstrap)
+# reliability of this one are simulated, in which the noise-free map follows the leading receptor more
+# or less closely; power is the share in which re-randomisation gives p < .05.
 
 # %%
 n = quick_draws if quick else n_power_trials
@@ -81,11 +81,7 @@ figures.panel(found, "power")
 # ## What we found: power
 
 # %%
-size = f"with {(inputs.arm == 'active').sum()} and {(inputs.arm == 'control').sum()} patients"
-if curve["power"].max() >= 0.8:
-    print(f"A trial {size} has 80 % power only if the noise-free r is at least {detectable:.2f}.")
-else:
-    print(f"A trial {size} does not reach 80 % power, however close the link.")
+Markdown(report.findings(found))
 
 # %% [markdown]
 # This holds for one map named beforehand; a search over all maps has less power.

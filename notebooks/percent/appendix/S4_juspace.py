@@ -34,7 +34,6 @@ trial = open_study("S4_juspace", globals())
 found = results.begin(trial, "juspace", quick)
 before = results.Section(trial, "receptors")
 inputs = receptors.read_inputs(trial, before.json("settings")["structure"], background="keep")
-leading = receptors.leading(before.table("correlations"))
 Markdown(report.notice(trial, quick))
 
 # %% [markdown]
@@ -44,17 +43,17 @@ Markdown(report.notice(trial, quick))
 #
 # - **z against r.** Its spatial p compares the observed Fisher *z* with the *r* of null maps. |z| is
 #   larger than |r|, so the p is too small; from r = .76 on it is the smallest possible, whatever the
-#   null. `p_juspace` does that, `p_juspace_r` compares r with r.
+#   null. The table gives this p and the one that compares |r| with |r|.
 # - **No autocorrelation where it matters.** Its null maps are smoothed only if the differences
-#   between regions grow with distance (`autocorrelation` above 0). For D1, D2 and DAT on
-#   neuromorphometrics that number is negative, the toolbox prints "no adjustment performed", and the
-#   null is an ordinary shuffle of regions: `adjusts` shows for which maps anything is kept. With
+#   between regions grow with distance (an autocorrelation above 0). For D1, D2 and DAT on
+#   neuromorphometrics it is negative, the toolbox prints "no adjustment performed", and the null is
+#   an ordinary shuffle of regions. The table shows for which maps any autocorrelation is kept. With
 #   unrelated smooth maps the shuffle called 25 to 39 % of correlations with D1 significant at .05.
 # - **Balanced relabelling.** Its group p exchanges exactly half of each arm (flips exactly half of the
 #   signs), never fewer or more. The observed labelling is none of these, and the p is too small:
-#   .058 instead of .05 between arms of 18, .070 within one (`p_relabel_juspace`; any relabelling:
-#   `p_relabel`).
-# - **No correction over maps** in either; `p_shuffle_fwe` and `p_relabel_fwe` add it.
+#   .058 instead of .05 between arms of 18, .070 within one. The table gives this p and the one of any
+#   relabelling.
+# - **No correction over maps** in either; the family-wise p-values add it.
 #
 # ## Its results
 
@@ -63,21 +62,16 @@ n = quick_permutations if quick else n_permutations
 toolbox = receptors.juspace_rows(inputs, n, seed)
 found.keep(juspace=toolbox, settings={"permutations": n, "seed": seed, "quick": quick})
 mine = toolbox[toolbox["contrast"] == results.ARM_BY_TIME].drop(columns=["contrast", "n_parcels"])
-report.table(mine.sort_values("r", key=abs, ascending=False))
+report.table(mine.sort_values("r", key=abs, ascending=False), trial, "juspace")
 
 # %% [markdown]
-# The maps with the largest |r| come first. Compare `p_juspace` with `p_juspace_r` in a row, and both
-# with `p_spatial` below.
+# The maps with the largest |r| come first. Within a row, compare JuSpace's exact spatial p with the same
+# test of |r| against |r|, and both with the p among equally smooth maps below.
 #
 # ## What we found: JuSpace
 
 # %%
-row = mine.set_index("annotation").loc[leading["annotation"]]
-kept = receptors.NULL_MAPS[bool(row["adjusts"])]
-p = results.p_text(row["p_juspace"])
-print(f"{leading['receptor']}: JuSpace z = {row['z']:.2f}, exact spatial {p} ({kept})")
-p, other = (results.p_text(leading[f"p_{which}"]) for which in ("spatial", "randomisation"))
-print(f"Notebook 03: r = {leading['r']:.2f}; among equally smooth maps {p}; re-randomised {other}")
+Markdown(report.findings(found))
 
 # %% [markdown]
 # Where the two differ, trust the analysis whose null keeps the smoothness of the maps.
