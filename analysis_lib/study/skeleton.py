@@ -232,8 +232,8 @@ covariates: [age, sex]
 # Atlas regions of interest, chosen before looking at any map. Another atlas has other names.
 # regions:
 {regions}
-# Sets of them, tested as sets: region_sets: {{frontal_limbic: [left amygdala, left hippocampus]}}
-# Change by region that counts as none, percent: equivalence: {{percent: 1}}
+# region_sets: {{}}  # tested as sets: {{limbic: [left amygdala, left hippocampus]}}
+# equivalence: null  # change by region that counts as none, percent: {{percent: 1}}
 
 # Receptor maps: default (18), all (41), or a list of receptors and annotations, [D1, 5HTT].
 # Your own map is an entry in the list: {{receptor: mGluR5, file: maps/mglur5.nii.gz}}, with the
