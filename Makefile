@@ -36,9 +36,10 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed, found: $$($(PYTHON) -V). Say make PYTHON=/path/to/python"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "venv failed: on Debian or Ubuntu, apt-get install python3-venv"; exit 1; }
 
+# --no-compile: a third of the modules are ever imported, and Python compiles those by itself.
 $(READY): requirements.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the packages of requirements.lock into $(VENV) (about two minutes, once)"
-	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@sh lab/git_filter.sh $(BIN)/python
 	@touch $@
@@ -50,10 +51,11 @@ quick: $(READY)
 	$(BIN)/python run_all.py --quick
 
 # A pytest each, because each has a conftest.py of its own. All run, whichever fails. Two processes;
-# a file stays in one of them, which makes its fixtures once.
+# a file stays in one of them, which makes its fixtures once. The longest files come first (LONGEST in
+# tests/conftest.py), so that the two end together.
 test: $(READY)
 	@status=0; for tests in engines/trialmmrm engines/voxelperm tests; do \
-		$(BIN)/python -m pytest -n 2 --dist loadfile $$tests || status=1; done; exit $$status
+		$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $$tests || status=1; done; exit $$status
 
 faults: $(READY)
 	$(BIN)/python tests/faults.py

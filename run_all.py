@@ -15,7 +15,7 @@ INTERRUPTED = 130
 
 
 class Terminal:
-    """Shows a run: a bar a notebook on a terminal, a line a notebook elsewhere."""
+    """Shows a run: one bar per notebook on a terminal, one line elsewhere."""
 
     def __init__(self, console):
         self.console = console
@@ -47,7 +47,7 @@ class Terminal:
             self._bars.update(self._bar, completed=done, total=total)
 
     def end(self, outcome):
-        """Show what became of a notebook."""
+        """Show the outcome of a notebook."""
         self.stop()
         name = outcome.step.notebook
         if outcome.status == "run":
@@ -56,7 +56,7 @@ class Terminal:
             self.note(f"{name}: up to date")
 
     def stop(self):
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bars.remove_task(self._bar)
             self._bars.stop()
@@ -64,41 +64,42 @@ class Terminal:
 
 
 def main(
-    study: Annotated[str, typer.Option(help="A study file, or its name in data/studies.")] = "demo",
+    study: Annotated[str, typer.Option(help="Study file, or its name in data/studies.")] = "demo",
     only: Annotated[
         list[str] | None,
-        typer.Option(help="These notebooks alone: 02,03 or 2,3.", metavar="NUMBERS"),
+        typer.Option(help="Run only these notebooks: 02,03 or 2,3.", metavar="NUMBERS"),
     ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             help="Override a notebook parameter. Results go to variants/NAME=VALUE; the default "
-            "ones stay. NAME=VALUE,VALUE runs a variant for each value and compares them.",
+            "ones are kept. NAME=VALUE,VALUE runs one variant per value and compares them.",
             metavar="NAME=VALUE",
         ),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Few permutations, for a first look.")
+        bool, typer.Option("--quick", help="Draw few permutations, for a first look.")
     ] = False,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Local processes; the numbers do not depend on it.")
+        int | None,
+        typer.Option(min=1, help="Number of local processes; it does not change the results."),
     ] = None,
     dask: Annotated[
         str | None,
         typer.Option(
-            help="A Dask scheduler, as tcp://host:8786: its workers process notebook 00's images. "
-            "Permutations stay here, in --jobs threads: Dask took 1.4 times as long on the same "
-            "cores. The numbers do not depend on it.",
+            help="Dask scheduler (tcp://host:8786) whose workers process notebook 00's images. "
+            "Permutations stay local, in --jobs threads: Dask took 1.4 times as long on the same "
+            "cores. It does not change the results.",
             metavar="ADDRESS",
         ),
     ] = None,
     fetch: Annotated[
         bool,
-        typer.Option("--fetch", help="Get receptor maps, templates, a public trial's files first."),
+        typer.Option("--fetch", help="First get receptor maps, templates, a public trial's files."),
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Run again what is already up to date.")
+        bool, typer.Option("--force", help="Run again even what is up to date.")
     ] = False,
     list_: Annotated[
         bool, typer.Option("--list", help="Show notebooks, parameters and what is up to date.")
@@ -106,17 +107,17 @@ def main(
     compare: Annotated[
         Path | None,
         typer.Option(
-            help="Run nothing: compare results with those in this folder (data/derived/NAME, or "
-            "what --output was). Exit status 0 if they agree, 1 if not.",
+            help="Only compare the results with those in this folder (data/derived/NAME, or the "
+            "folder given to --output). Exit status: 0 if they agree, 1 if not.",
             metavar="FOLDER",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for data/derived and figures, instead of this one."),
+        typer.Option(help="Folder for data/derived and figures (default: this folder)."),
     ] = None,
 ):
-    """Run the notebooks of a study that are not up to date, in order.
+    """Run, in order, the notebooks of a study that are not up to date.
 
     Exit status: 0 done, 1 a notebook or the data failed, 2 an option is wrong, 130 interrupted.
     """
@@ -153,7 +154,7 @@ def check_cluster(plans, console):
     with grey_matter_cluster.connect(address, writing.PACKAGES) as cluster:
         found = f"Dask cluster at {cluster.address}: {cluster.slots} participants at once"
     uses = any(steps.makes_maps(plan.steps, plan.study) for plan in plans)
-    without = "" if uses else ". Only notebook 00 uses it, and nothing is to be done there"
+    without = "" if uses else ". Only notebook 00 uses it, and has nothing to do"
     console.print(escape(found + without), soft_wrap=True)
 
 
@@ -171,7 +172,7 @@ def run_all(plans, fetch, console, errors) -> int:
 
 
 def run(plan, fetch, console, errors) -> int:
-    """Run a plan, show how it goes, and give the exit status."""
+    """Run a plan, show its progress, and give the exit status."""
     from analysis_lib.pipeline import running
 
     show = Terminal(console)
@@ -180,7 +181,7 @@ def run(plan, fetch, console, errors) -> int:
     except KeyboardInterrupt as interrupt:
         show.stop()
         finished = [o.step.notebook for o in (interrupt.args or [[]])[0] if o.status == "run"]
-        errors.print(f"Interrupted. Complete in this run: {', '.join(finished) or 'no notebook'}")
+        errors.print(f"Interrupted. Completed in this run: {', '.join(finished) or 'no notebook'}")
         return INTERRUPTED
     finally:
         show.stop()
@@ -191,7 +192,7 @@ def run(plan, fetch, console, errors) -> int:
 
 
 def show_problems(problems, errors, lead="-"):
-    """Print what is wrong, one line a problem."""
+    """Print problems, one per line."""
     for problem in problems:
         errors.print(f"[red]{lead}[/red] {escape(str(problem))}", soft_wrap=True)
 
@@ -207,12 +208,12 @@ def show_failure(failure, errors):
     else:
         errors.print(escape(failure.cause), soft_wrap=True)
     if failure.kept.is_file():
-        errors.print(f"As far as it came: {escape(str(failure.kept))}", soft_wrap=True)
-    errors.print("Earlier results are as they were.")
+        errors.print(f"The notebook up to that cell: {escape(str(failure.kept))}", soft_wrap=True)
+    errors.print("Earlier results are unchanged.")
 
 
 def show_summary(done, console):
-    """Print what became of each notebook, and where the results are."""
+    """Print the status of each notebook, and where the results are."""
     study = done.plan.study
     table = Table("notebook", "status", box=None)
     table.add_column("seconds", justify="right")
@@ -226,7 +227,7 @@ def show_summary(done, console):
     console.print(table)
     quick = any(outcome.quick for outcome in done.outcomes)
     if quick:
-        console.print("QUICK: few permutations, for a first look; not for a conclusion")
+        console.print("QUICK: few permutations, for a first look; draw no conclusions")
     if study.label:
         console.print(f"{study.label}: these are not a real trial's data")
     console.print(f"results: {escape(str(study.derived))}", soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Begin, check, fetch and simulate studies. The analysis itself: python run_all.py",
+    help="Set up, check, fetch and simulate studies. To analyse one: python run_all.py",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,11 +36,11 @@ class Source(StrEnum):
 @app.command("check-study")
 def check_study(
     file: Annotated[str, typer.Argument(help="Study file (YAML), or a name in data/studies")],
-    whole: Annotated[bool, typer.Option("--all", help="Cut no list: name every row")] = False,
+    whole: Annotated[bool, typer.Option("--all", help="Show every row of long lists")] = False,
 ):
     """List every problem of a study at once: its file, tables and images.
 
-    Exit status: 0 none, or warnings alone, 1 problems, 2 no such file.
+    Exit status: 0 no problems (or only warnings), 1 problems, 2 no such file.
     """
     from analysis_lib.checking import check, errors
     from analysis_lib.results.problems import StudyError
@@ -66,24 +66,24 @@ def check_study(
 
 @app.command("new-study")
 def new_study(
-    folder: Annotated[Path, typer.Argument(help="Folder to write: new, or empty")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write: new or empty")],
     name: Annotated[
-        str | None, typer.Option(help="Short name of the study (default: that of the folder)")
+        str | None, typer.Option(help="Short name of the study (default: the folder's name)")
     ] = None,
     title: Annotated[str | None, typer.Option(help="Title, for headings")] = None,
     scale: Annotated[
         list[str] | None,
         typer.Option(
-            help="A clinical scale, with the cut-off of remission if there is one; again for each, "
-            "the primary outcome first (default: HAMD-17:0:52:7 and HAMA:0:56)",
+            help="A clinical scale, optionally with its cut-off for remission. Repeat for each "
+            "scale, the primary outcome first (default: HAMD-17:0:52:7 and HAMA:0:56)",
             metavar="NAME:LOWEST:HIGHEST[:REMISSION]",
         ),
     ] = None,
     visits: Annotated[
         str | None,
         typer.Option(
-            help="In order, baseline first (default: baseline,week1,week2,week3). The number in a "
-            "name is its week; otherwise: pre=0,post=4"
+            help="Visits in order, baseline first (default: baseline,week1,week2,week3). The "
+            "number in a name is its week; otherwise write pre=0,post=4"
         ),
     ] = None,
     arms: Annotated[
@@ -92,14 +92,15 @@ def new_study(
     images: Annotated[
         Images,
         typer.Option(
-            help="Grey-matter maps of yours, T1w images that notebook 00 makes them from, or none"
+            help="Your own grey-matter maps, T1w images (notebook 00 makes the maps), or none"
         ),
     ] = Images.maps,
     participants: Annotated[
-        int, typer.Option(min=0, max=999, help="Rows to prepare: sub-01 and on; 0: headers alone")
+        int,
+        typer.Option(min=0, max=999, help="Rows to prepare: sub-01, sub-02, ...; 0: only headers"),
     ] = 0,
 ):
-    """Write a commented study file and the empty tables of a trial of yours.
+    """Write a commented study file and empty tables for your own trial.
 
     Nothing is overwritten. Exit status: 0 done, 1 the folder holds files, 2 usage.
     """
@@ -118,10 +119,10 @@ def new_study(
     except OSError as error:
         _say(str(error), error=True)
         raise typer.Exit(1) from None
+    _say(f"Written to {folder}: {path.name}, bids/ (tables to fill in), optional/ (tables to add)")
     _say(
-        f"Written to {folder}: {path.name}, bids/ (tables to fill), optional/ (tables you may add)"
+        f"Fill in the tables. To see what is left to do: python -m analysis_lib check-study {path}"
     )
-    _say(f"Fill the tables; what is still to do: python -m analysis_lib check-study {path}")
 
 
 @app.command()
@@ -134,28 +135,30 @@ def fetch(
     ],
     all_maps: Annotated[
         bool,
-        typer.Option("--all-maps", help="Every receptor map of the library, not the default set"),
+        typer.Option(
+            "--all-maps", help="Every receptor map of the library, not only the default set"
+        ),
     ] = False,
     images: Annotated[
-        bool, typer.Option("--images", help="A trial's T1w images too (sudmex_tms: 88, 0.7 GB)")
+        bool, typer.Option("--images", help="Also the trial's T1w images (sudmex_tms: 88, 0.7 GB)")
     ] = False,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", min=1, max=16, help="Images fetched at once (default: 4)"),
+        typer.Option("--jobs", min=1, max=16, help="Images to fetch at once (default: 4)"),
     ] = None,
 ):
-    """Download receptor maps, templates, public trials or atlases, checked.
+    """Download and check receptor maps, templates, public trials or atlases.
 
-    Nothing is downloaded that the cache holds ($NEUROMAPS_DATA for receptor
-    maps, $COMPENDIUM_CACHE for all else). Images go straight into
-    the trial's folder; run again after a break: it goes on from there.
+    Files already in the cache are not downloaded again ($NEUROMAPS_DATA for
+    receptor maps, $COMPENDIUM_CACHE for the rest). Images go straight into the
+    trial's folder. After an interruption, run the command again to resume.
 
     Exit status: 0 done, 1 something failed (the rest is done), 2 usage.
     """
     asked = _asked_for(names)
     if all_maps:
         if "receptors" not in asked:
-            raise typer.BadParameter("--all-maps goes with 'receptors', which is not asked for")
+            raise typer.BadParameter("--all-maps needs 'receptors', which is not among the names")
         asked["receptors"] = _fetch_all_receptors
     from analysis_lib.results.problems import CompendiumError
 
@@ -172,7 +175,7 @@ def fetch(
 
 @app.command()
 def simulate(
-    folder: Annotated[Path, typer.Argument(help="Folder to write: it must not exist")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; it must not exist")],
     seed: Annotated[int | None, typer.Option(help="Seed of the random numbers")] = None,
     resolution: Annotated[float | None, typer.Option(help="Voxel size of the maps, mm")] = None,
     null: Annotated[bool, typer.Option("--null", help="Plant no effect at all")] = False,
@@ -191,10 +194,10 @@ def simulate(
 
 @app.command()
 def trace(
-    key: Annotated[str, typer.Argument(help="Key of numbers.json, or its beginning")],
-    study: Annotated[str, typer.Option(help="A study file, or its name in data/studies")] = "demo",
+    key: Annotated[str, typer.Argument(help="Key in numbers.json, or its beginning")],
+    study: Annotated[str, typer.Option(help="Study file, or its name in data/studies")] = "demo",
 ):
-    """Say which file and notebook made a number.
+    """Show which file and notebook a number comes from.
 
     Exit status: 0 found, 1 no such number or results changed, 2 no such study.
     """
@@ -229,7 +232,7 @@ def _no_such_number(key, study, origins):
     if not origins:
         return f"{study.name}: no numbers yet. Run: python run_all.py --study {study.path}"
     near = difflib.get_close_matches(key, origins, n=3)
-    hint = f"Near: {', '.join(near)}" if near else f"One of them: {next(iter(origins))}"
+    hint = f"Similar: {', '.join(near)}" if near else f"For example: {next(iter(origins))}"
     return f"{key}: not among the {len(origins)} numbers of {study.name}. {hint}"
 
 
@@ -252,7 +255,7 @@ def _summary(study):
 
 
 def _unseen(participants, maps):
-    """Who has no map though others have: counted in the flow, and worth a look."""
+    """Analysed participants without a map, although others have one: worth a look."""
     analysed = participants.loc[participants["excluded"].isna(), "participant_id"]
     without = analysed[~analysed.isin(maps["participant_id"])]
     return f", none of {', '.join(without)}" if len(maps) and len(without) else ""
@@ -267,7 +270,7 @@ def _report(path, problems, whole):
     _say(f"{path}: {_counted(len(stops), 'problem') if stops else 'no problems'}")
     _list(stops, whole)
     if warnings:
-        _say(f"{_counted(len(warnings), 'warning')} (nothing stops for these; look at each):")
+        _say(f"{_counted(len(warnings), 'warning')} (these stop nothing; look at each):")
     _list(warnings, whole)
 
 
@@ -291,7 +294,7 @@ def _source(study):
 
 
 def _asked_for(words):
-    """What gets each name; the word after "atlas" is the name of an atlas."""
+    """The function that fetches each name; the word after "atlas" is the name of an atlas."""
     from analysis_lib.study.contract import ATLASES
 
     found, words = {}, iter(words)
@@ -343,17 +346,17 @@ def _fetch_study(name):
 
 
 def _with_images(asked, images, jobs):
-    """What gets the trials with their images; nothing if they are not asked for."""
+    """The functions that fetch trials with their images; empty without ``images``."""
     if not images:
         if jobs is not None:
-            raise typer.BadParameter("--jobs goes with --images, which is not given")
+            raise typer.BadParameter("--jobs needs --images, which is not given")
         return {}
     from analysis_lib.datasets.fetch import IMAGES
 
     trials = [name for name, get in asked.items() if get is _fetch_study]
     without = [name for name in trials if name not in IMAGES]
     if without or not trials:
-        found = f"{', '.join(without)} has none" if without else "no trial is asked for"
+        found = f"{', '.join(without)} has none" if without else "no trial is named"
         raise typer.BadParameter(
             f"--images: a trial with images expected ({', '.join(IMAGES)}); {found}"
         )
@@ -370,7 +373,7 @@ def _fetch_study_and_images(name, jobs):
     try:
         got = fetch_images(name, jobs=jobs or downloads.JOBS, console=Console())
     except KeyboardInterrupt:
-        _say(f"{name}: interrupted. Run again: it goes on from the bytes that came", error=True)
+        _say(f"{name}: interrupted. Run the command again to resume", error=True)
         raise
     n_images = len(got.fetched) + len(got.present)
     _say(f"{name}: {n_images} images in place, checked ({len(got.fetched)} new)")

@@ -87,7 +87,7 @@ def recover(seed, maps, n_permutations=1000):
     row = {"seed": seed}
     truth = smooth_percent(trial.sim.planted, trial.sim.template, FWHM).get_fdata()[trial.mask]
     for contrast in OF_CHANGE:
-        result = trial.test(contrast, n_permutations, ["max_t"])
+        result = trial.test(contrast, n_permutations, ["max_t", "true_discoveries"])
         recovery = planted_truth.recovery(contrast, result, truth)
         if contrast == CONTROL_CHANGE:
             row["control_false_voxels"] = recovery["significant"]
@@ -177,7 +177,7 @@ class _Trial:
         )
 
     def effects(self, contrast):
-        return vbm_effects.effect_sizes(contrast, self.pre, self.post, self.arm)
+        return vbm_effects.effect_sizes(contrast, self.pre, self.post, self.arm, self.covariates)
 
     def receptor_test(self, contrast, maps, n_permutations):
         labels = maps.columns

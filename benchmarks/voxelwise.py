@@ -95,7 +95,7 @@ class Data:
 
 
 def compare(what, data, peer_permutations):
-    """Milliseconds a permutation: ours with one and two workers, nilearn's with one."""
+    """Milliseconds per permutation: ours with one and two workers, nilearn's with one."""
     ours = {jobs: _slope(lambda n, j=jobs: _ours(what, data, n, j), 48, 192) for jobs in (1, 2)}
     few = peer_permutations * (1 if "TFCE" in what else 20)
     peer = _slope(lambda n: _peer(what, data, n), few, 2 * few)
@@ -112,7 +112,7 @@ def compare(what, data, peer_permutations):
 
 
 def growth(n_participants, resolution):
-    """Milliseconds a permutation with more participants: the sort and the forest do not grow."""
+    """Milliseconds per permutation with more participants: the sort and the forest do not grow."""
     data, what = Data(resolution, n_participants), "all four, with TFCE"
     return {
         "resolution_mm": resolution,

@@ -1,18 +1,28 @@
 """Shared fixtures. Real files are those of $REFERENCE_DATA, else of ../shared; none is copied."""
 
+import contextlib
+import io
 import os
 import signal
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
+from analysis_lib.pipeline import memory, running
 from analysis_lib.results import reading, writing
 from analysis_lib.study.contract import load_study
 
 PROJECT = Path(__file__).resolve().parents[1]
+# The files that take longest, from the longest, as measured with --durations.
+LONGEST = (
+    *("test_jupyterlab.py", "test_cluster.py", "test_notebooks.py", "test_batch.py"),
+    *("test_process.py", "test_page.py", "test_wiring.py", "test_doors.py", "test_pipeline.py"),
+    *("test_imputation.py", "test_surrogates.py", "test_simulate.py", "test_fetch.py"),
+)
 STUB_STUDY = """\
 name: tiny
 title: A tiny trial
@@ -23,6 +33,12 @@ visits: {baseline: 0, week1: 1}
 scales:
   - {name: HAMD-17, file: phenotype/hamd17.tsv, range: [0, 52], primary: true}
 """
+
+
+def pytest_collection_modifyitems(items):
+    """Put the longest files first: two processes that share the files then end together."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 def write_stub_study(folder):
@@ -45,6 +61,31 @@ def write_stub_tables(raw, names):
 def lines(problems):
     """Problems as users see them, a line each."""
     return [str(problem) for problem in problems]
+
+
+def execute_here(notebook, executed, passed, on_cell=None, library=None, told=None):
+    """Stands for `execution.execute`: runs the cells in this process, and keeps what they print."""
+    content, variables = nbformat.read(notebook, as_version=4), {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (told or {}).items():
+            patch.setenv(name, value)
+        for cell in content.cells:
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                exec(cell.source if cell.cell_type == "code" else "", variables)
+            if text := printed.getvalue():
+                cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
+            variables |= passed if "parameters" in cell.metadata.get("tags", []) else {}
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(content, executed)
+
+
+@pytest.fixture(scope="module")
+def without_kernels():
+    """Notebooks run in this process: a kernel takes seconds to start, and other tests do that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "execute", execute_here)
+        patch.setattr(memory, "apart", lambda function, *arguments: function(*arguments))
+        yield
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ def test_check_study_lists_warnings_apart_and_passes(small):
     assert result.exit_code == 0
     first, second, warning, summary = result.output.splitlines()
     assert first.endswith("small.yml: no problems")
-    assert second == "1 warning (nothing stops for these; look at each):"
+    assert second == "1 warning (these stop nothing; look at each):"
     assert warning.startswith(
         "- sub-1: total intracranial volumes within 5% of each other expected"
     )
@@ -268,7 +268,7 @@ def test_all_receptor_maps_are_an_option_of_the_receptors_alone(monkeypatch):
     assert asked == ["all", "default"]
     refused = run("fetch", "antidepressant", "--all-maps")
     assert refused.exit_code == 2
-    assert "--all-maps goes with" in refused.output
+    assert "--all-maps needs" in refused.output
 
 
 def test_simulate_passes_on_what_was_given(tmp_path, monkeypatch):

@@ -122,7 +122,7 @@ def test_run_then_up_to_date_then_failure(run, project):
     assert "ValueError: sleep length must be non-negative" in failed.stderr
     assert "time.sleep(seconds)" in failed.stderr  # the traceback
     assert "papermill" not in failed.stderr
-    assert "Earlier results are as they were" in failed.stderr
+    assert "Earlier results are unchanged" in failed.stderr
     assert (derived / "one" / "n.txt").read_text() == "1.0"
 
     refused = run("--set", "refuse=true")
@@ -246,7 +246,7 @@ def test_interrupt_stops_the_kernel_and_exits_130(project, interruptible):
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Interrupted. Complete in this run: no notebook" in errors
+    assert "Interrupted. Completed in this run: no notebook" in errors
     assert "Traceback" not in errors
     assert psutil.wait_procs(kernels, timeout=10)[1] == []
     left = sorted(p.name for p in started.parent.rglob("*"))

@@ -16,19 +16,7 @@ DISTANCES = ("centroid", "voxels")
 
 
 def parcel_centroids(atlas="neuromorphometrics", labels=None):
-    """Centre of gravity of each region.
-
-    Parameters
-    ----------
-    atlas : str, path, mapping, image or Atlas
-    labels : sequence of int, optional
-        Default: the grey-matter regions, ascending.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns x, y, z (MNI, mm), by label.
-    """
+    """Centre of gravity of each region (default: the grey-matter ones), MNI, mm, by label."""
     atlas = load_atlas(atlas)
     labels = known_labels(atlas, labels)
     array = label_array(atlas.image)

@@ -12,19 +12,10 @@ PUBLIC = "https://raw.githubusercontent.com"
 
 @dataclass(frozen=True)
 class PublicFile:
-    """A file that anyone may download.
+    """A file that anyone may download."""
 
-    Parameters
-    ----------
-    name : str
-        Its path below the cache folder.
-    home : str
-        Its path below the base address: owner/repository/commit/path.
-    sha256 : str
-    """
-
-    name: str
-    home: str
+    name: str  # path below the cache folder
+    home: str  # path below the base address: owner/repository/commit/path
     sha256: str
 
 
@@ -81,13 +72,7 @@ def cached_atlas(name, cache=None):
 
 
 def atlas_paths(name, cache=None):
-    """Where the cache keeps the files of a downloadable atlas, there or not; image first.
-
-    Raises
-    ------
-    FetchError
-        If the name is unknown.
-    """
+    """Where the cache keeps the files of a downloadable atlas, there or not; image first."""
     if name in ATLASES:
         return [cache_folder(cache) / file.name for file in ATLASES[name]]
     if name not in SCHAEFER:
@@ -99,14 +84,9 @@ def atlas_paths(name, cache=None):
 
 
 def cached_templates(cache=None):
-    """Templates in the cache, as ``datasets.fetch.fetch_templates`` returns them.
+    """Templates in the cache; a damaged file is a `FetchError`.
 
-    Raises
-    ------
-    MissingFile
-        If the cache lacks one: nothing is downloaded; the message names the command that does.
-    FetchError
-        If a file is damaged.
+    Nothing is downloaded: for a file that it lacks, `MissingFile` names the command that does.
     """
     folder = cache_folder(cache)
     missing = [folder / f.name for f in TEMPLATES if not is_cached(folder, f, PUBLIC)]

@@ -15,25 +15,12 @@ from analysis_lib.atlas.parcellation import image_name, in_3d, label_array, load
 
 
 def grey_matter_labels(atlas="neuromorphometrics", structure=None):
-    """Labels of the grey-matter regions, ascending.
+    """Labels (int) of the grey-matter regions, ascending.
 
-    Parameters
-    ----------
-    atlas : str, path, mapping, image or Atlas
-    structure : {"cortex", "subcortex", "cerebellum"}, optional
-        Only the regions of this structure. "subcortex" is striatum, pallidum, thalamus, basal
-        forebrain, amygdala and hippocampus; it does not include the cerebellum. Default: all.
-
-    Returns
-    -------
-    pandas.Index
-        Labels (int). 119 of neuromorphometrics' 136 (98 cortex, 16 subcortex, 5 cerebellum), all
-        120 of AAL2 (82, 12, 26), all 116 of schaefer100_tian_s1 (100, 16, 0).
-
-    Raises
-    ------
-    ValueError
-        An unknown structure, or one that no grey-matter region of the atlas has.
+    ``structure`` is "cortex", "cerebellum" or "subcortex": striatum, pallidum, thalamus, basal
+    forebrain, amygdala and hippocampus. Default: all, which are 119 of neuromorphometrics' 136 (98
+    cortex, 16 subcortex, 5 cerebellum), all 120 of AAL2 (82, 12, 26), all 116 of
+    schaefer100_tian_s1 (100, 16, 0). A structure that no region has is refused.
     """
     table = load_atlas(atlas).table
     grey = table[table["tissue"] == "grey"]
@@ -53,36 +40,16 @@ def grey_matter_labels(atlas="neuromorphometrics", structure=None):
 
 
 def region_names(parcels):
-    """A readable name for each grey-matter region: "left amygdala".
-
-    Parameters
-    ----------
-    parcels : Atlas
-
-    Returns
-    -------
-    pandas.Series
-        By label, ascending.
-    """
+    """A readable name for each grey-matter region, by ascending label: "left amygdala"."""
     table = parcels.table.loc[grey_matter_labels(parcels)]
     names = table["hemisphere"] + " " + table["region"].str.lower()
     return names.where(table["hemisphere"] != "midline", table["region"])
 
 
 def labels_on_grid(atlas, shape, affine):
-    """Atlas labels on another voxel grid, nearest neighbour; 0 beyond the atlas.
+    """Atlas labels (int32) on another voxel grid, nearest neighbour; 0 beyond the atlas.
 
-    Parameters
-    ----------
-    atlas : str, path, mapping, image or Atlas
-    shape : tuple of int
-        Spatial shape of the grid (the first three are used).
-    affine : numpy.ndarray, shape (4, 4)
-        Voxel to MNI, mm.
-
-    Returns
-    -------
-    numpy.ndarray of int32, shape `shape[:3]`
+    The grid has the first three of ``shape``, and ``affine`` (4, 4), voxel to MNI mm.
     """
     image = load_atlas(atlas).image
     to_atlas = np.linalg.inv(image.affine) @ affine
@@ -103,23 +70,12 @@ def labels_on_grid(atlas, shape, affine):
 
 
 def find_background(data, min_share=0.1):
-    """Value that fills the space outside the brain, found from the data.
+    """Value that fills the space outside the brain, found from the data; None where there is none.
 
-    In an image of measured, continuous values one exact value that a tenth of all voxels share is
-    a fill value. It is 0 in most receptor maps, -0.003 or -0.009 in some, 0.256 in one; a map of
-    raw uptake can have none.
-
-    Parameters
-    ----------
-    data : array_like
-        Image values. NaN never counts as a background: such voxels are left out of every mean.
-    min_share : float
-        Smallest share of all voxels that makes a value a background.
-
-    Returns
-    -------
-    float or None
-        None where no value is that frequent.
+    In an image of measured, continuous values one exact value that a tenth of all voxels
+    (``min_share``) share is a fill value. It is 0 in most receptor maps, -0.003 or -0.009 in some,
+    0.256 in one; a map of raw uptake can have none. NaN never counts as a background: such voxels
+    are left out of every mean.
     """
     data = np.asarray(data).ravel(order="K")
     # A value this frequent leads in a sparse sample too; its share is then counted in full.
@@ -176,27 +132,11 @@ def parcel_means(image, atlas="neuromorphometrics", background="keep", min_cover
 
 
 def parcel_mean_matrix(maps, mask_image, atlas="neuromorphometrics", labels=None):
-    """Region means of many maps on one mask at once.
+    """Region means of many maps (n_maps, n_voxels) on one mask: (n_maps, n_parcels), by label.
 
-    Parameters
-    ----------
-    maps : numpy.ndarray, shape (n_maps, n_voxels)
-        Values at the mask's voxels, in the order of `data[mask]`.
-    mask_image : image
-        Three-dimensional; voxels other than 0 are in the mask.
-    atlas : str, path, mapping, image or Atlas
-    labels : sequence of int, optional
-        Regions wanted, in this order. Default: the grey-matter regions, ascending.
-
-    Returns
-    -------
-    pandas.DataFrame, shape (n_maps, n_parcels)
-        Columns are labels; NaN where a region has no voxel in the mask.
-
-    Raises
-    ------
-    ValueError
-        Maps that do not fit the mask, a value that is not finite, a label the atlas lacks.
+    Values are at the voxels of ``mask_image`` other than 0, in the order of `data[mask]`, and
+    finite. NaN where a region has no voxel in the mask; regions are the grey-matter ones,
+    ascending, unless ``labels`` names others, in their order.
     """
     atlas = load_atlas(atlas)
     labels = known_labels(atlas, labels)
@@ -232,22 +172,11 @@ def _averaging_matrix(voxel_labels, labels):
 
 
 def region_at(coords, atlas="neuromorphometrics", within=5.0):
-    """Grey-matter region at, or nearest to, MNI coordinates.
+    """Grey-matter region at, or nearest to, MNI coordinates (n, 3), mm: one row each.
 
-    Parameters
-    ----------
-    coords : array_like, shape (n, 3) or (3,)
-        MNI coordinates in mm.
-    atlas : str, path, mapping, image or Atlas
-    within : float
-        Largest distance in mm from the coordinate to the centre of a labelled voxel.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a coordinate: `label` (nullable integer), `region`, `hemisphere`, `distance_mm`.
-        Farther away than `within`: label and distance missing, region "unlabelled", and the
-        hemisphere from the sign of x ("midline" at 0).
+    `label` (nullable integer), `region`, `hemisphere`, `distance_mm` to the centre of a labelled
+    voxel. Farther away than ``within`` mm: label and distance missing, region "unlabelled", and the
+    hemisphere from the sign of x ("midline" at 0).
     """
     atlas = load_atlas(atlas)
     coords = np.atleast_2d(np.asarray(coords, dtype=float))

@@ -32,16 +32,11 @@ PACKAGED = ("neuromorphometrics", "aal")
 
 @dataclass(frozen=True)
 class Atlas:
-    """A label image and what its labels mean.
+    """A label image (three-dimensional, 0 outside every region) and what its labels mean.
 
-    Attributes
-    ----------
-    image : nibabel.spatialimages.SpatialImage
-        Three-dimensional image of integer labels; 0 is outside every region.
-    table : pandas.DataFrame
-        Indexed by `label` (int, ascending). Columns: `name` (as the atlas writes it), `region`
-        (readable, without the side), `hemisphere` (left, right, midline), `tissue`
-        (grey, white, csf, vessel, other) and `structure` (cortex, subcortex, cerebellum, other).
+    The table is indexed by `label` (int, ascending): `name` (as the atlas writes it), `region`
+    (readable, without the side), `hemisphere` (left, right, midline), `tissue` (grey, white, csf,
+    vessel, other) and `structure` (cortex, subcortex, cerebellum, other).
     """
 
     image: nib.spatialimages.SpatialImage
@@ -86,7 +81,7 @@ def load_atlas(name_or_image="neuromorphometrics", table=None):
         return load_atlas(Path(name_or_image["image"]), name_or_image.get("table", table))
     named = isinstance(name_or_image, str) and name_or_image in ATLASES
     if table is not None and (named or isinstance(name_or_image, Atlas)):
-        raise WrongFile("atlas: a table is for a label image of your own; this atlas has one")
+        raise WrongFile("atlas: a table is only for your own label image; this atlas has one")
     if isinstance(name_or_image, Atlas):
         return name_or_image
     if named:
@@ -109,12 +104,7 @@ def _read_labels(image):
 
 
 def problems(study):
-    """What is wrong with the files of a study's atlas; an atlas not downloaded is no problem.
-
-    Returns
-    -------
-    list of analysis_lib.results.problems.Problem
-    """
+    """What is wrong with the files of a study's atlas; an atlas not downloaded is no problem."""
     if study.imaging is None:
         return []
     try:

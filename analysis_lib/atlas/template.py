@@ -9,17 +9,9 @@ SPACE = "MNI152NLin2009aSym"  # the template that nilearn packages
 
 
 def grey_matter_template(resolution=3):
-    """nilearn's packaged MNI grey-matter template: probability 0 to 1, no download.
+    """nilearn's packaged MNI grey-matter template: probability 0 to 1, float32, no download.
 
-    Parameters
-    ----------
-    resolution : float
-        Voxel size, mm; any positive number.
-
-    Returns
-    -------
-    nibabel.Nifti1Image
-        float32; linear interpolation of the 1 mm template where ``resolution`` is not 1.
+    Voxels have any ``resolution`` in mm; other than 1 mm, they are interpolated linearly from it.
     """
     if not 1 <= resolution <= 10:
         raise ValueError(f"resolution: voxel size from 1 to 10 mm expected, found {resolution}")

@@ -10,30 +10,17 @@ from dataclasses import dataclass
 from analysis_lib.atlas import parcellation
 from analysis_lib.results.problems import Problem
 from analysis_lib.study import conduct, image_problems, participants, receptor_files, scores
-from analysis_lib.vbm import regions
+from analysis_lib.vbm import diagnostics, regions
 
 
 @dataclass(frozen=True)
 class Check:
-    """A package's own check and the numbers of the notebooks that read what it looks at.
+    """A package's own check and the numbers of the notebooks that read what it looks at."""
 
-    Parameters
-    ----------
-    problems : function
-        Takes the study, and the participants where it looks at files that name them; gives
-        problems.
-    steps : str
-        Numbers, with spaces between.
-    of_people : bool
-        It takes the participants: it is left out where participants.tsv names nobody.
-    of_maps : bool
-        It looks at grey-matter maps, which notebook 00 is still to make where it runs.
-    """
-
-    problems: Callable
-    steps: str
-    of_people: bool = False
-    of_maps: bool = False
+    problems: Callable  # of the study, and the participants where files name them
+    steps: str  # numbers, with spaces between
+    of_people: bool = False  # left out where participants.tsv names nobody
+    of_maps: bool = False  # left out where notebook 00 is still to make the maps
 
 
 def primary_scale_problems(study):
@@ -53,6 +40,7 @@ CHECKS = (
     Check(receptor_files.problems, "03"),
     Check(parcellation.problems, "02 03"),
     Check(regions.problems, "02"),
+    Check(diagnostics.problems, "02 03", of_people=True),
 )
 
 

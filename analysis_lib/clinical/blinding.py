@@ -103,13 +103,9 @@ def blinding_table(guesses):
     for arm, other in (ARMS, ARMS[::-1]):
         answers = [int(counts.loc[guess, arm]) for guess in (arm, other, UNKNOWN)]
         rows.append(_blinding_row("Bang", arm, answers, bang_index(*answers)))
-    both = [int(sum(column)) for column in zip(*(_answers(r) for r in rows), strict=True)]
+    both = [sum(row[name] for row in rows) for name in ("n_correct", "n_wrong", "n_unknown")]
     rows.append(_blinding_row("James", "both", both, james_index(counts.to_numpy())))
     return pd.DataFrame(rows)
-
-
-def _answers(row):
-    return row["n_correct"], row["n_wrong"], row["n_unknown"]
 
 
 def _blinding_row(index, arm, answers, found):

@@ -1,6 +1,6 @@
 """Flow diagram and checklist of CONSORT 2025."""
 
-from typing import NamedTuple
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -71,81 +71,8 @@ def _arm_boxes(own, arm, name, treated):
 
 
 NOT_IN_DATA = "not in the data"
-
-
-class _Item(NamedTuple):
-    """An item: where it is answered and how well, given what it needs; how well without that."""
-
-    item: str
-    topic: str  # our words
-    where: str = ""
-    status: str = NOT_IN_DATA
-    needs: str = ""
-    otherwise: str = NOT_IN_DATA
-
-
-_CHECKLIST = (
-    _Item("1a", "identified as a randomised trial", "study file, title", "partly"),
-    _Item("1b", "structured summary", "01 to 03, What we found", "partly"),
-    _Item("2", "registration: registry, number, date"),
-    _Item("3", "where protocol and analysis plan are"),
-    _Item("4", "sharing of data, code, materials", "data/README.md; manifest.json", "partly"),
-    _Item("5a", "funding, and the funders' role"),
-    _Item("5b", "conflicts of interest"),
-    _Item("6", "background and rationale", "README.md", "partly"),
-    _Item("7", "objectives: benefits and harms", "notebooks 01 to 03, first cell", "partly"),
-    _Item("8", "involvement of patients and public"),
-    _Item(
-        "9", "design: type, allocation ratio, framework", "01, What exactly is estimated", "partly"
-    ),
-    _Item("10", "changes after the trial began"),
-    _Item("11", "setting and locations", "participants.tsv, site", "partly", "site"),
-    _Item("12a", "eligibility of participants"),
-    _Item("12b", "eligibility of sites and of those who treat"),
-    _Item(
-        "13", "interventions, to be replicated", "S0, Adherence and dose", "partly", "stimulation"
-    ),
-    _Item(
-        "14",
-        "outcomes, prespecified",
-        "study file; 01, What exactly is estimated (not when set)",
-        "partly",
-    ),
-    _Item("15", "how harms were defined and assessed"),
-    _Item("16a", "how the sample size was determined"),
-    _Item("16b", "interim analyses, stopping rules"),
-    _Item("17a", "who made the random sequence, and how"),
-    _Item("17b", "type of randomisation, restrictions", "study file, strata", "partly", "strata"),
-    _Item("18", "concealment of the allocation"),
-    _Item("19", "whether those who enrolled knew the sequence"),
-    _Item("20a", "who was blinded", "S0, Blinding (participants' guesses only)", "partly", "guess"),
-    _Item("20b", "how blinding was achieved"),
-    _Item(
-        "21a", "statistical methods, harms included", "01 to 03, text of each section", "answered"
-    ),
-    _Item("21b", "who is in each analysis, and in which arm", "01, Who took part", "answered"),
-    _Item("21c", "how missing data were handled", "01, Missing data", "answered"),
-    _Item("21d", "methods of additional analyses", "01 to 03 (not what was planned)", "partly"),
-    _Item(
-        "22a",
-        "randomised, treated, analysed, by arm",
-        "01, Who took part; flow.json",
-        "answered",
-        "stimulation",
-        "partly",
-    ),
-    _Item("22b", "losses and exclusions, reasons", "01, Who took part (when, not why)", "partly"),
-    _Item("23a", "dates of recruitment and follow-up"),
-    _Item("23b", "why the trial ended"),
-    _Item("24a", "delivery and adherence", "S0, Adherence and dose", "partly", "stimulation"),
-    _Item("24b", "concomitant care by arm"),
-    _Item("25", "baseline characteristics by arm", "01, Table 1; baseline.tsv", "answered"),
-    _Item("26", "numbers, results, precision", "01 (binary: absolute effect only)", "partly"),
-    _Item("27", "harms by arm", "S0, Harms; adverse_events.tsv", "answered", "adverse_events"),
-    _Item("28", "results of other analyses", "01 to 03 (not what was planned)", "partly"),
-    _Item("29", "interpretation", "01 to 03, What we found (not other evidence)", "partly"),
-    _Item("30", "limitations", "01 to 03, What we found", "partly"),
-)
+# Of each item: where it is answered and how well, given what it needs; how well without that.
+CHECKLIST = Path(__file__).with_name("consort.tsv")
 RECORDED = ("guess", "adverse_events", "stimulation", "site")
 
 
@@ -178,9 +105,7 @@ def consort_checklist(study, recorded=()):
     if unknown:
         raise ValueError(f"recorded: among {RECORDED} expected, found {sorted(unknown)}")
     known = {*recorded, ""} | ({"strata"} if study.strata else set())
-    rows = []
-    for entry in _CHECKLIST:
-        status = entry.status if entry.needs in known else entry.otherwise
-        where = "" if status == NOT_IN_DATA else entry.where
-        rows.append({"item": entry.item, "topic": entry.topic, "where": where, "status": status})
-    return pd.DataFrame(rows)
+    table = pd.read_csv(CHECKLIST, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
+    table["status"] = table["status"].where(table["needs"].isin(known), table["otherwise"])
+    table["where"] = table["where"].mask(table["status"] == NOT_IN_DATA, "")
+    return table[["item", "topic", "where", "status"]]

@@ -6,20 +6,9 @@ from analysis_lib.study.contract import ARMS
 def participant_flow(study, participants, ratings, pairs=None):
     """Count participants from randomisation to analysis, by arm, with reasons.
 
-    Parameters
-    ----------
-    study : Study
-    participants, ratings : pandas.DataFrame
-        From :func:`analysis_lib.study.read_ratings`.
-    pairs : pandas.DataFrame, optional
-        From :func:`analysis_lib.study.images.pair_maps`.
-
-    Returns
-    -------
-    dict
-        For each arm: randomised; excluded, withdrew and not_scanned_twice (participants by
-        reason); rated (participants with the primary score, by visit); analysed (with a baseline
-        and at least one later primary score); scanned_twice.
+    For each arm: randomised; excluded, withdrew and not_scanned_twice (participants by reason);
+    rated (participants with the primary score, by visit); analysed (with a baseline and at least
+    one later primary score); scanned_twice, where ``pairs`` of maps are given.
     """
     return {arm: _arm_flow(study, arm, participants, ratings, pairs) for arm in ARMS}
 

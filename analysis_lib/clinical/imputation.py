@@ -41,24 +41,12 @@ class Imputation:
 def fit_imputation(
     changes, baselines=None, n_imputations=1000, covariance="common", seed=0, **sampler
 ):
-    """Fit the imputation model to one scale.
+    """Fit the imputation model to one scale, as `outcome_table` reads it.
 
-    Parameters
-    ----------
-    changes, baselines
-        As for :func:`outcome_table`.
-    n_imputations : int
-        At least 2. The Monte-Carlo error of a result falls with its square root.
-    covariance : {"common", "by_arm"}
-    seed : int
-        The same seed gives the same numbers; every strategy and delta uses the same random normals,
-        so that their differences are not blurred by them.
-    **sampler
-        burn_in, thinning, max_r_hat of :func:`draw_posterior`.
-
-    Returns
-    -------
-    Imputation
+    The Monte-Carlo error of a result falls with the square root of ``n_imputations`` (at least 2).
+    ``covariance`` is "common" or "by_arm". Every strategy and delta uses the random normals of the
+    same ``seed``, so that their differences are not blurred by them. ``sampler`` holds burn_in,
+    thinning and max_r_hat of :func:`draw_posterior`.
     """
     if n_imputations < 2:
         raise ValueError(f"n_imputations: at least 2 expected, found {n_imputations}")
@@ -68,23 +56,11 @@ def fit_imputation(
 
 
 def impute(outcomes, posterior, normal, strategy="mar", covariance="common"):
-    """Complete the outcomes once for each draw of the parameters.
+    """Complete the outcomes once for each draw of the parameters: (n_draws, n, n_visits).
 
-    Parameters
-    ----------
-    outcomes : Outcomes
-    posterior : Posterior
-    normal : numpy.ndarray, (n_draws, n, n_visits)
-        Standard normal numbers; zeros give conditional means.
-    strategy : {"mar", "jump_to_reference", "copy_reference", "copy_increments"}
-        For visits after the last one rated, in the active arm. The control arm is its own
-        reference, so every strategy is MAR there.
-    covariance : {"common", "by_arm"}
-        As the posterior was drawn.
-
-    Returns
-    -------
-    numpy.ndarray, (n_draws, n, n_visits)
+    ``normal`` holds standard normal numbers of that shape; zeros give conditional means. The
+    strategy, one of `STRATEGIES`, is for visits after the last one rated, in the active arm. The
+    control arm is its own reference, so every strategy is MAR there.
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy among {', '.join(STRATEGIES)} expected, found {strategy!r}")
@@ -217,18 +193,10 @@ def _pooled_df(extra, within, m, df_complete):
 
 
 def ancova_completed(outcomes, values):
-    """Fit outcome ~ baseline + arm by least squares to each completed data set at one visit.
+    """Fit outcome ~ baseline + arm by least squares to data sets completed at one visit.
 
-    Parameters
-    ----------
-    outcomes : Outcomes
-    values : numpy.ndarray, (n_imputations, n)
-
-    Returns
-    -------
-    estimates, variances : numpy.ndarray, (n_imputations,)
-        Of active - control.
-    df : int
+    Values (n_imputations, n) give estimates of active - control and their variances, each
+    (n_imputations,), and the degrees of freedom.
     """
     x = outcomes.design
     df = len(x) - x.shape[1]
@@ -239,20 +207,9 @@ def ancova_completed(outcomes, values):
 
 
 def imputation_table(imputation, strategies=STRATEGIES, visits=None):
-    """Compare the arms by ANCOVA on completed data, pooled by Rubin's rules.
+    """Compare the arms at each visit by ANCOVA on completed data, pooled by Rubin's rules.
 
-    Parameters
-    ----------
-    imputation : Imputation
-    strategies : sequence of str
-    visits : sequence, optional
-        All by default.
-
-    Returns
-    -------
-    pandas.DataFrame
-        analysis (the strategy), visit, contrast, estimate, se, df, ci_low, ci_high, t, p,
-        n_imputations, fraction_missing_information, monte_carlo_se.
+    The column analysis holds the strategy.
     """
     outcomes = imputation.outcomes
     rows = []

@@ -67,20 +67,8 @@ def alpha_table(study, scale, rows):
     """Internal consistency of a scale at baseline and at the primary visit.
 
     Both arms together, participants with every item. At baseline alpha is usually low: inclusion by
-    a minimum score narrows the range of the total.
-
-    Parameters
-    ----------
-    study : Study
-    scale : Scale
-    rows : pandas.DataFrame
-        From :func:`analysis_lib.study.scores.read_scale`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        scale, visit, n, n_items, alpha, ci_low, ci_high, note; where alpha is not defined it is
-        missing and the note says why.
+    a minimum score narrows the range of the total. Where alpha is not defined it is missing and the
+    note says why.
     """
     columns = item_columns(rows)
     table = []
@@ -97,13 +85,7 @@ def alpha_table(study, scale, rows):
 
 
 def item_means(scale, rows):
-    """Observed mean of each item by arm and visit.
-
-    Returns
-    -------
-    pandas.DataFrame
-        scale, item, label, arm, visit, n, mean, sd (points).
-    """
+    """Observed mean of each item by arm and visit, points."""
     long = _long(scale, rows)
     groups = long.groupby(["scale", "item", "label", "arm", "visit"], observed=True, sort=False)
     table = groups["score"].agg(n="count", mean="mean", sd="std").reset_index()
@@ -119,25 +101,13 @@ def _long(scale, rows):
 
 
 def item_differences(study, scale, rows):
-    """Difference between arms in each item's change at the primary visit.
+    """Difference between arms in each item's change at the primary visit, points.
 
     ANCOVA with the item's own baseline and HC3 errors, as for the total. There is no p: the items
     are parts of one outcome that has been tested, 17 tests of coarse scores in a small trial would
     mislead either way, and intervals not adjusted for their number say how little each item tells.
-
-    Parameters
-    ----------
-    study : Study
-    scale : Scale
-    rows : pandas.DataFrame
-        From :func:`analysis_lib.study.scores.read_scale`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        scale, item, label, visit, n_active, n_control, estimate (points), se, df, ci_low, ci_high,
-        note. An item without an estimate (every participant changed alike, fewer than two in an
-        arm, a baseline that one participant alone determines) has a note that says why.
+    An item without an estimate (every participant changed alike, fewer than two in an arm, a
+    baseline that one participant alone determines) has a note that says why.
     """
     long = _long(scale, rows)
     wide = long.pivot(index=["participant_id", "arm", "item"], columns="visit", values="score")
@@ -175,12 +145,8 @@ def _item_difference(study, own):
 def suicide_distribution(scale, rows):
     """How many participants scored each point of the suicide item, by arm and visit.
 
-    Returns
-    -------
-    pandas.DataFrame
-        scale, arm, visit, points (0 absent, 1 life not worth living, 2 wishes to be dead, 3 ideas
-        or gestures, 4 attempts), n (participants), n_rated (all with the item at that visit).
-        Every point has a row, also where nobody scored it. Empty where the scale has no such item.
+    Points: 0 absent, 1 life not worth living, 2 wishes to be dead, 3 ideas or gestures, 4 attempts.
+    Every point has a row, also where nobody scored it. Empty where the scale has no such item.
     """
     column, order = suicide_column(scale, rows), ["scale", "arm", "visit", "points", "n", "n_rated"]
     if column is None:

@@ -132,7 +132,7 @@ def growth_table(ratings):
     Returns
     -------
     pandas.DataFrame
-        scale, effect (arm x week), n, estimate (points a week), se, ci_low, ci_high, p, note.
+        scale, effect (arm x week), n, estimate (points per week), se, ci_low, ci_high, p, note.
         Scales with fewer than three visits are left out; where the model does not converge the
         estimate is missing and the note says so.
     """
@@ -163,21 +163,7 @@ def _growth_row(rows):
 
 
 def fit_growth_curve(rows, formula, participant, reml=True):
-    """Linear mixed model with a random intercept and a random slope over ``week``.
-
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        With a column ``week``.
-    formula : str
-    participant : str
-        Column.
-    reml : bool
-
-    Returns
-    -------
-    statsmodels MixedLMResults
-    """
+    """Linear mixed model with a random intercept and a random slope over the column ``week``."""
     model = smf.mixedlm(formula, rows, groups=rows[participant], re_formula="~week")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # told by .converged

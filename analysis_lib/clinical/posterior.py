@@ -15,22 +15,11 @@ EM_STEPS, EM_TOLERANCE = 2000, 1e-9
 
 @dataclass(frozen=True)
 class Posterior:
-    """Draws of the imputation model's parameters.
+    """Draws of the imputation model's parameters."""
 
-    Attributes
-    ----------
-    coefficients : numpy.ndarray, (n_draws, 3, n_visits)
-        Rows intercept (at the mean baseline), baseline, active.
-    covariances : numpy.ndarray, (n_draws, n_groups, n_visits, n_visits)
-        One group, or control and active in this order.
-    mixing : pandas.DataFrame
-        parameter, visit, r_hat (over all steps of the chains), autocorrelation (between successive
-        draws of a chain), effective_draws.
-    """
-
-    coefficients: np.ndarray
-    covariances: np.ndarray
-    mixing: pd.DataFrame
+    coefficients: np.ndarray  # (n_draws, 3, n_visits): intercept (mean baseline), baseline, active
+    covariances: np.ndarray  # (n_draws, groups: one, or control, active; n_visits, n_visits)
+    mixing: pd.DataFrame  # r_hat, autocorrelation of successive draws, effective_draws
 
 
 def draw_posterior(
@@ -92,7 +81,7 @@ def draw_posterior(
 
 
 def _rated(patterns):
-    """Without those who were never rated: they tell nothing about the parameters."""
+    """Without participants who were never rated: they hold no information on the parameters."""
     return [pattern for pattern in patterns if pattern.seen.any()]
 
 
@@ -145,7 +134,7 @@ def _check_design(outcomes):
     for visit, seen in zip(outcomes.visits, outcomes.observed.T, strict=True):
         if np.linalg.matrix_rank(outcomes.design[seen]) < 3:
             raise ValueError(
-                f"visit {visit}: ratings that tell arm and baseline apart expected, found "
+                f"visit {visit}: ratings that distinguish arm from baseline expected, found "
                 f"{seen.sum()} that do not (is the baseline the same for all?). Leave the visit out"
             )
 
@@ -247,18 +236,9 @@ def _draw_covariances(outcomes, patterns, beta, completed, scale, rng):
 
 
 def inverse_wishart(df, scale, rng):
-    """Draw from inverse Wishart distributions by Bartlett's decomposition.
+    """Draw from inverse Wishart distributions by Bartlett's decomposition, (n, p, p).
 
-    Parameters
-    ----------
-    df : float
-    scale : numpy.ndarray, (n, p, p)
-        The mean is scale / (df - p - 1).
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    numpy.ndarray, (n, p, p)
+    Their means are scale / (df - p - 1), of scales (n, p, p).
     """
     n, p = scale.shape[:2]
     lower = np.tril(rng.standard_normal((n, p, p)), -1)

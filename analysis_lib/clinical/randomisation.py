@@ -24,7 +24,7 @@ def randomisation_test(changes, scale, visit, strata=None, n_permutations=5000, 
         From :func:`analysis_lib.study.scores.with_baseline`.
     scale, visit : str
     strata : pandas.Series, optional
-        One value a participant, indexed by participant_id: what randomisation was stratified by.
+        One value per participant, indexed by participant_id: what randomisation was stratified by.
     n_permutations : int
         How many to draw; where fewer distinct ones exist all are made, once each.
     seed : int

@@ -13,25 +13,13 @@ SHOWN = 5  # participants quoted in a message
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Outcomes of one scale, one row a participant.
-
-    Attributes
-    ----------
-    participants : list of str
-    visits : list
-        Visits after baseline, in order.
-    active : numpy.ndarray of bool, (n,)
-        Whether a participant belongs to the active arm.
-    baseline : numpy.ndarray, (n,)
-    values : numpy.ndarray, (n, n_visits)
-        NaN where not rated.
-    """
+    """Outcomes of one scale, one row per participant."""
 
     participants: list
-    visits: list
-    active: np.ndarray
-    baseline: np.ndarray
-    values: np.ndarray
+    visits: list  # after baseline, in order
+    active: np.ndarray  # (n,)
+    baseline: np.ndarray  # (n,)
+    values: np.ndarray  # (n, n_visits); NaN where not rated
 
     @property
     def observed(self):
@@ -65,26 +53,12 @@ class Outcomes:
 
 
 def outcome_table(changes, baselines=None):
-    """Put the outcomes of one scale into a table with a row a participant.
+    """Put the outcomes of one scale (`with_baseline`) into a table with a row per participant.
 
-    Parameters
-    ----------
-    changes : pandas.DataFrame
-        From :func:`analysis_lib.study.scores.with_baseline`, one scale: participant_id, arm, visit
-        (ordered categorical), baseline, outcome. A missing outcome is a visit not rated.
-    baselines : pandas.DataFrame, optional
-        participant_id, arm, baseline: everyone with a baseline. It brings in the participants
-        without any later score, who have no row in ``changes`` and yet belong to the trial.
-
-    Returns
-    -------
-    Outcomes
-
-    Raises
-    ------
-    ValueError
-        If there is more than one scale, a baseline is missing or not unique, or a participant is
-        rated twice at a visit.
+    A missing outcome is a visit not rated. ``baselines`` (participant_id, arm, baseline: everyone
+    with a baseline) brings in the participants without any later score, who have no row in
+    ``changes`` and yet belong to the trial. More than one scale, a baseline that is missing or not
+    unique and two ratings at a visit are refused.
     """
     _check_rows(changes)
     people = _people(changes, baselines)
@@ -111,7 +85,7 @@ def _check_rows(changes):
     twice = changes[changes.duplicated(["participant_id", "visit"])]
     if len(twice):
         who = f"{twice['participant_id'].iloc[0]}, {twice['visit'].iloc[0]}"
-        raise ValueError(f"one row a participant and visit expected, found two for {who}: keep one")
+        raise ValueError(f"one row per participant and visit expected, two for {who}: keep one")
 
 
 def _people(changes, baselines):
@@ -138,19 +112,11 @@ def _refuse(wrong, problem):
 
 
 def missing_patterns(changes, baselines=None):
-    """Count the participants by which visits they were rated at.
+    """Count the participants by which visits they were rated at, as `outcome_table` reads them.
 
-    Parameters
-    ----------
-    changes, baselines
-        As for :func:`outcome_table`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a pattern, the most complete first: pattern (text, a 1 or 0 for each of
-        :func:`pattern_visits`), n_active, n_control, and missingness: complete, monotone (all
-        visits until withdrawal; "none rated" where that was before the first) or intermittent.
+    One row a pattern, the most complete first: pattern (text, a 1 or 0 for each of
+    :func:`pattern_visits`), n_active, n_control, and missingness: complete, monotone (all visits
+    until withdrawal; "none rated" where that was before the first) or intermittent.
     """
     outcomes = outcome_table(_at_rated_visits(changes), baselines)
     rated = np.where(outcomes.observed, "1", "0")
@@ -166,10 +132,7 @@ def missing_patterns(changes, baselines=None):
 def pattern_visits(changes):
     """The visits of the patterns of :func:`missing_patterns`: those at which anybody was rated.
 
-    Returns
-    -------
-    pandas.DataFrame
-        place (of the visit in the pattern, from 1) and visit, in order.
+    place (of the visit in the pattern, from 1) and visit, in order.
     """
     visits = _at_rated_visits(changes)["visit"].cat.categories
     return pd.DataFrame({"place": range(1, len(visits) + 1), "visit": visits})

@@ -11,15 +11,8 @@ from analysis_lib.study.contract import ARMS
 def risk_difference(events, n):
     """Difference of two proportions, active - control, with Newcombe's 95 % interval.
 
-    Parameters
-    ----------
-    events, n : sequence of int
-        Participants with the event, and participants, of the active and the control arm.
-
-    Returns
-    -------
-    dict
-        risk_difference, ci_low, ci_high; missing where an arm has no participants.
+    ``events`` and ``n`` are of the active and the control arm; missing where one has no
+    participants.
     """
     found = (np.nan,) * 3
     if min(n) > 0:

@@ -11,18 +11,12 @@ from analysis_lib.clinical.rating_patterns import CONTRAST
 
 @dataclass(frozen=True)
 class TippingPoint:
-    """Result of :func:`tipping_point`.
+    """Result of :func:`tipping_point`, a row for each pair of deltas, and where each line tips.
 
-    Attributes
-    ----------
-    table : pandas.DataFrame
-        visit, contrast, delta_active, delta_control, estimate, se, df, ci_low, ci_high, t, p; one
-        row a pair of deltas.
-    tips : pandas.DataFrame
-        One row a delta_control: visit, delta_control, status, delta_before and p_before (the last
-        delta of the grid that leaves p below alpha), delta_tips and p_tips (the first that does
-        not), delta_interpolated (where p would be alpha on a straight line between the two).
-        status: "tips", "does not tip" (within the grid) or "not significant at delta 0".
+    In ``tips``, status is "tips", "does not tip" (within the grid) or "not significant at delta 0";
+    delta_before and p_before are the last delta of the grid that leaves p below alpha, delta_tips
+    and p_tips the first that does not; delta_interpolated is where p would be alpha on a straight
+    line between the two.
     """
 
     table: pd.DataFrame
@@ -35,21 +29,8 @@ def tipping_point(imputation, visit, deltas_active, deltas_control=(0.0,), alpha
     To each MAR imputation after the last visit rated delta is added (points of the scale; positive
     is worse where lower scores are better), as rbmi and the five macros do, and the data are
     analysed and pooled again. Only the delta at the analysed visit matters. All deltas share the
-    same imputations, so the curve is smooth.
-
-    Parameters
-    ----------
-    imputation : Imputation
-    visit
-        The visit analysed.
-    deltas_active, deltas_control : sequence of float
-        Grid, for the participants of each arm who withdrew before the visit. ``deltas_active``
-        contains 0.
-    alpha : float
-
-    Returns
-    -------
-    TippingPoint
+    same imputations, so the curve is smooth. The grids are for the participants of each arm who
+    withdrew before the visit; ``deltas_active`` contains 0.
     """
     deltas_active, deltas_control = (np.unique(d) for d in (deltas_active, deltas_control))
     if 0 not in deltas_active:

@@ -16,24 +16,12 @@ from analysis_lib.study.scores import baseline_scores, read_ratings, with_baseli
 
 @dataclass(frozen=True)
 class TrialData:
-    """Tables of a trial.
-
-    Parameters
-    ----------
-    participants : pandas.DataFrame
-        From :func:`analysis_lib.study.participants.read_participants`.
-    scores : pandas.DataFrame
-        Every rating, from :func:`analysis_lib.study.scores.read_ratings`.
-    changes : pandas.DataFrame
-        Later scores beside the baseline, from :func:`analysis_lib.study.scores.with_baseline`.
-    strata : pandas.Series or None
-        Stratum of the randomisation, by participant.
-    """
+    """Tables of a trial."""
 
     participants: pd.DataFrame
-    scores: pd.DataFrame
-    changes: pd.DataFrame
-    strata: pd.Series | None
+    scores: pd.DataFrame  # every rating
+    changes: pd.DataFrame  # later scores beside the baseline
+    strata: pd.Series | None  # of the randomisation, by participant
 
 
 def read_trial(study) -> TrialData:

@@ -18,18 +18,7 @@ from analysis_lib.results.words import shortened
 
 
 def read_rda(path, name):
-    """Read one data frame of an R data file.
-
-    Parameters
-    ----------
-    path : path
-    name : str
-        The object's name in R.
-
-    Returns
-    -------
-    pandas.DataFrame
-    """
+    """Read one data frame, by its name in R, from an R data file."""
     import rdata
 
     with warnings.catch_warnings():
@@ -46,23 +35,11 @@ _VISITS = {"4": "week1", "5": "week2", "6": "week4", "7": "week6"}
 
 
 def antidepressant_dataset(visits):
-    """Turn the antidepressant trial into the files of a BIDS folder.
+    """Turn the antidepressant trial into the files of a BIDS folder: text by path.
 
-    Parameters
-    ----------
-    visits : pandas.DataFrame
-        The data frame of the R package rbmi: one row a patient and visit after baseline.
-
-    Returns
-    -------
-    dict of str to str
-        Text of each file.
-
-    Raises
-    ------
-    FetchError
-        If a patient has two arms, sites, sexes or baselines, a visit twice, a change that is not
-        score - baseline, or visits whose days do not fit weeks 1, 2, 4, 6.
+    ``visits`` is the data frame of the R package rbmi: one row a patient and visit after baseline.
+    A patient with two arms, sites, sexes or baselines, a visit twice, a change that is not score -
+    baseline, or visits whose days do not fit weeks 1, 2, 4, 6 are a `FetchError`.
     """
     require_columns(
         "antidepressant_data.rda", visits, [*_PER_PATIENT, "PATIENT", "VISIT", "RELDAYS"]
@@ -113,7 +90,7 @@ def _check_antidepressant(later):
         if days != _DAYS[visit]:
             raise FetchError(
                 f"antidepressant_data.rda: {visit}: a median RELDAYS of {_DAYS[visit]} expected, "
-                f"found {days:g}: VISIT is not what it is taken for"
+                f"found {days:g}: VISIT does not mean what was assumed"
             )
 
 

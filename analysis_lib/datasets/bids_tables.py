@@ -47,7 +47,7 @@ _SESSION_COLUMNS = {
 
 
 def session_table(table, columns):
-    """One sessions file a participant: BIDS wants a folder for everyone in participants.tsv."""
+    """One sessions file per participant: BIDS wants a folder for everyone in participants.tsv."""
     table = table.assign(session_id="ses-" + table["visit"].astype(str))
     described = {name: _SESSION_COLUMNS[name] for name in ["session_id", *columns]}
     files = {"sessions.json": _json(described)}

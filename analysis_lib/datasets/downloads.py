@@ -66,13 +66,7 @@ class Outcome:
 
 
 def read_list(path):
-    """Read a TSV file with the columns path, bytes and md5 into a tuple of RemoteFile.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, a value is not valid, or a path is listed twice.
-    """
+    """Read a TSV file (path, bytes, md5) of files, each listed once, into a tuple of RemoteFile."""
     columns = ["path", "bytes", "md5"]
     rows = pd.read_csv(path, sep="\t", usecols=columns, dtype={"path": str, "md5": str})[columns]
     if rows["path"].duplicated().any():
@@ -88,23 +82,11 @@ def partial_path(path):
 class ResumingDownloader:
     """Downloader for pooch that resumes a broken transfer (HTTP Range), and retries.
 
-    It goes on from the bytes that the output file holds. Once all attempts have failed, or if
-    another would not help, it raises the last exception of requests; ValueError if the size is
-    wrong.
-
-    Parameters
-    ----------
-    sizes : dict of str to int, optional
-        Expected number of bytes, by URL.
-    retries : int
-        Failed attempts in a row, after the first, before a file is given up.
-    timeout : tuple of float
-        Seconds to connect, and without a byte.
-
-    Attributes
-    ----------
-    stop : threading.Event
-        Once set, downloads end with KeyboardInterrupt at the next piece.
+    It goes on from the bytes that the output file holds. Once ``retries`` attempts in a row have
+    failed after the first, or if another would not help, it raises the last exception of requests;
+    ValueError if the size is not that of ``sizes``, bytes by URL. ``timeout``: seconds to connect,
+    and without a byte. Once the event ``stop`` is set, downloads end with KeyboardInterrupt at the
+    next piece.
     """
 
     def __init__(self, sizes=None, retries=RETRIES, timeout=TIMEOUT):
@@ -209,31 +191,12 @@ def _size(path):
 
 
 def download(files, folder, base, *, jobs=JOBS, console=None, **options):
-    """Get the files that a folder lacks, and check those that it holds.
+    """Get the files, at ``base/path``, that a folder lacks, and check those that it holds.
 
-    A file that fails does not stop the others; a full disk does, and so does a silent server.
-
-    Parameters
-    ----------
-    files : sequence of RemoteFile
-    folder : path
-    base : str
-        Address: a file is at ``base/path``.
-    jobs : int
-        Files downloaded at once.
-    console : rich.console.Console, optional
-        Shows a bar on a terminal, elsewhere a line per file.
-    **options
-        retries and timeout of :class:`ResumingDownloader`.
-
-    Returns
-    -------
-    Outcome
-
-    Raises
-    ------
-    DownloadError
-        If the disk has no room for the files, or another process is downloading into the folder.
+    ``jobs`` are downloaded at once; a console shows a bar on a terminal, elsewhere a line per file.
+    A file that fails does not stop the others; a full disk does, and so does a silent server. A
+    disk without room for the files, or another process that downloads into the folder, is a
+    `DownloadError`. Options are the retries and timeout of `ResumingDownloader`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -368,7 +331,7 @@ class _Batch(ResumingDownloader):
             return f"{explain(error)} at {self.base}. {advice}"
         if isinstance(error, ValueError):
             self.report(url, 0)
-            return f"{url} does not serve the file expected, and it was not kept: {error}"
+            return f"{url} does not serve the expected file; it was not kept: {error}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             self.over = f"the disk of {self.folder} is full. Make room and run again"
             return self.over

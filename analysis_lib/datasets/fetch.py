@@ -31,21 +31,11 @@ RETRIES = 2
 
 @dataclass(frozen=True)
 class Fetched:
-    """What :func:`fetch_study` did.
+    """What :func:`fetch_study` did."""
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The BIDS folder.
-    is_new : bool
-        False if it was there already, the same.
-    notes : tuple of str
-        Where source files disagree.
-    """
-
-    folder: Path
-    is_new: bool
-    notes: tuple[str, ...] = ()
+    folder: Path  # the BIDS folder
+    is_new: bool  # not if it was there already, the same
+    notes: tuple[str, ...] = ()  # where source files disagree
 
 
 _RBMI = "insightsengineering/rbmi/c872d4ac7e5406ec50ae9fe4d56898c6ecb7ec03"
@@ -82,47 +72,22 @@ TRIALS = {
 
 @dataclass(frozen=True)
 class ImageList:
-    """The images of a public trial.
+    """The images of a public trial."""
 
-    Parameters
-    ----------
-    table : pathlib.Path
-        Path, size and md5 of each: see ``downloads.read_list``.
-    home : str
-        Folder of the data set below the base address.
-    """
-
-    table: Path
-    home: str
+    table: Path  # path, size and md5 of each: see downloads.read_list
+    home: str  # folder of the data set below the base address
 
 
 IMAGES = {"sudmex_tms": ImageList(PROJECT / "data" / "sudmex_tms_t1w.tsv", "ds003037")}
 
 
 def fetch_study(name, folder=None, cache=None, *, base=PUBLIC, retries=RETRIES):
-    """Download a public trial, unless the cache holds it, and write its BIDS folder.
+    """Download a public trial, unless the cache holds it, and write its BIDS folder: `Fetched`.
 
-    Parameters
-    ----------
-    name : {"antidepressant", "sudmex_tms"}
-    folder : path, optional
-        The BIDS folder to write; by default the one that data/studies/<name>.yml names.
-    cache : path, optional
-        See :func:`cache_folder`.
-    base : str
-        Address that serves the files.
-    retries : int
-        How often a failed download is tried again.
-
-    Returns
-    -------
-    Fetched
-
-    Raises
-    ------
-    FetchError
-        If a file cannot be downloaded or is not the one expected, or if the folder exists and
-        differs: it is never overwritten.
+    The folder is the one that data/studies/<name>.yml names, unless given. A file that cannot be
+    downloaded or is not the one expected, and a folder that exists and differs, are a `FetchError`:
+    a folder is never overwritten. ``base`` serves the files; a failed download is tried ``retries``
+    times.
     """
     _known_trial(name)
     folder = _folder(name, folder)
@@ -133,46 +98,19 @@ def fetch_study(name, folder=None, cache=None, *, base=PUBLIC, retries=RETRIES):
 
 
 def images_of(name):
-    """Images of a public trial that :func:`fetch_images` gets; none, if it has none.
-
-    Returns
-    -------
-    tuple of downloads.RemoteFile
-    """
+    """Images (RemoteFile) of a public trial that `fetch_images` gets; none, if it has none."""
     return downloads.read_list(IMAGES[name].table) if name in IMAGES else ()
 
 
 def fetch_images(
     name, folder=None, *, base=OPENNEURO, jobs=downloads.JOBS, console=None, **options
 ):
-    """Download the T1-weighted images of a public trial into its BIDS folder.
+    """Download the T1-weighted images of a public trial into its BIDS folder: `downloads.Outcome`.
 
     Images that are there are checked and not fetched again; one that broke off goes on from where
-    it was: see :func:`analysis_lib.datasets.downloads.download`.
-
-    Parameters
-    ----------
-    name : {"sudmex_tms"}
-    folder : path, optional
-        As in :func:`fetch_study`, which writes the tables.
-    base : str
-        Address that serves the data sets of OpenNeuro.
-    jobs : int
-        Images fetched at once.
-    console : rich.console.Console, optional
-        Where progress is shown.
-    **options
-        Of ``downloads.download``: retries, timeout.
-
-    Returns
-    -------
-    downloads.Outcome
-
-    Raises
-    ------
-    FetchError
-        If the trial has no images, or some could not be had or are not the ones expected: the
-        message lists them; all others are in place.
+    it was: see :func:`analysis_lib.datasets.downloads.download`. If the trial has no images, or
+    some could not be had or are not the ones expected, a `FetchError` lists them; all others are in
+    place.
     """
     if name not in IMAGES:
         raise FetchError(f"{name}: no public images known. Trials with images: {', '.join(IMAGES)}")
@@ -204,44 +142,18 @@ def _images_missing(folder, outcome):
 
 
 def fetch_receptors(annotations="default", cache=None):
-    """Download receptor maps, unless neuromaps' cache holds them: see ``receptor_maps.fetch``.
-
-    Parameters
-    ----------
-    annotations : str or list
-        A study's ``receptors``: "default", "all", or a list; files of its own are passed over.
-    cache : path, optional
-        See ``environment.receptor_cache``.
-
-    Returns
-    -------
-    dict of str to pathlib.Path
-    """
+    """Download receptor maps, unless neuromaps' cache holds them: see ``receptor_maps.fetch``."""
     from analysis_lib.datasets import receptor_maps
 
     return receptor_maps.fetch(annotations, cache=cache)
 
 
 def fetch_atlas(name, cache=None, *, base=PUBLIC, retries=RETRIES):
-    """Download an atlas, unless the cache holds it.
+    """Download an atlas, unless the cache holds it: its label image and any table of names.
 
-    Parameters
-    ----------
-    name : {"schaefer100_tian_s1", "schaefer100", "schaefer200", ..., "schaefer1000"}
-        The schaefer ones come through ``nilearn.datasets.fetch_atlas_schaefer_2018`` (7 networks,
-        2 mm), which publishes no hash: ``atlas.load_atlas`` counts the parcels.
-    cache, base, retries
-        As in :func:`fetch_study`; nilearn does not try again.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The label image and, of the schaefer ones, the table of names.
-
-    Raises
-    ------
-    FetchError
-        If the name is unknown, a download fails, or a file is not the one expected.
+    schaefer100 to schaefer1000 come through ``nilearn.datasets.fetch_atlas_schaefer_2018`` (7
+    networks, 2 mm), which publishes no hash (``atlas.load_atlas`` counts the parcels) and does not
+    try again. An unknown name, a failed download and an unexpected file are a `FetchError`.
     """
     if name in ATLASES:
         return fetch_files(ATLASES[name], cache, base=base, retries=retries)
@@ -261,7 +173,7 @@ def fetch_atlas(name, cache=None, *, base=PUBLIC, retries=RETRIES):
         wanted = "\n".join(f"  {address}{p.name}\n    to {p}" for p in paths if not p.is_file())
         raise FetchError(
             f"{name}: download failed ({type(error).__name__}: {error}). Run again with a "
-            f"connection, or put by hand what the cache lacks:\n{wanted}"
+            f"connection, or put the missing files into the cache:\n{wanted}"
         ) from error
     return paths
 
@@ -269,42 +181,16 @@ def fetch_atlas(name, cache=None, *, base=PUBLIC, retries=RETRIES):
 def fetch_templates(cache=None, *, base=PUBLIC, retries=RETRIES):
     """Download the templates for brain extraction, unless the cache holds them.
 
-    Parameters
-    ----------
-    cache, base, retries
-        As in :func:`fetch_study`.
-
-    Returns
-    -------
-    list of pathlib.Path
-        avg152T1 (whole head) and mask_ICV (intracranial mask) of SPM12.
-
-    Raises
-    ------
-    FetchError
-        If a download fails, or a file is not the one expected.
+    They are avg152T1 (whole head) and mask_ICV (intracranial mask) of SPM12.
     """
     return fetch_files(TEMPLATES, cache, base=base, retries=retries)
 
 
 def fetch_files(files, cache=None, *, base=PUBLIC, retries=RETRIES):
-    """Find files in the cache; download those that it lacks.
+    """Paths of files in the cache, in their order; what it lacks is downloaded.
 
-    Parameters
-    ----------
-    files : sequence of PublicFile
-    cache, base, retries
-        As in :func:`fetch_study`.
-
-    Returns
-    -------
-    list of pathlib.Path
-        In the order of ``files``. A file is in the cache whole and right, or not at all.
-
-    Raises
-    ------
-    FetchError
-        If a file in the cache is damaged or another one, or if a download fails.
+    A file is in the cache whole and right, or not at all: a damaged or another one is a
+    `FetchError`, and so is a download that fails.
     """
     cache = cache_folder(cache)
     wanted = [file for file in files if not is_cached(cache, file, base)]
@@ -332,7 +218,7 @@ def _download(cache, file, wanted, base, retries):
         raise FetchError(_offline(cache, file, wanted, base, error)) from error
     except ValueError as error:
         raise FetchError(
-            f"{file.name}: {url} does not serve the file expected, and it was not kept. {error}"
+            f"{file.name}: {url} does not serve the expected file; it was not kept. {error}"
         ) from error
     except OSError as error:
         raise FetchError(
@@ -349,7 +235,7 @@ def _offline(cache, file, wanted, base, error):
     )
     return (
         f"{file.name}: download failed ({reason}). Run again with a connection, "
-        f"or put by hand what the cache lacks:\n{missing}"
+        f"or put the missing files into the cache:\n{missing}"
     )
 
 

@@ -9,28 +9,12 @@ from analysis_lib.results.words import shortened
 
 
 def write_folder(folder, content, images=()):
-    """Write a folder whole, or not at all; never into one that exists, unless images are there.
+    """Write a folder, text by path, whole or not at all; never into one that exists without images.
 
-    Images are large and come later. A folder that holds some gets the files that it lacks, so that
-    nobody has to move the images away or fetch them again.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-    content : dict of str to str
-        Text of each file, by its path below the folder.
-    images : sequence of str
-        Paths below the folder that images may have; they are never touched.
-
-    Returns
-    -------
-    bool
-        False if the folder existed and holds every file, the same; further files do not matter.
-
-    Raises
-    ------
-    FetchError
-        If the folder exists and a file differs or, unless images are there, is missing.
+    Images (paths below the folder that are never touched) are large and come later. A folder that
+    holds some gets the files that it lacks, so that nobody has to move the images away or fetch
+    them again. False if the folder existed and holds every file, the same; further files do not
+    matter. If a file differs or, without images, is missing, that is a `FetchError`.
     """
     lacking = {name: content[name] for name in content if not (folder / name).exists()}
     if not folder.exists():

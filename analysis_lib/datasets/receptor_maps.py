@@ -18,28 +18,11 @@ from analysis_lib.study.catalogue import (
 
 
 def fetch(annotations="default", cache=None, progress=True):
-    """Download the receptor maps that the cache lacks, and check every one.
+    """Download the receptor maps that the cache lacks, and check every one: path by annotation.
 
-    Parameters
-    ----------
-    annotations : str or list
-        See `resolve`. Files of one's own are passed over.
-    cache : path, optional
-    progress : bool
-        Show a progress bar.
-
-    Returns
-    -------
-    dict of str to pathlib.Path
-        Path of each annotation.
-
-    Raises
-    ------
-    FetchFailed
-        A download failed; the message names the annotation. Maps fetched before it are kept.
-    WrongMap
-        A file, downloaded or already there, is not the published one. It is left where it is; a
-        wrong download never enters the cache.
+    `FetchFailed` names the annotation, and maps fetched before it are kept. `WrongMap`: a file,
+    downloaded or already there, is not the published one. It is left where it is; a wrong download
+    never enters the cache. Files of one's own are passed over.
     """
     annotations = published(annotations)
     folder = receptor_cache(cache)
@@ -50,7 +33,7 @@ def fetch(annotations="default", cache=None, progress=True):
 
 
 def _download(annotation, folder):
-    """Into a folder beside its place first, so that a file appears whole and checked, or not."""
+    """Into a temporary folder first, so that only complete and checked files appear."""
     record = record_of(annotation)
     final = cached_path(record, folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -27,26 +27,9 @@ def simulate_study(folder, **options):
     """Write a simulated trial as a BIDS dataset, with its truth beside it; whole or not at all.
 
     The same seed gives the same numbers on every machine: maps are rounded to ``STEP`` and files
-    carry no time stamps. (Compressed bytes agree where zlib is the same, their content always.)
-
-    Parameters
-    ----------
-    folder : path
-        The dataset; must not exist, or be empty. The truth goes to ``derivatives/truth``, the maps
-        to ``derivatives/vbm``.
-    **options
-        As for :func:`simulate_trial`: seed, resolution, null, n_active, n_control, n_withdrawn,
-        n_missed, plan.
-
-    Returns
-    -------
-    dict
-        The truth, as :func:`read_truth` gives it.
-
-    Raises
-    ------
-    FileExistsError
-        If the folder holds anything.
+    carry no time stamps. (Compressed bytes agree where zlib is the same, their content always.) The
+    folder must not exist, or be empty: the truth, which is returned, goes to ``derivatives/truth``,
+    the maps to ``derivatives/vbm``. Options are those of :func:`simulate_trial`.
     """
     folder = Path(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
@@ -71,20 +54,7 @@ def read_truth(folder):
 
 
 def true_change(folder, fwhm_mm=8):
-    """Percent change that an average active patient's smoothed map shows.
-
-    Parameters
-    ----------
-    folder : path
-        A simulated study.
-    fwhm_mm : float
-        The analysis's smoothing.
-
-    Returns
-    -------
-    nibabel.Nifti1Image
-        Percent, on the grid of the maps.
-    """
+    """Percent change that an average active patient's map, smoothed with ``fwhm_mm``, shows."""
     maps = Path(folder) / "derivatives" / "truth"
     planted, template = (nib.load(maps / f"{name}.nii.gz") for name in ("planted", "template"))
     return smooth_percent(planted, template, fwhm_mm)
@@ -95,7 +65,8 @@ def _write_dataset(folder, trial):
     _write_json(folder / "dataset_description.json", _description(title, "raw", SourceDatasets=[]))
     _write_text(folder / "README", _readme(title))
     _write_text(folder / ".bidsignore", "adverse_events.*\nstimulation.*\n")
-    _write_table(folder / "participants.tsv", _participants_table(trial), PARTICIPANT_COLUMNS)
+    people = trial.participants[list(PARTICIPANT_COLUMNS)]
+    _write_table(folder / "participants.tsv", people, PARTICIPANT_COLUMNS)
     _write_phenotype(folder / "phenotype", trial.scores)
     _write_sessions(folder, trial)
     _write_conduct(folder, trial)
@@ -151,10 +122,6 @@ PARTICIPANT_COLUMNS = {
 }
 
 
-def _participants_table(trial):
-    return trial.participants[list(PARTICIPANT_COLUMNS)]
-
-
 def _write_phenotype(folder, scores):
     keys = ["participant_id", "session_id"]
     described = {"participant_id": "Participant", "session_id": "Session of the rating"}
@@ -190,7 +157,7 @@ def _visits_attended(trial):
 
 
 def _write_conduct(folder, trial):
-    """Treatment sessions and adverse events; they differ between arms by chance alone."""
+    """Treatment sessions and adverse events; arms differ only by chance."""
     sessions, events = [], []
     for row in trial.participants.itertuples():
         random = random_stream(trial.seed, row.number, "conduct")

@@ -18,27 +18,12 @@ _SEXES = {1: "M", 2: "F"}
 
 
 def sudmex_dataset(participants, scores):
-    """Turn the SUDMEX-TMS trial into the files of a BIDS folder.
+    """Turn the SUDMEX-TMS trial into the files of a BIDS folder (text by path), and notes.
 
-    Parameters
-    ----------
-    participants : pandas.DataFrame
-        participants.tsv of OpenNeuro ds003037: participant_id, age, sex, group, educ, exclusion.
-    scores : pandas.DataFrame
-        data2w.csv: rid (the number in participant_id), group, stage, sex, age, hdrs_tot, hars_tot.
-
-    Returns
-    -------
-    content : dict of str to str
-        Text of each file.
-    notes : list of str
-        Participants whose age or sex differs between the files: participants.tsv is kept.
-
-    Raises
-    ------
-    FetchError
-        If the files disagree on an arm, or on who took part and was not excluded, or if a
-        participant has not exactly one row at T0 and one at T1.
+    ``participants`` is participants.tsv of OpenNeuro ds003037, ``scores`` data2w.csv, whose rid is
+    the number in participant_id. Notes name participants whose age or sex differs between the two:
+    participants.tsv is kept. Files that disagree on an arm, or on who took part and was not
+    excluded, or a participant without exactly one row at T0 and one at T1, are a `FetchError`.
     """
     require_columns("participants.tsv", participants, ["participant_id", "age", "sex", "group"])
     require_columns("participants.tsv", participants, ["educ", "exclusion"])
@@ -73,7 +58,7 @@ def _check_sudmex(participants, scores):
     if alone:
         raise FetchError(
             "participants.tsv and data2w.csv: the same participants expected, leaving out "
-            f"exclusion = 1; in one file alone: {', '.join(alone)}"
+            f"exclusion = 1; in only one file: {', '.join(alone)}"
         )
     visits = scores.groupby("participant_id")["visit"].agg(lambda x: sorted(x))
     odd = visits[visits.map(lambda x: x != ["t0", "t1"])]

@@ -33,34 +33,13 @@ def simulate_trial(
     n_missed=4,
     plan=None,
 ):
-    """Draw a trial: participants, scores, and what is planted in the maps.
+    """Draw a trial: participants, scores, and what is planted in the maps, of ``resolution`` mm.
 
     Each participant has random numbers of their own, keyed by the seed and their number, so that
-    age, residuals and noise do not depend on how many others there are.
-
-    Parameters
-    ----------
-    seed : int
-    resolution : float
-        Voxel size of the maps, mm.
-    null : bool
-        Plant nothing: no change of grey matter, no difference between the arms in any score.
-    n_active, n_control : int
-        Participants randomised.
-    n_withdrawn : int
-        Participants who leave after baseline, week 1 or week 2: no later scores, no second map.
-    n_missed : int
-        Ratings missed at week 1 or week 2 by participants who stay.
-    plan : Plan, optional
-
-    Returns
-    -------
-    Trial
-
-    Raises
-    ------
-    ValueError
-        If the arms are too small for the withdrawals and missed visits.
+    age, residuals and noise do not depend on how many others there are. ``null`` plants nothing: no
+    change of grey matter, no difference between the arms in any score. ``n_withdrawn`` leave after
+    baseline, week 1 or week 2 (no later scores, no second map); ``n_missed`` ratings are missed at
+    week 1 or week 2 by participants who stay. Arms too small for these are refused.
     """
     plan = plan or Plan()
     _check_sizes(n_active, n_control, n_withdrawn, n_missed)

@@ -8,22 +8,12 @@ from analysis_lib.datasets.truth import STEP, TOP_VALUE, ChangeMaps, sigma_voxel
 
 
 def simulate_pair(trial, participant_id):
-    """Grey-matter maps of one participant before and after treatment.
+    """Grey-matter maps of one participant before and after treatment: int16, in units of ``STEP``.
 
     Before: template x volume ratio x smooth anatomical variation. After: before x (1 + percent),
     percent being the planted change of a patient in the active arm, plus smooth noise, plus a
-    change of the whole map.
-
-    Parameters
-    ----------
-    trial : Trial
-    participant_id : str
-
-    Returns
-    -------
-    pre, post : numpy.ndarray of int16, shape of the grid
-        Modulated grey matter in units of ``STEP``. A participant who withdrew has a post map here
-        too; it was never taken, and ``simulate.simulate_study`` does not write it.
+    change of the whole map. A participant who withdrew has a post map here too; it was never taken,
+    and ``simulate.simulate_study`` does not write it.
     """
     row = trial.participants.set_index("participant_id").loc[participant_id]
     pre = _anatomy(trial, row)
@@ -75,18 +65,7 @@ def _as_steps(values):
 
 
 def simulate_change_maps(**options):
-    """Simulate a trial in memory, for benchmarks: nothing is written.
-
-    Parameters
-    ----------
-    **options
-        As for :func:`simulate_trial`.
-
-    Returns
-    -------
-    ChangeMaps
-        The maps of participants who were scanned twice.
-    """
+    """Simulate a trial in memory, for benchmarks: the maps of participants scanned twice."""
     trial = simulate_trial(**options)
     people = trial.participants[trial.participants["withdrawn_after"].isna()]
     maps = np.empty((2, len(people), *trial.template.shape), dtype=np.float32)

@@ -1,6 +1,7 @@
 """What the demo trial is made of: doses of effect, D1 weights, the planted change."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -27,115 +28,9 @@ SIMULATED = "SIMULATED data: no patient, no scanner. Made by analysis_lib.datase
 # Neuropsychopharmacology 11:245-256). One class departs from the map: "occipital" has the value of
 # the lateral and polar gyri (the medial ones are .22 in the map), so that one whole lobe is without
 # a planted change.
-_D1_TABLE = (
-    ("putamen", 1.00, ("Putamen",)),
-    ("caudate", 0.79, ("Caudate",)),
-    ("accumbens", 0.77, ("Accumbens Area",)),
-    ("pallidum", 0.51, ("Pallidum",)),
-    ("ventromedial prefrontal", 0.32, ("medial frontal cortex", "gyrus rectus")),
-    ("insula", 0.31, ("anterior insula", "posterior insula")),
-    ("anterior cingulate", 0.30, ("anterior cingulate gyrus",)),
-    ("basal forebrain", 0.29, ("Basal Forebrain", "subcallosal area")),
-    (
-        "middle and posterior cingulate",
-        0.27,
-        ("middle cingulate gyrus", "posterior cingulate gyrus"),
-    ),
-    ("fusiform", 0.26, ("fusiform gyrus",)),
-    ("amygdala", 0.25, ("Amygdala",)),
-    (
-        "opercula and planum temporale",
-        0.25,
-        (
-            "central operculum",
-            "frontal operculum",
-            "parietal operculum",
-            "planum polare",
-            "planum temporale",
-            "transverse temporal gyrus",
-        ),
-    ),
-    ("precuneus", 0.24, ("precuneus",)),
-    (
-        "orbitofrontal",
-        0.24,
-        (
-            "anterior orbital gyrus",
-            "lateral orbital gyrus",
-            "medial orbital gyrus",
-            "posterior orbital gyrus",
-            "orbital part of the inferior frontal gyrus",
-        ),
-    ),
-    (
-        "lateral temporal",
-        0.21,
-        (
-            "superior temporal gyrus",
-            "middle temporal gyrus",
-            "inferior temporal gyrus",
-            "temporal pole",
-        ),
-    ),
-    (
-        "inferior frontal",
-        0.19,
-        (
-            "opercular part of the inferior frontal gyrus",
-            "triangular part of the inferior frontal gyrus",
-        ),
-    ),
-    ("thalamus", 0.18, ("Thalamus Proper",)),
-    ("supplementary motor", 0.18, ("supplementary motor cortex",)),
-    ("hippocampus", 0.18, ("Hippocampus",)),
-    ("frontal pole", 0.17, ("frontal pole",)),
-    ("dorsolateral prefrontal", 0.16, ("middle frontal gyrus",)),
-    (
-        "superior frontal",
-        0.16,
-        ("superior frontal gyrus", "superior frontal gyrus medial segment"),
-    ),
-    ("parahippocampal", 0.16, ("parahippocampal gyrus", "entorhinal area")),
-    ("inferior parietal", 0.16, ("angular gyrus", "supramarginal gyrus")),
-    ("superior parietal", 0.12, ("superior parietal lobule",)),
-    (
-        "occipital",
-        0.12,
-        (
-            "calcarine cortex",
-            "cuneus",
-            "lingual gyrus",
-            "occipital fusiform gyrus",
-            "inferior occipital gyrus",
-            "middle occipital gyrus",
-            "superior occipital gyrus",
-            "occipital pole",
-        ),
-    ),
-    (
-        "pre- and postcentral",
-        0.11,
-        (
-            "precentral gyrus",
-            "precentral gyrus medial segment",
-            "postcentral gyrus",
-            "postcentral gyrus medial segment",
-        ),
-    ),
-    ("brain stem", 0.07, ("Brain Stem", "Ventral DC")),
-    (
-        "cerebellum",
-        0.02,
-        (
-            "Cerebellum Exterior",
-            "Cerebellar Vermal Lobules I-V",
-            "Cerebellar Vermal Lobules VI-VII",
-            "Cerebellar Vermal Lobules VIII-X",
-        ),
-    ),
-)
-D1_WEIGHTS = {name: weight for name, weight, _ in _D1_TABLE}
-D1_REGIONS = {name: regions for name, _, regions in _D1_TABLE}
+_D1 = pd.read_csv(Path(__file__).with_name("truth.tsv"), sep="\t", encoding="utf-8")
+D1_WEIGHTS = dict(zip(_D1["name"], _D1["weight"], strict=True))
+D1_REGIONS = dict(zip(_D1["name"], _D1["regions"].str.split("; ").map(tuple), strict=True))
 
 # The items of HAMD-17: what they rate, highest score, how early an item rises.
 _RISES = (1.2, 0.3, -0.6, 0.6, 0.5, 0.4, 1.0, -0.2, -0.5, 0.6, 0.2, 0.1, 0.8, 0.4, -0.7, -0.4, -0.8)
@@ -149,7 +44,7 @@ class Plan:
     """Everything that is planted, and how noisy it is.
 
     Grey matter in percent of the pre-treatment map, volumes in ml, scores in scale points, one
-    number a visit after baseline where there are three.
+    number per visit after baseline where there are three.
     """
 
     top_percent: float = 6.0  # change where the D1 weight is 1
@@ -191,18 +86,9 @@ class Plan:
 class Trial:
     """A simulated trial without its maps, which ``trial_images.simulate_pair`` makes one by one.
 
-    Attributes
-    ----------
-    participants : pandas.DataFrame
-        One row a participant: participant_id, number, arm (active or sham), age, sex, tiv (ml),
-        withdrawn_after, guess, z, grey_ml (planned volume before treatment).
-    scores : pandas.DataFrame
-        One row a rating: participant_id, session_id, hamd17, hama, item_01 to item_17; missing at
-        a missed visit.
-    template, planted : nibabel.Nifti1Image
-        Grey-matter template (0 to 1) and planted change (percent) on the maps' grid.
-    truth : dict
-        What truth.json holds.
+    participants: one row each, with number, arm (active or sham), z and grey_ml (planned volume
+    before treatment). scores: one row per rating, missing at a missed visit. template (0 to 1) and
+    planted (change, percent) are on the maps' grid; truth is what truth.json holds.
     """
 
     seed: int
@@ -216,14 +102,9 @@ class Trial:
 
 @dataclass(frozen=True)
 class ChangeMaps:
-    """A simulated trial with its maps in memory.
+    """A simulated trial, as `Trial` has it, with the maps of those scanned twice in memory.
 
-    Attributes
-    ----------
-    participants, scores, template, planted, truth
-        As in :class:`Trial`; participants are those with two maps.
-    pre, post : numpy.ndarray of float32, shape (n_participants, *grid)
-        Unsmoothed maps, the same numbers as ``simulate.simulate_study`` writes.
+    pre and post, (n_participants, *grid), are the unsmoothed numbers that `simulate_study` writes.
     """
 
     participants: pd.DataFrame
@@ -236,35 +117,17 @@ class ChangeMaps:
 
 
 def d1_map(grid):
-    """The table of D1 weights as an image.
+    """The table of D1 weights as an image on a grid, float32.
 
-    Parameters
-    ----------
-    grid : nibabel image
-        Gives shape and affine (MNI).
-
-    Returns
-    -------
-    nibabel.Nifti1Image
-        float32: weight relative to the putamen in each region and within 10 mm of one, 0 beyond.
+    Weight relative to the putamen in each region and within 10 mm of one, 0 beyond.
     """
     return mni_image(_weights_on(grid).astype(np.float32), grid.affine)
 
 
 def planted_change(grid, plan=None):
-    """Percent change planted in an average active patient, unsmoothed.
+    """Percent change planted in an average active patient, unsmoothed, float32.
 
     top_percent x sqrt(weight), and exactly 0 where the weight is below lowest_weight.
-
-    Parameters
-    ----------
-    grid : nibabel image
-    plan : Plan, optional
-
-    Returns
-    -------
-    nibabel.Nifti1Image
-        float32, percent of the pre-treatment map.
     """
     percent = percent_change(_weights_on(grid), plan or Plan())
     return mni_image(percent.astype(np.float32), grid.affine)
@@ -293,16 +156,7 @@ def _weights_on(grid, reach=10.0):
 def smooth_percent(percent, template, fwhm_mm):
     """Percent change that remains after smoothing: smooth(template x percent) / smooth(template).
 
-    Parameters
-    ----------
-    percent, template : nibabel image
-        On one grid.
-    fwhm_mm : float
-
-    Returns
-    -------
-    nibabel.Nifti1Image
-        float32; 0 where there is no grey matter within reach of the kernel.
+    0 where there is no grey matter within reach of the kernel.
     """
     grey = template.get_fdata()
     sigma = sigma_voxels(fwhm_mm, template.affine)

@@ -6,10 +6,16 @@ Notebooks 00 to 03 show them one by one while they run (:func:`panel`), notebook
 from functools import partial
 
 import numpy as np
+from scipy import stats
 
 from analysis_lib.figures import descriptions
 from analysis_lib.figures.appearance import COLUMN, PAGE, warnings_of
-from analysis_lib.figures.draw_brain import plot_glass, plot_region_change, plot_slices
+from analysis_lib.figures.draw_brain import (
+    plot_glass,
+    plot_region_change,
+    plot_slices,
+    plot_surface,
+)
 from analysis_lib.figures.draw_clinical import (
     plot_course,
     plot_differences,
@@ -28,7 +34,9 @@ from analysis_lib.figures.draw_maps import (
     plot_head_size,
     plot_homogeneity,
     plot_mosaic,
+    plot_skewness,
     plot_template_fit,
+    plot_variance_ratio,
     plot_volumes,
 )
 from analysis_lib.figures.draw_receptors import (
@@ -47,6 +55,7 @@ from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE, contrast_titl
 from analysis_lib.results.problems import UsageError
 from analysis_lib.results.words import number_text, visit_words
 from analysis_lib.study.grids import load_map
+from analysis_lib.vbm.diagnostics import skewness_limit
 from analysis_lib.vbm.scans import read_scans
 
 SLICES_MM = (-20, -8, 2, 14, 30, 46)  # z of axial slices
@@ -78,7 +87,7 @@ def panel(results, name, **options) -> Drawn:
 
 
 def marks_of(results):
-    """What every figure of these results has to say: SIMULATED, QUICK."""
+    """The label of every figure of these results: SIMULATED, QUICK."""
     simulated_maps = (
         results.name in ("receptors", "power") and results.json("settings")["simulated_maps"]
     )
@@ -103,7 +112,7 @@ def ratings(results):
     visits = list(results.table("pattern_visits")["visit"])
     return Panel(
         partial(plot_missing, patterns=patterns, visits=visits, names=names),
-        f"{results.study.primary_scale.name}: who was rated when",
+        f"{results.study.primary_scale.name}: ratings by visit",
         *descriptions.describe_missing(patterns, names),
         size=(4.6, 0.24 * len(patterns) + 0.85),
     )
@@ -225,10 +234,9 @@ def homogeneity(results):
     quality = results.table("quality")
     return Panel(
         partial(plot_homogeneity, quality=quality),
-        "Resemblance of maps",
+        "Similarity of maps",
         *descriptions.describe_homogeneity(quality),
         size=(COLUMN, 2.4),
-        arms=True,
     )
 
 
@@ -237,14 +245,51 @@ def volumes(results):
     return Panel(
         partial(plot_volumes, quality=quality),
         "Grey-matter volume",
-        *descriptions.describe_volumes(quality, results.study.arm_names),
+        *descriptions.describe_volumes(quality),
+        size=(COLUMN, 2.4),
+    )
+
+
+def variance_ratio(results):
+    n, values = _analysed(results), _in_mask(results, "variance_ratio")
+    limits = stats.f.ppf([0.025, 0.975], *(n[arm] - 1 for arm in COLOURS))
+    names = results.study.arm_names
+    return Panel(
+        partial(plot_variance_ratio, ratio=values[values > 0], limits=limits, names=names),
+        "Spread of change in the two arms",
+        *descriptions.describe_variance_ratio(_spread(results), names),
+        size=(COLUMN, 2.4),
+    )
+
+
+def skewness(results):
+    n = _analysed(results)
+    values = {arm: _in_mask(results, f"skewness_{arm}") for arm in COLOURS}
+    limits = {arm: skewness_limit(n[arm]) for arm in COLOURS}
+    return Panel(
+        partial(plot_skewness, skewness=values, limits=limits),
+        "Skewness of change",
+        *descriptions.describe_skewness(_spread(results), results.study.arm_names),
         size=(COLUMN, 2.4),
         arms=True,
     )
 
 
+def _spread(results):
+    return results.table("diagnostics").set_index("measure")
+
+
+def _in_mask(results, name):
+    return results.image(name).get_fdata()[results.image("mask").get_fdata() > 0]
+
+
+def _analysed(results):
+    """Participants with both maps, by arm."""
+    return results.table("quality").query("session == 'pre'")["arm"].value_counts()
+
+
 def mosaic(results, most=4):
-    """The mean map, the mask, and the maps that resemble the others least, from the study."""
+    """The mean map, the mask, and the maps least like the others, from the study."""
     least = results.table("quality").nlargest(most, "outlier_score")
     pairs = read_scans(results.study).analysed.set_index("participant_id")
     own = [load_map(pairs.loc[row.participant_id, row.session]) for row in least.itertuples()]
@@ -252,7 +297,7 @@ def mosaic(results, most=4):
     images = [results.image("mean"), results.image("mask"), *own]
     return Panel(
         partial(plot_mosaic, images=images, titles=titles),
-        "Maps that resemble the others least",
+        "Maps least like the others",
         *descriptions.describe_mosaic(least),
         size=(PAGE, 2.5),
         brain=True,
@@ -264,21 +309,26 @@ def slices(results, contrast=ARM_BY_TIME, slices_mm=SLICES_MM):
 
 
 def glass(results, contrast=ARM_BY_TIME):
-    return _brain(results, contrast, plot_glass, glass=True)
+    return _brain(results, contrast, plot_glass, "glass")
 
 
-def _brain(results, contrast, plot, glass=False):
+def surface(results, contrast=ARM_BY_TIME):
+    return _brain(results, contrast, plot_surface, "surface")
+
+
+def _brain(results, contrast, plot, kind="slices"):
     """t of a contrast on the brain, on a colour scale that all contrasts share."""
     names, row = results.study.arm_names, _summary(results).loc[contrast]
     n = " + ".join(str(row[f"n_{arm}"]) for arm in COLOURS if row[f"n_{arm}"])
     title = f"{contrast_title(contrast, names)} (n = {n})"
+    glass = kind == "glass"
     outline = {"p_image" if glass else "outline": results.image(f"{contrast}_p_fwe_t")}
     look = {"label": f"t ({row['df']:g} df)", "vmax": _largest_t(results)} | outline
     return Panel(
         partial(plot, image=results.image(f"{contrast}_t"), **look),
         f"{title}, family-wise p < .05" if glass else title,
-        *descriptions.describe_brain(row, names, glass=glass),
-        size=(PAGE, 1.8 if glass else 1.5),
+        *descriptions.describe_brain(row, names, kind),
+        size=(PAGE, {"glass": 1.8, "surface": 1.7, "slices": 1.5}[kind]),
         brain=True,
     )
 
@@ -343,7 +393,7 @@ def dominance(results):
     shares = results.table("dominance")
     return Panel(
         partial(plot_dominance, rows=shares),
-        "All receptors together",
+        "All receptors in one model",
         *descriptions.describe_dominance(shares),
         size=(COLUMN, 0.16 * len(shares) + 1),
     )
@@ -354,7 +404,7 @@ def nulls(results):
     draws = {which: found[:, lead.name] for which, found in _draws(results, ARM_BY_TIME).items()}
     return Panel(
         partial(plot_nulls, draws=draws, observed=lead["r"]),
-        f"{lead['receptor']}: what chance gives",
+        f"{lead['receptor']}: r by chance alone",
         *descriptions.describe_nulls(lead, draws),
         size=(COLUMN, 2.2),
     )
@@ -367,7 +417,7 @@ def influence(results, most=6):
     )
     return Panel(
         partial(plot_without, rows=rows),
-        "Without the region that matters most",
+        "Without the most influential region",
         *descriptions.describe_without(rows),
         size=(5, 0.25 * len(rows) + 0.9),
     )
@@ -416,7 +466,8 @@ CATALOGUE = {
     make.__name__: make
     for make in (
         *(flow, ratings, course, differences, response, tipping_point, items, stimulation),
-        *(head_size, template_fit, homogeneity, volumes, mosaic, slices, glass, regions),
+        *(head_size, template_fit, homogeneity, volumes, variance_ratio, skewness, mosaic),
+        *(slices, glass, surface, regions),
         *(correlations, scatter, dominance, nulls, influence, power, variogram),
     )
 }

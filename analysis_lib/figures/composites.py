@@ -15,7 +15,7 @@ AT_MOST = 4  # scales whose courses Figure 2 shows
 
 
 def participants(study: Study) -> Drawn:
-    """Figure 1: who was randomised, rated and analysed, and which ratings are missing."""
+    """Figure 1: participants randomised, rated and analysed, and missing ratings."""
     results = Section(study, "clinical")
     panels = {"flow": catalogue.flow(results), "ratings": catalogue.ratings(results)}
     return _draw(results, "figure1_participants", "Participants", panels, _column(panels))

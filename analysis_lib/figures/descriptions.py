@@ -14,7 +14,7 @@ from analysis_lib.results.words import number_text, p_text, printed, true_minus,
 
 
 def _by_arm(names, words):
-    """One clause an arm, in the study's words."""
+    """One clause per arm, in the study's words."""
     return ", ".join(f"{words[arm]} with {names[arm]}" for arm in COLOURS)
 
 
@@ -30,7 +30,7 @@ def describe_flow(flow, names):
         f"Participants at each stage, by arm ({said}). Analysed: a baseline and at least one later "
         "score of the primary scale."
     )
-    return caption, f"Flow diagram, a column an arm. Participants {said}."
+    return caption, f"Flow diagram, one column per arm. Participants {said}."
 
 
 def describe_missing(patterns, names):
@@ -42,7 +42,7 @@ def describe_missing(patterns, names):
     said = f"rated at every visit: {_by_arm(names, n)}"
     caption = (
         f"Visits after baseline, one row per pattern, filled where rated, with the number of "
-        f"participants who show it ({said})."
+        f"participants with that pattern ({said})."
     )
     return caption, f"Grid of visits, one row per pattern of missing ratings; {said}."
 
@@ -74,7 +74,8 @@ def describe_differences(contrasts, names, primary):
     caption = (
         f"{names['active']} − {names['control']}, points, with 95 % confidence interval; n: "
         f"participants of each arm in the model. Filled: the primary contrast, {primary[0]} at "
-        f"{visit_words(primary[1])}: {said}. The other intervals are not adjusted for multiplicity."
+        f"{visit_words(primary[1])}: {said}. The other intervals are not adjusted for multiple "
+        "comparisons."
     )
     zero = sum(row.ci_low <= 0 <= row.ci_high for row in rows.values())
     alt = (
@@ -127,25 +128,33 @@ def describe_tipping(curve, tip, names, scale, visit):
     return caption, alt
 
 
-def describe_brain(row, names, glass=False):
-    """What `plot_slices` or `brain.plot_glass` shows; ``row``: of ``vbm/summary.tsv``."""
-    what = contrast_title(row["contrast"], names)
+_BRAINS = {  # kind of picture: its name for those who do not see it, and what is drawn
+    "slices": (
+        "Axial brain slices",
+        "t of every voxel of the mask, fainter where |t| is smaller; black outline: family-wise "
+        "p < .05 (a speck is a single surviving voxel)",
+    ),
+    "glass": ("Glass brain from four sides", "voxels with family-wise p < .05, projected"),
+    "surface": (
+        "Cortical surface from four sides",
+        "t on the pial surface of fsaverage5, paler where |t| is smaller; black outline: "
+        "family-wise p < .05; deep nuclei and cerebellum are not on this surface",
+    ),
+}
+
+
+def describe_brain(row, names, kind="slices"):
+    """What a picture of a contrast shows; ``row``: of ``vbm/summary.tsv``."""
+    what, (shape, drawn) = contrast_title(row["contrast"], names), _BRAINS[kind]
     n = " and ".join(f"{row[f'n_{a}']:.0f} {names[a]}" for a in COLOURS if row[f"n_{a}"] > 0)
     said = (
         f"{row['n_voxels_fwe']:,.0f} voxels survive" if row["n_voxels_fwe"] else "no voxel survives"
     )
-    drawn = (
-        "voxels with family-wise p < .05, projected"
-        if glass
-        else "t of every voxel of the mask, fainter where |t| is smaller; black outline: "
-        "family-wise p < .05, where a speck is a single voxel that survives on its own"
-    )
     caption = (
-        f"Grey-matter volume (n = {n}), {drawn} (two-sided, by the maximum of t over "
-        f"{row['n_permutations']:,.0f} permutations). {said[0].upper()}{said[1:]}."
+        f"Grey-matter volume (n = {n}): {drawn}. p: two-sided, from the maximum of t over "
+        f"{row['n_permutations']:,.0f} permutations. {said[0].upper()}{said[1:]}."
     )
-    shape = "Glass brain from four sides" if glass else "Axial brain slices"
-    return caption, f"{shape}, colour is t (red increase, blue decrease). {what}: {said}."
+    return caption, f"{shape}; colour: t (red increase, blue decrease). {what}: {said}."
 
 
 def describe_regions(means, regions, names):
@@ -178,19 +187,20 @@ def _percent(row):
 def describe_correlations(rows, n_all, contrast, names, draws):
     """What `plot_correlations` shows, of ``n_all`` maps; ``draws`` by null."""
     lead = rows.loc[rows["r"].abs().idxmax()]
-    chosen = "" if len(rows) == n_all else f", the {len(rows)} with the largest |r|"
+    chosen = "" if len(rows) == n_all else f" (the {len(rows)} with the largest |r| are shown)"
     drawn = "with the arms re-randomised" if contrast == ARM_BY_TIME else "with signs flipped"
     n_fwe = int((rows["p_fwe"] < LEVEL).sum())
     caption = (
         f"Correlation over grey-matter regions of {contrast_words(contrast, names)} with {n_all} "
-        f"receptor maps{chosen}; in brackets, the number of people scanned for a map. Bars: 95 % "
-        f"bootstrap interval (patients resampled). Bands: central 95 % of r {drawn} "
-        f"({draws['randomisation']:,} draws; if treatment did nothing) and among surrogate maps as "
-        f"smooth as the change ({draws['spatial']:,}). At the right, p for each question, in "
-        "brackets family-wise over all maps. Filled: family-wise p < .05 if treatment did nothing."
+        f"receptor maps{chosen}; in brackets, the number of people scanned for each map. Bars: "
+        f"95 % bootstrap interval (patients resampled). Bands: central 95 % of r if treatment did "
+        f"nothing ({drawn}, {draws['randomisation']:,} draws), and among surrogate maps as smooth "
+        f"as the change ({draws['spatial']:,}). At the right: p under each of the two null "
+        "hypotheses, in brackets family-wise over all maps. Filled: family-wise p < .05 if "
+        "treatment did nothing."
     )
     alt = (
-        f"Dots with intervals in order of r, one per map, two shaded bands behind each. Largest: "
+        f"Dots with intervals, one per map, in order of r; two shaded bands behind each. Largest: "
         f"{lead['receptor']}, {number_text(lead['r'])}; if treatment did nothing, "
         f"{p_text(lead['p_randomisation'])}, among equally smooth maps, "
         f"{p_text(lead['p_spatial'])}. Maps with a "
@@ -204,7 +214,7 @@ def describe_scatter(lead, n_regions):
     caption = (
         f"{lead['receptor']} ({lead['annotation']}) against the change, one point per region "
         f"(n = {n_regions}); both as normal scores of ranks. Line: slope r. Regions at the edge "
-        "of the cloud are named."
+        "of the cloud are labelled."
     )
     r = number_text(lead["r"])
     return caption, f"Scatter plot of {n_regions} regions along a line; r = {r}."
@@ -216,8 +226,8 @@ def describe_dominance(rows):
     said = ", ".join(f"{row.receptor} {row.percent:.0f} %" for row in top.itertuples())
     n_fwe = int((rows["p_fwe"] < LEVEL).sum())
     caption = (
-        f"Dominance analysis of {len(rows)} receptors in one linear model, several maps of a "
-        f"receptor combined: each one's part of the adjusted R², and its percentage. Filled: "
+        f"Dominance analysis of {len(rows)} receptors in one linear model: each receptor's share "
+        f"of the adjusted R², also in percent. Several maps of a receptor are combined. Filled: "
         f"family-wise p < .05 against equally smooth maps ({n_fwe} of {len(rows)})."
     )
     return caption, f"Horizontal bars, one per receptor. Largest: {said}. Filled: {n_fwe}."
@@ -228,11 +238,11 @@ def describe_without(rows):
     move = (rows["r"] - rows["r_without"]).abs().max()
     caption = (
         f"r of the {len(rows)} maps with the largest |r| with all regions (diamonds) and without "
-        "the one region that moves it most (circles), which is named at the right."
+        "the region that changes it most (circles), named at the right."
     )
     return (
         caption,
-        f"Pairs of marks, one per map. No region moves r by more than {move:.2f}.",
+        f"Pairs of marks, one per map. No region changes r by more than {move:.2f}.",
     )
 
 
@@ -241,8 +251,8 @@ def describe_nulls(lead, draws):
     caption = (
         f"r of {lead['receptor']} in {len(draws['randomisation']):,} re-randomised trials "
         f"({p_text(lead['p_randomisation'])}) and with {len(draws['spatial']):,} equally smooth "
-        f"surrogate maps ({p_text(lead['p_spatial'])}); line: observed. Two "
-        "humps, where there are two, are of a broad pattern that chance gives either sign."
+        f"surrogate maps ({p_text(lead['p_spatial'])}); line: observed. "
+        "Two peaks arise if chance produces one broad pattern with either sign."
     )
     alt = f"Two histograms of r from −1 to 1 and a line at {number_text(lead['r'])}."
     return caption, alt
@@ -252,7 +262,8 @@ def describe_items(rows, names):
     """What `plot_items` shows; ``rows`` is ``clinical/item_differences.tsv``."""
     caption = (
         f"{names['active']} − {names['control']}, difference in change of each item, points, with "
-        "95 % confidence interval. Items are parts of an outcome already tested: no p-values."
+        "95 % confidence interval. Items are parts of an outcome already tested, so no p-values "
+        "are given."
     )
     return caption, f"Forest plot of {len(rows)} items; left of zero favours {names['active']}."
 
@@ -262,7 +273,10 @@ def describe_stimulation(dose, planned, names):
     full = {arm: (own["sessions"] >= planned) for arm, own in dose.groupby("arm")}
     said = _by_arm(names, {a: f"{full[a].sum()} of {len(full[a])}" for a in COLOURS if a in full})
     caption = f"Sessions received by each participant, of {planned} planned. All received: {said}."
-    return caption, f"Bars, one per participant, most first. All sessions received: {said}."
+    return (
+        caption,
+        f"Bars, one per participant, in descending order. All sessions received: {said}.",
+    )
 
 
 def describe_head_size(quality):
@@ -291,25 +305,51 @@ def describe_homogeneity(quality):
     above = int((quality["outlier_score"] > 3).sum())
     caption = (
         "Mean correlation of each map with the other maps of its session, and its outlier score "
-        "(robust standard deviations below the median); maps above 3 are named."
+        "(robust standard deviations below the median); maps above 3 are labelled."
     )
     return caption, f"Points, one per map; {above} of {len(quality)} above the dashed line at 3."
 
 
-def describe_volumes(quality, names):
+def describe_volumes(quality):
     """What `plot_volumes` shows; ``quality`` is ``vbm/quality.tsv``."""
-    means = quality.groupby("arm")["volume_ml"].mean()
-    said = _by_arm(names, {arm: f"{means[arm]:.0f} ml" for arm in COLOURS})
     caption = "Grey-matter volume after treatment against before, ml; dashed: no change."
-    return caption, f"Points, one per participant, near the diagonal. Mean volume: {said}."
+    mean = quality["volume_ml"].mean()
+    return caption, f"Points, one per participant, near the diagonal. Mean volume: {mean:.0f} ml."
+
+
+def describe_variance_ratio(spread, names):
+    """What `plot_variance_ratio` shows; ``spread`` is ``vbm/diagnostics.tsv`` by measure."""
+    row = spread.loc["variance ratio, voxels"]
+    caption = (
+        f"Variance of change with {names['active']} over that with {names['control']} (residuals "
+        "of the model), one value per voxel. Grey: the central 95 % of what equally varying normal "
+        f"data give; {100 * row['share_beyond']:.0f} % of voxels lie outside."
+    )
+    return caption, f"Histogram. Median ratio {number_text(row['median'])}."
+
+
+def describe_skewness(spread, names):
+    """What `plot_skewness` shows; ``spread`` is ``vbm/diagnostics.tsv`` by measure."""
+    rows = {arm: spread.loc[f"skewness, {arm}"] for arm in COLOURS}
+    beyond = _by_arm(names, {arm: _share(row["share_beyond"]) for arm, row in rows.items()})
+    caption = (
+        "Skewness of change (residuals of the model), one value per voxel and arm. Dashed: limits "
+        f"that 5 % of normal data exceed; voxels beyond them: {beyond}."
+    )
+    medians = _by_arm(names, {arm: number_text(row["median"]) for arm, row in rows.items()})
+    return caption, f"Two histograms. Median skewness: {medians}."
+
+
+def _share(value):
+    return "too few participants to say" if np.isnan(value) else f"{100 * value:.0f} %"
 
 
 def describe_mosaic(least):
     """What `plot_mosaic` shows; ``least``: rows of ``vbm/quality.tsv``."""
     caption = (
-        "Axial slices of the mean of all smoothed maps and of the mask of the analysis, then the "
-        f"{len(least)} maps, before smoothing, with the highest outlier scores. One grey scale, "
-        "0 to 0.9."
+        "Axial slices of the mean of all smoothed maps, of the analysis mask, and of the "
+        f"{len(least)} maps with the highest outlier scores, before smoothing. All share one grey "
+        "scale, 0 to 0.9."
     )
     scores = ", ".join(
         f"{row.participant_id} {row.session} ({row.outlier_score:.1f})"
@@ -323,7 +363,7 @@ def describe_power(curve, detectable):
     found = detectable is not None and np.isfinite(detectable)
     said = f"80 % at r = {number_text(detectable)}" if found else "80 % is not reached"
     caption = (
-        "Share of simulated trials with p < .05, by the noise-free correlation of change and "
+        "Share of simulated trials with p < .05, by the noise-free correlation between change and "
         f"receptor map; bars: Monte-Carlo standard error. Power: {said}."
     )
     return caption, f"Rising curve of power over the noise-free r; {said}."
@@ -332,7 +372,7 @@ def describe_power(curve, detectable):
 def describe_variogram(null):
     """What `plot_variograms` shows."""
     caption = (
-        f"Variogram of the effect map, and of its {null} surrogates (median and central 95 %), on "
+        f"Variogram of the effect map and of its {null} surrogates (median and central 95 %), on "
         "normal scores."
     )
-    return caption, "Two rising curves over the distance between regions, one inside a band."
+    return caption, "Two rising curves over the distance between regions, one within a band."

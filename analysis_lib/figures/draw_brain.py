@@ -3,9 +3,15 @@
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
-from nilearn.datasets import load_mni152_template
+from nilearn.datasets import load_fsaverage, load_fsaverage_data, load_mni152_template
 from nilearn.image import new_img_like
-from nilearn.plotting import plot_glass_brain, plot_stat_map
+from nilearn.plotting import (
+    plot_glass_brain,
+    plot_stat_map,
+    plot_surf_contours,
+    plot_surf_stat_map,
+)
+from nilearn.surface import SurfaceImage
 
 from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_nothing
 from analysis_lib.figures.palette import COLOURS, DIVERGING, QUIET
@@ -95,17 +101,7 @@ def _colour_bar(ax, end, label):
 def plot_glass(ax, image, p_image, label, vmax=None):
     """Voxels with a family-wise p below .05, seen through the head from four sides.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    image : nibabel image
-        t, or another statistic with a sign.
-    p_image : nibabel image
-        Family-wise p.
-    label : str
-        Of the colour bar.
-    vmax : float, optional
-        End of the colour scale.
+    ``image`` is t, or another statistic with a sign; ``vmax`` ends the colour scale.
     """
     kept = where(image, p_image, LEVEL)
     end = vmax or np.abs(image.get_fdata()).max()
@@ -135,26 +131,60 @@ def plot_glass(ax, image, p_image, label, vmax=None):
     return display
 
 
+VIEWS = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right", "lateral"))
+
+
+def plot_surface(ax, image, outline, label, vmax):
+    """A map on the cortical surface (nilearn's packaged fsaverage5, pial) from four sides.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    image : nibabel image
+        t, sampled along the normal between the white and the pial surface; pale where it is small.
+    outline : nibabel image
+        Family-wise p; vertices with p below .05 (of the nearest voxel) are outlined.
+    label : str
+        Of the colour bar.
+    vmax : float
+        End of the colour scale.
+    """
+    ax.set_axis_off()
+    pial, white = (load_fsaverage()[name] for name in ("pial", "white_matter"))
+    depth = load_fsaverage_data(data_type="sulcal")
+    t = SurfaceImage.from_volume(pial, image, inner_mesh=white)
+    p = SurfaceImage.from_volume(pial, outline, interpolation="nearest_most_frequent")
+    box = ax.get_position()
+    for k, (side, view) in enumerate(VIEWS):
+        place = (box.x0 + k * box.width / 4, box.y0, box.width / 4, box.height)
+        cell = ax.figure.add_axes(place, projection="3d")
+        look = {"hemi": side, "view": view, "axes": cell, "cmap": DIVERGING}
+        scale = {"vmin": -vmax, "vmax": vmax, "colorbar": False}
+        plot_surf_stat_map(pial, t, bg_map=depth, bg_on_data=True, **look, **scale)
+        survives = (p.data.parts[side] < LEVEL).astype(int)
+        if survives.any() and not survives.all():
+            line = {"hemi": side, "axes": cell, "levels": [1], "colors": ["black"]}
+            plot_surf_contours(pial, SurfaceImage(pial, _halves(side, survives)), **line)
+        cell.set_box_aspect(None, zoom=1.35)
+        words = {"transform": cell.transAxes, "ha": "center", "fontsize": SMALL}
+        cell.text2D(0.5, 0, f"{side}, {view}", **words)
+    _colour_bar(ax, vmax, label)
+
+
+def _halves(side, values):
+    """Values of one hemisphere beside zeros of the other."""
+    return {name: values if name == side else np.zeros_like(values) for name in ("left", "right")}
+
+
 def _middle(ax):
     place = ax.get_position()
     return (place.x0 + place.x1) / 2, (place.y0 + place.y1) / 2
 
 
 def plot_region_change(ax, change, means, regions, names, legend=True):
-    """Change by region and arm: density, each participant, mean and 95 % interval.
+    """Change (percent) by region and arm: density, each participant, mean and 95 % interval.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    change : pandas.DataFrame
-        participant_id, arm, region, change (percent).
-    means : pandas.DataFrame
-        arm, region, n, mean, ci_low, ci_high (percent).
-    regions : sequence of str
-        The first is drawn on top.
-    names : dict
-    legend : bool
-        Draw a key of the arms.
+    The first of the regions is drawn on top; ``legend`` draws a key of the arms.
     """
     if not len(regions):
         return write_nothing(ax, "no region named")

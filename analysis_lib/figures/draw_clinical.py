@@ -17,17 +17,9 @@ from analysis_lib.results.words import printed, visit_words
 
 
 def since_baseline(scores):
-    """Scores as change since each participant's own baseline (week 0).
+    """Scores of one scale as change since each participant's own baseline (week 0): ``value``.
 
-    Parameters
-    ----------
-    scores : pandas.DataFrame
-        participant_id, week, score of one scale.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The same rows, with ``value``; those without a baseline are left out.
+    Participants without a baseline are left out.
     """
     first = scores[scores["week"] == 0].set_index("participant_id")["score"]
     value = scores["score"] - scores["participant_id"].map(first)
@@ -37,18 +29,7 @@ def since_baseline(scores):
 def plot_course(ax, individuals, means, counts, ylabel):
     """Every participant's course, with model means and 95 % intervals, and n below each week.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    individuals : pandas.DataFrame
-        participant_id, arm, week, value.
-    means : pandas.DataFrame
-        arm, week, mean, ci_low, ci_high, in the unit of ``value``. A change starts at 0, without
-        an interval.
-    counts : pandas.DataFrame
-        arm, week, n: participants rated.
-    ylabel : str
-        With the unit.
+    Means are in the unit of ``value``. A change starts at 0, without an interval.
     """
     weeks = sorted(individuals["week"].unique())
     if not weeks:
@@ -82,7 +63,7 @@ def _spaced(values, least):
 
 
 def _write_counts(ax, counts, weeks):
-    """Participants rated at each week, a line an arm, between tick labels and axis label."""
+    """Participants rated at each week, one line per arm, between tick labels and axis label."""
     below = ax.get_xaxis_transform()
     look = {"textcoords": "offset points", "va": "center", "fontsize": SMALL}
     for line, (arm, colour) in enumerate(COLOURS.items()):
@@ -100,15 +81,8 @@ def _write_counts(ax, counts, weeks):
 def plot_differences(ax, contrasts, names, primary=None):
     """Difference between arms at each visit of each scale, with numbers and n at the right.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    contrasts : pandas.DataFrame
-        Rows of ``clinical/mmrm_contrasts.tsv``.
-    names : dict
-        Words for "active" and "control".
-    primary : tuple of str, optional
-        Scale and visit of the primary outcome, which is filled.
+    ``contrasts`` are rows of ``clinical/mmrm_contrasts.tsv``; the ``primary`` outcome, scale and
+    visit, is filled.
     """
     if not len(contrasts):
         return write_nothing(ax, "no difference estimated")
@@ -142,17 +116,7 @@ def estimate_text(row):
 
 
 def plot_forest(ax, table, label, xlabel):
-    """Estimates with intervals, a row each, and a line at zero.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    table : pandas.DataFrame
-        estimate, ci_low, ci_high; the first row is drawn on top.
-    label : sequence of str
-        One a row.
-    xlabel : str
-    """
+    """Estimates with intervals, a labelled row each from the top, and a line at zero."""
     y = np.arange(len(table))[::-1]
     ax.axvline(0, color=QUIET, lw=0.8, ls="--")
     ax.hlines(y, table["ci_low"], table["ci_high"], color="black", lw=1.2)
@@ -165,15 +129,7 @@ def plot_forest(ax, table, label, xlabel):
 def plot_risks(ax, rows, names, legend=True):
     """Share of participants with an outcome, by arm, events over participants written above.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    rows : pandas.DataFrame
-        outcome, n_active, n_control, events_active, events_control: one row an outcome. With
-        risk_difference, ci_low and ci_high, these are written below, in percentage points.
-    names : dict
-    legend : bool
-        Draw a key of the arms.
+    One row an outcome. A risk difference and its interval are written below, in percentage points.
     """
     if not len(rows):
         return write_nothing(ax, "no response or remission defined")
@@ -193,7 +149,7 @@ def plot_risks(ax, rows, names, legend=True):
 
 
 def _shares(rows):
-    """Percent of each arm with each outcome, long; 0, told as 0/0, where nobody could have it."""
+    """Percent of each arm with each outcome, long; 0, written 0/0, where nobody could have it."""
     parts = []
     for arm in COLOURS:
         events, n = rows[f"events_{arm}"].astype(float), rows[f"n_{arm}"].astype(float)
@@ -215,16 +171,7 @@ def _risk_label(row, names):
 def plot_tipping(ax, curve, names, tip=None, unit="points"):
     """Estimate over what is added to imputed outcomes; filled where p < .05; the tipping point.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    curve : pandas.DataFrame
-        delta_active, estimate, ci_low, ci_high, p: a row each delta of the active arm.
-    names : dict
-        Words for "active" and "control".
-    tip : float, optional
-        Where p reaches .05; none is drawn when it is missing.
-    unit : str
+    ``curve`` has a row for each delta of the active arm; no ``tip`` is drawn when it is missing.
     """
     curve = curve.sort_values("delta_active")
     delta, estimate = curve["delta_active"], curve["estimate"]
@@ -252,16 +199,7 @@ def plot_tipping(ax, curve, names, tip=None, unit="points"):
 
 
 def plot_items(ax, differences, names):
-    """Difference between arms in each item's change, with its interval; items without are named.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    differences : pandas.DataFrame
-        From ``item_analysis.item_differences``: label, estimate, ci_low, ci_high.
-    names : dict
-        Words for "active" and "control".
-    """
+    """Difference between arms in each item's change, with its interval; items without are named."""
     labels = [
         row.label if np.isfinite(row.estimate) else f"{row.label} (no estimate)"
         for row in differences.itertuples()

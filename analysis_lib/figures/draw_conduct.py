@@ -1,40 +1,12 @@
-"""Figures of the trial's conduct: flow, who was rated when, stimulation."""
+"""Figures of the trial's conduct: flow, ratings by visit, stimulation."""
 
 import textwrap
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis_lib.figures.appearance import PAGE, STYLE
 from analysis_lib.figures.palette import COLOURS, QUIET
 from analysis_lib.results.words import visit_words
-
-
-def plot_flow(ax, flow, study):
-    """Participants left at each stage, by arm.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    flow : dict
-        From :func:`analysis_lib.clinical.flow.participant_flow`.
-    study : Study
-    """
-    stages = ["randomised", *(visit_words(f"rated at {visit}") for visit in study.visits)]
-    if "scanned_twice" in flow["active"]:
-        stages.append("scanned twice")
-    y = np.arange(len(stages))[::-1]
-    for side, (arm, colour) in zip((1, -1), COLOURS.items(), strict=True):
-        own = flow[arm]
-        counts = [own["randomised"], *own["rated"].values()]
-        counts += [own["scanned_twice"]] if "scanned_twice" in own else []
-        name = study.arm_names[arm]
-        bars = ax.barh(y + side * 0.19, counts, 0.36, color=colour, label=name)
-        ax.bar_label(bars, fontsize=7, padding=2)
-    ax.set(yticks=y, yticklabels=stages, xlabel="participants")
-    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=2)
 
 
 def consort_height(boxes):
@@ -42,23 +14,10 @@ def consort_height(boxes):
     return 0.15 * _consort_rows(boxes)[-1]["bottom"] + 0.2
 
 
-def consort_figure(boxes):
-    """A figure as high as its boxes need, and its Axes, for :func:`plot_consort`."""
-    mpl.rcParams.update(STYLE)
-    fig = plt.figure(figsize=(PAGE, consort_height(boxes)))
-    return fig, fig.subplots()
-
-
 def plot_consort(ax, boxes):
     """Flow diagram of a trial: boxes from enrolment to analysis, a column an arm.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-        From :func:`consort_figure`, or as high as the boxes need.
-    boxes : pandas.DataFrame
-        From ``consort.consort_flow``: stage, arm (both, active, control), text
-        (lines, "; " between them).
+    ``boxes`` are `consort.consort_flow`'s; the Axes are as high as `consort_height` says.
     """
     rows = _consort_rows(boxes)
     centres = {"both": 0.5, "active": 0.25, "control": 0.75}
@@ -112,15 +71,7 @@ def _arrow(ax, start, end):
 def plot_missing(ax, patterns, visits, names):
     """Patterns of missing ratings: a row each, filled where rated; participants at the right.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    patterns : pandas.DataFrame
-        pattern (text, a 1 or 0 for each visit), n_active, n_control; the first row is drawn on top.
-    visits : sequence of str
-        Visits of the patterns, in order.
-    names : dict
-        Words for "active" and "control".
+    A pattern is text, a 1 or 0 for each of the visits; the first row is drawn on top.
     """
     y = np.arange(len(patterns))[::-1]
     for x in range(len(visits)):
@@ -142,16 +93,7 @@ def plot_missing(ax, patterns, visits, names):
 
 
 def plot_stimulation(ax, dose, planned, names):
-    """Treatment sessions received by each participant, most first, against those planned.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    dose : pandas.DataFrame
-        From :func:`analysis_lib.clinical.adherence.participant_dose`: arm, sessions.
-    planned : int
-    names : dict
-    """
+    """Treatment sessions received by each participant, most first, against those planned."""
     start = 0
     for arm, colour in COLOURS.items():
         own = dose.loc[dose["arm"] == arm, "sessions"].sort_values(ascending=False)

@@ -2,25 +2,18 @@
 
 import matplotlib as mpl
 import numpy as np
+import seaborn as sns
 from nilearn.datasets import load_mni152_template
 from nilearn.plotting import plot_anat
 
 from analysis_lib.figures.palette import ACCENT, COLOURS, QUIET, TISSUE
 
+PLAIN = "#455a64"  # no arm's: maps are judged before the arms are looked at
+
 
 def plot_homogeneity(ax, quality, threshold=3.0):
-    """Outlier score of each map, those above the threshold named.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    quality : pandas.DataFrame
-        participant_id, session, arm, mean_correlation, outlier_score.
-    threshold : float
-    """
-    for arm, colour in COLOURS.items():
-        own = quality[quality["arm"] == arm]
-        ax.plot(own["mean_correlation"], own["outlier_score"], "o", ms=3, color=colour, alpha=0.7)
+    """Outlier score of each map, those above the threshold named."""
+    ax.plot("mean_correlation", "outlier_score", "o", data=quality, ms=3, color=PLAIN, alpha=0.7)
     for _, row in quality[quality["outlier_score"] > threshold].iterrows():
         name = f"{row['participant_id']} {row['session']}"
         ax.annotate(name, (row["mean_correlation"], row["outlier_score"]), fontsize=6.5)
@@ -30,36 +23,56 @@ def plot_homogeneity(ax, quality, threshold=3.0):
 
 
 def plot_volumes(ax, quality):
-    """Grey-matter volume of each participant before and after treatment.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    quality : pandas.DataFrame
-        participant_id, arm, session (pre, post), volume_ml.
-    """
-    wide = quality.pivot(index=["participant_id", "arm"], columns="session", values="volume_ml")
-    for arm, colour in COLOURS.items():
-        own = wide.xs(arm, level="arm")
-        ax.plot(own["pre"], own["post"], "o", ms=3, color=colour, alpha=0.7)
+    """Grey-matter volume (ml) of each participant before and after treatment."""
+    wide = quality.pivot(index="participant_id", columns="session", values="volume_ml")
+    ax.plot("pre", "post", "o", data=wide, ms=3, color=PLAIN, alpha=0.7)
     ends = [wide.to_numpy().min(), wide.to_numpy().max()]
     ax.plot(ends, ends, color=QUIET, lw=0.8, ls="--")
     ax.set(xlabel="volume before treatment, ml", ylabel="after treatment, ml")
 
 
-def plot_mosaic(ax, images, titles, columns=3, cuts=(-20, 5, 30)):
-    """Three axial slices of each map, all on one grey scale, in rows within the Axes.
+def plot_variance_ratio(ax, ratio, limits, names):
+    """Variance of change with active over that with control, voxel by voxel.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
-        Of the figure itself: nilearn places its own Axes there.
-    images : sequence of nibabel image
-    titles : sequence of str
-    columns : int
-        Maps in a row.
-    cuts : sequence of float
-        z in mm.
+    ratio : numpy.ndarray
+        (n_voxels,).
+    limits : (float, float)
+        What normal data of equal variance give in 95 % of cases.
+    names : dict
+    """
+    sns.histplot(ratio, log_scale=2, bins=60, element="step", color=PLAIN, alpha=0.4, ax=ax)
+    ax.axvspan(*limits, color=QUIET, alpha=0.25, lw=0, zorder=0)
+    ax.axvline(1, color=QUIET, lw=0.8, ls="--")
+    ax.set(xlabel=f"variance of change, {names['active']} / {names['control']}", ylabel="voxels")
+    ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+
+
+def plot_skewness(ax, skewness, limits):
+    """Skewness of change in each arm, voxel by voxel.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    skewness : dict of numpy.ndarray
+        By arm, (n_voxels,).
+    limits : dict of float
+        By arm: what normal data exceed in size in 5 % of cases.
+    """
+    for arm, values in skewness.items():
+        look = {"bins": 60, "element": "step", "alpha": 0.3, "color": COLOURS[arm]}
+        sns.histplot(values, ax=ax, **look)
+        for side in (-1, 1):
+            ax.axvline(side * limits[arm], color=COLOURS[arm], lw=0.8, ls="--")
+    ax.set(xlabel="skewness of change", ylabel="voxels")
+
+
+def plot_mosaic(ax, images, titles, columns=3, cuts=(-20, 5, 30)):
+    """Axial slices of each map, at z = cuts (mm), all on one grey scale, in rows within the Axes.
+
+    The Axes are of the figure itself: nilearn places its own there.
     """
     ax.set_axis_off()
     look = {"display_mode": "z", "cut_coords": list(cuts), "annotate": False, "colorbar": False}
@@ -123,15 +136,9 @@ def _name_outliers(ax, quality, x, y, threshold=3.0):
 def plot_segmentation(axes, images, cuts):
     """What became of one T1-weighted image: segmentation, grey-matter map, normalisation.
 
-    Parameters
-    ----------
-    axes : numpy.ndarray of matplotlib.axes.Axes
-        (3, 2): sagittal slices at the left, axial ones at the right.
-    images : dict
-        t1, brain (mask) and grey (probability) in the participant's own space; map (modulated grey
-        matter) and normalised (T1, brain alone) in MNI space.
-    cuts : dict
-        "own" and "mni": x and z of the slices of each space, mm.
+    Axes (3, 2): sagittal slices at the left, axial ones at the right. Images: t1, brain (mask) and
+    grey (probability) in the participant's own space; map (modulated grey matter) and normalised
+    (T1, brain alone) in MNI space. Cuts: "own" and "mni", x and z of the slices of each space, mm.
     """
     look = {"annotate": False, "colorbar": False, "black_bg": True}
     template = load_mni152_template(resolution=1)

@@ -10,31 +10,14 @@ from analysis_lib.results.words import number_text, p_cell
 
 
 def central(draws, share=0.95):
-    """Limits of the central share of null draws, by map.
-
-    Parameters
-    ----------
-    draws : array_like
-        (n_draws, n_maps).
-
-    Returns
-    -------
-    numpy.ndarray
-        (n_maps, 2).
-    """
+    """Limits (n_maps, 2) of the central share of null draws (n_draws, n_maps)."""
     return np.nanquantile(draws, [(1 - share) / 2, (1 + share) / 2], axis=0).T
 
 
 def plot_correlations(ax, rows, bands):
     """Correlation with each receptor map in order, against the central 95 % of two nulls.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    rows : pandas.DataFrame
-        Rows of ``receptors/correlations.tsv`` of one contrast.
-    bands : dict of numpy.ndarray
-        "randomisation" and "spatial": (n_maps, 2), limits of each null in the order of ``rows``.
+    ``bands``: "randomisation" and "spatial", limits (n_maps, 2) in the order of ``rows``.
     """
     if not len(rows):
         return write_nothing(ax, "no receptor map")
@@ -99,15 +82,7 @@ def range_text(values):
 
 
 def plot_nulls(ax, draws, observed):
-    """Both null distributions of one receptor's r, with the observed r.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    draws : dict of numpy.ndarray
-        "randomisation" and "spatial": (n_draws,).
-    observed : float
-    """
+    """Null distributions ("randomisation", "spatial") of one receptor's r, with the observed r."""
     words = {"randomisation": "treatment did nothing", "spatial": "equally smooth maps"}
     alphas = {"randomisation": 1, "spatial": 0.75}
     n = range_text(np.array([len(draws[null]) for null in words]))
@@ -123,14 +98,7 @@ def plot_nulls(ax, draws, observed):
 
 
 def plot_without(ax, rows):
-    """r with all regions and without the one that moves it most, which is named at the right.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    rows : pandas.DataFrame
-        receptor, annotation, r, r_without, region_without; the first is drawn on top.
-    """
+    """r with all regions and without the one that moves it most, which is named at the right."""
     rows = rows.dropna(subset=["r", "r_without"])
     if not len(rows):
         return write_nothing(ax, "no receptor map")
@@ -152,18 +120,7 @@ def plot_without(ax, rows):
 
 
 def plot_variograms(ax, lags, target, surrogates):
-    """Variogram of a map and the band of its surrogates.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    lags : array_like
-        (n_lags,), mm.
-    target : array_like
-        (n_lags,).
-    surrogates : array_like
-        (3, n_lags): 2.5 %, 50 % and 97.5 % of the surrogates.
-    """
+    """Variogram (n_lags,) of a map, and 2.5, 50 and 97.5 % of its surrogates, (3, n_lags)."""
     low, middle, high = surrogates
     ax.fill_between(lags, low, high, color="#DDDDDD", label="95 % of surrogates")
     ax.plot(lags, middle, color=QUIET, label="their median")
@@ -174,17 +131,7 @@ def plot_variograms(ax, lags, target, surrogates):
 
 
 def plot_power(ax, curve, detectable=np.nan, power=0.8):
-    """Power of the re-randomisation test over the noise-free correlation.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    curve : pandas.DataFrame
-        true_r, power, monte_carlo_se.
-    detectable : float
-        Where the curve reaches the power; NaN if it does not.
-    power : float
-    """
+    """Power of the re-randomisation test over the noise-free r, and where it reaches ``power``."""
     ax.errorbar(
         curve["true_r"], curve["power"], curve["monte_carlo_se"], fmt="o-", ms=3, color="black"
     )
@@ -197,14 +144,7 @@ def plot_power(ax, curve, detectable=np.nan, power=0.8):
 
 
 def plot_dominance(ax, rows):
-    """Share of the explained variance of each receptor.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    rows : pandas.DataFrame
-        Rows of ``receptors/dominance.tsv``.
-    """
+    """Share of the explained variance of each receptor."""
     rows = rows.dropna(subset=["total_dominance"])
     rows = rows.sort_values("total_dominance", ascending=False)
     if not len(rows):
@@ -221,18 +161,10 @@ def plot_dominance(ax, rows):
 
 
 def plot_scatter(ax, points, r, xlabel, ylabel, n_named=8):
-    """Effect map against receptor map, a point a region, those at the edge of the cloud named.
+    """Effect map against receptor map, a point per region, those at the edge of the cloud named.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    points : pandas.DataFrame
-        region, x_value, y_value.
-    r : float
-        Slope of the line: that of normal scores is their correlation.
-    xlabel, ylabel : str
-    n_named : int
-        Regions to name at most; a name that would lie on another is left out.
+    The line has slope r: that of normal scores is their correlation. At most ``n_named`` regions
+    are named; a name that would lie on another is left out.
     """
     points = points.dropna(subset=["x_value", "y_value"])
     if not len(points):

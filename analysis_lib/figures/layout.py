@@ -13,56 +13,26 @@ from analysis_lib.figures.palette import COLOURS
 
 @dataclass(frozen=True)
 class Panel:
-    """One drawing and what is said of it.
+    """One drawing and what is said of it."""
 
-    Parameters
-    ----------
-    draw : callable
-        Takes Axes.
-    title : str
-    caption : str
-        What is drawn, with n, units and the meaning of marks and intervals.
-    alt : str
-        For readers who do not see it: axes, and what they show.
-    size : tuple of float
-        Width and height when it stands alone, inches.
-    arms : bool
-        Whether the colours of the arms need a key.
-    brain : bool
-        Drawn by nilearn, which fixes its own Axes: after the layout is settled.
-    late : bool
-        Drawn after all others, since it looks for room for names.
-    """
-
-    draw: Callable
+    draw: Callable  # takes Axes
     title: str
-    caption: str
-    alt: str
-    size: tuple = (COLUMN, 2.6)
-    arms: bool = False
-    brain: bool = False
-    late: bool = False
+    caption: str  # what is drawn, with n, units and the meaning of marks and intervals
+    alt: str  # for readers who do not see it: axes, and what they show
+    size: tuple = (COLUMN, 2.6)  # width and height when it stands alone, inches
+    arms: bool = False  # whether the colours of the arms need a key
+    brain: bool = False  # drawn by nilearn, which fixes its own Axes: after the layout is settled
+    late: bool = False  # drawn after all others, since it looks for room for names
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure and what is said of it; a notebook shows both.
+    """A figure and what is said of it; a notebook shows both."""
 
-    Parameters
-    ----------
-    name : str
-        Of its files.
-    figure : matplotlib.figure.Figure
-    said : dict of str
-        title, caption, alt.
-    further : callable
-        Gives figures that are saved beside it, drawn when asked for.
-    """
-
-    name: str
+    name: str  # of its files
     figure: mpl.figure.Figure
-    said: dict
-    further: Callable[[], Iterable["Drawn"]] = list
+    said: dict  # title, caption, alt
+    further: Callable[[], Iterable["Drawn"]] = list  # saved beside it, drawn on demand
 
     def png(self, dpi="figure") -> bytes:
         """The picture, by default as a notebook shows it."""
@@ -82,26 +52,10 @@ class Drawn:
 def compose(panels, blocks, names, marks=(), lettered=True, width=PAGE):
     """A figure of several panels: letters and titles aligned, one key for the arms.
 
-    Parameters
-    ----------
-    panels : dict
-        Name to :class:`Panel`, in the order of the letters.
-    blocks : list of tuple
-        From the top: (rows, height, relative widths of the columns or None). Rows are names of
-        panels as they lie on the page, "." for an empty place (``subplot_mosaic``); the height of
-        the block is in inches. Columns of different blocks are independent.
-    names : dict
-        Words for "active" and "control".
-    marks : sequence of str
-        From :func:`warnings_of`.
-    lettered : bool
-        Write a, b, c before the titles.
-    width : float
-        Of the figure, inches.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
+    Panels, by name, are in the order of the letters. Blocks, from the top, are (rows, height in
+    inches, relative widths of the columns or None). Rows are names of panels as they lie on the
+    page, "." for an empty place (``subplot_mosaic``). Columns of different blocks are independent.
+    The width is in inches, marks are from `warnings_of`.
     """
     keyed = [any(panels[n].arms for row in rows for n in row if n != ".") for rows, *_ in blocks]
     heights = [height for _, height, _ in blocks]
@@ -135,13 +89,7 @@ def alone(panel, names, marks=()):
 
 
 def captions(title, panels, marks=(), lettered=True):
-    """Title, caption and text alternative of a figure, from those of its panels.
-
-    Returns
-    -------
-    dict of str
-        title, caption, alt.
-    """
+    """Title, caption and text alternative of a figure, from those of its panels."""
     words = {
         "SIMULATED": "Simulated data: no patient took part.",
         "SIMULATED RECEPTOR MAPS": "The receptor maps are simulated, not measured.",

@@ -33,23 +33,12 @@ NOTHING = "no voxel has family-wise p < {level}: every voxel is shown"
 
 @dataclass(frozen=True)
 class View:
-    """An interactive picture: a whole web page.
+    """An interactive picture: a whole web page."""
 
-    Parameters
-    ----------
-    title : str
-        One line; begins with SIMULATED where the study is.
-    alt : str
-        What is to be seen, for whoever cannot see it.
-    html : str
-    width, height : int
-        Pixels.
-    """
-
-    title: str
-    alt: str
+    title: str  # one line; begins with SIMULATED where the study is
+    alt: str  # what is to be seen, for whoever cannot see it
     html: str = field(repr=False)  # a notebook stores the repr beside the picture
-    width: int
+    width: int  # pixels
     height: int
 
     def _repr_html_(self):
@@ -164,23 +153,8 @@ def _one_value_a_region(values, title, diverging, parcels, cut):
 def effect_view(effect, p_image, title, unit="%", level=0.05, resolution=2) -> View:
     """Slices of an effect map to click through, where family-wise p is below a level.
 
-    Where nothing survives, every voxel is shown, and the title says so.
-
-    Parameters
-    ----------
-    effect, p_image : nibabel images
-        On one grid; an effect of 0 lies outside the mask.
-    title : str
-    unit : str
-        Of the effect.
-    level : float
-    resolution : int
-        Voxel size of the picture, mm.
-
-    Raises
-    ------
-    ValueError
-        If the images differ in shape.
+    Where nothing survives, every voxel is shown, and the title says so. Both images are on one
+    grid; an effect of 0 lies outside the mask. The picture has voxels of ``resolution`` mm.
     """
     if effect.shape != p_image.shape:
         raise ValueError(
@@ -202,18 +176,8 @@ def effect_view(effect, p_image, title, unit="%", level=0.05, resolution=2) -> V
 def slice_view(image, title, alt, cut=None, diverging=True, resolution=2) -> View:
     """Slices of a map on the MNI template: a click moves the cut in all three.
 
-    Parameters
-    ----------
-    image : nibabel image
-        MNI space; 0 and NaN are not drawn.
-    title, alt : str
-        See :class:`View`.
-    cut : sequence of float, optional
-        MNI coordinates to open at, mm; default: the largest absolute value.
-    diverging : bool
-        Colours for effects of either sign, 0 in the middle; else for a density.
-    resolution : int
-        Voxel size of the picture, mm.
+    0 and NaN are not drawn. It opens at ``cut`` (mm), or the largest absolute value. Colours are
+    for effects of either sign, 0 in the middle, or for a density; voxels have ``resolution`` mm.
     """
     data = np.nan_to_num(image.get_fdata()).astype(np.float32)
     image = new_img_like(image, data)
@@ -235,21 +199,9 @@ def slice_view(image, title, alt, cut=None, diverging=True, resolution=2) -> Vie
 
 
 def region_image(values, parcels, resolution=2):
-    """A map in which every voxel of a region holds the region's value.
+    """A map in which every voxel of a region holds the region's value; 0 where there is none.
 
-    Parameters
-    ----------
-    values : pandas.Series
-        By label of the atlas.
-    parcels : str, path or Atlas
-        As for ``parcellation.load_atlas``.
-    resolution : int
-        Voxel size, mm; the grid is the MNI template's.
-
-    Returns
-    -------
-    nibabel.Nifti1Image
-        0 outside the regions, and where a value is missing.
+    ``values`` are by label of the atlas; the grid is the MNI template's, of ``resolution`` mm.
     """
     grid = load_mni152_template(resolution=resolution)
     labels = grids.labels_on_grid(parcels, grid.shape, grid.affine)
@@ -261,20 +213,8 @@ def region_image(values, parcels, resolution=2):
 def region_view(regions, title, receptor, unit="%") -> View:
     """Regions as balls in a glass brain to be turned: colour is change, size receptor density.
 
-    Parameters
-    ----------
-    regions : pandas.DataFrame
-        x, y, z (MNI, mm); region (name); percent (change); density (of the receptor, any unit:
-        the size of a ball goes by rank). Rows with a missing value are left out.
-    title : str
-    receptor : str
-    unit : str
-        Of the change.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, or no region is complete.
+    ``regions``: x, y, z (MNI, mm); region (name); percent (change); density (of the receptor, any
+    unit: the size of a ball goes by rank). Rows with a missing value are left out.
     """
     needed = ["x", "y", "z", "region", "percent", "density"]
     if lacking := [column for column in needed if column not in regions]:

@@ -11,21 +11,7 @@ COARSEST = 3.0  # mm; a larger voxel holds too many tissues to be segmented
 
 
 def read_t1w(path):
-    """A T1-weighted image, nearest to RAS orientation, its values from 0 to 1.
-
-    Parameters
-    ----------
-    path : path
-
-    Returns
-    -------
-    ants.core.ANTsImage
-
-    Raises
-    ------
-    ValueError
-        The file, what was expected and what was found.
-    """
+    """A T1-weighted image, nearest to RAS orientation, its values from 0 to 1."""
     try:
         image = nib.load(path)
         data = np.asanyarray(image.dataobj, dtype=np.float32)
@@ -57,20 +43,10 @@ def scaled(image, top=0.999):
 
 
 def midpoint(first, second, settings):
-    """Rigid maps from a halfway space to each of two images.
+    """Rigid maps from a halfway space (points, LPS, mm) to each of two images: two (4, 4).
 
     The images are registered both ways, and the two answers averaged as logarithms of matrices, so
     that exchanging the images exchanges the maps and changes nothing else.
-
-    Parameters
-    ----------
-    first, second : ants.core.ANTsImage
-    settings : Settings
-
-    Returns
-    -------
-    list of numpy.ndarray, shape (4, 4)
-        Points of the halfway space (LPS, mm) to points of each image.
     """
     there, back = (
         np.real(logm(_rigid(*pair, settings))) for pair in ((first, second), (second, first))
@@ -91,20 +67,9 @@ def _rigid(fixed, moving, settings):
 
 
 def midpoint_grid(images, to_images, spacing):
-    """An empty image that holds all of some images, seen from the halfway space.
+    """An empty image that holds all of some images, seen from the halfway space of `midpoint`.
 
-    Parameters
-    ----------
-    images : list of ants.core.ANTsImage
-    to_images : list of numpy.ndarray, shape (4, 4)
-        From `midpoint`.
-    spacing : float
-        Voxel size, mm.
-
-    Returns
-    -------
-    ants.core.ANTsImage
-        The same for images in another order.
+    It has voxels of ``spacing`` mm, and is the same for images in another order.
     """
     corners = np.vstack(
         [_corners(image) @ np.linalg.inv(m).T for image, m in zip(images, to_images, strict=True)]

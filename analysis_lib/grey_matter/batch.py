@@ -42,33 +42,15 @@ DIED = (
 
 @dataclass(frozen=True)
 class Method:
-    """How images are processed.
+    """How images are processed."""
 
-    Parameters
-    ----------
-    process : function
-        Of paths by visit, settings and templates; gives what ``process.process`` gives.
-    settings : dataclass
-        Plain values.
-    templates : object
-        Sent to other processes: it must be picklable.
-    draw : function
-        Of what ``process`` gave, visit, name and study; gives a figure.
-    code : str
-        sha256 of the source of ``process``.
-    space : str
-        BIDS name of the maps' space.
-    memory_mb : float
-        Expected peak of one participant.
-    """
-
-    process: Callable
-    draw: Callable
-    settings: object
-    templates: object
-    code: str
-    space: str
-    memory_mb: float
+    process: Callable  # of paths by visit, settings, templates: as process.process
+    draw: Callable  # of what that gave, visit, name and study: a figure
+    settings: object  # plain values
+    templates: object  # picklable: sent to other processes
+    code: str  # sha256 of the source of process
+    space: str  # BIDS name of the maps' space
+    memory_mb: float  # expected peak of one participant
 
 
 @dataclass(frozen=True)
@@ -156,25 +138,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a batch is; as text, one line.
+    """How far a batch is; as text, one line."""
 
-    Parameters
-    ----------
-    done, total : int
-        Participants of this run.
-    participant_id : str
-        Who came last.
-    failed : bool
-        Whether that failed.
-    seconds_left : float
-        Estimate.
-    """
-
-    done: int
+    done: int  # participants of this run
     total: int
-    participant_id: str
-    failed: bool
-    seconds_left: float
+    participant_id: str  # the last
+    failed: bool  # whether that one did
+    seconds_left: float  # an estimate
 
     def __str__(self):
         end = "FAILED" if self.failed else "done"

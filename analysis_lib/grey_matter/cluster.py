@@ -62,28 +62,12 @@ class Cluster:
         return self.client.scheduler.address
 
     def run(self, function, tasks, shared, folder):
-        """Call ``function(task, shared)`` for each task; one whose process dies has two attempts.
+        """Call ``function(task, shared)`` for each named task; again, once, where its process died.
 
-        Parameters
-        ----------
-        function : function
-            Of a module that the workers can import.
-        tasks : dict
-            By name.
-        shared : object
-            Written once, with the tasks, into a hidden file in ``folder``.
-        folder : pathlib.Path
-            That the workers see under the same path.
-
-        Yields
-        ------
-        name, result, cause
-            As the tasks end: what the function gave, or a text on why it gave nothing.
-
-        Raises
-        ------
-        StudyError
-            If the scheduler is lost, or all workers are and none comes back.
+        Yields name, result and cause as the tasks end: what the function gave, or a text on why it
+        gave nothing. Workers can import the function and see the folder under the same path;
+        ``shared`` is written once, with the tasks, into a hidden file there. A `StudyError` says
+        that the scheduler is lost, or all workers are and none comes back.
         """
         path = folder / f".tasks.{uuid.uuid4().hex}"
         told = (path, self.identity, _environment())
@@ -107,25 +91,11 @@ class Cluster:
 
 @contextlib.contextmanager
 def connect(address, packages=()):
-    """Connect with the cluster of a scheduler, and check its workers.
+    """Connect with the cluster of the scheduler at an address, and check its workers: a `Cluster`.
 
-    Parameters
-    ----------
-    address : str
-        Of the scheduler, as in ``study.place.dask``; empty without one.
-    packages : sequence of str
-        Those that must have the same version as here.
-
-    Yields
-    ------
-    Cluster or None
-        None without an address.
-
-    Raises
-    ------
-    StudyError
-        Without the package distributed, without an answer from a scheduler, without a worker, or
-        if workers have other code or versions; the message says what to do.
+    ``packages`` must have the same versions as here. Without an address it is None. A `StudyError`
+    says what to do without the package distributed, an answer from a scheduler or a worker, and
+    where workers have other code or versions.
     """
     if not address:
         yield None

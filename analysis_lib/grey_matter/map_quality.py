@@ -78,19 +78,9 @@ def _volume_rows(study, pairs):
 
 
 def template_correlations(paths, fwhm_mm=8.0) -> np.ndarray:
-    """Correlation of maps with the template's grey matter, over the template's brain.
+    """Pearson correlation (n_maps,) of maps with the template's grey matter, over its brain.
 
-    Parameters
-    ----------
-    paths : sequence of path
-        Maps on one grid.
-    fwhm_mm : float
-        Smoothing of both, full width at half maximum, mm.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n_maps,), Pearson.
+    All maps are on one grid and, like the template, smoothed with ``fwhm_mm``.
     """
     first = nib.load(paths[0])
     grid = {"target_affine": first.affine, "target_shape": first.shape}

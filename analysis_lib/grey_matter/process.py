@@ -23,23 +23,10 @@ from analysis_lib.grey_matter.tissues import inside_skull, segment
 
 
 def process(paths, settings, templates):
-    """Modulated grey-matter maps of one participant.
+    """Modulated grey-matter maps of one participant, from T1-weighted images by visit.
 
-    Parameters
-    ----------
-    paths : dict of str to pathlib.Path
-        T1-weighted image by visit, one visit or two, in the order of time.
-    settings : Settings
-    templates : Templates
-
-    Returns
-    -------
-    Processed
-
-    Raises
-    ------
-    ValueError
-        An image that is no T1-weighted head: dimensions, voxel size, values; more than two visits.
+    One visit or two, in the order of time. An image that is no T1-weighted head by its dimensions,
+    voxel size or values is refused.
     """
     if not 1 <= len(paths) <= 2:
         raise ValueError(f"one visit or two expected, found {len(paths)}: {', '.join(paths)}")

@@ -25,60 +25,31 @@ DEEP_BLUR = 1.5  # mm, standard deviation: edges of the atlas are not sharper th
 class Settings:
     """Everything that the numbers depend on; written beside every map.
 
-    Attributes
-    ----------
-    working_mm : float
-        Voxel size of the midpoint space, in which visits are compared and segmented.
-    output_mm : float
-        Voxel size of the maps in MNI152.
-    coarse_mm : float
-        Voxel size at which a brain is compared with the templates, and the visits with each other,
-        unless working_mm is larger. Finer ones cost eight times as much and change little: the
-        templates, and the visits as they are compared, are smoother than that.
-    affine_iterations, head_iterations, mni_iterations, visit_iterations : tuple of int
-        Iterations at each resolution, the coarsest first: of every affine stage, and of the
-        deformations to the whole-head template, to MNI152 and between the visits.
-    head_radius, visit_radius : int
-        Radius, voxels, of the windows whose correlation compares a head with the template, and
-        the visits with each other.
-    head_smoothing, visit_smoothing : tuple of float
-        Standard deviations, voxels, of the Gaussians that smooth each step of the deformation,
-        and the whole of it.
-    visit_blur_mm : float
-        Standard deviation of the Gaussian that both visits are blurred with before comparison.
-    visit_step : float
-        Length of a step between the visits, voxels.
-    n4_iterations : tuple of int
-        Of the bias-field correction at each of its resolutions.
-    prior_weight : float
-        Of the tissue priors in the segmentation, 0 to 1.
-    smoothness : float
-        Of the segmentation's Markov random field.
-    local_mm : float
-        Standard deviation of the Gaussian in which a tissue's local brightness is averaged.
-    head_margin_mm, margin_mm : float
-        What is kept around the brain for its extraction, and afterwards.
+    Iterations are counts at each resolution, the coarsest first; radii are of windows whose
+    correlation is compared; smoothing is the standard deviation of Gaussians.
     """
 
-    working_mm: float = 2.0
-    output_mm: float = 1.5
+    working_mm: float = 2.0  # voxels of the midpoint space, of comparison and segmentation
+    output_mm: float = 1.5  # voxels of the maps in MNI152
+    # Of comparisons with the templates and between visits, unless working_mm is larger. Finer
+    # ones cost eight times as much and change little: what is compared is smoother than that.
     coarse_mm: float = 2.0
-    affine_iterations: tuple = (1000, 500, 100, 0)
-    head_iterations: tuple = (100, 70, 30)
-    head_radius: int = 2
-    head_smoothing: tuple = (2.0, 1.0)
-    head_margin_mm: float = 24.0
-    mni_iterations: tuple = (60, 40, 20)
-    visit_iterations: tuple = (50, 40, 20)
-    visit_blur_mm: float = 1.5
-    visit_radius: int = 3
-    visit_smoothing: tuple = (5.0, 1.5)
-    visit_step: float = 0.1
-    n4_iterations: tuple = (50, 50, 30)
-    prior_weight: float = 0.25
-    smoothness: float = 0.1
-    local_mm: float = 6.0
-    margin_mm: float = 12.0
+    affine_iterations: tuple = (1000, 500, 100, 0)  # of every affine stage
+    head_iterations: tuple = (100, 70, 30)  # of the deformation to the whole-head template
+    head_radius: int = 2  # voxels
+    head_smoothing: tuple = (2.0, 1.0)  # voxels: of each step of the deformation, of the whole
+    head_margin_mm: float = 24.0  # what is kept around the brain for its extraction
+    mni_iterations: tuple = (60, 40, 20)  # of the deformation to MNI152
+    visit_iterations: tuple = (50, 40, 20)  # of that between the visits
+    visit_blur_mm: float = 1.5  # of both visits before comparison
+    visit_radius: int = 3  # voxels
+    visit_smoothing: tuple = (5.0, 1.5)  # as head_smoothing, between the visits
+    visit_step: float = 0.1  # length of a step between the visits, voxels
+    n4_iterations: tuple = (50, 50, 30)  # of the bias-field correction
+    prior_weight: float = 0.25  # of the tissue priors in the segmentation, 0 to 1
+    smoothness: float = 0.1  # of the segmentation's Markov random field
+    local_mm: float = 6.0  # in which a tissue's local brightness is averaged
+    margin_mm: float = 12.0  # what is kept around the brain after its extraction
 
     @property
     def compared_mm(self) -> float:
@@ -90,18 +61,11 @@ class Settings:
 class Templates:
     """What every participant is compared with, as ANTs images.
 
-    Attributes
-    ----------
-    head, inside_skull
-        SPM12's average of 152 whole heads, and its mask of what the skull holds.
-    brain
-        Skull-stripped MNI152 (ICBM 2009a symmetric, packaged with nilearn), as coarse as what is
-        compared with it.
-    output
-        The same on the output grid.
-    priors : dict
-        Probability of each tissue; CSF is what the skull holds beside grey and white. Deep grey
-        matter is where neuromorphometrics' atlas has it; both other tissues give way.
+    head and inside_skull: SPM12's average of 152 whole heads, and its mask of what the skull holds.
+    brain: skull-stripped MNI152 (ICBM 2009a symmetric, packaged with nilearn), as coarse as what is
+    compared with it; output: the same on the output grid. priors: probability of each tissue; CSF
+    is what the skull holds beside grey and white. Deep grey matter is where neuromorphometrics'
+    atlas has it; both other tissues give way.
     """
 
     head: object
@@ -113,35 +77,16 @@ class Templates:
 
 @dataclass(frozen=True)
 class Processed:
-    """What became of one participant's images.
+    """What became of one participant's images."""
 
-    Attributes
-    ----------
-    maps : dict of nibabel.Nifti1Image
-        By visit: modulated grey matter in MNI152, voxel value = volume before normalisation per
-        voxel volume.
-    volumes : pandas.DataFrame
-        A row a visit: visit, tiv_ml (one for both), grey_ml, white_ml, csf_ml.
-    t1 : dict of nibabel.Nifti1Image
-        By visit: bias-corrected image in the midpoint space.
-    grey, brain : nibabel.Nifti1Image
-        Grey-matter probability and brain mask in the midpoint space.
-    log_change : nibabel.Nifti1Image or None
-        Logarithm of the volume at the second visit over that at the first, midpoint space.
-    normalised : nibabel.Nifti1Image
-        The participant's brain in MNI152.
-    seconds : dict of float
-        By step.
-    """
-
-    maps: dict
-    volumes: pd.DataFrame
-    t1: dict
-    grey: nib.Nifti1Image
-    brain: nib.Nifti1Image
-    log_change: nib.Nifti1Image | None
-    normalised: nib.Nifti1Image
-    seconds: dict
+    maps: dict  # by visit: modulated, MNI152; volume before normalisation / voxel volume
+    volumes: pd.DataFrame  # a row a visit: tiv_ml (one for both), grey_ml, white_ml, csf_ml
+    t1: dict  # by visit: bias-corrected, midpoint space
+    grey: nib.Nifti1Image  # probability, midpoint space
+    brain: nib.Nifti1Image  # mask, midpoint space
+    log_change: nib.Nifti1Image | None  # of volume, second visit over first, midpoint space
+    normalised: nib.Nifti1Image  # the brain in MNI152
+    seconds: dict  # by step
 
 
 def memory_mb(settings):
@@ -149,36 +94,12 @@ def memory_mb(settings):
 
     With output at 1.5 mm, 987 MB were measured at 2 mm and 1,898 at 1 mm
     (benchmarks/preprocess_cost.tsv), and the estimate lies a little above.
-
-    Parameters
-    ----------
-    settings : Settings
-
-    Returns
-    -------
-    float
     """
     return 720 + 1040 / settings.working_mm**3 + 600 / settings.output_mm**3
 
 
 def load_templates(settings, cache=None):
-    """Templates on the output grid. Never downloads.
-
-    Parameters
-    ----------
-    settings : Settings
-    cache : path, optional
-        See `analysis_lib.results.environment.cache_folder`.
-
-    Returns
-    -------
-    Templates
-
-    Raises
-    ------
-    FileNotFoundError
-        The cache lacks SPM12's files; the message names the command that gets them.
-    """
+    """Templates on the output grid. Never downloads: a missing file is named with how to get it."""
     head, inside_skull = (
         ants.from_nibabel_nifti(nib.load(path)) for path in files.cached_templates(cache)
     )
@@ -209,19 +130,7 @@ def _deep_grey(grid):
 
 
 def template_on_grid(load, resolution):
-    """One of nilearn's packaged images on another grid: nilearn itself takes whole mm alone.
-
-    Parameters
-    ----------
-    load : function
-        Of nilearn.datasets: takes a resolution, gives an image.
-    resolution : float
-        Voxel size, mm.
-
-    Returns
-    -------
-    ants.core.ANTsImage
-    """
+    """One of nilearn's packaged images on a grid of any mm: nilearn itself takes whole ones."""
     image = resample_img(load(1), resolution * np.eye(3), force_resample=True, copy_header=True)
     image = nib.Nifti1Image(image.get_fdata(dtype=np.float32), image.affine)
     image.header.set_xyzt_units("mm", "sec")

@@ -21,17 +21,7 @@ from analysis_lib.grey_matter.settings import TISSUES
 def inside_skull(head, settings, templates):
     """What the skull holds, and where its white matter is likely, from a whole-head template.
 
-    Parameters
-    ----------
-    head : ants.core.ANTsImage
-        Values from 0 to 1, with skull and skin.
-    settings : Settings
-    templates : Templates
-
-    Returns
-    -------
-    skull, white : ants.core.ANTsImage
-        0 to 1, on the grid of `head`.
+    Both 0 to 1, on the grid of ``head``, whose values are from 0 to 1, with skull and skin.
     """
     coarse = coarsened(head, settings)
     found = ants.registration(

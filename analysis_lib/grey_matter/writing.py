@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 
 from analysis_lib.results import hashing, writing
+from analysis_lib.results.files import read_mapping
 
 ENGINES = ("antspyx", "picsl-greedy", "SimpleITK")  # another version of them makes other maps
 PACKAGES = (*ENGINES, "nibabel", "nilearn", "numpy", "scipy")  # named in each map's JSON file
@@ -109,9 +110,4 @@ def _draw(path, job, visit, method, processed):
 
 def read_sidecar(path):
     """What the JSON file beside a map says; nothing, if there is none that can be read."""
-    file = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return read_mapping(path.with_name(path.name.removesuffix(".nii.gz") + ".json"))

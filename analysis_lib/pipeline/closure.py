@@ -14,20 +14,10 @@ from analysis_lib.study.parameters import read_notebook
 
 
 def notebook_closure(notebook, project, leaves=()) -> dict[str, str]:
-    """Files of the project's packages that a notebook's code cells reach.
+    """Files of the project's packages that a notebook's code cells reach: sha256 by path, sorted.
 
-    Parameters
-    ----------
-    notebook : path
-    project : path
-        Folder that holds the package ``analysis_lib`` and, below ``engines/*/src``, the engines.
-    leaves : tuple of str
-        Files below these paths are left out, with what is reached through them alone.
-
-    Returns
-    -------
-    dict
-        sha256 by path below the project, sorted.
+    ``project`` holds ``analysis_lib`` and ``engines/*/src``. Files below the paths ``leaves`` are
+    left out, with what is reached through them alone.
     """
     cells = read_notebook(notebook)["cells"]
     code = "\n".join(_plain(cell["source"]) for cell in cells if cell["cell_type"] == "code")

@@ -18,7 +18,7 @@ from analysis_lib.pipeline.differences import (
 )
 from analysis_lib.pipeline.steps import STEPS
 from analysis_lib.results import hashing
-from analysis_lib.results.files import write_text
+from analysis_lib.results.files import read_mapping, write_text
 from analysis_lib.results.problems import PipelineError, UsageError
 
 SHOWN = 10  # lines of what moved
@@ -27,34 +27,16 @@ ON_REQUEST = {folder for step in STEPS if step.on_request for folder in step.wri
 
 @dataclass(frozen=True)
 class Comparison:
-    """Numbers and tables of a run beside expected ones.
+    """Numbers and tables of a run beside expected ones, or the reason why there is none."""
 
-    Parameters
-    ----------
-    reference : str
-        What the results are compared with, in words.
-    numbers, tables : tuple of int
-        How many agree, and how many were expected.
-    identical : int
-        Tables that are the same byte for byte.
-    moved : tuple of Difference
-        Numbers first, then tables; what is missing or new is there, too.
-    differs : tuple of str
-        What else is not the same: packages, platform, parameters, receptor maps, inputs.
-    left_out : tuple of str
-        What was not compared, and why.
-    reason : str
-        Why nothing was compared; empty if something was.
-    """
-
-    reference: str
-    numbers: tuple[int, int] = (0, 0)
+    reference: str  # what the results are compared with, in words
+    numbers: tuple[int, int] = (0, 0)  # how many agree, and how many were expected
     tables: tuple[int, int] = (0, 0)
-    identical: int = 0
-    moved: tuple[Difference, ...] = ()
-    differs: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-    reason: str = ""
+    identical: int = 0  # tables that are the same byte for byte
+    moved: tuple[Difference, ...] = ()  # numbers, then tables; what is missing or new is there too
+    differs: tuple[str, ...] = ()  # else: packages, platform, parameters, receptor maps, inputs
+    left_out: tuple[str, ...] = ()  # what was not compared, and why
+    reason: str = ""  # why nothing was compared
 
 
 @dataclass(frozen=True)
@@ -108,16 +90,7 @@ def sentence(comparison) -> str:
 
 
 def lines(comparison, most=SHOWN, rest=NAME) -> list[str]:
-    """The comparison as it is printed.
-
-    Parameters
-    ----------
-    comparison : Comparison
-    most : int or None
-        How many differences to list; None for all.
-    rest : path
-        Where the others are.
-    """
+    """The comparison as printed: at most ``most`` differences (None: all), others in ``rest``."""
     first, shown = sentence(comparison), comparison.moved[:most]
     if not comparison.moved:
         return [first, *comparison.left_out]
@@ -139,19 +112,13 @@ def _what_differs(comparison):
 
 
 def with_published(study) -> Comparison | None:
-    """Compare the results of a study with those that come with the project.
-
-    Returns
-    -------
-    Comparison or None
-        None if no numbers are published for this study, or it has no results.
-    """
+    """Compare a study's results with the published ones; None if either is not there."""
     path = agreement.published(study)
     if path is None or not (study.derived / "numbers.json").is_file():
         return None
     reference = f"the published run (data/expected/{path.name})"
     try:
-        return _with_content(reference, published.read_mapping(path), study)
+        return _with_content(reference, read_mapping(path), study)
     except (KeyError, TypeError, ValueError, OSError) as error:  # fails no run whose results stand
         why = f"{type(error).__name__}: {error}"
         return Comparison(reference, reason=f"the file or a result cannot be read ({why})")
@@ -242,13 +209,7 @@ def _count(n, word):
 
 
 def with_default(study) -> Comparison | None:
-    """Compare the results of a variant with the default ones, cell by cell.
-
-    Returns
-    -------
-    Comparison or None
-        None if either has no results.
-    """
+    """Compare a variant with the default results, cell by cell; None if either has no results."""
     default = study.as_variant()
     if not all((one.derived / "numbers.json").is_file() for one in (default, study)):
         return None
@@ -269,20 +230,10 @@ def _by_cell(before, study, expected):
 
 
 def with_folder(study, folder) -> Comparison:
-    """Compare the results of a study with those in another folder, cell by cell.
+    """Compare a study's results, cell by cell, with those in or below a folder.
 
-    Parameters
-    ----------
-    study : Study
-    folder : path
-        A folder of results, or one that ``--output`` named.
-
-    Raises
-    ------
-    UsageError
-        If there are no results in the folder.
-    PipelineError
-        If the study has none.
+    A `UsageError` says that there are none in the folder, a `PipelineError` that the study has
+    none.
     """
     before = _results_in(study, Path(folder))
     if not (study.derived / "numbers.json").is_file():
@@ -346,13 +297,7 @@ def _other_inputs(expected, found):
 
 
 def write(study, comparison) -> Path:
-    """Write the whole comparison beside the results; without one, remove an earlier one.
-
-    Returns
-    -------
-    list of str
-        The comparison as it is printed.
-    """
+    """Write the whole comparison beside the results (without one, remove an earlier); its lines."""
     path, said = study.derived / NAME, lines(comparison) if comparison else []
     if comparison is None:
         path.unlink(missing_ok=True)

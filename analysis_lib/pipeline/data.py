@@ -8,18 +8,11 @@ from analysis_lib.results.problems import PipelineError
 
 
 def prepare_data(study, fetch=False, note=print) -> None:
-    """Make sure that a study's tables are there.
+    """Make sure that a study's tables are there, or say in an error how to get them.
 
     A simulated study is generated when its folder is absent; with ``fetch``, a public trial is
     downloaded, and the atlas and receptor maps for a study that has grey-matter maps, or T1w images
     to make them from; for these, the templates too.
-
-    Raises
-    ------
-    PipelineError
-        If files are missing; the message says how to get them.
-    FetchError
-        If files cannot be fetched.
     """
     if fetch:
         _fetch_trial(study, note)

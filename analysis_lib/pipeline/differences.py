@@ -17,28 +17,14 @@ from analysis_lib.results.columns import MISSING
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that is not as expected.
-
-    Parameters
-    ----------
-    what : str
-        Key of a number, or a table and its column.
-    expected, found : number, str or None
-        None also for a number that has no value.
-    by : float or None
-        Absolute difference; of a column the largest one, or that of the sums.
-    note : str
-        Which rows, or why there are no two values to show.
-    tolerances : float
-        ``by`` as a multiple of the difference that is allowed, to sort by.
-    """
+    """Something that is not as expected: a number, or a table and its column."""
 
     what: str
-    expected: object = None
+    expected: object = None  # None also for a number that has no value
     found: object = None
-    by: float | None = None
-    note: str = ""
-    tolerances: float = np.inf
+    by: float | None = None  # absolute; of a column the largest, or that of the sums
+    note: str = ""  # which rows, or why there are no two values to show
+    tolerances: float = np.inf  # "by" as a multiple of what is allowed, to sort by
 
     @property
     def has_values(self) -> bool:
@@ -68,13 +54,7 @@ def _words(value):
 
 
 def numbers_apart(expected, found) -> list[Difference]:
-    """Numbers that moved, are missing, or are new; the one that moved most comes first.
-
-    Parameters
-    ----------
-    expected, found : dict
-        As `expected.describe_numbers` gives them.
-    """
+    """Numbers that are missing, moved or new; what moved most comes first."""
     both = [_number_apart(key, expected[key], found[key]) for key in expected if key in found]
     moved = sorted(filter(None, both), key=lambda d: (-d.tolerances, d.what))
     gone = [Difference(key, note="is missing") for key in expected if key not in found]
@@ -101,16 +81,7 @@ def _number_apart(key, expected, found):
 
 
 def table_apart_from(name, about, path) -> list[Difference]:
-    """How a table differs from the published description of it.
-
-    Parameters
-    ----------
-    name : str
-    about : dict
-        As `expected.describe_table` gives it.
-    path : pathlib.Path
-        The table found.
-    """
+    """How the table ``path`` differs from what is published of it (`expected.describe_table`)."""
     table = read_cells(path)
     wrong = _shape_apart(name, about["header"], about["rows"], table)
     if about["rows"] != len(table):
@@ -158,15 +129,9 @@ def _rows(rows, total):
 
 
 def cells_apart(name, before, path, draws) -> list[Difference]:
-    """How a table differs from another one, cell by cell.
+    """How the table ``path`` differs from that in ``before``, cell by cell.
 
-    Parameters
-    ----------
-    name : str
-    before, path : pathlib.Path
-        The table expected and the one found.
-    draws : sequence of int
-        Numbers of permutations, for p-values that count them.
+    p-values that count one of the numbers of permutations ``draws`` may be one count apart.
     """
     expected, table = read_cells(before), read_cells(path)
     wrong = _shape_apart(name, list(expected.columns), len(expected), table)

@@ -15,18 +15,8 @@ HEADING = re.compile(r"^## What we found", re.MULTILINE)
 def renew(notebook, executed, older=None) -> bool:
     """Give an executed copy the present text of its notebook; its outputs stay.
 
-    Parameters
-    ----------
-    notebook : path
-        Its code, but for comments, is that which was executed.
-    executed : path
-    older : str, optional
-        What has changed since of that which draws and words results: said at the top.
-
-    Returns
-    -------
-    bool
-        Whether the copy was written anew.
+    The notebook's code, but for comments, is that which was executed. ``older``, what draws and
+    words results and has changed since, is said at the top. True if the copy was written anew.
     """
     before = json.loads(Path(executed).read_text(encoding="utf-8"))
     cells = list(_merged(read_notebook(notebook)["cells"], read_notebook(executed)["cells"]))

@@ -1,4 +1,4 @@
-"""One notebook, executed in a kernel of its own."""
+"""One notebook, executed in its own kernel."""
 
 import contextlib
 import json
@@ -16,27 +16,9 @@ from analysis_lib.study.parameters import read_notebook
 
 
 class NotebookFailure(PipelineError):
-    """A notebook stopped at a cell.
+    """A notebook stopped at a cell: the partly executed copy is kept.
 
-    Parameters
-    ----------
-    notebook : str
-        Name without suffix.
-    cell : str
-        Which cell, in words.
-    cause : str
-        Type and message of the exception.
-    kind : str
-        Name of the exception's class.
-    traceback : str
-        As the kernel printed it, with colours; of a kernel that died, its last words.
-    kept : pathlib.Path
-        The partly executed notebook.
-
-    Attributes
-    ----------
-    told : list of Problem
-        Of an exception that lists problems, each; they take the place of a traceback.
+    ``told`` holds the problems of an exception that lists them, in the place of a traceback.
     """
 
     def __init__(self, notebook, cell, kind, message, traceback, kept):
@@ -50,27 +32,12 @@ class NotebookFailure(PipelineError):
 def execute(
     notebook, executed, passed, on_cell=lambda index, total: None, library=LIBRARY, told=None
 ):
-    """Execute a notebook in a new kernel and keep it, whole.
+    """Execute a notebook, in its folder and a new kernel, and keep it whole as ``executed``.
 
-    Parameters
-    ----------
-    notebook : pathlib.Path
-        Its folder is the kernel's working directory.
-    executed : pathlib.Path
-        Written when all cells have run. When one fails, ``NAME.failed.ipynb`` beside it is written
-        instead, and an earlier ``executed`` stays.
-    passed : dict
-        Parameters.
-    on_cell : function
-        Called with the number of cells done, and of all cells.
-    library : pathlib.Path
-        Folder of the package that the kernel imports first.
-    told : dict, optional
-        Environment variables: where results go, and the address of a cluster.
-
-    Raises
-    ------
-    NotebookFailure
+    When a cell fails, ``NAME.failed.ipynb`` is written beside it instead, an earlier ``executed``
+    stays, and `NotebookFailure` is raised. ``on_cell`` is told how many cells are done, and of how
+    many; the kernel imports ``library`` first; ``told`` are environment variables: where results
+    go, and the address of a cluster.
     """
     import papermill
 

@@ -26,7 +26,7 @@ from analysis_lib.pipeline import agreement
 from analysis_lib.pipeline.tolerance import TOLERANCE, counted_draws
 from analysis_lib.results import columns, hashing
 from analysis_lib.results.environment import PROJECT
-from analysis_lib.results.files import write_text
+from analysis_lib.results.files import read_mapping, write_text
 from analysis_lib.results.problems import PipelineError
 
 SECTIONS = (
@@ -50,11 +50,7 @@ _MISSING, _INFINITE = "..", {1.0: ".+", -1.0: ".-"}
 def made_by(folder) -> dict:
     """What made the results in a folder, from their manifest: no place, no date, no name.
 
-    Returns
-    -------
-    dict
-        parameters by notebook; packages; platform; receptor_maps: "real", "simulated" or None
-        without receptors; inputs: sha256 by the manifest's label.
+    Receptor maps are "real", "simulated" or, without receptors, None.
     """
     steps = _steps(folder)
     inputs = {name: file["sha256"] for step in steps.values() for name, file in _own(step)}
@@ -101,15 +97,6 @@ def draws_of(made) -> list[int]:
         values[name] for values in made["parameters"].values() for name in DRAWS if name in values
     }
     return sorted(found, reverse=True)
-
-
-def read_mapping(path) -> dict:
-    """A JSON file, an empty dict where there is none or it is damaged."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 # --- numbers --------------------------------------------------------------------------------------
@@ -223,13 +210,7 @@ def _mark(value, remainder):
 
 
 def rows_apart(expected, found) -> list[int]:
-    """Rows whose marks are more than one step apart, counted from 0.
-
-    Parameters
-    ----------
-    expected, found : str
-        ``cells`` of `describe_values`, of equal length.
-    """
+    """Rows, from 0, whose marks are more than one step apart in two texts of `describe_values`."""
     pairs = [(expected[i : i + 2], found[i : i + 2]) for i in range(0, len(expected), 2)]
     return [row for row, (one, other) in enumerate(pairs) if not _near(one, other)]
 
@@ -287,13 +268,9 @@ def _on_request(study, path):
 
 
 def write_expected(study) -> Path:
-    """Make the results of a study the expected ones.
+    """Make a study's results the expected ones, if up to date and not of simulated maps.
 
-    Raises
-    ------
-    PipelineError
-        If a notebook is not up to date with its default parameters, of those on request one that
-        has run or is in the present file; or if the receptor maps were simulated.
+    Of the notebooks that run on request, those that have run or are in the present file count.
     """
     from analysis_lib.pipeline.plan import make_plan, status
 

@@ -61,27 +61,12 @@ def _code(cell):
 
 
 def signature(step, study, notebook, passed, library=LIBRARY, record=None) -> dict:
-    """All that a step's results depend on.
+    """All that a step's results depend on, from files and from the parameters ``passed``.
 
-    Parameters
-    ----------
-    step : Step
-    study : Study
-    notebook : path
-    passed : dict
-        Parameters that differ from their defaults.
-    library : path
-        The package's folder.
-    record : dict, optional
-        The step's entry in the manifest: what its code reaches is taken from there while no code
-        has changed, which saves reading it all.
-
-    Returns
-    -------
-    dict
-        notebook: hash of its code; library: hash by file that its code reaches; parameters: by
-        name, defaults included; packages: versions; inputs: sha256 and bytes by file; shown: as
-        library, for what draws and words results without changing them; house: hash of all code.
+    Gives hashes of the notebook's code, of each file that it reaches (library; shown: of what draws
+    and words results without changing them) and of all code (house); parameters with defaults;
+    packages; sha256 and bytes of inputs. ``record`` is the step's entry in the manifest: what the
+    code reaches is taken from there while no code has changed, which saves reading it all.
     """
     known = notebook_parameters(notebook)
     values = {name: parameter.default for name, parameter in known.items()} | passed
@@ -113,16 +98,7 @@ def older_pictures(record, now) -> str | None:
 
 
 def why_stale(record, now, study) -> str | None:
-    """Why a step has to run, None when it is up to date.
-
-    Parameters
-    ----------
-    record : dict or None
-        The step's entry in the manifest.
-    now : dict
-        Its :func:`signature`.
-    study : Study
-    """
+    """Why a step has to run, from its entry in the manifest and its `signature`, or None."""
     if record is None:
         return "not run yet"
     now = json.loads(json.dumps(now, default=str))  # tuples and the like as the manifest has them

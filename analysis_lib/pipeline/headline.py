@@ -60,18 +60,7 @@ def _first(rows, *names):
 
 
 def write_side_by_side(studies) -> pd.DataFrame:
-    """Write the main numbers of variants, a row each, into the folder of the variants.
-
-    Parameters
-    ----------
-    studies : list of Study
-        The same study: each with its variant, or with the default results.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As written to ``comparison.tsv``.
-    """
+    """Write ``comparison.tsv``, the main numbers of variants of a study, a row each; the table."""
     table = pd.DataFrame([headline(study) for study in studies])
     write(studies[0].variants, {NAME: table}, keep_others=True)
     return table

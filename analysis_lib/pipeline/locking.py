@@ -13,12 +13,8 @@ from analysis_lib.results.problems import PipelineError
 def lock(folder):
     """Hold a folder for one run: ``.run.lock`` in it names the process.
 
-    The system frees the lock of a process that ends, however it ends; the file stays.
-
-    Raises
-    ------
-    PipelineError
-        If a run that is alive holds it.
+    A run that is alive and holds it is a `PipelineError`. The system frees the lock of a process
+    that ends, however it ends; the file stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".run.lock"

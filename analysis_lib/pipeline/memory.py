@@ -8,7 +8,7 @@ import psutil
 
 
 def apart(function, *arguments):
-    """What a function gives, called in a process of its own.
+    """The result of a function called in its own process.
 
     What it imports and holds is gone afterwards, and does not lie beside a kernel for the rest of a
     run. The process is a copy of this one, which has imported little by then.

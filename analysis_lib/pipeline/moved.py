@@ -53,7 +53,7 @@ def moved_lines(study, sections=SECTIONS) -> list[str]:
     listed = [f"  {key}: {_text(before[key])} -> {_text(now[key])}" for key in moved[:SHOWN]]
     more = [f"  and {len(moved) - SHOWN} more"] if len(moved) > SHOWN else []
     alone = len({*before, *now}) - len(both)
-    others = f"; {alone} are in one of the two alone" if alone else ""
+    others = f"; {alone} are in only one of the two" if alone else ""
     first = f"{len(moved)} of {len(both)} numbers moved against the default run{others}"
     return [first, *listed, *more]
 

@@ -26,31 +26,16 @@ def step_parameters(study, known, overrides, quick=False, jobs=None) -> dict:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is asked to do.
-
-    Parameters
-    ----------
-    study : Study
-    steps : tuple of Step
-        Those selected.
-    passed : dict
-        Parameters by notebook.
-    notebooks, library : pathlib.Path
-        Folders.
-    force : bool
-        Run what is up to date, and overwrite results of another study.
-    taken : tuple of Step
-        Of a variant: those whose results are the default run's.
-    """
+    """What a run is asked to do."""
 
     study: Study
-    steps: tuple[Step, ...]
-    passed: dict
+    steps: tuple[Step, ...]  # those selected
+    passed: dict  # parameters by notebook
     all_steps: tuple[Step, ...] = STEPS
     notebooks: Path = NOTEBOOKS
     library: Path = LIBRARY
-    force: bool = False
-    taken: tuple[Step, ...] = ()
+    force: bool = False  # run what is up to date, and overwrite results of another study
+    taken: tuple[Step, ...] = ()  # of a variant: those whose results are the default run's
 
     def path(self, step) -> Path:
         """The notebook file of a step."""
@@ -76,12 +61,8 @@ def make_plan(
 ) -> Plan:
     """Check the options of a run against the notebooks: all run in the study's own folder.
 
-    `variant_runs.make_plans` tells variants apart and is what a command line calls.
-
-    Raises
-    ------
-    UsageError
-        For unknown notebooks or parameters, and values of the wrong type.
+    `variant_runs.make_plans` tells variants apart and is what a command line calls. Unknown
+    notebooks or parameters, and values of the wrong type, are a `UsageError`.
     """
     chosen = select(steps, list(only))
     known = {s.notebook: notebook_parameters(notebook_path(s.notebook, notebooks)) for s in chosen}

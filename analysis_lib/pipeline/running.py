@@ -83,21 +83,11 @@ class Run:
 
 
 def run(plan, show=None, fetch=False) -> Run:
-    """Run the steps of a plan that are not up to date; stop at the first failure.
+    """Run the steps of a plan that are not up to date; stop at the first failure, and record it.
 
-    Returns
-    -------
-    Run
-        One outcome a selected step; ``failure`` is set when a notebook failed.
-
-    Raises
-    ------
-    PipelineError
-        If another run is under way, data are missing, or results belong to another study.
-    StudyError
-        With every problem of the data that concerns a notebook that is to run.
-    KeyboardInterrupt
-        After the kernel was stopped; ``outcomes`` of what was complete is its only argument.
+    A `PipelineError` says that another run is under way, data are missing, or results belong to
+    another study; a `StudyError` has every problem of the data that concerns a notebook that is to
+    run; a `KeyboardInterrupt` has the outcomes of what was complete, after the kernel was stopped.
     """
     now = Run(plan, show or Quiet())
     with lock(plan.study.derived):
@@ -134,7 +124,7 @@ def _publish(now):
         now.report = page.write_report(study, coming=(CRATE,))
         crate.write_crate(study)  # after the report, which is part of it
     except CompendiumError as error:
-        raise PipelineError(f"The results are there; the report of them failed: {error}") from None
+        raise PipelineError(f"The results are complete; the report failed: {error}") from None
 
 
 def _compare(now):
@@ -245,7 +235,7 @@ def _execute_step(now, step, before, outcome):
     if step.writes and not changed:
         raise PipelineError(
             f"{step.notebook} ran, but wrote nothing into {', '.join(step.writes)}: its last cell "
-            f"has to write the results"
+            f"must write the results"
         )
     outputs = written if step.resumes else changed
     _record(now, step, before, outcome, started, [*outputs, executed])
@@ -271,7 +261,7 @@ def _watched(step, study, note, seconds=1.0):
             look()
 
     for path in paths:
-        path.unlink(missing_ok=True)  # of a run that was broken off
+        path.unlink(missing_ok=True)  # of an interrupted run
     thread = threading.Thread(target=watch, daemon=True)
     if paths:
         thread.start()
@@ -341,11 +331,11 @@ def _check_earlier(now, step):
                 )
         elif name in step.uses:
             raise PipelineError(
-                f"{step.notebook} needs {name}/, which {source.notebook} writes and which is not "
-                f"there yet: {advice}"
+                f"{step.notebook} needs {name}/, which {source.notebook} writes and which does "
+                f"not exist yet: {advice}"
             )
         else:
-            now.show.note(f"{step.number} does without {name}/, which is not there yet; {advice}")
+            now.show.note(f"{step.number} runs without {name}/, which does not exist yet; {advice}")
 
 
 def _outdated(plan, source):
@@ -357,13 +347,7 @@ def _outdated(plan, source):
 
 
 def refuse_other_owner(study) -> None:
-    """Refuse to overwrite the results of another study of the same name.
-
-    Raises
-    ------
-    PipelineError
-        If the results come from another study file and from other participants.
-    """
+    """Refuse to overwrite results of another study of the same name; a moved one is the same."""
     manifest = report_manifest.read_manifest(study)
     before, now = manifest.get("owner"), report_manifest.owner(study)
     if not before or before["file"] == now["file"]:

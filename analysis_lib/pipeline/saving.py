@@ -24,12 +24,6 @@ def note_saved(model, os_path, **_) -> None:
     """Have git note size and time of a saved notebook whose content, to git, is the same.
 
     Nothing is staged: a notebook with other changes, or that git does not track, is left alone.
-
-    Parameters
-    ----------
-    model : dict
-        JupyterLab's: type of the file, among others.
-    os_path : str
     """
     folder, name = os.path.split(os_path)
     if model["type"] == "notebook" and _git(folder, "diff", "--quiet", "--", name):

@@ -16,36 +16,16 @@ FOR_T1W = {"ants": "antspyx", "picsl_greedy": "picsl-greedy"}
 
 @dataclass(frozen=True)
 class Step:
-    """One notebook.
+    """One notebook. Folders are below ``study.derived``, but for "figures": ``study.figures``."""
 
-    Parameters
-    ----------
-    notebook : str
-        Name without suffix; starts with its number.
-    reads : tuple of functions
-        Each takes the study and lists files that exist. The study file is always read.
-    uses, may_use : tuple of str
-        Folders below ``study.derived`` that earlier notebooks write: those that it cannot do
-        without, and those that it takes when they are there.
-    writes : tuple of str
-        Folders below ``study.derived``; "figures" is ``study.figures``.
-    needs : tuple of str
-        "images": a study without grey-matter maps skips this step. "t1w": so does one without
-        T1-weighted images, or with maps of its own.
-    on_request : bool
-        It runs only when it is named (``--only S1``).
-    resumes : bool
-        It keeps what is still right of an earlier run: all files of its folders are its outputs.
-    """
-
-    notebook: str
-    reads: tuple[Callable[[Study], list[Path]], ...] = ()
-    uses: tuple[str, ...] = ()
-    may_use: tuple[str, ...] = ()
+    notebook: str  # name without suffix; starts with its number
+    reads: tuple[Callable[[Study], list[Path]], ...] = ()  # list files that are there
+    uses: tuple[str, ...] = ()  # folders of earlier notebooks that it cannot do without
+    may_use: tuple[str, ...] = ()  # and those that it takes when they are there
     writes: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
-    on_request: bool = False
-    resumes: bool = False
+    needs: tuple[str, ...] = ()  # "images": grey-matter maps; "t1w": T1w images, and no maps yet
+    on_request: bool = False  # runs only when it is named (--only S1)
+    resumes: bool = False  # keeps what is right of an earlier run: all its files are its outputs
 
     @property
     def number(self) -> str:
@@ -54,7 +34,7 @@ class Step:
 
 
 def required_tables(study) -> list[Path]:
-    """Tables that a study must have: participants and one file a scale, there or not."""
+    """Tables that a study must have: participants and one file per scale, there or not."""
     files = ["participants.tsv", *(scale.file for scale in study.scales)]
     return [study.root / file for file in dict.fromkeys(files)]
 
@@ -145,6 +125,13 @@ def numbers(study) -> list[Path]:
     return [path for path in (study.derived / "numbers.json",) if path.is_file()]
 
 
+def _on_request(notebook, folder, *reads):
+    """A notebook of the appendix that goes on from 02 and 03, and runs when it is named."""
+    reads = (tables, receptor_maps, atlas_files, *reads)
+    needs = {"uses": ("vbm", "receptors"), "needs": ("images",)}
+    return Step(notebook, reads, writes=(folder,), on_request=True, **needs)
+
+
 STEPS = (
     Step(
         "00_grey_matter",
@@ -181,30 +168,9 @@ STEPS = (
         writes=("figures",),
     ),
     Step("S0_trial_conduct", reads=(tables,), writes=("conduct",)),
-    Step(
-        "S1_calibration",
-        reads=(tables, receptor_maps, atlas_files, measured_rates),
-        uses=("vbm", "receptors"),
-        writes=("calibration",),
-        needs=("images",),
-        on_request=True,
-    ),
-    Step(
-        "S3_power",
-        reads=(tables, receptor_maps, atlas_files),
-        uses=("vbm", "receptors"),
-        writes=("power",),
-        needs=("images",),
-        on_request=True,
-    ),
-    Step(
-        "S4_juspace",
-        reads=(tables, receptor_maps, atlas_files),
-        uses=("vbm", "receptors"),
-        writes=("juspace",),
-        needs=("images",),
-        on_request=True,
-    ),
+    _on_request("S1_calibration", "calibration", measured_rates),
+    _on_request("S3_power", "power"),
+    _on_request("S4_juspace", "juspace"),
 )
 
 

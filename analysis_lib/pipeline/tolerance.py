@@ -19,15 +19,7 @@ _BORDER = 1 + 1e-6  # a difference of exactly one tolerance agrees, however it i
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Difference at which two numbers still agree.
-
-    Parameters
-    ----------
-    relative : float
-        Share of the expected number.
-    floor : float
-        The least that is allowed, for numbers near zero.
-    """
+    """Difference at which two numbers agree: a share of the expected one; the least, near zero."""
 
     relative: float = 1e-6
     floor: float = 1e-8
@@ -35,12 +27,7 @@ class Tolerance:
     def allowed(self, values, draws=None):
         """Largest difference that agrees.
 
-        Parameters
-        ----------
-        values : array_like
-            Expected numbers.
-        draws : int, optional
-            Number of permutations, if the numbers are p-values that count them.
+        With ``draws``, values are p-values that count permutations.
         """
         values = np.asarray(values, dtype=float)
         if draws:
@@ -80,19 +67,9 @@ TOLERANCE = Tolerance()
 def counted_draws(name, values, draws):
     """Of how many permutations numbers are p-values, None if they are not.
 
-    Parameters
-    ----------
-    name : str
-        Of a column, or the key of a number, whose last part counts.
-    values : array_like
-    draws : sequence of int
-        Numbers of permutations that the run used.
-
-    Returns
-    -------
-    int or None
-        The first of ``draws`` for which every value is a multiple of 1 / (1 + draws). Where a
-        small trial has fewer distinct relabellings, none is: the usual tolerance then applies.
+    The first of ``draws`` for which every value is a multiple of 1 / (1 + draws). Of the key of a
+    number, the last part is its name. Where a small trial has fewer distinct relabellings, none is:
+    the usual tolerance then applies.
     """
     values = np.asarray(values, dtype=float)
     values = values[np.isfinite(values)]

@@ -31,20 +31,11 @@ class Asked:
 
 
 def make_plans(study, only=(), overrides=(), quick=False, jobs=None, force=False) -> list[Plan]:
-    """Check the options of a run, and tell what runs with the defaults and what in variants.
+    """Plans of a run: of the default run, as far as it is needed, then of each variant.
 
     A step runs in a variant where a parameter of its own is changed, or where it takes results of
-    such a step. The default run does the others, once for all variants.
-
-    Returns
-    -------
-    list of Plan
-        The default run first, as far as it is needed; then one for each variant.
-
-    Raises
-    ------
-    UsageError
-        As `plan.make_plan` does; also where ``variant`` would name several.
+    such a step. The default run does the others, once for all variants. Besides what
+    `plan.make_plan` refuses, ``variant`` cannot name several.
     """
     plain = pipeline_plan.make_plan(study, only, (), quick, jobs, force)
     known = {step.notebook: notebook_parameters(plain.path(step)) for step in plain.steps}
@@ -89,7 +80,7 @@ def _refuse_shared_name(asked):
     if len(set(names)) < len(names):
         raise UsageError(
             f"--set variant={names[0]}: one value of each other parameter expected, found "
-            f"{len(names)} combinations. Leave variant out: each is named after what it changes"
+            f"{len(names)} combinations. Without it, variants are named after what they change"
         )
 
 
@@ -98,7 +89,8 @@ def _in_variant(plain, asked):
     if not asked.variant:
         return replace(plain, steps=())
     study = plain.study.as_variant(asked.variant)
-    can = [step for step in plain.all_steps if not _blocked(step, plain)]
+    coming = makes_maps(plain.all_steps, plain.study)
+    can = [step for step in plain.all_steps if not blocked(step, plain.study, coming)]
     own, affected = _own(study, can), []
     folders = {name for step in own for name in step.writes}
     for step in can:
@@ -110,10 +102,6 @@ def _in_variant(plain, asked):
     taken = [step for step in can if step not in affected and step not in own]
     chosen = tuple(step for step in plain.steps if step in affected)
     return replace(plain, study=study, steps=chosen, taken=tuple(taken))
-
-
-def _blocked(step, plan):
-    return blocked(step, plan.study, makes_maps(plan.all_steps, plan.study))
 
 
 def _own(study, steps):

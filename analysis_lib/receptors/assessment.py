@@ -32,45 +32,21 @@ TABLE_COLUMNS = (
 
 @dataclass(frozen=True)
 class ContrastResult:
-    """All that is known of one contrast.
-
-    Attributes
-    ----------
-    contrast, method : str
-    effect : pandas.Series
-        Effect map by label, percent.
-    annotations : list of str
-    n_parcels : numpy.ndarray of int, shape (n_receptors,)
-    effects : analysis_lib.receptors.nulls.NullEffects
-        The effect map and those of re-randomised arms.
-    surrogates : numpy.ndarray, shape (n_surrogates, n_parcels)
-    randomisation, spatial : analysis_lib.receptors.nulls.NullTest
-    intervals : analysis_lib.receptors.intervals.Intervals
-    """
+    """All that is known of one contrast: its effect map and what was tested of it."""
 
     contrast: str
     method: str
-    effect: pd.Series
+    effect: pd.Series  # percent, by label
     annotations: list
-    n_parcels: np.ndarray
-    effects: nulls.NullEffects
-    surrogates: np.ndarray
+    n_parcels: np.ndarray  # (n_receptors,)
+    effects: nulls.NullEffects  # of the arms as they are, and re-randomised
+    surrogates: np.ndarray  # (n_surrogates, n_parcels)
     randomisation: nulls.NullTest
     spatial: nulls.NullTest
     intervals: receptors_intervals.Intervals
 
     def test(self, statistic):
-        """Another statistic of the effect map under both nulls.
-
-        Parameters
-        ----------
-        statistic : callable
-            Maps (k, n_parcels) to numbers (k, m).
-
-        Returns
-        -------
-        randomisation, spatial : analysis_lib.receptors.nulls.NullTest
-        """
+        """Another statistic, maps (k, n_parcels) to numbers (k, m): `NullTest` under both nulls."""
         randomisation = nulls.test_statistic(self.effects, statistic)
         return randomisation, nulls.null_test(randomisation.r, statistic(self.surrogates))
 
@@ -90,29 +66,10 @@ def assess_contrast(
 ):
     """Every test of one contrast against every receptor.
 
-    Parameters
-    ----------
-    change : pandas.DataFrame, shape (n_participants, n_parcels)
-        Percent change; columns are labels.
-    arm, covariates, strata
-        See `analysis_lib.receptors.effects.arm_effect`; rows in the order of `change`.
-    receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
-        From `analysis_lib.receptors.maps_for`; the same labels in the same order.
-    surrogates : array_like, shape (n_surrogates, n_parcels), or callable
-        Surrogates of this contrast's effect map, or a function that makes them from it.
-    contrast : str
-        One of `OF_CHANGE`.
-    n_permutations, n_bootstrap, seed, method
-        See `analysis_lib.receptors.nulls.randomisation_test`, `intervals.bootstrap_intervals`.
-
-    Returns
-    -------
-    ContrastResult
-
-    Raises
-    ------
-    ValueError
-        The labels of `change` and `receptors` differ.
+    ``change`` (n_participants, n_parcels, percent) and ``receptors`` (n_receptors, n_parcels) have
+    the same labels in the same order. ``surrogates`` of this contrast's effect map are
+    (n_surrogates, n_parcels), or made from it by a function. The rest is as in
+    `nulls.randomisation_test` and `intervals.bootstrap_intervals`.
     """
     correlation.check_labels(change, receptors)
     model = {"contrast": contrast, "covariates": covariates, "strata": strata, "seed": seed}
@@ -147,7 +104,7 @@ def correlation_table(results, maps):
     Returns
     -------
     pandas.DataFrame
-        One row a contrast and receptor map, in the columns of `TABLE_COLUMNS`. `p_fwe`,
+        One row per contrast and receptor map, in the columns of `TABLE_COLUMNS`. `p_fwe`,
         `p_fwe_spatial` and `q_fdr` (Benjamini & Hochberg 1995, from `p_randomisation`) are over
         the maps of one contrast.
     """
@@ -181,24 +138,9 @@ def _contrast_rows(result, maps):
 def sensitivity_table(result, receptors, about, density, regions):
     """Rows of receptors/sensitivity.tsv: how far each correlation depends on something else.
 
-    Parameters
-    ----------
-    result : ContrastResult
-    receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
-        The maps that `result` was made with.
-    about : pandas.DataFrame
-        Their table.
-    density : array_like, shape (n_parcels,)
-        Grey-matter density of each region.
-    regions : pandas.Series
-        Name of each region by label.
-
-    Returns
-    -------
-    pandas.DataFrame
-        contrast, receptor, annotation, r; r_noise_free and its interval; r_given_density with p
-        under both nulls; the region without which r moves most, and r without it; the smallest |r|
-        that each null calls significant.
+    That is the noise-free r and its interval; r given the regions' grey-matter ``density``, with p
+    under both nulls; the region without which r moves most, and r without it; the smallest |r| that
+    each null calls significant. ``regions`` holds their names by label.
     """
     given = result.test(
         lambda maps: correlation.partial_correlate(maps, receptors, density, result.method)
@@ -227,23 +169,10 @@ def sensitivity_table(result, receptors, about, density, regions):
 
 
 def joint_maps(result, receptors, first, regions_per_map=5):
-    """Receptor maps that a joint model of all of them has regions for.
+    """Receptor maps (n_receptors, n_parcels) that a joint model of all of them has regions for.
 
-    Parameters
-    ----------
-    result : ContrastResult
-    receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
-        One map a receptor, of the labels of `result`.
-    first : str
-        Annotation that is kept in any case.
-    regions_per_map : int
-        Regions wanted for each map.
-
-    Returns
-    -------
-    pandas.DataFrame
-        All rows, or, where regions are too few (subcortex alone), the given one and those with the
-        largest |r|, two maps at least; their order stays.
+    All of them or, where there are not ``regions_per_map`` for each (subcortex alone), the
+    annotation ``first`` and those with the largest |r|, two maps at least; their order stays.
     """
     n_regions = int((receptors.notna().all() & result.effect.notna()).sum())
     room = max(2, n_regions // regions_per_map)
@@ -257,19 +186,7 @@ def joint_maps(result, receptors, first, regions_per_map=5):
 def others_table(result, receptors, about):
     """Rows of receptors/given_others.tsv: what is left of a receptor beside all the others.
 
-    Parameters
-    ----------
-    result : ContrastResult
-    receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
-        One map a receptor, of the labels of `result`: `analysis_lib.receptors.library.combine`.
-    about : pandas.DataFrame
-        Their table.
-
-    Returns
-    -------
-    pandas.DataFrame
-        contrast, receptor, annotation, n_parcels, r, r_given_others, p_given_others and p_fwe (arms
-        re-randomised), p_spatial_given_others.
+    ``receptors`` has one map a receptor: `library.combine`.
     """
     randomisation, spatial = result.test(
         lambda maps: correlation.partial_given_others(maps, receptors, result.method)
@@ -289,22 +206,7 @@ def others_table(result, receptors, about):
 
 
 def individual_rows(z, arm, about):
-    """Rows of receptors/individual.tsv.
-
-    Parameters
-    ----------
-    z : array_like, shape (n_participants, n_receptors)
-        From `individual_coupling`, receptors in the order of `about`.
-    arm : pandas.Series
-        Arm by participant_id, in the order of `z`.
-    about : pandas.DataFrame
-        Rows of `library`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        participant_id, arm, receptor, annotation, z.
-    """
+    """Rows of receptors/individual.tsv, from z (n_participants, n_receptors)."""
     frame = pd.DataFrame(z, index=arm.index.rename("participant_id"), columns=about.index)
     rows = frame.melt(ignore_index=False, var_name="annotation", value_name="z").reset_index()
     rows["arm"] = rows["participant_id"].map(arm)
@@ -313,20 +215,7 @@ def individual_rows(z, arm, about):
 
 
 def dominance_rows(test, randomised, about):
-    """Rows of receptors/dominance.tsv.
-
-    Parameters
-    ----------
-    test, randomised : analysis_lib.receptors.dominance_analysis.DominanceTest
-        Against smooth surrogates and against re-randomised arms; predictors named by annotation.
-    about : pandas.DataFrame
-        Rows of `library`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        receptor, annotation, total_dominance, percent, p, p_fwe (of surrogates), p_randomisation.
-    """
+    """Rows of receptors/dominance.tsv, tested against smooth surrogates and re-randomised arms."""
     found = test.observed
     rows = {"total_dominance": found.total, "percent": found.percent, "p": test.p}
     rows |= {"p_fwe": test.p_fwe, "p_randomisation": randomised.p}

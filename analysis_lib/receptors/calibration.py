@@ -44,21 +44,10 @@ def rate_rows(measured, correlations, null) -> pd.DataFrame:
 
 
 def false_positive_rates(measured, null, annotations):
-    """How often a p has been seen at or below .05 where nothing links the two maps.
+    """How often a p has been seen at or below .05 where nothing links the two maps, by annotation.
 
-    Parameters
-    ----------
-    measured : pandas.DataFrame
-        benchmarks/spatial_nulls.tsv.
-    null : str
-        A value of its column `null`.
-    annotations : sequence of str
-
-    Returns
-    -------
-    pandas.Series
-        By annotation: the worst rate over the ranges of autocorrelation that were simulated; that
-        of simulated pairs for a map that was not measured.
+    The worst rate over the ranges of autocorrelation that were simulated for this ``null`` in
+    benchmarks/spatial_nulls.tsv (``measured``); that of simulated pairs for a map not measured.
     """
     worst = measured[measured["null"] == null].groupby("side")["rate"].max()
     return worst.reindex(annotations).fillna(worst["simulated"]).rename("false_positive_rate")

@@ -34,28 +34,13 @@ def gaussianise(x, axis=-1):
 
 
 def correlate(effect_maps, receptor_maps, method="gaussianised"):
-    """Correlation over parcels of every effect map with every receptor map.
+    """Correlation over parcels of effect maps (k, n_parcels) with receptor maps (m, n_parcels).
 
-    A parcel that a receptor map does not cover (NaN) is left out for that receptor alone, before
-    ranking; `n_covered` counts the rest and `uncovered` names what is left out.
-
-    Parameters
-    ----------
-    effect_maps : array_like, shape (k, n_parcels) or (n_parcels,)
-        NaN in the same parcels of every map, if at all.
-    receptor_maps : array_like, shape (m, n_parcels) or (n_parcels,)
-    method : {"gaussianised", "pearson", "spearman"}
-        Pearson's correlation of normal scores, of values, or of ranks.
-
-    Returns
-    -------
-    numpy.ndarray, shape (k, m)
-
-    Raises
-    ------
-    ValueError
-        Maps of different length, a constant map, fewer than three parcels in common, an unknown
-        method.
+    Gives (k, m): Pearson's, of normal scores ("gaussianised"), of values ("pearson") or of ranks
+    ("spearman"). A parcel that a receptor map does not cover (NaN) is left out for that receptor
+    alone, before ranking; `n_covered` counts the rest and `uncovered` names what is left out.
+    Effect maps lack the same parcels, if any. Constant maps and fewer than three parcels in common
+    are refused.
     """
     effects, receptors = _paired(effect_maps, receptor_maps)
     covered = _covered(effects, receptors)
@@ -68,17 +53,7 @@ def correlate(effect_maps, receptor_maps, method="gaussianised"):
 
 
 def n_covered(effect_maps, receptor_maps):
-    """Number of parcels behind each receptor's correlation.
-
-    Parameters
-    ----------
-    effect_maps, receptor_maps
-        As in `correlate`.
-
-    Returns
-    -------
-    numpy.ndarray of int, shape (m,)
-    """
+    """Number of parcels behind each receptor's correlation, (m,)."""
     return _covered(*_paired(effect_maps, receptor_maps)).sum(axis=1)
 
 
@@ -124,26 +99,11 @@ def _standardised(maps, method, what):
 
 
 def partial_correlate(effect_maps, receptor_maps, given, method="gaussianised"):
-    """Correlation over parcels that remains when other maps are held constant.
+    """Correlation as in `correlate` that remains when other maps (q, n_parcels) are held constant.
 
-    Effect, receptor and given maps are turned into normal scores (or ranks, or left as they are),
-    and the given ones are regressed out of both sides.
-
-    Parameters
-    ----------
-    effect_maps, receptor_maps, method
-        See `correlate`.
-    given : array_like, shape (q, n_parcels) or (n_parcels,)
-        Such as grey-matter density; parcels where one of them is NaN are left out.
-
-    Returns
-    -------
-    numpy.ndarray, shape (k, m)
-
-    Raises
-    ------
-    ValueError
-        As `correlate`; a receptor map that follows from the given ones.
+    All are turned into normal scores (or ranks, or left as they are), and the given ones, such as
+    grey-matter density, are regressed out of both sides. Parcels where one of these is NaN are left
+    out. A receptor map that follows from the given ones is refused.
     """
     effects, receptors = _paired(effect_maps, receptor_maps)
     given = _paired(given, receptors)[0]
@@ -158,25 +118,12 @@ def partial_correlate(effect_maps, receptor_maps, given, method="gaussianised"):
 
 
 def partial_given_others(effect_maps, receptor_maps, method="gaussianised"):
-    """Correlation with each receptor map when all the other receptor maps are held constant.
+    """Correlation (k, m) with each receptor map when all the other receptor maps are held constant.
 
     Over the parcels that every map covers. With b the coefficients of the regression of the effect
     on all maps at once, R^2 its fit and v the diagonal of the inverse of the maps' correlation
-    matrix, the partial correlation is b / sqrt(b^2 + v (1 - R^2)).
-
-    Parameters
-    ----------
-    effect_maps, receptor_maps, method
-        See `correlate`.
-
-    Returns
-    -------
-    numpy.ndarray, shape (k, m)
-
-    Raises
-    ------
-    ValueError
-        As `correlate`; as many maps as parcels, or maps that follow from one another.
+    matrix, the partial correlation is b / sqrt(b^2 + v (1 - R^2)). As many maps as parcels, or maps
+    that follow from one another, are refused.
     """
     effects, receptors = _paired(effect_maps, receptor_maps)
     covered = _covered(effects, receptors).all(axis=0)
@@ -189,7 +136,7 @@ def partial_given_others(effect_maps, receptor_maps, method="gaussianised"):
     y = _standardised(receptors[:, covered], method, "receptor map")
     among = y @ y.T
     if np.linalg.eigvalsh(among)[0] < COLLINEAR:
-        raise ValueError("a receptor map follows exactly from the others: leave one of them out")
+        raise ValueError("a receptor map is a combination of the others: leave one of them out")
     inverse = np.linalg.inv(among)
     slopes = x @ y.T @ inverse
     left = 1 - (slopes * (x @ y.T)).sum(axis=1, keepdims=True)
@@ -197,19 +144,9 @@ def partial_given_others(effect_maps, receptor_maps, method="gaussianised"):
 
 
 def influence(effect, receptors, method="gaussianised"):
-    """Correlation with each receptor map without each region in turn.
+    """Correlation with each receptor map without each region in turn, (n_receptors, n_parcels).
 
-    Parameters
-    ----------
-    effect : array_like, shape (n_parcels,)
-    receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
-    method : str
-        See `correlate`.
-
-    Returns
-    -------
-    pandas.DataFrame, shape (n_receptors, n_parcels)
-        r without the region of the column. A region that a map does not cover changes nothing.
+    A region that a map does not cover changes nothing.
     """
     effect = np.asarray(effect, dtype=float)
     left_out = [
@@ -233,7 +170,7 @@ def _without(maps, held):
     left = maps - (maps @ held) @ held.T
     length = np.linalg.norm(left, axis=1, keepdims=True)
     if (length < np.sqrt(COLLINEAR)).any():
-        raise ValueError("a map follows exactly from the given maps: nothing is left to correlate")
+        raise ValueError("a map is a combination of the given maps: nothing is left to correlate")
     return left / length
 
 

@@ -22,26 +22,11 @@ def parcellate(
     background="drop",
     min_coverage=MIN_COVERAGE,
 ):
-    """Region means of receptor maps.
+    """Region means of receptor maps: annotations by labels, NaN where a map covers too little.
 
-    Parameters
-    ----------
-    annotations : str or list of str
-        See `resolve`; maps of a study's own are read by `maps_for`.
-    atlas : str, path, image or analysis_lib.atlas.parcellation.Atlas
-    labels : sequence of int, optional
-        Default: the grey-matter regions.
-    cache : path, optional
-    background : {"drop", "keep"}
-        See `analysis_lib.atlas.grids.parcel_means`.
-    min_coverage : float
-        A map covers a region when it has values in at least this share of the region's voxels.
-
-    Returns
-    -------
-    pandas.DataFrame, shape (n_receptors, n_parcels)
-        Rows are annotations, columns labels; NaN where a map does not cover a region. `uncovered`
-        lists those regions.
+    A map covers a region when it has values in at least ``min_coverage`` of the region's voxels.
+    ``labels`` are the grey-matter regions by default; annotations are as in `resolve`, the
+    background as in `analysis_lib.atlas.grids.parcel_means`.
     """
     files = {name: locate(name, cache) for name in resolve(annotations)}
     return parcellate_images(files, atlas, labels, background, min_coverage)
@@ -54,18 +39,7 @@ def parcellate_images(
     background="drop",
     min_coverage=MIN_COVERAGE,
 ):
-    """Region means of images by name: simulated maps, or files of one's own.
-
-    Parameters
-    ----------
-    images : mapping of str to path or image
-    atlas, labels, background, min_coverage
-        See `parcellate`.
-
-    Returns
-    -------
-    pandas.DataFrame, shape (n_images, n_parcels)
-    """
+    """Region means of images by name, as `parcellate`: simulated maps, or files of one's own."""
     return means_and_facts(images, atlas, labels, background, min_coverage)[0]
 
 
@@ -110,20 +84,11 @@ def _facts_table(facts):
 
 
 def describe_files(images):
-    """What the files of receptor maps hold, as found in their data.
+    """What the files of receptor maps, by annotation, hold, as found in their data.
 
-    `maps_for` gives the same columns, so that a large file need not be read again.
-
-    Parameters
-    ----------
-    images : mapping of str to path or image
-        For instance what `files_for` or `fetch` returns.
-
-    Returns
-    -------
-    pandas.DataFrame
-        By annotation: `shape` (text, with a fourth dimension where the file has one), `n_volumes`,
-        `voxel_mm` (one length, or three where they differ) and `background_value` (see
-        `analysis_lib.atlas.grids.find_background`; NaN: none).
+    `shape` (text, with a fourth dimension where the file has one), `n_volumes`, `voxel_mm` (one
+    length, or three where they differ) and `background_value`
+    (`analysis_lib.atlas.grids.find_background`; NaN: none). `maps_for` gives the same columns: a
+    large file need not be read again.
     """
     return _facts_table({name: _facts(_in_memory(image)) for name, image in images.items()})

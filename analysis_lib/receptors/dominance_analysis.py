@@ -24,24 +24,16 @@ TIE = 1e-10  # two values closer than this are equal: rounding must not decide a
 class Dominance:
     """A multiple regression and what each predictor brings to it.
 
-    Attributes
-    ----------
-    total : pandas.Series
-        By predictor: total (general) dominance, the increase of the criterion when the predictor
-        joins a model, averaged over the models of each size, then over sizes. Sums to the full
-        model's criterion. Of adjusted R^2 it can be negative.
-    individual : pandas.Series
-        By predictor: the criterion of the model that holds it alone.
-    r2, adjusted_r2 : float
-        Of the full model.
-    criterion : {"adjusted_r2", "r2"}
+    Total (general) dominance is the increase of the criterion when the predictor joins a model,
+    averaged over the models of each size, then over sizes. It sums to the full model's criterion.
+    Of adjusted R^2 it can be negative.
     """
 
     total: pd.Series
-    individual: pd.Series
-    r2: float
+    individual: pd.Series  # by predictor: the criterion of the model that holds it alone
+    r2: float  # of the full model
     adjusted_r2: float
-    criterion: str
+    criterion: str  # "adjusted_r2" or "r2"
 
     @property
     def percent(self):
@@ -52,27 +44,14 @@ class Dominance:
 
 @dataclass(frozen=True)
 class DominanceTest:
-    """Dominance with its null distribution over surrogate outcomes.
-
-    Attributes
-    ----------
-    observed : Dominance
-    p_model : float
-        (1 + #{adjusted R^2* >= adjusted R^2}) / (1 + n_surrogates).
-    p : pandas.Series
-        By predictor: the same of its total dominance.
-    p_fwe : pandas.Series
-        By predictor: the same with the largest total dominance over predictors.
-    null_adjusted_r2 : numpy.ndarray, shape (n_surrogates,)
-    null_total : pandas.DataFrame, shape (n_surrogates, n_predictors)
-    """
+    """Dominance with its null distribution over surrogate outcomes; p as in `NullTest`."""
 
     observed: Dominance
-    p_model: float
-    p: pd.Series
-    p_fwe: pd.Series
-    null_adjusted_r2: np.ndarray
-    null_total: pd.DataFrame
+    p_model: float  # of adjusted R^2
+    p: pd.Series  # by predictor: of its total dominance
+    p_fwe: pd.Series  # the same with the largest total dominance over predictors
+    null_adjusted_r2: np.ndarray  # (n_surrogates,)
+    null_total: pd.DataFrame  # (n_surrogates, n_predictors)
 
 
 def dominance(predictors, outcome, criterion="adjusted_r2"):
@@ -85,7 +64,7 @@ def dominance(predictors, outcome, criterion="adjusted_r2"):
     Parameters
     ----------
     predictors : pandas.DataFrame, shape (n_regions, n_predictors)
-        One row a region, one column a receptor; any units, since columns are z-scored here.
+        One row per region, one column per receptor; any units, since columns are z-scored here.
     outcome : pandas.Series or array_like, shape (n_regions,)
         A Series is matched with `predictors` by region, an array by position.
     criterion : {"adjusted_r2", "r2"}
@@ -116,25 +95,9 @@ def dominance(predictors, outcome, criterion="adjusted_r2"):
 def dominance_test(predictors, outcome, surrogates, criterion="adjusted_r2"):
     """p of the model and of each predictor's total dominance under given surrogate outcomes.
 
-    The surrogates decide which question is asked: effect maps of re-randomised arms, or maps as
-    smooth as the observed one (`analysis_lib.receptors.surrogates`).
-
-    Parameters
-    ----------
-    predictors, outcome, criterion
-        As in `dominance`.
-    surrogates : array_like, shape (n_surrogates, n_regions)
-        Outcomes under the null, regions in the order of `predictors`.
-
-    Returns
-    -------
-    DominanceTest
-        One-sided: a large fit or dominance is evidence.
-
-    Raises
-    ------
-    ValueError
-        As `dominance`; surrogates of another length, with missing values, or constant.
+    ``surrogates`` (n_surrogates, n_regions) decide which question is asked: effect maps of
+    re-randomised arms, or maps as smooth as the observed one (`analysis_lib.receptors.surrogates`).
+    One-sided: a large fit or dominance is evidence. Missing and constant outcomes are refused.
     """
     observed = dominance(predictors, outcome, criterion)
     x = _table(predictors)
@@ -263,7 +226,7 @@ def _check_collinear(x):
     if flat.any():
         names = x.columns[(np.abs(vectors[:, flat]) > 1e-4).any(axis=1)].tolist()
         raise ValueError(
-            f"predictors {names} are collinear: one follows exactly from the others, so that "
+            f"predictors {names} are collinear: one is a combination of the others, so "
             "their shares are not defined. Leave one out or combine them"
         )
 
@@ -275,7 +238,7 @@ def _checked_surrogates(surrogates, n_regions):
             f"surrogates have {surrogates.shape[1]} regions, predictors have {n_regions}"
         )
     if not np.isfinite(surrogates).all():
-        raise ValueError("surrogates have missing values; make them of the regions in use alone")
+        raise ValueError("surrogates have missing values; make them of the regions in use")
     constant = np.flatnonzero(np.ptp(surrogates, axis=1) == 0)
     if constant.size:
         raise ValueError(f"surrogates {constant[:5].tolist()} have one value in every region")

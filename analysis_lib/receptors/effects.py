@@ -6,68 +6,20 @@ import pandas as pd
 from analysis_lib.results.contrasts import ACTIVE_CHANGE, ARM_BY_TIME, OF_CHANGE
 
 
-def arm_effect(change, arm, covariates=None, strata=None):
-    """Difference of change between the arms, active - control, adjusted.
-
-    Parameters
-    ----------
-    change : array_like, shape (n_participants, n_parcels)
-        Percent change.
-    arm : array_like, shape (n_participants,)
-        "active" / "control", or true for active.
-    covariates : array_like or pandas.DataFrame, shape (n_participants, n_covariates), optional
-        Columns of text are coded as categories.
-    strata : array_like or pandas.DataFrame, optional
-        Strata of the randomisation; several columns are crossed. They enter the model as
-        categories.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n_parcels,)
-        Coefficient of the arm in ordinary least squares.
-    """
-    return effect_map(change, arm, ARM_BY_TIME, covariates, strata)
-
-
 def effect_map(change, arm, contrast=ARM_BY_TIME, covariates=None, strata=None):
-    """Effect map of a contrast.
+    """Effect map (n_parcels,) of a contrast of `OF_CHANGE`.
 
-    Parameters
-    ----------
-    change, arm, covariates, strata
-        See `arm_effect`.
-    contrast : str
-        One of `OF_CHANGE`.
-        Mean within an arm, or the difference between the arms. Covariates and strata enter the
-        difference alone: a mean within an arm is that arm's plain mean.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n_parcels,)
+    The mean within an arm, or the difference between the arms, active - control. ``change`` is
+    percent, (n_participants, n_parcels); ``arm`` "active" / "control", or true for active.
+    Covariates (text is coded as categories) and strata (several columns are crossed) enter the
+    difference alone, which is the arm's coefficient in ordinary least squares.
     """
     change, active = checked_change(change, arm, contrast)
     return effect_weights(active, contrast, covariates, strata) @ change
 
 
 def checked_change(change, arm, contrast):
-    """Change as an array and the arm as booleans, found usable for a contrast.
-
-    Parameters
-    ----------
-    change, arm, contrast
-        See `effect_map`.
-
-    Returns
-    -------
-    change : numpy.ndarray, shape (n_participants, n_parcels)
-    active : numpy.ndarray of bool, shape (n_participants,)
-
-    Raises
-    ------
-    ValueError
-        An unknown contrast or arm, rows that do not fit, parcels that some participants lack, fewer
-        than two participants in an arm.
-    """
+    """Change as an array and the arm as booleans, found usable for a contrast."""
     change = np.asarray(change, dtype=float)
     active = _is_active(arm)
     if contrast not in OF_CHANGE:
@@ -88,7 +40,7 @@ def checked_change(change, arm, contrast):
 
 
 def _check_gaps(change):
-    """A parcel without voxels is NaN for everybody; anything else is a fault of one participant."""
+    """A parcel without voxels must be NaN in all participants; otherwise one image is at fault."""
     gaps = np.isnan(change)
     uneven = gaps.any(axis=0) & ~gaps.all(axis=0)
     if uneven.any():

@@ -11,20 +11,10 @@ from voxelperm import draw_permutations, hedges_correction, nuisance_basis
 
 
 def individual_coupling(change, receptors, method="gaussianised"):
-    """Each participant's own correlation of change with each receptor.
+    """Each participant's own correlation of change with each receptor: Fisher z, arctanh(r).
 
-    Parameters
-    ----------
-    change : array_like, shape (n_participants, n_parcels)
-        Percent change.
-    receptors : array_like, shape (n_receptors, n_parcels)
-    method : str
-        See `analysis_lib.receptors.correlation.correlate`.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n_participants, n_receptors)
-        Fisher z, arctanh(r).
+    ``change`` (n_participants, n_parcels, percent) and ``receptors`` (n_receptors, n_parcels) give
+    (n_participants, n_receptors).
     """
     return np.arctanh(correlate(change, receptors, method))
 
@@ -44,7 +34,7 @@ def arm_table(z, arm, about, covariates=None, strata=None, n_permutations=5000, 
     about : pandas.DataFrame
         Table of the receptor maps, in the order of `z`.
     covariates, strata
-        See `analysis_lib.receptors.effects.arm_effect`.
+        See `analysis_lib.receptors.effects.effect_map`.
     n_permutations, seed : int
     level : float
         Of the interval.

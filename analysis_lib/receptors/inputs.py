@@ -19,31 +19,15 @@ from analysis_lib.study.participants import design_columns, read_participants
 
 @dataclass(frozen=True)
 class Inputs:
-    """Regional change of each participant, and the density of each receptor by region.
-
-    Attributes
-    ----------
-    study : Study
-    parcels : Atlas
-    change : pandas.DataFrame
-        (n_participants, n_regions), percent; columns are labels.
-    arm : pandas.Series
-        By participant_id.
-    maps : pandas.DataFrame
-        (n_receptor_maps, n_regions).
-    about : pandas.DataFrame
-        Table of the receptor maps.
-    model : dict
-        covariates and strata, for the difference between the arms.
-    """
+    """Regional change of each participant, and the density of each receptor by region."""
 
     study: Study
     parcels: Atlas
-    change: pd.DataFrame
-    arm: pd.Series
-    maps: pd.DataFrame
-    about: pd.DataFrame
-    model: dict
+    change: pd.DataFrame  # (n_participants, n_regions), percent; columns are labels
+    arm: pd.Series  # by participant_id
+    maps: pd.DataFrame  # (n_receptor_maps, n_regions)
+    about: pd.DataFrame  # table of the receptor maps
+    model: dict  # covariates and strata, for the difference between the arms
 
     @property
     def regions(self) -> pd.Series:
@@ -83,18 +67,7 @@ class Inputs:
         return "\n".join(lines)
 
     def scatter_table(self, leading) -> pd.DataFrame:
-        """Change between the arms and the density of one receptor map by region.
-
-        Parameters
-        ----------
-        leading : pandas.Series
-            Row of receptors/correlations.tsv.
-
-        Returns
-        -------
-        pandas.DataFrame
-            region, density, percent; x_value, y_value: their normal scores; receptor, annotation.
-        """
+        """Change between the arms and density of one map (row of correlations.tsv) by region."""
         effect, density = self.effect_maps()[ARM_BY_TIME], self.maps.loc[leading["annotation"]]
         points = pd.DataFrame({"region": effect.index, "density": density.to_numpy()})
         points = points.assign(percent=effect.to_numpy()).dropna().reset_index(drop=True)
@@ -131,25 +104,10 @@ def _design(study, who):
 
 
 def change_matrix(rows, names):
-    """Participants by regions again, from rows of vbm/parcel_change.tsv.
+    """Participants by regions again (percent, by label), from rows of vbm/parcel_change.tsv.
 
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        participant_id, region, change.
-    names : pandas.Series
-        Region name by label, from :func:`region_names`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        (n, n_regions), percent; columns are labels, ascending; regions without a value in some
-        participant (no grey matter there) are left out.
-
-    Raises
-    ------
-    ValueError
-        If the table names a region that the atlas does not have.
+    ``names`` are region names by label. Regions without a value in some participant (no grey matter
+    there) are left out; a region that the atlas does not have is refused.
     """
     unknown = sorted(set(rows["region"]) - set(names))
     if unknown:

@@ -18,28 +18,13 @@ from analysis_lib.results.contrasts import ARM_BY_TIME
 
 @dataclass(frozen=True)
 class Intervals:
-    """Correlations with two intervals, which answer two questions.
-
-    Attributes
-    ----------
-    r : numpy.ndarray, shape (n_receptors,)
-    expected : numpy.ndarray, shape (n_receptors, 2)
-        Interval of the correlation to expect at this sample size and noise.
-    noise_free_r : numpy.ndarray, shape (n_receptors,)
-        r / sqrt(reliability), at most 1 in size; NaN where the reliability is not above 0.
-    noise_free : numpy.ndarray, shape (n_receptors, 2)
-        Interval of the correlation that endlessly many patients would show; -1 to 1 where the
-        reliability is not above 0.
-    reliability : float
-        Share of the effect map's variance over parcels that is not noise, 0 to 1.
-    level : float
-    """
+    """Correlations with two intervals, which answer two questions."""
 
     r: np.ndarray
-    expected: np.ndarray
-    noise_free_r: np.ndarray
-    noise_free: np.ndarray
-    reliability: float
+    expected: np.ndarray  # (n_receptors, 2): of the r to expect at this sample size and noise
+    noise_free_r: np.ndarray  # r / sqrt(reliability), at most 1 in size; NaN if that is not > 0
+    noise_free: np.ndarray  # (n_receptors, 2): of the r of endlessly many patients; else -1 to 1
+    reliability: float  # share of the effect map's variance over parcels that is not noise
     level: float
 
 
@@ -71,7 +56,7 @@ def bootstrap_intervals(
     Parameters
     ----------
     change, arm, covariates, strata
-        See `analysis_lib.receptors.effects.arm_effect`.
+        See `analysis_lib.receptors.effects.effect_map`.
     receptors : array_like, shape (n_receptors, n_parcels)
         Taken as they are: their own noise is not in the intervals.
     contrast : str

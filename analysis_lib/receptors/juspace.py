@@ -46,32 +46,13 @@ TABLE_COLUMNS = (
 
 
 def effect(change, arm, contrast=ARM_BY_TIME, kind="cohens_d"):
-    """JuSpace's effect map of a contrast.
+    """JuSpace's effect map (n_parcels,) of a contrast; NaN where no image has voxels of a parcel.
 
     Within an arm Cohen's d of change, mean / SD (its option 2); between arms the difference of
-    means / root of the mean of the two variances (option 1). Both SDs divide by n - 1. Option 3 is
-    the plain mean.
-
-    Parameters
-    ----------
-    change : array_like, shape (n_participants, n_parcels)
-        Post - pre, percent. JuSpace itself subtracts parcel means, in the images' unit.
-    arm : array_like, shape (n_participants,)
-        "active" / "control", or true for active.
-    contrast : str
-        One of `OF_CHANGE`.
-    kind : {"cohens_d", "mean"}
-        "mean" only within an arm: JuSpace has no plain difference of two groups.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n_parcels,)
-        NaN where the atlas has no voxel of a parcel in anybody's image.
-
-    Raises
-    ------
-    ValueError
-        A design that `effects.effect_map` refuses, an unknown kind, a parcel without variation.
+    means / root of the mean of the two variances (option 1). Both SDs divide by n - 1. Option 3,
+    ``kind="mean"``, is the plain mean: within an arm alone, since JuSpace has no plain difference
+    of two groups. ``change`` is post - pre, percent, (n_participants, n_parcels); JuSpace itself
+    subtracts parcel means, in the images' unit. A parcel without variation is refused.
     """
     change, active = effects.checked_change(change, arm, contrast)
     if kind not in KINDS:
@@ -130,18 +111,10 @@ def _d_between(change, active):
 
 
 def correlate(effect_maps, receptor_maps):
-    """Pearson's r over parcels, and its Fisher z, which JuSpace reports in place of r.
+    """Pearson's r over parcels, and its Fisher z, which JuSpace reports in place of r: each (k, m).
 
-    Parameters
-    ----------
-    effect_maps : array_like, shape (k, n_parcels) or (n_parcels,)
-    receptor_maps : array_like, shape (m, n_parcels) or (n_parcels,)
-        Parcel means with the background kept: ``annotations.parcellate(background="keep")``. A
-        parcel that a map lacks (NaN) is left out for that map; JuSpace leaves it out for all.
-
-    Returns
-    -------
-    r, z : numpy.ndarray, shape (k, m)
+    Receptor maps are parcel means with the background kept: ``parcellate(background="keep")``. A
+    parcel that a map lacks (NaN) is left out for that map; JuSpace leaves it out for all.
     """
     r = correlation.correlate(effect_maps, receptor_maps, "pearson")
     with np.errstate(divide="ignore"):
@@ -155,47 +128,25 @@ def correlate(effect_maps, receptor_maps):
 class Geometry:
     """Where JuSpace sees the parcels of a label image.
 
-    Attributes
-    ----------
-    labels : pandas.Index
-        Labels of all parcels, in the order of the maps.
-    half : pandas.Index
-        Labels, ascending, with a voxel among the first half of the image's columns along x. A
-        parcel of the other side that reaches over the midline by a few voxels is among them.
-    coordinates : numpy.ndarray, shape (n_half, 3)
-        Voxels. Not centroids: see `geometry`.
-    source : numpy.ndarray of int, shape (n_parcels,)
-        Position in `half` of the parcel whose value each parcel gets when the half is mirrored; -1
-        where the mirrored half has no voxel in it.
+    ``half``: labels, ascending, with a voxel among the first half of the image's columns along x. A
+    parcel of the other side that reaches over the midline by a few voxels is among them. ``source``
+    (n_parcels,): position in ``half`` of the parcel whose value each parcel gets when the half is
+    mirrored; -1 where the mirrored half has no voxel in it.
     """
 
-    labels: pd.Index
+    labels: pd.Index  # of all parcels, in the order of the maps
     half: pd.Index
-    coordinates: np.ndarray
+    coordinates: np.ndarray  # (n_half, 3), voxels; not centroids: see `geometry`
     source: np.ndarray
 
 
 def geometry(atlas="neuromorphometrics", labels=None):
-    """Half, coordinates and mirror images of parcels, by JuSpace's rules.
+    """Half, coordinates and mirror images of parcels, by JuSpace's rules; other labels are outside.
 
     JuSpace calls its coordinates centres of mass. They are peaks of projections: the x and the y
     with most of a parcel's voxels, and the z of its densest row of voxels along y, sought only
-    above the lowest quarter of slices and among as many y as the image has x.
-
-    Parameters
-    ----------
-    atlas : str, path, image or analysis_lib.atlas.parcellation.Atlas
-    labels : sequence of int, optional
-        Default: the grey-matter regions. Other labels of the image count as outside.
-
-    Returns
-    -------
-    Geometry
-
-    Raises
-    ------
-    ValueError
-        An image whose first axis is not left-right, labels that it does not hold.
+    above the lowest quarter of slices and among as many y as the image has x. An image whose first
+    axis is not left-right is refused.
     """
     atlas = parcellation.load_atlas(atlas)
     labels = grids.known_labels(atlas, labels)
@@ -241,22 +192,13 @@ def _sources(image, middle, labels, half):
 
 
 def autocorrelation(receptor_maps, places):
-    """The number by which JuSpace decides whether null maps keep spatial autocorrelation.
+    """The number, for each map, by which JuSpace decides whether null maps keep autocorrelation.
 
     Over all pairs of parcels of one half, each with itself included, the correlation of their
     distance with the absolute difference of their values. JuSpace smooths null maps where it is
     above 0. Where it is not, JuSpace shuffles the parcels of both hemispheres, and its "spatial" p
-    is that of independent parcels.
-
-    Parameters
-    ----------
-    receptor_maps : array_like, shape (n_receptors, n_parcels)
-        Parcels in the order of ``places.labels``. A parcel that a map lacks is left out for it.
-    places : Geometry
-
-    Returns
-    -------
-    numpy.ndarray, shape (n_receptors,)
+    is that of independent parcels. Parcels are in the order of ``places.labels``; one that a map
+    lacks is left out for it.
     """
     halves = [_half(row, places) for row in _checked_maps(receptor_maps, places)]
     return np.array([_autocorrelation(values[None], apart)[0] for values, apart in halves])
@@ -315,7 +257,7 @@ def null_maps(receptor_map, places, n, seed):
     autocorrelation than the map is smoothed over parcels with a Gaussian kernel, its variance the
     smallest of `VARIANCES` that reaches the map's autocorrelation (the largest, if none does); the
     result is stretched to the map's range in that half, and mirrored. So both hemispheres hold one
-    value a region, and the null has about half the parcels of the map. Elsewhere: values shuffled
+    value per region, and the null has about half the parcels of the map. Elsewhere: values shuffled
     over the parcels of both hemispheres.
 
     Neither is a null for smooth effect maps. With 4,000 unrelated ones (exponential covariance of
@@ -456,7 +398,7 @@ def relabel_test(
 
 
 def _labellings(active, scheme, n, seed):
-    """Who is called active, (n, n_participants), and whether that is every other labelling."""
+    """Participants labelled active, (n, n_participants), and whether these are all labellings."""
     if scheme == "free":
         free, exhaustive = draw_permutations(n, len(active), tested=active, seed=seed)
         return receptors_nulls.placed(active.astype(float), free), exhaustive
@@ -489,7 +431,7 @@ def juspace_table(
     seed=0,
     atlas="neuromorphometrics",
 ):
-    """What JuSpace would report, and what it should have, one row a contrast and receptor map.
+    """What JuSpace would report, and what it should have, one row per contrast and receptor map.
 
     JuSpace offers its spatial p for a mean map or single images, not for Cohen's d: a d map gets it
     when the image that JuSpace saves is given to it again as a single image.

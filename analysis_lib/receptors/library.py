@@ -28,32 +28,10 @@ def maps_for(study, atlas, labels, background="drop", cache=None, seed=0):
     """Region means of the receptor maps that a study asks for, and the table about them.
 
     Published maps come from the cache, a study's own from the files that it names. The demo, and
-    only a simulated study, falls back to simulated maps when a published one is not there.
-
-    Parameters
-    ----------
-    study : analysis_lib.study.contract.Study
-    atlas : analysis_lib.atlas.parcellation.Atlas
-    labels : sequence of int
-        Regions wanted, in this order.
-    background : {"drop", "keep"}
-        See `analysis_lib.atlas.grids.parcel_means`.
-    cache : path, optional
-        See `environment.receptor_cache`.
-    seed : int
-        Of the simulated maps.
-
-    Returns
-    -------
-    maps : pandas.DataFrame, shape (n_receptors, n_parcels)
-    about : pandas.DataFrame
-        In the order of `maps`, the columns of `library` and of `describe_files`. A map of the
-        study's own has the annotation "local/<name>"; what it does not say is "not given".
-
-    Raises
-    ------
-    StudyError
-        See `files_for`; a map of the study's own has no values in any region.
+    only a simulated study, falls back to simulated maps (``seed``) when a published one is not
+    there. The table has the columns of `library` and of `describe_files`; a map of the study's own
+    has the annotation "local/<name>", and what it does not say is "not given". A `StudyError` says
+    what cannot be had, or that a map of the study's own has no values in any region.
     """
     if study.simulated and not problems(study) and missing(study.receptors, cache):
         from analysis_lib.atlas.template import grey_matter_template  # slow to import
@@ -86,23 +64,13 @@ def _refuse_empty(maps, study):
 
 
 def uncovered(receptors):
-    """Regions that each receptor map does not cover, by name of the map.
-
-    Parameters
-    ----------
-    receptors : pandas.DataFrame, shape (n_receptors, n_parcels)
-
-    Returns
-    -------
-    dict of str to list of int
-        Labels left out; maps that cover every region are not named.
-    """
+    """Labels of regions that each receptor map does not cover, by the name of such a map."""
     gaps = receptors.isna()
     return {name: gaps.columns[row].tolist() for name, row in gaps.iterrows() if row.any()}
 
 
 def combine(maps, about, equal_weights=False):
-    """One map a receptor: the weighted mean of the z-scores of its maps.
+    """One map per receptor: the weighted mean of the z-scores of its maps.
 
     Each map is z-scored over the regions that it covers (population SD), since tracers are
     measured on different scales, then averaged with the number of people behind it as its weight.
@@ -163,7 +131,7 @@ def _weights(receptor, n_subjects, equal):
     unknown = n_subjects.index[n_subjects.isna()]
     if len(unknown):
         raise ValueError(
-            f"{receptor}: {', '.join(unknown)} cannot be weighed, the number of people is not "
+            f"{receptor}: {', '.join(unknown)} cannot be weighted: the number of people is not "
             "known. Give n_subjects in the study file, or ask for equal weights "
             "(equal_weights=True)."
         )

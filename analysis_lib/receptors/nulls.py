@@ -21,43 +21,17 @@ TIE = 1e-10  # two values of |r| closer than this are equal: rounding must not d
 
 @dataclass(frozen=True)
 class NullTest:
-    """A correlation with its null distribution.
+    """A correlation with its null; p is (1 + #{|r*| >= |r|}) / (1 + n_null), two-sided."""
 
-    Attributes
-    ----------
-    r : numpy.ndarray, shape (n_receptors,)
-    null : numpy.ndarray, shape (n_null, n_receptors)
-        Correlations under the null; the observed one is not among them.
-    p : numpy.ndarray, shape (n_receptors,)
-        (1 + #{|r*| >= |r|}) / (1 + n_null), two-sided.
-    p_fwe : numpy.ndarray, shape (n_receptors,)
-        The same with the largest |r*| over receptors.
-    exhaustive : bool
-        Whether `null` holds every relabelling that differs from the observed one.
-    """
-
-    r: np.ndarray
-    null: np.ndarray
+    r: np.ndarray  # (n_receptors,)
+    null: np.ndarray  # (n_null, n_receptors); the observed one is not among them
     p: np.ndarray
-    p_fwe: np.ndarray
-    exhaustive: bool = False
+    p_fwe: np.ndarray  # the same with the largest |r*| over receptors
+    exhaustive: bool = False  # whether null holds every relabelling but the observed one
 
 
 def null_test(observed, null, exhaustive=False):
-    """Two-sided p of statistics against their null distribution, single and family-wise.
-
-    Parameters
-    ----------
-    observed : array_like, shape (m,)
-    null : array_like, shape (n_null, m)
-        Without the observed one.
-    exhaustive : bool
-        Whether `null` is complete.
-
-    Returns
-    -------
-    NullTest
-    """
+    """Two-sided p of statistics (m,) against their null (n_null, m), single and family-wise."""
     size = np.abs(null)
     largest = size.max(axis=1, keepdims=True)
     bound = np.abs(observed) - TIE
@@ -67,20 +41,11 @@ def null_test(observed, null, exhaustive=False):
 
 @dataclass(frozen=True)
 class NullEffects:
-    """Effect map of a trial, and those that it could have had if treatment did nothing.
+    """Effect map of a trial, and those that it could have had if treatment did nothing."""
 
-    Attributes
-    ----------
-    observed : numpy.ndarray, shape (n_parcels,)
-    null : numpy.ndarray, shape (n_null, n_parcels)
-        The observed one is not among them.
-    exhaustive : bool
-        Whether `null` holds every relabelling that differs from the observed one.
-    """
-
-    observed: np.ndarray
-    null: np.ndarray
-    exhaustive: bool
+    observed: np.ndarray  # (n_parcels,)
+    null: np.ndarray  # (n_null, n_parcels); the observed one is not among them
+    exhaustive: bool  # whether null holds every relabelling but the observed one
 
 
 def null_effects(
@@ -105,7 +70,7 @@ def null_effects(
     Parameters
     ----------
     change, arm, covariates, strata
-        See `arm_effect`.
+        See `effect_map`.
     contrast : str
         One of `OF_CHANGE`.
     n_permutations : int
@@ -136,18 +101,7 @@ def null_effects(
 
 
 def placed(weights, permutations):
-    """Weight of each participant when signed permutations put them in new places.
-
-    Parameters
-    ----------
-    weights : array_like, shape (n,)
-    permutations : numpy.ndarray of int, shape (n_null, n)
-        From `voxelperm.draw_permutations`.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n_null, n)
-    """
+    """Weights (n,) of participants when signed permutations (n_null, n) put them in new places."""
     placed = np.empty(permutations.shape)
     np.put_along_axis(placed, np.abs(permutations) - 1, weights * np.sign(permutations), axis=1)
     return placed
@@ -166,23 +120,12 @@ def randomisation_test(
 ):
     """Would this alignment appear if treatment did nothing?
 
-    The correlation of every map of `null_effects` with every receptor map, each gaussianised again.
+    The correlation of every map of `null_effects` with every receptor map (n_receptors, n_parcels),
+    each gaussianised again.
 
     r has no scale. Where one spatial pattern makes up nearly all variance between participants, a
     relabelled map shows that pattern too, however weakly, and |r*| is near 1: the test stays valid
     and loses power.
-
-    Parameters
-    ----------
-    change, arm, contrast, covariates, strata, n_permutations, seed
-        See `null_effects`.
-    receptors : array_like, shape (n_receptors, n_parcels)
-    method : str
-        See `correlate`.
-
-    Returns
-    -------
-    NullTest
     """
     model = {"covariates": covariates, "strata": strata}
     effects = null_effects(change, arm, contrast, **model, n_permutations=n_permutations, seed=seed)
@@ -190,18 +133,7 @@ def randomisation_test(
 
 
 def test_statistic(effects, statistic):
-    """Test of any statistic of an effect map against re-randomised ones.
-
-    Parameters
-    ----------
-    effects : NullEffects
-    statistic : callable
-        Maps (k, n_parcels) to numbers (k, m) that are far from 0 under the alternative.
-
-    Returns
-    -------
-    NullTest
-    """
+    """Test of a statistic, maps (k, n_parcels) to (k, m), against re-randomised effect maps."""
     return null_test(
         statistic(effects.observed[None])[0], statistic(effects.null), effects.exhaustive
     )
@@ -210,35 +142,16 @@ def test_statistic(effects, statistic):
 def spatial_test(effect, receptors, surrogates, method="gaussianised"):
     """Is this receptor special, or would any equally smooth map do?
 
-    Parameters
-    ----------
-    effect : array_like, shape (n_parcels,)
-    receptors : array_like, shape (n_receptors, n_parcels)
-    surrogates : array_like, shape (n_surrogates, n_parcels)
-        From `analysis_lib.receptors.surrogates`, of the effect map; one set for all receptors.
-    method : str
-        See `correlate`.
-
-    Returns
-    -------
-    NullTest
+    ``surrogates`` (n_surrogates, n_parcels) are of the effect map; one set for all receptors.
     """
     r = correlate(effect, receptors, method)[0]
     return null_test(r, correlate(surrogates, receptors, method))
 
 
 def parametric_p(r, n_parcels):
-    """Two-sided p of a correlation of independent observations. Parcels are not independent.
+    """Two-sided p of r of independent observations, Student's t, n - 2.
 
-    Parameters
-    ----------
-    r : array_like
-    n_parcels : array_like of int
-
-    Returns
-    -------
-    numpy.ndarray
-        From Student's t with n - 2 degrees of freedom.
+    Parcels are not independent.
     """
     r, df = np.asarray(r, dtype=float), np.asarray(n_parcels) - 2
     with np.errstate(divide="ignore"):

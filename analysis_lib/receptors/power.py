@@ -17,19 +17,9 @@ FIT_STEPS = 201  # points of the grid on which the power curve is inverted
 
 
 def critical_r(test, level=0.05):
-    """Smallest |r| that a test would have called significant.
+    """Smallest |r| that a test would have called significant: for each map, and for all of them.
 
-    Parameters
-    ----------
-    test : analysis_lib.receptors.nulls.NullTest
-    level : float
-
-    Returns
-    -------
-    single : numpy.ndarray, shape (n_receptors,)
-        For each map alone; NaN where no r reaches the level with so few draws.
-    family_wise : float
-        For all maps together.
+    NaN where no r reaches the level with so few draws.
     """
     size = np.abs(test.null)
     rank = int(np.floor(level * (1 + len(size)) + 1e-9))
@@ -58,35 +48,10 @@ def power_curve(
 
     Simulated trials with the noise of this one: residual maps of its patients, re-ordered and with
     random signs. The planted map is a mixture of the receptor map and of an unrelated map (a noise
-    map made orthogonal to it), both as normal scores, with the given correlation, and
-    strong enough for the given reliability.
-
-    Parameters
-    ----------
-    change, arm, covariates, strata
-        See `analysis_lib.receptors.effects.arm_effect`.
-    receptor : array_like, shape (n_parcels,)
-        NaN parcels take no part.
-    contrast : str
-        One of `OF_CHANGE`.
-    reliability : float
-        Above 0, below 1; `bootstrap_intervals` and `split_half` estimate it.
-    true_r : sequence of float
-        Noise-free correlations.
-    n_trials, n_permutations : int
-        Simulated trials for each of them, and re-randomisations of each trial.
-    level, seed, method
-        As elsewhere.
-
-    Returns
-    -------
-    pandas.DataFrame
-        true_r, expected_r (mean observed r), power, monte_carlo_se.
-
-    Raises
-    ------
-    ValueError
-        A reliability that is not between 0 and 1.
+    map made orthogonal to it), both as normal scores, with each noise-free correlation of
+    ``true_r``, and strong enough for the given reliability (above 0, below 1; `bootstrap_intervals`
+    and `split_half` estimate it). Gives true_r, expected_r (mean observed r), power,
+    monte_carlo_se.
     """
     if not 0 < reliability < 1:
         raise ValueError(

@@ -40,24 +40,9 @@ def split_half(
 ):
     """Would another half of these patients give the same effect map?
 
-    Patients are split at random into halves, within arm and stratum; covariates are first removed
-    by the model of all patients, so that no half has to estimate their slopes.
-
-    Parameters
-    ----------
-    change, arm, covariates, strata
-        See `analysis_lib.receptors.effects.arm_effect`.
-    contrast : str
-        One of `OF_CHANGE`.
-    n_splits : int
-    seed : int
-    method : str
-        See `analysis_lib.receptors.correlation.correlate`.
-
-    Returns
-    -------
-    SplitHalf
-        Arms with fewer than two participants in a stratum are not split there.
+    Patients are split at random into halves, within arm and stratum; fewer than two of an arm in a
+    stratum are not split there. Covariates are first removed by the model of all patients, so that
+    no half has to estimate their slopes.
     """
     change, active = checked_change(change, arm, contrast)
     if contrast == ARM_BY_TIME:
@@ -83,7 +68,7 @@ def _adjusted(change, active, covariates, strata):
 
 
 def _halves(cells, n_splits, rng):
-    """Who is in the first half, (n_splits, n); of an odd cell one more or one fewer, at random."""
+    """Membership of the first half, (n_splits, n); odd cells: one more or one fewer, at random."""
     first = np.zeros((n_splits, len(cells)), dtype=bool)
     for cell in np.unique(cells):
         members = np.flatnonzero(cells == cell)

@@ -11,17 +11,9 @@ from analysis_lib.study.catalogue import COLUMNS, library, published
 
 
 def simulated_library(receptors=None):
-    """Table of the simulated maps, one a receptor, in the columns of `library`.
+    """Table of the simulated maps, one a receptor (default: the default set), like `library`.
 
-    Parameters
-    ----------
-    receptors : sequence of str, optional
-        Names of receptors. Default: those of the default set.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Receptor names begin with "simulated: ", annotations with "simulated/"; no people.
+    Receptor names begin with "simulated: ", annotations with "simulated/"; no people.
     """
     names = receptors_of("default") if receptors is None else list(receptors)
     row = dict.fromkeys(COLUMNS, "") | {"n_subjects": pd.NA, "space": "MNI152", "default": True}
@@ -39,20 +31,8 @@ def receptors_of(annotations):
 def simulated_maps(d1_map, seed, fwhm=30.0, receptors=None):
     """Stand-ins for receptor maps that are not cached: one planted map, smooth random fields.
 
-    Parameters
-    ----------
-    d1_map : image
-        Map of regional D1 weights; the others are made on its grid.
-    seed : int
-    fwhm : float
-        Smoothness of the random fields, mm.
-    receptors : sequence of str, optional
-        As in `simulated_library`. A receptor's field does not depend on the others asked for.
-
-    Returns
-    -------
-    dict of str to image
-        By annotation of `simulated_library`; values are positive, without unit.
+    Positive images without unit, by annotation, on the grid of the map of regional D1 weights;
+    random fields of ``fwhm`` mm. A receptor's field does not depend on the others asked for.
     """
     rng = np.random.default_rng(seed)
     sigma = fwhm / math.sqrt(8 * math.log(2)) / np.array(d1_map.header.get_zooms()[:3], dtype=float)

@@ -114,40 +114,17 @@ def variogram(maps, distances, percentile=25, n_lags=25):
     """Smoothed variograms, as `variogram_surrogates` matches them and as a figure shows them.
 
     Half the squared difference of two parcels, averaged over pairs around each distance (lag) with
-    Gaussian weights; pairs farther apart than the percentile take no part.
-
-    Parameters
-    ----------
-    maps : array_like, shape (n_maps, n_parcels) or (n_parcels,)
-        No missing values.
-    distances : array_like, shape (n_parcels, n_parcels)
-        mm.
-    percentile, n_lags
-        As in `variogram_surrogates`.
-
-    Returns
-    -------
-    lags : numpy.ndarray, shape (n_lags,)
-        mm.
-    semivariance : numpy.ndarray, shape (n_maps, n_lags)
-        In squared units of the maps.
+    Gaussian weights; pairs farther apart than the percentile take no part. Maps (n_maps, n_parcels)
+    lack nothing; distances and lags (n_lags,) are mm, semivariances (n_maps, n_lags).
     """
     pairs, weights, lags = _lag_weights(np.asarray(distances, dtype=float), percentile, n_lags)
     return lags, _semivariance(np.atleast_2d(maps).T, pairs, weights).T
 
 
 def moran_eigenvectors(distances):
-    """Moran eigenvector maps of inverse-distance weights.
+    """Moran eigenvector maps of inverse-distance weights, (n_parcels, n_parcels - 1).
 
-    Parameters
-    ----------
-    distances : numpy.ndarray, shape (n_parcels, n_parcels)
-        mm.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n_parcels, n_parcels - 1)
-        Orthonormal columns, each of mean 0, from the smoothest to the roughest.
+    Orthonormal columns, each of mean 0, from the smoothest to the roughest.
     """
     # Within the space of maps of mean 0 (Helmert's basis) centring leaves no null vector to drop.
     basis = helmert(len(distances)).T
@@ -156,37 +133,9 @@ def moran_eigenvectors(distances):
 
 
 def inverse_distance_weights(distances):
-    """Weights 1 / distance with 0 on the diagonal.
-
-    Parameters
-    ----------
-    distances : numpy.ndarray, shape (n_parcels, n_parcels)
-        mm.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n_parcels, n_parcels)
-    """
+    """Weights 1 / distance (n_parcels, n_parcels) with 0 on the diagonal."""
     weights = np.zeros_like(distances, dtype=float)
     return np.divide(1.0, distances, out=weights, where=~np.eye(len(distances), dtype=bool))
-
-
-def morans_i(maps, distances):
-    """Moran's I of maps under inverse-distance weights.
-
-    Parameters
-    ----------
-    maps : array_like, shape (n_maps, n_parcels) or (n_parcels,)
-    distances : numpy.ndarray, shape (n_parcels, n_parcels)
-
-    Returns
-    -------
-    numpy.ndarray, shape (n_maps,)
-    """
-    centred = np.atleast_2d(maps) - np.atleast_2d(maps).mean(axis=1, keepdims=True)
-    weights = inverse_distance_weights(np.asarray(distances))
-    products = np.einsum("ki,ij,kj->k", centred, weights, centred, optimize=True)
-    return centred.shape[1] / weights.sum() * products / (centred**2).sum(axis=1)
 
 
 def _check(values, distances):

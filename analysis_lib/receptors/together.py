@@ -75,18 +75,10 @@ def sensitivity(inputs, assessed) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class JointModel:
-    """All receptors in one model.
+    """All receptors in one model."""
 
-    Attributes
-    ----------
-    tables : dict of pandas.DataFrame
-        combined, given_others, dominance, as they are written.
-    described : str
-        Size, fit and prediction of the model, in words.
-    """
-
-    tables: dict
-    described: str
+    tables: dict  # combined, given_others, dominance, as they are written
+    described: str  # its size, fit and prediction, in words
 
     @property
     def shown(self) -> pd.DataFrame:

@@ -84,21 +84,8 @@ MAPS = {
 def write_crate(study):
     """Write ``ro-crate-metadata.json`` into a study's folder of results, whole or not at all.
 
-    The same manifest and files give the same bytes. Nothing is downloaded.
-
-    Parameters
-    ----------
-    study : Study
-        Its results lie in ``study.derived``.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    ValueError
-        If there are no results yet, or a file is not the one that the manifest lists.
+    The same manifest and files give the same bytes. Nothing is downloaded. Refused are results that
+    are not there, and files that are not the ones that the manifest lists. Returns the path.
     """
     content = describe(study, report_manifest.read_manifest(study))
     path = study.derived / NAME
@@ -111,17 +98,6 @@ def describe(study, manifest) -> dict:
 
     Figures, data, receptor maps and notebooks lie outside the crate's folder, so they are
     contextual entities that the manifest's names identify, with sha256 and size.
-
-    Parameters
-    ----------
-    study : Study
-    manifest : dict
-        What ``manifest.read_manifest`` gives.
-
-    Raises
-    ------
-    ValueError
-        See :func:`write_crate`.
     """
     if not manifest["steps"]:
         raise WrongFile(
@@ -216,14 +192,7 @@ def file_format(name) -> str:
 
 
 def describe_file(study, name) -> str:
-    """What a result file holds, in words; empty where nothing is known.
-
-    Parameters
-    ----------
-    study : Study
-    name : str
-        Path below ``study.derived``. A table is described by the JSON file beside it.
-    """
+    """What a result file below ``study.derived`` holds, in words; empty where that is unknown."""
     path = study.derived / name
     if path.name in FILES:
         return FILES[path.name]
@@ -284,7 +253,9 @@ def _add_outside(crate, study, manifest, licences):
         if identifier.startswith("#earlier/"):
             properties["description"] = f"Version that was read, replaced since. {text}".strip()
         if name in licences:
-            properties["license"] = _add_licence(crate, licences[name])
+            terms = licences[name]
+            licence = _add(crate, f"#licence/{quote(terms, safe='')}", "CreativeWork", name=terms)
+            properties["license"] = licence
         _add(crate, identifier, "CreativeWork", **properties)
 
 
@@ -322,12 +293,8 @@ def _map_licences(study, names):
     return {name: licence for name, licence in found.items() if name in names}
 
 
-def _add_licence(crate, licence):
-    return _add(crate, f"#licence/{quote(licence, safe='')}", "CreativeWork", name=licence)
-
-
 def _terms(study, licences):
-    """What may be done with the results: no licence of their own, so in words."""
+    """Terms of use of the results, in words, since no licence of their own applies."""
     by_kind = {
         "data": {lic for name, lic in licences.items() if name.startswith("{data}/")},
         "receptor maps": {lic for name, lic in licences.items() if not name.startswith("{data}/")},
@@ -336,12 +303,12 @@ def _terms(study, licences):
     patients = (
         "No patient took part: the data are SIMULATED."
         if study.simulated
-        else "Tables with a row a participant are data of patients: share them only as consent and "
-        "the trial's approval allow."
+        else "Tables with one row per participant are patients' data: share them only as consent "
+        "and the trial's approval allow."
     )
     return (
         "The results have no licence of their own; that of the code (BSD-3-Clause) does not cover "
-        f"them. Terms of the inputs apply, as these name them ({'; '.join(said) or 'none named'}; "
+        f"them. The terms of the inputs apply, as each states ({'; '.join(said) or 'none named'}; "
         f"atlas and templates: data/README.md of the compendium). {patients}"
     )
 

@@ -28,14 +28,7 @@ LOADED = re.compile(  # icons that views would load, as HTML and within a frame'
 
 
 class Links:
-    """Where the page leads to; all relative, so that results can be moved as a whole.
-
-    Parameters
-    ----------
-    evidence : Evidence
-    notebooks : list of dict
-        From :func:`write_notebooks`.
-    """
+    """Where the page leads to; all relative, so that results can be moved as a whole."""
 
     def __init__(self, evidence, notebooks):
         self._evidence = evidence
@@ -72,16 +65,10 @@ class Links:
 
 
 def read_figures(evidence, links) -> dict:
-    """Figures by topic, each within the page, with its caption.
+    """Figures by topic (flow, clinical, vbm, receptors, other), each within the page.
 
     Those of one number stand in the order of ``captions.json``. All are made narrower until they
     fit together.
-
-    Returns
-    -------
-    dict of list of dict
-        flow, clinical, vbm, receptors, other: id, label, title, caption, alt, uri, width, height,
-        png, pdf, notebook.
     """
     folder, current = evidence.study.figures, _current(evidence)
     captions = _captions(current)
@@ -198,20 +185,10 @@ def _described(folder):
 
 
 def read_views(study, room) -> list:
-    """Interactive views in folders ``views``, within the page as long as there is room.
+    """Interactive views in folders ``views``, within the page as long as there is room (bytes).
 
-    ``views.json`` beside them gives title, alt and, in pixels, height by file name.
-
-    Parameters
-    ----------
-    study : Study
-    room : int
-        Bytes that are left.
-
-    Returns
-    -------
-    list of dict
-        title, alt, href, height, html (None where it does not fit).
+    ``views.json`` beside them gives title, alt and, in pixels, height by file name. Where a view
+    does not fit, its html is None.
     """
     found = []
     folders = (study.derived / name for name in ("views", "vbm/views", "receptors/views"))
@@ -236,20 +213,9 @@ def read_views(study, room) -> list:
 
 
 def write_notebooks(study, folder, flag="") -> list:
-    """Executed notebooks as pages that load nothing from elsewhere.
+    """Executed notebooks as pages that load nothing from elsewhere, with a flag such as SIMULATED.
 
-    Parameters
-    ----------
-    study : Study
-    folder : pathlib.Path
-        Made where there is a notebook.
-    flag : str
-        SIMULATED or the like, shown on top of each.
-
-    Returns
-    -------
-    list of dict
-        name, title (its first heading), href and ipynb (relative to the report).
+    Gives name, title (its first heading), href and ipynb (relative to the report) of each.
     """
     paths = sorted((study.derived / "notebooks").glob("*.ipynb"))
     paths = [p for p in paths if not p.name.startswith(".") and ".failed" not in p.name]

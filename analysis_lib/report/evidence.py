@@ -30,7 +30,7 @@ SCALES = {
     "madrs": "Montgomery-Åsberg Depression Rating Scale",
 }
 CORRELATIONS = {
-    "gaussianised": "Pearson's correlation after both maps were turned into normal scores by rank",
+    "gaussianised": "Pearson's correlation after both maps were rank-transformed to normal scores",
     "spearman": "Spearman's rank correlation",
     "pearson": "Pearson's correlation",
 }
@@ -43,8 +43,8 @@ FIGURES = {
         "Scores over time, and differences between the arms",
         "Scores of every participant (thin lines) with observed means and 95 % confidence "
         "intervals; adjusted differences between the arms at each visit; and the share of "
-        "participants who respond or remit at the last visit, unrated participants counting as "
-        "failures.",
+        "participants who respond or remit at the last visit (unrated participants count as "
+        "failures).",
         "Line plots of each scale by arm and visit, a forest plot of the differences between the "
         "arms with their confidence intervals, and bars of response and remission by arm. The "
         "numbers are in the tables of the differences between arms and of response.",
@@ -52,7 +52,7 @@ FIGURES = {
     "vbm": (
         "Where grey-matter volume changed",
         "Maps of t on axial slices of the MNI brain, shown where a voxel survives family-wise "
-        "correction. Nothing drawn means that no voxel does.",
+        "correction. If nothing is drawn, no voxel does.",
         "Axial brain slices with coloured t values for each contrast. The peaks, their regions, "
         "coordinates and effect sizes are in the table of clusters.",
     ),
@@ -87,16 +87,8 @@ TOPICS = {
 class Evidence(Quotes):
     """The results of a study, as its report quotes them.
 
-    What is quoted is remembered in ``quoted``, in the order of the text.
-
-    Parameters
-    ----------
-    study : Study
-
-    Raises
-    ------
-    FileNotFoundError
-        If the study has no clinical results yet; the message names the notebook to run.
+    What is quoted is remembered in ``quoted``, in the order of the text. Without clinical results,
+    a FileNotFoundError names the notebook to run.
     """
 
     def __init__(self, study):
@@ -134,13 +126,7 @@ class Evidence(Quotes):
     # what is quoted
 
     def number(self, key, kind=None) -> Quoted:
-        """A number of numbers.json.
-
-        Raises
-        ------
-        UnknownNumber
-            If there is none of that name; the message names the nearest one.
-        """
+        """A number of numbers.json; for a name that is not there, the nearest one is told."""
         entry = self._entry(key)
         return self._quote(key, entry["value"], kind, entry["source"])
 
@@ -224,20 +210,9 @@ def is_panel(name, captions) -> bool:
 
 
 def figure_words(name, captions) -> dict:
-    """Label, title, caption and alternative text of a figure.
+    """Label ("Figure 2", or empty), title, caption and alt of a figure, by its file's name.
 
-    Parameters
-    ----------
-    name : str
-        File name without suffix: figure2_vbm.
-    captions : dict
-        Content of ``captions.json`` beside the figures: name to title, caption, alt. What it lacks
-        is taken from :data:`FIGURES`, and where that has none, from the name.
-
-    Returns
-    -------
-    dict of str
-        label ("Figure 2", or empty), title, caption, alt.
+    What ``captions.json`` lacks is taken from :data:`FIGURES`, and where that has none, the name.
     """
     found = re.match(r"fig(?:ure)?_?([A-Z]?\d+)[_-]?(.*)$", name, flags=re.IGNORECASE)
     label, rest = (f"Figure {found[1]}", found[2]) if found else ("", name)

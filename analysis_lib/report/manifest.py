@@ -10,7 +10,7 @@ import subprocess
 import tomllib
 
 from analysis_lib.results.environment import PROJECT, receptor_cache
-from analysis_lib.results.files import write_text
+from analysis_lib.results.files import read_mapping, write_text
 from analysis_lib.results.hashing import file_hash, text_hash
 from analysis_lib.results.problems import WrongFile
 
@@ -27,11 +27,7 @@ PATHS = (
 def label(study, path) -> str:
     """Name of a file in the manifest: it does not tell where on this machine the file is.
 
-    Parameters
-    ----------
-    study : Study
-    path : pathlib.Path
-        A file of the study's own that lies in no known folder is named by its folder and name.
+    A file of the study's own that lies in no known folder is named by its folder and name.
     """
     if path == study.path:
         return "{study}"
@@ -59,7 +55,7 @@ def describe_files(study, paths) -> dict:
 
 def number_hashes(study, sections) -> dict:
     """sha256 of each section's part of numbers.json, which several notebooks write to."""
-    content = _read_json(study.derived / "numbers.json")
+    content = read_mapping(study.derived / "numbers.json")
     parts = {
         section: {key: item for key, item in content.items() if key.startswith(f"{section}.")}
         for section in sections
@@ -123,30 +119,15 @@ def machine() -> dict:
 
 def read_manifest(study) -> dict:
     """The manifest of a study's results; without one, or with an unreadable one, no steps."""
-    content = _read_json(study.derived / "manifest.json")
+    content = read_mapping(study.derived / "manifest.json")
     return content if isinstance(content.get("steps"), dict) else {"steps": {}}
 
 
-def _read_json(path):
-    """A JSON file's mapping; empty when it is absent or damaged: then steps are run again."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def write_manifest(study, steps, run) -> None:
-    """Write ``manifest.json``.
+    """Write ``manifest.json``: of each notebook, what it was made from and what it made.
 
-    Parameters
-    ----------
-    study : Study
-    steps : dict
-        By notebook: what it was made from and what it made, as ``pipeline.running`` enters it.
-    run : dict
-        Notebooks, times and peak memory of the last run that did something. Commit and machine are
-        each step's own.
+    ``run``: notebooks, times and peak memory of the last run that did something. Commit and machine
+    are each step's own.
     """
     shared = [path for path in (study.derived / "numbers.json",) if path.is_file()]
     content = {
@@ -165,20 +146,11 @@ def write_manifest(study, steps, run) -> None:
 
 
 def number_origins(study) -> dict:
-    """Which file and notebook each number of ``numbers.json`` comes from.
+    """Which file and notebook each number of ``numbers.json`` comes from, if there are any.
 
-    Returns
-    -------
-    dict
-        By the number's key: a dict of value; source, the table or JSON file below
-        ``study.derived``; notebook, whose name without suffix made that file; and the file's
-        sha256. Empty where there are no numbers yet.
-
-    Raises
-    ------
-    ValueError
-        If a number's source is no output of a notebook in the manifest, or numbers were changed
-        after the notebook wrote them.
+    By its key: value; source, the file below ``study.derived``; notebook, whose name without suffix
+    made that file; and the file's sha256. Refused if a source is no output of a notebook in the
+    manifest, or numbers were changed after the notebook wrote them.
     """
     steps = read_manifest(study)["steps"]
     made = {
@@ -186,7 +158,7 @@ def number_origins(study) -> dict:
         for notebook, step in steps.items()
         for name, about in step["outputs"].items()
     }
-    numbers = _read_json(study.derived / "numbers.json")
+    numbers = read_mapping(study.derived / "numbers.json")
     _refuse_unknown_numbers(study, numbers, steps, made)
     return {key: {**item, **made[item["source"]]} for key, item in numbers.items()}
 
@@ -212,11 +184,8 @@ def _refuse_unknown_numbers(study, numbers, steps, made):
 def owner(study) -> dict:
     """Which study file results belong to, in a form that survives moving the project.
 
-    Returns
-    -------
-    dict
-        file: hash of the study file's path (below the project, if it is there). participants:
-        sha256 of participants.tsv, None when there is none.
+    file: hash of the study file's path (below the project, if it is there). participants: sha256 of
+    participants.tsv, None when there is none.
     """
     inside = study.path.is_relative_to(PROJECT)
     path = study.path.relative_to(PROJECT) if inside else study.path

@@ -40,15 +40,15 @@ SOFTWARE = ("python", "numpy", "scipy", "statsmodels", "pingouin", "nibabel", "n
 MAP_SOFTWARE = ("antspyx", "picsl-greedy", "picsl_greedy")
 SIMULATED_MAPS = (
     "Receptor maps are simulated",
-    "Real ones were not in the cache. One map follows the demo's own table of receptor weights, "
-    "the others are smooth random fields: no correlation here says anything about a receptor.",
+    "Real maps were not in the cache. One simulated map follows the demo's own table of receptor "
+    "weights; the others are smooth random fields. No correlation here is evidence on a receptor.",
 )
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": True})  # numbers come as links
 
 TIV = {
-    "none": "Head size was not adjusted for: it is the same before and after.",
-    "covariate": "Total intracranial volume was a covariate.",
+    "none": "Maps were not adjusted for head size, which does not change between sessions.",
+    "covariate": "Total intracranial volume was included as a covariate.",
     "proportional": "Maps were divided by total intracranial volume.",
 }
 
@@ -56,28 +56,10 @@ TIV = {
 def write_report(study, coming=()) -> Path:
     """Write ``report/index.html`` and the notebooks beside it, whole or not at all.
 
-    Everything is read from the study's folder of results and its folder of figures. The page loads
-    nothing from elsewhere.
-
-    Parameters
-    ----------
-    study : Study
-    coming : tuple of str
-        Records that the page links to, although they are written after it.
-
-    Returns
-    -------
-    pathlib.Path
-        The page.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there are no clinical results; the message says which notebook to run.
-    analysis_lib.report.evidence.UnknownNumber
-        If the text quotes a number that no result holds: results of an older version.
-    ValueError
-        If the page would be larger than 15 MB.
+    Everything is read from the study's folder of results and its folder of figures. The page, whose
+    path is returned, loads nothing from elsewhere; it links to records that are ``coming``, written
+    after it. Refused: no clinical results (the message says which notebook to run), a quoted number
+    that no result holds (`UnknownNumber`: results of an older version), a page larger than 15 MB.
     """
     evidence = Evidence(study)
     final = study.derived / "report"
@@ -114,16 +96,7 @@ def _replace(staging, final):
 
 
 def render(evidence, notebooks, coming=()) -> str:
-    """The page as HTML.
-
-    Parameters
-    ----------
-    evidence : Evidence
-    notebooks : list of dict
-        From :func:`write_notebooks`.
-    coming : tuple of str
-        See :func:`write_report`.
-    """
+    """The page as HTML, which leads to ``notebooks`` and to files that are still ``coming``."""
     environment = _environment()
     context = report_sentences.context(evidence) | _context(evidence, notebooks)
     context |= _provenance(evidence, coming) | _said(evidence, environment)
@@ -135,17 +108,7 @@ def render(evidence, notebooks, coming=()) -> str:
 
 
 def split_panels(caption) -> list:
-    """A caption in parts: what comes before "(a)", then each panel's; one part where none has one.
-
-    Parameters
-    ----------
-    caption : str
-
-    Returns
-    -------
-    list of tuple of str
-        Letter ("" where there is none) and words.
-    """
+    """A caption as (letter, words): what comes before "(a)", then each panel's; one without any."""
     parts = re.split(r"(?:^|(?<=\. ))\(([a-z])\) ", caption)
     pairs = [("", parts[0]), *zip(parts[1::2], parts[2::2], strict=True)]
     return [(letter, words.strip()) for letter, words in pairs if words.strip()]
@@ -177,7 +140,8 @@ def _said(evidence, environment):
 def _context(evidence, notebooks):
     study = evidence.study
     links = Links(evidence, notebooks)
-    facts = _study_facts(evidence) | _quoting(evidence) | _links(links)
+    facts = _study_facts(evidence) | _quoting(evidence)
+    facts |= {"link": links.file, "source_link": links.source, "notebook_link": links.notebook}
     receptors = _receptor_facts(evidence)
     figures = read_figures(evidence, links) | draw_figures(evidence)
     size = sum(len(figure["uri"]) for group in figures.values() for figure in group)
@@ -355,7 +319,3 @@ def _provenance(evidence, coming):
         "packages": packages,
         "machines": list(dict.fromkeys(machines)),
     }
-
-
-def _links(links):
-    return {"link": links.file, "source_link": links.source, "notebook_link": links.notebook}

@@ -30,30 +30,14 @@ class UnknownNumber(CompendiumError, LookupError):
 
 @dataclass(frozen=True)
 class Quoted:
-    """A number as the text prints it, and where it comes from.
+    """A number as the text prints it, and where it comes from."""
 
-    Parameters
-    ----------
-    anchor : str
-        Of its row in the list of quoted numbers.
-    key : str
-        Its name in numbers.json, or the place in another file, in words.
-    value : object
-        Exactly as it was read.
-    text : str
-        As it is printed.
-    source : str
-        File, relative to the study's results; "{study}" is the study file.
-    notebook : str or None
-        Which notebook wrote that file.
-    """
-
-    anchor: str
-    key: str
-    value: object
-    text: str
-    source: str
-    notebook: str | None
+    anchor: str  # of its row in the list of quoted numbers
+    key: str  # its name in numbers.json, or the place in another file, in words
+    value: object  # exactly as it was read
+    text: str  # as it is printed
+    source: str  # file, relative to the study's results; "{study}" is the study file
+    notebook: str | None  # which wrote that file
 
     @property
     def exact(self) -> str:
@@ -79,14 +63,7 @@ def kind_of(key, value) -> str:
 
 
 class Quotes:
-    """Results of a study, quoted by the name of a file and a place in it.
-
-    Parameters
-    ----------
-    study : Study
-    results : Section, optional
-        Results that are being made, not yet in their place.
-    """
+    """Results of a study, or of one being made, quoted by the name of a file and a place in it."""
 
     def __init__(self, study, results=None):
         self.study, self._results, self._tables = study, results, {}
@@ -121,13 +98,7 @@ class Quotes:
         return rows
 
     def cell(self, file, column, kind=None, **where) -> Quoted:
-        """A cell of a result table: the row is chosen by values of other columns.
-
-        Raises
-        ------
-        UnknownNumber
-            If not exactly one row fits, or there is no such column.
-        """
+        """A cell of a result table: values of other columns choose exactly one row."""
         rows = self.select(file, **where)
         which = ", ".join(f"{name} {value}" for name, value in where.items())
         key = f"{file}: {column}" + (f" ({which})" if which else "")
@@ -139,16 +110,7 @@ class Quotes:
         return self._quote(key, value, kind or kind_of(f"{file}.{column}", value), file)
 
     def count(self, file, above=None, below=None, **where) -> Quoted:
-        """How many rows of a result table have these values.
-
-        Parameters
-        ----------
-        file : str
-        above, below : dict, optional
-            Column to a limit that its value is above or below.
-        **where
-            Column to value.
-        """
+        """How many rows of a result table have these values, or values above or below limits."""
         rows = self.select(file, **where)
         for column, limit in (above or {}).items():
             rows = rows[rows[column] > limit]
@@ -167,13 +129,7 @@ class Quotes:
         return self._quote(key, value, kind or kind_of(f"{file}.{column}", value), file)
 
     def entry(self, file, *path, kind=None) -> Quoted:
-        """A value in a JSON file, by its keys.
-
-        Raises
-        ------
-        UnknownNumber
-            If there is none.
-        """
+        """A value in a JSON file, by its keys."""
         value = self.json(file)
         for part in path:
             try:

@@ -14,7 +14,7 @@ LEVEL = 0.05  # below it a family-wise p is called significant in words
 TOLERATED = 0.07  # a false-positive rate at .05 above this is marked
 
 QUICK = "QUICK: few permutations, for a first look. Do not quote these p-values."
-VARIANT = "VARIANT {}: not every parameter has its default; the default results lie elsewhere."
+VARIANT = "VARIANT {}: some parameters differ from their defaults; the default results are kept."
 SIMULATED = (
     "SIMULATED DATA: no patient took part. The demo trial is drawn from a known truth "
     "(`analysis_lib/datasets/simulate.py`), and nothing below is evidence about rTMS."
@@ -91,7 +91,7 @@ def context(quotes) -> dict:
     }
 
 
-# --- which rows are told of -----------------------------------------------------------------------
+# --- which rows are reported ----------------------------------------------------------------------
 
 
 def excludes_zero(low, high) -> bool:
@@ -192,7 +192,7 @@ def receptor_notice(about):
     if are_simulated(about):
         return (
             "> **SIMULATED RECEPTOR MAPS**: real ones are not in the cache. One map follows the "
-            "demo's own table of D1 weights, the others are smooth random fields. Get real ones "
+            "demo's own table of D1 weights; the others are smooth random fields. Get real ones "
             "with `python -m analysis_lib fetch receptors`, or `python run_all.py --fetch`."
         )
     own = int(about.index.astype(str).str.startswith("local/").sum())

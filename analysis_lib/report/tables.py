@@ -21,19 +21,7 @@ WORDS = (  # columns that hold no numbers
 
 
 def read_tables(evidence, has_receptors) -> dict:
-    """The tables of the page, by name; those whose file is not there are left out.
-
-    Parameters
-    ----------
-    evidence : analysis_lib.report.evidence.Evidence
-    has_receptors : bool
-        Whether there are receptor correlations to show.
-
-    Returns
-    -------
-    dict of dict
-        title, note, file, columns (heading, meaning, numeric), rows, meanings, left_out.
-    """
+    """The tables of the page, by name; those whose file is not there are left out."""
     study = evidence.study
     specified = {
         "baseline": _baseline(evidence),
@@ -51,7 +39,7 @@ def read_tables(evidence, has_receptors) -> dict:
             evidence,
             "conduct/consort_checklist.tsv",
             "CONSORT checklist",
-            "What of the guideline this compendium answers, and where.",
+            "Which items of the guideline this compendium answers, and where.",
             ["item", "topic", "status", "where"],
         ),
     }
@@ -77,7 +65,7 @@ def _baseline(evidence):
         file,
         "Characteristics at baseline",
         f"Standardised difference: {_difference(evidence.study)} in pooled standard deviations. "
-        "Not tested: after randomisation every difference at baseline is due to chance.",
+        "Not tested: after randomisation, any difference at baseline is due to chance.",
         ["variable", "summary", "active", "control", "standardised_mean_difference"],
         rows.assign(variable=rows["variable"].replace(named), **spaced),
     )
@@ -92,7 +80,7 @@ def _responders(evidence):
         evidence,
         "clinical/responders.tsv",
         f"Response and remission at {visit_words(evidence.study.final_visit)}",
-        "Participants with the outcome, unrated participants counting as failures; differences "
+        "Participants with the outcome (unrated participants count as failures); differences "
         f"({_difference(evidence.study)}) in percentage points. p: Fisher's exact test. NNT: "
         "number needed to treat, where the interval excludes zero.",
         [*columns, "p", "nnt"],
@@ -135,7 +123,7 @@ def _clusters(evidence, n=12):
         evidence,
         f"vbm/{ARM_BY_TIME}_clusters.tsv",
         "Peaks and clusters, difference between the arms",
-        "Letters mark further peaks of one cluster. Coordinates are MNI, in mm; p are family-wise. "
+        "Letters mark further peaks of a cluster. Coordinates: MNI, mm. p-values are family-wise. "
         "Effect sizes at selected peaks are biased away from zero.",
         [*columns, "percent", "p_fwe_t", "p_fwe_cluster", "p_fwe_tfce"],
         shown.assign(region=shown["region"].str.lower()) if len(shown) else shown,
@@ -152,11 +140,11 @@ def _regions(evidence, n=12):
         evidence,
         f"vbm/{ARM_BY_TIME}_regions.tsv",
         "Where surviving voxels lie, difference between the arms",
-        "A cluster can run through many regions: these are the voxels that survive by themselves. "
+        "A cluster can span many regions; these are the voxels that survive individually. "
         "Change and g are means over the region; t is that of its highest voxel.",
         ["region", "n_voxels", "n_voxels_fwe", "t", "hedges_g", "percent"],
         order,
-        _of(len(order), len(rows), "regions, those with most surviving voxels"),
+        _of(len(order), len(rows), "regions, those with the most surviving voxels"),
     )
 
 
@@ -167,7 +155,7 @@ def _receptors(evidence):
         evidence,
         "receptors/correlations.tsv",
         "Correlation of the difference between the arms with every receptor map",
-        "Ordered by |r|. Each p is about r: the first two if treatment did nothing, the next two "
+        "Ordered by |r|. Every p tests r: the first two if treatment did nothing, the next two "
         "against equally smooth maps. The parametric p is wrong for smooth maps.",
         [*columns, "p_spatial", "p_fwe_spatial", "p_parametric"],
         by_size(rows, "r"),

@@ -36,18 +36,10 @@ _LARGEST = 2**63  # of int64, excluded
 
 @dataclass(frozen=True)
 class Column:
-    """A column of result tables.
+    """A column of result tables; type is one of `TYPES`.
 
-    Parameters
-    ----------
-    name : str
-    type : str
-        One of `TYPES`.
-    unit : str or None
-    description : str
-    head : str
-        What stands above it where a reader sees it; {active} and {control} are the arms' names.
-        Neighbours with one head are the limits of an interval, shown together.
+    ``head`` stands above it where a reader sees it; {active} and {control} are the arms' names.
+    Neighbours with one head are the limits of an interval, shown together.
     """
 
     name: str
@@ -79,27 +71,14 @@ def registry() -> dict:
     columns = {row.column: Column(*row) for row in rows.itertuples(index=False)}
     wrong = [name for name, column in columns.items() if column.type not in TYPES]
     if wrong or len(columns) < len(rows):
-        raise WrongFile(f"{REGISTRY.name}: one row a column, a type among {', '.join(TYPES)}")
+        raise WrongFile(f"{REGISTRY.name}: one row per column, a type among {', '.join(TYPES)}")
     return columns
 
 
 def describe(file, names) -> dict:
-    """The columns of a table, by name.
+    """The columns of a table, by name; what means something else in this file is described so.
 
-    Parameters
-    ----------
-    file : str or path
-        Name of the table; a column that means something else there is described so.
-    names : sequence of str
-
-    Returns
-    -------
-    dict of str to Column
-
-    Raises
-    ------
-    WrongFile
-        If the registry does not know a column, or one comes twice.
+    A column that the registry does not know, or that comes twice, is `WrongFile`.
     """
     file, names, known = Path(file), list(names), registry()
     unknown = [str(name) for name in names if name not in known]
@@ -141,21 +120,8 @@ def head(name, names, file="") -> str:
 def check(file, table) -> pd.DataFrame:
     """A table that can be written and read back, with the types of the registry.
 
-    Parameters
-    ----------
-    file : str or path
-    table : pandas.DataFrame
-
-    Returns
-    -------
-    pandas.DataFrame
-        The same values; integer columns are Int64 and numbers float64, whatever they were.
-
-    Raises
-    ------
-    WrongFile
-        If a column is unknown or a value is not of its type; the message names file, column, row
-        (the header is row 1), what was expected and what was found.
+    Integer columns become Int64 and numbers float64. For an unknown column, or a value that is not
+    of its type, `WrongFile` names file, column, row (the header is row 1), expected and found.
     """
     described = describe(file, table)
     return pd.DataFrame(
@@ -214,13 +180,7 @@ def _problem(file, about, values, wrong, expected):
 
 
 def read(path) -> pd.DataFrame:
-    """Read a result table, every column with the type of the registry.
-
-    Raises
-    ------
-    WrongFile
-        As `check` does.
-    """
+    """Read a result table, every column with the type of the registry, as `check` has it."""
     table = _read_text(path)
     described = describe(path, table)
     return pd.DataFrame(

@@ -9,24 +9,12 @@ IMPROVEMENT = "improvement"
 
 @dataclass(frozen=True)
 class Contrast:
-    """A contrast of the images.
+    """A contrast of the images."""
 
-    Parameters
-    ----------
-    name : str
-        In tables and names of files.
-    words : str
-        In a sentence, around {active} and {control}, the study's words for the arms.
-    title : str
-        The same, above a picture.
-    arms : tuple of str
-        Whose participants it compares.
-    """
-
-    name: str
-    words: str
-    title: str
-    arms: tuple = ("active", "control")
+    name: str  # in tables and names of files
+    words: str  # in a sentence, around {active} and {control}, the arms' names
+    title: str  # the same, above a picture
+    arms: tuple = ("active", "control")  # whose participants it compares
 
     @property
     def within(self):

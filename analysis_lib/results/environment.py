@@ -35,11 +35,7 @@ def whole_folders() -> dict:
 def kernel_environment(library=LIBRARY, told=None):
     """Environment of the kernels: one BLAS thread, this library before any other, whole paths.
 
-    Parameters
-    ----------
-    library : pathlib.Path
-    told : dict, optional
-        What else they are told, by variable.
+    ``told`` is what else they are told, by variable.
     """
     before, project = dict(os.environ), Path(library).parent
     own = [project, *sorted(project.glob("engines/*/src"))]
@@ -72,6 +68,6 @@ def cache_folder(cache=None):
 
 
 def notebook_path(name, notebooks=NOTEBOOKS):
-    """File of a notebook: those of the appendix, S0 and so on, lie in a folder of their own."""
+    """File of a notebook: those of the appendix (S0, ...) are in its folder."""
     folder = notebooks / APPENDIX if name.startswith("S") else notebooks
     return folder / f"{name}.ipynb"

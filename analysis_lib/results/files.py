@@ -1,5 +1,6 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and read where they may be damaged."""
 
+import json
 import os
 from pathlib import Path
 
@@ -14,3 +15,12 @@ def write_text(path, text) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def read_mapping(path) -> dict:
+    """A JSON file's mapping, empty where there is none or it is damaged."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

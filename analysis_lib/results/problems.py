@@ -7,23 +7,12 @@ SHOWN = 5  # items of a list that a line shows
 
 @dataclass(frozen=True)
 class Listing:
-    """A part of a problem that lists things: five in a line, all when the whole is asked for.
-
-    Parameters
-    ----------
-    items : tuple of str
-    pattern : str
-        What stands around the list, which takes the place of ``{}``.
-    between : str
-        What separates the items.
-    shown : int
-        How many a line shows.
-    """
+    """A part of a problem that lists things: five in a line, all when the whole is asked for."""
 
     items: tuple[str, ...]
-    pattern: str = "{}"
-    between: str = ", "
-    shown: int = SHOWN
+    pattern: str = "{}"  # what stands around the list, in the place of {}
+    between: str = ", "  # what separates the items
+    shown: int = SHOWN  # how many a line shows
 
     def __str__(self):
         """The first items, and how many more there are."""
@@ -42,31 +31,15 @@ class Listing:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong; ``str(problem)`` is the line that users see.
-
-    Parameters
-    ----------
-    file, place : str
-        File, and the row, column or key in it.
-    expected : str
-        What should be there. The word "expected" follows, unless the phrase holds it.
-    found : str or Listing
-        What is there instead.
-    remedy : str or Listing
-        What to do. One that starts with a small letter continues the sentence.
-    severity : {"error", "warning"}
-        A warning is worth a look and stops nothing.
-    text : str
-        The sentence, where it is not of the form "... expected, found ...".
-    """
+    """One thing that is wrong; ``str(problem)`` is the line that users see."""
 
     file: str = ""
-    place: str = ""
-    expected: str = ""
-    found: str | Listing = ""
-    remedy: str | Listing = ""
-    severity: str = "error"
-    text: str | Listing = ""
+    place: str = ""  # row, column or key in the file
+    expected: str = ""  # the word "expected" follows, unless the phrase holds it
+    found: str | Listing = ""  # what is there instead
+    remedy: str | Listing = ""  # what to do; a small first letter continues the sentence
+    severity: str = "error"  # or "warning": worth a look, stops nothing
+    text: str | Listing = ""  # the sentence, where it is not "... expected, found ..."
 
     def __str__(self):
         """One line: file, place, what was expected, what was found, what to do."""
@@ -103,12 +76,8 @@ def caught(check, *arguments) -> list[Problem]:
 class CompendiumError(Exception):
     """Something is wrong with a study, an option or a file; each problem says what to do.
 
-    Everything that reads or writes files raises a subclass of this one.
-
-    Parameters
-    ----------
-    problems : str, Problem, or sequence of these
-        One that comes twice is kept once.
+    Everything that reads or writes files raises a subclass of this one, of a text, a Problem, or
+    several of them. One that comes twice is kept once.
     """
 
     exit_status = 1  # for the shell

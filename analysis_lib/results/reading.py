@@ -10,17 +10,9 @@ from analysis_lib.results.problems import MissingFile, Problem
 def read_table(path):
     """Read a result table, with the types that ``columns.tsv`` gives its columns.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Text and labels as they were written ("011", "01", "NA"); missing is n/a alone.
-
-    Raises
-    ------
-    MissingFile
-        If it is not there; the message says which notebook writes it.
-    WrongFile
-        If it has a column, or a value, that ``columns.tsv`` does not allow.
+    Text and labels are as they were written ("011", "01", "NA"); missing is n/a alone.
+    `MissingFile` says which notebook writes it; a column, or a value, that ``columns.tsv`` does not
+    allow is `WrongFile`.
     """
     return columns.read(require(path))
 

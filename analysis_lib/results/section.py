@@ -84,12 +84,8 @@ class NewSection(Section):
     def publish(self, numbers=None, pages=None) -> None:
         """Put all that was kept in place of what an earlier run left there, and list it.
 
-        Parameters
-        ----------
-        numbers : dict, optional
-            Name to (value, source file): what texts and figures quote.
-        pages : dict, optional
-            Content of the folder "views".
+        ``numbers``, name to (value, source file), are what texts and figures quote; ``pages`` the
+        content of the folder "views".
         """
         written = writing.move(self.folder, self.place)
         self._end()  # removes the place aside

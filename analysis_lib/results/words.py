@@ -21,14 +21,7 @@ def true_minus(words) -> str:
 
 
 def number_text(value, form=".2f") -> str:
-    """A number with a minus sign, and none before zero.
-
-    Parameters
-    ----------
-    value : float or int
-    form : str
-        Of ``format``: ".1f", ",.0f", "+.1f".
-    """
+    """A number with a minus sign, and none before zero; form is of ``format``: ".1f", "+.1f"."""
     sign = "+" if form.startswith("+") else ""
     return format(value, f"{sign}z{form.removeprefix('+')}").replace("-", "−")
 
@@ -66,30 +59,17 @@ def p_cell(p):
 
 
 def printed(value, kind) -> str:
-    """A number as texts print it.
+    """A number as texts print it, by its kind.
 
-    Parameters
-    ----------
-    value : float, int, str, bool or None
-    kind : str
-        "count"; "points": one decimal, two where one would say 0; "size": one, without sign;
-        "change": one, always with its sign; "two"; "distance": two, without sign; "percent" of a
-        proportion; "p"; "small_p": a permutation p, as it is; "plain" or "text".
-
-    Raises
-    ------
-    ValueError
-        If the kind is not one of these.
+    "count"; "points": one decimal, two where one would say 0; "size": one, without sign; "change":
+    one, always with its sign; "two"; "distance": two, without sign; "percent" of a proportion; "p";
+    "small_p": a permutation p, as it is; "plain" or "text".
     """
     if kind not in FORMS:
         raise ValueError(f"kind {kind!r}: one of {', '.join(FORMS)} expected")
     if value is None or (kind != "text" and not isinstance(value, str) and np.isnan(value)):
         return "not available"
     return FORMS[kind](value)
-
-
-def _small_p(p):
-    return exact_p(p) if p < 0.001 else p_text(p)
 
 
 FORMS = {
@@ -101,7 +81,7 @@ FORMS = {
     "distance": lambda v: number_text(abs(v)),
     "percent": lambda v: number_text(100 * v, ".0f"),
     "p": p_text,
-    "small_p": _small_p,
+    "small_p": lambda p: exact_p(p) if p < 0.001 else p_text(p),
     "plain": lambda v: number_text(v, ".4g"),
     "text": str,
 }

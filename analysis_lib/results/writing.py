@@ -81,12 +81,9 @@ def _pictures_to_keep(staging, folder):
 
 
 def looks_the_same(picture, other) -> bool:
-    """Whether two pictures differ by no more than rounding, so that git need not hold both.
+    """Whether two PNG files differ by no more than rounding, so that git need not hold both.
 
-    Parameters
-    ----------
-    picture, other : pathlib.Path
-        PNG files. One that is not there or cannot be read looks like no other.
+    One that is not there or cannot be read looks like no other.
     """
     from PIL import Image, ImageChops  # tables need none
 
@@ -147,18 +144,8 @@ def _plain(value):
 def write_numbers(study, section, numbers):
     """Put the numbers that a text or figure quotes into numbers.json.
 
-    Parameters
-    ----------
-    study : Study
-    section : str
-        Folder of the source files ("clinical", "vbm", "receptors"); it replaces the numbers that
-        this section wrote before and leaves the others.
-    numbers : dict
-        Name to (value, source file within the section).
-
-    Returns
-    -------
-    pathlib.Path
+    ``numbers``, name to (value, source file within the section), replace those that this section
+    wrote before and leave those of the others.
     """
     path = study.derived / "numbers.json"
     others = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -41,23 +41,12 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Allowed:
-    """Range or choices of a parameter.
+    """Range or choices of a parameter."""
 
-    Parameters
-    ----------
-    text : str
-        As declared; empty where nothing is.
-    limits : tuple of (str, float)
-        "ge", "gt", "le" or "lt", and a number.
-    choices : tuple of str
-    each : bool
-        The limits are of the elements of a list.
-    """
-
-    text: str = ""
-    limits: tuple[tuple[str, float], ...] = ()
+    text: str = ""  # as declared; empty where nothing is
+    limits: tuple[tuple[str, float], ...] = ()  # "ge", "gt", "le" or "lt", and a number
     choices: tuple[str, ...] = ()
-    each: bool = False
+    each: bool = False  # the limits are of the elements of a list
 
 
 ANYTHING = Allowed()
@@ -66,10 +55,7 @@ ANYTHING = Allowed()
 def declared(help_text) -> Allowed:
     """Range or choices that a help text ends with.
 
-    Raises
-    ------
-    ValueError
-        If it begins like one and is none: a misspelt range must not be passed over.
+    One that begins like it and is none is refused: a misspelt range must not be passed over.
     """
     text = help_text.rpartition(";")[2].strip()
     if not _BEGINS.match(text):

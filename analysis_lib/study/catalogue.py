@@ -21,61 +21,11 @@ COLUMNS = (
     *("space", "res", "default", "note", "citation", "file"),
 )
 
-# What neuromaps' packaged files do not say, or not in these words: receptor, annotation, tracer,
-# reference. Number and age of people, citation, licence, file and md5 are read from those files.
-# For three of the Savli maps the file names of Hansen et al. (2022) give other numbers of people
-# than neuromaps: WAY-100635 36, P943 22, DASB 30.
-_DEFAULT = (
-    ("D1", "kaller2017/sch23390", "[11C]SCH23390", "Kaller et al. 2017"),
-    ("D2", "alarkurtti2015/raclopride", "[11C]raclopride", "Alakurtti et al. 2015"),
-    ("DAT", "dukart2018/fpcit", "[123I]FP-CIT", "Dukart et al. 2018"),
-    ("5-HT1A", "savli2012/way100635", "[11C]WAY-100635", "Savli et al. 2012"),
-    ("5-HT1A", "beliveau2017/cumi101", "[11C]CUMI-101", "Beliveau et al. 2017"),
-    ("5-HT1B", "savli2012/p943", "[11C]P943", "Savli et al. 2012"),
-    ("5-HT1B", "beliveau2017/az10419369", "[11C]AZ10419369", "Beliveau et al. 2017"),
-    ("5-HT2A", "savli2012/altanserin", "[18F]altanserin", "Savli et al. 2012"),
-    ("5-HT2A", "beliveau2017/cimbi36", "[11C]Cimbi-36", "Beliveau et al. 2017"),
-    ("5-HT4", "beliveau2017/sb207145", "[11C]SB207145", "Beliveau et al. 2017"),
-    ("5-HTT", "savli2012/dasb", "[11C]DASB", "Savli et al. 2012"),
-    ("5-HTT", "beliveau2017/dasb", "[11C]DASB", "Beliveau et al. 2017"),
-    ("5-HTT", "fazio2016/madam", "[11C]MADAM", "Fazio et al. 2016"),
-    ("NET", "hesse2017/methylreboxetine", "[11C]MRB", "Hesse et al. 2017"),
-    ("GABAA", "dukart2018/flumazenil", "[11C]flumazenil", "Dukart et al. 2018"),
-    ("MOR", "kantonen2020/carfentanil", "[11C]carfentanil", "Kantonen et al. 2020"),
-    ("MOR", "turtonen2020/carfentanil", "[11C]carfentanil", "Turtonen et al. 2021"),
-    ("VAChT", "tuominen/feobv", "[18F]FEOBV", "Tuominen, in Hansen et al. 2022"),
-)
-_FURTHER = (
-    ("D2", "jaworska2020/fallypride", "[18F]fallypride", "Jaworska et al. 2020"),
-    ("D2", "malen2022/raclopride", "[11C]raclopride", "Malén et al. 2022"),
-    ("D2", "sandiego2015/flb457", "[11C]FLB457", "Sandiego et al. 2015"),
-    ("D2", "smith2017/flb457", "[11C]FLB457", "Smith et al. 2019"),
-    ("DAT", "sasaki2012/fepe2i", "[18F]FE-PE2I", "Sasaki et al. 2012"),
-    ("5-HT1B", "gallezot2010/p943", "[11C]P943", "Gallezot et al. 2010"),
-    ("5-HT6", "radnakrishnan2018/gsk215083", "[11C]GSK215083", "Radhakrishnan et al. 2018"),
-    ("NET", "ding2010/mrb", "[11C]MRB", "Ding et al. 2010"),
-    ("GABAA", "norgaard2021/flumazenil", "[11C]flumazenil", "Nørgaard et al. 2021"),
-    ("GABAA-alpha5", "lukow2022/ro154513", "[11C]Ro15-4513", "Lukow et al. 2022"),
-    ("mGluR5", "dubois2015/abp688", "[11C]ABP688", "DuBois et al. 2016"),
-    ("mGluR5", "rosaneto/abp688", "[11C]ABP688", "Rosa-Neto, in Hansen et al. 2022"),
-    ("mGluR5", "smart2019/abp688", "[11C]ABP688", "Smart et al. 2019"),
-    ("NMDA", "galovic2021/ge179", "[18F]GE-179", "Galovic et al. 2021"),
-    ("CB1", "laurikainen2018/fmpepd2", "[18F]FMPEP-d2", "Laurikainen et al. 2019"),
-    ("CB1", "normandin2015/omar", "[11C]OMAR", "Normandin et al. 2015"),
-    ("KOR", "vijay2018/ly2795050", "[11C]LY2795050", "Vijay et al. 2018"),
-    ("H3", "gallezot2017/gsk189254", "[11C]GSK189254", "Gallezot et al. 2017"),
-    ("M1", "naganawa2020/lsn3172176", "[11C]LSN3172176", "Naganawa et al. 2021"),
-    ("a4b2", "hillmer2016/flubatine", "[18F]flubatine", "Hillmer et al. 2016"),
-    ("VAChT", "aghourian2017/feobv", "[18F]FEOBV", "Aghourian et al. 2017"),
-    ("VAChT", "bedard2019/feobv", "[18F]FEOBV", "Bedard et al. 2019"),
-    ("VAChT", "spreng/feobv", "[18F]FEOBV", "Spreng, in Hansen et al. 2022"),
-)
-# Where neuromaps' entry is doubtful.
-_DOUBTS = {
-    "gallezot2010/p943": "neuromaps gives the number and age of people of savli2012/p943; "
-    "Hansen et al. (2022) have 65 people",
-    "gallezot2017/gsk189254": "neuromaps cites the paper on P943 of 2010 (Gallezot et al.)",
-}
+# What neuromaps' packaged files do not say, or not in these words, the default set first, and
+# doubts about neuromaps' entries. Number and age of people, citation, licence, file and md5 are
+# read from those files. For three of the Savli maps the file names of Hansen et al. (2022) give
+# other numbers of people than neuromaps: WAY-100635 36, P943 22, DASB 30.
+LISTED = Path(__file__).with_name("catalogue.tsv")
 
 
 def library():
@@ -96,21 +46,22 @@ def library():
         (neuromaps' warning, or a doubt about its entry, else empty); `citation` (as neuromaps
         gives it); `file` (path below neuromaps' cache).
     """
-    typed = pd.DataFrame(
-        [*_DEFAULT, *_FURTHER], columns=["receptor", "annotation", "tracer", "reference"]
-    )
-    typed = typed.set_index("annotation")
-    typed["default"] = [True] * len(_DEFAULT) + [False] * len(_FURTHER)
-    read = pd.DataFrame([_read(record_of(name)) for name in typed.index], index=typed.index)
-    table = typed.join(read)[list(COLUMNS)]
-    return table.astype({"n_subjects": "Int64"})
+    listed = _listed()
+    read = pd.DataFrame([_read(record_of(name)) for name in listed.index], index=listed.index)
+    read["note"] = read["note"].where(read["note"] != "", listed["doubt"])
+    return listed.join(read)[list(COLUMNS)].astype({"n_subjects": "Int64"})
+
+
+@functools.cache
+def _listed():
+    """The list beside this module, by annotation."""
+    table = pd.read_csv(LISTED, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
+    return table.set_index("annotation").assign(default=table["default"].eq("yes").to_numpy())
 
 
 def _read(record):
     """Columns of `library` that neuromaps' packaged files hold, from one record."""
     meta = record["meta"]
-    warning = f"neuromaps: {meta['warning']}" if "warning" in meta else ""
-    doubt = _DOUBTS.get(f"{record['source']}/{record['desc']}", "")
     return {
         "n_subjects": meta["demographics"]["N"],
         "age": meta["demographics"]["age"].strip(),
@@ -118,31 +69,19 @@ def _read(record):
         "md5": record["checksum"],
         "space": record["space"],
         "res": record["res"],
-        "note": warning or doubt,
+        "note": f"neuromaps: {meta['warning']}" if "warning" in meta else "",
         "citation": "; ".join(reference["citation"] for reference in meta["refs"]["primary"]),
         "file": cached_path(record, "").as_posix(),
     }
 
 
 def resolve(receptors="default"):
-    """Annotations that a study asks for.
+    """Annotations that a study's ``receptors`` ask for, in their order.
 
-    Parameters
-    ----------
-    receptors : str or list of str and analysis_lib.study.contract.LocalMap
-        The study's `receptors`. "default": the 18 maps of the default set; "all": the whole
-        library; "source/desc": that map; a receptor such as "D1": its maps in the default set, or,
-        where that set has none, in the library; a file of one's own: "local/<name>".
-
-    Returns
-    -------
-    list of str
-        In the order asked for.
-
-    Raises
-    ------
-    StudyError
-        A name the library does not hold, with the nearest ones it does; a map named twice.
+    "default": the 18 maps of the default set; "all": the whole library; "source/desc": that map; a
+    receptor such as "D1": its maps in the default set, or, where that set has none, in the library;
+    a file of one's own: "local/<name>". A name the library does not hold is a `StudyError` with the
+    nearest ones it does, and so is a map named twice.
     """
     entries = [receptors] if isinstance(receptors, (str, LocalMap)) else receptors
     known = library()
@@ -188,27 +127,10 @@ def published(receptors):
 
 
 def locate(annotation, cache=None):
-    """Path of a receptor map in neuromaps' cache, its content checked. Never downloads.
+    """Path of a receptor map ("source/desc") in neuromaps' cache, its content checked.
 
-    Parameters
-    ----------
-    annotation : str
-        "source/desc".
-    cache : path, optional
-        See `environment.receptor_cache`.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    MissingMap
-        The cache does not hold the file.
-    WrongMap
-        The file's md5 is not the one in neuromaps' packaged list.
-    StudyError
-        An unknown annotation, or the name of a receptor.
+    Never downloads: `MissingMap` where the cache does not hold the file, `WrongMap` where its md5
+    is not the one in neuromaps' packaged list.
     """
     record = record_of(annotation)
     path = cached_path(record, receptor_cache(cache))
@@ -221,18 +143,7 @@ def locate(annotation, cache=None):
 
 
 def missing(annotations="default", cache=None):
-    """Annotations whose file the cache does not hold.
-
-    Parameters
-    ----------
-    annotations : str or list
-        See `resolve`. Files of one's own have no place in the cache and are passed over.
-    cache : path, optional
-
-    Returns
-    -------
-    list of str
-    """
+    """Annotations whose file the cache does not hold; files of one's own are passed over."""
     folder = receptor_cache(cache)
     return [
         name
@@ -243,13 +154,13 @@ def missing(annotations="default", cache=None):
 
 def fetch_command(*annotations):
     """What fetches these maps: the default set, or all."""
-    default = set(annotations) <= {row[1] for row in _DEFAULT}
-    return FETCH_COMMAND if default else f"{FETCH_COMMAND} --all-maps"
+    default = _listed().index[_listed()["default"]]
+    return FETCH_COMMAND if set(annotations) <= {*default} else f"{FETCH_COMMAND} --all-maps"
 
 
 def record_of(annotation):
     """What neuromaps' packaged files say of one annotation: file name, folder, md5, metadata."""
-    if annotation not in [row[1] for row in (*_DEFAULT, *_FURTHER)]:
+    if annotation not in _listed().index:
         raise StudyError(_no_single_map(annotation))
     try:
         return _neuromaps_list()[annotation]

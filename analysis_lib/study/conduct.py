@@ -35,7 +35,7 @@ def read_guesses(study, participants):
     Returns
     -------
     pandas.DataFrame or None
-        participant_id, arm, guess ("active", "control" or "unknown"), one row a participant who
+        participant_id, arm, guess ("active", "control" or "unknown"), one row per participant who
         was asked. None where the file has no such column or nobody was asked.
 
     Raises
@@ -165,13 +165,7 @@ def _is_date(text):
 
 
 def problems(study, participants):
-    """List what is wrong with guesses, adverse_events.tsv and stimulation.tsv.
-
-    Returns
-    -------
-    list of analysis_lib.results.problems.Problem
-        Empty if nothing is, and for files that the study does not have.
-    """
+    """List what is wrong with guesses, adverse_events.tsv and stimulation.tsv, if there are any."""
     readers = (read_guesses, read_adverse_events, read_stimulation)
     return [problem for read in readers for problem in caught(read, study, participants)]
 

@@ -61,7 +61,7 @@ class _Strict(BaseModel):
 
 
 class Arms(_Strict):
-    """Column of participants.tsv that holds the arm, its two values, and what readers call them."""
+    """Column of participants.tsv with the arm, its two values, and the arms' names in text."""
 
     column: str
     active: Word
@@ -131,10 +131,16 @@ class Imaging(_Strict):
         return pattern
 
 
+class Equivalence(_Strict):
+    """Change that counts as none, by region: at most ``percent`` of the volume before treatment."""
+
+    percent: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class LocalMap(_Strict):
     """A receptor map of one's own: a NIfTI file in MNI152 space.
 
-    ``file`` is relative to the study file. Without ``n_subjects`` the map cannot be weighed
+    ``file`` is relative to the study file. Without ``n_subjects`` the map cannot be weighted
     against another of the same receptor.
     """
 
@@ -191,6 +197,8 @@ class Study(_Strict):
     imaging: Imaging | None = None
     atlas: str | dict[str, str] = "neuromorphometrics"  # files: absolute paths
     regions: list[str] = list(FRONTAL_LIMBIC)
+    region_sets: dict[Name, Annotated[list[str], Field(min_length=1)]] = {}
+    equivalence: Equivalence | None = None
     receptors: Receptors = "default"
 
     _path: Path = PrivateAttr()
@@ -245,13 +253,10 @@ class Study(_Strict):
         return self.variants / self.variant if self.variant else self.variants.parent
 
     def result(self, name) -> Path:
-        """A result, or a folder of results, that another notebook wrote.
+        """A result, or a folder of results below ``derived``, that another notebook wrote.
 
-        Parameters
-        ----------
-        name : str
-            Path below ``derived``. A variant that has the first folder of it has all of it; else
-            the default result is meant, which is not computed again.
+        A variant that has the first folder of it has all of it; else the default result is meant,
+        which is not computed again.
         """
         there = not self.variant or (self.derived / name.split("/")[0]).exists()
         return (self.derived if there else self.variants.parent) / name
@@ -386,13 +391,7 @@ def _receptor_problems(study):
 
 
 def find_study(study) -> Path:
-    """Path of a study file, from a path or from the name of a file in data/studies.
-
-    Raises
-    ------
-    StudyError
-        If there is no such file; the message lists the studies that there are.
-    """
+    """Path of a study file, from a path or the name of one in data/studies."""
     path = Path(study)
     if path.suffix not in {".yml", ".yaml"}:
         path = STUDIES / f"{study}.yml"
@@ -404,25 +403,14 @@ def find_study(study) -> Path:
 
 
 def load_study(study="demo", output=None, dask=None, variant="") -> Study:
-    """Read a study file and check it.
+    """Read a study file, from its path or its name in ``data/studies``, and check it.
 
-    Parameters
-    ----------
-    study : str or path
-        Path of a YAML file, or the name of one in ``data/studies``.
-    output : path, optional
-        Folder for ``data/derived`` and ``figures``, by default $COMPENDIUM_OUTPUT or the project.
-    dask : str, optional
-        Address of a Dask scheduler, by default $COMPENDIUM_DASK. The environment is read here and
-        nowhere else: what is set later does not move the results of a study that is open.
-    variant : str
-        Name of a variant; empty for the default results.
-
-    Raises
-    ------
-    StudyError
-        With every problem of the file: unknown or missing keys, values of the wrong type, visits
-        or scales that do not fit together.
+    ``output`` is the folder for ``data/derived`` and ``figures``, by default $COMPENDIUM_OUTPUT or
+    the project; ``dask`` the address of a scheduler, by default $COMPENDIUM_DASK. The environment
+    is read here and nowhere else: what is set later does not move the results of a study that is
+    open. An empty ``variant`` stands for the default results. A `StudyError` has every problem of
+    the file: unknown or missing keys, values of the wrong type, visits or scales that do not fit
+    together.
     """
     path = find_study(study)
     content = _read_yaml(path)
@@ -437,7 +425,7 @@ def load_study(study="demo", output=None, dask=None, variant="") -> Study:
 class _UniqueKeys(yaml.SafeLoader):
     """YAML in which a key given twice is an error instead of the last one winning.
 
-    Words are words, as in YAML 1.2: 01 is no octal number, yes and no are no booleans.
+    Words are words, as in YAML 1.2: 01 is not an octal number, yes and no are not booleans.
     """
 
     yaml_implicit_resolvers: ClassVar[dict] = {

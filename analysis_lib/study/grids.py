@@ -7,35 +7,21 @@ import numpy as np
 
 from analysis_lib.results.problems import Problem, StudyError
 
-HIGHEST = 3.0  # a modulated density above this is no grey-matter map
+HIGHEST = 3.0  # a map with modulated density above this is not grey matter
 # The core of grey matter in MNI space, mm, and its centre (nilearn's template: 0, -23, 5)
 BRAIN_MM = {"x": (-60, 60), "y": (-90, 60), "z": (-30, 60)}
 
-# What nibabel raises for a file that is no image, or a damaged or truncated one.
+# What nibabel raises for a file that is not an image, or is damaged or truncated.
 UNREADABLE = (nib.filebasedimages.ImageFileError, OSError, EOFError, zlib.error)
 
 
 def check_grids(paths):
-    """Check that images share one grid, and that it covers the brain in MNI space.
+    """Check that images share one grid that covers the brain in MNI space: its affine (4, 4).
 
-    Headers alone are read: a map in a participant's own space can pass, if its origin happens to
-    lie where that of MNI space does.
-
-    Parameters
-    ----------
-    paths : sequence of path
-        The grid that most of them have, or that of the first, is the one the others must have.
-
-    Returns
-    -------
-    numpy.ndarray
-        (4, 4), the affine of the grid.
-
-    Raises
-    ------
-    StudyError
-        With every image of another shape or affine, what was expected and what was found; or if
-        the grid is oblique, or as large as a head and yet leaves out a part of the brain.
+    The grid that most of them have, or that of the first, is the one the others must have. Headers
+    alone are read: a map in a participant's own space can pass, if its origin happens to lie where
+    that of MNI space does. A `StudyError` names every image of another shape or affine, or says
+    that the grid is oblique, or as large as a head and yet leaves out a part of the brain.
     """
     grids, found = [], []
     for path in paths:
@@ -113,18 +99,10 @@ def _affine_text(affine):
 
 
 def load_map(path):
-    """Read one grey-matter map and check its values.
+    """Read one grey-matter map, three-dimensional, float32, and check its values.
 
-    Returns
-    -------
-    nibabel.Nifti1Image
-        Three-dimensional, float32.
-
-    Raises
-    ------
-    StudyError
-        If the file cannot be read, or the map holds NaN or infinite values, negative or impossibly
-        high ones, or nothing.
+    A file that cannot be read, and NaN, infinite, negative or impossibly high values, or nothing
+    but 0, are a `StudyError`.
     """
     try:
         image = nib.load(path)
@@ -143,17 +121,9 @@ def load_map(path):
 
 
 def robust_z(values):
-    """Distance from the median in robust standard deviations (1.4826 x median absolute deviation).
+    """Distance (n,) from the median in robust SDs (1.4826 x median absolute deviation).
 
-    Parameters
-    ----------
-    values : array_like
-        (n,); NaN is passed over.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,); 0 everywhere when more than half of the values are the same.
+    NaN is passed over; 0 everywhere when more than half of the values are the same.
     """
     values = np.asarray(values, dtype=float)
     known = values[np.isfinite(values)]

@@ -14,33 +14,18 @@ TIV_SPREAD = 0.05  # of a participant's sessions, relative
 
 
 def total_intracranial_volume(study, participants, maps):
-    """Total intracranial volume (TIV) of each participant, from the first source that there is.
+    """Total intracranial volume (TIV, ml) of each participant, from the first source that there is.
 
     Sources, in this order: column ``tiv`` of participants.tsv; CAT12's reports (``cat_*.xml``,
     subjectmeasures/vol_TIV) in ``report/`` beside ``mri/``, or beside the maps; deepmriprep's
     ``tiv*.csv`` (tiv_cm3) in ``label/`` beside ``mri/``, or beside the maps; ``TIV_ml`` in the JSON
     files beside this project's own maps. SPM's ``*_seg8.mat`` is not read.
 
-    Parameters
-    ----------
-    study : Study
-    participants : pandas.DataFrame
-        From :func:`analysis_lib.study.participants.read_participants`.
-    maps : pandas.DataFrame
-        From :func:`find_maps`. Only participants with a map, and not excluded, are looked up.
-
-    Returns
-    -------
-    pandas.Series or None
-        ml, by participant_id, in the order of ``participants``: the mean over a participant's
-        sessions. None when no source has any. ``attrs["source"]`` names the source in words;
-        ``attrs["problems"]`` lists participants whose sessions differ by more than 5 %.
-
-    Raises
-    ------
-    StudyError
-        With every file that cannot be read or holds no plausible volume (500 to 2,500 ml), and
-        with the participants whom the source leaves out or who have another source.
+    Only participants with a map (`find_maps`), and not excluded, are looked up. It is the mean over
+    a participant's sessions, None when no source has any. ``attrs["source"]`` names the source in
+    words; ``attrs["problems"]`` lists participants whose sessions differ by more than 5 %. A
+    `StudyError` has every file that cannot be read or holds no plausible volume (500 to 2,500 ml),
+    and the participants whom the source leaves out or who have another source.
     """
     rows = tiv_rows(study, participants, maps)
     sources = [source for source in TIV_SOURCES if (rows["source"] == source).any()]
@@ -55,7 +40,7 @@ def total_intracranial_volume(study, participants, maps):
 
 
 def tiv_rows(study, participants, maps):
-    """One row a map (or a participant): participant_id, visit, source, tiv (both may lack)."""
+    """One row per map (or a participant): participant_id, visit, source, tiv (both may lack)."""
     scanned = participants["participant_id"].isin(maps["participant_id"])
     people = participants[participants["excluded"].isna() & scanned]
     if "tiv" in people and people["tiv"].notna().any():
@@ -167,8 +152,8 @@ def _refuse_gaps(rows, source):
     visits = other["visit"].map(lambda v: f", ses-{v}" if isinstance(v, str) else "")
     kinds = other["source"].fillna("none").map(lambda s: "none" if s == "none" else f"from {s}")
     found = "; ".join(other["participant_id"] + visits + ": " + kinds)
-    remedy = f"Complete them, or give everybody's in {IN_TABLE}"
-    expected = f"for everybody from {source}"
+    remedy = f"Complete them, or give all of them in {IN_TABLE}"
+    expected = f"for every participant from {source}"
     raise StudyError(Problem("", "total intracranial volume", expected, found, remedy))
 
 

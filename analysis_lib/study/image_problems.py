@@ -23,14 +23,9 @@ CENTRE_MM, CENTRE_WITHIN = (0, -23, 5), 25
 
 
 def problems(study, participants=None):
-    """List what is wrong with a study's images, values included; an empty list if nothing is.
-
-    Returns
-    -------
-    list of analysis_lib.results.problems.Problem
-    """
+    """List what is wrong with a study's images, values included; an empty list if nothing is."""
     if participants is None and (participants := provisional_participants(study)) is None:
-        return []  # whose images they are cannot be told; scores.problems says why
+        return []  # the images' participants are unknown; scores.problems says why
     parts = (map_name_problems, map_problems, t1w_problems)
     found = [problem for part in parts for problem in part(study, participants)]
     return list(dict.fromkeys(found))

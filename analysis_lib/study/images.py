@@ -25,7 +25,7 @@ NO_SESSION_MAPS = {
         "the sessions alone: mwp1r*"
     ),
     r"^m0wp1": (
-        "one modulated for the non-linear part alone (m0wp1), from which head size is gone. Give "
+        "one modulated for the non-linear part only (m0wp1), which is adjusted for head size. Give "
         "mwp1*, and head size as a parameter of notebook 02 (tiv)"
     ),
     r"^(?:mw|m0w|w|r)*[pc][2-9]|label-(?!GM[_.])": "another tissue than grey matter",
@@ -35,26 +35,12 @@ T1W = "T1w image"
 
 
 def find_maps(study, participants):
-    """Find the grey-matter maps of a study's two imaging sessions.
+    """Find the grey-matter maps of a study's two imaging sessions: participant_id, visit, path.
 
-    Parameters
-    ----------
-    study : Study
-    participants : pandas.DataFrame
-        From :func:`analysis_lib.study.participants.read_participants`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row an image: participant_id, visit, path. Empty when the study has no images.
-
-    Raises
-    ------
-    StudyError
-        With every map of an unknown participant, without a session in its path, not modulated,
-        smoothed, an average over sessions, of another tissue, not in MNI space by its name, or
-        twice for one participant and session; and where maps of several kinds, or made with
-        several settings, are mixed.
+    Empty when the study has no images. A `StudyError` has every map of an unknown participant,
+    without a session in its path, not modulated, smoothed, an average over sessions, of another
+    tissue, not in MNI space by its name, or twice for one participant and session; it is raised,
+    too, where maps of several kinds, or made with several settings, are mixed.
     """
     maps, found = named_maps(study, participants)
     if found:
@@ -71,24 +57,10 @@ def named_maps(study, participants):
 
 
 def find_t1w(study, participants):
-    """Find the T1-weighted images of a study's two imaging sessions.
+    """Find the T1-weighted images of a study's two imaging sessions: participant_id, visit, path.
 
-    Parameters
-    ----------
-    study : Study
-    participants : pandas.DataFrame
-        From :func:`analysis_lib.study.participants.read_participants`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row an image: participant_id, visit, path. Empty when the study has none.
-
-    Raises
-    ------
-    StudyError
-        With every image of an unknown participant, without a session of the study in its path, or
-        twice for one participant and session.
+    Empty when the study has none. A `StudyError` has every image of an unknown participant, without
+    a session of the study in its path, or twice for one participant and session.
     """
     scans, found = by_session(study, participants, study.t1w_images(), T1W)
     if found:
@@ -186,7 +158,7 @@ def _kind_problems(paths):
 
 
 def _mixture_problems(study, paths):
-    """Maps that notebook 00 made with several settings, as after a run that was broken off."""
+    """Maps that notebook 00 made with several settings, as after an interrupted run."""
     made = [_settings(path) for path in paths if path.is_relative_to(study.made_maps)]
     names = sorted({name for settings in made for name in settings})
     differ = [n for n in names if len({str(settings.get(n)) for settings in made}) > 1]
@@ -200,7 +172,7 @@ def _mixture_problems(study, paths):
 
 
 def _settings(path):
-    """Settings in the JSON file beside a map that notebook 00 made; none where none are told."""
+    """Settings in the JSON file beside a map of notebook 00; none if there are none."""
     (file,) = own_sidecars(path)
     try:
         return dict(json.loads(file.read_text(encoding="utf-8"))["Settings"])
@@ -209,28 +181,12 @@ def _settings(path):
 
 
 def pair_maps(study, participants, maps, what="map"):
-    """Bring the two maps, or T1w images, of each participant together.
+    """Bring the two maps, or T1w images (``what``, for messages), of each participant together.
 
-    Parameters
-    ----------
-    study : Study
-    participants : pandas.DataFrame
-    maps : pandas.DataFrame
-        From :func:`find_maps` or :func:`find_t1w`.
-    what : {"map", "T1w image"}
-        Which of the two, for messages.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a participant that the study does not exclude: participant_id, arm, pre, post (paths
-        or missing), status ("analysed", "no images", or "no image after treatment" and the like).
-
-    Raises
-    ------
-    StudyError
-        With every participant who has one session and no ``withdrawn_after`` (before the second
-        session) or ``image_missing`` (a reason in words) that explains it.
+    One row a participant that the study does not exclude: participant_id, arm, pre, post (paths or
+    missing), status ("analysed", "no images", or "no image after treatment" and the like). A
+    `StudyError` has every participant who has one session and no ``withdrawn_after`` (before the
+    second session) or ``image_missing`` (a reason in words) that explains it.
     """
     sessions = study.imaging.sessions
     wide = maps.pivot(index="participant_id", columns="visit", values="path")

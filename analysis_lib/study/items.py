@@ -30,19 +30,10 @@ def item_columns(rows):
 
 
 def item_labels(scale, columns):
-    """Names of a scale's items for tables and figures.
+    """Names of a scale's item columns for tables and figures.
 
-    Parameters
-    ----------
-    scale : Scale
-    columns : sequence of str
-        From :func:`item_columns`.
-
-    Returns
-    -------
-    dict
-        Column to label: "3 suicide" for HAMD-17 with items numbered 1 to 17, otherwise what stands
-        behind ``item_`` in the column ("item 3", "mood").
+    "3 suicide" for HAMD-17 with items numbered 1 to 17, otherwise what stands behind ``item_`` in
+    the column ("item 3", "mood").
     """
     if is_hamd17(scale, columns):
         return {c: f"{_number(c)} {HAMD17_ITEMS[_number(c) - 1][0]}" for c in columns}

@@ -34,13 +34,7 @@ class Parameter:
 
 
 def read_notebook(path) -> dict:
-    """Content of a notebook file.
-
-    Raises
-    ------
-    PipelineError
-        If it is absent or not a notebook.
-    """
+    """Content of a notebook file; a `PipelineError` if it is absent or not a notebook."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         return {
@@ -60,12 +54,8 @@ def _source(cell):
 def notebook_parameters(path) -> dict[str, Parameter]:
     """Parameters of a notebook, by name, from its cell tagged ``parameters``.
 
-    Read without papermill, which takes two seconds to import; a test keeps both in agreement.
-
-    Raises
-    ------
-    PipelineError
-        If the cell holds something else than ``name: type = literal``.
+    Read without papermill, which takes two seconds to import; a test keeps both in agreement. A
+    line that is not ``name: type = literal`` is a `PipelineError`.
     """
     cells = read_notebook(path)["cells"]
     tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
@@ -77,11 +67,6 @@ def default_parameters(path) -> dict[str, Parameter]:
 
     A reader changes a value in the notebook and saves it, so that the notebook itself no longer
     says what the default was; its percent script does. Without a script the notebook has to.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Of the notebook.
     """
     notebooks = path.parents[path.parent.name == APPENDIX]
     script = notebooks / "percent" / path.relative_to(notebooks).with_suffix(".py")
@@ -117,20 +102,9 @@ def _parameter(node, source):
 
 
 def check_parameters(notebook, values) -> None:
-    """Refuse values that a notebook's parameters cell does not allow.
+    """Refuse values that a notebook's parameters cell does not allow, in one `UsageError`.
 
-    Parameters
-    ----------
-    notebook : str
-        Name without suffix: "02_vbm".
-    values : dict
-        By name; what is no parameter with a range or choices is passed over, so that a notebook
-        gives ``globals()``.
-
-    Raises
-    ------
-    UsageError
-        With every value that is out of range, not among the choices, or of another type.
+    What is no parameter with a range or choices is passed over: a notebook gives ``globals()``.
     """
     known = notebook_parameters(notebook_path(notebook))
     given = [(p, values[name]) for name, p in known.items() if p.allowed.text and name in values]
@@ -144,27 +118,13 @@ def check_parameters(notebook, values) -> None:
 
 
 def parse_overrides(texts, parameters) -> list[dict]:
-    """Check ``--set NAME=VALUE`` against the notebooks' parameters.
+    """Check ``--set NAME=VALUE`` against the notebooks' parameters (`notebook_parameters` of each).
 
-    Parameters
-    ----------
-    texts : list of str
-        Each NAME=VALUE, the value as YAML, or NAME=VALUE,VALUE: several values of a parameter that
-        takes none with a comma in it.
-    parameters : dict
-        By notebook: what :func:`notebook_parameters` gave.
-
-    Returns
-    -------
-    list of dict
-        Value by name, of the type of the notebooks' defaults: a dict for each combination of
-        several values, so one where each has one.
-
-    Raises
-    ------
-    UsageError
-        With every name that no notebook has or that is given twice, every value of another type,
-        out of range or not among the choices, and text without "=".
+    A value is YAML, of the type of the notebooks' defaults; NAME=VALUE,VALUE are several values of
+    a parameter that takes none with a comma in it. Gives value by name: a dict for each combination
+    of several values, so one where each has one. A `UsageError` has every name that no notebook has
+    or that is given twice, every value of another type, out of range or not among the choices, and
+    text without "=".
     """
     values, found = {}, []
     for text in texts:

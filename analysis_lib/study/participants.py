@@ -1,4 +1,4 @@
-"""Participants of a study: who was in which arm, covariates, strata."""
+"""Participants of a study: arms, covariates, strata."""
 
 import json
 
@@ -33,7 +33,7 @@ def read_participants(study):
     Returns
     -------
     pandas.DataFrame
-        One row a participant, in the file's order: participant_id, arm ("active" or "control"),
+        One row per participant, in the file's order: participant_id, arm ("active" or "control"),
         excluded (the reason, or missing), withdrawn_after (a visit, or missing), and all other
         columns of the file; numeric where every value is a number.
 
@@ -62,12 +62,7 @@ def read_participants(study):
 
 
 def problems(study):
-    """List what is wrong with participants.tsv; an empty list if nothing is.
-
-    Returns
-    -------
-    list of analysis_lib.results.problems.Problem
-    """
+    """List what is wrong with participants.tsv; an empty list if nothing is."""
     return caught(read_participants, study)
 
 
@@ -159,24 +154,10 @@ def excluded_rows(study, table):
 
 
 def covariate_matrix(participants, names):
-    """Covariates as numbers, one row a participant, each column centred.
+    """Covariates as numbers, (n_participants, n_columns), each column centred.
 
-    Parameters
-    ----------
-    participants : pandas.DataFrame
-        From :func:`read_participants`.
-    names : list of str
-        Columns to use. A column of words becomes one 0/1 column for each level but the first.
-
-    Returns
-    -------
-    pandas.DataFrame
-        (n_participants, n_columns), index as in ``participants``.
-
-    Raises
-    ------
-    StudyError
-        If a participant lacks a covariate: nothing is filled in.
+    A column of words becomes one 0/1 column for each level but the first. A participant who lacks a
+    covariate is a `StudyError`: nothing is filled in.
     """
     chosen = participants[list(names)]
     lacking = chosen.isna().any(axis=1)
@@ -201,37 +182,18 @@ def covariate_matrix(participants, names):
 def design_columns(study, participants, who):
     """Covariates and randomisation strata of some participants, for a test of the arms.
 
-    Parameters
-    ----------
-    study : Study
-    participants : pandas.DataFrame
-    who : sequence of str
-        participant_id of those analysed, in the order of their data.
-
-    Returns
-    -------
-    covariates : pandas.DataFrame
-        (n, n_columns), from :func:`covariate_matrix`, centred on these participants.
-    blocks : numpy.ndarray or None
-        (n,), one text for each stratum; None when the randomisation was not stratified.
+    ``who`` are the participant_id of those analysed, in the order of their data. Gives the
+    `covariate_matrix` (n, n_columns), centred on these participants, and one text (n,) for each
+    stratum, None when the randomisation was not stratified.
     """
     chosen = participants.set_index("participant_id", drop=False).loc[list(who)]
     return covariate_matrix(chosen, study.covariates), randomisation_blocks(study, chosen)
 
 
 def randomisation_blocks(study, participants):
-    """Stratum of each participant, for a test that draws the arms anew.
+    """Stratum (n,) of each participant as a text, for a test that draws the arms anew.
 
-    Parameters
-    ----------
-    study : Study
-    participants : pandas.DataFrame
-        From :func:`read_participants`.
-
-    Returns
-    -------
-    numpy.ndarray or None
-        (n,), one text for each stratum; None when the randomisation was not stratified.
+    None when the randomisation was not stratified.
     """
     if not study.strata:
         return None

@@ -11,21 +11,11 @@ OUTPUT, DASK = "COMPENDIUM_OUTPUT", "COMPENDIUM_DASK"  # how run_all.py tells it
 
 @dataclass(frozen=True)
 class Place:
-    """Where results go, and what computes them.
+    """Where results go, and what computes them."""
 
-    Parameters
-    ----------
-    output : pathlib.Path
-        Holds ``data/derived`` and ``figures``.
-    dask : str
-        Address of a Dask scheduler; empty without one.
-    variant : str
-        Name of a variant of the analysis; empty for the default results.
-    """
-
-    output: Path = PROJECT
-    dask: str = ""
-    variant: str = ""
+    output: Path = PROJECT  # holds data/derived and figures
+    dask: str = ""  # address of a scheduler; empty without one
+    variant: str = ""  # of the analysis; empty for the default results
 
     @classmethod
     def of(cls, output=None, dask=None, variant=""):

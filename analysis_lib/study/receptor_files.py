@@ -10,15 +10,6 @@ def problems(study):
     """What is wrong with a study's `receptors`: names, and files of its own. Never downloads.
 
     Published maps that the cache lacks are no problem of a study: see `missing`.
-
-    Parameters
-    ----------
-    study : analysis_lib.study.contract.Study
-
-    Returns
-    -------
-    list of analysis_lib.results.problems.Problem
-        Each names the study file and the entry; empty when all is well.
     """
     try:
         resolve(study.receptors)
@@ -53,26 +44,11 @@ def local_maps(study):
 
 
 def files_for(study, cache=None):
-    """Files of the receptor maps that a study asks for, each checked. Never downloads.
+    """Files, by annotation, of the receptor maps that a study asks for, each checked.
 
-    Parameters
-    ----------
-    study : analysis_lib.study.contract.Study
-    cache : path, optional
-        See `environment.receptor_cache`.
-
-    Returns
-    -------
-    dict of str to pathlib.Path
-        By annotation, in the study's order.
-
-    Raises
-    ------
-    StudyError
-        An unknown name; a file of the study's own that is missing or not the one expected;
-        published maps that are not in the cache, with the command that gets them.
-    WrongMap
-        A file in the cache is not the published one.
+    Never downloads. A `StudyError` says an unknown name; a file of the study's own that is missing
+    or not the one expected; published maps that are not in the cache, with the command that gets
+    them. `WrongMap`: a file in the cache is not the published one.
     """
     if found := problems(study):
         raise StudyError(found)

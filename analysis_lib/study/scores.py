@@ -24,27 +24,12 @@ from analysis_lib.study.tables import (
 def read_scale(study, scale, participants=None):
     """Read and check the scores of one scale.
 
-    Parameters
-    ----------
-    study : Study
-    scale : Scale
-    participants : pandas.DataFrame, optional
-        From :func:`read_participants`; read again when left out.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a participant and visit that the file holds, by participant and visit:
-        participant_id, arm, scale, visit, week, score (missing where not rated), and ``item_*``
-        where there are any. A total that the file lacks is the sum of the items, missing when an
-        item is. Participants that the study excludes are left out.
-
-    Raises
-    ------
-    StudyError
-        With every problem of the file: missing columns, unknown participants or visits, scores
-        that are no numbers or out of range, participants rated twice at a visit, totals that are
-        not the sum of their items.
+    One row a participant and visit that the file holds, by participant and visit: participant_id,
+    arm, scale, visit, week, score (missing where not rated), and ``item_*`` where there are any. A
+    total that the file lacks is the sum of the items, missing when an item is. Participants that
+    the study excludes are left out. A `StudyError` has every problem of the file: missing columns,
+    unknown participants or visits, scores that are no numbers or out of range, participants rated
+    twice at a visit, totals that are not the sum of their items.
     """
     if participants is None:
         participants = read_participants(study)
@@ -104,13 +89,7 @@ def _tidy_scores(study, scale, table, participants, items):
 
 
 def read_ratings(study, participants=None):
-    """Read every scale of a study.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The rows of :func:`read_scale` for all scales, without items.
-    """
+    """Read every scale of a study: the rows of :func:`read_scale`, without items."""
     if participants is None:
         participants = read_participants(study)
     tables = [read_scale(study, scale, participants) for scale in study.scales]
@@ -119,12 +98,7 @@ def read_ratings(study, participants=None):
 
 
 def problems(study):
-    """List what is wrong with participants.tsv and the scales; an empty list if nothing is.
-
-    Returns
-    -------
-    list of analysis_lib.results.problems.Problem
-    """
+    """List what is wrong with participants.tsv and the scales; an empty list if nothing is."""
     found, rated = participant_problems(study), set()
     if found and not study.root.is_dir():
         return found
@@ -144,17 +118,10 @@ def problems(study):
 
 
 def provisional_participants(study):
-    """Participants as far as they can be told, for checks of what refers to them.
+    """Participants as far as they are readable, for checks of what refers to them.
 
-    Parameters
-    ----------
-    study : Study
-
-    Returns
-    -------
-    pandas.DataFrame or None
-        As from :func:`read_participants` where participants.tsv has no problem. Else one row for
-        each participant_id, as it should be written; arm is missing. None where there is no table.
+    As from `read_participants` where participants.tsv has no problem. Else one row for each
+    participant_id, as it should be written; arm is missing. None where there is no table.
     """
     try:
         return read_participants(study)
@@ -172,7 +139,7 @@ def provisional_participants(study):
             "participant_id": table["participant_id"],
             "arm": pd.NA,
             "excluded": excluded_rows(study, table),
-            # a visit that cannot be told excuses the same as the first one
+            # an unknown visit excuses as much as the first one
             "withdrawn_after": left.where(left.isna() | left.isin(study.visits), study.baseline),
         }
     )
@@ -200,7 +167,7 @@ def _unrated(study, scale, participants):
 
 
 def _covariate_gaps(study, participants, rated):
-    """Covariates that participants who were rated lack; a gap of others does not matter."""
+    """Covariates missing in rated participants; gaps in others do not matter."""
     if participants is None:
         return
     people = participants[participants["excluded"].isna()]
@@ -210,25 +177,16 @@ def _covariate_gaps(study, participants, rated):
         if len(absent):
             found = Listing(tuple(absent), f"{MISSING} of {{}}")
             remedy = f"Give it, or take {name} out of covariates in {study.path.name}"
-            yield Problem("participants.tsv", name, "a value for everybody", found, remedy)
+            yield Problem("participants.tsv", name, "a value for every participant", found, remedy)
 
 
 def with_baseline(study, ratings):
-    """Put each participant's baseline beside the later scores.
+    """Put each participant's baseline beside the later scores (`read_ratings`).
 
-    Parameters
-    ----------
-    study : Study
-    ratings : pandas.DataFrame
-        From :func:`read_ratings`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a participant, scale and visit after baseline with a score: the columns of
-        ``ratings`` and baseline, outcome, kind. Where the scale was rated at baseline, kind is
-        "change" and outcome is score - baseline; where no participant was, kind is "value",
-        outcome is the score and baseline is that of the primary scale.
+    One row a participant, scale and visit after baseline with a score: the columns of ``ratings``
+    and baseline, outcome, kind. Where the scale was rated at baseline, kind is "change" and outcome
+    is score - baseline; where no participant was, kind is "value", outcome is the score and
+    baseline is that of the primary scale.
     """
     first = ratings[ratings["visit"] == study.baseline].set_index("participant_id")
     tables = []
@@ -246,20 +204,9 @@ def with_baseline(study, ratings):
 
 
 def baseline_scores(study, ratings, scale):
-    """Baseline of everybody who has one, with or without later scores.
+    """Baseline of everybody who has one (participant_id, arm), with or without later scores.
 
-    Parameters
-    ----------
-    study : Study
-    ratings : pandas.DataFrame
-        From :func:`read_ratings`.
-    scale : Scale
-        One that was not rated at baseline gets the primary scale's.
-
-    Returns
-    -------
-    pandas.DataFrame
-        participant_id, arm, baseline.
+    A scale that was not rated at baseline gets the primary scale's.
     """
     first = ratings[ratings["visit"] == study.baseline].dropna(subset=["score"])
     own = first[first["scale"] == scale.name]
@@ -270,17 +217,7 @@ def baseline_scores(study, ratings, scale):
 def improvement(study, scores, visit):
     """Fall of a scale's score from baseline to a visit, points, by participant_id.
 
-    Parameters
-    ----------
-    study : Study
-    scores : pandas.DataFrame
-        From :func:`read_scale`.
-    visit : str
-
-    Returns
-    -------
-    pandas.Series
-        Positive is better; missing where one of the two scores is.
+    Positive is better; missing where one of the two scores is.
     """
     wide = scores.pivot(index="participant_id", columns="visit", values="score")
     return wide[study.baseline] - wide[visit]

@@ -1,4 +1,4 @@
-"""The skeleton of a trial of one's own: a commented study file and tables to fill."""
+"""The skeleton of a trial: a commented study file and tables to fill in."""
 
 import re
 from pathlib import Path
@@ -181,66 +181,52 @@ def _read_scale(text, primary):
 def study_text(name, title, arms, weeks, scales, images):
     """A study file in which a comment explains every key.
 
-    An optional key is a comment that holds its default, or an example where it has none; with
-    "# " taken away, the file is valid, too.
-
-    Parameters
-    ----------
-    name, title : str
-    arms : tuple of str
-        Active, control.
-    weeks : dict
-        Week by visit.
-    scales : list of Scale
-    images : {"maps", "t1w", "none"}
-
-    Returns
-    -------
-    str
+    An optional key is a comment that holds its default, or an example where it has none; with "# "
+    taken away, the file is valid, too.
     """
     visits = ", ".join(f"{_scalar(visit)}: {week:g}" for visit, week in weeks.items())
     first, last = _scalar(next(iter(weeks))), _scalar(list(weeks)[-1])
     regions = "\n".join(f"#   - {region}" for region in FRONTAL_LIMBIC)
     return f"""\
 # The study file of a trial. A line that begins with "# " and a key is optional: it shows the
-# default, or an example where there is none. Take "# " away to use it.
-# Every problem of this file, and of the tables and images that it names, is listed by
+# default, or an example if there is none. Remove "# " to use it.
+# To list every problem of this file, and of the tables and images that it names:
 #     python -m analysis_lib check-study {name}.yml
-# More on each key is in the project's data/README.md, a trial step by step in
-# docs/your_own_trial.md.
+# The project's data/README.md has more on each key; docs/your_own_trial.md goes through a trial
+# step by step.
 
 name: {_scalar(name)}  # names the folders of results: lower-case letters, digits, - and _
 title: {_scalar(title)}  # for headings
 data: bids  # the BIDS folder, relative to this file
 # simulated: false  # true labels every number and picture SIMULATED
 
-# Two arms; the column of participants.tsv that tells them, and its two values as written there.
+# Two arms: the column of participants.tsv that holds them, and its two values as written there.
 arms:
   column: arm
   active: {_scalar(arms[0])}
   control: {_scalar(arms[1])}
-  # active_name: active rTMS  # what readers call the arm; without it, the value above
+  # active_name: active rTMS  # name in text and figures (default: the value above)
   # control_name: sham coil
 
-# Visits in order, each with its week; the first is baseline, week 0. In the tables a visit is
-# written as session_id, with ses- before it: ses-{next(iter(weeks))}.
+# Visits in order, each with its week; the first is the baseline, week 0. In the tables, the
+# session_id of a visit has ses- before it: ses-{next(iter(weeks))}.
 visits: {{{visits}}}
-# primary_visit: {last}  # of the primary contrast; without it, the last visit
-# other_sessions: []  # sessions that the tables hold and that are not analysed: [month6]
+# primary_visit: {last}  # visit of the primary contrast (default: the last)
+# other_sessions: []  # sessions in the tables that are not analysed: [month6]
 # strata: []  # columns of participants.tsv that the randomisation was stratified by: [site]
-# exclude: {{}}  # who is left out, and counted in the flow; a column and a value: {{eligible: no}}
+# exclude: {{}}  # column and value of participants to exclude: {{eligible: no}}
 
 # Clinical scales. Exactly one has primary: true.
 scales:
 {"".join(_scale_text(scale) for scale in scales)}
-# Columns of participants.tsv to adjust for, numbers or a few words; everybody needs a value.
-# None: []
+# Columns of participants.tsv to adjust for: numbers or a few categories. Every participant needs a
+# value. For none: []
 covariates: [age, sex]
 
-# Images, before and after treatment. Without this key the clinical notebooks run alone.
+# Images before and after treatment. Without this key, only the clinical notebooks run.
 {_imaging_text(images, first, last)}
-# The atlas of regions. Known by name: {", ".join(ATLASES[:3])},
-# schaefer100 to schaefer1000. Or the path of a label image in MNI space, relative to this file.
+# The atlas of regions: {", ".join(ATLASES[:3])},
+# schaefer100 to schaefer1000, or the path of a label image in MNI space, relative to this file.
 # atlas: neuromorphometrics
 
 # Atlas regions of interest, chosen before looking at any map. Another atlas has other names.
@@ -248,10 +234,10 @@ covariates: [age, sex]
 {regions}
 
 # Receptor maps: default (18), all (41), or a list of receptors and annotations, [D1, 5HTT].
-# A map of your own is an entry of the list: {{receptor: mGluR5, file: maps/mglur5.nii.gz}}, the
-# file relative to this one. It may have more keys: tracer: "[11C]ABP688", age: 33 +/- 11,
-# and reference: Authors 2016, and licence: CC0, for the tables; n_subjects: 31, to be combined
-# with another map of its receptor; md5: of the file, checked before it is read.
+# Your own map is an entry in the list: {{receptor: mGluR5, file: maps/mglur5.nii.gz}}, with the
+# file relative to this one. Optional keys are shown in tables (tracer: "[11C]ABP688",
+# and age: 33 +/- 11, reference: Authors 2016, licence: CC0). To combine the map with another
+# of its receptor, give n_subjects: 31. A checksum, md5: 0123..., is checked first.
 # receptors: default
 """
 
@@ -268,7 +254,7 @@ def _scale_text(scale):
     lines = [
         f"  - name: {_scalar(scale.name)}  # for text and figures",
         f"    file: {_scalar(scale.file)}  # below the BIDS folder",
-        "    # column: total  # column of the total; item_01, item_02, ... alone do, too",
+        "    # column: total  # column of the total; items (item_01, item_02, ...) can replace it",
         f"    range: [{low:g}, {high:g}]  # lowest and highest total possible",
     ]
     lines += ["    primary: true  # the primary outcome"] if scale.primary else []
@@ -285,12 +271,12 @@ def _imaging_text(images, first, last):
         "imaging:",
         f"  sessions: {{pre: {first}, post: {last}}}  # visits with an image",
         "  # Modulated grey-matter maps in MNI space, below the BIDS folder. Those of CAT12, SPM",
-        "  # and deepmriprep are read where they are, for instance",
+        "  # and deepmriprep are read in place, for example",
         "  # derivatives/CAT12.9/sub-*/ses-*/anat/mri/mwp1*.nii",
         f"  {'' if images == 'maps' else '# '}grey_matter: {maps}",
-        "  # T1-weighted images; notebook 00 makes maps from them where grey_matter finds none.",
+        "  # T1-weighted images; notebook 00 makes maps from them if grey_matter matches none.",
         f"  # t1w: {Imaging.model_fields['t1w'].default}",
-        "  # accept_unmodulated: false  # true: maps that hold no volumes; see data/README.md",
+        "  # accept_unmodulated: false  # true: accept unmodulated maps; see data/README.md",
     ]
     if images == "none":
         lines = [f"# {line}" for line in lines]
@@ -302,8 +288,8 @@ def _optional_files(weeks):
     severities = {word: word for word in SEVERITIES}
     events = {
         "participant_id": "Participant, as in participants.tsv",
-        "session_id": f"Visit at which it was reported: ses-{list(weeks)[-1]} and the like",
-        "term": "What was reported, one spelling for one thing",
+        "session_id": f"Visit at which it was reported, for example ses-{list(weeks)[-1]}",
+        "term": "What was reported; always spell the same event the same way",
         "severity": {"Description": "Severity", "Levels": severities},
         "serious": {"Description": "Serious", "Levels": yes_no},
         "related": {"Description": "Related to treatment; n/a: not judged", "Levels": yes_no},
@@ -311,7 +297,7 @@ def _optional_files(weeks):
     stimulation = {
         "participant_id": "Participant, as in participants.tsv",
         "session": "Number of the treatment session, from 1",
-        "date": "Date as 2025-12-31, or n/a",
+        "date": "Date, as in 2025-12-31, or n/a",
         "percent_motor_threshold": {"Description": "Intensity", "Units": "percent"},
         "pulses": "Pulses given (by a sham coil: played); 0: not received",
     }
@@ -320,9 +306,9 @@ def _optional_files(weeks):
 
 
 _OPTIONAL = """\
-Tables that a trial may have. To use one, fill it and move it, with its JSON file, into bids/.
+Optional tables. To use one, fill it in and move it, with its JSON file, into bids/.
 
-adverse_events.tsv: a row an event. In bids/ with its header alone it says that events were asked
-for and none was reported; that is why it is not there yet.
-stimulation.tsv: a row a treatment session that a participant received.
+adverse_events.tsv: one row per event. A file in bids/ with only its header means that events were
+asked about and none was reported; therefore it is not there yet.
+stimulation.tsv: one row per treatment session that a participant received.
 """

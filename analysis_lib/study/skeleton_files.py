@@ -48,18 +48,7 @@ def _participants(n):
 
 
 def participant_columns(arms, images="maps"):
-    """Columns of participants.tsv, each with what its JSON file says.
-
-    Parameters
-    ----------
-    arms : tuple of str
-        Active, control.
-    images : {"maps", "t1w", "none"}
-
-    Returns
-    -------
-    dict
-    """
+    """Columns of participants.tsv, each with what its JSON file says."""
     levels = {arms[0]: "active stimulation", arms[1]: "sham coil"}
     columns = {
         "participant_id": "sub- and letters or digits",
@@ -69,9 +58,9 @@ def participant_columns(arms, images="maps"):
         "withdrawn_after": "Last visit, without ses-, of a participant who withdrew; n/a: stayed",
     }
     if images != "none":
-        why = "Why a participant who stayed lacks one of the two images, in words; n/a: has both"
+        why = "Why a participant who stayed has only one of the two images, in words; n/a: has both"
         columns["image_missing"] = why
-    asked = "Arm that the participant believes to have had; n/a: not asked"
+    asked = "Arm that the participant guessed; n/a: not asked"
     unknown = {"unknown": "does not know"}
     return columns | {"guess": {"Description": asked, "Levels": levels | unknown}}
 
@@ -95,15 +84,15 @@ def _readme(title, images):
     }[images]
     return f"""{title}
 
-Describe the trial here: who was treated, how, when they were rated, by whom.
+Describe the trial here: the participants, their treatment, and when and by whom they were rated.
 
-Tables are tab-separated text in UTF-8. Missing is n/a; an empty cell is one still to be filled.
+Tables are tab-separated text in UTF-8. Missing is n/a; an empty cell is still to be filled in.
 The JSON file beside a table explains its columns; add a line there for a column that you add.
-participants.tsv: a row a participant. Further columns that the analysis knows: site (centre),
-tiv (total intracranial volume, ml).
-phenotype/: a row a participant and visit. A visit that did not take place has no row, or n/a.
-sub-*/sub-*_sessions.tsv: a line a visit that took place. BIDS asks for a folder for each
-participant; without images this file is what it holds.
+participants.tsv: one row per participant. Optional further columns: site (centre), tiv (total
+intracranial volume, ml).
+phenotype/: one row per participant and visit. A visit that did not take place has no row, or n/a.
+sub-*/sub-*_sessions.tsv: one row per visit that took place. BIDS requires a folder for each
+participant; without images it holds only this file.
 {pictures}"""
 
 
@@ -111,17 +100,17 @@ def _maps_readme(title, weeks):
     visit = next(iter(weeks))
     return f"""Grey-matter maps of: {title}
 
-One map a participant and session, in MNI space, modulated, not smoothed, all on one grid:
+One map per participant and session, in MNI space, modulated, unsmoothed, all on one grid:
 
 sub-01/ses-{visit}/anat/sub-01_ses-{visit}_space-MNI152NLin2009cAsym_label-GM_desc-modulated_probseg.nii.gz
 
-For BIDS a JSON file of the same name lies beside it. Maps with the names of CAT12, SPM or
-deepmriprep stay as they are: change grey_matter in the study file.
+BIDS requires a JSON file of the same name beside it. Maps of CAT12, SPM or deepmriprep keep
+their names: change grey_matter in the study file.
 """
 
 
 def empty_table(stem, columns, rows=(), more=None):
-    """A TSV file and the JSON file that describes its columns; a cell not given is empty."""
+    """A TSV file and the JSON file that describes its columns; missing cells are empty."""
     lines = [columns, *([row.get(column, "") for column in columns] for row in rows)]
     text = "".join("\t".join(line) + "\n" for line in lines)
     described = {k: {"Description": v} if isinstance(v, str) else v for k, v in columns.items()}

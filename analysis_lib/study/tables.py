@@ -162,7 +162,7 @@ def _schema_problems(path, table, cases, columns, text):
     for (column, check), group in cases.groupby(["column", "check"], sort=False):
         expected = "a value" if check == "not_nullable" else check
         rows = sorted(group["index"])
-        if check == "not_nullable":  # what is no number has been told; so has an empty cell
+        if check == "not_nullable":  # non-numbers and empty cells have been reported
             rows = [row for row in rows if pd.isna(text.loc[row, column])]
         if rows:
             allowed = columns[column].metadata or {}

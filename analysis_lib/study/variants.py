@@ -17,14 +17,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.=,+-]+")
 
 
 def changed(defaults, values) -> dict:
-    """Parameters that differ from their defaults, as far as results depend on them.
-
-    Parameters
-    ----------
-    defaults : dict of Parameter
-    values : dict
-        By name; other names are passed over.
-    """
+    """Parameters that differ from their defaults, as far as results depend on them."""
     return {
         name: values[name]
         for name, parameter in defaults.items()
@@ -53,13 +46,7 @@ def _words(value):
 
 
 def checked(name) -> str:
-    """A variant's name that a reader gave.
-
-    Raises
-    ------
-    UsageError
-        If it is not fit to be a folder's.
-    """
+    """A variant's name that a reader gave; a `UsageError` if it is not fit to be a folder's."""
     safe = name if isinstance(name, str) else ""
     if name == "" or (_NAME.fullmatch(safe) and len(safe) <= LONGEST and safe[-1] != "."):
         return safe

@@ -8,6 +8,9 @@ __getattr__, __dir__, __all__ = attach(
         "contrasts": [
             "contrast_test",  # permutation test of one contrast on difference maps
         ],
+        "diagnostics": [
+            "diagnose",  # spread and skewness of change, covariates tied to the arm
+        ],
         "numbers": [
             "vbm_numbers",  # numbers of notebook 02 that texts and figures quote
         ],
@@ -22,9 +25,10 @@ __getattr__, __dir__, __all__ = attach(
         ],
         "tested": [
             "assess_contrasts",  # every contrast of change, tested by permutation
-            "assess_improvement",  # where change goes with clinical improvement, within arms
+            "assess_improvement",  # where change correlates with clinical improvement, within arms
             "recovery_table",  # how much of a planted change was found
             "result_files",  # images and tables of each contrast, to be kept
+            "set_files",  # sets of regions and evidence for no change, where the study names them
         ],
     },
 )

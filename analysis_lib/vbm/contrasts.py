@@ -4,16 +4,17 @@ import numpy as np
 
 from analysis_lib.results.contrasts import (
     ACTIVE_CHANGE,
-    ARM_BY_TIME,
     CONTRASTS,
     CONTROL_CHANGE,
     OF_CHANGE,
 )
-from voxelperm import permutation_test
+from voxelperm import nuisance_basis, permutation_test
+
+ERRORS = ("unequal", "equal")
 
 
 def contrast_test(
-    contrast, change, mask, arm, covariates=None, blocks=None, errors="equal", **options
+    contrast, change, mask, arm, covariates=None, blocks=None, errors="unequal", **options
 ):
     """Permutation test of one contrast on difference maps.
 
@@ -31,11 +32,13 @@ def contrast_test(
     covariates : array_like, optional
         (n, n_columns).
     blocks : array_like, optional
-        (n,), strata of the randomisation.
-    errors : str
-        Of the difference between arms. "equal": did treatment do nothing at all, neither to the
-        mean nor to the spread of change? Arms are permuted, covariates by Freedman-Lane.
-        "unequal": is the mean change the same in both arms?
+        (n,), strata of the randomisation; they enter the model.
+    errors : {"unequal", "equal", "symmetric", "skewed"}
+        Of the difference between arms, the first two. "unequal": is the mean change the same in
+        both? Signs of residuals are flipped, t has an HC2 standard error. "equal": did treatment do
+        nothing at all, neither to the mean nor to the spread of change? Arms are permuted (within
+        strata), covariates by Freedman-Lane. Within an arm "skewed" removes from t what skewness
+        puts there (Hall's transformation); any other assumes symmetric errors.
     **options
         For :func:`voxelperm.permutation_test`.
 
@@ -43,20 +46,33 @@ def contrast_test(
     -------
     PermutationResult
     """
-    arm, options = np.asarray(arm), {"errors": errors, **options}
-    if contrast == ARM_BY_TIME:
-        tested = (arm == "active").astype(float)
-        return permutation_test(change, mask, tested, covariates, blocks, **options)
-    rows, options["errors"] = arm == is_within_arm(contrast), "equal"
-    return permutation_test(change[rows], mask, np.ones(rows.sum()), sign_flip=True, **options)
+    arm = np.asarray(arm)
+    within = is_within_arm(contrast)
+    if within:
+        rows = arm == within
+        options |= {"errors": "skewed" if errors == "skewed" else "equal", "sign_flip": True}
+        return permutation_test(change[rows], mask, np.ones(rows.sum()), **options)
+    tested, columns = (arm == "active").astype(float), model_columns(covariates, blocks)
+    strata = blocks if errors == "equal" else None
+    return permutation_test(change, mask, tested, columns, strata, errors=errors, **options)
 
 
-def improvement_test(change, mask, improvement, arm, covariates=None, blocks=None, **options):
+def model_columns(covariates=None, blocks=None):
+    """Covariates and a column for each stratum but the first, (n, n_columns); None without any."""
+    parts = [] if covariates is None else [np.asarray(covariates, float)]
+    if blocks is not None:
+        labels = np.asarray(blocks)
+        parts.append((labels[:, None] == np.unique(labels)[1:]).astype(float))
+    return np.column_stack(parts) if parts else None
+
+
+def improvement_test(
+    change, mask, improvement, arm, covariates=None, blocks=None, errors="unequal", **options
+):
     """Where does change go with clinical improvement, within arms?
 
     The arm is in the model, so that a region that treatment changes does not correlate with
-    improvement merely because treatment changes both. Participants are exchanged within their arm
-    (and stratum).
+    improvement merely because treatment changes both.
 
     Parameters
     ----------
@@ -71,7 +87,10 @@ def improvement_test(change, mask, improvement, arm, covariates=None, blocks=Non
     covariates : pandas.DataFrame, optional
         (n, n_columns).
     blocks : array_like, optional
-        (n,), strata of the randomisation.
+        (n,), strata of the randomisation; they enter the model.
+    errors : {"unequal", "equal"}
+        As for :func:`contrast_test`; with "equal" participants are exchanged within arm and
+        stratum.
     **options
         For :func:`voxelperm.permutation_test`.
 
@@ -83,20 +102,25 @@ def improvement_test(change, mask, improvement, arm, covariates=None, blocks=Non
     """
     improvement, arm = np.asarray(improvement, float), np.asarray(arm)
     known = np.isfinite(improvement)
-    nuisance = [(arm == "active")[known].astype(float)[:, None]]
-    if covariates is not None:
-        nuisance.append(np.asarray(covariates, float)[known])
+    held, columns = (arm == "active").astype(float), model_columns(covariates, blocks)
+    held = np.column_stack([held] if columns is None else [held, columns])[known]
     groups = arm if blocks is None else np.char.add(arm.astype(str), np.asarray(blocks, str))
-    result = permutation_test(
-        change[known],
-        mask,
-        improvement[known],
-        np.column_stack(nuisance),
-        groups[known],
-        errors="equal",
-        **options,
-    )
-    return result, {"r": result.t / np.sqrt(result.t**2 + result.df)}
+    exchanged = groups[known] if errors == "equal" else None
+    change, improvement = change[known], improvement[known]
+    result = permutation_test(change, mask, improvement, held, exchanged, errors=errors, **options)
+    return result, {"r": partial_correlation(change, improvement, held)}
+
+
+def partial_correlation(values, x, held):
+    """Correlation of each column of values with x, both given the columns held, (n_columns,)."""
+    basis = nuisance_basis(held, len(x), intercept=True)
+    x = x - basis @ (basis.T @ x)
+    values = values.astype(float)
+    left = np.einsum("ij,ij->j", values, values) - np.square(basis.T @ values).sum(axis=0)
+    size = np.sqrt(np.maximum(left, 0) * (x @ x))
+    # what is left of a constant is rounding
+    varies = left > 1e-12 * np.einsum("ij,ij->j", values, values)
+    return np.divide(x @ values, size, out=np.zeros_like(size), where=varies)
 
 
 def is_within_arm(contrast):
@@ -106,25 +130,28 @@ def is_within_arm(contrast):
     return CONTRASTS[contrast].within
 
 
-def contrast_summary(contrast, result, n_active, n_control):
+def contrast_summary(contrast, result, n_active, n_control, errors):
     """What survived the family-wise correction, in one row.
 
     Returns
     -------
     dict
-        contrast, n_active, n_control, df, n_permutations, threshold, and for max-t, cluster extent
-        and TFCE how many voxels have family-wise p < .05 and the smallest p.
+        contrast, n_active, n_control, errors, df, n_permutations, threshold, and for max-t,
+        cluster extent and TFCE how many voxels have family-wise p < .05 and the smallest p;
+        true_discoveries: of all voxels, see `voxelperm.PermutationResult`.
     """
     return {
         "contrast": contrast,
         "n_active": n_active if contrast != CONTROL_CHANGE else 0,
         "n_control": n_control if contrast != ACTIVE_CHANGE else 0,
+        "errors": errors,
         "df": result.df,
         "n_permutations": len(result.null_max["max_t"]),
         "threshold": result.cluster_threshold,
         "n_voxels_fwe": int((result.p["max_t"] < 0.05).sum()),
         "n_voxels_fwe_cluster": int((result.p["cluster_extent"] < 0.05).sum()),
         "n_voxels_fwe_tfce": int((result.p["tfce"] < 0.05).sum()),
+        "true_discoveries": result.true_discoveries(np.arange(len(result.t))) / len(result.t),
         "smallest_p": result.p["max_t"].min(),
         "smallest_p_cluster": result.p["cluster_extent"].min(),
         "smallest_p_tfce": result.p["tfce"].min(),

@@ -3,9 +3,8 @@
 import nibabel as nib
 import numpy as np
 
-from analysis_lib.results.contrasts import ARM_BY_TIME
 from analysis_lib.vbm.contrasts import is_within_arm
-from voxelperm import hedges_correction
+from voxelperm import hedges_correction, nuisance_basis
 
 P_NAMES = {
     "max_t": "p_fwe_t",
@@ -15,8 +14,8 @@ P_NAMES = {
 }
 
 
-def effect_sizes(contrast, pre, post, arm):
-    """Hedges g and percent change in every voxel, not adjusted for covariates.
+def effect_sizes(contrast, pre, post, arm, columns=None):
+    """Hedges g and percent change in every voxel, adjusted as t is: all three have one sign.
 
     Parameters
     ----------
@@ -25,40 +24,47 @@ def effect_sizes(contrast, pre, post, arm):
         (n, n_voxels), smoothed maps.
     arm : array_like of str
         (n,).
+    columns : array_like, optional
+        (n, n_columns), covariates and strata that the difference between arms is adjusted for.
 
     Returns
     -------
     dict
         g: mean change over the standard deviation of change within an arm; between arms, the
-        difference of mean changes over the pooled standard deviation of change; times J(df).
-        percent: 100 x mean change / mean before treatment; between arms, the difference of these.
-        Each (n_voxels,); 0 where nothing varies.
+        adjusted difference over the pooled standard deviation of change; times J(df).
+        percent: 100 x mean change / mean before treatment; between arms, 100 x adjusted difference
+        / mean before treatment in both. Each (n_voxels,); 0 where nothing varies.
     """
-    arm = np.asarray(arm)
-    names = ["active", "control"] if contrast == ARM_BY_TIME else [is_within_arm(contrast)]
-    change = post - pre
-    means = [change[arm == name].mean(axis=0, dtype=float) for name in names]
-    before = [pre[arm == name].mean(axis=0, dtype=float) for name in names]
-    df = [(arm == name).sum() - 1 for name in names]
-    squares = [
-        d * change[arm == n].var(axis=0, ddof=1, dtype=float)
-        for n, d in zip(names, df, strict=True)
-    ]
-    spread = np.sqrt(sum(squares) / sum(df))
-    signs = [1, -1][: len(names)]
-    difference = sum(s * m for s, m in zip(signs, means, strict=True))
-    percent = [
-        np.divide(100 * m, b, where=b > 0, out=np.zeros_like(m))
-        for m, b in zip(means, before, strict=True)
-    ]
-    g = np.divide(difference, spread, where=spread > 0, out=np.zeros_like(difference))
+    arm, within = np.asarray(arm), is_within_arm(contrast)
+    names = [within] if within else ["active", "control"]
+    rows = np.isin(arm, names)
+    change, arm = post[rows] - pre[rows], arm[rows]
+    effect = _weights(arm, within, columns) @ change.astype(float)
+    groups = [change[arm == name] for name in names]
+    df = [len(group) - 1 for group in groups]
+    squares = sum(d * g.var(axis=0, ddof=1, dtype=float) for g, d in zip(groups, df, strict=True))
+    before = pre[rows].mean(axis=0, dtype=float)
     return {
-        "g": g * hedges_correction(sum(df)),
-        "percent": sum(s * p for s, p in zip(signs, percent, strict=True)),
+        "g": _ratio(effect, np.sqrt(squares / sum(df))) * hedges_correction(sum(df)),
+        "percent": 100 * _ratio(effect, before),
     }
 
 
-def to_image(values, mask, affine, outside=0.0):
+def _weights(arm, within, columns):
+    """What each participant's change is multiplied by: the arm's row of least squares, (n,)."""
+    if within:
+        return np.full(len(arm), 1 / len(arm))
+    x = (arm == "active").astype(float)
+    basis = nuisance_basis(columns, len(arm), intercept=True)
+    x -= basis @ (basis.T @ x)
+    return x / (x @ x)
+
+
+def _ratio(above, below):
+    return np.divide(above, below, where=below > 0, out=np.zeros_like(above))
+
+
+def to_image(values, mask, affine, outside=0.0, dtype=np.float32):
     """Put the values of a mask's voxels into an image.
 
     Parameters
@@ -71,13 +77,14 @@ def to_image(values, mask, affine, outside=0.0):
         (4, 4).
     outside : float
         Value of the other voxels: 0, or 1 for maps of p.
+    dtype : dtype
+        Of the voxels.
 
     Returns
     -------
     nibabel.Nifti1Image
-        float32.
     """
-    data = np.full(mask.shape, outside, np.float32)
+    data = np.full(mask.shape, outside, dtype)
     data[mask] = values
     image = nib.Nifti1Image(data, affine)
     image.header.set_xyzt_units("mm")

@@ -60,13 +60,6 @@ def smooth_in_mask(paths, fwhm_mm, threshold):
     return values, mask
 
 
-def volumes_ml(paths):
-    """Total grey-matter volume of each map in ml: the sum of its values times the voxel volume."""
-    images = [load_map(path) for path in paths]
-    voxel = abs(np.linalg.det(images[0].affine[:3, :3])) / 1000
-    return np.array([image.get_fdata(dtype="f4").sum(dtype=float) * voxel for image in images])
-
-
 def grey_matter_mask(maps, threshold):
     """Voxels whose mean over maps exceeds a threshold.
 
@@ -104,7 +97,7 @@ def homogeneity(maps):
     Returns
     -------
     pandas.DataFrame
-        One row a map: mean_correlation, and outlier_score, its distance below the median in
+        One row per map: mean_correlation, and outlier_score, its distance below the median in
         robust standard deviations (1.4826 x median absolute deviation). Above 3 a map deserves a
         look; nothing is dropped.
     """

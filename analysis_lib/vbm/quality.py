@@ -1,44 +1,9 @@
-"""Quality of maps, smoothness, head size."""
+"""Quality of maps, head size."""
 
 import numpy as np
 import pandas as pd
 
 from analysis_lib.vbm.maps import homogeneity
-
-
-def smoothness_mm(maps, mask, affine):
-    """Smoothness of maps along x, y and z, as the FWHM of an equally smooth Gaussian field.
-
-    From the correlation of neighbouring voxels of residual maps, pooled over the mask (Forman et
-    al. 1995, Magn Reson Med 33:636-647).
-
-    Parameters
-    ----------
-    maps : numpy.ndarray
-        (n, n_voxels); the mean over maps is removed.
-    mask : numpy.ndarray of bool
-        (x, y, z).
-    affine : numpy.ndarray
-        (4, 4).
-
-    Returns
-    -------
-    numpy.ndarray
-        (3,), mm.
-    """
-    residuals = maps - maps.mean(axis=0)
-    number = np.full(mask.shape, -1)
-    number[mask] = np.arange(mask.sum())
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    widths = []
-    for axis, size in enumerate(sizes):
-        here = np.moveaxis(number, axis, 0)
-        first, second = here[:-1], here[1:]
-        both = (first >= 0) & (second >= 0)
-        a, b = residuals[:, first[both]], residuals[:, second[both]]
-        correlation = 2 * np.vdot(a, b) / (np.vdot(a, a) + np.vdot(b, b))
-        widths.append(size * np.sqrt(-2 * np.log(2) / np.log(correlation)))
-    return np.array(widths)
 
 
 def adjust_for_tiv(maps, covariates, tiv, how):

@@ -18,10 +18,11 @@ from analysis_lib.atlas.grids import (
 from analysis_lib.atlas.parcellation import load_atlas
 from analysis_lib.results.problems import CompendiumError, Problem, StudyError, caught
 from analysis_lib.study.grids import load_map
+from analysis_lib.vbm.discoveries import share_discovered
 
 
 def region_table(result, effects, mask, affine, parcels):
-    """What each grey-matter region holds: one row a region with voxels in the mask.
+    """What each grey-matter region holds: one row per region with voxels in the mask.
 
     A cluster can span many regions; this table says where its voxels are.
 
@@ -37,7 +38,8 @@ def region_table(result, effects, mask, affine, parcels):
     -------
     pandas.DataFrame
         region, n_voxels, n_voxels_fwe (max-t, p < .05), p_fwe_t (the smallest), the mean of each
-        effect over voxels, t (the largest |t|, signed); by n_voxels_fwe.
+        effect over voxels, true_discoveries (see `share_discovered`), t (the largest |t|,
+        signed); by n_voxels_fwe.
     """
     labels = labels_on_grid(parcels, mask.shape, affine)[mask]
     voxels = pd.DataFrame(
@@ -57,6 +59,7 @@ def region_table(result, effects, mask, affine, parcels):
     )
     effect_columns = ["hedges_g" if name == "g" else name for name in effects]
     table = table.join(groups[effect_columns].mean())
+    table["true_discoveries"] = share_discovered(result, labels).reindex(table.index)
     table["t"] = voxels.loc[groups["size"].idxmax()].set_index("label")["t"]
     table.insert(0, "region", region_names(parcels))
     return table.sort_values(
@@ -76,7 +79,7 @@ def check_regions(regions, parcels):
 
 
 def problems(study):
-    """What is wrong with the regions that a study names; an atlas not to be had is told elsewhere.
+    """What is wrong with the regions that a study names; a missing atlas is reported elsewhere.
 
     Returns
     -------
@@ -89,7 +92,8 @@ def problems(study):
     except CompendiumError:
         return []
     remedy = "Name regions of the atlas in the study file"
-    found = caught(check_regions, study.regions, parcels)
+    named = [*study.regions, *(region for some in study.region_sets.values() for region in some)]
+    found = caught(check_regions, named, parcels)
     return [
         replace(problem, file=study.path.name, remedy=f"{problem.remedy}. {remedy}")
         for problem in found
@@ -178,7 +182,7 @@ def parcel_change(pre, post, regions):
 
 
 def change_rows(change, participants):
-    """One row a participant and region: participant_id, arm, region, change (percent).
+    """One row per participant and region: participant_id, arm, region, change (percent).
 
     Parameters
     ----------

@@ -11,14 +11,16 @@ from analysis_lib.study.grids import check_grids
 from analysis_lib.study.head_size import total_intracranial_volume
 from analysis_lib.study.images import find_maps, pair_maps
 from analysis_lib.study.participants import design_columns, read_participants
+from analysis_lib.vbm.contrasts import model_columns
 from analysis_lib.vbm.effects import to_image
 from analysis_lib.vbm.maps import smooth_in_mask
-from analysis_lib.vbm.quality import adjust_for_tiv, quality_table, smoothness_mm
+from analysis_lib.vbm.quality import adjust_for_tiv, quality_table
+from voxelperm import residual_maps, smoothness
 
 
 @dataclass(frozen=True)
 class Scans:
-    """Who was scanned, and where the maps are.
+    """Participants who were scanned, and their maps.
 
     Attributes
     ----------
@@ -93,9 +95,34 @@ class Maps:
         return self.post - self.pre
 
     @functools.cached_property
+    def columns(self) -> np.ndarray | None:
+        """Covariates and strata, as columns of the model."""
+        return model_columns(self.covariates, self.blocks)
+
+    @property
+    def active(self) -> np.ndarray:
+        """1 with active, 0 with control, (n_participants,)."""
+        return (self.arm == "active").to_numpy(float)
+
+    def residuals(self) -> np.ndarray:
+        """Difference maps without what arm, covariates and strata explain, (n, n_voxels)."""
+        rows = residual_maps(self.change, self.active, self.columns)
+        return np.stack([row.astype(np.float32) for row in rows])
+
+    @functools.cached_property
+    def smoothness(self):
+        """Smoothness of the residuals: see `voxelperm.smoothness`."""
+        return smoothness(self.change, self.mask, self.active, self.columns)
+
+    @property
     def smoothness_mm(self) -> list:
-        """Smoothness of the difference maps along x, y and z, FWHM in mm."""
-        return [float(width) for width in smoothness_mm(self.change, self.mask, self.affine)]
+        """Smoothness of the residuals along x, y and z, FWHM in mm."""
+        return (self.smoothness.fwhm * np.linalg.norm(self.affine[:3, :3], axis=0)).tolist()
+
+    @property
+    def volume_ml(self) -> float:
+        """Volume of the mask."""
+        return self.mask.sum() * abs(np.linalg.det(self.affine[:3, :3])) / 1000
 
     def image(self, values, outside=0.0):
         """Values of the mask's voxels, or one for all, as an image."""
@@ -112,11 +139,10 @@ class Maps:
     @property
     def described(self) -> str:
         """Size of the data, the mask and the smoothness, in words."""
-        volume = self.mask.sum() * abs(np.linalg.det(self.affine[:3, :3])) / 1000
-        widths = ", ".join(f"{width:.0f}" for width in self.smoothness_mm)
+        widths, ml = ", ".join(f"{width:.0f}" for width in self.smoothness_mm), self.volume_ml
         lines = [
-            f"(n_participants, n_voxels) = {self.pre.shape}; the mask holds {volume:.0f} ml",
-            f"smoothness of the difference maps: {widths} mm FWHM",
+            f"(n_participants, n_voxels) = {self.pre.shape}; the mask holds {ml:.0f} ml",
+            f"smoothness of the residuals: {widths} mm FWHM, {self.smoothness.resels:.0f} resels",
         ]
         return "\n".join([*lines, *filter(None, [self.head_size])])
 

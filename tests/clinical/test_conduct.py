@@ -8,6 +8,7 @@ from conftest import lines
 
 from analysis_lib.clinical import adherence, blinding, consort, harms, risks
 from analysis_lib.clinical import flow as clinical_flow
+from analysis_lib.figures import appearance
 from analysis_lib.figures import draw_clinical as clinical
 from analysis_lib.figures import draw_conduct as conduct_figures
 from analysis_lib.results.problems import StudyError
@@ -427,7 +428,7 @@ def texts(ax):
 def test_flow_diagram_shows_every_line_inside_the_axes(tiny):
     study, _, flow = flow_of(tiny, withdrawn_after=["week1"] + ["n/a"] * 7)
     boxes = consort.consort_flow(flow, study.arm_names)
-    fig, ax = conduct_figures.consort_figure(boxes)
+    fig, ax = plt.subplots(figsize=(appearance.PAGE, conduct_figures.consort_height(boxes)))
     conduct_figures.plot_consort(ax, boxes)
     lines = [line for said in boxes["text"] for line in visit_words(said).split("; ")]
     assert sorted(t for t in texts(ax) if t) == sorted(lines)

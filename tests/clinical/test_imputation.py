@@ -558,7 +558,7 @@ PROBLEMS = {
     ),
     "rated twice": (
         lambda rows: pd.concat([rows, rows.iloc[[0]]]),
-        "one row a participant and visit expected, found two for sub-000, week1",
+        "one row per participant and visit expected, two for sub-000, week1",
     ),
     "no baseline": (
         lambda rows: rows.assign(
@@ -599,7 +599,7 @@ PROBLEMS = {
     ),
     "same baseline": (
         lambda rows: rows.assign(baseline=20.0),
-        "visit week1: ratings that tell arm and baseline apart expected",
+        "visit week1: ratings that distinguish arm from baseline expected",
     ),
     "few by arm": (
         lambda rows: few(rows, 10),

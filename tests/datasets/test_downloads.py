@@ -438,7 +438,7 @@ def test_wrong_file_is_refused_and_not_kept_and_the_others_go_on(server, files, 
     assert got.fetched == (files[0], files[2])
     found = hashlib.md5(other).hexdigest()
     message = got.failed["sub/b.gz"]
-    assert f"{server.base}/sub/b.gz does not serve the file expected" in message
+    assert f"{server.base}/sub/b.gz does not serve the expected file" in message
     assert f"md5 {files[1].md5} expected, found {found}" in message
     assert "it was not kept" in message
     assert set(below(tmp_path)) == {"sub/a.gz", "sub/c.gz"}
@@ -820,8 +820,8 @@ def test_command_that_is_interrupted_says_how_to_go_on(command, monkeypatch):
     [
         (["antidepressant", "--images"], "antidepressant has none"),
         (["sudmex_tms", "antidepressant", "--images"], "antidepressant has none"),
-        (["receptors", "--images"], "no trial is asked for"),
-        (["sudmex_tms", "--jobs", "2"], "--jobs goes with --images"),
+        (["receptors", "--images"], "no trial is named"),
+        (["sudmex_tms", "--jobs", "2"], "--jobs needs --images"),
         (["sudmex_tms", "--images", "--jobs", "0"], "for '--jobs'"),
     ],
 )

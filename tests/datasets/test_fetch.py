@@ -164,7 +164,7 @@ def test_wrong_file_from_the_server_is_refused_and_not_kept(server, tmp_path):
         fetch.fetch_study("sudmex_tms", tmp_path / "s", tmp_path / "cache", base=server.base)
     message = str(caught.value)
     assert "participants.tsv: " in message
-    assert f"{server.base}/{file.home} does not serve the file expected" in message
+    assert f"{server.base}/{file.home} does not serve the expected file" in message
     assert f"expected {file.sha256} but got" in message
     assert files_below(tmp_path) == []
 
@@ -273,7 +273,7 @@ def test_atlas_is_downloaded_once_and_then_found_without_a_connection(
 def test_another_file_than_the_atlas_is_refused_and_not_kept(atlas_server, tmp_path):
     (file,) = atlas_files.ATLASES["schaefer100_tian_s1"]
     atlas_server.files[file.home] = b"another"
-    with pytest.raises(problems.FetchError, match="does not serve the file expected"):
+    with pytest.raises(problems.FetchError, match="does not serve the expected file"):
         fetch.fetch_atlas("schaefer100_tian_s1", tmp_path, base=atlas_server.base)
     assert files_below(tmp_path) == []
 
@@ -636,9 +636,9 @@ def test_age_and_sex_that_disagree_are_reported_not_repaired():
             [0, 1],
             "rid",
             3,
-            "the same participants expected, .* in one file alone: sub-001, sub-003",
+            "the same participants expected, .* in only one file: sub-001, sub-003",
         ),
-        ([0, 1], "rid", 5, "in one file alone: sub-001, sub-005"),
+        ([0, 1], "rid", 5, "in only one file: sub-001, sub-005"),
     ],
 )
 def test_sudmex_contradiction_is_refused(row, column, value, message):

@@ -498,7 +498,7 @@ def test_descriptions_quote_the_results():
         maps(3), 41, "arm_by_time", NAMES, {"randomisation": 5000, "spatial": 1000}
     )
     assert "difference in change between real and sham with 41 receptor maps" in caption
-    assert "41 receptor maps, the 3 with the largest |r|" in caption
+    assert "41 receptor maps (the 3 with the largest |r| are shown)" in caption
     assert "Largest: R0, 0.80; if treatment did nothing, p = .003, among equally smooth" in alt
 
 

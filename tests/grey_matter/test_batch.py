@@ -1,29 +1,25 @@
 """The batch of notebook 00: what is processed, kept, written and reported.
 
-A stand-in takes the place of ANTs: its maps are a shell in MNI space, scaled by what stands in the
-tiny T1w image.
+A stand-in takes the place of ANTs: see without_ants.py.
 """
 
-import functools
 import gzip
 import json
-import os
 import runpy
 import shutil
 import subprocess
 import sys
 import types
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
-import pandas as pd
 import pytest
 from joblib import parallel_config
 from nilearn.image import resample_img
+from without_ants import AFFINE, SHAPE, Settings, stand_in, template
 
 from analysis_lib.figures.segmentation import segmentation_picture
 from analysis_lib.grey_matter import batch as grey_matter_batch
@@ -33,52 +29,8 @@ from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.problems import StudyError
 from analysis_lib.study import head_size, image_problems, images, participants
 
-AFFINE = np.array([[12.0, 0, 0, -96], [0, 12, 0, -132], [0, 0, 12, -72], [0, 0, 0, 1]])
-SHAPE = (17, 20, 16)
-OWN = np.diag([2.0, 2, 2, 1])
 VISITS = ("baseline", "week2")
 PEOPLE = ("sub-01", "sub-02", "sub-03", "sub-04")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """As preprocess has them."""
-
-    working_mm: float = 2.0
-    output_mm: float = 12.0
-
-
-@functools.cache
-def template():
-    """Something like the template's grey matter: a shell in the MNI brain."""
-    grid = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), axis=-1)
-    places = nib.affines.apply_affine(AFFINE, grid)
-    radius = np.linalg.norm((places - [0, -18, 8]) / [70, 88, 65], axis=-1)
-    return np.exp(-(((radius - 0.85) / 0.15) ** 2)).astype("f4")
-
-
-def stand_in(paths, settings, templates, drawn=True):
-    """What preprocess.process gives, without ANTs; 666 in an image is a failure."""
-    grey = {visit: float(nib.load(path).get_fdata().max()) for visit, path in paths.items()}
-    if 666 in grey.values():
-        raise ValueError("an image with a brain expected, found none")
-    if 667 in grey.values():
-        os._exit(1)  # as a process does that the system kills
-    own = np.zeros((24, 28, 20), "f4")
-    own[4:20, 4:24, 4:16] = 1
-    rows = [
-        {"visit": v, "tiv_ml": 1500.0, "grey_ml": ml, "white_ml": 500.0, "csf_ml": 300.0}
-        for v, ml in grey.items()
-    ]
-    return SimpleNamespace(
-        maps={v: nib.Nifti1Image(template() * ml / 600, AFFINE) for v, ml in grey.items()},
-        volumes=pd.DataFrame(rows),
-        t1={v: nib.Nifti1Image(own * 100, OWN) for v in paths},
-        grey=nib.Nifti1Image(own * 0.7, OWN),
-        brain=nib.Nifti1Image(own, OWN),
-        normalised=nib.Nifti1Image(template(), AFFINE),
-        seconds={"all": np.float64(0.1)},
-    )
 
 
 METHOD = grey_matter_batch.Method(

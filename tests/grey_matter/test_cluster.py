@@ -1,7 +1,6 @@
 """Participants on a Dask cluster: the same files as here, and errors that say what to do.
 
-The cluster is a real one, on this machine; the stand-in of test_batch takes the place of
-ANTs.
+The cluster is a real one, on this machine; a stand-in takes the place of ANTs: see without_ants.py.
 """
 
 import importlib
@@ -17,7 +16,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import psutil
 import pytest
-from test_batch import METHOD, PEOPLE, Trial, below, stand_in, waiting, write_t1w
+from test_batch import METHOD, PEOPLE, Trial, below, waiting, write_t1w
+from without_ants import PIDS, kill_itself, no_picture, take_long, take_the_worker_along
+from without_ants import tell_environment as tell
 
 from analysis_lib.grey_matter import cluster as workers
 from analysis_lib.pipeline import freshness, steps
@@ -29,43 +30,7 @@ distributed = pytest.importorskip(
     "distributed", reason="distributed is not installed (extra dask): no cluster to test with"
 )
 TESTS = Path(__file__).parent
-PIDS = "{}/ses-baseline/anat/pids"
-
-
-def tell_environment(paths, settings, templates):
-    """As stand_in, but in place of what it gives: what its process was told."""
-    names = (workers.ITK_THREADS, "OMP_NUM_THREADS", "COMPENDIUM_OUTPUT", DASK)
-    raise ValueError(" ".join(f"{name}={os.environ.get(name)}" for name in names))
-
-
-def take_the_worker_along(paths, settings, templates):
-    """As stand_in, but sub-02 takes its worker with it, as a machine does that is switched off."""
-    if "sub-02" in str(paths["baseline"]):
-        leave_pid(paths)
-        os.kill(os.getppid(), 9)
-        time.sleep(600)
-    return stand_in(paths, settings, templates)
-
-
-def take_long(paths, settings, templates):
-    """As stand_in, but without end for sub-02."""
-    if "sub-02" in str(paths["baseline"]):
-        leave_pid(paths)
-        time.sleep(600)
-    return stand_in(paths, settings, templates)
-
-
-def kill_itself(paths, settings, templates):
-    """As stand_in, but sub-04 ends as what the system kills when memory is short."""
-    if "sub-04" in str(paths["baseline"]):
-        os.kill(os.getpid(), 9)
-    return stand_in(paths, settings, templates)
-
-
-def leave_pid(paths):
-    """Leave word of a participant's process beside the first image."""
-    with paths["baseline"].with_name("pids").open("a") as file:
-        file.write(f"{os.getpid()}\n")
+PLAIN = replace(METHOD, draw=no_picture)  # drawing takes most of the time
 
 
 def processes(trial, who):
@@ -141,7 +106,7 @@ def test_a_cluster_gives_the_same_files_progress_and_resumes(remote, tmp_path, m
 
 
 def test_failures_and_dead_processes_name_the_participant(remote, cluster):
-    method = replace(METHOD, process=kill_itself)
+    method = replace(PLAIN, process=kill_itself)
     write_t1w(remote.root, "sub-01", "week2", 666)
     write_t1w(remote.root, "sub-03", "week2", 667)
     before = set(cluster.scheduler.workers)
@@ -161,7 +126,7 @@ def test_failures_and_dead_processes_name_the_participant(remote, cluster):
 
 def test_a_task_is_told_what_this_run_is_told(remote, tmp_path):
     keep(remote, 1)
-    method = replace(METHOD, process=tell_environment)
+    method = replace(PLAIN, process=tell)
     with pytest.raises(StudyError) as caught:
         remote.run(method)
     told = f"{workers.ITK_THREADS}=1 OMP_NUM_THREADS=1 COMPENDIUM_OUTPUT={tmp_path / 'out'}"
@@ -186,7 +151,7 @@ def test_lost_workers_are_survived_and_the_participant_is_named(remote, monkeypa
     import dask
 
     keep(remote, 3)
-    method = replace(METHOD, process=take_the_worker_along)
+    method = replace(PLAIN, process=take_the_worker_along)
     options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
@@ -213,6 +178,8 @@ def lonely(monkeypatch):
         where = made.scheduler_address
         monkeypatch.setenv(DASK, where)
         worker = subprocess.Popen([*command, "--no-dashboard", where], env=told, stderr=-3)
+        with distributed.Client(where) as client:
+            client.wait_for_workers(1, timeout=120)  # a busy machine takes its time
         yield made
         worker.kill()
         worker.wait()
@@ -221,7 +188,7 @@ def lonely(monkeypatch):
 def test_all_workers_gone_is_an_error_and_keeps_what_is_done(remote, lonely, monkeypatch):
     keep(remote, 2)
     monkeypatch.setattr(workers, "PATIENCE", 5)
-    method = replace(METHOD, process=take_the_worker_along)
+    method = replace(PLAIN, process=take_the_worker_along)
     text = r"at least one worker expected, found none after 5 s. What was done is kept. Start some"
     with pytest.raises(StudyError, match=text):
         remote.run(method)
@@ -232,7 +199,7 @@ def test_all_workers_gone_is_an_error_and_keeps_what_is_done(remote, lonely, mon
 def test_a_scheduler_that_is_lost_is_an_error_and_keeps_what_is_done(remote, lonely):
     keep(remote, 2)
     with pytest.raises(StudyError, match=r"at tcp://.*: its scheduler was lost. What was done is"):
-        remote.run(progress=lambda step: lonely.close())
+        remote.run(PLAIN, progress=lambda step: lonely.close())
     assert waiting(remote.plan()) == ["sub-02"]
 
 
@@ -246,7 +213,7 @@ def test_tasks_that_nobody_wants_any_more_are_ended(remote):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        remote.run(replace(METHOD, process=take_long), progress=interrupt)
+        remote.run(replace(PLAIN, process=take_long), progress=interrupt)
     assert have_ended(processes(remote, "sub-02"))
     assert not [name for name in below(remote.study.made_maps) if ".tasks" in name]
 
@@ -257,7 +224,7 @@ def test_a_process_that_lacks_a_module_says_so(remote, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     process = importlib.import_module("only_here").process
     with pytest.raises(StudyError, match=r"status 1: ModuleNotFoundError: No module named 'only_h"):
-        remote.run(replace(METHOD, process=process))
+        remote.run(replace(PLAIN, process=process))
 
 
 # --- clusters that are refused

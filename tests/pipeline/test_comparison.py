@@ -54,6 +54,7 @@ settings = {"simulated_maps": False}
 writing.write(trial.derived / "receptors", {"correlations.tsv": table, "settings.json": settings})
 writing.write_numbers(trial, "receptors", {"D1.r": (0.5, "correlations.tsv")})
 """
+pytestmark = pytest.mark.usefixtures("without_kernels")
 STEPS = (
     Step("01_clinical", reads=(steps.tables,), writes=("clinical",)),
     Step("03_receptors", uses=("clinical",), writes=("receptors",)),
@@ -81,7 +82,7 @@ def plan_of(folder, study=None, **options):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, without_kernels):
     """A stub project after a run, whose results are the published ones."""
     folder = tmp_path_factory.mktemp("finished")
     write_notebook(folder / "notebooks" / "01_clinical.ipynb", CLINICAL)

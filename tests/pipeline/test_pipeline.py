@@ -9,6 +9,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -118,7 +119,15 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def project(finished, tmp_path, monkeypatch):
+def checked_here(monkeypatch):
+    """The check before a run takes place in this process, which has imported it already."""
+    here = SimpleNamespace(apart=lambda function, *arguments: function(*arguments))
+    here.PeakMemory = pipeline_memory.PeakMemory
+    monkeypatch.setattr(running, "pipeline_memory", here)
+
+
+@pytest.fixture
+def project(finished, tmp_path, monkeypatch, checked_here):
     """A copy of the finished project, elsewhere: nothing may depend on the place."""
     folder = tmp_path / "moved"
     shutil.copytree(finished[0], folder)

@@ -74,6 +74,7 @@ NOTEBOOKS = {
     "03_receptors": ('null: str = "moran"  # surrogates; one of: moran, variogram\n', RECEPTORS),
     "04_figures": ("most_maps: int = 24  # in Figure 4\n", FIGURES),
 }
+pytestmark = pytest.mark.usefixtures("without_kernels")
 STEPS = (
     Step("01_clinical", reads=(tables,), writes=("clinical",)),
     Step("02_vbm", reads=(tables,), writes=("vbm",)),
@@ -101,7 +102,7 @@ def use_stubs(folder, patch):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, without_kernels):
     """Four stub notebooks after a default run and one with fwhm_mm=4; and what ran."""
     folder = tmp_path_factory.mktemp("finished")
     for name, (own, code) in NOTEBOOKS.items():
@@ -338,7 +339,7 @@ def test_what_moved_is_short_and_says_what_cannot_be_compared(project):
     content = json.loads(path.read_text())
     content |= {f"vbm.c{i}.n": {"value": i, "source": "vbm/summary.tsv"} for i in range(40)}
     path.write_text(json.dumps(content))
-    assert moved.moved_lines(study)[0].endswith("; 40 are in one of the two alone")
+    assert moved.moved_lines(study)[0].endswith("; 40 are in only one of the two")
     default = study.as_variant().derived / "numbers.json"
     default.write_text(json.dumps({k: {**v, "value": 0.5} for k, v in content.items()}))
     lines = moved.moved_lines(study)

@@ -137,7 +137,9 @@ def test_influence_is_r_without_each_region(trial):
 def test_arm_effect_is_the_coefficient_of_ordinary_least_squares(trial):
     data, covariates = trial
     strata = np.repeat(["a", "b"], 7)
-    found = receptors_effects.arm_effect(data["change"], data["arm"], covariates, strata)
+    found = receptors_effects.effect_map(
+        data["change"], data["arm"], covariates=covariates, strata=strata
+    )
     design = np.column_stack(
         [
             data["arm"] == "active",
@@ -157,7 +159,7 @@ def test_without_covariates_effects_are_plain_means(trial):
     active = data["arm"] == "active"
     change = data["change"]
     means = change[active].mean(axis=0), change[~active].mean(axis=0)
-    np.testing.assert_allclose(receptors_effects.arm_effect(change, active), means[0] - means[1])
+    np.testing.assert_allclose(receptors_effects.effect_map(change, active), means[0] - means[1])
     for contrast, mean in zip(OF_CHANGE[:2], means, strict=True):
         found = receptors_effects.effect_map(change, data["arm"], contrast, covariates)
         np.testing.assert_allclose(found, mean)
@@ -186,10 +188,10 @@ def test_a_participant_without_a_parcel_that_others_have_is_named(trial):
     data, _ = trial
     change = data["change"].copy()
     change[:, 2] = np.nan
-    assert np.isnan(receptors_effects.arm_effect(change, data["arm"])[2])
+    assert np.isnan(receptors_effects.effect_map(change, data["arm"])[2])
     change[5, 9] = np.nan
     with pytest.raises(ValueError, match=r"rows \[5\] lack parcels .*columns \[9\]"):
-        receptors_effects.arm_effect(change, data["arm"])
+        receptors_effects.effect_map(change, data["arm"])
 
 
 # --- tests of the correlation ---
@@ -227,9 +229,9 @@ def test_exhaustive_randomisation_stays_within_strata(trial):
         for stratum, chosen in enumerate((first, second)):
             active[np.flatnonzero(strata == stratum)[list(chosen)]] = True
         r.append(
-            correlation.correlate(receptors_effects.arm_effect(change, active, None, strata), maps)[
-                0
-            ]
+            correlation.correlate(
+                receptors_effects.effect_map(change, active, strata=strata), maps
+            )[0]
         )
     assert found.null.shape == (35, 4)
     expected = (np.abs(r) >= np.abs(found.r) - 1e-9).sum(axis=0) / 36

@@ -23,7 +23,9 @@ def test_bootstrap_equals_refitting_the_drawn_participants(trial):
     )
     for row, drawn in zip(weights, counts.astype(int), strict=True):
         who = np.repeat(np.arange(14), drawn)
-        expected = effects.arm_effect(data["change"][who], active[who], covariates.iloc[who])
+        expected = effects.effect_map(
+            data["change"][who], active[who], covariates=covariates.iloc[who]
+        )
         np.testing.assert_allclose(row @ data["change"], expected, atol=1e-8)
 
 
@@ -133,7 +135,7 @@ def test_halves_are_within_arm_and_stratum_and_covariates_are_gone():
     adjusted = reliability._adjusted(change, active, age, None)
     np.testing.assert_allclose(
         adjusted[active].mean(0) - adjusted[~active].mean(0),
-        effects.arm_effect(change, active, age),
+        effects.effect_map(change, active, covariates=age),
     )
 
 

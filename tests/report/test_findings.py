@@ -174,8 +174,8 @@ def test_a_sentence_follows_kind_and_direction(said, kind, estimate, expected):
     [
         (-3, -1, "The interval excludes a difference of zero, but the size"),
         (1, 3, "The interval excludes a difference of zero, but the size"),
-        (-1, 3, "compatible with no difference, and with any other from −1.0 to 3.0 points."),
-        (0, 3, "The interval includes a difference of zero: "),
+        (-1, 3, "compatible with no difference, and with any difference from −1.0 to 3.0 points."),
+        (0, 3, "The interval includes zero: "),
     ],
 )
 def test_the_verdict_is_of_the_interval(said, low, high, says):
@@ -215,7 +215,7 @@ PATTERN = {"pattern": "10", "n_active": 1, "n_control": 0, "missingness": "monot
 @pytest.mark.parametrize(
     ("tip", "says"),
     [
-        ({"status": "tips", "delta_interpolated": 2.38}, "The result would be lost (p of .05) if"),
+        ({"status": "tips", "delta_interpolated": 2.38}, "The result would be lost (p = .05) if"),
         ({"status": "does not tip", "delta_before": 12.0}, "The result holds (p < .05) even if"),
         ({"status": "not significant at delta 0"}, None),
     ],
@@ -225,7 +225,7 @@ def test_imputations_and_the_tipping_point_are_told_in_words(said, tip, says):
     tables = {"imputation": [imputed(), imputed(analysis="jump_to_reference", estimate=-4.7)]}
     tables |= {"missing_patterns": [PATTERN], "tipping_point": [row]}
     found = said("clinical", "missing", "HAMD-17", "week2", **tables)
-    assert "−5.0 points (95 % CI −9.0 to −0.9) if they had gone on like similar" in found
+    assert "−5.0 points (95 % CI −9.0 to −0.9) if they had continued like similar" in found
     assert "−4.7 points (95 % CI −9.0 to −0.9) if they had fallen back to the mean of the" in found
     assert "the mean of the sham arm at once" in found
     assert says is None or says in found
@@ -367,17 +367,17 @@ def test_findings_on_receptors_say_which_how_strong_under_which_null_and_what_is
         "correlation with improvement was 0.37",
         "shares of the explained variance are those of D2 (67 %) and D1 (33 %)",
         "equally smooth maps: 1 of 2 receptors",
-        "The map of D1 is the mean of 13 other people. A correlation between maps does not",
+        "The map of D1 is an average over 13 other people. A correlation between maps does not",
     ):
         assert words in found
-    assert "question names" not in found  # D1 leads
+    assert "named in the question" not in found  # D1 leads
 
 
 def test_the_receptor_that_the_question_names_is_told_of_where_another_leads(said):
     tables = receptor_tables()
     tables["correlations"]["r"] = [-0.3, 0.7]
     found = said("receptors", correlations=tables["correlations"])
-    assert "**The receptor that the question names**: D1 (kaller2017): r = −0.30" in found
+    assert "**The receptor named in the question**: D1 (kaller2017): r = −0.30" in found
 
 
 def test_findings_on_receptors_claim_nothing_where_nothing_is_found(said):
@@ -402,7 +402,8 @@ def test_what_was_not_recorded_is_said_to_be_missing(said):
     found = said("conduct")
     assert found.split("\n\n") == [
         "Adverse events were not recorded.",
-        "Guesses of the treatment were not recorded: nothing can be said of blinding.",
+        "Participants' guesses of their treatment were not recorded, so blinding cannot be "
+        "assessed.",
         "Dose and adherence were not recorded.",
     ]
 

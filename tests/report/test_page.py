@@ -332,7 +332,7 @@ def test_the_primary_result_is_said_with_its_interval_and_p(soup):
     said = words(soup, "#summary")
     assert "At week 2, HAMD-17 had fallen 3.2 points more with active than with sham" in said
     assert "active − sham: −3.2 points, 95 % CI −7.8 to 1.4, p = .012" in said
-    assert "with no difference, and with any other from −7.8 to 1.4 points" in said
+    assert "with no difference, and with any difference from −7.8 to 1.4 points" in said
 
 
 def test_both_nulls_are_in_words_and_give_the_verdict(soup):
@@ -340,7 +340,7 @@ def test_both_nulls_are_in_words_and_give_the_verdict(soup):
     assert "if treatment did nothing, p = .008 (family-wise p = .022)" in said
     assert "among equally smooth maps, p = .011 (family-wise p = .330)" in said
     assert "but not among equally smooth maps: nothing singles this receptor out" in said
-    assert "The receptor that the question names: D1" in said
+    assert "The receptor named in the question: D1" in said
 
 
 @pytest.mark.parametrize("section", ["clinical", "vbm", "receptors", "conduct"])
@@ -459,7 +459,7 @@ def test_one_visit_and_one_scale_leave_out_what_does_not_apply(alone):
 def test_parts_that_were_not_recorded_are_said_to_be_missing(soup):
     said = words(soup, "#results")
     assert "Adverse events were not recorded." in said
-    assert "nothing can be said of blinding" in said
+    assert "blinding cannot be assessed" in said
     assert "Dose and adherence were not recorded." in said
 
 

@@ -581,7 +581,7 @@ def test_region_that_one_tracer_does_not_cover_is_left_out(tracers):
 def test_unknown_number_of_people_is_refused_unless_weights_are_equal(tracers):
     maps, about = tracers
     about.loc["b/x", "n_subjects"] = pd.NA
-    with pytest.raises(ValueError, match=r"R: b/x cannot be weighed.*n_subjects in the study file"):
+    with pytest.raises(ValueError, match=r"R: b/x cannot be weighted.*n_subjects in the study"):
         receptors_library.combine(maps, about)
     combined, table = receptors_library.combine(maps, about, equal_weights=True)
     unit = np.sqrt(1.5)

@@ -170,7 +170,7 @@ def test_smoothed_map_is_refused_with_the_reason(scans, name):
             "mwp1avg_sub-01_ses-week2_T1w.nii",
             "CAT12's average over a participant's sessions, which",
         ),
-        ("m0wp1sub-01_ses-week2_T1w.nii", "modulated for the non-linear part alone (m0wp1)"),
+        ("m0wp1sub-01_ses-week2_T1w.nii", "modulated for the non-linear part only (m0wp1)"),
         ("mwp2sub-01_ses-week2_T1w.nii", "another tissue than grey matter"),
         ("mwc3sub-01_ses-week2_T1w.nii", "another tissue than grey matter"),
         ("sub-01_ses-week2_label-WM_desc-modulated_probseg.nii", "another tissue than grey matter"),
@@ -697,8 +697,8 @@ def test_participants_without_tiv_are_named(scans):
     with pytest.raises(StudyError) as caught:
         scans.tiv()
     assert str(caught.value) == (
-        "total intracranial volume: for everybody from CAT12's reports (vol_TIV) expected, found "
-        "sub-04, ses-week2: none. Complete them, or give everybody's in column tiv of "
+        "total intracranial volume: for every participant from CAT12's reports (vol_TIV) expected, "
+        "found sub-04, ses-week2: none. Complete them, or give all of them in column tiv of "
         "participants.tsv"
     )
     assert scans.problems() == []  # a gap matters to those alone who adjust for head size
@@ -804,11 +804,6 @@ def test_smoothing_keeps_the_sum_and_spreads_the_values(tmp_path):
     profile = smooth[12:, 12, 12] / smooth[12, 12, 12]
     assert profile[1] == pytest.approx(2 ** -((3 / 4) ** 2), abs=0.02)
     assert profile[2] == pytest.approx(2 ** -((6 / 4) ** 2), abs=0.02)
-
-
-def test_volume_is_the_sum_times_the_voxel(tmp_path):
-    path = save(tmp_path / "half.nii.gz", np.full((10, 10, 10), 0.5))
-    np.testing.assert_allclose(vbm_maps.volumes_ml([path]), [1000 * 0.5 * 27 / 1000])
 
 
 def test_mask_holds_voxels_above_the_mean_threshold():

@@ -680,8 +680,8 @@ def test_primary_outcome_without_a_baseline_is_refused(tiny):
 def test_missing_covariate_matters_of_those_who_were_rated(tiny):
     tiny.participants.loc[1, "age"] = "n/a"
     assert only_problem(tiny) == (
-        "participants.tsv: age: a value for everybody expected, found n/a of sub-02. Give it, or "
-        "take age out of covariates in tiny.yml"
+        "participants.tsv: age: a value for every participant expected, found n/a of sub-02. Give "
+        "it, or take age out of covariates in tiny.yml"
     )
     for table in tiny.scales.values():
         table.loc[table["participant_id"] == "sub-02", "total"] = "n/a"

@@ -62,7 +62,20 @@ def result(mask):
     p = {name: rng.uniform(0.001, 0.2, mask.sum()) for name in NAMES}
     p = {name: np.r_[values[:-1], 0.05] for name, values in p.items()}
     null = {name: np.arange(n) for name, n in zip(NAMES, (19, 29, 39, 49), strict=True)}
-    return PermutationResult(t[mask], 8, p, null, 3.0, False)
+    return told_apart(PermutationResult(t[mask], 8, p, null, 3.0, False))
+
+
+def told_apart(result):
+    """The result with what bounds of true discoveries need: lambda is 0.2 at alpha = .05."""
+    p = 2 * stats.t.sf(np.abs(result.t), result.df)
+    return replace(result, p_uncorrected=p, pivots=np.r_[0.2, np.full(18, 0.5)], pivot=0.001)
+
+
+def discovered(result, voxels):
+    """Share of true discoveries, by its definition: the best of 1 - u + #{p below value u}."""
+    p, m = result.p_uncorrected[voxels], len(result.p_uncorrected)
+    found = (1 - u + (p < 0.2 * u / m).sum() for u in range(1, len(p) + 1))
+    return max(0, *found) / len(p)
 
 
 @pytest.fixture
@@ -83,7 +96,9 @@ def test_a_peak_s_row_holds_its_place_its_effects_and_each_p(result, effects, ma
     peaks = [(2, 3, 2), (9, 4, 3)]
     x, y, z = nib.affines.apply_affine(AFFINE, np.array(peaks)).T
     expected = {"cluster": ["1", "2"], "region": "Amygdala", "hemisphere": ["right", "left"]}
-    expected |= {"k_voxels": [12, 4], "volume_mm3": [720, 240], "x": x, "y": y, "z": z}
+    tails = (result.t > 3, result.t < -3)
+    expected |= {"k_voxels": [12, 4], "true_discoveries": [discovered(result, v) for v in tails]}
+    expected |= {"volume_mm3": [720, 240], "x": x, "y": y, "z": z}
     named = {"t": result.t, "hedges_g": effects["g"], "percent": effects["percent"]}
     named |= {"p_fwe_t": result.p["max_t"], "p_fwe_cluster": result.p["cluster_extent"]}
     named |= {"p_fwe_mass": result.p["cluster_mass"], "p_fwe_tfce": result.p["tfce"]}
@@ -94,9 +109,11 @@ def test_a_peak_s_row_holds_its_place_its_effects_and_each_p(result, effects, ma
 
 def test_peaks_of_a_cluster_are_8_mm_apart_unless_said_otherwise(mask, parcels):
     t = np.zeros(SHAPE)
-    t[2:4, 1:5, 2] = 4.0
+    t[2:4, 1:5, 2] = 4.0 - 0.1 * np.arange(4)
     t[2, 1, 2], t[3, 3, 2] = 6.0, 5.0  # 3 mm and 8 mm: 8.5 mm
-    made = PermutationResult(t[mask], 8, {name: t[mask] for name in NAMES}, {}, 3.0, False)
+    made = told_apart(
+        PermutationResult(t[mask], 8, {name: t[mask] for name in NAMES}, {}, 3.0, False)
+    )
     effects = {"g": t[mask], "percent": t[mask]}
     found = clusters.cluster_table(made, effects, mask, AFFINE, parcels)
     assert found[["cluster", "t"]].to_numpy().tolist() == [["1", 6.0], ["1a", 5.0]]
@@ -104,15 +121,38 @@ def test_peaks_of_a_cluster_are_8_mm_apart_unless_said_otherwise(mask, parcels):
     assert found["t"].tolist() == [6.0]
 
 
-def test_clusters_are_numbered_by_size_and_keep_their_order_and_their_further_peaks():
-    """Twenty of three peaks each: the last is the largest, the first the smallest."""
-    names = [f"{number}{letter}" for number in range(1, 21) for letter in ("", "a", "b")]
-    sizes = np.repeat([3, *[5] * 18, 9], 3)
-    table = pd.DataFrame({"cluster": names, "k_voxels": sizes, "place": range(60)})
-    found = clusters._by_size(table)
-    assert found["place"].tolist() == [57, 58, 59, *range(3, 57), 0, 1, 2]
-    assert found["cluster"].tolist() == names
-    assert found.index.tolist() == list(range(60))
+def test_each_cluster_s_voxels_are_counted_by_region_and_numbered_in_the_image(mask, parcels):
+    t = np.zeros(SHAPE)
+    t[1:3, 1:3, 1:3] = -4.0  # 8 voxels on the right
+    t[4:8, 4:6, 2:5] = 5.0  # 24, half of them on the left
+    t[9, 1, 4:6] = 4.0  # 2, one of them in the ventricle
+    made = told_apart(PermutationResult(t[mask], 8, {}, {}, 3.0, False))
+    found = clusters.cluster_regions(made, mask, AFFINE, parcels)
+    right, left = ((parcels.image.get_fdata() == k)[mask].sum() for k in (1, 2))
+    sides = ("left", "right", "right", "left")
+    expected = {
+        "cluster": list("11233"),
+        "region": [*(f"{side} amygdala" for side in sides), clusters.OUTSIDE],
+        "n_voxels": [12, 12, 8, 1, 1],
+        "share_of_cluster": [0.5, 0.5, 1, 0.5, 0.5],
+        "share_of_region": [12 / left, 12 / right, 8 / right, 1 / left, 1 / (60 * 1)],
+    }
+    assert_table(found, expected)
+    number = clusters.numbered_clusters(made, mask)
+    assert [at(number, mask, v) for v in ((4, 4, 2), (1, 1, 1), (9, 1, 4), (5, 1, 1))] == [
+        1,
+        2,
+        3,
+        0,
+    ]
+
+
+def test_further_peaks_are_lettered_beyond_z():
+    found = clusters._lettered(np.repeat([1, 2], [30, 2]))
+    assert [found[k] for k in (0, 1, 26, 27, 28, 30, 31)] == [
+        *("1", "1a", "1z", "1aa", "1ab"),
+        *("2", "2a"),
+    ]
 
 
 def test_a_region_s_row_holds_its_voxels_mean_effects_and_largest_t(result, effects, mask, parcels):
@@ -123,7 +163,9 @@ def test_a_region_s_row_holds_its_voxels_mean_effects_and_largest_t(result, effe
         p, t = result.p["max_t"][own], result.t[own]
         row = {"region": name, "n_voxels": own.sum(), "n_voxels_fwe": (p < 0.05).sum()}
         row |= {"p_fwe_t": p.min(), "hedges_g": effects["g"][own].mean()}
-        rows.append(row | {"percent": effects["percent"][own].mean(), "t": t[np.abs(t).argmax()]})
+        row |= {"percent": effects["percent"][own].mean()}
+        row |= {"true_discoveries": discovered(result, own)}
+        rows.append(row | {"t": t[np.abs(t).argmax()]})
     expected = pd.DataFrame(rows).sort_values("n_voxels_fwe", ascending=False)
     found = regions.region_table(result, effects, mask, AFFINE, parcels)
     assert_table(found, expected.to_dict("list"))
@@ -159,13 +201,16 @@ def test_a_region_of_the_midline_is_named_as_it_is(parcels):
 )
 def test_the_summary_of_a_contrast_counts_each_statistic_and_its_own_arms(result, contrast, n):
     p = result.p
-    expected = {"contrast": contrast, "n_active": n[0], "n_control": n[1], "df": 8}
+    expected = {"contrast": contrast, "n_active": n[0], "n_control": n[1], "errors": "equal"}
+    expected["df"] = 8
     expected |= {"n_permutations": 19, "threshold": 3.0}
     for ending, name in (("", "max_t"), ("_cluster", "cluster_extent"), ("_tfce", "tfce")):
         expected[f"n_voxels_fwe{ending}"] = (p[name] < 0.05).sum()
+    expected["true_discoveries"] = discovered(result, slice(None))
+    assert expected["true_discoveries"] > 0
     for ending, name in (("", "max_t"), ("_cluster", "cluster_extent"), ("_tfce", "tfce")):
         expected[f"smallest_p{ending}"] = p[name].min()
-    found = pd.DataFrame([contrasts.contrast_summary(contrast, result, 6, 4)])
+    found = pd.DataFrame([contrasts.contrast_summary(contrast, result, 6, 4, "equal")])
     assert_table(found, {name: [value] for name, value in expected.items()})
     quoted = numbers.vbm_numbers(found)
     names = ("n_active", "n_control", "n_permutations", "n_voxels_fwe", "smallest_p")
@@ -207,11 +252,12 @@ def test_effect_sizes_of_each_contrast_have_its_sign_and_its_own_arms_spread():
     sd = {a: change[active == a].std(axis=0, ddof=1) for a in (True, False)}
     mean = {a: change[active == a].mean(axis=0) for a in (True, False)}
     percent = {a: 100 * mean[a] / pre[active == a].mean(axis=0) for a in (True, False)}
+    between = 100 * (mean[True] - mean[False]) / pre.mean(axis=0)
     pooled = np.sqrt((5 * sd[True] ** 2 + 3 * sd[False] ** 2) / 8)
     expected = {
         "active_change": (mean[True] / sd[True] * j(5), percent[True]),
         "control_change": (mean[False] / sd[False] * j(3), percent[False]),
-        "arm_by_time": ((mean[True] - mean[False]) / pooled * j(8), percent[True] - percent[False]),
+        "arm_by_time": ((mean[True] - mean[False]) / pooled * j(8), between),
     }
     for contrast, (g, in_percent) in expected.items():
         found = vbm_effects.effect_sizes(contrast, pre, post, ARM)
@@ -236,12 +282,11 @@ def test_effect_sizes_of_maps_in_single_precision_are_summed_in_double():
     pre, post = (values.astype(np.float32) for values in change_maps())
     change, active = (post - pre).astype(float), ARM == "active"
     means = [change[which].mean(axis=0) for which in (active, ~active)]
-    before = [pre[which].astype(float).mean(axis=0) for which in (active, ~active)]
     pooled = 5 * change[active].var(axis=0, ddof=1) + 3 * change[~active].var(axis=0, ddof=1)
     found = vbm_effects.effect_sizes("arm_by_time", pre, post, ARM)
     g = (means[0] - means[1]) / np.sqrt(pooled / 8) * j(8)
     np.testing.assert_allclose(found["g"], g, rtol=1e-12)
-    percent = 100 * (means[0] / before[0] - means[1] / before[1])
+    percent = 100 * (means[0] - means[1]) / pre.astype(float).mean(axis=0)
     np.testing.assert_allclose(found["percent"], percent, rtol=1e-12)
 
 
@@ -254,8 +299,8 @@ def test_a_contrast_tests_its_own_arms_with_its_own_sign(contrast):
         "control_change": stats.ttest_1samp(change[~active], 0),
         "arm_by_time": stats.ttest_ind(change[active], change[~active]),
     }[contrast]
-    grid = np.ones((5, 4, 1), bool)
-    found = contrasts.contrast_test(contrast, change, grid, ARM, n_permutations=9)
+    grid, options = np.ones((5, 4, 1), bool), {"n_permutations": 9, "errors": "equal"}
+    found = contrasts.contrast_test(contrast, change, grid, ARM, **options)
     np.testing.assert_allclose(found.t, expected.statistic, rtol=1e-4)
     assert found.df == (expected.df[0] if np.ndim(expected.df) else expected.df)
 
@@ -286,14 +331,19 @@ def test_covariates_and_strata_enter_the_difference_alone(asked):
     pre, post = change_maps()
     grid, age, site = np.ones((5, 4, 1), bool), np.arange(10.0)[:, None], np.array(list("ab") * 5)
     active = ARM == "active"
-    for contrast in OF_CHANGE:
-        contrasts.contrast_test(contrast, post - pre, grid, list(ARM), age, site, seed=3)
-    same = {"seed": 3, "errors": "equal"}
-    signs = same | {"sign_flip": True}
+    for errors in ("equal", "unequal"):
+        for contrast in OF_CHANGE:
+            given = (list(ARM), age, site, errors)
+            contrasts.contrast_test(contrast, post - pre, grid, *given, seed=3)
+    signs = {"seed": 3, "errors": "equal", "sign_flip": True}
     own = [((post - pre)[a], grid, np.ones(a.sum()), None, None, signs) for a in (active, ~active)]
-    between = (post - pre, grid, active.astype(float), age, site, same)
-    for call, expected in zip(asked, [*own, between], strict=True):
+    model = (post - pre, grid, active.astype(float), np.column_stack([age, site == "b"]))
+    permuted = (*model, site, {"seed": 3, "errors": "equal"})
+    flipped = (*model, None, {"seed": 3, "errors": "unequal"})
+    for call, expected in zip(asked, [*own, permuted, *own, flipped], strict=True):
         assert_asked(call, expected)
+    contrasts.contrast_test("active_change", post - pre, grid, ARM, errors="skewed", seed=3)
+    assert asked[-1][-1] == signs | {"errors": "skewed"}
 
 
 def test_improvement_is_exchanged_within_arm_and_stratum_with_arm_and_covariates_held(asked):
@@ -303,13 +353,14 @@ def test_improvement_is_exchanged_within_arm_and_stratum_with_arm_and_covariates
     site, given = [1, 2] * 5, ([None, *range(9)], list(ARM))
     active = (ARM[1:] == "active").astype(float)
     cells = np.array([f"{a}{s}" for a, s in zip(ARM[1:], site[1:], strict=True)])
-    same = {"errors": "equal"}
+    contrasts.improvement_test(change, grid, *given, held, site, "equal", seed=3)
     contrasts.improvement_test(change, grid, *given, held, site, seed=3)
-    _, effects = contrasts.improvement_test(change, grid, *given)
-    held = np.column_stack([active, np.arange(1.0, 10), np.ones(9)])
-    assert_asked(asked[0], (change[1:], grid, improvement[1:], held, cells, {"seed": 3, **same}))
-    assert_asked(asked[1], (change[1:], grid, improvement[1:], active[:, None], ARM[1:], same))
-    assert effects == {"r": pytest.approx([3 / 5])}
+    contrasts.improvement_test(change, grid, *given)
+    held = np.column_stack([active, np.arange(1.0, 10), np.ones(9), np.array(site[1:]) == 2])
+    model = (change[1:], grid, improvement[1:])
+    assert_asked(asked[0], (*model, held, cells, {"seed": 3, "errors": "equal"}))
+    assert_asked(asked[1], (*model, held, None, {"seed": 3, "errors": "unequal"}))
+    assert_asked(asked[2], (*model, active[:, None], None, {"errors": "unequal"}))
 
 
 def test_improvement_goes_with_change_within_the_arms_and_keeps_its_sign():
@@ -390,6 +441,7 @@ def test_the_check_tells_of_the_regions_that_a_study_names(parcels, monkeypatch)
 
     monkeypatch.setattr(regions, "load_atlas", load)
     study = SimpleNamespace(imaging="vbm", atlas="own", regions=["left amygdala"])
+    study.region_sets = {"limbic": ["right amygdala"]}
     study.path = Path("studies/made.yml")
     assert regions.problems(study) == []
     study.regions = ["left amigdala"]
@@ -398,6 +450,8 @@ def test_the_check_tells_of_the_regions_that_a_study_names(parcels, monkeypatch)
     assert found.remedy == remedy
     assert (found.file, found.place, found.found) == ("made.yml", "regions", "'left amigdala'")
     assert regions.problems(SimpleNamespace(**vars(study) | {"imaging": None})) == []
+    study.regions, study.region_sets = [], {"limbic": ["amygdalae"]}
+    assert [problem.found for problem in regions.problems(study)] == ["'amygdalae'"]
     assert regions.problems(SimpleNamespace(**vars(study) | {"atlas": "elsewhere"})) == []
 
 
@@ -468,24 +522,6 @@ def test_quality_is_told_of_each_map_by_session():
     assert_table(found, pd.DataFrame(rows).to_dict("list"), rtol=1e-4)
 
 
-def test_smoothness_is_that_of_the_neighbours_in_the_mask_along_each_axis():
-    rng = np.random.default_rng(13)
-    mask = rng.random((6, 5, 4)) < 0.8
-    maps = 9 + 3 * rng.normal(size=(7, 1, 1, 1)) + rng.normal(size=(7, 6, 5, 4))
-    affine = np.array([[0.0, 2, 0, 50], [-3, 0, 0, 60], [0, 0, 5, 70], [0, 0, 0, 1]])
-    left, expected = maps - maps.mean(axis=0), []
-    for axis, size in enumerate((3, 2, 5)):
-        pairs = []
-        for here in zip(*np.nonzero(mask), strict=True):
-            there = tuple(here[k] + (k == axis) for k in range(3))
-            if there[axis] < mask.shape[axis] and mask[there]:
-                pairs.append((left[:, *here], left[:, *there]))
-        a, b = np.array(pairs).transpose(1, 0, 2)
-        r = 2 * (a * b).sum() / ((a**2).sum() + (b**2).sum())
-        expected.append(size * np.sqrt(-2 * np.log(2) / np.log(r)))
-    np.testing.assert_allclose(quality.smoothness_mm(maps[:, mask], mask, affine), expected)
-
-
 def test_maps_in_single_precision_are_summed_in_double_and_stay_single():
     rng = np.random.default_rng(11)
     maps = {"pre": rng.uniform(0.4, 0.9, (5, 5000)).astype(np.float32)}
@@ -503,7 +539,9 @@ def test_recovery_counts_true_and_false_voxels_of_the_contrast(result):
     p = np.ones(result.t.size)
     truth[:10], truth[10:16] = 2.0, 0.5
     p[[0, 1, 2, 3, 11, 12, 20]] = 0.01
-    made = PermutationResult(result.t, 8, result.p | {"max_t": p}, result.null_max, 3.0, False)
+    made = told_apart(
+        PermutationResult(result.t, 8, result.p | {"max_t": p}, result.null_max, 3.0, False)
+    )
     expected = {"contrast": "active_change", "significant": 7, "true_voxels": 10, "true_found": 4}
     expected |= {"false_found": 1, "false_discovery_proportion": 1 / 7}
     found = planted_truth.recovery("active_change", made, truth)

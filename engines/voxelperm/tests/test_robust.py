@@ -1,6 +1,7 @@
 """Errors of unequal variance: against statsmodels, and by how often a true null is rejected."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,10 +20,10 @@ def design():
     return maps * (1 + arm)[:, None] + covariates[:, :1], mask, arm, covariates
 
 
-def hc2(sm, y, tested, covariates):
+def hc(sm, y, tested, covariates, kind="HC2"):
     """t of the tested column from statsmodels, by voxel."""
     model = sm.add_constant(np.column_stack([tested, covariates]))
-    return np.array([sm.OLS(one, model).fit(cov_type="HC2").tvalues[1] for one in y.T])
+    return np.array([sm.OLS(one, model).fit(cov_type=kind).tvalues[1] for one in y.T])
 
 
 def scaled_residuals(maps, arm, nuisance):
@@ -32,22 +33,38 @@ def scaled_residuals(maps, arm, nuisance):
     return (maps - hat @ maps) / np.sqrt(1 - np.diag(hat))[:, None]
 
 
-def test_t_is_that_of_hc2(design, oracle):
+@pytest.mark.parametrize("kind", ["HC2", "HC3"])
+def test_t_is_that_of_statsmodels(design, oracle, kind):
     maps, mask, arm, covariates = design
-    result = permutation_test(maps, mask, arm, covariates, n_permutations=2)
-    expected = hc2(oracle("statsmodels.api"), maps[:, :9], arm, covariates)
+    options = {"n_permutations": 2, "standard_error": kind}
+    result = permutation_test(maps, mask, arm, covariates, **options)
+    expected = hc(oracle("statsmodels.api"), maps[:, :9], arm, covariates, kind)
     np.testing.assert_allclose(result.t[:9], expected, rtol=1e-10)
     assert result.df == 14
 
 
-def test_each_draw_is_the_whole_model_fitted_to_flipped_residuals(design, oracle):
+def test_t_is_that_of_r_s_sandwich():
+    """sandwich.R made the table."""
+    folder = Path(__file__).parent
+    arm, *covariates, change = np.loadtxt(folder / "sandwich_data.tsv", skiprows=1).T
+    maps, mask = change[:, None] * [[1.0, -2.0]], np.ones((2, 1, 1), bool)
+    for line in (folder / "sandwich.tsv").read_text().splitlines()[1:]:
+        name, t = line.split()
+        options = {"n_permutations": 1, "standard_error": name}
+        result = permutation_test(maps, mask, arm, np.transpose(covariates), **options)
+        np.testing.assert_allclose(result.t, float(t) * np.array([1, -1]), rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["HC2", "HC3"])
+def test_each_draw_is_the_whole_model_fitted_to_flipped_residuals(design, oracle, kind):
     maps, mask, arm, covariates = design
     signs = np.random.default_rng(0).choice([1, -1], (3, 18))
     rows = signs * np.arange(1, 19)
-    null = permutation_test(maps, mask, arm, covariates, permutations=rows).null_max["max_t"]
+    options = {"permutations": rows, "standard_error": kind}
+    null = permutation_test(maps, mask, arm, covariates, **options).null_max["max_t"]
     u, sm = scaled_residuals(maps, arm, covariates), oracle("statsmodels.api")
     for drawn, sign in zip(null, signs, strict=True):
-        t = hc2(sm, sign[:, None] * u, arm, covariates)
+        t = hc(sm, sign[:, None] * u, arm, covariates, kind)
         assert drawn == pytest.approx(np.abs(t).max(), rel=1e-4)
 
 
@@ -57,7 +74,7 @@ def test_p_counts_every_draw_of_signs_and_compares_with_the_data_s_own_t(oracle)
     result = permutation_test(maps, mask, arm, statistics=["max_t"], n_permutations=999)
     u, sm = scaled_residuals(maps, arm, None), oracle("statsmodels.api")
     largest = [
-        np.abs(hc2(sm, np.array(signs)[:, None] * u, arm, np.empty((8, 0)))).max()
+        np.abs(hc(sm, np.array(signs)[:, None] * u, arm, np.empty((8, 0)))).max()
         for signs in itertools.product([1, -1], repeat=8)
     ][1:]  # all signs as they are: left out, and counted as the data
     assert result.exhaustive
@@ -93,6 +110,15 @@ def test_blocks_are_columns_of_the_model_and_whole_blocks_keep_one_sign(design):
         permutation_test(maps, mask, arm, blocks=site, exchange="whole")
 
 
+def test_blocks_do_not_matter_where_signs_of_a_mean_are_flipped_one_by_one(design):
+    maps, mask, arm, _ = design
+    for errors in ("unequal", "skewed"):
+        options = {"sign_flip": True, "errors": errors, "n_permutations": 20}
+        result = permutation_test(maps, mask, np.ones(18), blocks=arm, **options)
+        without = permutation_test(maps, mask, np.ones(18), **options)
+        np.testing.assert_array_equal(result.null_max["max_t"], without.null_max["max_t"])
+
+
 def test_numbers_do_not_depend_on_processes_or_memory(design):
     maps, mask, arm, covariates = design
     options = {"n_permutations": 40, "seed": 5, "cluster_p": 0.05}
@@ -119,9 +145,12 @@ def test_voxels_that_do_not_vary_and_participants_fitted_exactly_change_no_other
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"errors": "robust"}, 'errors "unequal" or "equal" expected, found \'robust\''),
+        ({"errors": "robust"}, r"errors among \(.*\) expected, found 'robust'"),
         ({"sign_flip": "both"}, 'errors="equal" expected with sign_flip="both"'),
         ({"variance_fwhm": 2.0}, 'errors="equal" expected with variance_fwhm'),
+        ({"errors": "skewed"}, "a tested column of ones and no nuisance expected"),
+        ({"standard_error": "HC4"}, "among .*HC2.* expected, found 'HC4'"),
+        ({"convention": "fsl"}, "convention among .*palm.* expected, found 'fsl'"),
         ({"permutations": np.arange(18)[None, ::-1] + 1}, "change signs alone expected"),
     ],
 )

@@ -17,6 +17,10 @@ from voxelperm.neighbours import neighbour_table
 def tfce(stat, mask, extent_power=0.5, height_power=2.0, connectivity=6):
     """Threshold-free cluster enhancement of a statistic image, both signs, as an exact integral.
 
+    Programs differ in what they enhance: here t, each sign apart, with 6 neighbours, as FSL's
+    randomise; PALM's two-tailed tests take |z|, both signs at once, with 26:
+    ``tfce(abs(z), mask, connectivity=26)``.
+
     Parameters
     ----------
     stat : array_like

@@ -2,7 +2,8 @@
 
 The model is ``maps = tested * effect + nuisance + error`` in every voxel, and there are two
 questions. Is the *effect* 0, whatever the variances (``errors="unequal"``)? Signs of the scaled
-residuals of the nuisance model are flipped and t is studentised (see :mod:`voxelperm.robust`). Did
+residuals of the nuisance model are flipped and t is studentised (see :mod:`voxelperm.robust`; for
+a mean of skewed errors :mod:`voxelperm.skewed`). Did
 the tested column do *nothing at all*, to mean or variance (``errors="equal"``)? Labels are permuted
 on these residuals (Freedman & Lane 1983; Winkler et al. 2014, NeuroImage 92:381-397). The largest
 statistic of each image makes the null distribution (Nichols & Holmes 2002, Hum Brain Mapp 15:1-25).
@@ -16,16 +17,31 @@ import numpy as np
 from scipy import stats
 
 from voxelperm.clusters import label_clusters
-from voxelperm.enhancement import enhance
+from voxelperm.collinearity import NOTHING_LEFT, variance_inflation
+from voxelperm.discoveries import (
+    critical_lambda,
+    default_shift,
+    lower_bound,
+    p_of,
+    p_table,
+    pivot,
+)
+from voxelperm.enhancement import enhance, extent_powers
 from voxelperm.exchangeability import check_exchangeable, draw_permutations
 from voxelperm.maxima import STATISTICS
 from voxelperm.memory import plan
 from voxelperm.model import VoxelModel
+from voxelperm.neighbours import neighbour_table
+from voxelperm.normal import z_table
 from voxelperm.nuisance import nuisance_basis
-from voxelperm.null import Work, null_maxima
-from voxelperm.robust import RobustModel
+from voxelperm.null import Work, height, null_maxima
+from voxelperm.robust import POWERS, RobustModel
+from voxelperm.skewed import SkewedModel
 from voxelperm.tails import p_values
 
+TRUE_DISCOVERIES = "true_discoveries"
+CONVENTIONS = {"tails apart": 6, "palm": 26}  # neighbours
+ERRORS = ("unequal", "equal", "skewed")
 FEWEST_DRAWS = 20  # with fewer, no p can be below .05
 
 
@@ -37,7 +53,8 @@ class PermutationResult:
     ----------
     t : numpy.ndarray
         (n_voxels,), the data's t: with an HC2 standard error, Student's where errors are equal,
-        with a smoothed variance the pseudo-t that was tested.
+        Hall's transformed one where they are skewed, with a smoothed variance the pseudo-t that was
+        tested.
     df : int
         Its degrees of freedom.
     p : dict of str to numpy.ndarray
@@ -52,6 +69,15 @@ class PermutationResult:
     tail : dict of str to voxelperm.tails.Tail
         How the small p-values of each statistic were found: ``.kind`` is "counts" or "gpd",
         ``.reason`` says why.
+    p_uncorrected : numpy.ndarray or None
+        Two-sided p of |t| on ``df`` degrees of freedom, (n_voxels,), for :meth:`true_discoveries`,
+        as are the following; None unless "true_discoveries" was asked for.
+    pivots : numpy.ndarray or None
+        Pivot of each draw, (n_permutations,), without the data's.
+    pivot : float or None
+        The data's.
+    shift : int
+        Sets of this many voxels or fewer have no discoveries.
     """
 
     t: np.ndarray
@@ -61,6 +87,56 @@ class PermutationResult:
     cluster_threshold: float
     exhaustive: bool
     tail: dict = field(default_factory=dict)
+    p_uncorrected: np.ndarray | None = None
+    pivots: np.ndarray | None = None
+    pivot: float | None = None
+    shift: int = 0
+
+    def critical_lambda(self, alpha=0.05):
+        """What :func:`voxelperm.lower_bound` needs besides ``p_uncorrected`` and ``shift``.
+
+        Parameters
+        ----------
+        alpha : float
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If the test did not count true discoveries.
+        """
+        if self.pivots is None:
+            raise ValueError(
+                'statistics with "true_discoveries" expected, found a test without: ask for it'
+            )
+        return critical_lambda(self.pivots, self.pivot, alpha)
+
+    def true_discoveries(self, selection, alpha=0.05):
+        """Lower bound on the number of voxels with a true effect in any set, chosen even now.
+
+        Parameters
+        ----------
+        selection : array_like
+            Voxels of the mask: (n_voxels,) of bool, or their positions.
+        alpha : float
+            All bounds of one map hold at once with probability 1 - alpha (Andreella et al. 2023,
+            see :mod:`voxelperm.discoveries`).
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        ValueError
+            If the test did not count true discoveries.
+        """
+        critical = self.critical_lambda(alpha)
+        p = self.p_uncorrected[np.asarray(selection)]
+        return lower_bound(p, len(self.p_uncorrected), critical, self.shift)
 
 
 def permutation_test(
@@ -82,8 +158,11 @@ def permutation_test(
     variance_fwhm=None,
     max_memory_mb=None,
     progress=None,
+    standard_error="HC2",
+    convention="tails apart",
+    shift=None,
 ):
-    """Test one column of a linear model in every voxel, with family-wise p-values.
+    r"""Test one column of a linear model in every voxel, with family-wise p-values.
 
     Parameters
     ----------
@@ -99,7 +178,8 @@ def permutation_test(
         the difference between arms.
     blocks : array_like, optional
         (n,). Strata, sites or families; ``exchange`` says what they restrict. With unequal errors
-        blocks that are exchanged within become nuisance columns.
+        blocks that are exchanged within become nuisance columns of a difference, and each
+        participant has a sign of their own.
     sign_flip : bool or "both"
         True tests a mean: signs are flipped and no intercept is added. With ``errors="equal"``,
         False permutes labels, which assumes exchangeable errors, one distribution of any shape;
@@ -114,15 +194,19 @@ def permutation_test(
         k is +-(k + 1).
     errors : str
         "unequal": is the effect 0? Signs of scaled residuals are flipped and t is divided by the
-        HC2 standard error, so that variances may differ between participants and with the tested
+        robust standard error, so that variances may differ between participants and with the tested
         column. Asymptotic; assumes independent errors (or blocks, with ``exchange="whole"``).
         "equal": did the tested column do nothing at all, neither to the mean nor to the variance?
         Student's t; exact without covariates.
+        "skewed": is the mean 0, whatever the skewness? For ``sign_flip=True`` alone, without
+        nuisance columns: signs are flipped, and t has Hall's transformation (see
+        :mod:`voxelperm.skewed`).
     seed : int
         For drawing permutations.
     statistics : sequence of str
         Among "max_t", "cluster_extent" (voxels), "cluster_mass" (sum of |t| - threshold) and "tfce"
-        (extent power 0.5, height power 2).
+        (extent power 0.5, height power 2). "true_discoveries" gives no p but
+        :meth:`PermutationResult.true_discoveries`.
     n_jobs : int
         Workers (joblib): threads, unless the caller has chosen another backend. The numbers do not
         depend on it.
@@ -133,7 +217,7 @@ def permutation_test(
         are exchangeable within blocks; signs are flipped one by one. "whole": blocks of equal size
         change places, the order of rows within them is kept, and signs are flipped block by block,
         which assumes blocks whose errors have one joint distribution, dependent within a block or
-        not.
+        not: for families or repeated scans. Refused below 20 distinct draws of signs.
     tail : str
         "counts", or "gpd": a generalised Pareto tail, where it fits, for p-values that rest on
         fewer than 10 permutations (see :mod:`voxelperm.tails`).
@@ -147,6 +231,16 @@ def permutation_test(
         depend on it.
     progress : callable, optional
         ``progress(done, total)``, called from the calling thread as permutations complete.
+    standard_error : str
+        With unequal errors: "HC2", unbiased where variances are equal, or "HC3", somewhat larger.
+    convention : str
+        What clusters and TFCE are made of. "tails apart": t, positive and negative voxels apart,
+        6 neighbours. "palm", as PALM's two-tailed tests have it: \|z\|, the normal deviate of the
+        two-sided p of t, both signs in one cluster, 26 neighbours; ``cluster_threshold`` and masses
+        are then in units of z. Max-t and true discoveries do not depend on it.
+    shift : int, optional
+        Of the bounds on true discoveries: sets of this many voxels or fewer get none, and larger
+        ones more. Without it 27, or 1 % of the voxels if that is fewer.
 
     Returns
     -------
@@ -164,14 +258,20 @@ def permutation_test(
     """
     maps, mask, tested = np.asarray(maps), np.asarray(mask, bool), np.asarray(tested, float)
     _check_shapes(maps, mask, tested)
-    _check_options(statistics, tail, n_permutations)
-    robust = _is_robust(errors, sign_flip, variance_fwhm)
+    _check_options(statistics, tail, n_permutations, standard_error, convention)
+    _check_errors(errors, sign_flip, variance_fwhm, tested, nuisance)
+    robust = errors != "equal"
     if robust and blocks is not None and exchange == "within":
-        nuisance, blocks = _with_blocks(nuisance, blocks), None
+        nuisance = nuisance if sign_flip else _with_blocks(nuisance, blocks)
+        blocks = None
     basis = nuisance_basis(nuisance, len(maps), intercept=sign_flip is not True)
     x = tested - basis @ (basis.T @ tested)
-    if x @ x < 1e-10 * (tested @ tested):
-        raise ValueError("the nuisance columns explain the tested column: nothing is left to test")
+    if x @ x < NOTHING_LEFT * (tested @ tested):
+        named = variance_inflation(tested, nuisance, intercept=sign_flip is not True)[1]
+        raise ValueError(
+            f"{', '.join(named) or 'the constant'} of the nuisance explain the tested column: "
+            "nothing is left to test"
+        )
     exhaustive = False
     if permutations is None:
         flip = sign_flip or robust
@@ -184,19 +284,38 @@ def permutation_test(
         _check_draws(len(permutations), robust and exchange == "whole")
     permutations = _checked_permutations(permutations, len(maps), robust)
     x /= np.sqrt(x @ x)
-    if robust:
-        model = RobustModel(maps, basis, x, mask)
+    if errors == "skewed":
+        model = SkewedModel(maps, mask)
+    elif robust:
+        model = RobustModel(maps, basis, x, mask, standard_error)
     else:
         signs_stay = sign_flip is not True and bool((permutations > 0).all())
         model = VoxelModel(maps, basis, x, mask, signs_stay, variance_fwhm)
     threshold = stats.t.isf(cluster_p / 2, model.df)
-    workers, held = plan(model, permutations, n_jobs, max_memory_mb)
-    work = Work(threshold, tuple(statistics), held)
-    null = null_maxima(model, permutations, work, workers, progress)
-    observed = _observed(model.observed(), model, threshold, statistics)
+    table, z = p_table(model.df) if TRUE_DISCOVERIES in statistics else None, None
+    statistics = tuple(s for s in STATISTICS if s in statistics)
+    if convention == "palm":
+        threshold, z = stats.norm.isf(cluster_p / 2), z_table(model.df)
+    neighbours = neighbour_table(mask, CONVENTIONS[convention])
+    workers, held = plan(model, neighbours, permutations, n_jobs, max_memory_mb)
+    powers = extent_powers(maps.shape[1], 0.5)
+    shift = default_shift(maps.shape[1]) if shift is None else shift
+    work = Work(threshold, statistics, held, neighbours, powers, table, shift, z)
+    null, pivots = null_maxima(model, permutations, work, workers, progress)
+    t = model.observed()
+    observed = _observed(t, mask, work)
     found = {s: p_values(observed[s], null[s], tail, exhaustive) for s in statistics}
     p, how = ({s: pair[k] for s, pair in found.items()} for k in (0, 1))
-    return PermutationResult(model.exact_t, model.df, p, null, threshold, exhaustive, how)
+    discoveries = () if table is None else _discoveries(t, work, model.df, pivots)
+    return PermutationResult(
+        model.exact_t, model.df, p, null, threshold, exhaustive, how, *discoveries
+    )
+
+
+def _discoveries(t, work, df, pivots):
+    """p of the data, pivots of the draws, the data's pivot, and the shift."""
+    counts = np.zeros(len(work.p_table), np.int32)
+    return p_of(t, df), pivots, pivot(t, work.p_table, work.shift, counts), work.shift
 
 
 def _check_shapes(maps, mask, tested):
@@ -207,25 +326,35 @@ def _check_shapes(maps, mask, tested):
         )
 
 
-def _check_options(statistics, tail, n_permutations):
-    unknown = set(statistics) - set(STATISTICS)
+def _check_options(statistics, tail, n_permutations, standard_error, convention):
+    known = (*STATISTICS, TRUE_DISCOVERIES)
+    unknown = set(statistics) - set(known)
     if unknown or not len(statistics):
-        raise ValueError(f"statistics among {STATISTICS} expected, found {sorted(unknown)}")
+        raise ValueError(f"statistics among {known} expected, found {sorted(unknown)}")
     if tail not in ("counts", "gpd"):
         raise ValueError(f'tail "counts" or "gpd" expected, found {tail!r}')
+    if standard_error not in POWERS:
+        raise ValueError(f"standard_error among {tuple(POWERS)} expected, found {standard_error!r}")
+    if convention not in CONVENTIONS:
+        raise ValueError(f"convention among {tuple(CONVENTIONS)} expected, found {convention!r}")
     if n_permutations < 1:
         raise ValueError(f"n_permutations of at least 1 expected, found {n_permutations}")
 
 
-def _is_robust(errors, sign_flip, variance_fwhm):
-    """Whether errors may have unequal variances; refuse what then has no meaning."""
-    if errors not in ("unequal", "equal"):
-        raise ValueError(f'errors "unequal" or "equal" expected, found {errors!r}')
+def _check_errors(errors, sign_flip, variance_fwhm, tested, nuisance):
+    """Refuse unknown errors, and options that have no meaning with them."""
+    if errors not in ERRORS:
+        raise ValueError(f"errors among {ERRORS} expected, found {errors!r}")
     only_equal = 'sign_flip="both"' if sign_flip == "both" else None
     only_equal = "variance_fwhm" if variance_fwhm is not None else only_equal
-    if errors == "unequal" and only_equal:
-        raise ValueError(f'errors="equal" expected with {only_equal}, found "unequal"')
-    return errors == "unequal"
+    if errors != "equal" and only_equal:
+        raise ValueError(f'errors="equal" expected with {only_equal}, found {errors!r}')
+    mean = sign_flip is True and (tested == tested[0]).all() and nuisance is None
+    if errors == "skewed" and not mean:
+        raise ValueError(
+            'errors="skewed" tests a mean: sign_flip=True, a tested column of ones and no nuisance '
+            'expected; errors="unequal" serves other models'
+        )
 
 
 def _check_draws(n_draws, whole_blocks):
@@ -266,14 +395,16 @@ def _checked_permutations(permutations, n, signs_alone=False):
     return permutations
 
 
-def _observed(t, model, threshold, statistics):
+def _observed(t, mask, work):
     """The statistic of each voxel, or of its cluster; 0 outside clusters."""
-    labels, sizes, masses = label_clusters(t, model.mask, threshold)
+    heights = height(t, work)
+    connectivity = work.neighbours.shape[1]
+    labels, sizes, masses = label_clusters(heights, mask, work.threshold, connectivity)
     found = {
         "max_t": np.abs(t),
         "cluster_extent": np.concatenate([[0], sizes])[labels],
         "cluster_mass": np.concatenate([[0], masses])[labels],
     }
-    if "tfce" in statistics:
-        found["tfce"] = np.abs(enhance(t, model.neighbours))
-    return {name: found[name] for name in statistics}
+    if "tfce" in work.statistics:
+        found["tfce"] = np.abs(enhance(heights, work.neighbours))
+    return {name: found[name] for name in work.statistics}

@@ -7,12 +7,13 @@ from voxelperm.model import BLOCK
 from voxelperm.null import CHUNK
 
 
-def plan(model, permutations, n_jobs, max_memory_mb):
+def plan(model, neighbours, permutations, n_jobs, max_memory_mb):
     """Workers, and images that each of them holds at a time, within the bound.
 
     Parameters
     ----------
     model : voxelperm.model.VoxelModel
+    neighbours : numpy.ndarray
     permutations : numpy.ndarray of int
         (n_permutations, n).
     n_jobs : int
@@ -31,7 +32,7 @@ def plan(model, permutations, n_jobs, max_memory_mb):
     """
     if max_memory_mb is None:
         return n_jobs, CHUNK
-    kept, passing, worker, image = _megabytes(model, permutations)
+    kept, passing, worker, image = _megabytes(model, neighbours, permutations)
     room = max_memory_mb - kept
     needed = kept + max(passing, worker + image)
     if needed > max_memory_mb:
@@ -48,10 +49,10 @@ def plan(model, permutations, n_jobs, max_memory_mb):
     return int(room / (worker + image)), 1
 
 
-def _megabytes(model, permutations):
+def _megabytes(model, neighbours, permutations):
     """Megabytes kept throughout, used before and after the loop, per worker, and per image."""
     n, n_voxels = model.y.shape
-    kept = model.y.nbytes + model.neighbours.nbytes + permutations.nbytes + 20 * n_voxels
+    kept = model.y.nbytes + neighbours.nbytes + permutations.nbytes + 20 * n_voxels
     # neighbours are found and permutations drawn; observed clusters and p of all voxels
     passing = 130 * n_voxels + 26 * model.mask.size + 2 * permutations.nbytes
     n_rows = len(model.rows) * CHUNK

@@ -6,8 +6,6 @@ This is what permutation inference evaluates thousands of times (see :mod:`voxel
 import numpy as np
 from numba import njit
 
-from voxelperm.enhancement import extent_powers
-from voxelperm.neighbours import neighbour_table
 from voxelperm.smoothing import Smoother
 
 BLOCK = 8192  # voxels at a time: products stay in the processor's cache
@@ -62,8 +60,6 @@ class VoxelModel:
         divisor = np.where(constant, 1, square) if self.smooth is None else square
         self.square = divisor.astype(np.float32)
         self.exact_t = self._exact_t(effect, square)
-        self.neighbours = neighbour_table(mask)
-        self.powers = extent_powers(n_voxels, 0.5)
 
     def _exact_t(self, effect, square):
         """Observed t in double precision, (n_voxels,)."""

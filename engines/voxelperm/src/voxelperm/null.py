@@ -1,24 +1,37 @@
 """The null distribution: the largest statistics of every permuted image, made in parallel."""
 
+import functools
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from joblib import Parallel, delayed
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
+from voxelperm.discoveries import pivot
 from voxelperm.maxima import STATISTICS, largest, largest_sizes, make_scratch
+from voxelperm.normal import to_z
 
 CHUNK = 16  # permutations to a matrix product; fixed, since its rounding depends on its shape
 
 
 @dataclass(frozen=True)
 class Work:
-    """What to compute for every chunk; ``held`` images are in memory at a time."""
+    """What to compute for every chunk; ``held`` images are in memory at a time.
+
+    ``neighbours`` and ``powers`` are from :mod:`voxelperm.neighbours` and
+    :mod:`voxelperm.enhancement`; ``p_table`` and ``shift`` from :mod:`voxelperm.discoveries`, or
+    None: no pivots; ``z_table`` from :mod:`voxelperm.normal`, or None: clusters and TFCE of t.
+    """
 
     threshold: float
     statistics: tuple
     held: int
+    neighbours: np.ndarray
+    powers: np.ndarray
+    p_table: np.ndarray | None = None
+    shift: int = 0
+    z_table: np.ndarray | None = None
 
 
 def null_maxima(model, permutations, work, n_jobs, progress):
@@ -37,8 +50,10 @@ def null_maxima(model, permutations, work, n_jobs, progress):
 
     Returns
     -------
-    dict of str to numpy.ndarray
+    maxima : dict of str to numpy.ndarray
         (n_permutations,) for each statistic.
+    pivots : numpy.ndarray
+        (n_permutations,), see :mod:`voxelperm.discoveries`; 0 if not asked for.
 
     Raises
     ------
@@ -49,7 +64,7 @@ def null_maxima(model, permutations, work, n_jobs, progress):
     jobs = (delayed(_chunk_maxima)(model, chunk, work) for chunk in chunks)
     maxima, done = [], 0
     # Limited here as well: threads that enter and leave the limit restore each other's value.
-    with threadpool_limits(1):
+    with _libraries().limit(limits=1):
         results = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(jobs)
         try:
             for found in results:
@@ -67,27 +82,41 @@ def null_maxima(model, permutations, work, n_jobs, progress):
                 warnings.filterwarnings("ignore", r"\d+ tasks ", UserWarning)
                 results.close()  # running chunks end, no new one starts
     maxima = np.concatenate(maxima)
-    return {name: maxima[:, STATISTICS.index(name)] for name in work.statistics}
+    named = {name: maxima[:, STATISTICS.index(name)] for name in work.statistics}
+    return named, maxima[:, len(STATISTICS)]
+
+
+@functools.cache
+def _libraries():
+    """BLAS and the like, looked for once in a process: a search takes as long as ten images."""
+    return ThreadpoolController()
 
 
 def _chunk_maxima(model, permutations, work):
     scratch = None
-    if set(work.statistics) != {"max_t"}:
+    if set(work.statistics) - {"max_t"}:
         scratch = make_scratch(model.y.shape[1])
-    with threadpool_limits(1):  # BLAS sums in an order that depends on its threads
+    counts = None if work.p_table is None else np.zeros(len(work.p_table), np.int32)
+    with _libraries().limit(limits=1):  # BLAS sums in an order that depends on its threads
         found = [
-            _image_maxima(model.t(permutations, first, work.held), model, work, scratch)
+            _image_maxima(model.t(permutations, first, work.held), work, scratch, counts)
             for first in range(0, len(permutations), work.held)
         ]
     return np.concatenate(found)
 
 
-def _image_maxima(images, model, work, scratch):
-    """(n_images, 4), in the order of STATISTICS."""
-    max_t = largest_sizes(images)
-    if scratch is None:
-        return np.pad(max_t[:, None], ((0, 0), (0, len(STATISTICS) - 1)))
-    options = (model.neighbours, model.powers, 2.0, work.threshold, "tfce" in work.statistics)
-    maxima = np.array([largest(t, *options, scratch) for t in images])
-    maxima[:, 0] = max_t  # without TFCE, the pass sees only voxels above the threshold
-    return maxima
+def height(t, work):
+    """What clusters and TFCE are made of: t, or |z|."""
+    return t if work.z_table is None else to_z(t, work.z_table)
+
+
+def _image_maxima(images, work, scratch, counts):
+    """(n_images, 5), in the order of STATISTICS, then the pivots."""
+    found = np.zeros((len(images), len(STATISTICS) + 1))
+    if scratch is not None:
+        options = (work.neighbours, work.powers, 2.0, work.threshold, "tfce" in work.statistics)
+        found[:, :-1] = [largest(height(t, work), *options, scratch) for t in images]
+    found[:, 0] = largest_sizes(images)  # without TFCE, only voxels above the threshold are seen
+    if counts is not None:
+        found[:, -1] = [pivot(t, work.p_table, work.shift, counts) for t in images]
+    return found

@@ -2,25 +2,25 @@
 
 Residuals of the model without the tested column, each over the root of 1 minus its leverage there,
 get random signs; the whole model is fitted again, and its effect divided by a standard error that
-holds for unequal variances: HC2 (MacKinnon & White 1985, J Econometrics 29:305-325), with the
-leverages of the whole model. Signs are Rademacher's, one per participant or per block (Davidson &
-Flachaire 2008, J Econometrics 146:162-169; for brain images Guillaume et al. 2014, NeuroImage
+holds for unequal variances: HC2 or HC3 (MacKinnon & White 1985, J Econometrics 29:305-325), with
+the leverages of the whole model. Signs are Rademacher's, one per participant or per block (Davidson
+& Flachaire 2008, J Econometrics 146:162-169; for brain images Guillaume et al. 2014, NeuroImage
 94:287-302). The level is asymptotic, not exact; skewness of the errors is erased by the signs.
 """
 
 import numpy as np
 from numba import njit
 
-from voxelperm.enhancement import extent_powers
 from voxelperm.model import BLOCK, check_finite
-from voxelperm.neighbours import neighbour_table
+
+POWERS = {"HC2": 2, "HC3": 4}  # of 1 over the root of 1 - leverage
 
 
 class RobustModel:
     """Scaled residuals of the nuisance model, and t for any signs of them.
 
     With u the scaled residuals, s the signs, Q the basis of the whole model (the tested column x
-    first, of unit length) and a = x^2 / (1 - leverage), the effect is c_1 of c = Q'(su) and its
+    first, of unit length) and a = x^2 / (1 - leverage), the effect is c_1 of c = Q'(su) and its HC2
     variance the sum of a (su - Qc)^2 = sum of a u^2 - 2 c'(aQ)'(su) + c'(Q'aQ)c. Signs change
     neither the first term nor the last matrix: only the rows of Q' and (aQ)' are multiplied with
     the maps.
@@ -35,6 +35,8 @@ class RobustModel:
         (n,), orthogonal to the basis, of unit length.
     mask : numpy.ndarray of bool
         (x, y, z).
+    standard_error : str
+        "HC2" or "HC3": squared residuals over 1 - leverage, or over its square.
 
     Raises
     ------
@@ -44,11 +46,11 @@ class RobustModel:
 
     smooth = None  # as in voxelperm.model.VoxelModel: the variance is that of each voxel
 
-    def __init__(self, maps, basis, x, mask):
+    def __init__(self, maps, basis, x, mask, standard_error):
         n, n_voxels = maps.shape
         whole = np.column_stack([x, basis])
         self.mask, self.df = mask, n - whole.shape[1]
-        scale, weight = _over_root(basis), x**2 * _over_root(whole) ** 2
+        scale, weight = _over_root(basis), x**2 * _over_root(whole) ** POWERS[standard_error]
         self.rows = np.vstack([whole.T, (weight[:, None] * whole).T])
         self.between = (whole.T @ (weight[:, None] * whole)).astype(np.float32)
         self.y = np.empty((n, n_voxels), np.float32)
@@ -67,8 +69,6 @@ class RobustModel:
         constant = size <= 1e-12 * size.max(initial=0)
         self.y[:, constant], self.exact_t[constant] = 0, 0
         self.square[:] = np.where(constant | (sums <= 0), 1, sums)
-        self.neighbours = neighbour_table(mask)
-        self.powers = extent_powers(n_voxels, 0.5)
 
     def observed(self):
         """The data's own t, (n_voxels,), float32: signs that all stay give another value."""

@@ -1,0 +1,78 @@
+"""How much of a cluster, a region or a set of regions changed: lower bounds, all at once."""
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.atlas.grids import labels_on_grid, region_names
+
+
+def share_discovered(result, groups) -> pd.Series:
+    """Lower 95 % bound on the share of each group's voxels with a true effect.
+
+    Simultaneous over all groups that anyone may pick (see :mod:`voxelperm.discoveries`).
+
+    Parameters
+    ----------
+    result : PermutationResult
+    groups : array_like
+        (n_voxels,), label of each voxel.
+
+    Returns
+    -------
+    pandas.Series
+        By label.
+    """
+    places = pd.Series(groups).groupby(np.asarray(groups)).indices
+    return pd.Series(
+        {label: result.true_discoveries(rows) / len(rows) for label, rows in places.items()},
+        dtype=float,
+    )
+
+
+def region_of_voxels(mask, affine, parcels) -> np.ndarray:
+    """Name of the grey-matter region of each voxel in the mask; empty outside."""
+    labels = labels_on_grid(parcels, mask.shape, affine)[mask]
+    return pd.Series(labels).map(region_names(parcels)).fillna("").to_numpy()
+
+
+def set_table(contrast, result, sets, of_voxel) -> pd.DataFrame:
+    """Is change found in sets of regions named beforehand, and in the rest of the grey matter?
+
+    Parameters
+    ----------
+    contrast : str
+    result : PermutationResult
+    sets : dict of str to list of str
+        Regions of each set.
+    of_voxel : numpy.ndarray of str
+        From :func:`region_of_voxels`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        contrast, region_set, n_regions, n_voxels, true_discoveries, p_set; for each set also a row
+        "<set>, all others". p_set is the level at which the bound is no longer above 0: it allows
+        for every other set that could have been named.
+    """
+    rows = []
+    for name, regions in sets.items():
+        inside = np.isin(of_voxel, regions)
+        for title, voxels in ((name, inside), (f"{name}, all others", (of_voxel != "") & ~inside)):
+            rows.append(
+                {
+                    "contrast": contrast,
+                    "region_set": title,
+                    "n_regions": len(np.unique(of_voxel[voxels])),
+                    "n_voxels": int(voxels.sum()),
+                    "true_discoveries": result.true_discoveries(voxels) / max(voxels.sum(), 1),
+                    "p_set": set_p(result, voxels),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def set_p(result, voxels):
+    """Smallest alpha at which the bound on a set's true discoveries is above 0."""
+    p = np.sort(result.p_uncorrected[voxels])
+    pivot = (p * len(result.p_uncorrected) / np.arange(1, len(p) + 1)).min(initial=np.inf)
+    return (1 + (result.pivots <= pivot).sum()) / (1 + len(result.pivots))
