@@ -59,6 +59,8 @@ def _summaries(study, participants):
 
 def _too_few(study, seen):
     """Arms with fewer than two participants to compare."""
+    if seen["arm"].isna().any():  # told where participants are read
+        return []
     n = seen["arm"][seen["session"] == "pre"].value_counts().reindex(study.arm_names, fill_value=0)
     if n.min() >= FEWEST:
         return []
@@ -68,8 +70,8 @@ def _too_few(study, seen):
     return [Problem("", "grey-matter maps", expected, found, remedy)]
 
 
-def _warning(name, expected, found, remedy):
-    return Problem(name, "", expected, found, remedy, "warning")
+def _warning(name, expected, found, remedy, place=""):
+    return Problem(name, place, expected, found, remedy, "warning")
 
 
 def _read_over(seen):
@@ -121,51 +123,55 @@ def _turned(seen):
 def _template(shape, affine):
     """Blocks of the template, by the axes reversed (its left and right are the same)."""
     affine, image = np.frombuffer(affine).reshape(4, 4), grey_matter_template(1)
-    data, place = image.get_fdata(dtype=np.float32), image.affine
-    blocks = {}
-    for axes in ("", "y", "z", "yz"):
-        index = []
-        for axis, n in enumerate(shape):
-            mm = affine[axis, 3] + affine[axis, axis] * np.arange(n)
-            mm = -mm if "xyz"[axis] in axes else mm
-            there = np.rint((mm - place[axis, 3]) / place[axis, axis]).astype(int)
-            index.append(there.clip(0, data.shape[axis] - 1))
-        blocks[axes] = block_means(data[np.ix_(*index)], affine)
-    return blocks
+    index = []
+    for axis, n in enumerate(shape):
+        mm = affine[axis, 3] + affine[axis, axis] * np.arange(n)
+        there = (mm - image.affine[axis, 3]) / image.affine[axis, axis]
+        index.append(np.rint(there).astype(int).clip(0, image.shape[axis] - 1))
+    data = image.get_fdata(dtype=np.float32)[np.ix_(*index)]
+    ways = {"": (), "y": 1, "z": 2, "yz": (1, 2)}
+    return {name: block_means(np.flip(data, axes), affine) for name, axes in ways.items()}
+
+
+def _resemblance(seen):
+    """Participants, r of each first map with each second, nearest strangers, r if mirrored."""
+    first, second = (half for _, half in seen.groupby("session", sort=False))
+    pre, post = (np.stack([one.blocks for one in half["summary"]]) for half in (first, second))
+    n = len(pre)
+    r = np.corrcoef(pre, post)[:n, n:]
+    mirrored = [
+        max(np.corrcoef(blocks, other)[0, 1] for other in one.mirrored)
+        for blocks, one in zip(pre, second["summary"], strict=True)
+    ]
+    stranger = np.where(np.eye(n, dtype=bool), -np.inf, r).argmax(axis=1)
+    return first["participant_id"].to_numpy(), r, stranger, np.array(mirrored)
 
 
 def _mirrored(seen):
-    """Participants whose two maps are more alike when one of them is mirrored."""
-    halves = [half for _, half in seen.groupby("session", sort=False)]
-    for one, other in zip(*(half.itertuples() for half in halves), strict=True):
-        blocks, second = one.summary.blocks, other.summary
-        r = [np.corrcoef(blocks, them)[0, 1] for them in (second.blocks, *second.mirrored)]
-        if max(r[1:]) > r[0]:
-            expected = "two maps with left and right on the same sides"
-            found = f"r = {r[0]:.4f}, and {max(r[1:]):.4f} with one of them mirrored"
-            remedy = "Mend the orientation in the header of the one that is, or make it again"
-            yield Problem("", one.participant_id, expected, found, remedy)
+    """Participants whose two maps are most alike when one of them is mirrored."""
+    who, r, stranger, mirrored = _resemblance(seen)
+    own = np.diag(r)
+    for i in np.flatnonzero(mirrored > np.maximum(own, r[np.arange(len(r)), stranger])):
+        expected = "two maps with left and right on the same sides"
+        found = f"r = {own[i]:.4f}, and {mirrored[i]:.4f} with one of them mirrored"
+        remedy = "Mend the orientation in the header of the one that is, or make it again"
+        yield Problem("", who[i], expected, found, remedy)
 
 
 def _exchanged(seen):
     """Participants whose two maps resemble each other less than a stranger's."""
-    halves = [half for _, half in seen.groupby("session", sort=False)]
-    who = halves[0]["participant_id"].to_numpy()
-    blocks = [np.stack(half["summary"].map(lambda one: one.blocks)) for half in halves]
-    r = np.corrcoef(*blocks)[: len(who), len(who) :]
-    own = np.diag(r)
-    nearest = np.where(np.eye(len(who), dtype=bool), -np.inf, r).argmax(axis=1)
-    odd = [i for i, j in enumerate(nearest) if own[i] < r[i, j]]
+    who, r, stranger, _ = _resemblance(seen)
+    odd = [i for i, j in enumerate(stranger) if r[i, i] < r[i, j]]
     for i in odd:
-        j = nearest[i]
-        mutual = j in odd and nearest[j] == i
+        j = stranger[i]
+        mutual = j in odd and stranger[j] == i
         if mutual and j < i:
             continue
         remedy = "Were images or names exchanged? Look at both"
         expected = "maps of one participant that resemble each other more than a stranger's"
-        found = f"r = {own[i]:.4f} and {r[i, j]:.4f} with the second map of {who[j]}"
+        found = f"r = {r[i, i]:.4f} and {r[i, j]:.4f} with the second map of {who[j]}"
         place = f"{who[i]} and {who[j]}" if mutual else who[i]
-        yield Problem("", place, expected, found, remedy, "warning")
+        yield _warning("", expected, found, remedy, place)
 
 
 def _totals(seen):
@@ -177,7 +183,7 @@ def _totals(seen):
             expected = f"a total of grey matter that changes by at most {CHANGE:.0%}"
             found = f"{pre:.0f} ml and {post:.0f} ml ({post / pre - 1:+.0%})"
             remedy = "Do both maps come from one pipeline, in one scale? Look at both"
-            yield Problem("", who, expected, found, remedy, "warning")
+            yield _warning("", expected, found, remedy, who)
     if not holds_a_head(*seen["summary"].iloc[0].grid):
         return
     low, high = TOTAL_ML
