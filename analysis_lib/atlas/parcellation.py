@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -36,11 +36,13 @@ class Atlas:
 
     The table is indexed by `label` (int, ascending): `name` (as the atlas writes it), `region`
     (readable, without the side), `hemisphere` (left, right, midline), `tissue` (grey, white, csf,
-    vessel, other) and `structure` (cortex, subcortex, cerebellum, other).
+    vessel, other) and `structure` (cortex, subcortex, cerebellum, other). An atlas of one's own has
+    no name.
     """
 
     image: nib.spatialimages.SpatialImage
     table: pd.DataFrame
+    name: str = ""
 
 
 def load_atlas(name_or_image="neuromorphometrics", table=None):
@@ -85,7 +87,7 @@ def load_atlas(name_or_image="neuromorphometrics", table=None):
     if isinstance(name_or_image, Atlas):
         return name_or_image
     if named:
-        return _named_atlas(name_or_image)
+        return replace(_named_atlas(name_or_image), name=name_or_image)
     image = name_or_image
     if isinstance(image, (str, Path)):
         _check_atlas_path(image)

@@ -42,6 +42,11 @@ class Inputs:
             f"(n_receptor_maps, n_regions) = {self.maps.shape}"
         )
 
+    @property
+    def densities(self) -> str:
+        """Where those of published maps come from: volumes in the cache, or bundled tables."""
+        return "bundled" if (self.about["densities"] == "bundled").any() else "volumes"
+
     def distances(self, method) -> np.ndarray:
         """Distances between the regions, mm: see `parcel_distances`."""
         return parcel_distances(self.parcels, self.change.columns, method)

@@ -63,8 +63,7 @@ draws = {"permutations": n_permutations, "surrogates": n_surrogates, "bootstrap"
 draws = dict.fromkeys(draws, quick_permutations) if quick else draws
 choices = {"statistic": statistic, "null": null, "distances": distances}
 settings = choices | {"background": background, "structure": structure, "seed": seed}
-simulated = receptors.are_simulated(inputs.about)
-found.keep(settings=settings | draws | {"quick": quick, "simulated_maps": simulated})
+found.keep(settings=settings | draws | {"quick": quick, "densities": inputs.densities})
 
 # %% [markdown]
 # ## The receptor maps

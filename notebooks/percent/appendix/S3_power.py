@@ -71,7 +71,6 @@ curve = receptors.power_rows(
 )
 detectable = receptors.minimum_detectable_r(curve)
 options = {"power_trials": n, "seed": seed, "quick": quick}
-options["simulated_maps"] = settings["simulated_maps"]
 found.keep(power=curve, settings=options | {"minimum_detectable_r": detectable})
 figures.panel(found, "power")
 
