@@ -158,8 +158,14 @@ def test_maps_are_chosen_by_name(asked, expected):
     assert catalogue.resolve(asked) == expected
 
 
-def test_all_is_the_whole_library(library):
-    assert catalogue.resolve("all") == library.index.tolist()
+def test_all_is_what_neuromaps_downloads_without_a_token(library):
+    public = {record["fname"] for record in neuromaps_utils.get_dataset_info("annotations", False)}
+    open_to_all = library.index[[Path(file).name in public for file in library["file"]]]
+    assert catalogue.resolve("all") == open_to_all.tolist()
+    assert set(library.index) - set(open_to_all) == set(catalogue.WITHHELD)
+    (line,) = catalogue.skipped(["D1", "all"])
+    assert line.startswith("spreng/feobv is not used")
+    assert catalogue.skipped("gallezot2010/p943") == []
 
 
 @pytest.mark.parametrize(

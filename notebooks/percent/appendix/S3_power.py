@@ -36,7 +36,8 @@ trial = open_study("S3_power", globals())
 found = results.begin(trial, "power", quick)
 before = results.Section(trial, "receptors")
 settings = before.json("settings")
-inputs = receptors.read_inputs(trial, settings["structure"], settings["background"])
+chosen = {name: settings[name] for name in ("structure", "background", "tracers")}
+inputs = receptors.read_inputs(trial, **chosen)
 leading = receptors.leading(before.table("correlations"))
 Markdown(report.notice(trial, quick))
 
