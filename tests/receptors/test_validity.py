@@ -76,7 +76,7 @@ def test_flb457_is_left_out_of_the_striatum_of_any_atlas(atlas):
 
 
 def test_fp_cit_follows_the_serotonin_transporter_in_the_cortex(atlas):
-    """Why DAT is not looked for there; nor D2, whose order by raclopride is unlike D1 there alone."""
+    """Why DAT is not looked for there; raclopride and D1 go together below the cortex alone."""
     cortex = densities(atlas, [DAT, DASB, D2, D1], "cortex").T.corr("spearman")
     below = densities(atlas, [D2, D1], "subcortex").T.corr("spearman")
     assert cortex.loc[DAT, DASB] > 0.85
