@@ -22,8 +22,8 @@ REACH = 8  # voxels, the farthest displacement looked for
 DISPLACED = 2
 # r of what is not symmetric in the map and in the atlas's grey matter: .23 to .67 in these maps.
 MIRRORED = -0.1
-# Thresholded: nothing below a tenth of the high values, none at all in a tenth of grey matter. Or none
-# in most of it: .49 at most in these maps, which are 0 where noise is negative.
+# Thresholded: nothing below a tenth of the high values, none at all in a tenth of grey matter. Or
+# none in most of it: .49 at most in these maps, which are 0 where noise is negative.
 CUT, ABSENT, EMPTY = 0.1, 0.1, 0.6
 
 
