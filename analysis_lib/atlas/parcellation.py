@@ -231,8 +231,8 @@ def _split(labels, affine, rows, both):
     left = rows.assign(hemisphere=rows["hemisphere"].replace("both", "left"))
     others = rows.loc[both].assign(hemisphere="right").set_axis(both + added)
     note = (
-        f"atlas: labels of both sides ({len(both)}) were split at x = 0: left keeps the number, right "
-        f"has {added} more. A column hemisphere that says midline keeps one whole"
+        f"atlas: labels of both sides ({len(both)}) were split at x = 0: left keeps the number, "
+        f"right has {added} more. A column hemisphere that says midline keeps one whole"
     )
     return labels, pd.concat([left, others]), note
 
