@@ -232,6 +232,8 @@ covariates: [age, sex]
 # Atlas regions of interest, chosen before looking at any map. Another atlas has other names.
 # regions:
 {regions}
+# region_sets: {{}}  # tested as sets: {{limbic: [left amygdala, left hippocampus]}}
+# equivalence: null  # change by region that counts as none, percent: {{percent: 1}}
 
 # Receptor maps: default (18), all (40), or a list of receptors and annotations, [D1, 5HTT].
 # Your own map is an entry in the list: {{receptor: mGluR5, file: maps/mglur5.nii.gz}}, with the
