@@ -89,7 +89,8 @@ def bundled_densities(study) -> list[Path]:
     """Tables that stand in for receptor maps which the cache lacks; one's own atlas has none."""
     if not isinstance(study.atlas, str) or Path(study.atlas).is_absolute():
         return []
-    return sorted((PROJECT / "data" / "receptors").glob(f"{study.atlas}*.tsv"))
+    names = (f"{study.atlas}.tsv", f"{study.atlas}_background_kept.tsv", "maps.tsv")
+    return [path for name in names if (path := PROJECT / "data" / "receptors" / name).is_file()]
 
 
 def _cached_names(names):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis_lib.atlas import grids, parcellation
+from analysis_lib.pipeline import steps
 from analysis_lib.receptors import densities, library, tables
 from analysis_lib.results.problems import StudyError
 from analysis_lib.study import catalogue
@@ -74,6 +75,15 @@ def test_tables_are_written_as_they_are_read(reference_data, tmp_path, monkeypat
     monkeypatch.setattr(tables, "FOLDER", tmp_path)
     made = pd.read_csv(tmp_path / "aal.tsv", sep="\t", index_col="label")
     pd.testing.assert_frame_equal(made, on_disk("aal")[list(made)], rtol=1e-8)
+
+
+def test_tables_of_the_study_s_atlas_are_inputs_of_a_run(tiny):
+    names = {path.name for path in steps.bundled_densities(tiny.write())}
+    of_atlas = {"neuromorphometrics.tsv", "neuromorphometrics_background_kept.tsv"}
+    assert names == of_atlas | {"maps.tsv"}
+    tiny.content["atlas"] = "aal.nii"
+    (tiny.folder / "aal.nii").write_text("")
+    assert steps.bundled_densities(tiny.write()) == []
 
 
 def test_without_volumes_the_demo_has_the_same_maps(reference_data, tmp_path):
