@@ -322,8 +322,10 @@ def _fetch_atlas(name):
 
 def _fetch_receptors(_name, wanted="default"):
     from analysis_lib.datasets.fetch import fetch_receptors
+    from analysis_lib.study.catalogue import skipped
 
-    _say(f"receptors: {len(fetch_receptors(wanted))} maps in the cache, checked")
+    got = f"{len(fetch_receptors(wanted))} maps in the cache, checked"
+    _say("; ".join([f"receptors: {got}", *skipped(wanted)]))
 
 
 def _fetch_templates(_name):

@@ -284,25 +284,3 @@ def test_a_public_trial_runs_and_prints_the_means_of_its_raw_files(name, referen
             assert f"{mean:.1f} ({sd:.1f}), n = {len(group)}" in printed
     assert (tmp_path / "figures" / name / "figure2_clinical.png").is_file()
     assert changed_tables(tmp_path / "data" / "derived" / name, tmp_path / "again") == []
-
-
-def test_a_real_study_never_uses_simulated_receptor_maps(tmp_path):
-    from analysis_lib.atlas import parcellation
-    from analysis_lib.receptors import library
-    from analysis_lib.results.problems import StudyError
-
-    path = copy_study("demo", tmp_path, simulated=False)
-    parcels = parcellation.load_atlas("neuromorphometrics")
-    with pytest.raises(StudyError, match="python -m analysis_lib fetch receptors"):
-        library.maps_for(load_study(path), parcels, [57, 58], cache=tmp_path)
-
-
-def test_the_demo_falls_back_to_maps_that_say_they_are_simulated(tmp_path):
-    from analysis_lib.atlas import grids, parcellation
-    from analysis_lib.receptors import library
-
-    parcels = parcellation.load_atlas("neuromorphometrics")
-    labels = grids.grey_matter_labels(parcels)
-    maps, about = library.maps_for(load_study("demo"), parcels, labels, cache=tmp_path)
-    assert about["receptor"].str.startswith("simulated: ").all()
-    assert maps.shape == (len(about), len(labels))

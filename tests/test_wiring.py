@@ -670,7 +670,7 @@ def test_what_03_quotes_are_cells_of_its_tables(ran03):
             assert quoted["source"] == "receptors/correlations.tsv"
     settings = reading.read_json(ran03.derived / "receptors" / "settings.json")
     assert settings | {"permutations": 99, "surrogates": 120, "bootstrap": 150} == settings
-    assert settings["simulated_maps"] is False
+    assert settings["densities"] == "volumes"
 
 
 def test_each_picture_of_03_gets_the_draws_and_the_contrast_of_its_title(ran03):

@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -28,6 +28,10 @@ from analysis_lib.study.map_file import UNREADABLE
 TISSUES = ("grey", "white", "csf", "vessel", "other")
 
 PACKAGED = ("neuromorphometrics", "aal")
+SURFACES = (".gii", ".gii.gz", ".annot", ".dlabel.nii")
+LARGEST = 99_999  # label
+MIDLINE_MM = 3.0  # of packaged midline regions at least .37 of the voxels are as near x = 0,
+MIDLINE_SHARE = 1 / 3  # of any other pair of regions at most .30
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,14 @@ class Atlas:
 
     The table is indexed by `label` (int, ascending): `name` (as the atlas writes it), `region`
     (readable, without the side), `hemisphere` (left, right, midline), `tissue` (grey, white, csf,
-    vessel, other) and `structure` (cortex, subcortex, cerebellum, other).
+    vessel, other) and `structure` (cortex, subcortex, cerebellum, other). An atlas of one's own has
+    no name, and a note where its labels were split by side.
     """
 
     image: nib.spatialimages.SpatialImage
     table: pd.DataFrame
+    name: str = ""
+    note: str = ""
 
 
 def load_atlas(name_or_image="neuromorphometrics", table=None):
@@ -66,11 +73,14 @@ def load_atlas(name_or_image="neuromorphometrics", table=None):
     -------
     Atlas
 
+        A label that both sides share is split at x = 0, as the atlas's note says, unless the
+        table calls it midline.
+
     Raises
     ------
     WrongFile
         A table for an atlas that has its own, labels that are not whole numbers, a table that does
-        not fit the image.
+        not fit the image, a surface.
     MissingFile
         The packaged files, the downloaded files (the message names the command) or the given path
         are absent.
@@ -85,17 +95,22 @@ def load_atlas(name_or_image="neuromorphometrics", table=None):
     if isinstance(name_or_image, Atlas):
         return name_or_image
     if named:
-        return _named_atlas(name_or_image)
+        return replace(_named_atlas(name_or_image), name=name_or_image)
     image = name_or_image
     if isinstance(image, (str, Path)):
         _check_atlas_path(image)
         table = table_beside(image) if table is None else table
-    image, labels = _read_labels(image)
-    return Atlas(image, _own_table(labels, image.affine, table))
+    return _own_atlas(*_read_labels(image), table)
 
 
 def _read_labels(image):
     """An image, from its path or as it is, and its labels."""
+    if isinstance(image, (str, Path)) and str(image).endswith(SURFACES):
+        raise WrongFile(
+            f"{image}: a NIfTI image of labels expected, found a surface. Change is measured in "
+            "voxels, and a surface does not say to which region a voxel belongs. Use a volume of "
+            "the same atlas."
+        )
     try:
         image = nib.load(image) if isinstance(image, (str, Path)) else image
         return image, label_array(image)
@@ -108,12 +123,12 @@ def problems(study):
     if study.imaging is None:
         return []
     try:
-        load_atlas(study.atlas)
+        note = load_atlas(study.atlas).note
     except MissingFile:
         return []
     except CompendiumError as error:
         return [Problem(study.path.name, "atlas", text=str(found)) for found in error.problems]
-    return []
+    return [Problem(study.path.name, text=note, severity="warning")] if note else []
 
 
 def _check_atlas_path(path):
@@ -194,7 +209,35 @@ def _schaefer_atlas(name, n_parcels, image_path, names_path):
     return Atlas(image, ordered_table(pd.DataFrame(rows, index=names.index)))
 
 
-def _own_table(labels, affine, table):
+def _own_atlas(image, labels, table):
+    """An atlas of one's own; labels that both sides share are split."""
+    rows, note = _own_rows(labels, table), ""
+    if "hemisphere" not in rows:
+        rows["hemisphere"] = _hemisphere_of(labels, image.affine, rows.index)
+        both = rows.index[rows["hemisphere"] == "both"]
+        if len(both):
+            labels, rows, note = _split(labels, image.affine, rows, both)
+            image = nib.Nifti1Image(labels, image.affine)
+    return Atlas(image, _described(rows, table), note=note)
+
+
+def _split(labels, affine, rows, both):
+    """Labels and rows of which those on both sides are two, and a note that says so."""
+    added = 10 ** len(str(rows.index.max()))
+    voxels = np.argwhere(np.isin(labels, both))
+    right = voxels[apply_affine(affine, voxels)[:, 0] > 0]
+    labels = labels.copy()
+    labels[tuple(right.T)] += added
+    left = rows.assign(hemisphere=rows["hemisphere"].replace("both", "left"))
+    others = rows.loc[both].assign(hemisphere="right").set_axis(both + added)
+    note = (
+        f"atlas: labels of both sides ({len(both)}) were split at x = 0: left keeps the number, "
+        f"right has {added} more. A column hemisphere that says midline keeps one whole"
+    )
+    return labels, pd.concat([left, others]), note
+
+
+def _own_rows(labels, table):
     found = np.unique(labels)
     found = found[found != 0]
     if table is None:
@@ -203,8 +246,11 @@ def _own_table(labels, affine, table):
         rows = _read_table(table, found)
     rows = rows.copy()
     rows.index = rows.index.astype(int)
-    if "hemisphere" not in rows:
-        rows["hemisphere"] = _hemisphere_of(labels, affine, rows.index)
+    return rows
+
+
+def _described(rows, table):
+    """Table of regions from rows, with what they do not say."""
     for column, default in (("region", rows["name"]), ("tissue", "grey"), ("structure", "other")):
         if column not in rows:
             rows[column] = default
@@ -271,22 +317,26 @@ def _check_table(rows, found, where):
 
 
 def _hemisphere_of(labels, affine, index):
+    """Side of each label from its voxels: left, right, midline, or both."""
     voxels = np.argwhere(labels)
-    right = apply_affine(affine, voxels)[:, 0] > 0
-    share = means_by_label(right.astype(float), labels[tuple(voxels.T)], index)
-    return np.select([share > 0.9, share < 0.1], ["right", "left"], "midline")
+    here, x = labels[tuple(voxels.T)], apply_affine(affine, voxels)[:, 0]
+    reach = max(MIDLINE_MM, np.linalg.norm(affine[0, :3]))
+    right = means_by_label((x > 0).astype(float), here, index)
+    middle = means_by_label((np.abs(x) < reach).astype(float), here, index)
+    known = [right > 0.9, right < 0.1, middle < MIDLINE_SHARE]
+    return np.select(known, ["right", "left", "both"], "midline")
 
 
 def label_array(image):
     """Labels of an image as whole numbers; WrongFile where it holds anything else."""
     data = in_3d(image)
     labels = data.astype(np.int32)
-    fits = (labels == data) & (labels >= 0)
+    fits = (labels == data) & (labels >= 0) & (labels <= LARGEST)
     if not fits.all():
         wrong = np.unique(data[~fits])[:3].tolist()
         raise WrongFile(
-            f"{image_name(image)}: an atlas holds whole numbers from 0 on, found {wrong}. "
-            "Was it resampled with interpolation? Use nearest neighbour."
+            f"{image_name(image)}: an atlas holds whole numbers from 0 to {LARGEST}, found "
+            f"{wrong}. Was it resampled with interpolation? Use nearest neighbour."
         )
     return labels
 

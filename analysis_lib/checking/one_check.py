@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from analysis_lib.atlas import parcellation
+from analysis_lib.receptors import own_maps
 from analysis_lib.results.problems import Problem
 from analysis_lib.study import conduct, image_problems, participants, receptor_files, scores
 from analysis_lib.vbm import content, diagnostics, regions
@@ -39,6 +40,7 @@ CHECKS = (
     Check(content.problems, "02 03", of_people=True, of_maps=True),
     Check(image_problems.t1w_problems, "00", of_people=True),
     Check(receptor_files.problems, "03"),
+    Check(own_maps.problems, "03"),
     Check(parcellation.problems, "02 03"),
     Check(regions.problems, "02"),
     Check(diagnostics.problems, "02 03", of_people=True),

@@ -116,14 +116,6 @@ class ChangeMaps:
     post: np.ndarray = field(repr=False)
 
 
-def d1_map(grid):
-    """The table of D1 weights as an image on a grid, float32.
-
-    Weight relative to the putamen in each region and within 10 mm of one, 0 beyond.
-    """
-    return mni_image(_weights_on(grid).astype(np.float32), grid.affine)
-
-
 def planted_change(grid, plan=None):
     """Percent change planted in an average active patient, unsmoothed, float32.
 

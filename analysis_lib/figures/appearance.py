@@ -60,13 +60,9 @@ def brain_figure(n_rows=1, n_columns=1, width=PAGE, height=2.0, right=0.02):
     return fig, axes
 
 
-def warnings_of(study, quick=False, simulated_maps=False):
-    """What a figure has to say of its numbers: SIMULATED, SIMULATED RECEPTOR MAPS, QUICK."""
-    words = {
-        "SIMULATED": study.simulated,
-        "SIMULATED RECEPTOR MAPS": simulated_maps,
-        "QUICK": quick,
-    }
+def warnings_of(study, quick=False):
+    """What a figure has to say of its numbers: SIMULATED, QUICK."""
+    words = {"SIMULATED": study.simulated, "QUICK": quick}
     return [word for word, true in words.items() if true]
 
 

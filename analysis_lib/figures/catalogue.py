@@ -88,10 +88,7 @@ def panel(results, name, **options) -> Drawn:
 
 def marks_of(results):
     """The label of every figure of these results: SIMULATED, QUICK."""
-    simulated_maps = (
-        results.name in ("receptors", "power") and results.json("settings")["simulated_maps"]
-    )
-    return warnings_of(results.study, results.quick, simulated_maps)
+    return warnings_of(results.study, results.quick)
 
 
 # --- participants and clinical outcomes -----------------------------------------------------------

@@ -92,7 +92,6 @@ def captions(title, panels, marks=(), lettered=True):
     """Title, caption and text alternative of a figure, from those of its panels."""
     words = {
         "SIMULATED": "Simulated data: no patient took part.",
-        "SIMULATED RECEPTOR MAPS": "The receptor maps are simulated, not measured.",
         "QUICK": "Quick run with few permutations: do not quote these p-values.",
     }
     parts = {"caption": [], "alt": []}

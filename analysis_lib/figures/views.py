@@ -7,6 +7,7 @@ import hashlib
 import html
 import re
 from dataclasses import dataclass, field
+from functools import partial
 
 import matplotlib as mpl
 import numpy as np
@@ -124,16 +125,12 @@ def receptor_views(results, parcels) -> dict:
     receptor, annotation = points[["receptor", "annotation"]].iloc[0]
     change = contrast_title(ARM_BY_TIME, study.arm_names)
     density = f"{receptor} density ({annotation}), which the change is compared with"
-    simulated = results.json("settings")["simulated_maps"]
-
-    def said(title, simulated=True):
-        return marked(title, study, results.quick) if simulated else title
-
+    said = partial(marked, study=study, quick=results.quick)
     at = {"parcels": parcels, "cut": points.loc[points["percent"].abs().idxmax(), list("xyz")]}
     return {
         "regions": region_view(points, said(f"{change}, and {receptor}"), receptor),
         "change": _one_value_a_region(points["percent"], said(f"{change}, %"), True, **at),
-        "receptor": _one_value_a_region(points["density"], said(density, simulated), False, **at),
+        "receptor": _one_value_a_region(points["density"], density, False, **at),
     }
 
 

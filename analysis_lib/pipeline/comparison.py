@@ -34,7 +34,7 @@ class Comparison:
     tables: tuple[int, int] = (0, 0)
     identical: int = 0  # tables that are the same byte for byte
     moved: tuple[Difference, ...] = ()  # numbers, then tables; what is missing or new is there too
-    differs: tuple[str, ...] = ()  # else: packages, platform, parameters, receptor maps, inputs
+    differs: tuple[str, ...] = ()  # else: packages, platform, parameters, inputs
     left_out: tuple[str, ...] = ()  # what was not compared, and why
     reason: str = ""  # why nothing was compared
 
@@ -157,9 +157,6 @@ def _not_comparable(expected, found, there):
     reasons = {name: "the notebook that writes them has not run" for name in sections - there}
     reasons |= dict.fromkeys(reasons.keys() & ON_REQUEST, "")
     reasons |= {name: "none of them are published" for name in there - sections}
-    before, now = expected.made["receptor_maps"], found.made["receptor_maps"]
-    if "receptors" in sections & there and now != before:
-        reasons["receptors"] = f"receptor maps {now} here, {before} in the published run"
     return reasons
 
 
@@ -267,13 +264,7 @@ def _differing(expected, found):
         (f"{step} ", expected["parameters"][step], found["parameters"][step]) for step in shared
     ]
     whole = [{"platform": made["platform"]} for made in (expected, found)]
-    maps = [{"receptor maps": made["receptor_maps"]} for made in (expected, found)]
-    pairs = [
-        ("", expected["packages"], found["packages"]),
-        ("", *whole),
-        ("", *maps),
-        *sorted(parts),
-    ]
+    pairs = [("", expected["packages"], found["packages"]), ("", *whole), *sorted(parts)]
     return [text for pair in pairs for text in _unequal(*pair)] + _other_inputs(expected, found)
 
 

@@ -48,17 +48,13 @@ _MISSING, _INFINITE = "..", {1.0: ".+", -1.0: ".-"}
 
 
 def made_by(folder) -> dict:
-    """What made the results in a folder, from their manifest: no place, no date, no name.
-
-    Receptor maps are "real", "simulated" or, without receptors, None.
-    """
+    """What made the results in a folder, from their manifest: no place, no date, no name."""
     steps = _steps(folder)
     inputs = {name: file["sha256"] for step in steps.values() for name, file in _own(step)}
     return {
         "parameters": {name: step["parameters"] for name, step in steps.items()},
         "packages": {name: v for step in steps.values() for name, v in step["packages"].items()},
         "platform": next((_platform(step["machine"]) for step in steps.values()), None),
-        "receptor_maps": receptor_maps(folder),
         "inputs": dict(sorted(inputs.items())),
     }
 
@@ -81,14 +77,6 @@ def _own(step):
 
 def _platform(machine):
     return f"{machine['system']} {machine['processor']}"
-
-
-def receptor_maps(folder) -> str | None:
-    """Whether the receptor maps behind results were real or simulated; None without receptors."""
-    settings = read_mapping(Path(folder) / "receptors" / "settings.json")
-    if "simulated_maps" not in settings:
-        return None
-    return "simulated" if settings["simulated_maps"] else "real"
 
 
 def draws_of(made) -> list[int]:
@@ -268,7 +256,7 @@ def _on_request(study, path):
 
 
 def write_expected(study) -> Path:
-    """Make a study's results the expected ones, if up to date and not of simulated maps.
+    """Make a study's results the expected ones, if up to date.
 
     Of the notebooks that run on request, those that have run or are in the present file count.
     """
@@ -282,10 +270,6 @@ def write_expected(study) -> Path:
     if stale:
         raise PipelineError(
             f"{study.name}: up to date expected, found {', '.join(stale)}. {advice}"
-        )
-    if receptor_maps(study.derived) == "simulated":
-        raise PipelineError(
-            f"{study.name}: real receptor maps expected, found simulated ones. {advice} --fetch"
         )
     write_text(path, as_text(describe_results(study.derived)))
     return path

@@ -85,6 +85,14 @@ def receptor_maps(study) -> list[Path]:
     return sorted(maps | {path.resolve() for path in own if path.is_file()})
 
 
+def bundled_densities(study) -> list[Path]:
+    """Tables that stand in for receptor maps which the cache lacks; one's own atlas has none."""
+    if not isinstance(study.atlas, str) or Path(study.atlas).is_absolute():
+        return []
+    names = (f"{study.atlas}.tsv", f"{study.atlas}_background_kept.tsv", "maps.tsv")
+    return [path for name in names if (path := PROJECT / "data" / "receptors" / name).is_file()]
+
+
 def _cached_names(names):
     """Patterns of source/desc. Only the name of a receptor needs the library, slow to import."""
     patterns = ["*/*" if name in ("default", "all") else name for name in names]
@@ -127,7 +135,7 @@ def numbers(study) -> list[Path]:
 
 def _on_request(notebook, folder, *reads):
     """A notebook of the appendix that goes on from 02 and 03, and runs when it is named."""
-    reads = (tables, receptor_maps, atlas_files, *reads)
+    reads = (tables, receptor_maps, bundled_densities, atlas_files, *reads)
     needs = {"uses": ("vbm", "receptors"), "needs": ("images",)}
     return Step(notebook, reads, writes=(folder,), on_request=True, **needs)
 
@@ -155,7 +163,7 @@ STEPS = (
     ),
     Step(
         "03_receptor_correlation",
-        reads=(tables, receptor_maps, atlas_files),
+        reads=(tables, receptor_maps, bundled_densities, atlas_files),
         uses=("vbm",),
         writes=("receptors",),
         needs=("images",),

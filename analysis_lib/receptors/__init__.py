@@ -19,9 +19,6 @@ __getattr__, __dir__, __all__ = attach(
         "inputs": [
             "read_inputs",  # regional change and receptor maps, with the design of the trial
         ],
-        "library": [
-            "are_simulated",  # whether receptor maps are stand-ins, from their table
-        ],
         "numbers": [
             "receptor_numbers",  # numbers of notebook 03 that texts and figures quote
         ],

@@ -39,7 +39,7 @@ def parcellate_images(
     background="drop",
     min_coverage=MIN_COVERAGE,
 ):
-    """Region means of images by name, as `parcellate`: simulated maps, or files of one's own."""
+    """Region means of images by name, as `parcellate`, for instance of files of one's own."""
     return means_and_facts(images, atlas, labels, background, min_coverage)[0]
 
 

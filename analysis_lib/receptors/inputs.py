@@ -1,6 +1,6 @@
 """What notebook 03 and its appendix work on: regional change, and the receptor maps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,10 @@ from analysis_lib.atlas.parcellation import Atlas, load_atlas
 from analysis_lib.receptors.correlation import gaussianise
 from analysis_lib.receptors.effects import effect_map
 from analysis_lib.receptors.library import maps_for, uncovered
+from analysis_lib.receptors.validity import where_tracers_hold
 from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE
 from analysis_lib.results.reading import read_table
+from analysis_lib.study.catalogue import skipped
 from analysis_lib.study.contract import Study
 from analysis_lib.study.participants import design_columns, read_participants
 
@@ -28,6 +30,8 @@ class Inputs:
     maps: pd.DataFrame  # (n_receptor_maps, n_regions)
     about: pd.DataFrame  # table of the receptor maps
     model: dict  # covariates and strata, for the difference between the arms
+    gaps: dict = field(default_factory=dict)  # labels that a map does not cover, by annotation
+    left_out: list = field(default_factory=list)  # regions and maps where tracers fail, in words
 
     @property
     def regions(self) -> pd.Series:
@@ -41,6 +45,11 @@ class Inputs:
             f"(n_participants, n_regions) = {self.change.shape}; "
             f"(n_receptor_maps, n_regions) = {self.maps.shape}"
         )
+
+    @property
+    def densities(self) -> str:
+        """Where those of published maps come from: volumes in the cache, or bundled tables."""
+        return "bundled" if (self.about["densities"] == "bundled").any() else "volumes"
 
     def distances(self, method) -> np.ndarray:
         """Distances between the regions, mm: see `parcel_distances`."""
@@ -59,12 +68,12 @@ class Inputs:
         return table[[*columns, "n_parcels", "reference"]]
 
     def map_notes(self) -> str:
-        """What is odd about maps, and the regions that a map does not cover."""
+        """What is odd about maps, the regions that a map does not cover, and where tracers fail."""
         noted = self.about[self.about["note"] != ""].groupby("note").groups
         lines = [f"{', '.join(names)}: {note}" for note, names in noted.items()]
-        for name, labels in uncovered(self.maps).items():
+        for name, labels in self.gaps.items():
             lines.append(f"{name} does not cover {len(labels)}: {', '.join(self.regions[labels])}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.left_out])
 
     def scatter_table(self, leading) -> pd.DataFrame:
         """Change between the arms and density of one map (row of correlations.tsv) by region."""
@@ -76,7 +85,7 @@ class Inputs:
         return points.assign(receptor=leading["receptor"], annotation=leading["annotation"])
 
 
-def read_inputs(study, structure="all", background="drop") -> Inputs:
+def read_inputs(study, structure="all", background="drop", tracers="valid") -> Inputs:
     """Regional change, written by notebook 02, and the receptor maps that the study asks for.
 
     Parameters
@@ -86,6 +95,8 @@ def read_inputs(study, structure="all", background="drop") -> Inputs:
         "all", or the part of grey matter whose regions take part.
     background : {"drop", "keep"}
         Voxels of a receptor map outside its field of view: see `maps_for`.
+    tracers : {"valid", "all"}
+        Each map in the regions where its tracer measures the receptor, or in all regions.
     """
     parcels = load_atlas(study.atlas)
     rows = read_table(study.result("vbm/parcel_change.tsv"))
@@ -93,9 +104,13 @@ def read_inputs(study, structure="all", background="drop") -> Inputs:
     chosen = grey_matter_labels(parcels, None if structure == "all" else structure)
     change = change[change.columns.intersection(chosen)]
     arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"]
-    maps, about = maps_for(study, parcels, change.columns, background=background)
-    model = _design(study, change.index)
-    return Inputs(study, parcels, change, arm.loc[change.index], maps, about, model)
+    whole, about = maps_for(study, parcels, change.columns, background=background)
+    maps, left_out = whole, []
+    if tracers == "valid":
+        maps, left_out = where_tracers_hold(whole, parcels)
+    left_out += skipped(study.receptors)
+    people = (arm.loc[change.index], maps, about.loc[maps.index], _design(study, change.index))
+    return Inputs(study, parcels, change, *people, uncovered(whole.loc[maps.index]), left_out)
 
 
 def _design(study, who):

@@ -3,10 +3,10 @@
 import pandas as pd
 
 from analysis_lib.receptors.densities import means_and_facts
-from analysis_lib.receptors.simulated import receptors_of, simulated_library, simulated_maps
+from analysis_lib.receptors.tables import bundled
 from analysis_lib.results.problems import StudyError
-from analysis_lib.study.catalogue import COLUMNS, library, missing
-from analysis_lib.study.receptor_files import files_for, local_files, local_maps, problems
+from analysis_lib.study.catalogue import COLUMNS, library, missing, resolve
+from analysis_lib.study.receptor_files import files_for, local_files, local_maps, refuse
 
 NOT_GIVEN = "not given"
 
@@ -24,31 +24,27 @@ def _local_table(entries):
     return pd.DataFrame(rows, index=index, columns=list(COLUMNS)).astype({"n_subjects": "Int64"})
 
 
-def maps_for(study, atlas, labels, background="drop", cache=None, seed=0):
+def maps_for(study, atlas, labels, background="drop", cache=None):
     """Region means of the receptor maps that a study asks for, and the table about them.
 
-    Published maps come from the cache, a study's own from the files that it names. The demo, and
-    only a simulated study, falls back to simulated maps (``seed``) when a published one is not
-    there. The table has the columns of `library` and of `describe_files`; a map of the study's own
-    has the annotation "local/<name>", and what it does not say is "not given". A `StudyError` says
-    what cannot be had, or that a map of the study's own has no values in any region.
+    Published maps come from the cache or, where it lacks them, from the tables of the repository; a
+    study's own from the files that it names. The table has the columns of `library` and of
+    `describe_files`, and `densities`: "volumes" or "bundled". A map of the study's own has the
+    annotation "local/<name>", and what it does not say is "not given". A `StudyError` says what
+    cannot be had, or that a map of the study's own has no values in any region.
     """
-    if study.simulated and not problems(study) and missing(study.receptors, cache):
-        from analysis_lib.atlas.template import grey_matter_template  # slow to import
-        from analysis_lib.datasets.truth import d1_map
-
-        names = receptors_of(study.receptors)
-        images = simulated_maps(d1_map(grey_matter_template(3)), seed, receptors=names)
-        images |= local_files(study)
-        table = simulated_library(names)
-    else:
-        images = files_for(study, cache)
-        table = library()
-    if own := local_maps(study):
-        table = pd.concat([table, _local_table(own)])
-    maps, facts = means_and_facts(images, atlas, labels, background)
+    refuse(study)
+    tabled, known = bundled(atlas.name, background, missing(study.receptors, cache), labels)
+    parts = [(tabled, known.assign(densities="bundled"))] if len(tabled) else []
+    if files := files_for(study, cache, known=tabled.index):
+        means, facts = means_and_facts(files, atlas, labels, background)
+        parts.append((means, facts.assign(densities="volumes")))
+    maps, facts = (
+        pd.concat(part).loc[resolve(study.receptors)] for part in zip(*parts, strict=True)
+    )
     _refuse_empty(maps, study)
-    return maps, table.loc[maps.index].join(facts)
+    about = pd.concat([library(), *([_local_table(own)] if (own := local_maps(study)) else [])])
+    return maps, about.loc[maps.index].join(facts)
 
 
 def _refuse_empty(maps, study):
@@ -171,8 +167,3 @@ def _combined_row(group, weights, equal):
             [f"mean of z-scores, {basis}: {', '.join(shares)}", *(note for note in notes if note)]
         ),
     }
-
-
-def are_simulated(about):
-    """Whether receptor maps are stand-ins, from their table."""
-    return bool(about["tracer"].eq("simulated").any())

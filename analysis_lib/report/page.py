@@ -38,11 +38,6 @@ LIMIT = 15_000_000  # bytes of the page
 
 SOFTWARE = ("python", "numpy", "scipy", "statsmodels", "pingouin", "nibabel", "nilearn", "numba")
 MAP_SOFTWARE = ("antspyx", "picsl-greedy", "picsl_greedy")
-SIMULATED_MAPS = (
-    "Receptor maps are simulated",
-    "Real maps were not in the cache. One simulated map follows the demo's own table of receptor "
-    "weights; the others are smooth random fields. No correlation here is evidence on a receptor.",
-)
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": True})  # numbers come as links
 
@@ -146,7 +141,6 @@ def _context(evidence, notebooks):
     figures = read_figures(evidence, links) | draw_figures(evidence)
     size = sum(len(figure["uri"]) for group in figures.values() for figure in group)
     views = read_views(study, LIMIT - size - 2_000_000)
-    simulated_maps = receptors["simulated_maps"]
     facts |= _imaging_facts(evidence) | receptors | _clinical_facts(evidence)
     facts |= {
         "on_request": [
@@ -160,7 +154,7 @@ def _context(evidence, notebooks):
         "tag": Markup('<span class="tag">{}</span> ').format(_flag(evidence))
         if _flag(evidence)
         else "",
-        "notices": _notices(evidence, simulated_maps),
+        "notices": _notices(evidence),
         "quoted": evidence.quoted.values(),
         "css": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         "js": Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
@@ -190,20 +184,17 @@ def is_quick(evidence) -> bool:
 def _flag(evidence):
     """What every part of the page says first: SIMULATED, QUICK, a variant's name, or nothing."""
     words = [("SIMULATED", evidence.study.simulated), ("QUICK", is_quick(evidence))]
-    settings = evidence.json("receptors/settings.json")
     variant = evidence.study.variant
     words.append((f"VARIANT {variant}", bool(variant)))
-    words.append(("SIMULATED RECEPTOR MAPS", settings.get("simulated_maps", False)))
     return " · ".join(word for word, true in words if true)
 
 
-def _notices(evidence, simulated_maps):
+def _notices(evidence):
     """Title and text of each warning; text keeps its own wording, without Markdown."""
     chosen = [report_sentences.SIMULATED] if evidence.study.simulated else []
     chosen += [report_sentences.QUICK] if is_quick(evidence) else []
     pairs = [line.replace("`", "").split(": ", 1) for line in chosen]
-    pairs = [(title, words[:1].upper() + words[1:]) for title, words in pairs]
-    return pairs + ([SIMULATED_MAPS] if simulated_maps else [])
+    return [(title, words[:1].upper() + words[1:]) for title, words in pairs]
 
 
 def _quoting(evidence):
@@ -267,7 +258,6 @@ def _receptor_facts(evidence):
     settings = evidence.json("receptors/settings.json") if has else {}
     facts = {
         "has_receptors": len(rows) > 0,
-        "simulated_maps": settings.get("simulated_maps", False),
         "correlation": report_evidence.CORRELATIONS.get(settings.get("statistic"), ""),
         "surrogate": report_evidence.SURROGATES.get(settings.get("null"), ""),
         "dominance": evidence.exists("receptors/dominance.tsv"),

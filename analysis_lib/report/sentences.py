@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from analysis_lib.receptors.library import are_simulated
 from analysis_lib.report.quoting import Quotes
 from analysis_lib.results import contrasts, words
 from analysis_lib.results.contrasts import ARM_BY_TIME
@@ -191,16 +190,15 @@ def receptor_notice(about):
     about : pandas.DataFrame
         Table of the maps, by annotation.
     """
-    if are_simulated(about):
-        return (
-            "> **SIMULATED RECEPTOR MAPS**: real ones are not in the cache. One map follows the "
-            "demo's own table of D1 weights; the others are smooth random fields. Get real ones "
-            "with `python -m analysis_lib fetch receptors`, or `python run_all.py --fetch`."
-        )
     own = int(about.index.astype(str).str.startswith("local/").sum())
-    words = [f"{len(about) - own} receptor and transporter maps from neuromaps, md5 checked"]
-    words += [f"{own} from files of the study"] if own else []
-    return "; ".join(words) + "."
+    bundled = int((about["densities"] == "bundled").sum())
+    kinds = {
+        "volumes in the cache, md5 checked": len(about) - own - bundled,
+        "regional densities in `data/receptors` (`fetch receptors` gets the volumes)": bundled,
+        "files of the study": own,
+    }
+    told = "; ".join(f"{n} from {kind}" for kind, n in kinds.items() if n)
+    return f"Receptor and transporter maps: {told}."
 
 
 def marked_rates(rates, warn=TOLERATED):

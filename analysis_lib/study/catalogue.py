@@ -14,6 +14,8 @@ from analysis_lib.results.environment import receptor_cache
 from analysis_lib.results.problems import MissingMap, StudyError, WrongMap
 from analysis_lib.study.contract import LocalMap
 
+WITHHELD = ("spreng/feobv",)  # by its publisher: neuromaps downloads it with a token only
+
 FETCH_COMMAND = "python -m analysis_lib fetch receptors"
 
 COLUMNS = (
@@ -78,14 +80,14 @@ def _read(record):
 def resolve(receptors="default"):
     """Annotations that a study's ``receptors`` ask for, in their order.
 
-    "default": the 18 maps of the default set; "all": the whole library; "source/desc": that map; a
-    receptor such as "D1": its maps in the default set, or, where that set has none, in the library;
-    a file of one's own: "local/<name>". A name the library does not hold is a `StudyError` with the
-    nearest ones it does, and so is a map named twice.
+    "default": the 18 maps of the default set; "all": the whole library but for what its publisher
+    withholds (`WITHHELD`); "source/desc": that map; a receptor such as "D1": its maps in the
+    default set, or, where that set has none, in the library; a file of one's own: "local/<name>". A
+    name the library does not hold is a `StudyError` with the nearest ones it does, and so is a map
+    named twice.
     """
-    entries = [receptors] if isinstance(receptors, (str, LocalMap)) else receptors
     known = library()
-    chosen = [name for entry in entries for name in _named(entry, known)]
+    chosen = [name for entry in _entries(receptors) for name in _named(entry, known)]
     doubled = [name for name, count in Counter(chosen).items() if count > 1]
     if doubled:
         raise StudyError(
@@ -95,11 +97,22 @@ def resolve(receptors="default"):
     return chosen
 
 
+def _entries(receptors):
+    return [receptors] if isinstance(receptors, (str, LocalMap)) else receptors
+
+
+def skipped(receptors):
+    """Maps that "all" leaves out, each with the reason; nothing without "all"."""
+    if "all" not in _entries(receptors):
+        return []
+    return [f"{name} is not used: its publisher withholds it" for name in WITHHELD]
+
+
 def _named(entry, known):
     if isinstance(entry, LocalMap):
         return [entry.annotation]
     if entry == "all":
-        return known.index.tolist()
+        return known.index.difference(WITHHELD, sort=False).tolist()
     if entry == "default":
         return known.index[known["default"]].tolist()
     if entry in known.index:

@@ -165,7 +165,8 @@ class LocalMap(_Strict):
     def _nifti(self):
         if not self.file.endswith((".nii", ".nii.gz")):
             raise ValueError(
-                f"file of {self.receptor} is {self.file!r}: a NIfTI file (.nii, .nii.gz) expected"
+                f"file of {self.receptor} is {self.file!r}: a NIfTI file (.nii, .nii.gz) expected; "
+                "a map on the surface cannot be averaged over regions of a volume"
             )
         return self
 

@@ -43,21 +43,28 @@ def local_maps(study):
     return [entry for entry in study.receptors if isinstance(entry, LocalMap)]
 
 
-def files_for(study, cache=None):
+def refuse(study):
+    """A `StudyError` of all that is wrong with a study's `receptors`; nothing otherwise."""
+    if found := problems(study):
+        raise StudyError(found)
+
+
+def files_for(study, cache=None, known=()):
     """Files, by annotation, of the receptor maps that a study asks for, each checked.
 
     Never downloads. A `StudyError` says an unknown name; a file of the study's own that is missing
     or not the one expected; published maps that are not in the cache, with the command that gets
-    them. `WrongMap`: a file in the cache is not the published one.
+    them. Those ``known`` from elsewhere are left out. `WrongMap`: a file in the cache is not the
+    published one.
     """
-    if found := problems(study):
-        raise StudyError(found)
-    if lacking := missing(study.receptors, cache):
+    refuse(study)
+    wanted = [name for name in resolve(study.receptors) if name not in set(known)]
+    if lacking := [name for name in missing(study.receptors, cache) if name in wanted]:
         text = f"receptor maps {', '.join(lacking)} are not in {receptor_cache(cache)}"
-        remedy = f"Get them: {fetch_command(*lacking)}. A real study never uses simulated maps"
-        raise StudyError(Problem(text=text, remedy=remedy))
+        text += " (data/receptors has the default set on the atlases that come by name, no others)"
+        raise StudyError(Problem(text=text, remedy=f"Get them: {fetch_command(*lacking)}"))
     own = local_files(study)
-    return {name: own.get(name) or locate(name, cache) for name in resolve(study.receptors)}
+    return {name: own.get(name) or locate(name, cache) for name in wanted}
 
 
 def local_files(study):

@@ -236,7 +236,7 @@ covariates: [age, sex]
 # region_sets: {{}}  # tested as sets: {{limbic: [left amygdala, left hippocampus]}}
 # equivalence: null  # change by region that counts as none, percent: {{percent: 1}}
 
-# Receptor maps: default (18), all (41), or a list of receptors and annotations, [D1, 5HTT].
+# Receptor maps: default (18), all (40), or a list of receptors and annotations, [D1, 5HTT].
 # Your own map is an entry in the list: {{receptor: mGluR5, file: maps/mglur5.nii.gz}}, with the
 # file relative to this one. Optional keys are shown in tables (tracer: "[11C]ABP688",
 # and age: 33 +/- 11, reference: Authors 2016, licence: CC0). To combine the map with another

@@ -26,6 +26,7 @@ study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # a first look with few permutations; do not quote its p-values
 statistic: str = "gaussianised"  # correlation; one of: gaussianised, spearman, pearson
 background: str = "drop"  # voxels outside a receptor map's field; one of: drop, keep
+tracers: str = "valid"  # regions of a map; valid: where its tracer holds; one of: valid, all
 structure: str = "all"  # regions of grey matter; one of: all, cortex, subcortex, cerebellum
 null: str = "moran"  # surrogates of the effect map; one of: moran, variogram
 distances: str = "centroid"  # between regions; voxels: mean of theirs; one of: centroid, voxels
@@ -50,7 +51,7 @@ from analysis_lib.study import open_study
 # %%
 trial = open_study("03_receptor_correlation", globals())
 found = results.begin(trial, "receptors", quick)
-inputs = receptors.read_inputs(trial, structure, background)
+inputs = receptors.read_inputs(trial, structure, background, tracers)
 display(Markdown(report.notice(trial, quick)), Markdown(report.receptor_notice(inputs.about)))
 print(inputs.described)
 
@@ -62,9 +63,9 @@ print(inputs.described)
 draws = {"permutations": n_permutations, "surrogates": n_surrogates, "bootstrap": n_bootstrap}
 draws = dict.fromkeys(draws, quick_permutations) if quick else draws
 choices = {"statistic": statistic, "null": null, "distances": distances}
-settings = choices | {"background": background, "structure": structure, "seed": seed}
-simulated = receptors.are_simulated(inputs.about)
-found.keep(settings=settings | draws | {"quick": quick, "simulated_maps": simulated})
+settings = choices | {"background": background, "structure": structure, "tracers": tracers}
+settings |= draws | {"seed": seed, "quick": quick, "densities": inputs.densities}
+found.keep(settings=settings)
 
 # %% [markdown]
 # ## The receptor maps
@@ -73,6 +74,13 @@ found.keep(settings=settings | draws | {"quick": quick, "simulated_maps": simula
 # voxels where the map has values; the background value, which fills the map outside its field of view,
 # is found in the data, since it is not always zero. Only grey-matter regions are used. A region of
 # which a map covers less than a tenth is left out for that map and listed below the table.
+#
+# A tracer need not measure its receptor everywhere. Raclopride and FP-CIT do so in the striatum alone; in
+# a reference region, often the cerebellum, binding is zero by definition; and the authors of five
+# serotonin maps recommend these volumes below the cortex only. Such regions are left out of that map,
+# with the source listed below. A map that keeps fewer than half of the regions is left out as a whole.
+# `tracers = "all"` uses all maps in all regions. The table gives the number and age of the
+# people: a map of six people is noisy, and one of people aged 61 need not describe the patients.
 
 # %%
 display(report.table(inputs.map_table(), trial, index=True))

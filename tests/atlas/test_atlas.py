@@ -378,7 +378,7 @@ def test_bad_input_is_refused_with_what_was_found(blocks, tmp_path):
     with pytest.raises(FileNotFoundError, match="'nueromorphometrics': neither a known atlas"):
         parcellation.load_atlas("nueromorphometrics")
     blurred = nib.Nifti1Image(np.full((2, 2, 2), 1.5), GRID)
-    with pytest.raises(ValueError, match=r"whole numbers from 0 on, found \[1.5\]"):
+    with pytest.raises(ValueError, match=r"whole numbers from 0 to 99999, found \[1.5\]"):
         parcellation.load_atlas(blurred)
 
 
@@ -453,8 +453,81 @@ def test_own_atlas_with_the_table_beside_it(blocks, named_blocks, tmp_path):
 
 def test_a_table_for_a_named_atlas_is_refused(named_blocks):
     for known in ("aal", named_blocks):
-        with pytest.raises(ValueError, match="a table is for a label image of your own"):
+        with pytest.raises(ValueError, match="a table is only for your own label image"):
             parcellation.load_atlas(known, named_blocks.table)
+
+
+def shared(labels=(7, 2035, 30), hemisphere=None, dtype=np.float32):
+    """One label for both hippocampi, one for one side, one in the middle, as an atlas in MNI."""
+    data = np.zeros((30, 10, 10), dtype)
+    affine = np.diag([2.0, 2, 2, 1])
+    affine[0, 3] = -29  # x from -29 to 29
+    data[2:8, 2:6, 2:6] = data[22:28, 2:6, 2:6] = labels[0]
+    data[2:8, 6:9, 2:6] = labels[1]
+    data[13:17, 2:9, 7:9] = labels[2]
+    rows = {"label": labels, "name": ["hippocampus", "only left", "vermis"]}
+    if hemisphere:
+        rows["hemisphere"] = hemisphere
+    return parcellation.load_atlas(nib.Nifti1Image(data, affine), pd.DataFrame(rows))
+
+
+def test_a_label_of_both_sides_is_split_where_the_midline_is_and_said():
+    atlas = shared()
+    assert atlas.table["name"].to_dict() == {
+        7: "hippocampus",
+        30: "vermis",
+        2035: "only left",
+        10007: "hippocampus",
+    }
+    assert atlas.table["hemisphere"].to_dict() == {
+        7: "left",
+        30: "midline",
+        2035: "left",
+        10007: "right",
+    }
+    x = atlas_distances.parcel_centroids(atlas)["x"]
+    assert x[[7, 10007, 30]].tolist() == [-20, 20, 0]
+    assert "atlas: labels of both sides (1) were split at x = 0" in atlas.note
+    assert "right has 10000 more" in atlas.note
+
+
+def test_a_table_that_says_midline_keeps_a_label_whole():
+    atlas = shared(hemisphere=["midline", "left", "midline"])
+    assert atlas.table.index.tolist() == [7, 30, 2035]
+    assert atlas.note == ""
+
+
+@pytest.mark.parametrize("name", ["neuromorphometrics", "aal"])
+def test_labels_of_both_sides_of_real_atlases_are_told_from_midline_ones(name):
+    """Both sides of each region given one number: all pairs are split, the vermis is not."""
+    atlas = parcellation.load_atlas(name)
+    names = grids.region_names(atlas)
+    first = atlas.table.loc[names.index].groupby("region").ngroup() + 1
+    lookup = np.zeros(atlas.table.index.max() + 1, np.int32)
+    lookup[names.index] = first
+    merged = nib.Nifti1Image(lookup[parcellation.label_array(atlas.image)], atlas.image.affine)
+    sides = atlas.table.loc[names.index, "hemisphere"].value_counts()
+    found = parcellation.load_atlas(merged).table["hemisphere"].value_counts()
+    assert found.to_dict() == sides.to_dict()
+
+
+def test_a_surface_is_refused_with_the_reason(tmp_path):
+    path = tmp_path / "lh.aparc.label.gii"
+    path.write_text("")
+    with pytest.raises(ValueError, match=r"label\.gii: a NIfTI image of labels .* found a surface"):
+        parcellation.load_atlas(path)
+
+
+def test_the_one_check_says_that_labels_were_split(tiny):
+    path = tiny.folder / "atlas.nii"
+    data = np.zeros((30, 10, 10), np.int16)
+    data[2:8] = data[22:28] = 5
+    nib.save(nib.Nifti1Image(data, shared().image.affine), path)
+    tiny.content |= {"atlas": "atlas.nii"}
+    tiny.content["imaging"] = {"sessions": {"pre": "baseline", "post": "week2"}}
+    (problem,) = parcellation.problems(tiny.write())
+    assert problem.severity == "warning"
+    assert "split at x = 0" in str(problem)
 
 
 def test_mean_matrix_agrees_with_parcel_means(named_blocks):

@@ -194,12 +194,6 @@ def test_captions_join_the_panels_and_say_what_is_simulated():
     assert alone == {"title": "T", "caption": "caption 1", "alt": "alt 1"}
 
 
-@pytest.mark.parametrize("maps", [True, False])
-def test_simulated_receptor_maps_are_named(tiny, maps):
-    marks = appearance.warnings_of(tiny.write(), quick=True, simulated_maps=maps)
-    assert marks == (["SIMULATED RECEPTOR MAPS"] if maps else []) + ["QUICK"]
-
-
 # --- clinical panels
 
 

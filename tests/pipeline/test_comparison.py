@@ -50,7 +50,7 @@ writing.write_numbers(trial, "clinical", numbers)
 """
 RECEPTORS = """\
 table = pd.DataFrame({"receptor": ["D1", "DAT"], "r": [0.5, -0.25]})
-settings = {"simulated_maps": False}
+settings = {"densities": "volumes"}
 writing.write(trial.derived / "receptors", {"correlations.tsv": table, "settings.json": settings})
 writing.write_numbers(trial, "receptors", {"D1.r": (0.5, "correlations.tsv")})
 """
@@ -131,11 +131,6 @@ def edit_table(path, change):
 def set_value(key, value):
     """A change of one number."""
     return lambda content: content[key].update(value=value)
-
-
-def use_simulated_maps(settings):
-    """A change of the kind of receptor maps."""
-    settings["simulated_maps"] = True
 
 
 def listed(study, **options):
@@ -347,17 +342,6 @@ def test_other_packages_platform_and_inputs_are_named(study):
     assert last.endswith("; inputs: {data}/participants.tsv")
 
 
-def test_receptors_are_compared_with_the_same_kind_of_maps_only(study):
-    edit_json(study.derived / "receptors" / "settings.json", use_simulated_maps)
-    edit_json(study.derived / "numbers.json", set_value("receptors.D1.r", 0.9))
-    assert listed(study) == [
-        "18 of 18 numbers agree with the published run (data/expected/tiny.json), and 2 of 2 "
-        "tables, 2 of them byte for byte",
-        "1 number and 1 table of receptors are not compared: receptor maps simulated here, "
-        "real in the published run",
-    ]
-
-
 def test_what_has_not_run_is_not_compared(project, study):
     shutil.rmtree(study.derived)
     done = running.run(plan_of(project, only=["01"]))
@@ -518,11 +502,9 @@ def test_make_expected_writes_what_is_up_to_date_only(project, study, monkeypatc
     assert expected.write_expected(study) == path
     assert path.read_bytes() == before
 
-    edit_json(study.derived / "receptors" / "settings.json", use_simulated_maps)
+    settings = study.derived / "receptors" / "settings.json"
+    edit_json(settings, lambda content: content.update(seed=1))
     with pytest.raises(PipelineError, match=r"up to date expected, found 03_receptors \(to run"):
-        expected.write_expected(study)
-    monkeypatch.setattr(plan, "status", lambda _: {"03_receptors": "up to date"})
-    with pytest.raises(PipelineError, match=r"real receptor maps expected, found simulated ones"):
         expected.write_expected(study)
     assert path.read_bytes() == before
 
@@ -548,7 +530,6 @@ def test_committed_files_have_default_parameters_and_no_place(name):
     assert expected.as_text(json.loads(text)) == text
     assert not any(place in text for place in ("/tmp/", "/home/", "/root/", "/work/"))
     made = json.loads(text)["made"]
-    assert made["receptor_maps"] == ("real" if name == "demo" else None)
     for notebook, values in made["parameters"].items():
         whole = plan.make_plan(load_study(name), only=[notebook])
         assert whole.signature(whole.steps[0])["parameters"] == values

@@ -531,12 +531,14 @@ def test_quick_run_says_that_its_p_are_not_to_be_quoted():
     assert sentences.notice(load_study("demo"), quick=True).count("> **") == 2
 
 
-def test_simulated_receptor_maps_are_called_so():
-    about = pd.DataFrame({"tracer": ["sch23390", "simulated"]})
-    assert sentences.receptor_notice(about).startswith("> **SIMULATED RECEPTOR MAPS**")
-    real = sentences.receptor_notice(about.iloc[:1])
-    assert real.startswith("1 receptor")
-    assert "SIMULATED" not in real
+def test_it_is_said_where_receptor_densities_come_from():
+    kinds = ["bundled", "volumes", "volumes", "volumes"]
+    about = pd.DataFrame({"densities": kinds}, index=["a/1", "b/2", "c/3", "local/mine"])
+    assert sentences.receptor_notice(about) == (
+        "Receptor and transporter maps: 2 from volumes in the cache, md5 checked; 1 from regional "
+        "densities in `data/receptors` (`fetch receptors` gets the volumes); 1 from files of the "
+        "study."
+    )
 
 
 def test_rates_above_what_is_tolerated_are_marked():

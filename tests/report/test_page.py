@@ -128,7 +128,7 @@ def vbm_files():
     }
 
 
-def receptor_files(simulated=False):
+def receptor_files():
     rows = [
         {"contrast": "arm_by_time", "receptor": name, "annotation": f"{name.lower()}2017/map"}
         | {"n_subjects_map": 13 + i, "n_parcels": 118, "r": 0.81 - 0.3 * i, "ci_low": 0.4}
@@ -140,7 +140,7 @@ def receptor_files(simulated=False):
     settings |= {"surrogates": 1998, "bootstrap": 1997, "quick": False}
     return {
         "correlations.tsv": pd.DataFrame(rows),
-        "settings.json": settings | {"simulated_maps": simulated},
+        "settings.json": settings,
     }
 
 
@@ -165,11 +165,7 @@ def appendix_files():
         },
         "power": {
             "power.tsv": pd.DataFrame(curve | {"monte_carlo_se": [0.01, 0.02]}),
-            "settings.json": {
-                "minimum_detectable_r": 0.87,
-                "quick": False,
-                "simulated_maps": False,
-            },
+            "settings.json": {"minimum_detectable_r": 0.87, "quick": False},
         },
         "juspace": {"juspace.tsv": pd.DataFrame([toolbox]), "settings.json": {"quick": False}},
     }
@@ -201,9 +197,7 @@ def quoted_numbers(study, files):
     return numbers
 
 
-def write_study(
-    folder, images=True, simulated=True, simulated_maps=False, appendix=False, **changes
-):
+def write_study(folder, images=True, simulated=True, appendix=False, **changes):
     """A study whose result files were written by hand."""
     tiny = TinyTrial(folder)
     tiny.content |= {"simulated": simulated} | changes
@@ -212,7 +206,7 @@ def write_study(
     study = tiny.write()
     files = {"clinical": clinical_files(study), "conduct": conduct_files()}
     if images:
-        files |= {"vbm": vbm_files(), "receptors": receptor_files(simulated_maps)}
+        files |= {"vbm": vbm_files(), "receptors": receptor_files()}
     files |= appendix_files() if appendix else {}
     for section, content in files.items():
         writing.write(study.derived / section, content)
@@ -420,15 +414,14 @@ def test_a_real_study_has_no_banner(alone):
     assert "simulated" not in words(written, "main").lower()
 
 
-def test_quick_results_and_simulated_receptor_maps_are_said(alone):
-    study = alone(simulated_maps=True)
+def test_quick_results_are_said(alone):
+    study = alone()
     settings = study.derived / "vbm" / "settings.json"
     content = reading.read_json(settings)
     settings.write_text(json.dumps(content | {"quick": True}), encoding="utf-8")
     written = BeautifulSoup(page.write_report(study).read_text("utf-8"), "html.parser")
-    assert written.select_one(".flag").get_text() == ("SIMULATED · QUICK · SIMULATED RECEPTOR MAPS")
+    assert written.select_one(".flag").get_text() == "SIMULATED · QUICK"
     assert "do not quote these p-values" in words(written, "#summary")
-    assert "simulated maps that stand in for PET maps" in words(written, "#methods")
 
 
 def test_a_study_without_images_says_nothing_of_them(alone):

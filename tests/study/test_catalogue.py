@@ -17,7 +17,7 @@ from scipy import stats
 from analysis_lib.atlas import parcellation
 from analysis_lib.datasets import receptor_maps
 from analysis_lib.pipeline import steps
-from analysis_lib.receptors import densities, simulated
+from analysis_lib.receptors import densities
 from analysis_lib.receptors import library as receptors_library
 from analysis_lib.report import manifest
 from analysis_lib.results import environment, problems
@@ -158,8 +158,14 @@ def test_maps_are_chosen_by_name(asked, expected):
     assert catalogue.resolve(asked) == expected
 
 
-def test_all_is_the_whole_library(library):
-    assert catalogue.resolve("all") == library.index.tolist()
+def test_all_is_what_neuromaps_downloads_without_a_token(library):
+    public = {record["fname"] for record in neuromaps_utils.get_dataset_info("annotations", False)}
+    open_to_all = library.index[[Path(file).name in public for file in library["file"]]]
+    assert catalogue.resolve("all") == open_to_all.tolist()
+    assert set(library.index) - set(open_to_all) == set(catalogue.WITHHELD)
+    (line,) = catalogue.skipped(["D1", "all"])
+    assert line.startswith("spreng/feobv is not used")
+    assert catalogue.skipped("gallezot2010/p943") == []
 
 
 @pytest.mark.parametrize(
@@ -321,34 +327,6 @@ def test_parcellated_library_ranks_regions_as_pharmacology_does(real_cache):
     assert receptors_library.uncovered(maps) == {"beliveau2017/cumi101": [36, 37]}
 
 
-def test_simulated_maps_say_so_and_are_smooth_and_repeatable():
-    weights = nib.Nifti1Image(np.ones((20, 24, 20), np.float32), np.diag([6.0, 6, 6, 1]))
-    maps = simulated.simulated_maps(weights, seed=3)
-    table = simulated.simulated_library()
-    assert list(maps) == table.index.tolist()
-    assert maps["simulated/D1"] is weights
-    assert table["receptor"].str.startswith("simulated: ").all()
-    assert set(table.columns) == set(catalogue.library().columns)
-    field = maps["simulated/DAT"].get_fdata()
-    again = simulated.simulated_maps(weights, seed=3)["simulated/DAT"].get_fdata()
-    np.testing.assert_array_equal(field, again)
-    neighbours = np.corrcoef(field[1:].ravel(), field[:-1].ravel())[0, 1]
-    assert neighbours > 0.9
-    assert field.min() > 0
-
-
-def test_a_simulated_map_does_not_depend_on_the_others_asked_for():
-    weights = nib.Nifti1Image(np.ones((20, 24, 20), np.float32), np.diag([6.0, 6, 6, 1]))
-    all_of_them = simulated.simulated_maps(weights, seed=3)
-    some = simulated.simulated_maps(weights, seed=3, receptors=["mGluR5", "DAT"])
-    assert list(some) == ["simulated/mGluR5", "simulated/DAT"]
-    np.testing.assert_array_equal(
-        some["simulated/DAT"].get_fdata(), all_of_them["simulated/DAT"].get_fdata()
-    )
-    names = simulated.simulated_library(["mGluR5", "DAT"])["receptor"].tolist()
-    assert names == ["simulated: mGluR5", "simulated: DAT"]
-
-
 # --- files of one's own
 
 VALUES = {1: 4.0, 2: 7.0, 3: 10.0}  # by label of `blocks`
@@ -460,21 +438,8 @@ def test_own_file_of_several_volumes_is_refused_by_name(own, blocks):
 
 def test_real_study_without_its_published_maps_is_told_which_command(own, blocks, tmp_path):
     own.content["receptors"].append("NMDA")
-    with pytest.raises(
-        StudyError, match=r"maps galovic2021/ge179 are not in .*--all-maps\. A real"
-    ):
+    with pytest.raises(StudyError, match=r"maps galovic2021/ge179 are not in .*--all-maps"):
         receptors_library.maps_for(own.write(), blocks, [1, 2, 3], cache=tmp_path / "none")
-
-
-def test_simulated_study_simulates_published_maps_and_reads_its_own(own, tmp_path):
-    own.content |= {"simulated": True, "receptors": ["5-HTT", *own.content["receptors"]]}
-    neuromorphometrics = parcellation.load_atlas()
-    maps, about = receptors_library.maps_for(
-        own.write(), neuromorphometrics, [57, 58], cache=tmp_path / "none"
-    )
-    assert about.index.tolist() == ["simulated/5-HTT", "local/mine"]
-    assert about["receptor"].tolist() == ["simulated: 5-HTT", "mGluR5"]
-    assert maps.loc["simulated/5-HTT"].notna().all()
 
 
 def test_own_files_are_inputs_of_a_run(own, tmp_path, monkeypatch):

@@ -38,7 +38,8 @@ trial = open_study("S1_calibration", globals())
 found = results.begin(trial, "calibration", quick)
 before = results.Section(trial, "receptors")
 settings = before.json("settings")
-inputs = receptors.read_inputs(trial, settings["structure"], settings["background"])
+options = {name: settings[name] for name in ("structure", "background", "tracers")}
+inputs = receptors.read_inputs(trial, **options)
 Markdown(report.notice(trial, quick))
 
 # %% [markdown]

@@ -36,7 +36,8 @@ trial = open_study("S3_power", globals())
 found = results.begin(trial, "power", quick)
 before = results.Section(trial, "receptors")
 settings = before.json("settings")
-inputs = receptors.read_inputs(trial, settings["structure"], settings["background"])
+chosen = {name: settings[name] for name in ("structure", "background", "tracers")}
+inputs = receptors.read_inputs(trial, **chosen)
 leading = receptors.leading(before.table("correlations"))
 Markdown(report.notice(trial, quick))
 
@@ -71,7 +72,6 @@ curve = receptors.power_rows(
 )
 detectable = receptors.minimum_detectable_r(curve)
 options = {"power_trials": n, "seed": seed, "quick": quick}
-options["simulated_maps"] = settings["simulated_maps"]
 found.keep(power=curve, settings=options | {"minimum_detectable_r": detectable})
 figures.panel(found, "power")
 

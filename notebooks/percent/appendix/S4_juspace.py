@@ -33,7 +33,8 @@ from analysis_lib.study import open_study
 trial = open_study("S4_juspace", globals())
 found = results.begin(trial, "juspace", quick)
 before = results.Section(trial, "receptors")
-inputs = receptors.read_inputs(trial, before.json("settings")["structure"], background="keep")
+structure = before.json("settings")["structure"]
+inputs = receptors.read_inputs(trial, structure, background="keep", tracers="all")
 Markdown(report.notice(trial, quick))
 
 # %% [markdown]
@@ -53,6 +54,7 @@ Markdown(report.notice(trial, quick))
 #   signs), never fewer or more. The observed labelling is none of these, and the p is too small:
 #   .058 instead of .05 between arms of 18, .070 within one. The table gives this p and the one of any
 #   relabelling.
+# - **All regions of all maps**, also those in which a tracer does not measure its receptor.
 # - **No correction over maps** in either; the family-wise p-values add it.
 #
 # ## Its results
