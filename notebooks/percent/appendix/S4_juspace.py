@@ -54,6 +54,10 @@ Markdown(report.notice(trial, quick))
 #   .058 instead of .05 between arms of 18, .070 within one. The table gives this p and the one of any
 #   relabelling.
 # - **No correction over maps** in either; the family-wise p-values add it.
+# - **|r| of relabelled maps.** Whatever the relabelling, |r| of a group's map has no scale, and where
+#   treatment did something relabelled maps show some of it, too. The last p of the table is that of |r|
+#   as notebook 03 computes it; power at a noise-free r of .4 is about a fifth, where that of patients'
+#   slopes is nearly one (`benchmarks/randomisation.tsv`).
 #
 # ## Its results
 
