@@ -51,13 +51,23 @@ def main():
     """Simulate, print the table and write it."""
     options = _options()
     world = _world()
-    jobs = [(name, b) for name in DESIGNS for b in range(-(-options.trials // BLOCK))]
-    rows = Parallel(n_jobs=options.jobs)(delayed(_block)(*world, *job) for job in jobs)
-    table = pd.concat(rows).groupby(["design", "test"], sort=False)["rejected"]
-    table = table.agg(n_trials="size", rate="mean").reset_index()
-    table["monte_carlo_se"] = np.sqrt(table["rate"] * (1 - table["rate"]) / table["n_trials"])
-    table.to_csv(HERE / "randomisation.tsv", sep="\t", index=False, float_format="%.4g")
+    jobs = [(name, b) for b in range(-(-options.trials // BLOCK)) for name in DESIGNS]
+    run = Parallel(n_jobs=options.jobs, return_as="generator")
+    rows = []
+    for number, found in enumerate(run(delayed(_block)(*world, *job) for job in jobs), 1):
+        rows.append(found)
+        if number % len(DESIGNS) == 0:
+            table = summary(pd.concat(rows))
+            table.to_csv(HERE / "randomisation.tsv", sep="\t", index=False, float_format="%.4g")
     print(table.to_string(index=False))
+
+
+def summary(rows):
+    """Share of trials in which each test rejects, with its Monte-Carlo error."""
+    table = rows.groupby(["design", "test"], sort=False)["rejected"]
+    table = table.agg(n_trials="size", rate="mean").reset_index()
+    rate = table["rate"]
+    return table.assign(monte_carlo_se=np.sqrt(rate * (1 - rate) / table["n_trials"]))
 
 
 def _options():

@@ -171,8 +171,7 @@ def closest_rival(quotes) -> list:
 def largest_slope(quotes) -> list:
     """The map with the largest t of the slopes, if it is not that of the largest |r|."""
     rows = by_size(quotes.select("receptors/coupling_arm.tsv"), "t").head(1).to_dict("records")
-    first = receptor_maps(quotes)[0]["annotation"]
-    return [row for row in rows if row["annotation"] != first]
+    return [row for row in rows if row["annotation"] != receptor_maps(quotes)[0]["annotation"]]
 
 
 # --- notices --------------------------------------------------------------------------------------
