@@ -33,8 +33,10 @@ from analysis_lib.clinical.models import mean_table
 from analysis_lib.figures import catalogue, composites, views
 from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS
 from analysis_lib.figures.views import View
+from analysis_lib.receptors.correlation import slopes_given_others
 from analysis_lib.receptors.dominance_analysis import dominance
 from analysis_lib.receptors.library import combine
+from analysis_lib.receptors.slopes import slope_test
 from analysis_lib.receptors.surrogates import variogram
 from analysis_lib.report import findings
 from analysis_lib.results import reading
@@ -639,6 +641,14 @@ def test_dominance_counts_surrogates_and_the_others_count_flips(ran03):
     assert said.startswith(f"4 receptors, 60 regions: adjusted R² {total:.2f}, p = ")
 
 
+def test_p_beside_the_others_are_of_slopes_in_one_regression(ran03):
+    inputs, others = ran03.variables["inputs"], table(ran03, "receptors/given_others.tsv")
+    combined, _ = combine(inputs.maps, inputs.about)
+    slopes = slopes_given_others(inputs.change, combined.loc[others["annotation"]])
+    test = slope_test(slopes, inputs.arm, n_permutations=99, seed=5, **inputs.model)
+    np.testing.assert_allclose(others["p_given_others"], test.p)
+
+
 def test_dominance_is_of_the_normal_scores_that_r_is_of(ran03, effects):
     outcome = normal_scores(effects[0]["arm_by_time"])
     combined, _ = combine(ran03.variables["inputs"].maps, ran03.variables["inputs"].about)
@@ -980,8 +990,8 @@ COVERED = {
     "vbm": "active_change_clusters active_change_regions arm_by_time_clusters arm_by_time_regions "
     "control_change_clusters control_change_regions improvement_regions parcel_change quality "
     "region_clinical region_means summary",
-    "receptors": "anatomy combined correlations coupling_arm coupling_improvement dominance given_others "
-    "individual scatter sensitivity",
+    "receptors": "anatomy combined correlations coupling_arm coupling_improvement dominance "
+    "given_others individual rivals scatter sensitivity",
     "calibration": "rates variograms",
     "power": "power",
     "juspace": "juspace",

@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 from scipy.spatial.distance import cdist
 
-from analysis_lib.atlas import anatomy
+from analysis_lib.atlas import anatomy, files, grids, naming, parcellation
 from analysis_lib.atlas import distances as atlas_distances
-from analysis_lib.atlas import files, grids, naming, parcellation
 from analysis_lib.results import problems
 from analysis_lib.study import catalogue, contract
 

@@ -377,8 +377,8 @@ def test_findings_on_receptors_say_which_how_strong_under_which_null_and_what_is
         "p < .05: 1 of 2 for the difference in slope between the arms, 1 against equally smooth "
         "maps, 0 with anatomy held constant",
         "D1 leads its closest rival, D2 (sandiego2015), by 0.40 in |r| (95 % CI −0.10 to 0.60), "
-        "and is ahead of it in 90 % of resampled trials and of all rivals at once in 80 %; the data do "
-        "not decide between the two",
+        "and is ahead of it in 90 % of resampled trials and of all rivals at once in 80 %; the "
+        "data do not decide between the two",
         "The receptor with the largest t of the difference in slope is D2 (sandiego2015, t = 7.30)",
         "reliability of the effect map is 0.60; without its noise, r would be about 0.90 (95 % CI "
         "0.55 to 1.00)",
