@@ -168,10 +168,11 @@ def test_the_chain_writes_every_table_with_described_columns(demo):
         "vbm/parcel_change.tsv": "participant_id arm region change",
         "receptors/correlations.tsv": (
             "contrast receptor annotation tracer n_subjects_map n_parcels statistic r ci_low "
-            "ci_high p_parametric p_spatial p_fwe_spatial p_randomisation p_fwe q_fdr"
+            "ci_high r_anatomy p_parametric p_spatial p_fwe_spatial p_spatial_anatomy "
+            "p_fwe_spatial_anatomy p_randomisation p_fwe q_fdr"
         ),
         "receptors/dominance.tsv": "receptor total_dominance percent p",
-        "receptors/individual.tsv": "participant_id arm receptor z",
+        "receptors/individual.tsv": "participant_id arm receptor slope z",
     }
     for contrast in CONTRASTS:
         expected[f"vbm/{contrast}_clusters.tsv"] = (

@@ -33,6 +33,10 @@ from analysis_lib.clinical.models import mean_table
 from analysis_lib.figures import catalogue, composites, views
 from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS
 from analysis_lib.figures.views import View
+from analysis_lib.receptors.correlation import slopes_given_others
+from analysis_lib.receptors.dominance_analysis import dominance
+from analysis_lib.receptors.library import combine
+from analysis_lib.receptors.slopes import slope_test
 from analysis_lib.receptors.surrogates import variogram
 from analysis_lib.report import findings
 from analysis_lib.results import reading
@@ -566,12 +570,14 @@ def test_p_values_are_those_of_the_null_draws_of_their_own_name(ran03):
     rows = table(ran03, "receptors/correlations.tsv")
     nulls = np.load(ran03.derived / "receptors" / "nulls.npz")
     for contrast, own in rows.groupby("contrast"):
-        for which, p, corrected in (
-            ("randomisation", "p_randomisation", "p_fwe"),
-            ("spatial", "p_spatial", "p_fwe_spatial"),
+        own = own.assign(t=ran03.variables["assessed"][contrast].randomisation.t)
+        for which, statistic, p, corrected in (
+            ("randomisation", "t", "p_randomisation", "p_fwe"),
+            ("spatial", "r", "p_spatial", "p_fwe_spatial"),
+            ("spatial_anatomy", "r_anatomy", "p_spatial_anatomy", "p_fwe_spatial_anatomy"),
         ):
             size = np.abs(nulls[f"{which}_{contrast}"].astype(float))
-            r = own["r"].abs().to_numpy() - 1e-6
+            r = own[statistic].abs().to_numpy() * (1 - 1e-5)
             expected = (1 + (size >= r).sum(axis=0)) / (1 + len(size))
             np.testing.assert_allclose(own[p], expected)
             largest = size.max(axis=1)[:, None]
@@ -625,37 +631,69 @@ def is_multiple(p, n):
     return np.allclose(np.asarray(p) * n, np.round(np.asarray(p) * n), atol=1e-6)
 
 
-def test_dominance_tells_surrogates_from_re_randomised_arms(ran03):
+def test_dominance_counts_surrogates_and_the_others_count_flips(ran03):
     rows = table(ran03, "receptors/dominance.tsv").set_index("receptor")
     assert rows["total_dominance"].idxmax() == "D1"
     assert is_multiple(rows["p"], 121)
     assert not is_multiple(rows["p"], 100)
-    assert is_multiple(rows["p_randomisation"], 100)
+    others = table(ran03, "receptors/given_others.tsv")
+    assert is_multiple(others["p_given_others"], 100)
     total = rows["total_dominance"].sum()
     said = ran03.variables["joint"].described
-    assert said.startswith(f"4 receptors, 60 regions: adjusted R² {total:.2f}; surrogates p = ")
-    assert "99 permutations allow" in said.split("re-randomised")[1]
+    assert said.startswith(f"4 receptors, 60 regions: adjusted R² {total:.2f}, p = ")
+
+
+def test_p_beside_the_others_are_of_slopes_in_one_regression(ran03):
+    inputs, others = ran03.variables["inputs"], table(ran03, "receptors/given_others.tsv")
+    combined, _ = combine(inputs.maps, inputs.about)
+    slopes = slopes_given_others(inputs.change, combined.loc[others["annotation"]])
+    test = slope_test(slopes, inputs.arm, n_permutations=99, seed=5, **inputs.model)
+    np.testing.assert_allclose(others["p_given_others"], test.p)
+
+
+def test_dominance_is_of_the_normal_scores_that_r_is_of(ran03, effects):
+    outcome = normal_scores(effects[0]["arm_by_time"])
+    combined, _ = combine(ran03.variables["inputs"].maps, ran03.variables["inputs"].about)
+    x = pd.DataFrame({name: normal_scores(row) for name, row in combined.T.items()})
+    found = table(ran03, "receptors/dominance.tsv").set_index("annotation")["total_dominance"]
+    np.testing.assert_allclose(dominance(x, outcome).total[found.index], found, rtol=1e-5)
+
+
+def test_anatomy_and_rivals_are_told_of_every_contrast(ran03):
+    rows = table(ran03, "receptors/anatomy.tsv").set_index(["contrast", "measure"])
+    assert len(rows) == 12
+    anatomy = ran03.variables["inputs"].anatomy
+    effect = ran03.variables["assessed"]["active_change"].effect
+    r = np.corrcoef(normal_scores(anatomy.loc["depth"]), normal_scores(effect))[0, 1]
+    assert rows.loc[("active_change", "depth"), "r"] == pytest.approx(r, abs=1e-6)
+    rivals = table(ran03, "receptors/rivals.tsv")
+    assert set(rivals["contrast"]) == set(CONTRASTS)
+    assert set(rivals["annotation"]) == {"local/d1"}
+    assert "local/d1" not in set(rivals["rival_annotation"])
+    assert "**Its rivals**: D1 leads" in findings(ran03.variables["found"])
 
 
 def test_coupling_of_each_participant_is_higher_in_the_active_arm(ran03, people):
     rows = table(ran03, "receptors/individual.tsv")
     arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"]
     assert arm.to_dict() == people["arm"][arm.index].to_dict()
-    z = rows[rows["annotation"] == "local/d1"].groupby("arm")["z"].mean()
+    slope = rows[rows["annotation"] == "local/d1"].groupby("arm")["slope"].mean()
     by_arm = table(ran03, "receptors/coupling_arm.tsv").set_index("annotation").loc["local/d1"]
     assert [by_arm["n_active"], by_arm["n_control"]] == [10, 8]
-    assert by_arm["mean_active"] == pytest.approx(z["active"])
-    assert by_arm["mean_control"] == pytest.approx(z["control"])
+    assert by_arm["mean_active"] == pytest.approx(slope["active"])
+    assert by_arm["mean_control"] == pytest.approx(slope["control"])
     assert by_arm["ci_low"] > 0
 
 
 def test_patients_whose_change_follows_d1_more_improve_more(ran03, people, ratings):
     rows = table(ran03, "receptors/individual.tsv")
-    z = rows[rows["annotation"] == "local/d1"].set_index("participant_id")["z"]
+    slope = rows[rows["annotation"] == "local/d1"].set_index("participant_id")["slope"]
     improved = ratings["HAMD-17", "baseline"] - ratings["HAMD-17", "week3"]
-    frame = pd.DataFrame({"z": z, "improved": improved.reindex(z.index)})
-    centred = frame - frame.groupby(people["arm"].reindex(z.index)).transform("mean")
-    found = table(ran03, "receptors/coupling_improvement.tsv").set_index("annotation")["r"]
+    frame = pd.DataFrame({"slope": slope, "improved": improved.reindex(slope.index)})
+    centred = frame - frame.groupby(people["arm"].reindex(slope.index)).transform("mean")
+    found = table(ran03, "receptors/coupling_improvement.tsv")
+    assert found["scale"].iloc[0] == "HAMD-17"
+    found = found[found["scale"] == "HAMD-17"].set_index("annotation")["r"]
     assert found["local/d1"] == pytest.approx(centred.corr().iloc[0, 1], rel=1e-6)
     assert found["local/d1"] > 0.3
 
@@ -684,9 +722,12 @@ def test_each_picture_of_03_gets_the_draws_and_the_contrast_of_its_title(ran03):
         np.testing.assert_allclose(found["r"], own["r"])
     (nulls,) = ran03.panels["nulls"]
     lead = rows[(rows["contrast"] == "arm_by_time") & (rows["receptor"] == "D1")]
-    assert nulls.draw.keywords["observed"] == pytest.approx(lead["r"].iloc[0])
+    observed = {"spatial": lead["r"].iloc[0], "spatial_anatomy": lead["r_anatomy"].iloc[0]}
+    assert nulls.draw.keywords["observed"] == pytest.approx(observed)
     assert nulls.title.startswith("D1")
-    assert {"scatter", "influence", "dominance"} <= set(ran03.panels)
+    assert {"scatter", "influence", "dominance", "anatomy", "slopes", "improvement"} <= set(
+        ran03.panels
+    )
     assert "**D1** (local/d1)" in findings(ran03.variables["found"])
 
 
@@ -719,7 +760,7 @@ def test_rates_stand_beside_the_p_that_they_concern(ran_appendix, ran03):
 def test_variograms_are_those_of_the_change_between_the_arms(ran_appendix, ran03, effects):
     rows = table(ran03, "calibration/variograms.tsv")
     assert rows["null"].unique().tolist() == ["Moran", "variogram"]
-    distances = np.linalg.norm(centres(blocks()[0])[:, None] - centres(blocks()[0])[None], axis=-1)
+    distances = ran03.variables["inputs"].mirrored("centroid")[0]
     lags, expected = variogram(normal_scores(effects[0]["arm_by_time"]), distances)
     for _, own in rows.groupby("null"):
         np.testing.assert_allclose(own["distance"], lags)
@@ -952,8 +993,8 @@ COVERED = {
     "arm_by_time_clusters arm_by_time_cluster_regions arm_by_time_regions control_change_clusters "
     "control_change_cluster_regions control_change_regions design diagnostics improvement_regions "
     "parcel_change quality region_clinical region_means summary variance_by_region",
-    "receptors": "combined correlations coupling_arm coupling_improvement dominance given_others "
-    "individual scatter sensitivity",
+    "receptors": "anatomy combined correlations coupling_arm coupling_improvement dominance "
+    "given_others individual rivals scatter sensitivity",
     "calibration": "rates variograms",
     "power": "power",
     "juspace": "juspace",

@@ -13,6 +13,9 @@ from analysis_lib.atlas.naming import means_by_label
 from analysis_lib.atlas.parcellation import label_array, load_atlas
 
 DISTANCES = ("centroid", "voxels")
+OPPOSITE = {"left": "right", "right": "left"}
+NEAR = 15  # mm: a homologue's centre lies no farther from the mirrored centre
+PAIRED = 0.9  # share of lateral regions that must have a homologue for distances to be mirrored
 
 
 def parcel_centroids(atlas="neuromorphometrics", labels=None):
@@ -69,6 +72,40 @@ def parcel_distances(atlas="neuromorphometrics", labels=None, method="centroid",
     if method == "centroid":
         return cdist(centroids, centroids)
     return _voxel_distances(atlas, centroids.index, max_points)
+
+
+def homologues(atlas="neuromorphometrics", labels=None):
+    """Position of each region's counterpart on the other side, (n_parcels,); its own without one.
+
+    A homologue has the same name on the other side and a centre within 15 mm of the mirrored one:
+    parcels that are only numbered alike (Schaefer's) are no homologues.
+    """
+    atlas = load_atlas(atlas)
+    table = atlas.table.loc[known_labels(atlas, labels)]
+    own = np.arange(len(table))
+    here = pd.Series(own, pd.MultiIndex.from_frame(table[["region", "hemisphere"]]))
+    here = here[~here.index.duplicated(keep=False)]
+    across = zip(table["region"], table["hemisphere"].map(OPPOSITE), strict=True)
+    found = here.reindex(pd.MultiIndex.from_tuples(across)).to_numpy()
+    found = np.where(np.isnan(found), own, found).astype(int)
+    centres = parcel_centroids(atlas, table.index).to_numpy()
+    off = np.linalg.norm(centres[found] - centres * [-1, 1, 1], axis=1)
+    return np.where(off <= NEAR, found, own)
+
+
+def mirrored(distances, atlas="neuromorphometrics", labels=None):
+    """Distances that are the same on both sides, and whether the atlas allowed that.
+
+    (D + D[m][:, m]) / 2 with m the `homologues`, so that exchanging left and right changes nothing.
+    An atlas in which fewer than nine tenths of the lateral regions have a homologue gets its plain
+    distances back.
+    """
+    atlas = load_atlas(atlas)
+    m = homologues(atlas, labels)
+    lateral = atlas.table.loc[known_labels(atlas, labels), "hemisphere"].isin(OPPOSITE).to_numpy()
+    if not lateral.any() or (m != np.arange(len(m)))[lateral].mean() < PAIRED:
+        return distances, False
+    return (distances + distances[np.ix_(m, m)]) / 2, True
 
 
 def _voxel_distances(atlas, labels, max_points):

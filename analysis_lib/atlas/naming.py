@@ -29,6 +29,7 @@ NEUROMORPHOMETRICS_TISSUE = {
     64: "vessel",  # left
     69: "white",  # optic chiasm
 }
+VENTRICLES = (4, 11, 49, 50, 51, 52)  # in neuromorphometrics
 FIRST_CORTICAL_LABEL = 100  # from here neuromorphometrics names begin with an abbreviation
 
 # Regions below the cortex in neuromorphometrics and AAL2. Hippocampus and amygdala count among

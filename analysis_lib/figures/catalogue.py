@@ -41,11 +41,14 @@ from analysis_lib.figures.draw_maps import (
 )
 from analysis_lib.figures.draw_receptors import (
     central,
+    plot_anatomy,
     plot_correlations,
     plot_dominance,
+    plot_improvement,
     plot_nulls,
     plot_power,
     plot_scatter,
+    plot_slopes,
     plot_variograms,
     plot_without,
 )
@@ -399,11 +402,47 @@ def dominance(results):
 def nulls(results):
     lead = _lead(results)
     draws = {which: found[:, lead.name] for which, found in _draws(results, ARM_BY_TIME).items()}
+    observed = {"spatial": lead["r"], "spatial_anatomy": lead["r_anatomy"]}
     return Panel(
-        partial(plot_nulls, draws=draws, observed=lead["r"]),
+        partial(plot_nulls, draws=draws, observed=observed),
         f"{lead['receptor']}: r by chance alone",
         *descriptions.describe_nulls(lead, draws),
         size=(COLUMN, 2.2),
+    )
+
+
+def slopes(results):
+    lead, names = _lead(results), results.study.arm_names
+    rows, by_arm = results.table("individual"), results.table("coupling_arm")
+    mine = by_arm[by_arm["annotation"] == lead["annotation"]].iloc[0]
+    rows = rows[rows["annotation"] == lead["annotation"]]
+    return Panel(
+        partial(plot_slopes, rows=rows, names=names),
+        f"{lead['receptor']}: slope of each participant",
+        *descriptions.describe_slopes(lead, mine, names),
+        size=(COLUMN, 1.6),
+    )
+
+
+def anatomy(results):
+    rows = results.table("anatomy")
+    rows = rows[rows["contrast"] == ARM_BY_TIME]
+    return Panel(
+        partial(plot_anatomy, rows=rows),
+        "Effect and anatomy",
+        *descriptions.describe_anatomy(rows),
+        size=(5, 1.7),
+    )
+
+
+def improvement(results, scale):
+    rows = results.table("coupling_improvement")
+    rows = rows[rows["scale"] == scale]
+    return Panel(
+        partial(plot_improvement, rows=rows),
+        f"Slope and improvement: {scale}",
+        *descriptions.describe_improvement(rows, scale),
+        size=(COLUMN, 0.15 * len(rows) + 0.8),
     )
 
 
@@ -465,6 +504,7 @@ CATALOGUE = {
         *(flow, ratings, course, differences, response, tipping_point, items, stimulation),
         *(head_size, template_fit, homogeneity, volumes, variance_ratio, skewness, mosaic),
         *(slices, glass, surface, regions),
-        *(correlations, scatter, dominance, nulls, influence, power, variogram),
+        *(correlations, scatter, dominance, nulls, slopes, anatomy, improvement, influence),
+        *(power, variogram),
     )
 }

@@ -79,13 +79,14 @@ def receptors(study: Study, most_maps=24) -> Drawn | None:
     results = Section(study, "receptors")
     if not (study.imaging and results.is_there):
         return None
-    names = ("scatter", "dominance", "nulls", "influence")
+    names = ("scatter", "dominance", "nulls", "slopes", "anatomy", "influence")
     panels = {"correlations": catalogue.correlations(results, most_maps=most_maps)}
     panels |= {name: catalogue.CATALOGUE[name](results) for name in names}
     blocks = [
         ([["correlations"]], panels["correlations"].size[1], None),
         ([["scatter", "dominance"]], max(2.4, 0.14 * len(results.table("dominance")) + 0.9), None),
-        ([["nulls", "influence"]], 2, [1, 1.2]),
+        ([["nulls", "slopes"]], 2, None),
+        ([["anatomy", "influence"]], 2, [1, 1.2]),
     ]
     apart = panels | {"correlations": catalogue.correlations(results)}
     return _draw(results, "figure4_receptors", "Receptors", panels, blocks, apart)

@@ -7,7 +7,7 @@ import numpy as np
 
 from analysis_lib.figures.appearance import LEVEL
 from analysis_lib.figures.draw_clinical import estimate_text
-from analysis_lib.figures.draw_receptors import range_text
+from analysis_lib.figures.draw_receptors import ANATOMY, range_text
 from analysis_lib.figures.palette import COLOURS
 from analysis_lib.results.contrasts import ARM_BY_TIME, contrast_title, contrast_words
 from analysis_lib.results.words import number_text, p_text, printed, true_minus, visit_words
@@ -188,23 +188,24 @@ def describe_correlations(rows, n_all, contrast, names, draws):
     """What `plot_correlations` shows, of ``n_all`` maps; ``draws`` by null."""
     lead = rows.loc[rows["r"].abs().idxmax()]
     chosen = "" if len(rows) == n_all else f" (the {len(rows)} with the largest |r| are shown)"
-    drawn = "with the arms re-randomised" if contrast == ARM_BY_TIME else "with signs flipped"
-    n_fwe = int((rows["p_fwe"] < LEVEL).sum())
+    asked = "no arm effect on" if contrast == ARM_BY_TIME else "a mean of 0 of"
+    n_fwe, n_beyond = (int((rows[p] < LEVEL).sum()) for p in ("p_fwe", "p_fwe_spatial_anatomy"))
     caption = (
         f"Correlation over grey-matter regions of {contrast_words(contrast, names)} with {n_all} "
-        f"receptor maps{chosen}; in brackets, the number of people scanned for each map. Bars: "
-        f"95 % bootstrap interval (patients resampled). Bands: central 95 % of r if treatment did "
-        f"nothing ({drawn}, {draws['randomisation']:,} draws), and among surrogate maps as smooth "
-        f"as the change ({draws['spatial']:,}). At the right: p under each of the two null "
-        "hypotheses, in brackets family-wise over all maps. Filled: family-wise p < .05 if "
-        "treatment did nothing."
+        f"receptor maps{chosen}; in brackets, the number of people scanned for each map. Dots: r, "
+        "with 95 % bootstrap interval (patients resampled). Diamonds: partial r given distance to "
+        "the ventricles, depth, region size and grey-matter density. Bands: central 95 % of each "
+        f"among surrogate maps as smooth as the change ({draws['spatial']:,}). At the right: p of "
+        f"{asked} patients' slopes, and p of r and partial r among equally smooth maps; in "
+        "brackets family-wise over all maps. Filled dots: family-wise p < .05 of the slopes; "
+        "filled diamonds: family-wise p < .05 beyond anatomy."
     )
     alt = (
-        f"Dots with intervals, one per map, in order of r; two shaded bands behind each. Largest: "
-        f"{lead['receptor']}, {number_text(lead['r'])}; if treatment did nothing, "
-        f"{p_text(lead['p_randomisation'])}, among equally smooth maps, "
-        f"{p_text(lead['p_spatial'])}. Maps with a "
-        f"family-wise p below .05 if treatment did nothing: {n_fwe} of {len(rows)}."
+        "Dots with intervals and diamonds, one pair per map, in order of r; a shaded band behind "
+        f"each. Largest: {lead['receptor']}, {number_text(lead['r'])}; slopes "
+        f"{p_text(lead['p_randomisation'])}, among equally smooth maps "
+        f"{p_text(lead['p_spatial'])}, beyond anatomy {p_text(lead['p_spatial_anatomy'])}. Maps "
+        f"with a family-wise p below .05: slopes {n_fwe}, beyond anatomy {n_beyond} of {len(rows)}."
     )
     return caption, alt
 
@@ -249,13 +250,47 @@ def describe_without(rows):
 def describe_nulls(lead, draws):
     """What `plot_nulls` shows; ``lead``: row of ``receptors/correlations.tsv``."""
     caption = (
-        f"r of {lead['receptor']} in {len(draws['randomisation']):,} re-randomised trials "
-        f"({p_text(lead['p_randomisation'])}) and with {len(draws['spatial']):,} equally smooth "
-        f"surrogate maps ({p_text(lead['p_spatial'])}); line: observed. "
-        "Two peaks arise if chance produces one broad pattern with either sign."
+        f"r of {lead['receptor']} with {len(draws['spatial']):,} equally smooth surrogate maps "
+        f"({p_text(lead['p_spatial'])}), and partial r given head anatomy "
+        f"({p_text(lead['p_spatial_anatomy'])}); lines: observed. Two peaks arise if the map is "
+        "dominated by one broad pattern, which surrogates show with either sign."
     )
-    alt = f"Two histograms of r from −1 to 1 and a line at {number_text(lead['r'])}."
-    return caption, alt
+    r, partial = number_text(lead["r"]), number_text(lead["r_anatomy"])
+    return caption, f"Two histograms of r from −1 to 1 and lines at {r} and {partial}."
+
+
+def describe_slopes(lead, row, names):
+    """What `plot_slopes` shows; ``row`` of ``receptors/coupling_arm.tsv``."""
+    caption = (
+        "Percent change per standard deviation of the density of "
+        f"{lead['receptor']} ({lead['annotation']}), one point per participant; bars: means. "
+        f"{names['active']} − {names['control']}: {number_text(row['difference'])} "
+        f"({number_text(row['ci_low'])} to {number_text(row['ci_high'])}), {p_text(row['p'])}."
+    )
+    means = {arm: number_text(row[f"mean_{arm}"]) for arm in COLOURS}
+    return caption, f"Points in two rows, one per arm. Means: {_by_arm(names, means)}."
+
+
+def describe_anatomy(rows):
+    """What `plot_anatomy` shows; ``rows`` are of ``receptors/anatomy.tsv``."""
+    top = rows.loc[rows["r"].abs().idxmax()]
+    caption = (
+        "Correlation over regions of the difference between the arms with four properties of head "
+        "anatomy that artefacts follow; at the right, p among equally smooth maps. Filled: "
+        "family-wise p < .05."
+    )
+    return caption, f"Four dots. Largest: {ANATOMY[top['measure']]}, {number_text(top['r'])}."
+
+
+def describe_improvement(rows, scale):
+    """What `plot_improvement` shows; ``rows`` of one scale."""
+    n_fwe = int((rows["p_fwe"] < LEVEL).sum())
+    caption = (
+        f"Partial correlation, within arms, of improvement on {scale} with patients' slopes on "
+        f"each receptor map, with 95 % confidence interval. Filled: family-wise p < .05 "
+        f"({n_fwe} of {len(rows)})."
+    )
+    return caption, f"Dots with intervals, one per map; filled: {n_fwe} of {len(rows)}."
 
 
 def describe_items(rows, names):

@@ -5,8 +5,15 @@ import numpy as np
 import seaborn as sns
 
 from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_beside, write_nothing
-from analysis_lib.figures.palette import ACCENT, BANDS, QUIET
+from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS, QUIET
 from analysis_lib.results.words import number_text, p_cell
+
+ANATOMY = {  # in words
+    "ventricle_distance": "distance to the ventricles",
+    "depth": "depth below the brain's edge",
+    "log_size": "size of the region (log)",
+    "grey_density": "grey-matter density",
+}
 
 
 def central(draws, share=0.95):
@@ -15,36 +22,35 @@ def central(draws, share=0.95):
 
 
 def plot_correlations(ax, rows, bands):
-    """Correlation with each receptor map in order, against the central 95 % of two nulls.
+    """Correlation with each receptor map in order, and what anatomy leaves of it.
 
-    ``bands``: "randomisation" and "spatial", limits (n_maps, 2) in the order of ``rows``.
+    ``bands``: "spatial" and "spatial_anatomy", limits (n_maps, 2) of the central 95 % of each null,
+    in the order of ``rows``.
     """
     if not len(rows):
         return write_nothing(ax, "no receptor map")
     order = np.argsort(rows["r"].to_numpy())  # NaN last: on top
     rows, y = rows.iloc[order], np.arange(len(rows))
-    reach = [rows["ci_low"], rows["ci_high"], rows["r"]]
+    reach = [rows["ci_low"], rows["ci_high"], rows["r"], rows["r_anatomy"]]
     words = {
-        "randomisation": "95 % of r if treatment did nothing",
         "spatial": "95 % of r among equally smooth maps",
+        "spatial_anatomy": "the same, anatomy held constant",
     }
     for side, (null, label) in zip((0.19, -0.19), words.items(), strict=True):
         low, high = np.asarray(bands[null], dtype=float)[order].T
         reach += [low, high]
         ax.barh(y + side, high - low, 0.36, low, color=BANDS[null], lw=0, label=label, zorder=0)
     ax.axvline(0, color="white", lw=0.8, zorder=0.5)
-    ax.hlines(y, rows["ci_low"], rows["ci_high"], color="black", lw=1)
-    for chosen, face, label in (
-        (
-            rows["p_fwe"] < LEVEL,
-            ACCENT,
-            "r, 95 % CI; if treatment did nothing, family-wise p < .05",
-        ),
-        (~(rows["p_fwe"] < LEVEL), "white", "r, 95 % CI; the same p at least .05"),
-    ):
-        if chosen.any():
-            look = {"ms": 4.5, "mfc": face, "mec": ACCENT, "label": label}
-            ax.plot(rows["r"][chosen], y[chosen], "o", **look)
+    ax.hlines(y + 0.19, rows["ci_low"], rows["ci_high"], color="black", lw=1)
+    marks = (
+        ("r", 0.19, "o", "p_fwe", "r, 95 % CI"),
+        ("r_anatomy", -0.19, "D", "p_fwe_spatial_anatomy", "r, anatomy held constant"),
+    )
+    for column, side, shape, p, label in marks:
+        look = {"marker": shape, "ms": 4, "mec": ACCENT, "ls": "none"}
+        filled = (rows[p] < LEVEL).to_numpy()
+        ax.plot(rows[column][filled], y[filled] + side, mfc=ACCENT, **look)
+        ax.plot(rows[column][~filled], y[~filled] + side, mfc="white", label=label, **look)
     _write_ps(ax, rows, y)
     limits = np.nanmin(np.concatenate(reach)) - 0.04, np.nanmax(np.concatenate(reach)) + 0.04
     ax.set(yticks=y, ylim=(-0.7, len(rows) - 0.3), xlim=limits)
@@ -58,10 +64,11 @@ def plot_correlations(ax, rows, bands):
 
 
 def _write_ps(ax, rows, y):
-    """Both p in words, family-wise in brackets, at the right of the Axes."""
+    """Each p in words, family-wise in brackets, at the right of the Axes."""
     columns = (
-        ("if treatment\ndid nothing\n(family-wise)", "p_randomisation", "p_fwe", 6),
-        ("among equally\nsmooth maps\n(family-wise)", "p_spatial", "p_fwe_spatial", 78),
+        ("no treatment\neffect on\nslopes", "p_randomisation", "p_fwe", 6),
+        ("equally\nsmooth\nmaps", "p_spatial", "p_fwe_spatial", 72),
+        ("the same,\nbeyond\nanatomy", "p_spatial_anatomy", "p_fwe_spatial_anatomy", 138),
     )
     for head, p, corrected, points in columns:
         write_beside(ax, len(rows) - 0.2, f"p {head}", points, fontweight="bold", va="bottom")
@@ -82,19 +89,63 @@ def range_text(values):
 
 
 def plot_nulls(ax, draws, observed):
-    """Null distributions ("randomisation", "spatial") of one receptor's r, with the observed r."""
-    words = {"randomisation": "treatment did nothing", "spatial": "equally smooth maps"}
-    alphas = {"randomisation": 1, "spatial": 0.75}
+    """r among equally smooth maps, and partial r given anatomy, each with the observed one."""
+    words = {"spatial": "equally smooth maps", "spatial_anatomy": "anatomy held constant"}
     n = range_text(np.array([len(draws[null]) for null in words]))
     for null, label in words.items():
         own = draws[null][np.isfinite(draws[null])]
-        look = {"color": BANDS[null], "alpha": alphas[null], "linewidth": 0, "element": "step"}
+        look = {"color": BANDS[null], "alpha": 0.75, "linewidth": 0, "element": "step"}
         sns.histplot(x=own, bins=np.linspace(-1, 1, 51), label=label, ax=ax, **look)
-    ax.axvline(observed, color=ACCENT, lw=1.6, label=f"observed, r = {number_text(observed)}")
+    for null, style in (("spatial", "-"), ("spatial_anatomy", "--")):
+        said = f"observed, r = {number_text(observed[null])}"
+        ax.axvline(observed[null], color=ACCENT, lw=1.6, ls=style, label=said)
     ax.set(xlabel="correlation, r", ylabel=f"draws, of {n}", xlim=(-1, 1))
     ax.set_xticks([-1, -0.5, 0, 0.5, 1])
     ax.set_ylim(top=1.7 * ax.get_ylim()[1])
     ax.legend(loc="upper left", fontsize=SMALL, handlelength=1.2, borderpad=0.1)
+
+
+def plot_slopes(ax, rows, names):
+    """Slope of each patient by arm, and the mean of each arm; ``rows`` of one receptor map."""
+    look = {"hue": "arm", "palette": COLOURS, "order": list(COLOURS), "legend": False}
+    sns.stripplot(rows, x="slope", y="arm", size=4, alpha=0.7, jitter=0.2, ax=ax, **look)
+    for place, arm in enumerate(COLOURS):
+        mean = rows.loc[rows["arm"] == arm, "slope"].mean()
+        ax.plot([mean, mean], [place - 0.35, place + 0.35], color="black", lw=1.6)
+    ax.axvline(0, color=QUIET, lw=0.8, ls="--", zorder=0)
+    ax.set(xlabel="change per SD of density, %", ylabel="")
+    ax.set_yticks(range(len(COLOURS)), [names[arm] for arm in COLOURS])
+
+
+def plot_anatomy(ax, rows):
+    """r of an effect map with head anatomy; filled: family-wise p < .05 among smooth maps."""
+    if not len(rows):
+        return write_nothing(ax, "no region")
+    rows, y = rows.iloc[::-1], np.arange(len(rows))
+    ax.axvline(0, color=QUIET, lw=0.8, zorder=0)
+    ax.hlines(y, 0, rows["r"], color=QUIET, lw=1)
+    for place, (_, row) in zip(y, rows.iterrows(), strict=True):
+        face = ACCENT if row["p_fwe_spatial"] < LEVEL else "white"
+        ax.plot(row["r"], place, "o", ms=5, mfc=face, mec=ACCENT)
+        write_beside(ax, place, p_cell(row["p_spatial"]), 4)
+    write_beside(ax, len(rows) - 0.4, "p", 4, fontweight="bold")
+    ax.set(yticks=y, xlabel="correlation with the effect map, r", xlim=(-1, 1))
+    ax.set_yticklabels([ANATOMY[name] for name in rows["measure"]])
+    ax.set_ylim(-0.6, len(rows) - 0.2)
+
+
+def plot_improvement(ax, rows):
+    """Relation of slopes to improvement on one scale: r and its interval by receptor map."""
+    rows = rows.sort_values("r")
+    y = np.arange(len(rows))
+    ax.axvline(0, color=QUIET, lw=0.8, zorder=0)
+    ax.hlines(y, rows["ci_low"], rows["ci_high"], color="black", lw=1)
+    faces = np.where(rows["p_fwe"] < LEVEL, ACCENT, "white")
+    for place, r, face in zip(y, rows["r"], faces, strict=True):
+        ax.plot(r, place, "o", ms=4, mfc=face, mec=ACCENT)
+    ax.set(yticks=y, xlabel="r of slope and improvement", ylim=(-0.7, len(rows) - 0.3))
+    ax.set_yticklabels([f"{row.receptor}  {row.annotation}" for row in rows.itertuples()])
+    ax.tick_params(axis="y", labelsize=SMALL, length=0)
 
 
 def plot_without(ax, rows):
@@ -131,7 +182,7 @@ def plot_variograms(ax, lags, target, surrogates):
 
 
 def plot_power(ax, curve, detectable=np.nan, power=0.8):
-    """Power of the re-randomisation test over the noise-free r, and where it reaches ``power``."""
+    """Power of the slope test over the noise-free r, and where it reaches ``power``."""
     ax.errorbar(
         curve["true_r"], curve["power"], curve["monte_carlo_se"], fmt="o-", ms=3, color="black"
     )

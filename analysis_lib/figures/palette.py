@@ -2,6 +2,6 @@
 
 COLOURS = {"active": "#0072B2", "control": "#E69F00"}
 ACCENT, QUIET = "#D55E00", "#8C8C8C"
-BANDS = {"randomisation": "#CCCCCC", "spatial": "#4DB399"}  # null distributions
+BANDS = {"spatial": "#4DB399", "spatial_anatomy": "#CCCCCC"}  # null distributions
 TISSUE = "#56B4E9"  # lines on dark images
 DIVERGING = "RdBu_r"  # maps with a sign

@@ -30,13 +30,16 @@ __getattr__, __dir__, __all__ = attach(
             "variogram_surrogates",
         ],
         "together": [
-            "assess",  # every test of every contrast against every receptor map
+            "anatomy_rows",  # r of each effect map with head anatomy
+            "assess",  # does regional change follow receptor maps? without a study file
+            "assess_contrasts",  # every test of every contrast against every receptor map
             "halves",  # would another half of these patients give the same effect map?
             "joint_model",  # all receptors at once
             "juspace_rows",  # what JuSpace would report
             "leading",  # row of the receptor map with the largest |r|
-            "null_draws",  # r of every draw under both nulls
+            "null_draws",  # every draw under each null
             "patients",  # each patient's own coupling, as an outcome of the trial
+            "rivals",  # the leading receptor of each contrast against all others
             "power_rows",  # power over the noise-free correlation with the leading receptor
             "sensitivity",  # how far each correlation depends on something else
         ],

@@ -8,25 +8,14 @@ from statsmodels.stats.multitest import multipletests
 
 from analysis_lib.receptors import correlation, nulls, power
 from analysis_lib.receptors import intervals as receptors_intervals
+from analysis_lib.receptors import slopes as slopes_test
+from analysis_lib.receptors.effects import effect_map
 from analysis_lib.results.contrasts import ARM_BY_TIME
 
 TABLE_COLUMNS = (
-    "contrast",
-    "receptor",
-    "annotation",
-    "tracer",
-    "n_subjects_map",
-    "n_parcels",
-    "statistic",
-    "r",
-    "ci_low",
-    "ci_high",
-    "p_parametric",
-    "p_spatial",
-    "p_fwe_spatial",
-    "p_randomisation",
-    "p_fwe",
-    "q_fdr",
+    *("contrast", "receptor", "annotation", "tracer", "n_subjects_map", "n_parcels", "statistic"),
+    *("r", "ci_low", "ci_high", "r_anatomy", "p_parametric", "p_spatial", "p_fwe_spatial"),
+    *("p_spatial_anatomy", "p_fwe_spatial_anatomy", "p_randomisation", "p_fwe", "q_fdr"),
 )
 
 
@@ -39,16 +28,12 @@ class ContrastResult:
     effect: pd.Series  # percent, by label
     annotations: list
     n_parcels: np.ndarray  # (n_receptors,)
-    effects: nulls.NullEffects  # of the arms as they are, and re-randomised
+    slopes: np.ndarray  # (n_participants, n_receptors)
     surrogates: np.ndarray  # (n_surrogates, n_parcels)
-    randomisation: nulls.NullTest
+    randomisation: slopes_test.SlopeTest
     spatial: nulls.NullTest
+    spatial_anatomy: nulls.NullTest  # of the partial r given anatomy
     intervals: receptors_intervals.Intervals
-
-    def test(self, statistic):
-        """Another statistic, maps (k, n_parcels) to numbers (k, m): `NullTest` under both nulls."""
-        randomisation = nulls.test_statistic(self.effects, statistic)
-        return randomisation, nulls.null_test(randomisation.r, statistic(self.surrogates))
 
 
 def assess_contrast(
@@ -56,6 +41,7 @@ def assess_contrast(
     arm,
     receptors,
     surrogates,
+    anatomy,
     contrast=ARM_BY_TIME,
     covariates=None,
     strata=None,
@@ -68,24 +54,28 @@ def assess_contrast(
 
     ``change`` (n_participants, n_parcels, percent) and ``receptors`` (n_receptors, n_parcels) have
     the same labels in the same order. ``surrogates`` of this contrast's effect map are
-    (n_surrogates, n_parcels), or made from it by a function. The rest is as in
-    `nulls.randomisation_test` and `intervals.bootstrap_intervals`.
+    (n_surrogates, n_parcels), or made from it by a function. ``anatomy`` (n_measures, n_parcels) is
+    held constant, as normal scores, in one of the two spatial tests. The rest is as in
+    `slopes.slope_test` and `intervals.bootstrap_intervals`.
     """
     correlation.check_labels(change, receptors)
-    model = {"contrast": contrast, "covariates": covariates, "strata": strata, "seed": seed}
-    effects = nulls.null_effects(change, arm, **model, n_permutations=n_permutations)
-    effect = effects.observed
+    model = {"contrast": contrast, "covariates": covariates, "strata": strata}
+    effect = effect_map(change, arm, **model)
     surrogates = np.asarray(surrogates(effect) if callable(surrogates) else surrogates)
+    slopes = correlation.patient_slopes(change, receptors, method)
+    model |= {"seed": seed}
+    maps, given = (effect, receptors, surrogates, method), correlation.gaussianise(anatomy)
     return ContrastResult(
         contrast,
         method,
         pd.Series(effect, index=change.columns, name=contrast),
         receptors.index.tolist(),
         correlation.n_covered(effect, receptors),
-        effects,
+        slopes,
         surrogates,
-        nulls.test_statistic(effects, lambda maps: correlation.correlate(maps, receptors, method)),
-        nulls.spatial_test(effect, receptors, surrogates, method),
+        slopes_test.slope_test(slopes, arm, **model, n_permutations=n_permutations),
+        nulls.spatial_test(*maps),
+        nulls.spatial_test(*maps, given=given),
         receptors_intervals.bootstrap_intervals(
             change, arm, receptors, **model, n_bootstrap=n_bootstrap, method=method
         ),
@@ -105,15 +95,15 @@ def correlation_table(results, maps):
     -------
     pandas.DataFrame
         One row per contrast and receptor map, in the columns of `TABLE_COLUMNS`. `p_fwe`,
-        `p_fwe_spatial` and `q_fdr` (Benjamini & Hochberg 1995, from `p_randomisation`) are over
-        the maps of one contrast.
+        `p_fwe_spatial`, `p_fwe_spatial_anatomy` and `q_fdr` (Benjamini & Hochberg 1995, from
+        `p_randomisation`) are over the maps of one contrast.
     """
     return pd.concat([_contrast_rows(result, maps) for result in results], ignore_index=True)
 
 
 def _contrast_rows(result, maps):
     about = maps.loc[result.annotations]
-    tests = result.randomisation
+    trial, spatial, anatomy = result.randomisation, result.spatial, result.spatial_anatomy
     rows = {
         "contrast": result.contrast,
         "receptor": about["receptor"].to_numpy(),
@@ -122,31 +112,65 @@ def _contrast_rows(result, maps):
         "n_subjects_map": about["n_subjects"].array,
         "n_parcels": result.n_parcels,
         "statistic": result.method,
-        "r": tests.r,
+        "r": spatial.r,
         "ci_low": result.intervals.expected[:, 0],
         "ci_high": result.intervals.expected[:, 1],
-        "p_parametric": nulls.parametric_p(tests.r, result.n_parcels),
-        "p_spatial": result.spatial.p,
-        "p_fwe_spatial": result.spatial.p_fwe,
-        "p_randomisation": tests.p,
-        "p_fwe": tests.p_fwe,
-        "q_fdr": multipletests(tests.p, method="fdr_bh")[1],
+        "r_anatomy": anatomy.r,
+        "p_parametric": nulls.parametric_p(spatial.r, result.n_parcels),
+        "p_spatial": spatial.p,
+        "p_fwe_spatial": spatial.p_fwe,
+        "p_spatial_anatomy": anatomy.p,
+        "p_fwe_spatial_anatomy": anatomy.p_fwe,
+        "p_randomisation": trial.p,
+        "p_fwe": trial.p_fwe,
+        "q_fdr": multipletests(trial.p, method="fdr_bh")[1],
     }
     return pd.DataFrame(rows)[list(TABLE_COLUMNS)]
 
 
-def sensitivity_table(result, receptors, about, density, regions):
+def anatomy_table(result, anatomy):
+    """Rows of receptors/anatomy.tsv: r of an effect map with head anatomy, before any receptor.
+
+    ``anatomy`` (n_measures, n_parcels) is `analysis_lib.atlas.anatomy.regional_anatomy`.
+    """
+    test = nulls.spatial_test(result.effect, anatomy, result.surrogates, result.method)
+    rows = {"contrast": result.contrast, "measure": anatomy.index, "r": test.r}
+    return pd.DataFrame(rows | {"p_spatial": test.p, "p_fwe_spatial": test.p_fwe})
+
+
+def rival_table(result, about):
+    """Rows of receptors/rivals.tsv: does the leading receptor lead, or does chance choose it?
+
+    The difference in |r| between the map with the largest |r| and each map of another receptor,
+    with its interval from the same resampled patients as those of r, and the share of resamples in
+    which the leading map is ahead: of this rival, and of all of them at once.
+    """
+    receptor = about.loc[result.annotations, "receptor"].to_numpy()
+    first = int(np.abs(result.spatial.r).argmax())
+    rivals = np.flatnonzero(receptor != receptor[first])
+    found = result.intervals.differences(first, rivals)
+    rows = {
+        "contrast": result.contrast,
+        "receptor": receptor[first],
+        "annotation": result.annotations[first],
+        "rival": receptor[rivals],
+        "rival_annotation": np.array(result.annotations)[rivals],
+        "r": result.spatial.r[first],
+        "r_rival": result.spatial.r[rivals],
+        **found,
+    }
+    return pd.DataFrame(rows).sort_values("difference", kind="stable", ignore_index=True)
+
+
+def sensitivity_table(result, receptors, about, regions):
     """Rows of receptors/sensitivity.tsv: how far each correlation depends on something else.
 
-    That is the noise-free r and its interval; r given the regions' grey-matter ``density``, with p
-    under both nulls; the region without which r moves most, and r without it; the smallest |r| that
-    each null calls significant. ``regions`` holds their names by label.
+    That is the noise-free r and its interval; the region without which r moves most, and r without
+    it; the smallest |r| that the spatial null calls significant. ``regions`` holds their names by
+    label.
     """
-    given = result.test(
-        lambda maps: correlation.partial_correlate(maps, receptors, density, result.method)
-    )
     without = correlation.influence(result.effect, receptors, result.method)
-    r, intervals = result.randomisation.r, result.intervals
+    r, intervals = result.spatial.r, result.intervals
     moved = without.sub(r, axis=0).abs().to_numpy().argmax(axis=1)
     rows = {
         "contrast": result.contrast,
@@ -157,12 +181,8 @@ def sensitivity_table(result, receptors, about, density, regions):
         "noise_free_low": intervals.noise_free[:, 0],
         "noise_free_high": intervals.noise_free[:, 1],
         "reliability": intervals.reliability,
-        "r_given_density": given[0].r,
-        "p_given_density": given[0].p,
-        "p_spatial_given_density": given[1].p,
         "region_without": regions.loc[without.columns[moved]].to_numpy(),
         "r_without": without.to_numpy()[np.arange(len(r)), moved],
-        "critical_r": power.critical_r(result.randomisation)[0],
         "critical_r_spatial": power.critical_r(result.spatial)[0],
     }
     return pd.DataFrame(rows)
@@ -183,42 +203,49 @@ def joint_maps(result, receptors, first, regions_per_map=5):
     return receptors.iloc[np.sort(np.argsort(-size, kind="stable")[:room])]
 
 
-def others_table(result, receptors, about):
+def others_table(result, receptors, about, test):
     """Rows of receptors/given_others.tsv: what is left of a receptor beside all the others.
 
-    ``receptors`` has one map a receptor: `library.combine`.
+    ``receptors`` has one map a receptor: `library.combine`. ``test`` is the `slopes.slope_test` of
+    the patients' slopes on all of these maps at once (`correlation.slopes_given_others`).
     """
-    randomisation, spatial = result.test(
-        lambda maps: correlation.partial_given_others(maps, receptors, result.method)
-    )
+
+    def given_others(maps):
+        return correlation.partial_given_others(maps, receptors, result.method)
+
+    spatial = nulls.null_test(given_others(result.effect)[0], given_others(result.surrogates))
     rows = {
         "contrast": result.contrast,
         "receptor": about.loc[receptors.index, "receptor"].to_numpy(),
         "annotation": receptors.index,
         "n_parcels": int((receptors.notna().all() & result.effect.notna()).sum()),
         "r": correlation.correlate(result.effect, receptors, result.method)[0],
-        "r_given_others": randomisation.r,
-        "p_given_others": randomisation.p,
-        "p_fwe": randomisation.p_fwe,
+        "r_given_others": spatial.r,
+        "p_given_others": test.p,
+        "p_fwe": test.p_fwe,
         "p_spatial_given_others": spatial.p,
     }
     return pd.DataFrame(rows)
 
 
-def individual_rows(z, arm, about):
-    """Rows of receptors/individual.tsv, from z (n_participants, n_receptors)."""
-    frame = pd.DataFrame(z, index=arm.index.rename("participant_id"), columns=about.index)
-    rows = frame.melt(ignore_index=False, var_name="annotation", value_name="z").reset_index()
+def individual_rows(slopes, z, arm, about):
+    """Rows of receptors/individual.tsv, from slopes and z, both (n_participants, n_receptors)."""
+
+    def long(values, name):
+        frame = pd.DataFrame(values, arm.index.rename("participant_id"), about.index)
+        return frame.melt(ignore_index=False, var_name="annotation", value_name=name).reset_index()
+
+    rows = long(slopes, "slope").assign(z=long(z, "z")["z"])
     rows["arm"] = rows["participant_id"].map(arm)
     rows["receptor"] = rows["annotation"].map(about["receptor"])
-    return rows[["participant_id", "arm", "receptor", "annotation", "z"]]
+    return rows[["participant_id", "arm", "receptor", "annotation", "slope", "z"]]
 
 
-def dominance_rows(test, randomised, about):
-    """Rows of receptors/dominance.tsv, tested against smooth surrogates and re-randomised arms."""
+def dominance_rows(test, about):
+    """Rows of receptors/dominance.tsv, tested against surrogates of the effect map."""
     found = test.observed
-    rows = {"total_dominance": found.total, "percent": found.percent, "p": test.p}
-    rows |= {"p_fwe": test.p_fwe, "p_randomisation": randomised.p}
+    rows = {"total_dominance": found.total, "percent": found.percent}
+    rows |= {"p": test.p, "p_fwe": test.p_fwe}
     table = pd.DataFrame(rows).rename_axis("annotation").reset_index()
     table.insert(0, "receptor", about.loc[table["annotation"], "receptor"].to_numpy())
     return table

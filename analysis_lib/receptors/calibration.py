@@ -13,10 +13,12 @@ MEASURED = PROJECT / "benchmarks" / "spatial_nulls.tsv"
 NULL_NAMES = {"moran": "Moran", "variogram": "variogram"}  # in that file
 
 
-def measured_rates() -> pd.DataFrame:
-    """False-positive rates of the spatial nulls: benchmarks/spatial_nulls.tsv."""
-    labels = {"null": str, "side": str}
-    return pd.read_csv(MEASURED, sep="\t", dtype=labels, keep_default_na=False)
+def measured_rates() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rates of the spatial nulls, benchmarks/spatial_nulls.tsv: for noise, and for artefacts."""
+    labels = {"null": str, "side": str, "noise": str}
+    rates = pd.read_csv(MEASURED, sep="\t", dtype=labels, keep_default_na=False)
+    noise = rates["noise"].str.contains("homotopic")
+    return rates[noise], rates[~noise]
 
 
 def rate_rows(measured, correlations, null) -> pd.DataFrame:
@@ -25,7 +27,7 @@ def rate_rows(measured, correlations, null) -> pd.DataFrame:
     Parameters
     ----------
     measured : pandas.DataFrame
-        From `measured_rates`.
+        The first of `measured_rates`.
     correlations : pandas.DataFrame
         receptors/correlations.tsv.
     null : {"moran", "variogram"}
@@ -33,20 +35,23 @@ def rate_rows(measured, correlations, null) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        receptor, annotation, r, p_spatial, p_fwe_spatial, false_positive_rate, of the change
-        between the arms, by |r|.
+        receptor, annotation, r, p_spatial, p_fwe_spatial, false_positive_rate, and the same given
+        anatomy, of the change between the arms, by |r|.
     """
     rows = correlations[correlations["contrast"] == ARM_BY_TIME]
-    rows = rows[["receptor", "annotation", "r", "p_spatial", "p_fwe_spatial"]]
-    rates = false_positive_rates(measured, NULL_NAMES[null], rows["annotation"])
-    rows = rows.assign(false_positive_rate=rates.to_numpy())
+    names = {"": NULL_NAMES[null], "_anatomy": f"{NULL_NAMES[null]}, anatomy held constant"}
+    columns = ["receptor", "annotation", "r", "p_spatial", "p_fwe_spatial"]
+    rows = rows[[*columns, "r_anatomy", "p_spatial_anatomy", "p_fwe_spatial_anatomy"]]
+    for ending, name in names.items():
+        rates = false_positive_rates(measured, name, rows["annotation"])
+        rows = rows.assign(**{f"false_positive_rate{ending}": rates.to_numpy()})
     return rows.sort_values("r", key=abs, ascending=False).reset_index(drop=True)
 
 
 def false_positive_rates(measured, null, annotations):
     """How often a p has been seen at or below .05 where nothing links the two maps, by annotation.
 
-    The worst rate over the ranges of autocorrelation that were simulated for this ``null`` in
+    The worst rate over the kinds of noise that were simulated for this ``null`` in
     benchmarks/spatial_nulls.tsv (``measured``); that of simulated pairs for a map not measured.
     """
     worst = measured[measured["null"] == null].groupby("side")["rate"].max()
@@ -68,7 +73,7 @@ def variogram_table(inputs, distances, seed, n_surrogates=500) -> pd.DataFrame:
         null, distance (mm), effect, low, median, high: semivariances of normal scores.
     """
     effect = gaussianise(inputs.effect_maps()[ARM_BY_TIME].to_numpy())
-    apart = inputs.distances(distances)
+    apart = inputs.mirrored(distances)[0]
     lags, target = variogram(effect, apart)
     tables = []
     for null, make in SURROGATES.items():

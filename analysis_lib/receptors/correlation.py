@@ -79,14 +79,18 @@ def _covered(effects, receptors):
     return covered
 
 
-def _standardised(maps, method, what):
-    """Rows of mean 0 and length 1, so that a product of rows is a correlation."""
+def scores(maps, method="gaussianised"):
+    """What a statistic is computed from, along the last axis: normal scores, ranks or values."""
     if method not in METHODS:
         raise ValueError(f"method '{method}' is unknown; expected one of {', '.join(METHODS)}")
     if method == "gaussianised":
-        maps = gaussianise(maps)
-    elif method == "spearman":
-        maps = stats.rankdata(maps, axis=1)
+        return gaussianise(maps)
+    return stats.rankdata(maps, axis=-1) if method == "spearman" else np.asarray(maps, float)
+
+
+def _standardised(maps, method, what):
+    """Rows of mean 0 and length 1, so that a product of rows is a correlation."""
+    maps = scores(maps, method)
     centred = maps - maps.mean(axis=1, keepdims=True)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     scale = np.abs(maps).max(axis=1, keepdims=True)
@@ -141,6 +145,31 @@ def partial_given_others(effect_maps, receptor_maps, method="gaussianised"):
     slopes = x @ y.T @ inverse
     left = 1 - (slopes * (x @ y.T)).sum(axis=1, keepdims=True)
     return slopes / np.sqrt(slopes**2 + np.diag(inverse) * np.maximum(left, 0))
+
+
+def patient_slopes(change, receptors, method="gaussianised"):
+    """Percent change per standard deviation of receptor density, (n_participants, n_receptors).
+
+    The slope of the least-squares line of a participant's change (n_participants, n_parcels) on the
+    density of each map, as normal scores ("pearson": values, "spearman": ranks) over the parcels
+    that the map covers. Noise widens the spread of slopes and leaves their mean alone; it pulls a
+    correlation towards 0.
+    """
+    change, receptors = _paired(change, receptors)
+    slopes = np.empty((len(change), len(receptors)))
+    for rows, pattern in _patterns(_covered(change, receptors)):
+        x = _standardised(receptors[np.ix_(rows, pattern)], method, "receptor map")
+        slopes[:, rows] = change[:, pattern] @ x.T / np.sqrt(pattern.sum())
+    return slopes
+
+
+def slopes_given_others(change, receptors, method="gaussianised"):
+    """The same with all maps in one regression, over the parcels that every map covers."""
+    change, receptors = _paired(change, receptors)
+    covered = _covered(change, receptors).all(axis=0)
+    x = _standardised(receptors[:, covered], method, "receptor map") * np.sqrt(covered.sum())
+    design = np.column_stack([np.ones(covered.sum()), x.T])
+    return (np.linalg.pinv(design) @ change[:, covered].T)[1:].T
 
 
 def influence(effect, receptors, method="gaussianised"):

@@ -1,11 +1,13 @@
 """What notebook 03 and its appendix work on: regional change, and the receptor maps."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from analysis_lib.atlas.distances import parcel_distances
+from analysis_lib.atlas.anatomy import regional_anatomy
+from analysis_lib.atlas.distances import mirrored, parcel_distances
 from analysis_lib.atlas.grids import grey_matter_labels, region_names
 from analysis_lib.atlas.parcellation import Atlas, load_atlas
 from analysis_lib.receptors.correlation import gaussianise
@@ -54,6 +56,24 @@ class Inputs:
     def distances(self, method) -> np.ndarray:
         """Distances between the regions, mm: see `parcel_distances`."""
         return parcel_distances(self.parcels, self.change.columns, method)
+
+    def mirrored(self, method) -> tuple:
+        """The same made alike on both sides, for surrogates, and whether the atlas allowed it."""
+        return mirrored(self.distances(method), self.parcels, self.change.columns)
+
+    def symmetry_note(self, method) -> str:
+        """Whether surrogates are as symmetric as the effect map, in words."""
+        if self.mirrored(method)[1]:
+            return "surrogates are as symmetric as the effect map: distances are mirrored"
+        return (
+            "this atlas has no homologous regions: distances are plain, surrogates are less "
+            "symmetric than the effect map, and p among equally smooth maps can be too small"
+        )
+
+    @cached_property
+    def anatomy(self) -> pd.DataFrame:
+        """Head anatomy of each region: see `regional_anatomy`."""
+        return regional_anatomy(self.parcels, self.change.columns)
 
     def effect_maps(self) -> pd.DataFrame:
         """Effect map of each contrast, percent: regions by contrasts."""

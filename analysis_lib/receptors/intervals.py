@@ -26,6 +26,25 @@ class Intervals:
     noise_free: np.ndarray  # (n_receptors, 2): of the r of endlessly many patients; else -1 to 1
     reliability: float  # share of the effect map's variance over parcels that is not noise
     level: float
+    drawn: np.ndarray  # (n_bootstrap, n_receptors), r of each resampled effect map
+    tails: tuple  # percentiles of the draws that an interval of this level takes
+
+    def differences(self, first, rivals):
+        """|r| of one receptor less that of each rival: difference, interval, how often it leads.
+
+        Resampled differences are widened like those of r. `share_ahead` is the share of resamples
+        in which the first is ahead of the rival, `share_first` ahead of all of them.
+        """
+        size, drawn = np.abs(self.r), np.abs(self.drawn)
+        ahead = drawn[:, [first]] - drawn[:, rivals]
+        low, high = np.quantile(ahead, self.tails, axis=0) * np.sqrt(1 + 1 - self.reliability)
+        return {
+            "difference": size[first] - size[rivals],
+            "ci_low": np.maximum(low, -1),
+            "ci_high": np.minimum(high, 1),
+            "share_ahead": (ahead > 0).mean(axis=0),
+            "share_first": (ahead > 0).all(axis=1).mean(),
+        }
 
 
 def bootstrap_intervals(
@@ -81,7 +100,8 @@ def bootstrap_intervals(
     r, drawn = correlate(effect, receptors, method)[0], correlate(resampled, receptors, method)
     n = np.count_nonzero(effect_weights(active, contrast, covariates, strata))
     share = _noise_share(resampled, effect, method) * n / (n - n_fitted)
-    ends = np.quantile(drawn, _percentiles(level, n, n_fitted), axis=0).T
+    tails = _percentiles(level, n, n_fitted)
+    ends = np.quantile(drawn, tails, axis=0).T
     noise_free = share < 1
     return Intervals(
         r=r,
@@ -94,6 +114,8 @@ def bootstrap_intervals(
         ),
         reliability=float(max(0, 1 - share)),
         level=level,
+        drawn=drawn,
+        tails=tails,
     )
 
 

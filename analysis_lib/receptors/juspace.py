@@ -39,6 +39,7 @@ TABLE_COLUMNS = (
     "p_relabel_juspace",
     "p_relabel",
     "p_relabel_fwe",
+    "p_group_r",
 )
 
 
@@ -460,7 +461,8 @@ def juspace_table(
         |z|. `p_juspace_r`: the same, |r*| against |r|. `p_shuffle`: parcels of the effect map
         shuffled, |r*| against |r|; `p_shuffle_fwe`: the same shuffles, largest |r*| over maps.
         `p_relabel_juspace`, `p_relabel`: `relabel_test`, balanced and free. The two fwe are over
-        the maps of one contrast. No p about shuffled parcels is valid for smooth maps.
+        the maps of one contrast. `p_group_r`: `nulls.randomisation_test`. No p about shuffled
+        parcels is valid for smooth maps.
 
     Raises
     ------
@@ -514,4 +516,8 @@ def _group_columns(change, arm, maps, contrast, n_permutations, seed):
         relabel_test(change, arm, maps, contrast, scheme, n_permutations, seed)
         for scheme in SCHEMES
     )
-    return {"p_relabel_juspace": balanced.p, "p_relabel": free.p, "p_relabel_fwe": free.p_fwe}
+    old = receptors_nulls.randomisation_test(
+        change, arm, maps, contrast, n_permutations=n_permutations, seed=seed
+    )
+    found = {"p_relabel_juspace": balanced.p, "p_relabel": free.p, "p_relabel_fwe": free.p_fwe}
+    return found | {"p_group_r": old.p}

@@ -1,11 +1,11 @@
-"""Null distributions of the correlation: re-randomised arms, surrogate maps."""
+"""Null distributions of the correlation: surrogate maps, re-randomised arms."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from analysis_lib.receptors.correlation import correlate
+from analysis_lib.receptors.correlation import correlate, partial_correlate
 from analysis_lib.receptors.effects import (
     checked_change,
     effect_weights,
@@ -39,67 +39,6 @@ def null_test(observed, null, exhaustive=False):
     return NullTest(np.asarray(observed), np.asarray(null), p, p_fwe, exhaustive)
 
 
-@dataclass(frozen=True)
-class NullEffects:
-    """Effect map of a trial, and those that it could have had if treatment did nothing."""
-
-    observed: np.ndarray  # (n_parcels,)
-    null: np.ndarray  # (n_null, n_parcels); the observed one is not among them
-    exhaustive: bool  # whether null holds every relabelling but the observed one
-
-
-def null_effects(
-    change,
-    arm,
-    contrast=ARM_BY_TIME,
-    covariates=None,
-    strata=None,
-    n_permutations=5000,
-    seed=0,
-):
-    """Effect maps of the trial with its arms re-randomised.
-
-    Between the arms, labels are re-randomised within strata and the whole effect map is computed
-    again; with covariates, residuals of the nuisance model (intercept, covariates, strata) are
-    permuted (Freedman & Lane 1983, J Bus Econ Stat 1:292). Within an arm, participants' signs are
-    flipped, which assumes errors symmetric about 0.
-
-    When no more than `n_permutations` relabellings differ from the observed one, all of them are
-    used, once each.
-
-    Parameters
-    ----------
-    change, arm, covariates, strata
-        See `effect_map`.
-    contrast : str
-        One of `OF_CHANGE`.
-    n_permutations : int
-    seed : int
-
-    Returns
-    -------
-    NullEffects
-    """
-    change, active = checked_change(change, arm, contrast)
-    weights = effect_weights(active, contrast, covariates, strata)
-    observed = weights @ change
-    if contrast == ARM_BY_TIME:
-        change = residuals(nuisance_columns(len(active), covariates, strata), change)
-        stratum = stratum_numbers(strata, len(active))
-    else:
-        used = weights != 0
-        change, weights, stratum = change[used], weights[used], None
-    permutations, exhaustive = draw_permutations(
-        n_permutations,
-        len(weights),
-        tested=np.round(weights, 12),  # equal but for rounding is equal
-        blocks=stratum,
-        sign_flip=contrast != ARM_BY_TIME,
-        seed=seed,
-    )
-    return NullEffects(observed, placed(weights, permutations) @ change, exhaustive)
-
-
 def placed(weights, permutations):
     """Weights (n,) of participants when signed permutations (n_null, n) put them in new places."""
     placed = np.empty(permutations.shape)
@@ -118,34 +57,53 @@ def randomisation_test(
     seed=0,
     method="gaussianised",
 ):
-    """Would this alignment appear if treatment did nothing?
+    """|r| of the group's map against |r| of the maps of re-randomised arms.
 
-    The correlation of every map of `null_effects` with every receptor map (n_receptors, n_parcels),
-    each gaussianised again.
+    For comparison alone (notebook S4): `analysis_lib.receptors.slopes` has the test of the trial.
+    r has no scale. Where treatment did something every relabelled map still shows some of it,
+    however weakly, and |r*| is near 1: the test has next to no power.
 
-    r has no scale. Where one spatial pattern makes up nearly all variance between participants, a
-    relabelled map shows that pattern too, however weakly, and |r*| is near 1: the test stays valid
-    and loses power.
+    Between the arms labels are re-randomised within strata, on residuals of intercept, covariates
+    and strata (Freedman & Lane 1983, J Bus Econ Stat 1:292). Within an arm participants' signs are
+    flipped. When no more than ``n_permutations`` relabellings differ from the observed one, each is
+    made once. ``change``, ``arm``, ``covariates`` and ``strata`` are those of
+    `analysis_lib.receptors.effects.effect_map`, ``receptors`` (n_receptors, n_parcels).
     """
-    model = {"covariates": covariates, "strata": strata}
-    effects = null_effects(change, arm, contrast, **model, n_permutations=n_permutations, seed=seed)
-    return test_statistic(effects, lambda maps: correlate(maps, receptors, method))
-
-
-def test_statistic(effects, statistic):
-    """Test of a statistic, maps (k, n_parcels) to (k, m), against re-randomised effect maps."""
-    return null_test(
-        statistic(effects.observed[None])[0], statistic(effects.null), effects.exhaustive
+    change, active = checked_change(change, arm, contrast)
+    weights = effect_weights(active, contrast, covariates, strata)
+    observed = weights @ change
+    if contrast == ARM_BY_TIME:
+        change = residuals(nuisance_columns(len(active), covariates, strata), change)
+        stratum = stratum_numbers(strata, len(active))
+    else:
+        used = weights != 0
+        change, weights, stratum = change[used], weights[used], None
+    permutations, exhaustive = draw_permutations(
+        n_permutations,
+        len(weights),
+        tested=np.round(weights, 12),  # equal but for rounding is equal
+        blocks=stratum,
+        sign_flip=contrast != ARM_BY_TIME,
+        seed=seed,
     )
+    null = correlate(placed(weights, permutations) @ change, receptors, method)
+    return null_test(correlate(observed, receptors, method)[0], null, exhaustive)
 
 
-def spatial_test(effect, receptors, surrogates, method="gaussianised"):
+def spatial_test(effect, receptors, surrogates, method="gaussianised", given=None):
     """Is this receptor special, or would any equally smooth map do?
 
-    ``surrogates`` (n_surrogates, n_parcels) are of the effect map; one set for all receptors.
+    ``surrogates`` (n_surrogates, n_parcels) are of the effect map; one set for all receptors. With
+    maps ``given`` (q, n_parcels), r is the partial correlation that they leave, of the effect map
+    and of every surrogate.
     """
-    r = correlate(effect, receptors, method)[0]
-    return null_test(r, correlate(surrogates, receptors, method))
+
+    def r(maps):
+        if given is None:
+            return correlate(maps, receptors, method)
+        return partial_correlate(maps, receptors, given, method)
+
+    return null_test(r(effect)[0], r(surrogates))
 
 
 def parametric_p(r, n_parcels):

@@ -9,29 +9,36 @@ def receptor_numbers(tables):
     Parameters
     ----------
     tables : dict of pandas.DataFrame
-        By name: correlations, sensitivity, given_others, coupling_arm, coupling_improvement, and
-        others, which are not quoted.
+        By name: correlations, sensitivity, rivals, given_others, coupling_arm,
+        coupling_improvement (its primary scale, which comes first), and others, not quoted.
     """
     quoted = {
         "correlations": (
             *("r", "ci_low", "ci_high", "n_parcels", "p_randomisation", "p_fwe"),
             *("p_spatial", "p_fwe_spatial", "n_subjects_map"),
+            *("r_anatomy", "p_spatial_anatomy", "p_fwe_spatial_anatomy"),
         ),
         "sensitivity": (
             *("reliability", "r_noise_free", "noise_free_low", "noise_free_high"),
-            *("r_given_density", "p_given_density", "r_without"),
+            "r_without",
         ),
+        "rivals": ("difference", "ci_low", "ci_high", "share_ahead", "share_first"),
         "given_others": ("r_given_others", "p_given_others", "p_fwe"),
         "coupling_arm": ("difference", "ci_low", "ci_high", "p", "p_fwe"),
         "coupling_improvement": ("n", "r", "ci_low", "ci_high", "p"),
     }
     numbers = {}
     for name in quoted:
-        table = tables[name]
         first = "" if name == "correlations" else f"{name}."
-        for _, row in table.iterrows():
+        for _, row in _quoted_rows(tables[name]).iterrows():
             contrast = f"{row['contrast']}." if "contrast" in row else ""
+            annotation = row.get("rival_annotation", row["annotation"])
             for column in quoted[name]:
                 value = None if pd.isna(row[column]) else row[column]
-                numbers[f"{first}{contrast}{row['annotation']}.{column}"] = (value, f"{name}.tsv")
+                numbers[f"{first}{contrast}{annotation}.{column}"] = (value, f"{name}.tsv")
     return numbers
+
+
+def _quoted_rows(table):
+    """All rows, or those of the first scale."""
+    return table[table["scale"] == table["scale"].iloc[0]] if "scale" in table else table

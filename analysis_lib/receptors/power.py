@@ -3,14 +3,15 @@
 import numpy as np
 import pandas as pd
 
-from analysis_lib.receptors.correlation import gaussianise
+from analysis_lib.receptors.correlation import correlate, gaussianise, patient_slopes
 from analysis_lib.receptors.effects import (
     checked_change,
+    effect_map,
     effect_weights,
     nuisance_columns,
     residuals,
 )
-from analysis_lib.receptors.nulls import randomisation_test
+from analysis_lib.receptors.slopes import slope_test
 from analysis_lib.results.contrasts import ARM_BY_TIME, CONTROL_CHANGE
 
 FIT_STEPS = 201  # points of the grid on which the power curve is inverted
@@ -44,7 +45,7 @@ def power_curve(
     seed=0,
     method="gaussianised",
 ):
-    """How often re-randomisation finds a receptor that the noise-free effect map follows this well.
+    """How often the slope test finds a receptor that the noise-free effect map follows this well.
 
     Simulated trials with the noise of this one: residual maps of its patients, re-ordered and with
     random signs. The planted map is a mixture of the receptor map and of an unrelated map (a noise
@@ -65,23 +66,19 @@ def power_curve(
     treated = ~active if contrast == CONTROL_CHANGE else active
     size = _signal_size(noise, active, contrast, reliability)
     rng = np.random.default_rng(seed)
+    options = {"contrast": contrast, "n_permutations": n_permutations}
+
+    def trial(rho):
+        """p and observed r of one simulated trial."""
+        planted = np.outer(treated, _planted(target, rho, noise, active, rng))
+        made, seed = _reordered(noise, rng) + size * planted, int(rng.integers(2**31))
+        test = slope_test(patient_slopes(made, target, method), active, **options, seed=seed)
+        return test.p[0], correlate(effect_map(made, active, contrast), target, method)[0, 0]
+
     rows = []
     for rho in true_r:
-        found = [
-            randomisation_test(
-                _reordered(noise, rng)
-                + size * np.outer(treated, _planted(target, rho, noise, active, rng)),
-                active,
-                target,
-                contrast,
-                n_permutations=n_permutations,
-                seed=int(rng.integers(2**31)),
-                method=method,
-            )
-            for _ in range(n_trials)
-        ]
-        power = np.mean([test.p[0] <= level for test in found])
-        rows.append((rho, np.mean([test.r[0] for test in found]), power))
+        p, r = np.transpose([trial(rho) for _ in range(n_trials)])
+        rows.append((rho, r.mean(), np.mean(p <= level)))
     curve = pd.DataFrame(rows, columns=["true_r", "expected_r", "power"])
     return curve.assign(monte_carlo_se=np.sqrt(curve["power"] * (1 - curve["power"]) / n_trials))
 

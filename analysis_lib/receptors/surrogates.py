@@ -23,7 +23,9 @@ def moran_surrogates(values, distances, n, seed, gaussianise=True):
     values : array_like, shape (n_parcels,)
         NaN parcels take no part and are NaN in every surrogate.
     distances : array_like, shape (n_parcels, n_parcels)
-        mm; positive off the diagonal.
+        mm; positive off the diagonal. With those of `analysis_lib.atlas.distances.mirrored` every
+        eigenvector is even or odd about the midline, so that surrogates of a symmetric map are
+        symmetric; others understate how often two symmetric maps correlate.
     n : int
         Number of surrogates.
     seed : int
@@ -156,7 +158,8 @@ def _randomised(values, eigenvectors, n, rng, normal):
     spectrum = eigenvectors.T @ values
     signs = rng.choice((-1.0, 1.0), size=(n, spectrum.size))
     surrogates = values.mean() + (signs * spectrum) @ eigenvectors.T
-    return correlation.gaussianise(surrogates) if normal else surrogates
+    # Homologues of a symmetric map are equal but for rounding, which must not rank them.
+    return correlation.gaussianise(np.round(surrogates, 6)) if normal else surrogates
 
 
 def _smoothers(distances, deltas):

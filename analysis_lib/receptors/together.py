@@ -6,22 +6,28 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from analysis_lib.atlas.grids import parcel_means
-from analysis_lib.receptors import assessment, dominance_analysis, individual
+from analysis_lib.atlas.anatomy import regional_anatomy
+from analysis_lib.atlas.distances import mirrored, parcel_distances
+from analysis_lib.atlas.parcellation import load_atlas
+from analysis_lib.receptors import assessment, correlation, dominance_analysis
 from analysis_lib.receptors.juspace import juspace_table
 from analysis_lib.receptors.library import combine
 from analysis_lib.receptors.power import power_curve
 from analysis_lib.receptors.reliability import split_half
+from analysis_lib.receptors.slopes import arm_table, improvement_table, slope_test
 from analysis_lib.receptors.surrogates import moran_surrogates, variogram_surrogates
 from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE
 from analysis_lib.results.words import p_text
+from analysis_lib.study.catalogue import library
 from analysis_lib.study.scores import improvement_at_scan
 
 SURROGATES = {"moran": moran_surrogates, "variogram": variogram_surrogates}
 MOST_SURROGATES = 1000  # of a dominance analysis, which is slow
 
 
-def assess(inputs, draws, seed, statistic="gaussianised", null="moran", distances="centroid"):
+def assess_contrasts(
+    inputs, draws, seed, statistic="gaussianised", null="moran", distances="centroid"
+):
     """Every test of every contrast against every receptor map.
 
     Parameters
@@ -41,21 +47,90 @@ def assess(inputs, draws, seed, statistic="gaussianised", null="moran", distance
     dict of analysis_lib.receptors.assessment.ContrastResult
         By contrast.
     """
-    apart = inputs.distances(distances)
+    apart = inputs.mirrored(distances)[0]
     make = partial(SURROGATES[null], distances=apart, n=draws["surrogates"], seed=seed)
     options = {"n_permutations": draws["permutations"], "n_bootstrap": draws["bootstrap"]}
     options |= {"seed": seed, "method": statistic, **inputs.model}
-    data = (inputs.change, inputs.arm, inputs.maps, make)
+    data = (inputs.change, inputs.arm, inputs.maps, make, inputs.anatomy)
     return {c: assessment.assess_contrast(*data, c, **options) for c in OF_CHANGE}
 
 
+def assess(
+    change,
+    arm,
+    maps,
+    atlas="neuromorphometrics",
+    contrast=ARM_BY_TIME,
+    covariates=None,
+    strata=None,
+    n_permutations=5000,
+    n_surrogates=5000,
+    seed=0,
+):
+    """Does regional change follow receptor maps? For trials that are not a study file.
+
+    Parameters
+    ----------
+    change : pandas.DataFrame, shape (n_participants, n_regions)
+        Percent; columns are labels of the atlas.
+    arm : pandas.Series, shape (n_participants,)
+        "active" / "control", in the order of ``change``.
+    maps : pandas.DataFrame, shape (n_annotations, n_regions)
+        Receptor densities, with the same columns.
+    atlas : str, path, mapping, image or analysis_lib.atlas.parcellation.Atlas
+    contrast : str
+        "arm_by_time", "active_change" or "control_change".
+    covariates, strata : pandas.DataFrame, optional
+        In the order of ``change``.
+    n_permutations, n_surrogates, seed : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        By annotation, with the other columns of receptors/correlations.tsv; receptor, tracer and
+        number of people are those of the library, for maps that are in it.
+    """
+    parcels = load_atlas(atlas)
+    apart = mirrored(parcel_distances(parcels, change.columns), parcels, change.columns)[0]
+    result = assessment.assess_contrast(
+        change,
+        arm,
+        maps,
+        partial(moran_surrogates, distances=apart, n=n_surrogates, seed=seed),
+        regional_anatomy(parcels, change.columns),
+        contrast,
+        covariates,
+        strata,
+        n_permutations,
+        seed=seed,
+    )
+    about = library()[["receptor", "tracer", "n_subjects"]].reindex(maps.index)
+    return assessment.correlation_table([result], about).set_index("annotation")
+
+
 def null_draws(assessed) -> dict:
-    """r of every draw under both nulls: receptors/nulls.npz, arrays <null>_<contrast>."""
+    """Every draw: receptors/nulls.npz, arrays <null>_<contrast>.
+
+    |t| of the slopes with signs flipped (randomisation); r of surrogates (spatial), and their
+    partial r given anatomy (spatial_anatomy).
+    """
     return {
         f"{which}_{contrast}": getattr(result, which).null.astype("f4")
         for contrast, result in assessed.items()
-        for which in ("randomisation", "spatial")
+        for which in ("randomisation", "spatial", "spatial_anatomy")
     }
+
+
+def anatomy_rows(inputs, assessed) -> pd.DataFrame:
+    """Rows of receptors/anatomy.tsv: r of each effect map with head anatomy."""
+    rows = [assessment.anatomy_table(result, inputs.anatomy) for result in assessed.values()]
+    return pd.concat(rows, ignore_index=True)
+
+
+def rivals(inputs, assessed) -> pd.DataFrame:
+    """Rows of receptors/rivals.tsv: the leading receptor of each contrast against all others."""
+    rows = [assessment.rival_table(result, inputs.about) for result in assessed.values()]
+    return pd.concat(rows, ignore_index=True)
 
 
 def leading(correlations, contrast=ARM_BY_TIME) -> pd.Series:
@@ -65,11 +140,8 @@ def leading(correlations, contrast=ARM_BY_TIME) -> pd.Series:
 
 
 def sensitivity(inputs, assessed) -> pd.DataFrame:
-    """Rows of receptors/sensitivity.tsv, with the density of grey matter of the MNI template."""
-    from analysis_lib.atlas.template import grey_matter_template  # slow to import
-
-    density = parcel_means(grey_matter_template(3), inputs.parcels).reindex(inputs.change.columns)
-    said = (inputs.maps, inputs.about, density, inputs.regions)
+    """Rows of receptors/sensitivity.tsv."""
+    said = (inputs.maps, inputs.about, inputs.regions)
     return pd.concat([assessment.sensitivity_table(r, *said) for r in assessed.values()])
 
 
@@ -89,8 +161,10 @@ class JointModel:
         return rows.sort_values("total_dominance", ascending=False)
 
 
-def joint_model(inputs, main, receptor, n_surrogates, seed, null="moran", distances="centroid"):
+def joint_model(inputs, main, receptor, draws, seed, null="moran", distances="centroid"):
     """All receptors at once: held constant, dominance, prediction of regions far away.
+
+    Everything is of the statistic of ``main``: normal scores, ranks or values.
 
     Parameters
     ----------
@@ -98,9 +172,11 @@ def joint_model(inputs, main, receptor, n_surrogates, seed, null="moran", distan
     main : analysis_lib.receptors.assessment.ContrastResult
     receptor : str
         That of the leading map: kept where regions are too few for all receptors.
-    n_surrogates, seed : int
+    draws : dict of int
+        permutations, surrogates.
+    seed : int
     null, distances : str
-        See `assess`.
+        See `assess_contrasts`.
 
     Returns
     -------
@@ -109,32 +185,32 @@ def joint_model(inputs, main, receptor, n_surrogates, seed, null="moran", distan
     every, about = combine(inputs.maps, inputs.about)
     maps = assessment.joint_maps(main, every, about.index[about["receptor"] == receptor][0])
     covered = maps.columns[maps.notna().all()]
-    predictors, outcome = maps[covered].T, main.effect[covered].to_numpy()
+    scores = partial(correlation.scores, method=main.method)
+    predictors = pd.DataFrame(scores(maps[covered]), maps.index, covered).T
+    outcome = scores(main.effect[covered])
     at = inputs.change.columns.get_indexer(covered)
-    apart = inputs.distances(distances)[np.ix_(at, at)]
-    n = min(n_surrogates, MOST_SURROGATES)
-    smooth = SURROGATES[null](outcome, apart, n, seed, gaussianise=False)
-    drawn = main.effects.null[:MOST_SURROGATES, at]
-    spatial, randomised = (
-        dominance_analysis.dominance_test(predictors, outcome, null_maps)
-        for null_maps in (smooth, drawn)
-    )
-    far = dominance_analysis.cross_validated_r(predictors, outcome, apart)["test_r"].median()
+    apart = inputs.mirrored(distances)[0][np.ix_(at, at)]
+    n = min(draws["surrogates"], MOST_SURROGATES)
+    smooth = SURROGATES[null](outcome, apart, n, seed, main.method == "gaussianised")
+    test = dominance_analysis.dominance_test(predictors, outcome, smooth)
+    plain = inputs.distances(distances)[np.ix_(at, at)]
+    far = dominance_analysis.cross_validated_r(predictors, outcome, plain)["test_r"].median()
+    slopes = correlation.slopes_given_others(inputs.change, maps, main.method)
+    options = {"n_permutations": draws["permutations"], "seed": seed, **inputs.model}
+    trial = slope_test(slopes, inputs.arm, main.contrast, **options)
     tables = {
         "combined": about[["receptor", "tracer", "n_subjects", "note"]].reset_index(),
-        "given_others": assessment.others_table(main, maps, about),
-        "dominance": assessment.dominance_rows(spatial, randomised, about),
+        "given_others": assessment.others_table(main, maps, about, trial),
+        "dominance": assessment.dominance_rows(test, about),
     }
-    return JointModel(tables, _described(maps, every, covered, spatial, randomised, far))
+    return JointModel(tables, _described(maps, every, covered, test, far))
 
 
-def _described(maps, every, covered, spatial, randomised, far):
+def _described(maps, every, covered, test, far):
     lines = [
         f"{len(maps)} receptors, {len(covered)} regions: adjusted R² "
-        f"{spatial.observed.adjusted_r2:.2f}; surrogates "
-        f"{p_text(spatial.p_model, len(spatial.null_total))}, re-randomised "
-        f"{p_text(randomised.p_model, len(randomised.null_total))}; r with regions far away: "
-        f"median {far:.2f}"
+        f"{test.observed.adjusted_r2:.2f}, {p_text(test.p_model, len(test.null_total))} among "
+        f"equally smooth maps; r with regions far away: median {far:.2f}"
     ]
     if len(maps) < len(every):
         lines += [
@@ -144,29 +220,41 @@ def _described(maps, every, covered, spatial, randomised, far):
     return "\n".join(lines)
 
 
-def patients(inputs, n_permutations, seed, statistic="gaussianised") -> dict:
+def patients(inputs, main, n_permutations, seed) -> dict:
     """Each patient's own coupling with every receptor map, as an outcome of the trial.
 
     Parameters
     ----------
     inputs : analysis_lib.receptors.inputs.Inputs
+    main : analysis_lib.receptors.assessment.ContrastResult
+        Between the arms: its slopes and their test.
     n_permutations, seed : int
-    statistic : str
 
     Returns
     -------
     dict of pandas.DataFrame
         individual, coupling_arm, coupling_improvement, as they are written.
     """
-    z = individual.individual_coupling(inputs.change, inputs.maps, statistic)
-    improved = improvement_at_scan(inputs.study, inputs.change.index)
-    options = {"n_permutations": n_permutations, "seed": seed, **inputs.model}
-    said = (inputs.arm, inputs.about)
+    z = np.arctanh(correlation.correlate(inputs.change, inputs.maps, main.method))
     return {
-        "individual": assessment.individual_rows(z, *said),
-        "coupling_arm": individual.arm_table(z, *said, **options),
-        "coupling_improvement": individual.improvement_table(z, improved, *said, **options),
+        "individual": assessment.individual_rows(main.slopes, z, inputs.arm, inputs.about),
+        "coupling_arm": arm_table(main.slopes, inputs.arm, inputs.about, main.randomisation),
+        "coupling_improvement": _improvement(inputs, main.slopes, n_permutations, seed),
     }
+
+
+def _improvement(inputs, slopes, n_permutations, seed):
+    """Relation of slopes to improvement on each scale, the primary one first."""
+    options = {"n_permutations": n_permutations, "seed": seed, **inputs.model}
+    scales = sorted(inputs.study.scales, key=lambda scale: not scale.primary)
+    tables = []
+    for scale in scales:
+        improved = improvement_at_scan(inputs.study, inputs.change.index, scale)
+        if np.isfinite(improved).any():
+            rows = improvement_table(slopes, improved, inputs.arm, inputs.about, **options)
+            tables.append(rows.assign(scale=scale.name))
+    rows = pd.concat(tables, ignore_index=True)
+    return rows[["scale", *rows.columns.drop("scale")]]
 
 
 def halves(inputs, n_splits, seed, statistic="gaussianised"):

@@ -125,12 +125,12 @@ def _printed(frame, name, names):
 
 
 def rate_table(measured, study):
-    """False-positive rates of each null by range of autocorrelation, for simulated and real maps.
+    """Rates of p ≤ .05 of each null by kind of effect map, for simulated and real receptor maps.
 
     Parameters
     ----------
     measured : pandas.DataFrame
-        benchmarks/spatial_nulls.tsv.
+        Rows of benchmarks/spatial_nulls.tsv.
     study : Study
 
     Returns
@@ -145,7 +145,7 @@ def rate_table(measured, study):
         "any real map, family-wise": measured[family],
     }
     wide = {
-        (null, what): rows[rows["null"] == null].groupby("range_mm")["rate"].max()
+        (null, what): rows[rows["null"] == null].groupby("noise", sort=False)["rate"].max()
         for null in measured["null"].unique()
         for what, rows in parts.items()
         if (rows["null"] == null).any()
@@ -154,5 +154,4 @@ def rate_table(measured, study):
     frame.columns.name = None
     for column in frame.columns[2:]:
         frame[column] = marked_rates(frame[column])
-    spaced = frame.rename(columns=lambda name: f"{name} mm" if isinstance(name, int) else name)
-    return table(spaced, study)
+    return table(frame, study)

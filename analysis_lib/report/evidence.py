@@ -75,7 +75,8 @@ FIGURES = {
 MASK = "vbm/mask.nii.gz"
 TOPICS = {
     "flow": r"participants|flow|consort|ratings",
-    "receptors": r"receptor|dominance|null|coupling|juspace|surrogate|correlation|scatter|influen",
+    "receptors": r"receptor|dominance|null|coupling|juspace|surrogate|correlation|scatter|influen"
+    r"|slope|anatomy",
     "vbm": r"vbm|region|brain|grey|gray|voxel|cluster|volume|glass|slice",
     "clinical": r"clinical|trajector|forest|course|differ|respon|remi|score|missing|blind|tipping",
 }

@@ -89,6 +89,8 @@ def context(quotes) -> dict:
         "receptor_maps": lambda: receptor_maps(quotes),
         "of_receptor": lambda name: of_receptor(quotes, name),
         "largest_shares": lambda: largest_shares(quotes),
+        "closest_rival": lambda: closest_rival(quotes),
+        "largest_slope": lambda: largest_slope(quotes),
     }
 
 
@@ -159,6 +161,18 @@ def largest_shares(quotes, n=2) -> list:
     """Receptors with the largest dominance; none where there is no joint model."""
     rows = quotes.select("receptors/dominance.tsv")
     return by_size(rows, "total_dominance").head(n).to_dict("records")
+
+
+def closest_rival(quotes) -> list:
+    """The rival that comes closest to the leading receptor; none where there is no table."""
+    rows = quotes.select("receptors/rivals.tsv", contrast=ARM_BY_TIME)
+    return (rows.sort_values("difference") if len(rows) else rows).head(1).to_dict("records")
+
+
+def largest_slope(quotes) -> list:
+    """The map with the largest t of the slopes, if it is not that of the largest |r|."""
+    rows = by_size(quotes.select("receptors/coupling_arm.tsv"), "t").head(1).to_dict("records")
+    return [row for row in rows if row["annotation"] != receptor_maps(quotes)[0]["annotation"]]
 
 
 # --- notices --------------------------------------------------------------------------------------

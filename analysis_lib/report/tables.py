@@ -152,13 +152,15 @@ def _regions(evidence, n=12):
 def _receptors(evidence):
     rows = evidence.select("receptors/correlations.tsv", contrast=ARM_BY_TIME)
     columns = ["receptor", "annotation", "n_subjects_map", "r", "ci", "p_randomisation", "p_fwe"]
+    beyond = ["p_spatial_anatomy", "p_fwe_spatial_anatomy"]
     return _table(
         evidence,
         "receptors/correlations.tsv",
         "Correlation of the difference between the arms with every receptor map",
-        "Ordered by |r|. Every p tests r: the first two if treatment did nothing, the next two "
-        "against equally smooth maps. The parametric p is wrong for smooth maps.",
-        [*columns, "p_spatial", "p_fwe_spatial", "p_parametric"],
+        "Ordered by |r|. The first two p are of the arm effect on patients' slopes, the next of r "
+        "and of partial r given head anatomy against equally smooth maps. The parametric p is "
+        "wrong for smooth maps.",
+        [*columns, "p_spatial", "p_fwe_spatial", "r_anatomy", *beyond, "p_parametric"],
         by_size(rows, "r"),
         "the other contrasts are in the file",
     )
@@ -168,15 +170,18 @@ def _on_request(evidence):
     """Tables of the appendix, where it was run."""
     juspace = by_size(evidence.select("juspace/juspace.tsv", contrast=ARM_BY_TIME), "r")
     spatial = ["p_juspace", "p_juspace_r", "p_shuffle", "p_shuffle_fwe"]
-    relabelled = ["p_relabel_juspace", "p_relabel", "p_relabel_fwe"]
+    relabelled = ["p_relabel_juspace", "p_relabel", "p_relabel_fwe", "p_group_r"]
     return {
         "calibration": _table(
             evidence,
             "calibration/rates.tsv",
             "False-positive rates by receptor map",
-            "Share of unrelated smooth maps with p ≤ .05, the worst over ranges of "
-            "autocorrelation, beside the p among equally smooth maps that it concerns.",
-            ["receptor", "annotation", "p_spatial", "false_positive_rate"],
+            "Share of unrelated smooth maps with p ≤ .05, the worst over kinds of noise, beside "
+            "the p among equally smooth maps that it concerns.",
+            [
+                *("receptor", "annotation", "p_spatial", "false_positive_rate"),
+                *("p_spatial_anatomy", "false_positive_rate_anatomy"),
+            ],
         ),
         "power": _table(
             evidence,

@@ -220,22 +220,25 @@ def improvement(study, scores, visit):
     Positive is better; missing where one of the two scores is.
     """
     wide = scores.pivot(index="participant_id", columns="visit", values="score")
+    wide = wide.reindex(columns=[study.baseline, visit])
     return wide[study.baseline] - wide[visit]
 
 
-def improvement_at_scan(study, who):
-    """Fall of the primary scale's score from baseline to the second imaging session, points.
+def improvement_at_scan(study, who, scale=None):
+    """Fall of a scale's score from baseline to the second imaging session, points.
 
     Parameters
     ----------
     study : Study
     who : sequence of str
         participant_id of those wanted, in this order.
+    scale : optional
+        One of ``study.scales``; default: the primary one.
 
     Returns
     -------
     pandas.Series
         By participant_id, see :func:`improvement`.
     """
-    scores = read_scale(study, study.primary_scale, read_participants(study))
+    scores = read_scale(study, scale or study.primary_scale, read_participants(study))
     return improvement(study, scores, study.imaging.sessions.post).reindex(who)

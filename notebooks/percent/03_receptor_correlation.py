@@ -10,7 +10,7 @@
 # compared with: this notebook asks two different questions and keeps them apart.
 #
 # **Contents.** [The receptor maps](#The-receptor-maps) · [The effect map](#The-effect-map) ·
-# [Correlation: two questions, two nulls](#Correlation:-two-questions,-two-nulls) ·
+# [Correlation: two questions](#Correlation:-two-questions) ·
 # [The leading receptor](#The-leading-receptor) ·
 # [All receptors together](#All-receptors-together) · [Each patient](#Each-patient) ·
 # [What we found: receptors](#What-we-found:-receptors)
@@ -30,7 +30,7 @@ tracers: str = "valid"  # regions of a map; valid: where its tracer holds; one o
 structure: str = "all"  # regions of grey matter; one of: all, cortex, subcortex, cerebellum
 null: str = "moran"  # surrogates of the effect map; one of: moran, variogram
 distances: str = "centroid"  # between regions; voxels: mean of theirs; one of: centroid, voxels
-n_permutations: int = 5000  # re-randomisations, or sign flips within an arm; at least 99
+n_permutations: int = 5000  # sign flips for the test of slopes; at least 99
 n_surrogates: int = 5000  # smooth surrogates of the effect map; at least 99
 n_bootstrap: int = 2000  # resamples of patients for the intervals of r; at least 99
 quick_permutations: int = 200  # instead of the three above when quick; at least 20
@@ -105,34 +105,62 @@ display(
 # The tables show both ends of the ranking by the difference between the arms; the question below is
 # whether that ranking resembles the ranking of a receptor.
 #
-# ## Correlation: two questions, two nulls
+# ## Correlation: two questions
 #
 # *r* is Pearson's correlation after both maps are turned into normal scores by rank: receptor maps
 # are so uneven (the striatum holds ten times the D1 of the cortex) that a handful of regions would
-# decide a plain r. All p-values are about this same r, two-sided.
+# decide a plain r. It says how closely a map of change follows a receptor. Each patient also has a
+# **slope**: percent change per standard deviation of receptor density. Two questions are asked, and
+# all tests are two-sided.
 #
-# | p | the question | the null |
+# | p | the question | how |
 # |---|---|---|
-# | p, no treatment effect (`p_randomisation`) | would this alignment appear **if treatment did nothing**? | arm labels are re-randomised and the whole effect map is computed again (covariates by Freedman-Lane). It is valid whatever the smoothness, because every permuted map has that smoothness, too. Within an arm, participants' signs are flipped, which assumes errors symmetric about zero |
-# | p, equally smooth maps (`p_spatial`) | is this receptor **special**, or would any map as smooth do? | surrogates of the effect map with its spatial autocorrelation (Moran spectral randomisation, or variogram matching as in BrainSMASH) |
+# | p, no treatment effect (`p_randomisation`) | does **treatment** change grey matter along this receptor? | the arm effect on patients' slopes, with the covariates in the model; signs of residuals are flipped and the standard error allows for arms of unequal variance (HC2). Within an arm: is the mean slope 0? |
+# | p, equally smooth maps (`p_spatial`) | is this **receptor** special, or would any map as smooth correlate as closely? | surrogates of the effect map with its spatial autocorrelation (Moran spectral randomisation, or variogram matching) |
+# | the same, anatomy held constant (`p_spatial_anatomy`) | is it special beyond what head anatomy explains? | partial r, with the surrogates treated alike |
 # | p, regions as if independent (`p_parametric`) | none | shown because papers report it; wrong for smooth maps |
 #
-# A small first p with a large second one means that the difference between the arms follows
-# this receptor more closely than it would if treatment did nothing, but that many other maps as smooth
-# would follow the receptor as closely.
+# The first test is about the slope and not about r because r has no scale: where treatment did
+# something, every relabelled map still holds some of it, and |r| of such maps is large, too. A test of
+# |r| therefore has almost no power (appendix S4 shows it). Fisher's z of each patient's own r is
+# listed but not tested: noise pulls it towards 0, so that arms of unequal noise differ in z where
+# their slopes are the same (`benchmarks/randomisation.tsv`).
 #
-# The reverse means that the map follows the receptor more closely than other maps as smooth do, but
-# that re-randomised arms often give as close a correlation. This test has little power (appendix S3),
-# so that neither a treatment effect nor chance is excluded.
+# Real change and receptor maps are alike on both sides of the brain. Surrogates must be so, too, or
+# the second p is too small; where the atlas has homologous regions, distances are therefore mirrored.
+
+# %%
+assessed = receptors.assess_contrasts(inputs, draws, seed, **choices)
+print(inputs.symmetry_note(distances))
+
+# %% [markdown]
+# Surrogates are made once for each contrast and serve all tests below.
 #
-# Family-wise p-values are adjusted for all receptor maps by the largest |r| of any map: a map whose own
-# null is narrow can have a small p and a large family-wise p. The false discovery rate q is computed
-# from the first p. The interval comes from resampled patients and describes the correlation to expect
-# *at this sample size and noise*. It is not a test: it can exclude 0 where no p-value is small. How
+# ### Effect and anatomy
+#
+# Errors of segmentation and registration follow the anatomy of the head: they grow near the ventricles
+# and near the brain's edge, in small regions and where grey matter is thin. Before any receptor is
+# named, the effect map is compared with those four properties of each region.
+
+# %%
+anatomy = receptors.anatomy_rows(inputs, assessed)
+found.keep(anatomy=anatomy)
+figures.panel(found, "anatomy")
+
+# %% [markdown]
+# A large r here has two readings: an artefact, or a treatment effect in regions that have that
+# anatomy. The striatum lies beside the ventricles, and is rich in dopamine receptors. The data cannot
+# separate the two; the partial correlation below shows what is left of a receptor beyond anatomy, and
+# losing it is not evidence of an artefact.
+#
+# ### Every receptor map
+#
+# Family-wise p-values are adjusted for all receptor maps by the largest |t| (slopes) or |r| of any map.
+# The false discovery rate q is computed from the first p. The interval of r comes from resampled
+# patients and describes the correlation to expect *at this sample size and noise*. It is not a test. How
 # often the second p is too small, by map, is the subject of `appendix/S1_calibration`.
 
 # %%
-assessed = receptors.assess(inputs, draws, seed, **choices)
 correlations = receptors.correlation_table(assessed.values(), inputs.about)
 found.keep(correlations=correlations, nulls=receptors.null_draws(assessed))
 shown = correlations[correlations["contrast"] == "arm_by_time"]
@@ -140,24 +168,22 @@ shown = shown.drop(columns=["contrast", "tracer", "n_subjects_map", "statistic"]
 report.table(shown.sort_values("r", key=abs, ascending=False), trial, "correlations")
 
 # %% [markdown]
-# The maps with the largest |r| come first. The figures show the same for the difference between the
-# arms and for the change within the active arm.
+# The maps with the largest |r| come first. A small first p with large others means that treatment acts
+# along this receptor, but that many other maps as smooth would follow it as closely. Since receptor maps
+# resemble each other, a true link with one makes the slopes on many differ. The figures show the same
+# for the difference between the arms and for the change within the active arm.
 
 # %%
 within = figures.panel(found, "correlations", contrast="active_change")
 display(figures.panel(found, "correlations"), within)
 
 # %% [markdown]
-# A dot outside a band is rarer than 5 % under that null, for this map alone. Several maps usually lie
-# close together, since receptor maps resemble each other.
+# A dot or diamond outside its band is rarer than 5 % among equally smooth maps, for this map alone.
 #
 # ## The leading receptor
 #
-# The map with the largest |r| is compared with both nulls. The wider a null, the less a given r means. Where
-# treatment did something, a re-randomised map still holds some of it, with either sign: its
-# correlations then pile up at both ends, and the test stays valid but loses power. A surrogate keeps
-# the size of each spatial component of the effect map and draws its sign: where one broad component
-# dominates, two humps arise.
+# The map with the largest |r| is compared with surrogates. A surrogate keeps the size of each spatial
+# component of the effect map and draws its sign: where one broad component dominates, two humps arise.
 
 # %%
 leading = receptors.leading(correlations)
@@ -165,7 +191,23 @@ found.keep(scatter=inputs.scatter_table(leading))
 display(figures.panel(found, "nulls"), figures.panel(found, "scatter"))
 
 # %% [markdown]
-# The scatter plot shows whether many regions carry the correlation or few do.
+# The wider a histogram, the less a given r means. The scatter plot shows whether many regions carry the
+# correlation or few do.
+#
+# ### Is it this receptor?
+#
+# No p above compares receptors with each other. Here the patients are resampled, and in each resample
+# the leading map's |r| is set against that of every map of another receptor.
+
+# %%
+rivals = receptors.rivals(inputs, assessed)
+found.keep(rivals=rivals)
+main = rivals[rivals["contrast"] == "arm_by_time"].drop(columns=["contrast", "receptor"])
+report.table(main.drop(columns=["annotation", "r"]).head(6), trial, "rivals")
+
+# %% [markdown]
+# The closest rivals come first. Where the interval holds 0, or the leading map is ahead in fewer than
+# nineteen of twenty resamples, the data do not say which of the two receptors it is.
 #
 # ### Both maps in one brain
 #
@@ -192,10 +234,9 @@ display(brains["change"], brains["receptor"])
 # reliability is estimated by the bootstrap. The noise-free r is the one expected with unlimited
 # patients; its interval is rightly wide where the reliability is low (its coverage was measured:
 # `benchmarks/intervals.tsv`). The smallest significant |r| is the one that a single map would have
-# needed here for a p of .05.
+# needed here for a p of .05 among equally smooth maps.
 #
-# *Other explanations.* One column holds the density of grey matter (MNI152 template) constant, and the
-# p-values beside it are for this partial correlation. Another leaves out the most influential region.
+# *One region.* The last columns leave out the most influential region.
 
 # %%
 sensitivity = receptors.sensitivity(inputs, assessed)
@@ -215,14 +256,15 @@ display(report.table(best, trial), figures.panel(found, "influence"))
 # is left of each receptor's correlation when all others are held constant? And how much of the
 # explained variance does each account for (*dominance*)? Dominance is the gain in R² when a receptor is
 # added, averaged over all models of the others (all subsets, exactly; Hansen et al. 2022); the parts
-# add up to the full model's adjusted R². The p-values come from re-randomised arms and from smooth
-# surrogates; those of dominance are one-sided. Predicting regions far from those that the model was
-# fitted to shows whether the fit generalises.
+# add up to the full model's adjusted R². All of it is computed on the same scores as r. The p of a
+# receptor beside the others is that of patients' slopes in one regression on all receptors, or of
+# smooth surrogates; that of dominance comes from smooth surrogates and is one-sided. Predicting regions
+# far from those that the model was fitted to shows whether the fit generalises.
 
 # %%
 options = {"null": null, "distances": distances, "seed": seed}
-main, n = assessed["arm_by_time"], draws["surrogates"]
-joint = receptors.joint_model(inputs, main, leading["receptor"], n, **options)
+main = assessed["arm_by_time"]
+joint = receptors.joint_model(inputs, main, leading["receptor"], draws, **options)
 found.keep(**joint.tables)
 print(joint.described)
 display(report.table(joint.shown, trial, "dominance"), figures.panel(found, "dominance"))
@@ -232,22 +274,34 @@ display(report.table(joint.shown, trial, "dominance"), figures.panel(found, "dom
 #
 # ## Each patient
 #
-# The correlation can also be computed for each participant, from that participant's change alone. The
-# result (Fisher's z) can be analysed like any other outcome of the trial. Does it differ
-# between the arms (least squares with the study's covariates; p by re-randomisation, family-wise by
-# the largest |t|)? And do patients whose change follows the receptor more closely improve more on the
-# primary scale (partial correlation within arms)?
+# The slopes of the first test, participant by participant, for the leading receptor.
 
 # %%
-coupling = receptors.patients(inputs, draws["permutations"], seed, statistic)
+coupling = receptors.patients(inputs, main, draws["permutations"], seed)
 found.keep(**coupling)
-order = coupling["coupling_arm"]["t"].abs().sort_values(ascending=False).index[:6]
-by_arm = coupling["coupling_arm"].drop(columns=["n_active", "n_control", "df"])
-display(report.table(by_arm.loc[order], trial))
-report.table(coupling["coupling_improvement"].loc[order], trial)
+figures.panel(found, "slopes")
 
 # %% [markdown]
-# In the second table, r > 0 means that patients with a closer coupling improved more.
+# Where arms differ in spread as well as in mean, some patients respond more than others. The table has
+# the difference for the maps with the largest |t|. The largest t does not belong to the closest
+# receptor: it says that a difference is known precisely, and a map that averages over much noise gives
+# a precise slope.
+
+# %%
+order = coupling["coupling_arm"]["t"].abs().sort_values(ascending=False).index[:6]
+by_arm = coupling["coupling_arm"].drop(columns=["n_active", "n_control", "df"])
+report.table(by_arm.loc[order], trial)
+
+# %% [markdown]
+# Do patients with a steeper slope improve more, within their arm? The figures show the partial
+# correlation on each scale, covariates held constant; p by exchanging patients within arms.
+
+# %%
+scales = coupling["coupling_improvement"]["scale"].unique()
+display(*(figures.panel(found, "improvement", scale=scale) for scale in scales))
+
+# %% [markdown]
+# r > 0 means that patients whose change follows the receptor more steeply improved more.
 #
 # ## What we found: receptors
 
@@ -268,6 +322,7 @@ display(Markdown(report.receptor_notice(inputs.about)), Markdown(report.findings
 # Beside each table (`.tsv`) a `.json` file describes its columns.
 
 # %%
-tables = {"correlations": correlations, "sensitivity": sensitivity} | joint.tables | coupling
+tables = {"correlations": correlations, "sensitivity": sensitivity, "rivals": rivals}
+tables |= joint.tables | coupling
 found.publish(receptors.receptor_numbers(tables), figures.files(brains))
 pipeline.what_moved(trial, "receptors")

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy.spatial.distance import cdist
 
+from analysis_lib.atlas import anatomy, files, grids, naming, parcellation
 from analysis_lib.atlas import distances as atlas_distances
-from analysis_lib.atlas import files, grids, naming, parcellation
 from analysis_lib.results import problems
 from analysis_lib.study import catalogue, contract
 
@@ -652,3 +652,57 @@ def test_distances_of_the_real_atlas_are_plausible():
     assert distances.loc[57, 58] == pytest.approx(52, abs=6)  # from putamen to putamen
     assert off_diagonal.min() > 5
     assert off_diagonal.max() < 180
+
+
+# --- both sides, and head anatomy
+
+
+@pytest.mark.parametrize(("name", "n_midline"), [("neuromorphometrics", 3), ("aal", 8)])
+def test_homologues_are_the_same_region_on_the_other_side(name, n_midline):
+    atlas = parcellation.load_atlas(name)
+    labels = grids.grey_matter_labels(atlas)
+    m, table = atlas_distances.homologues(atlas, labels), atlas.table.loc[labels]
+    assert (m[m] == np.arange(len(m))).all()
+    assert (table["region"].to_numpy()[m] == table["region"]).all()
+    assert (m == np.arange(len(m))).sum() == n_midline
+    plain = atlas_distances.parcel_distances(atlas, labels)
+    found, allowed = atlas_distances.mirrored(plain, atlas, labels)
+    assert allowed
+    np.testing.assert_allclose(found, found[np.ix_(m, m)])
+    np.testing.assert_allclose(found, (plain + plain[np.ix_(m, m)]) / 2)
+
+
+def test_one_hemisphere_has_no_homologues_and_keeps_its_distances():
+    atlas = parcellation.load_atlas("neuromorphometrics")
+    table = atlas.table.loc[grids.grey_matter_labels(atlas)]
+    left = table.index[table["hemisphere"] == "left"]
+    plain = atlas_distances.parcel_distances(atlas, left)
+    found, allowed = atlas_distances.mirrored(plain, atlas, left)
+    assert not allowed
+    assert found is plain
+
+
+def test_anatomy_knows_ventricles_depth_size_and_density():
+    found = anatomy.regional_anatomy("neuromorphometrics")
+    assert found.shape == (4, 119)
+    assert found.notna().all().all()
+    table = parcellation.load_atlas("neuromorphometrics").table
+    name = table["name"].reindex(found.columns)
+    rows = found.T.set_index(name)
+    caudate, pole = rows.loc["Right_Caudate"], rows.loc[name.str.contains("OCP").to_numpy()].iloc[0]
+    assert caudate["ventricle_distance"] < 6 < 20 < pole["ventricle_distance"]
+    assert pole["depth"] < 15 < 25 < caudate["depth"]
+    image = parcellation.load_atlas("neuromorphometrics").image
+    label = name.index[name == "Right_Caudate"][0]
+    voxels = (np.asarray(image.dataobj) == label).sum()
+    mm3 = voxels * np.prod(image.header.get_zooms()[:3])
+    assert caudate["log_size"] == pytest.approx(np.log(mm3))
+    assert rows["grey_density"].between(0.2, 1).all()
+
+
+def test_ventricles_are_those_of_the_packaged_atlas_whatever_the_regions():
+    own, aal = (anatomy.regional_anatomy(name) for name in ("neuromorphometrics", "aal"))
+    tables = [parcellation.load_atlas(n).table["name"] for n in ("neuromorphometrics", "aal")]
+    by_name = [f.T.set_index(t.reindex(f.columns)) for f, t in zip((own, aal), tables, strict=True)]
+    near = by_name[0].loc["Left_Caudate"], by_name[1].loc["Caudate_L"]
+    assert abs(near[0]["ventricle_distance"] - near[1]["ventricle_distance"]) < 3

@@ -380,6 +380,9 @@ def maps(n=3):
         p_fwe=np.r_[0.01, np.full(n - 1, 0.4)],
         p_spatial=0.02,
         p_fwe_spatial=1.0,
+        r_anatomy=r / 2 + 0.01,
+        p_spatial_anatomy=0.031,
+        p_fwe_spatial_anatomy=np.r_[np.full(n - 1, 0.7), 0.02],
     )
 
 
@@ -392,10 +395,13 @@ def test_central_share_of_a_null():
 def test_correlations_are_ordered_with_bands_and_both_p_in_words(ax, n):
     rows = maps(n).sample(frac=1, random_state=1)
     low = -rows["r"].abs().to_numpy() / 2
-    bands = {"randomisation": np.column_stack([low, -low]), "spatial": np.column_stack([low, -low])}
+    bands = dict.fromkeys(("spatial", "spatial_anatomy"), np.column_stack([low, -low]))
     receptors.plot_correlations(ax, rows, bands)
-    dots = np.concatenate([line.get_xdata() for line in ax.lines if line.get_marker() == "o"])
-    assert sorted(dots) == sorted(rows["r"])
+    for shape, column in (("o", "r"), ("D", "r_anatomy")):
+        marks = np.concatenate(
+            [line.get_xdata() for line in ax.lines if line.get_marker() == shape]
+        )
+        assert sorted(marks) == sorted(rows[column])
     labels = [label.get_text().split()[0] for label in ax.get_yticklabels()]
     assert labels == [f"R{i}" for i in reversed(range(n))]  # the largest r on top
     lower = sorted(bar.get_x() for bar in ax.containers[0])
@@ -403,14 +409,15 @@ def test_correlations_are_ordered_with_bands_and_both_p_in_words(ax, n):
     said = words(ax)
     assert said.count(".003 (") == n
     assert said.count(".020 (> .999)") == n
-    assert "p if treatment did nothing" in said
-    assert "p among equally smooth maps" in said
+    assert said.count(".031 (") == n
+    assert "p no treatment effect on slopes" in said
+    assert "p equally smooth maps" in said
+    assert "p the same, beyond anatomy" in said
     assert "over 119 regions" in said
     assert "(12)" in said
     filled = [line for line in ax.lines if line.get_markerfacecolor() == palette.ACCENT]
-    assert [line.get_xdata().tolist() for line in filled if line.get_marker() == "o"] == [
-        [rows["r"].max()]
-    ]
+    found = {line.get_marker(): line.get_xdata().tolist() for line in filled}
+    assert found == {"o": [rows["r"].max()], "D": [rows["r_anatomy"].min()]}
 
 
 def test_scatter_names_regions_without_overlap():
@@ -437,14 +444,44 @@ def test_influence_pairs_r_with_and_without_and_names_the_region(ax):
 
 
 def test_nulls_count_every_finite_draw(ax):
-    draws = {"randomisation": np.array([-0.5, 0.2, np.nan]), "spatial": np.array([0.1, 0.1, 0.3])}
-    receptors.plot_nulls(ax, draws, 0.6)
+    draws = {"spatial": np.array([0.1, 0.1, 0.3])}
+    draws["spatial_anatomy"] = np.array([-0.5, 0.2, np.nan])
+    receptors.plot_nulls(ax, draws, {"spatial": 0.6, "spatial_anatomy": 0.4})
     tops = [shape.get_paths()[0].vertices[:, 1].max() for shape in ax.collections]
-    assert tops == [1, 2]
+    assert tops == [2, 1]
     colours = [to_hex(shape.get_facecolor()[0]).upper() for shape in ax.collections]
     assert colours == list(palette.BANDS.values())
-    assert ax.lines[0].get_xdata()[0] == 0.6
+    assert [line.get_xdata()[0] for line in ax.lines] == [0.6, 0.4]
     assert "draws, of 3" in ax.get_ylabel()
+
+
+def test_slopes_are_points_by_arm_with_the_mean_of_each(ax):
+    rows = pd.DataFrame({"slope": [1.0, 3.0, -1.0, 0.5], "arm": ["active"] * 2 + ["control"] * 2})
+    receptors.plot_slopes(ax, rows, NAMES)
+    points = [sorted(shape.get_offsets()[:, 0]) for shape in ax.collections]
+    assert points == [[1.0, 3.0], [-1.0, 0.5]]
+    assert [line.get_xdata()[0] for line in ax.lines[:2]] == [2.0, -0.25]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["real", "sham"]
+
+
+def test_anatomy_is_r_by_property_filled_where_it_is_significant(ax):
+    names = list(receptors.ANATOMY)
+    rows = pd.DataFrame({"measure": names, "r": [-0.5, 0.2, -0.3, 0.4], "p_spatial": 0.02})
+    receptors.plot_anatomy(ax, rows.assign(p_fwe_spatial=[0.01, 0.9, 0.8, 0.7]))
+    dots = {line.get_ydata()[0]: line for line in ax.lines if line.get_marker() == "o"}
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert dots[labels.index("distance to the ventricles")].get_xdata()[0] == -0.5
+    faces = [dots[y].get_markerfacecolor() == palette.ACCENT for y in sorted(dots)]
+    assert faces == [False, False, False, True]
+    assert words(ax).count(".020") == 4
+
+
+def test_improvement_is_r_with_its_interval_by_map(ax):
+    rows = maps(3).assign(p_fwe=[0.9, 0.01, 0.9])
+    receptors.plot_improvement(ax, rows)
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [dot.get_xdata()[0] for dot in dots] == pytest.approx(sorted(rows["r"]))
+    assert [dot.get_markerfacecolor() == palette.ACCENT for dot in dots] == [False, True, False]
 
 
 EMPTY = {
@@ -489,11 +526,12 @@ def test_descriptions_quote_the_results():
     assert "2 with real, 1 with sham" in caption
     assert "−8.0 (−9.0 to −6.0) with real" in alt
     caption, alt = descriptions.describe_correlations(
-        maps(3), 41, "arm_by_time", NAMES, {"randomisation": 5000, "spatial": 1000}
+        maps(3), 41, "arm_by_time", NAMES, {"spatial": 1000}
     )
     assert "difference in change between real and sham with 41 receptor maps" in caption
     assert "41 receptor maps (the 3 with the largest |r| are shown)" in caption
-    assert "Largest: R0, 0.80; if treatment did nothing, p = .003, among equally smooth" in alt
+    assert "Largest: R0, 0.80; slopes p = .003, among equally smooth maps p = .020, beyond" in alt
+    assert "slopes 1, beyond anatomy 1 of 3" in alt
 
 
 def test_the_lines_of_several_courses_are_explained_once():

@@ -16,7 +16,6 @@ from analysis_lib.receptors import (
     assessment,
     calibration,
     dominance_analysis,
-    individual,
     intervals,
     juspace,
     library,
@@ -24,6 +23,8 @@ from analysis_lib.receptors import (
     numbers,
     power,
 )
+from analysis_lib.receptors import slopes as slopes_test
+from analysis_lib.receptors.correlation import patient_slopes, slopes_given_others
 
 ARM = np.repeat(["active", "control"], [5, 4])
 LABELS = [3, 5, 8, 9, *range(21, 41)]
@@ -69,20 +70,18 @@ def correlation(effect, receptor):
     return pearson(scores(effect[known]), scores(receptor[known]))
 
 
-def relabelled(change, contrast):
-    """The effect map, first, and that of every other outcome of the randomisation."""
-    change = change.to_numpy()
+def effect_of(change, contrast):
+    """The effect map of a contrast."""
+    means = {arm: change.to_numpy()[arm == ARM].mean(axis=0) for arm in ("active", "control")}
     if contrast == "arm_by_time":
-        chosen = [np.isin(range(9), c) for c in itertools.combinations(range(9), 5)]
-        return np.array([change[c].mean(axis=0) - change[~c].mean(axis=0) for c in chosen])
-    own = change[contrast.removesuffix("_change") == ARM]
-    return np.array([s @ own / len(own) for s in itertools.product([1, -1], repeat=len(own))])
+        return means["active"] - means["control"]
+    return means[contrast.removesuffix("_change")]
 
 
-def two_sided(values):
+def two_sided(values, room=1e-9):
     """p of the first row of (draws, maps) among all of them, and by the largest of each row."""
     size = np.abs(values)
-    bound = size[0] - 1e-9
+    bound = size[0] * (1 - room)
     return (size >= bound).mean(axis=0), (size.max(axis=1)[:, None] >= bound).mean(axis=0)
 
 
@@ -94,20 +93,22 @@ def each_map(effects, maps, statistic=correlation):
     return np.array([[statistic(e, m) for m in maps.to_numpy()] for e in effects])
 
 
+ANATOMY = np.random.default_rng(13).uniform(size=(2, 24))
+
+
 def assessed(data, contrast, seed):
     """All results of a contrast; its intervals are made up, each limit another number."""
     change, maps, surrogates = data
     result = assessment.assess_contrast(
-        change, ARM, maps, surrogates, contrast, n_permutations=500, n_bootstrap=20
+        change, ARM, maps, surrogates, ANATOMY, contrast, n_permutations=600, n_bootstrap=20
     )
     rng = np.random.default_rng(seed)
-    made = intervals.Intervals(
-        r=result.intervals.r,
+    made = replace(
+        result.intervals,
         expected=rng.uniform(-1, 1, (4, 2)),
         noise_free_r=rng.uniform(-1, 1, 4),
         noise_free=rng.uniform(-1, 1, (4, 2)),
         reliability=rng.uniform(),
-        level=0.95,
     )
     return replace(result, intervals=made)
 
@@ -115,22 +116,41 @@ def assessed(data, contrast, seed):
 CONTRASTS = ("arm_by_time", "active_change", "control_change")
 
 
+def hc2(values):
+    """Welch's t of active against control participants: HC2's, of two means, (n_maps,)."""
+    return stats.ttest_ind(values[ARM == "active"], values[ARM == "control"], equal_var=False)[0]
+
+
+def drawn_t(slopes, contrast):
+    """t of the data, first, and of every flip of signs: residuals between arms, values within."""
+    if contrast == "arm_by_time":
+        left = (slopes - slopes.mean(axis=0)) / np.sqrt(1 - 1 / 9)
+        signs = list(itertools.product([1, -1], repeat=9))[1:]
+        return np.array([hc2(slopes), *(hc2(np.array(s)[:, None] * left) for s in signs)])
+    own = slopes[contrast.removesuffix("_change") == ARM]
+    signs = itertools.product([1, -1], repeat=len(own))
+    return np.array([stats.ttest_1samp(np.array(s)[:, None] * own, 0)[0] for s in signs])
+
+
 def test_each_column_of_the_correlations_is_enumerated(data):
     change, maps, surrogates = data
     results = [assessed(data, contrast, k) for k, contrast in enumerate(CONTRASTS)]
     tables = []
     for contrast, result in zip(CONTRASTS, results, strict=True):
-        r = each_map(relabelled(change, contrast), maps)
+        effect = effect_of(change, contrast)[None]
+        r, partial = each_map(effect, maps)[0], each_map(effect, maps, beyond_anatomy)[0]
         n = np.array([24, 23, 24, 24])
-        p, p_fwe = two_sided(r)
-        p_spatial, p_fwe_spatial = against_surrogates(r[0], each_map(surrogates, maps))
-        t = r[0] * np.sqrt((n - 2) / (1 - r[0] ** 2))
+        p, p_fwe = two_sided(drawn_t(patient_slopes(change, maps), contrast), 1e-4)
+        p_spatial, p_fwe_spatial = against_surrogates(r, each_map(surrogates, maps))
+        anatomy = against_surrogates(partial, each_map(surrogates, maps, beyond_anatomy))
+        t = r * np.sqrt((n - 2) / (1 - r**2))
         rows = {"contrast": contrast, "receptor": ABOUT["receptor"], "annotation": ABOUT.index}
         rows |= {"tracer": ABOUT["tracer"], "n_subjects_map": ABOUT["n_subjects"], "n_parcels": n}
-        rows |= {"statistic": "gaussianised", "r": r[0], "ci_low": result.intervals.expected[:, 0]}
-        rows |= {"ci_high": result.intervals.expected[:, 1]}
+        rows |= {"statistic": "gaussianised", "r": r, "ci_low": result.intervals.expected[:, 0]}
+        rows |= {"ci_high": result.intervals.expected[:, 1], "r_anatomy": partial}
         rows |= {"p_parametric": 2 * stats.t.sf(np.abs(t), n - 2), "p_spatial": p_spatial}
-        rows |= {"p_fwe_spatial": p_fwe_spatial, "p_randomisation": p, "p_fwe": p_fwe}
+        rows |= {"p_fwe_spatial": p_fwe_spatial, "p_spatial_anatomy": anatomy[0]}
+        rows |= {"p_fwe_spatial_anatomy": anatomy[1], "p_randomisation": p, "p_fwe": p_fwe}
         tables.append(pd.DataFrame(rows | {"q_fdr": stats.false_discovery_control(p)}))
     expected = pd.concat(tables)
     found = assessment.correlation_table(results, ABOUT)
@@ -145,13 +165,7 @@ def test_each_column_of_the_correlations_is_enumerated(data):
 def test_a_contrast_hands_its_model_its_draws_and_its_seed_to_every_test(data, monkeypatch, said):
     change, maps, surrogates = data
     asked = {}
-    effects = nulls.null_effects
-
-    def null_effects(*args, **options):
-        asked["effects"] = options
-        return effects(*args, **options)
-
-    monkeypatch.setattr(nulls, "null_effects", null_effects)
+    monkeypatch.setattr(slopes_test, "slope_test", lambda *_, **o: asked.update(slopes=o))
     monkeypatch.setattr(intervals, "bootstrap_intervals", lambda *_, **o: asked.update(bootstrap=o))
     model = {"contrast": "arm_by_time", "covariates": None, "strata": None, "seed": 0}
     draws, method = {"n_permutations": 5000, "n_bootstrap": 2000}, "gaussianised"
@@ -162,29 +176,24 @@ def test_a_contrast_hands_its_model_its_draws_and_its_seed_to_every_test(data, m
         draws, method = {"n_permutations": 7, "n_bootstrap": 3}, "pearson"
         options = model | {"seed": 5, "method": method} | draws
         model["seed"] = 5
-    result = assessment.assess_contrast(change, ARM, maps, surrogates, **options)
-    assert asked["effects"] == model | {"n_permutations": draws["n_permutations"]}
+    result = assessment.assess_contrast(change, ARM, maps, surrogates, ANATOMY, **options)
+    assert asked["slopes"] == model | {"n_permutations": draws["n_permutations"]}
     expected = model | {"n_bootstrap": draws["n_bootstrap"], "method": method}
     assert asked["bootstrap"] == expected
     assert result.contrast == result.effect.name == model["contrast"]
     r = (pearson if said else correlation)(result.effect.to_numpy(), maps.loc["a/1"].to_numpy())
     assert result.method == method
-    assert result.randomisation.r[0] == result.spatial.r[0] == pytest.approx(r)
+    assert result.spatial.r[0] == pytest.approx(r)
+    np.testing.assert_allclose(result.slopes, patient_slopes(change, maps, method))
 
 
-def given(density):
-    """Correlation that is left when the density is held constant, from residuals."""
-
-    def statistic(effect, receptor):
-        known = ~np.isnan(receptor)
-        x = np.column_stack([np.ones(known.sum()), scores(density[known])])
-        left = [
-            y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
-            for y in (scores(effect[known]), scores(receptor[known]))
-        ]
-        return pearson(*left)
-
-    return statistic
+def beyond_anatomy(effect, receptor):
+    """Correlation that is left when anatomy is held constant, from residuals."""
+    known = ~np.isnan(receptor)
+    held = [scores(row)[known] for row in ANATOMY]
+    if not known.all():  # scores are taken anew over the regions that the map covers
+        held = [scores(row) for row in np.array(held)]
+    return pearson(*(left_over(scores(y[known]), *held) for y in (effect, receptor)))
 
 
 def most_influential(effect, maps):
@@ -196,27 +205,23 @@ def most_influential(effect, maps):
         yield k, without[k]
 
 
+REGIONS = pd.Series([f"region {label}" for label in LABELS], index=LABELS)
+
+
 def test_each_column_of_the_sensitivity_is_enumerated(data):
     change, maps, surrogates = data
     result = assessed(data, "arm_by_time", 7)
-    density = np.random.default_rng(13).uniform(size=24)
-    regions = pd.Series([f"region {label}" for label in LABELS], index=LABELS)
-    effects = relabelled(change, "arm_by_time")
-    r, partial = each_map(effects, maps), each_map(effects, maps, given(density))
-    moved = list(most_influential(effects[0], maps))
-    on_surrogates = each_map(surrogates, maps, given(density))
+    effect = effect_of(change, "arm_by_time")
+    moved = list(most_influential(effect, maps))
     expected = {"contrast": "arm_by_time", "receptor": ABOUT["receptor"]}
-    expected |= {"annotation": ABOUT.index, "r": r[0]}
+    expected |= {"annotation": ABOUT.index, "r": each_map(effect[None], maps)[0]}
     made = result.intervals
     expected |= {"r_noise_free": made.noise_free_r, "noise_free_low": made.noise_free[:, 0]}
     expected |= {"noise_free_high": made.noise_free[:, 1], "reliability": made.reliability}
-    expected |= {"r_given_density": partial[0], "p_given_density": two_sided(partial)[0]}
-    expected["p_spatial_given_density"] = against_surrogates(partial[0], on_surrogates)[0]
     expected["region_without"] = [f"region {LABELS[k]}" for k, _ in moved]
     expected["r_without"] = [without for _, without in moved]
-    expected["critical_r"] = np.sort(np.abs(r[1:]), axis=0)[-6]  # 6 of 126 are below .05
     expected["critical_r_spatial"] = np.sort(np.abs(each_map(surrogates, maps)), axis=0)[-3]
-    found = assessment.sensitivity_table(result, maps, ABOUT, density, regions)
+    found = assessment.sensitivity_table(result, maps, ABOUT, REGIONS)
     assert_table(found, expected)
 
 
@@ -231,27 +236,25 @@ def others_constant(effects, maps, scores=scores):
 
 def test_each_column_of_what_is_left_beside_the_others_is_enumerated(data):
     change, maps, surrogates = data
-    effects = relabelled(change, "arm_by_time")
-    partial = np.array(list(others_constant(effects, maps)))
+    effects = effect_of(change, "arm_by_time")[None]
+    partial = next(others_constant(effects, maps))
     drawn = np.array(list(others_constant(surrogates, maps)))
-    p, p_fwe = two_sided(partial)
+    slopes = slopes_given_others(change, maps)
+    p, p_fwe = two_sided(drawn_t(slopes, "arm_by_time"), 1e-4)
     expected = {"contrast": "arm_by_time", "receptor": ABOUT["receptor"]}
-    expected |= {"annotation": ABOUT.index, "n_parcels": 23, "r": each_map(effects[:1], maps)[0]}
-    expected |= {"r_given_others": partial[0], "p_given_others": p, "p_fwe": p_fwe}
-    expected["p_spatial_given_others"] = against_surrogates(partial[0], drawn)[0]
-    found = assessment.others_table(assessed(data, "arm_by_time", 8), maps, ABOUT)
+    expected |= {"annotation": ABOUT.index, "n_parcels": 23, "r": each_map(effects, maps)[0]}
+    expected |= {"r_given_others": partial, "p_given_others": p, "p_fwe": p_fwe}
+    expected["p_spatial_given_others"] = against_surrogates(partial, drawn)[0]
+    test = slopes_test.slope_test(slopes, ARM, n_permutations=600)
+    found = assessment.others_table(assessed(data, "arm_by_time", 8), maps, ABOUT, test)
     assert_table(found, expected)
 
 
 def test_the_sensitivity_of_a_contrast_is_told_by_its_own_method(data):
     change, maps, _ = data
     result = replace(assessed(data, "arm_by_time", 7), method="pearson")
-    density = np.random.default_rng(13).uniform(size=24)
-    regions = pd.Series([f"region {label}" for label in LABELS], index=LABELS)
-    found = assessment.sensitivity_table(result, maps, ABOUT, density, regions)
-    effect, d1 = relabelled(change, "arm_by_time")[0], maps.loc["a/1"].to_numpy()
-    partial = pearson(left_over(effect, density), left_over(d1, density))
-    assert found["r_given_density"][0] == pytest.approx(partial)
+    found = assessment.sensitivity_table(result, maps, ABOUT, REGIONS)
+    effect, d1 = effect_of(change, "arm_by_time"), maps.loc["a/1"].to_numpy()
     place = LABELS.index(int(found["region_without"][0].removeprefix("region ")))
     without = pearson(np.delete(effect, place), np.delete(d1, place))
     assert found["r_without"][0] == pytest.approx(without)
@@ -260,8 +263,8 @@ def test_the_sensitivity_of_a_contrast_is_told_by_its_own_method(data):
 def test_what_is_left_beside_the_others_is_correlated_as_the_contrast_was(data):
     change, maps, _ = data
     result = replace(assessed(data, "arm_by_time", 8), method="pearson")
-    found = assessment.others_table(result, maps, ABOUT)
-    effects = relabelled(change, "arm_by_time")[:1]
+    found = assessment.others_table(result, maps, ABOUT, result.randomisation)
+    effects = effect_of(change, "arm_by_time")[None]
     partial = next(others_constant(effects, maps, scores=np.asarray))
     np.testing.assert_allclose(found["r_given_others"], partial)
     d1 = maps.loc["a/1"].to_numpy()
@@ -306,8 +309,9 @@ def test_individual_rows_belong_to_participant_arm_and_map():
     expected = {"participant_id": ["sub-7", "sub-2"] * 4, "arm": ["control", "active"] * 4}
     expected["receptor"] = np.repeat(ABOUT["receptor"], 2)
     expected["annotation"] = np.repeat(ABOUT.index, 2)
+    expected["slope"] = [10, 14, 11, 15, 12, 16, 13, 17]
     expected["z"] = [0, 4, 1, 5, 2, 6, 3, 7]
-    assert_table(assessment.individual_rows(z, arm, ABOUT), expected)
+    assert_table(assessment.individual_rows(z + 10, z, arm, ABOUT), expected)
 
 
 def made_test(seed):
@@ -318,13 +322,12 @@ def made_test(seed):
     return dominance_analysis.DominanceTest(observed, 0.5, p, p_fwe, None, None)
 
 
-def test_dominance_rows_keep_surrogates_and_re_randomised_arms_apart():
-    smooth, randomised = made_test(1), made_test(2)
+def test_dominance_rows_hold_total_share_and_both_p():
+    smooth = made_test(1)
     expected = {"receptor": ABOUT["receptor"], "annotation": ABOUT.index}
     expected |= {"total_dominance": [0.3, 0.1, 0.05, 0.15]}
     expected |= {"percent": [50, 100 / 6, 100 / 12, 25], "p": smooth.p, "p_fwe": smooth.p_fwe}
-    expected["p_randomisation"] = randomised.p
-    assert_table(assessment.dominance_rows(smooth, randomised, ABOUT), expected)
+    assert_table(assessment.dominance_rows(smooth, ABOUT), expected)
 
 
 @pytest.fixture(scope="module")
@@ -334,26 +337,21 @@ def coupling():
     return z + (ARM == "active")[:, None] * [0.9, -0.5, 0.1, 0.0]
 
 
-def pooled_t(z, active):
-    return stats.ttest_ind(z[active], z[~active])
-
-
-def test_each_column_of_the_coupling_by_arm_is_a_pooled_t_test_enumerated(coupling):
-    active = ARM == "active"
-    test = pooled_t(coupling, active)
-    chosen = [np.isin(range(9), c) for c in itertools.combinations(range(9), 5)]
-    p, p_fwe = two_sided(np.array([pooled_t(coupling, c).statistic for c in chosen]))
-    interval = test.confidence_interval()
+def test_each_column_of_the_coupling_by_arm_is_welchs_t_with_every_flip(coupling):
+    active, t = ARM == "active", drawn_t(coupling, "arm_by_time")
+    p, p_fwe = two_sided(t, 1e-4)
     parts = coupling[active], coupling[~active]
     pooled = np.sqrt((4 * parts[0].var(axis=0, ddof=1) + 3 * parts[1].var(axis=0, ddof=1)) / 7)
     difference = parts[0].mean(axis=0) - parts[1].mean(axis=0)
+    margin = stats.t.isf(0.025, 7) * np.abs(difference / t[0])
     correction = np.exp(special.gammaln(3.5) - special.gammaln(3)) / np.sqrt(3.5)
     expected = {"receptor": ABOUT["receptor"], "annotation": ABOUT.index, "n_active": 5}
     expected |= {"n_control": 4, "mean_active": parts[0].mean(axis=0)}
     expected |= {"mean_control": parts[1].mean(axis=0), "difference": difference}
-    expected |= {"ci_low": interval.low, "ci_high": interval.high, "t": test.statistic, "df": 7}
+    expected |= {"ci_low": difference - margin, "ci_high": difference + margin, "t": t[0], "df": 7}
     expected |= {"hedges_g": difference / pooled * correction, "p": p, "p_fwe": p_fwe}
-    assert_table(individual.arm_table(coupling, ARM, ABOUT), expected)
+    test = slopes_test.slope_test(coupling, ARM, n_permutations=600)
+    assert_table(slopes_test.arm_table(coupling, ARM, ABOUT, test), expected)
     assert (p_fwe > p).any()
 
 
@@ -376,7 +374,7 @@ def test_each_column_of_the_coupling_with_improvement_is_enumerated(coupling):
     low, high = (np.tanh(np.arctanh(r[0]) + s * 1.959964 / np.sqrt(4)) for s in (-1, 1))
     expected = {"receptor": ABOUT["receptor"], "annotation": ABOUT.index, "n": 8, "r": r[0]}
     expected |= {"ci_low": low, "ci_high": high, "p": p, "p_fwe": p_fwe}
-    found = individual.improvement_table(coupling, improvement, ARM, ABOUT)
+    found = slopes_test.improvement_table(coupling, improvement, ARM, ABOUT)
     assert_table(found, expected)
     assert found["r"].min() < 0 < found["r"].max()
 
@@ -402,7 +400,7 @@ def test_coupling_with_improvement_is_exchanged_within_arm_and_stratum(stratifie
     orders = itertools.product(*(itertools.permutations(cell) for cell in cells))
     at = np.concatenate(cells)
     r = np.array([[pearson(left[np.concatenate(o)], column[at]) for column in y.T] for o in orders])
-    found = individual.improvement_table(z, improvement, HALVES, ABOUT, strata=SITES)
+    found = slopes_test.improvement_table(z, improvement, HALVES, ABOUT, strata=SITES)
     assert_same(found, r)
     np.testing.assert_allclose(found["r"], r[0])
 
@@ -429,21 +427,9 @@ def test_coupling_with_improvement_beside_a_covariate_is_freedman_and_lanes():
         y = left[[*a, *b]]
         spread = np.sqrt(((y - x @ (inverse @ y)) ** 2).sum(axis=0) / 4)
         t.append((inverse @ y)[0] / spread)
-    found = individual.improvement_table(z, improvement, arm, ABOUT, age[:, None])
+    found = slopes_test.improvement_table(z, improvement, arm, ABOUT, age[:, None])
     assert_same(found, np.array(t))
     assert found["p"].min() < 0.1 < found["p"].max()
-
-
-def test_coupling_by_arm_is_re_randomised_within_strata(stratified):
-    z, _ = stratified
-    y = left_over(z, SITES == "B")
-    ways = (itertools.combinations(np.flatnonzero(site == SITES), 3) for site in ("A", "B"))
-    chosen = [np.isin(range(12), [*a, *b]) for a, b in itertools.product(*ways)]
-    labels = [left_over(1.0 * c, SITES == "B") for c in chosen]
-    r = np.array([[pearson(x, column) for column in y.T] for x in labels])
-    found = individual.arm_table(z, HALVES, ABOUT, strata=SITES)
-    assert_same(found, r)
-    np.testing.assert_allclose(found["t"], r[0] * np.sqrt(9 / (1 - r[0] ** 2)))
 
 
 # --- JuSpace
@@ -498,6 +484,8 @@ def juspace_columns(change, maps, contrast, cubes):
     rows |= {"p_juspace_r": counted(r, null), "p_shuffle": counted(r, shuffled)}
     rows["p_shuffle_fwe"] = counted(r, np.abs(shuffled).max(axis=1)[:, None])
     rows |= {"p_relabel_juspace": balanced.p, "p_relabel": free.p, "p_relabel_fwe": free.p_fwe}
+    old = nulls.randomisation_test(change, ARM, maps, contrast, n_permutations=99, seed=3)
+    rows["p_group_r"] = old.p
     return pd.DataFrame(rows)
 
 
@@ -523,13 +511,9 @@ def test_each_column_of_juspace_is_what_its_name_says(cubes):
 
 
 def test_the_power_curve_counts_what_each_simulated_trial_found(monkeypatch):
-    found = itertools.cycle([(0.3, 0.01), (0.2, 0.20), (0.4, 0.03), (0.1, 0.05)])
-
-    def test(*_, **__):
-        r, p = next(found)
-        return nulls.NullTest(np.array([r]), None, np.array([p]), np.array([1.0]))
-
-    monkeypatch.setattr(power, "randomisation_test", test)
+    p, r = itertools.cycle([0.01, 0.20, 0.03, 0.05]), itertools.cycle([0.3, 0.2, 0.4, 0.1])
+    monkeypatch.setattr(power, "slope_test", lambda *_, **__: SimpleNamespace(p=[next(p)]))
+    monkeypatch.setattr(power, "correlate", lambda *_: np.array([[next(r)]]))
     change = np.random.default_rng(17).normal(size=(9, 24))
     receptor = np.random.default_rng(18).normal(size=24)
     curve = power.power_curve(change, ARM, receptor, true_r=(0.1, 0.9), n_trials=4)
@@ -542,13 +526,13 @@ def test_the_power_curve_counts_what_each_simulated_trial_found(monkeypatch):
 def test_the_rate_beside_a_p_is_the_worst_of_its_own_map_and_null():
     measured = pd.DataFrame(
         [
-            ("Moran", "simulated", 20, 0.06),
-            ("Moran", "simulated", 40, 0.08),
-            ("Moran", "a/1", 20, 0.11),
-            ("Moran", "a/1", 40, 0.05),
-            ("variogram", "a/1", 20, 0.30),
+            ("Moran", "simulated", "VBM-like", 0.06),
+            ("Moran", "simulated", "60 mm", 0.08),
+            ("Moran", "a/1", "VBM-like", 0.11),
+            ("Moran", "a/1", "60 mm", 0.05),
+            ("variogram", "a/1", "VBM-like", 0.30),
         ],
-        columns=["null", "side", "range_mm", "rate"],
+        columns=["null", "side", "noise", "rate"],
     )
     rates = calibration.false_positive_rates(measured, "Moran", ["a/1", "b/2"])
     assert rates.to_dict() == {"a/1": 0.11, "b/2": 0.08}
@@ -579,9 +563,9 @@ def test_maps_of_one_receptor_are_weighed_by_their_own_number_of_people():
 
 QUOTED = {
     "correlations": "r ci_low ci_high n_parcels p_randomisation p_fwe p_spatial p_fwe_spatial "
-    "n_subjects_map",
-    "sensitivity": "reliability r_noise_free noise_free_low noise_free_high r_given_density "
-    "p_given_density r_without",
+    "n_subjects_map r_anatomy p_spatial_anatomy p_fwe_spatial_anatomy",
+    "sensitivity": "reliability r_noise_free noise_free_low noise_free_high r_without",
+    "rivals": "difference ci_low ci_high share_ahead share_first",
     "given_others": "r_given_others p_given_others p_fwe",
     "coupling_arm": "difference ci_low ci_high p p_fwe",
     "coupling_improvement": "n r ci_low ci_high p",
@@ -592,15 +576,20 @@ def test_quoted_numbers_are_the_cells_that_their_names_say():
     value, tables, expected = itertools.count(0.5), {}, {}
     for name, columns in QUOTED.items():
         rows = {"annotation": ["a/1", "b/2"]}
+        if name == "rivals":
+            rows = {"annotation": "z/9", "rival_annotation": ["a/1", "b/2"]}
         if not name.startswith("coupling"):
             rows["contrast"] = "arm_by_time"
         rows |= {c: [next(value), next(value)] for c in columns.split()}
         tables[name] = pd.DataFrame(rows)
-        for k, annotation in enumerate(rows["annotation"]):
+        for k, annotation in enumerate(["a/1", "b/2"]):
             first = "" if name == "correlations" else f"{name}."
             first += "arm_by_time." if "contrast" in rows else ""
             for c in columns.split():
                 expected[f"{first}{annotation}.{c}"] = (rows[c][k], f"{name}.tsv")
+    primary = tables["coupling_improvement"].assign(scale="HAMD-17")
+    secondary = primary.assign(scale="HAMA", r=9.0)
+    tables["coupling_improvement"] = pd.concat([primary, secondary])
     found = numbers.receptor_numbers(tables)
     assert found == expected
 
@@ -608,7 +597,7 @@ def test_quoted_numbers_are_the_cells_that_their_names_say():
 def test_a_cell_without_a_number_is_quoted_as_none():
     rows = {"annotation": ["a/1"], "difference": 0.5, "ci_low": np.nan, "ci_high": 1.5}
     table = pd.DataFrame(rows | {"p": [0.1], "p_fwe": [0.2]})
-    empty = ("correlations", "sensitivity", "given_others", "coupling_improvement")
+    empty = ("correlations", "sensitivity", "rivals", "given_others", "coupling_improvement")
     tables = dict.fromkeys(empty, pd.DataFrame()) | {"coupling_arm": table}
     found = numbers.receptor_numbers(tables)
     assert found["coupling_arm.a/1.ci_low"] == (None, "coupling_arm.tsv")

@@ -6,6 +6,7 @@ from brainsmash.mapgen.base import Base
 from scipy import stats
 from scipy.spatial.distance import cdist
 
+from analysis_lib.atlas import distances, grids, parcellation
 from analysis_lib.receptors import correlation, nulls
 from analysis_lib.receptors import surrogates as receptors_surrogates
 
@@ -59,6 +60,29 @@ def test_surrogates_are_those_of_brainspace():
     found = np.unique(np.round(found, 6), axis=0)
     assert found.shape == (16, 5)
     np.testing.assert_allclose(found, BRAINSPACE, atol=2e-4)
+
+
+@pytest.fixture(scope="module")
+def real_regions():
+    """Labels, homologues and mirrored distances of the 119 regions of neuromorphometrics."""
+    parcels = parcellation.load_atlas("neuromorphometrics")
+    labels = grids.grey_matter_labels(parcels)
+    plain = distances.parcel_distances(parcels, labels)
+    mirrored, allowed = distances.mirrored(plain, parcels, labels)
+    assert allowed
+    return distances.homologues(parcels, labels), plain, mirrored
+
+
+@pytest.mark.parametrize("gaussianise", [True, False])
+def test_surrogates_of_a_symmetric_map_stay_symmetric_on_119_regions(real_regions, gaussianise):
+    homologue, plain, mirrored = real_regions
+    values = np.random.default_rng(9).normal(size=119)
+    values = values + values[homologue]
+    options = {"n": 50, "seed": 0, "gaussianise": gaussianise}
+    found = receptors_surrogates.moran_surrogates(values, mirrored, **options)
+    np.testing.assert_allclose(found, found[:, homologue], atol=1e-8)
+    lopsided = receptors_surrogates.moran_surrogates(values, plain, **options)
+    assert np.abs(lopsided - lopsided[:, homologue]).max() > 1
 
 
 def test_mean_variance_and_morans_i_are_kept_and_the_seed_repeats(cloud):

@@ -357,14 +357,22 @@ def test_what_survives_where_nothing_was_planted_is_called_a_false_alarm(said, m
     assert "false alarm" not in active
 
 
+def rival_row(**changes):
+    row = {"contrast": "arm_by_time", "receptor": "D1", "annotation": "kaller2017"}
+    row |= {"rival": "D2", "rival_annotation": "sandiego2015", "difference": 0.4}
+    row |= {"ci_low": -0.1, "ci_high": 0.6, "share_ahead": 0.9, "share_first": 0.8}
+    return row | changes
+
+
 def receptor_tables():
     """The tables of notebook 03 with two receptors; D1 leads."""
     both = {"receptor": ["D1", "D2"], "annotation": ["kaller2017", "sandiego2015"]}
     p = {"p_fwe": [0.01, 0.9], "ci_low": [0.5, 0.1], "ci_high": [0.8, 0.5]}
     main = both | p | {"contrast": "arm_by_time", "r": [0.7, 0.3], "n_parcels": [119, 117]}
-    main |= {"p_randomisation": [0.008, 0.4], "p_spatial": 0.03, "p_fwe_spatial": [0.2, 0.9]}
+    main |= {"p_randomisation": [0.008, 0.4], "p_spatial": 0.03, "p_fwe_spatial": [0.02, 0.9]}
+    main |= {"r_anatomy": 0.65, "p_spatial_anatomy": 0.07, "p_fwe_spatial_anatomy": [0.11, 0.8]}
     noise = {"reliability": 0.6, "r_noise_free": [0.9, 0.4], "noise_free_low": 0.55}
-    noise |= {"noise_free_high": 1.0, "r_given_density": 0.65, "p_given_density": 0.011}
+    noise |= {"noise_free_high": 1.0}
     noise |= {"region_without": "left putamen", "r_without": 0.66, "contrast": "arm_by_time"}
     other = {"r_given_others": 0.41, "p_given_others": 0.02, "contrast": "arm_by_time"}
     return {
@@ -376,8 +384,13 @@ def receptor_tables():
             ]
         ),
         "given_others": pd.DataFrame(both | other | {"p_fwe": 0.06}),
-        "coupling_arm": pd.DataFrame(both | p | {"difference": [-0.61, 0.2], "p": 0.004}),
-        "coupling_improvement": pd.DataFrame(both | p | {"n": 34, "r": 0.37, "p": 0.049}),
+        "coupling_arm": pd.DataFrame(
+            both | p | {"difference": [-0.61, 0.2], "t": [5.1, 7.3], "p": 0.004}
+        ),
+        "coupling_improvement": pd.DataFrame(
+            both | p | {"scale": "HAMD-17", "n": 34, "r": 0.37, "p": 0.049}
+        ),
+        "rivals": pd.DataFrame([rival_row()]),
     }
 
 
@@ -387,18 +400,28 @@ def test_findings_on_receptors_say_which_how_strong_under_which_null_and_what_is
     for words in (
         "Of 2 receptor maps, **D1** (kaller2017) is the most closely correlated with the ",
         "r = 0.70 over 119 regions (95 % CI 0.50 to 0.80)",
-        "if treatment did nothing, p = .008 (family-wise p = .010); among equally smooth maps, "
-        "p = .030 (family-wise p = .200)",
-        "but not among equally smooth maps: nothing singles this receptor out",
+        "difference in slope between the arms, p = .008 (family-wise p = .010); among equally "
+        "smooth maps, p = .030 (family-wise p = .020)",
+        "grey-matter density), r is 0.65 (among equally smooth maps p = .070, family-wise "
+        "p = .110)",
+        "once head anatomy is held constant: nothing singles this receptor out",
+        "losing the correlation that way is not evidence of an artefact",
         "- D2 (sandiego2015): r = 0.30",
-        "p < .05: 1 of 2 with the arms re-randomised, 0 against smooth surrogates",
+        "p < .05: 1 of 2 for the difference in slope between the arms, 1 against equally smooth "
+        "maps, 0 with anatomy held constant",
+        "D1 leads its closest rival, D2 (sandiego2015), by 0.40 in |r| (95 % CI −0.10 to 0.60), "
+        "and is ahead of it in 90 % of resampled trials and of all rivals at once in 80 %; the "
+        "data do not decide between the two",
+        "The receptor with the largest t of the difference in slope is D2 (sandiego2015, t = 7.30)",
         "reliability of the effect map is 0.60; without its noise, r would be about 0.90 (95 % CI "
         "0.55 to 1.00)",
-        "density held constant, r is 0.65 (p = .011); without the left putamen",
-        "With all other receptors held constant, r is 0.41 (p = .020, family-wise p = .060)",
+        "Without the left putamen, the most influential region, r is 0.66",
+        "With all other receptors held constant, r is 0.41 (difference in slope: p = .020, "
+        "family-wise p = .060)",
         "was 0.61 lower with active than with sham (95 % CI 0.50 to 0.80",
-        "correlation with improvement was 0.37",
+        "correlation with improvement on HAMD-17 was 0.37",
         "shares of the explained variance are those of D2 (67 %) and D1 (33 %)",
+        "not the receptor with the largest correlation: the two ways of choosing disagree",
         "equally smooth maps: 1 of 2 receptors",
         "The map of D1 is an average over 13 other people. A correlation between maps does not",
     ):
@@ -427,8 +450,33 @@ def test_findings_on_receptors_claim_nothing_where_nothing_is_found(said):
 
 def test_every_pair_of_verdicts_has_words_of_its_own(said):
     pairs = [(a, b) for a in (0.01, 0.5) for b in (0.01, 0.5)]
-    leads = [{"p_fwe": a, "p_fwe_spatial": b} for a, b in pairs]
-    assert len({said("receptors", "verdict", lead) for lead in leads}) == 4
+    leads = [{"p_fwe": a, "p_fwe_spatial": 0.5, "p_fwe_spatial_anatomy": b} for a, b in pairs]
+    verdicts = [said("receptors", "verdict", lead) for lead in leads]
+    assert len(set(verdicts)) == 4
+    assert ["is singled out" in words for words in verdicts] == [True, False, False, False]
+
+
+def test_only_the_anatomy_aware_p_singles_a_receptor_out(said):
+    lead = {"p_fwe": 0.01, "p_fwe_spatial": 0.01, "p_fwe_spatial_anatomy": 0.5}
+    found = said("receptors", "verdict", lead)
+    assert "nothing singles this receptor out" in found
+    assert "not evidence of an artefact" in found
+
+
+@pytest.mark.parametrize(("low", "words"), [(0.1, "the lead is clear"), (-0.1, "do not decide")])
+def test_the_rival_and_the_dominance_are_told_whoever_wins(said, low, words):
+    tables = receptor_tables() | {"rivals": pd.DataFrame([rival_row(ci_low=low)])}
+    shares = {"receptor": ["D1", "D2"], "total_dominance": [0.2, 0.1], "percent": [66.7, 33.3]}
+    found = said("receptors", **tables, dominance=shares | {"p_fwe": [0.3, 0.01]})
+    assert words in found
+    assert "those of D1 (67 %) and D2 (33 %)" in found
+    assert "disagree" not in found
+
+
+def test_a_receptor_without_rivals_is_told_so(said):
+    tables = receptor_tables()
+    del tables["rivals"]
+    assert "no map of another receptor" in said("receptors", "rivals", **tables)
 
 
 def test_what_was_not_recorded_is_said_to_be_missing(said):
@@ -547,7 +595,7 @@ def test_rates_above_what_is_tolerated_are_marked():
         {
             "null": ["Moran"] * 4 + ["parametric"],
             "side": ["simulated", "a/1", "b/2", "18 maps, family-wise", "simulated"],
-            "range_mm": 20,
+            "noise": "VBM-like, homotopic 0",
             "rate": [0.05, 0.06, 0.09, 0.08, 0.3],
         }
     )
@@ -555,7 +603,7 @@ def test_rates_above_what_is_tolerated_are_marked():
     cells = [".050", ".090 *", ".080 *", ".300 *"]
     places = [html.index(cell) for cell in cells]
     assert places == sorted(places)
-    assert "20 mm" in html
+    assert "VBM-like, homotopic 0" in html
     assert ".060" not in html  # not the worst of the real maps
 
 

@@ -63,7 +63,7 @@ print(f"reliability: {halves.reliability:.2f} (halves), {reliability:.2f} (boots
 #
 # A link that is significant once need not be found reliably. Trials with the noise and the (bootstrap)
 # reliability of this one are simulated, in which the noise-free map follows the leading receptor more
-# or less closely; power is the share in which re-randomisation gives p < .05.
+# or less closely; power is the share in which the test of the slopes gives p < .05.
 
 # %%
 n = quick_draws if quick else n_power_trials

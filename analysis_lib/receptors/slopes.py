@@ -1,0 +1,155 @@
+"""The trial's own test: each patient's slope of change on receptor density, as an outcome."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis_lib.receptors.effects import (
+    checked_change,
+    effect_weights,
+    nuisance_columns,
+    stratum_numbers,
+)
+from analysis_lib.results.contrasts import ACTIVE_CHANGE, ARM_BY_TIME
+from voxelperm import hedges_correction, permutation_test
+
+
+@dataclass(frozen=True)
+class SlopeTest:
+    """A test of many outcomes; every array is (n_receptors,) but for `null`."""
+
+    estimate: np.ndarray  # arm difference, or mean within the arm
+    t: np.ndarray  # studentised; between arms by HC2
+    df: int
+    p: np.ndarray
+    p_fwe: np.ndarray  # by the largest |t| over receptors
+    null: np.ndarray  # (n_permutations, n_receptors), |t| of each draw
+
+    def interval(self, level=0.95):
+        """Limits (2, n_receptors) of the estimate, from its standard error and Student's t."""
+        margin = stats.t.ppf((1 + level) / 2, self.df) * np.abs(self.estimate / self.t)
+        return np.array([self.estimate - margin, self.estimate + margin])
+
+
+def slope_test(
+    slopes, arm, contrast=ARM_BY_TIME, covariates=None, strata=None, n_permutations=5000, seed=0
+):
+    """Does treatment change along a receptor?
+
+    Between the arms: is the mean slope the same in both, whatever its variance in each? Covariates
+    and strata are in the model, signs of the scaled residuals of the model without the arm are
+    flipped, and t has an HC2 standard error (``errors="unequal"`` of `voxelperm`). Within an arm:
+    is the mean slope 0? Participants' signs are flipped, which assumes symmetric errors.
+
+    Parameters
+    ----------
+    slopes : array_like, shape (n_participants, n_receptors)
+        From `analysis_lib.receptors.correlation.patient_slopes`.
+    arm, contrast, covariates, strata
+        See `analysis_lib.receptors.effects.effect_map`.
+    n_permutations, seed : int
+
+    Returns
+    -------
+    SlopeTest
+    """
+    slopes, active = checked_change(slopes, arm, contrast)
+    draws = {"n_permutations": n_permutations, "seed": seed}
+    if contrast == ARM_BY_TIME:
+        weights = effect_weights(active, contrast, covariates, strata)
+        nuisance = nuisance_columns(len(slopes), covariates, strata)
+        return _tested(slopes, weights @ slopes, active.astype(float), nuisance, **draws)
+    chosen = slopes[active if contrast == ACTIVE_CHANGE else ~active]
+    draws |= {"sign_flip": True, "errors": "equal"}
+    return _tested(chosen, chosen.mean(axis=0), np.ones(len(chosen)), None, **draws)
+
+
+def _tested(outcomes, estimate, tested, nuisance, **options):
+    """Every outcome alone, for its own p and draws, and all of them as one image."""
+    options |= {"nuisance": nuisance, "statistics": ("max_t",)}
+
+    def test(columns):
+        mask = np.ones((columns.shape[1], 1, 1), bool)
+        return permutation_test(columns, mask, tested, **options)
+
+    family, alone = test(outcomes), [test(column[:, None]) for column in outcomes.T]
+    p = np.concatenate([one.p["max_t"] for one in alone])
+    null = np.column_stack([one.null_max["max_t"] for one in alone])
+    return SlopeTest(estimate, family.t, family.df, p, family.p["max_t"], null)
+
+
+def arm_table(slopes, arm, about, test):
+    """Rows of receptors/coupling_arm.tsv: the slopes of both arms and their difference.
+
+    ``test`` is the `slope_test` between the arms of ``slopes``; ``about`` the table of the receptor
+    maps, in their order. Means are not adjusted, the difference is.
+    """
+    slopes, active = np.asarray(slopes, dtype=float), np.asarray(arm) == "active"
+    low, high = test.interval()
+    rows = {
+        "receptor": about["receptor"].to_numpy(),
+        "annotation": about.index,
+        "n_active": int(active.sum()),
+        "n_control": int((~active).sum()),
+        "mean_active": slopes[active].mean(axis=0),
+        "mean_control": slopes[~active].mean(axis=0),
+        "difference": test.estimate,
+        "ci_low": low,
+        "ci_high": high,
+        "t": test.t,
+        "df": test.df,
+        "hedges_g": test.estimate / _pooled_sd(slopes, active) * hedges_correction(len(slopes) - 2),
+        "p": test.p,
+        "p_fwe": test.p_fwe,
+    }
+    return pd.DataFrame(rows)
+
+
+def improvement_table(
+    slopes, improvement, arm, about, covariates=None, strata=None, n_permutations=5000, seed=0
+):
+    """Do patients whose change follows a receptor more steeply improve more, within arms?
+
+    Partial correlation of slope with improvement, arm and covariates held constant; p from
+    participants exchanged within their arm and stratum, on residuals (Freedman & Lane 1983).
+
+    Parameters
+    ----------
+    slopes, arm, about, covariates, strata, n_permutations, seed
+        See `slope_test` and `arm_table`.
+    improvement : array_like, shape (n_participants,)
+        Points; participants without one are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        receptor, annotation, n, r, ci_low, ci_high (Fisher), p, p_fwe.
+    """
+    slopes, improvement = np.asarray(slopes, dtype=float), np.asarray(improvement, dtype=float)
+    known, active = np.isfinite(improvement), np.asarray(arm) == "active"
+    nuisance = np.column_stack([nuisance_columns(len(slopes), covariates, strata), active])[known]
+    cells = (active + 2 * stratum_numbers(strata, len(slopes)))[known]
+    options = {"blocks": cells, "errors": "equal", "n_permutations": n_permutations, "seed": seed}
+    test = _tested(slopes[known], None, improvement[known], nuisance, **options)
+    r = test.t / np.sqrt(test.t**2 + test.df)
+    margin = stats.norm.ppf(0.975) / np.sqrt(test.df - 1)
+    rows = {
+        "receptor": about["receptor"].to_numpy(),
+        "annotation": about.index,
+        "n": int(known.sum()),
+        "r": r,
+        "ci_low": np.tanh(np.arctanh(r) - margin),
+        "ci_high": np.tanh(np.arctanh(r) + margin),
+        "p": test.p,
+        "p_fwe": test.p_fwe,
+    }
+    return pd.DataFrame(rows)
+
+
+def _pooled_sd(values, active):
+    squares = sum(
+        (len(own) - 1) * own.var(axis=0, ddof=1) for own in (values[active], values[~active])
+    )
+    return np.sqrt(squares / (len(values) - 2))
