@@ -12,12 +12,13 @@ from analysis_lib.atlas.template import grey_matter_template
 
 
 def regional_anatomy(atlas="neuromorphometrics", labels=None):
-    """Four properties of each region that artefacts follow, (4, n_parcels), by label.
+    """Four properties of each region that artefacts follow, at most (4, n_parcels), by label.
 
     `ventricle_distance`: mean distance of the region's voxels to the ventricles, mm, which are
     those of the packaged neuromorphometrics whatever ``atlas`` is. `depth`: mean distance to the
     edge of the template's brain mask, mm. `log_size`: natural logarithm of the volume, mm3.
     `grey_density`: mean grey-matter density of the MNI template. NaN where a region has no voxel.
+    A property that is the same in every region, such as the size of equal parcels, is left out.
     """
     from nilearn.datasets import load_mni152_brain_mask  # slow to import
 
@@ -32,7 +33,8 @@ def regional_anatomy(atlas="neuromorphometrics", labels=None):
         "log_size": np.log(_volumes(atlas, labels)),
         "grey_density": parcel_means(grey_matter_template(3), atlas),
     }
-    return pd.DataFrame({name: values.reindex(labels) for name, values in rows.items()}).T
+    table = pd.DataFrame({name: values.reindex(labels) for name, values in rows.items()}).T
+    return table[table.nunique(axis=1) > 1]
 
 
 def _distances(inside, image):
