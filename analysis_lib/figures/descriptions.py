@@ -73,7 +73,7 @@ def describe_differences(contrasts, names, primary):
     said = "no primary contrast" if main is None else f"{estimate_text(main)}, {p_text(main.p)}"
     caption = (
         f"{names['active']} − {names['control']}, points, with 95 % confidence interval; n: "
-        f"participants of each arm in the model. Filled: the primary contrast, {primary[0]} at "
+        f"participants of each arm rated at the visit. Filled: the primary contrast, {primary[0]} at "
         f"{visit_words(primary[1])}: {said}. The other intervals are not adjusted for multiple "
         "comparisons."
     )
@@ -97,7 +97,7 @@ def describe_risks(rows, names, scale, visit):
     caption = (
         f"Response (fall of at least half) and, where a cut-off is defined, remission; unrated "
         f"participants count as failures. Below: difference ({names['active']} − "
-        f"{names['control']}), percentage points, Newcombe's 95 % interval. "
+        f"{names['control']}), percentage points, 95 % score interval. "
         f"{said[:1].upper()}{said[1:]}."
     )
     return caption, f"Bars, percent of participants, by arm. {said[:1].upper()}{said[1:]}."

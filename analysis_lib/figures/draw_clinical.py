@@ -95,9 +95,9 @@ def plot_differences(ax, contrasts, names, primary=None):
         face = "black" if (row.scale, row.visit) == primary else "white"
         ax.plot(row.estimate, place, "s", ms=4, mec="black", mfc=face)
         write_beside(ax, place, estimate_text(row), 4)
-        write_beside(ax, place, f"{row.n_active} + {row.n_control}", 82)
+        write_beside(ax, place, f"{row.rated_active} + {row.rated_control}", 82)
     write_beside(ax, 0.9, "difference (95 % CI)", 4, fontweight="bold")
-    write_beside(ax, 0.9, "n", 82, fontweight="bold")
+    write_beside(ax, 0.9, "n rated", 82, fontweight="bold")
     when = rows["visit"].replace("all", "all visits").map(visit_words)
     ax.set(yticks=y, yticklabels=rows["scale"] + ", " + when, ylim=(y.min() - 0.7, 1.3))
     ax.set_xlabel(
