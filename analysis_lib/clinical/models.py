@@ -33,10 +33,11 @@ def fit_models(changes):
         By scale.
     """
     groups = changes.dropna().groupby("scale", sort=False)
-    return {scale: _fit(rows) for scale, rows in groups}
+    return {scale: fit_mmrm_rows(rows) for scale, rows in groups}
 
 
-def _fit(rows):
+def fit_mmrm_rows(rows):
+    """Fit the primary model to the rows of one scale."""
     counts = rows.groupby("visit", observed=True)["arm"].value_counts().unstack(fill_value=0)
     rows = rows[rows["visit"].isin(counts.index[counts.min(axis=1) > 1])]
     arm = pd.Categorical(rows["arm"], ["control", "active"])

@@ -268,6 +268,26 @@ def describe_items(rows, names):
     return caption, f"Forest plot of {len(rows)} items; left of zero favours {names['active']}."
 
 
+def describe_residuals(rows):
+    """What `plot_residuals` shows; ``rows`` are of ``conduct/residuals.tsv``."""
+    beyond, n = int((rows["residual"].abs() > 3).sum()), len(rows)
+    caption = (
+        "Residuals of the primary model over the SD of their visit, against normal quantiles. On "
+        f"the dashed line the residuals are normal. Beyond ±3: {beyond} of {n}."
+    )
+    return caption, f"Points, one per rating; {beyond} of {n} beyond ±3."
+
+
+def describe_left_out(rows, names):
+    """What `plot_left_out` shows; ``rows`` is ``conduct/influence.tsv``."""
+    low, high = (printed(rows["estimate"].agg(which), "points") for which in ("min", "max"))
+    caption = (
+        f"The primary contrast ({names['active']} − {names['control']}) without each participant in "
+        f"turn: from {low} to {high} points. Dashed: with all."
+    )
+    return caption, f"Points, one per participant left out, from {low} to {high} points."
+
+
 def describe_stimulation(dose, planned, names):
     """What `plot_stimulation` shows; ``dose`` is ``clinical/dose.tsv``."""
     full = {arm: (own["sessions"] >= planned) for arm, own in dose.groupby("arm")}

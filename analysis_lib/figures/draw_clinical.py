@@ -198,6 +198,32 @@ def plot_tipping(ax, curve, names, tip=None, unit="points"):
     ax.legend(loc="upper left", ncols=2, fontsize=SMALL, handlelength=1.2, columnspacing=1)
 
 
+def plot_residuals(ax, rows):
+    """Standardised residuals against normal quantiles, a shade for each visit."""
+    visits = rows["visit"].unique()
+    for shade, visit in zip(np.linspace(0.7, 0.1, len(visits)), visits, strict=True):
+        own = rows[rows["visit"] == visit]
+        look = {"color": str(shade), "label": visit_words(visit)}
+        ax.plot(own["quantile"], own["residual"], "o", ms=3, mew=0, alpha=0.8, **look)
+    ax.axline((0, 0), slope=1, color=QUIET, lw=0.8, ls="--")
+    ax.set(xlabel="normal quantile", ylabel="standardised residual")
+    ax.legend(loc="upper left", fontsize=SMALL, handlelength=0.8)
+
+
+def plot_left_out(ax, rows, names):
+    """The primary contrast without each participant, in order, against that with all."""
+    rows = rows.dropna(subset=["estimate"]).sort_values("estimate").reset_index(drop=True)
+    if not len(rows):
+        return write_nothing(ax, "no contrast to fit again")
+    for arm, colour in COLOURS.items():
+        own = rows[rows["arm"] == arm]
+        ax.plot(own.index, own["estimate"], "o", ms=3.5, mew=0, color=colour)
+    whole = (rows["estimate"] - rows["shift"]).iloc[0]
+    ax.axhline(whole, color=QUIET, lw=0.8, ls="--")
+    difference = f"{names['active']} − {names['control']}, points"
+    ax.set(xticks=[], xlabel="participant left out", ylabel=wrapped(difference, 24))
+
+
 def plot_items(ax, differences, names):
     """Difference between arms in each item's change, with its interval; items without are named."""
     labels = [

@@ -85,7 +85,9 @@ FORMS = {
     "at_least": lambda v: number_text(np.floor(100 * v), ".0f"),
     "p": p_text,
     "small_p": lambda p: exact_p(p) if p < 0.001 else p_text(p),
-    "nnt": lambda v: ("NNTH " if v < 0 else "NNTB ") + number_text(abs(v), ".1f"),
+    "nnt": lambda v: (
+        "∞" if np.isinf(v) else ("NNTH " if v < 0 else "NNTB ") + number_text(abs(v), ".1f")
+    ),
     "plain": lambda v: number_text(v, ".4g"),
     "text": str,
 }
