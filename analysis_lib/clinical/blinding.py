@@ -1,11 +1,15 @@
 """Blinding indices (Bang, James)."""
 
+import math
+
 import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
 from analysis_lib.study.conduct import UNKNOWN
 from analysis_lib.study.contract import ARMS
+
+CRITICAL = stats.chi2.ppf(0.95, 1)
 
 
 def bang_index(correct, wrong, unknown):
@@ -41,15 +45,15 @@ def _bang_limit(correct, wrong, n, end):
 
     def score(index):
         b = (2 * n - correct + wrong) * index - correct - wrong
-        root = np.sqrt(max(b**2 + 8 * n * wrong * index * (1 - index), 0.0))
+        root = math.sqrt(max(b**2 + 8 * n * wrong * index * (1 - index), 0.0))
         guessed_wrong = (root - b) / (4 * n)  # the restricted estimate of their share
         variance = n * (2 * guessed_wrong + index * (1 - index))
-        return (correct - wrong - n * index) ** 2 - stats.chi2.ppf(0.95, 1) * variance
+        return (correct - wrong - n * index) ** 2 - CRITICAL * variance
 
     near = (correct - wrong) / n
     if near == end:
         return end
-    return optimize.brentq(score, near + np.copysign(1e-9, end), end)
+    return optimize.brentq(score, near + math.copysign(1e-9, end), end)
 
 
 def james_index(counts):

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special
 
 EDGE = 1e-12  # how near the ends of its range a measure is searched
 
@@ -35,11 +35,11 @@ def compare_proportions(events, n, inflation=1.0, df=np.inf):
         found |= dict.fromkeys(names, np.nan)
         place = at(events, n) if min(n) > 0 else np.nan
         if np.isfinite(place):
-            score = _score(events, n, restricted, scale, stats.t.ppf(0.975, df) ** 2)
+            score = _score(events, n, restricted, scale, special.stdtrit(df, 0.975) ** 2)
             limits = (place, _limit(score, place, 0.0), _limit(score, place, 1.0))
             found |= dict(zip(names, map(OF_PLACE[names], limits), strict=True))
     chi2 = scale * _chi2(events, n, _same(events, n)) if min(n) > 0 else np.nan
-    return found | {"p": 2 * stats.t.sf(math.sqrt(chi2), df)}
+    return found | {"p": 2 * special.stdtr(df, -math.sqrt(chi2))}
 
 
 def number_needed(difference, low, high):

@@ -73,8 +73,8 @@ def describe_differences(contrasts, names, primary):
     said = "no primary contrast" if main is None else f"{estimate_text(main)}, {p_text(main.p)}"
     caption = (
         f"{names['active']} − {names['control']}, points, with 95 % confidence interval; n: "
-        f"participants of each arm rated at the visit. Filled: the primary contrast, {primary[0]} at "
-        f"{visit_words(primary[1])}: {said}. The other intervals are not adjusted for multiple "
+        f"participants of each arm rated at the visit. Filled: the primary contrast, {primary[0]} "
+        f"at {visit_words(primary[1])}: {said}. The other intervals are not adjusted for multiple "
         "comparisons."
     )
     zero = sum(row.ci_low <= 0 <= row.ci_high for row in rows.values())
@@ -282,8 +282,8 @@ def describe_left_out(rows, names):
     """What `plot_left_out` shows; ``rows`` is ``conduct/influence.tsv``."""
     low, high = (printed(rows["estimate"].agg(which), "points") for which in ("min", "max"))
     caption = (
-        f"The primary contrast ({names['active']} − {names['control']}) without each participant in "
-        f"turn: from {low} to {high} points. Dashed: with all."
+        f"The primary contrast ({names['active']} − {names['control']}) without each participant "
+        f"in turn: from {low} to {high} points. Dashed: with all."
     )
     return caption, f"Points, one per participant left out, from {low} to {high} points."
 

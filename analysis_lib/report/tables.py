@@ -35,8 +35,10 @@ def read_tables(evidence, has_receptors) -> dict:
             "Differences between the arms",
             f"{_difference(study)}, points; negative favours {study.arm_names['active']}. p is "
             "two-sided and not adjusted for multiple testing.",
-            ["scale", "visit", "estimate", "ci", "se", "df", "t", "p", "hedges_g", "g_ci"]
-            + ["hedges_g_raw", "rated_active", "rated_control"],
+            [
+                *("scale", "visit", "estimate", "ci", "se", "df", "t", "p", "hedges_g", "g_ci"),
+                *("hedges_g_raw", "rated_active", "rated_control"),
+            ],
         ),
         "responders": _responders(evidence),
         "harms": _harms(evidence),
@@ -85,9 +87,10 @@ def _responders(evidence):
         evidence,
         "clinical/responders.tsv",
         f"Response and remission at {visit_words(evidence.study.final_visit)}",
-        "Participants with the outcome: unrated participants count as failures, or have their scores "
-        f"imputed (mean count); differences ({_difference(evidence.study)}) in percentage points. "
-        "Limits and p are of one score test. NNTB, NNTH: number needed to treat to benefit, to harm.",
+        "Participants with the outcome: those unrated count as failures, or have their scores "
+        f"imputed (mean count). Differences ({_difference(evidence.study)}) in percentage points. "
+        "Limits and p are of one score test. NNTB, NNTH: number needed to treat to benefit, or "
+        "to harm.",
         [*columns, "risk_difference", "ci", "p", "risk_ratio", "rr_ci", "nnt", "nnt_ci"],
         _with_totals(rows, "events_active", "events_control"),
     )
