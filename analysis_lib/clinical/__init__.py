@@ -28,6 +28,10 @@ __getattr__, __dir__, __all__ = attach(
         "item_analysis": [
             "item_tables",  # every item table of every scale whose items were recorded
         ],
+        "model_check": [
+            "influence_table",  # the primary contrast without each participant in turn
+            "residual_table",  # residuals of the primary model, with normal quantiles
+        ],
         "models": [
             "contrast_table",  # adjusted difference between arms
             "describe_fits",  # what each model was fitted to, in words

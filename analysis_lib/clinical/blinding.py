@@ -1,20 +1,25 @@
 """Blinding indices (Bang, James)."""
 
+import math
+
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
 from analysis_lib.study.conduct import UNKNOWN
 from analysis_lib.study.contract import ARMS
+
+CRITICAL = stats.chi2.ppf(0.95, 1)
 
 
 def bang_index(correct, wrong, unknown):
     """Bang's blinding index of one arm, with a 95 % interval.
 
     (correct - wrong) / all: 1 when all guess right, 0 when as many are wrong as right, -1 when all
-    guess the other arm (Bang, Ni & Davis 2004, Control Clin Trials 25:143-156). The interval is the
-    paper's, from the multinomial variance, two-sided and cut at -1 and 1; simulated with 18
-    participants it covers 86 to 93 % of the time, least when nearly all guess alike.
+    guess the other arm (Bang, Ni & Davis 2004, Control Clin Trials 25:143-156). The paper's Wald
+    interval covers .86 on average at n = 12. This one inverts the score test, as Tango (1998, Stat
+    Med 17:891-908) does for the same difference of two multinomial shares: over all shares it
+    covers .96 on average at n = 12, and .85 at worst, where nearly all guess alike.
 
     Parameters
     ----------
@@ -24,14 +29,31 @@ def bang_index(correct, wrong, unknown):
     Returns
     -------
     value, se, ci_low, ci_high : float
-        The error and limits are missing where all answers are alike: a variance of 0 would make an
-        interval without width out of however few participants.
+        The error, of the multinomial variance, is missing where all answers are alike.
     """
     n = correct + wrong + unknown
     if n == 0:
         return (np.nan,) * 4
     value = (correct - wrong) / n
-    return _interval(value, ((correct + wrong) / n - value**2) / n, -1)
+    variance = ((correct + wrong) / n - value**2) / n
+    limits = [_bang_limit(correct, wrong, n, end) for end in (-1.0, 1.0)]
+    return value, np.sqrt(variance) if variance > 1e-12 else np.nan, *limits
+
+
+def _bang_limit(correct, wrong, n, end):
+    """Where the score test of an index, between its estimate and ``end``, has p = .05."""
+
+    def score(index):
+        b = (2 * n - correct + wrong) * index - correct - wrong
+        root = math.sqrt(max(b**2 + 8 * n * wrong * index * (1 - index), 0.0))
+        guessed_wrong = (root - b) / (4 * n)  # the restricted estimate of their share
+        variance = n * (2 * guessed_wrong + index * (1 - index))
+        return (correct - wrong - n * index) ** 2 - CRITICAL * variance
+
+    near = (correct - wrong) / n
+    if near == end:
+        return end
+    return optimize.brentq(score, near + math.copysign(1e-9, end), end)
 
 
 def james_index(counts):
@@ -95,7 +117,7 @@ def blinding_table(guesses):
     -------
     pandas.DataFrame
         index (Bang, James), arm (active, control, both), n, n_correct, n_wrong, n_unknown, value,
-        se, ci_low, ci_high, note. Intervals are large-sample ones.
+        se, ci_low, ci_high, note. James' interval is a large-sample one.
     """
     cross = pd.crosstab(guesses["guess"], guesses["arm"])
     counts = cross.reindex(index=[*ARMS, UNKNOWN], columns=ARMS, fill_value=0)
@@ -113,7 +135,7 @@ def _blinding_row(index, arm, answers, found):
     note = ""
     if np.isnan(value):
         note = "nobody was asked" if sum(answers) == 0 else "not defined: only one arm guessed"
-    elif np.isnan(se):
+    elif np.isnan(low):
         note = "all answers alike: no interval"
     counts = dict(zip(("n_correct", "n_wrong", "n_unknown"), answers, strict=True))
     found = {"value": value, "se": se, "ci_low": low, "ci_high": high, "note": note}

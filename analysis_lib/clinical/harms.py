@@ -28,8 +28,8 @@ def adverse_event_table(events, participants):
         risk), participants_active, participants_control (with at least one such event),
         reports_active, reports_control (number of events), serious_active, serious_control,
         related_active, related_control (of these events, how many were serious, or judged related),
-        risk_difference, ci_low, ci_high (of participants; Newcombe 1998). Terms by how many
-        participants had them.
+        risk_difference, ci_low, ci_high (of participants; Miettinen & Nurminen 1985). Terms by how
+        many participants had them.
     """
     at_risk = analysed_participants(participants)["arm"].value_counts()
     n = {arm: int(at_risk.get(arm, 0)) for arm in ARMS}

@@ -168,7 +168,7 @@ def suicide_worsening(study, scale, rows):
     -------
     pandas.DataFrame
         scale, visit ("any" last), n_active, n_control (rated at baseline and then), events_active,
-        events_control (worse), risk_difference, ci_low, ci_high (Newcombe 1998). No p: this is
+        events_control (worse), risk_difference, ci_low, ci_high (score limits). No p: this is
         surveillance of harm. Empty where the scale has no such item.
     """
     column = suicide_column(scale, rows)

@@ -7,8 +7,9 @@ import pandas as pd
 import statsmodels.formula.api as smf
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-from analysis_lib.clinical.outcomes import CONTRAST
+from analysis_lib.clinical.outcomes import CONTRAST, pooled_variance, raw_g
 from analysis_lib.clinical.rating_patterns import adjusting
+from analysis_lib.study.contract import ARMS
 from trialmmrm import fit_with_fallback
 
 FORMULA = "outcome ~ baseline*visit + arm*visit"
@@ -33,10 +34,11 @@ def fit_models(changes):
         By scale.
     """
     groups = changes.dropna().groupby("scale", sort=False)
-    return {scale: _fit(rows) for scale, rows in groups}
+    return {scale: fit_mmrm_rows(rows) for scale, rows in groups}
 
 
-def _fit(rows):
+def fit_mmrm_rows(rows):
+    """Fit the primary model to the rows of one scale."""
     counts = rows.groupby("visit", observed=True)["arm"].value_counts().unstack(fill_value=0)
     rows = rows[rows["visit"].isin(counts.index[counts.min(axis=1) > 1])]
     arm = pd.Categorical(rows["arm"], ["control", "active"])
@@ -58,23 +60,39 @@ def contrast_table(fits, changes):
     Returns
     -------
     pandas.DataFrame
-        scale, visit, kind, contrast, estimate, se, df, ci_low, ci_high, t, p, hedges_g, g_ci_low,
-        g_ci_high, n_active, n_control (participants in the model) and covariance (the structure).
+        scale, visit, kind, contrast, estimate, se, df, ci_low, ci_high, t, p; hedges_g, g_ci_low,
+        g_ci_high (by the model's SD); hedges_g_raw, g_raw_ci_low, g_raw_ci_high (by the SD of
+        outcomes within arms; "all": the root of the mean variance); n_active, n_control
+        (participants in the model); rated_active, rated_control (rated at the visit); covariance.
     """
     return pd.concat([_contrasts(s, fit, changes) for s, fit in fits.items()], ignore_index=True)
 
 
 def _contrasts(scale, fit, changes):
     own = changes[changes["scale"] == scale].dropna()
-    n = own.drop_duplicates("participant_id")["arm"].value_counts()
+    own = own[own["visit"].isin(fit.visits)]
     table = fit.contrasts("arm", "control")
     if len(fit.visits) > 1:
-        table = pd.concat([table, fit.contrasts("arm", "control", by=None)])
+        table = pd.concat([table, fit.contrasts("arm", "control", by=None)], ignore_index=True)
     table.insert(0, "scale", scale)
     table.insert(2, "kind", own["kind"].iloc[0])
     table["contrast"] = CONTRAST
+    rows = [own if visit == "all" else own[own["visit"] == visit] for visit in table["visit"]]
+    table = table.join(raw_g(table, [_raw_sd(own) for own in rows], [_rated(own) for own in rows]))
+    n = _rated(own)
     table["n_active"], table["n_control"] = n["active"], n["control"]
+    for arm in ARMS:
+        table[f"rated_{arm}"] = [_rated(own)[arm] for own in rows]
     return table.assign(covariance=fit.covariance_structure)
+
+
+def _rated(rows):
+    return rows.drop_duplicates("participant_id")["arm"].value_counts()
+
+
+def _raw_sd(rows):
+    by_visit = rows.groupby("visit", observed=True)
+    return np.sqrt(np.mean([pooled_variance(own) for _, own in by_visit]))
 
 
 def mean_table(fits):

@@ -7,7 +7,7 @@ from scipy import stats
 
 from analysis_lib.clinical.rating_patterns import adjusting
 from analysis_lib.study.contract import ARMS
-from voxelperm import hedges_correction
+from trialmmrm.hedges import hedges_correction, hedges_g
 
 CONTRAST = "active - control"
 ANOVA_COLUMNS = [
@@ -55,8 +55,7 @@ def ancova(changes):
     -------
     pandas.DataFrame
         scale, visit, kind, contrast, n_active, n_control, estimate, se, df, ci_low, ci_high, t, p,
-        hedges_g, g_ci_low, g_ci_high. g is the estimate over the pooled standard deviation of the
-        outcome, times J; its interval uses the large-sample variance of g (Hedges & Olkin 1985).
+        hedges_g_raw, g_raw_ci_low, g_raw_ci_high (see :func:`raw_g`).
         A visit with fewer than two participants in an arm has no row.
     """
     groups = changes.dropna().groupby(["scale", "visit"], observed=True, sort=False)
@@ -85,18 +84,14 @@ def _ancova_row(scale, visit, rows):
     formula = " + ".join(["outcome ~ baseline + active", *usable(rows)])
     fit = smf.ols(formula, rows).fit(cov_type="HC3", use_t=True)
     low, high = fit.conf_int().loc["active"]
-    by_arm = [rows.loc[rows["arm"] == arm, "outcome"] for arm in ARMS]
-    n1, n2 = map(len, by_arm)
-    pooled = np.sqrt(sum((len(v) - 1) * v.var() for v in by_arm) / (n1 + n2 - 2))
-    g = fit.params["active"] / pooled * hedges_correction(n1 + n2 - 2)
-    margin = stats.norm.ppf(0.975) * np.sqrt((n1 + n2) / (n1 * n2) + g**2 / (2 * (n1 + n2)))
-    return {
+    n = rows["arm"].value_counts()
+    row = {
         "scale": scale,
         "visit": visit,
         "kind": rows["kind"].iloc[0],
         "contrast": CONTRAST,
-        "n_active": n1,
-        "n_control": n2,
+        "n_active": n["active"],
+        "n_control": n["control"],
         "estimate": fit.params["active"],
         "se": fit.bse["active"],
         "df": fit.df_resid,
@@ -104,10 +99,39 @@ def _ancova_row(scale, visit, rows):
         "ci_high": high,
         "t": fit.tvalues["active"],
         "p": fit.pvalues["active"],
-        "hedges_g": g,
-        "g_ci_low": g - margin,
-        "g_ci_high": g + margin,
     }
+    g = raw_g(pd.DataFrame([row]), [np.sqrt(pooled_variance(rows))], [n])
+    return row | g.iloc[0].to_dict()
+
+
+def pooled_variance(rows):
+    """Variance of the outcome within arms, pooled."""
+    by_arm = [rows.loc[rows["arm"] == arm, "outcome"] for arm in ARMS]
+    return sum((len(v) - 1) * v.var() for v in by_arm) / (sum(map(len, by_arm)) - 2)
+
+
+def raw_g(table, sd, n):
+    """Hedges g by the raw standard deviation, which meta-analyses of unadjusted trials use, too.
+
+    The estimate over the SD, times J of the SD's degrees of freedom. The limits are those of the
+    noncentral t of :func:`trialmmrm.hedges.hedges_g`, so that they exclude 0 where p < .05.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        estimate, se, df and t.
+    sd, n : sequence
+        Of each row: the pooled SD within arms, and the participants of each arm.
+
+    Returns
+    -------
+    pandas.DataFrame
+        hedges_g_raw, g_raw_ci_low, g_raw_ci_high.
+    """
+    found = hedges_g(table, np.array(sd), 0.95)
+    df = np.array([sum(own) - 2 for own in n])
+    found["hedges_g"] = table["estimate"].to_numpy() / sd * hedges_correction(df)
+    return found.set_axis(["hedges_g_raw", "g_raw_ci_low", "g_raw_ci_high"], axis=1)
 
 
 def rm_anova(ratings):

@@ -1,32 +1,38 @@
-"""Response and remission: risks and their difference."""
+"""Response and remission: risks and how they compare."""
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-from statsmodels.stats.proportion import confint_proportions_2indep
 
+from analysis_lib.clinical.proportions import DIFFERENCE, compare_proportions, number_needed
 from analysis_lib.study.contract import ARMS
+
+ROUNDING = 1e-9  # of a score that is a baseline plus a change
 
 
 def risk_difference(events, n):
-    """Difference of two proportions, active - control, with Newcombe's 95 % interval.
+    """Difference of two proportions, active - control, with Miettinen and Nurminen's 95 % limits.
 
     ``events`` and ``n`` are of the active and the control arm; missing where one has no
     participants.
     """
-    found = (np.nan,) * 3
-    if min(n) > 0:
-        found = (events[0] / n[0] - events[1] / n[1], *newcombe_interval(*events, *n))
-    return dict(zip(("risk_difference", "ci_low", "ci_high"), found, strict=True))
+    found = compare_proportions(events, n)
+    return {name: found[name] for name in DIFFERENCE}
 
 
-def responders(study, participants, ratings):
+def responders(study, participants, ratings, imputed=None):
     """Response and remission by arm at each visit after baseline that the scale was rated at.
 
     Response is a fall of at least 50 % from baseline, and needs a baseline above 0. Remission is a
-    score at or below the scale's cut-off, and needs a baseline above it. Intervals of the risk
-    difference are Newcombe's (1998, Stat Med 17:873-890, method 10), p is Fisher's exact test, and
-    the number needed to treat is given only where the interval excludes 0 (Altman 1998).
+    score at or below the scale's cut-off, and needs a baseline above it. Limits and p are of one
+    score test: :func:`analysis_lib.clinical.proportions.compare_proportions`.
+
+    Parameters
+    ----------
+    study : Study
+    participants, ratings : pandas.DataFrame
+    imputed : dict of Imputation, optional
+        From :func:`analysis_lib.clinical.impute_scales`; rows ``multiple_imputation`` count the
+        participants whose scores imputed as missing at random reach the outcome, on average.
 
     Returns
     -------
@@ -34,64 +40,78 @@ def responders(study, participants, ratings):
         The columns of ``clinical/responders.tsv``; excluded_active and excluded_control count the
         participants without a baseline, or with one to which the outcome does not apply.
     """
+    arm = participants[participants["excluded"].isna()].set_index("participant_id")["arm"]
     rows = []
     for scale in study.scales:
         own = ratings[ratings["scale"] == scale.name]
         wide = own.pivot(index="participant_id", columns="visit", values="score")
-        wide = wide.reindex(participants.loc[participants["excluded"].isna(), "participant_id"])
-        wide = wide.dropna(axis=1, how="all")
-        if study.baseline not in wide:
-            continue
-        arm = participants.set_index("participant_id")["arm"].reindex(wide.index)
-        for outcome, eligible, reached in _binary_outcomes(study, scale, wide):
-            for visit in reached:
-                seen = wide[visit].notna()
-                for analysis, who in (
-                    ("missing_is_failure", eligible),
-                    ("observed", eligible & seen),
-                ):
-                    out = arm[~eligible].value_counts()
-                    row = {"scale": scale.name, "visit": visit, "outcome": outcome}
-                    row |= {"analysis": analysis} | _compare_risks(reached[visit][who], arm[who])
-                    row |= {f"excluded_{a}": int(out.get(a, 0)) for a in ARMS}
-                    rows.append(row)
+        wide = wide.reindex(arm.index).dropna(axis=1, how="all")
+        if study.baseline in wide:
+            completed = _completed(wide, study.baseline, (imputed or {}).get(scale.name))
+            rows += _scale_rows(study, scale, wide, completed, arm)
     return pd.DataFrame(rows)
 
 
-def _binary_outcomes(study, scale, wide):
-    baseline, later = wide[study.baseline], wide.drop(columns=study.baseline)
-    yield "response", baseline > 0, later.le(baseline / 2, axis=0)
+def _scale_rows(study, scale, wide, completed, arm):
+    for outcome, eligible, limit in _binary_outcomes(scale, wide[study.baseline]):
+        out = arm[~eligible].value_counts()
+        excluded = {f"excluded_{a}": int(out.get(a, 0)) for a in ARMS}
+        for visit in wide.columns.drop(study.baseline):
+            for analysis, scores in _analyses(wide[visit], completed.get(visit), eligible):
+                who = scores.index
+                reached = scores.le(limit[who] + ROUNDING, axis=0)
+                row = {"scale": scale.name, "visit": visit, "outcome": outcome}
+                row |= {"analysis": analysis} | _compare_risks(reached.to_numpy(), arm[who])
+                yield row | excluded
+
+
+def _binary_outcomes(scale, baseline):
+    """Name of each outcome, whom it applies to, and the score at or below which it is reached."""
+    yield "response", baseline > 0, baseline / 2
     if scale.remission_at_most is not None:
-        cut = scale.remission_at_most
-        yield "remission", baseline > cut, later <= cut
+        cut = float(scale.remission_at_most)
+        yield "remission", baseline > cut, pd.Series(cut, baseline.index)
+
+
+def _completed(wide, baseline, imputation):
+    """Imputed scores of each visit, a column per imputation."""
+    if imputation is None:
+        return {}
+    who, first = imputation.outcomes.participants, wide[baseline]
+    changes = imputation.complete("mar")
+    return {
+        visit: pd.DataFrame(changes[:, :, k].T, who).add(first[who], axis=0)
+        for k, visit in enumerate(imputation.outcomes.visits)
+    }
+
+
+def _analyses(scores, completed, eligible):
+    """Scores of those who count, a column each time that they are counted; missing: not reached."""
+    yield "missing_is_failure", scores[eligible].to_frame()
+    yield "observed", scores[eligible & scores.notna()].to_frame()
+    if completed is not None:
+        yield "multiple_imputation", completed.reindex(scores.index[eligible])
 
 
 def _compare_risks(reached, arm):
+    """Compare arms; ``reached`` has a column for each imputation (Rubin's rules), or one."""
     n = [int((arm == which).sum()) for which in ARMS]
-    events = [int(reached[arm == which].sum()) for which in ARMS]
-    counts = {
-        "n_active": n[0],
-        "n_control": n[1],
-        "events_active": events[0],
-        "events_control": events[1],
-    }
-    if 0 in n:  # nobody to compare with
-        names = ("risk_difference", "ci_low", "ci_high", "p", "nnt")
-        return counts | dict.fromkeys(names, np.nan)
-    low, high = newcombe_interval(*events, *n)
-    difference = events[0] / n[0] - events[1] / n[1]
-    table = [events, [total - count for total, count in zip(n, events, strict=True)]]
-    return counts | {
-        "risk_difference": difference,
-        "ci_low": low,
-        "ci_high": high,
-        "p": stats.fisher_exact(table).pvalue,
-        "nnt": 1 / difference if low * high > 0 else np.nan,
-    }
+    events = np.array([reached[arm == which].sum(axis=0) for which in ARMS])
+    counts = {"n_active": n[0], "n_control": n[1]}
+    counts |= dict(zip(("events_active", "events_control"), events.mean(axis=1), strict=True))
+    found = compare_proportions(list(events.mean(axis=1)), n, *_uncertainty(events, n))
+    return counts | found | number_needed(*(found[name] for name in DIFFERENCE))
 
 
-def newcombe_interval(events_active, events_control, n_active, n_control):
-    """95 % interval of a risk difference from two Wilson intervals (Newcombe 1998, method 10)."""
-    return confint_proportions_2indep(
-        events_active, n_active, events_control, n_control, method="newcomb", compare="diff"
-    )
+def _uncertainty(events, n):
+    """Total over within-imputation variance of a risk difference, and degrees of freedom."""
+    m = events.shape[1]
+    if m < 2 or min(n) == 0:
+        return 1.0, np.inf
+    size = np.array(n)[:, None]
+    risk = events / size
+    within = (risk * (1 - risk) / size).sum(axis=0).mean()
+    extra = (1 + 1 / m) * np.var(risk[0] - risk[1], ddof=1)
+    if extra < 1e-12:
+        return 1.0, np.inf
+    return 1 + extra / within, (m - 1) * (1 + within / extra) ** 2

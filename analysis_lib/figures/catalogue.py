@@ -20,6 +20,8 @@ from analysis_lib.figures.draw_clinical import (
     plot_course,
     plot_differences,
     plot_items,
+    plot_left_out,
+    plot_residuals,
     plot_risks,
     plot_tipping,
     since_baseline,
@@ -195,6 +197,26 @@ def items(results):
         "Difference between arms, item by item",
         *descriptions.describe_items(rows, names),
         size=(5.4, 0.22 * len(rows) + 0.7),
+    )
+
+
+def residuals(results):
+    rows = results.table("residuals")
+    rows = rows[rows["scale"] == results.study.primary_scale.name]
+    return Panel(
+        partial(plot_residuals, rows=rows),
+        f"Residuals of the primary model, {results.study.primary_scale.name}",
+        *descriptions.describe_residuals(rows),
+    )
+
+
+def left_out(results):
+    rows, names = results.table("influence"), results.study.arm_names
+    return Panel(
+        partial(plot_left_out, rows=rows, names=names),
+        "Primary contrast without each participant",
+        *descriptions.describe_left_out(rows, names),
+        arms=True,
     )
 
 
@@ -502,6 +524,7 @@ CATALOGUE = {
     make.__name__: make
     for make in (
         *(flow, ratings, course, differences, response, tipping_point, items, stimulation),
+        *(residuals, left_out),
         *(head_size, template_fit, homogeneity, volumes, variance_ratio, skewness, mosaic),
         *(slices, glass, surface, regions),
         *(correlations, scatter, dominance, nulls, slopes, anatomy, improvement, influence),

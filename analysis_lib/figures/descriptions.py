@@ -73,8 +73,8 @@ def describe_differences(contrasts, names, primary):
     said = "no primary contrast" if main is None else f"{estimate_text(main)}, {p_text(main.p)}"
     caption = (
         f"{names['active']} − {names['control']}, points, with 95 % confidence interval; n: "
-        f"participants of each arm in the model. Filled: the primary contrast, {primary[0]} at "
-        f"{visit_words(primary[1])}: {said}. The other intervals are not adjusted for multiple "
+        f"participants of each arm rated at the visit. Filled: the primary contrast, {primary[0]} "
+        f"at {visit_words(primary[1])}: {said}. The other intervals are not adjusted for multiple "
         "comparisons."
     )
     zero = sum(row.ci_low <= 0 <= row.ci_high for row in rows.values())
@@ -97,7 +97,7 @@ def describe_risks(rows, names, scale, visit):
     caption = (
         f"Response (fall of at least half) and, where a cut-off is defined, remission; unrated "
         f"participants count as failures. Below: difference ({names['active']} − "
-        f"{names['control']}), percentage points, Newcombe's 95 % interval. "
+        f"{names['control']}), percentage points, 95 % score interval. "
         f"{said[:1].upper()}{said[1:]}."
     )
     return caption, f"Bars, percent of participants, by arm. {said[:1].upper()}{said[1:]}."
@@ -301,6 +301,26 @@ def describe_items(rows, names):
         "are given."
     )
     return caption, f"Forest plot of {len(rows)} items; left of zero favours {names['active']}."
+
+
+def describe_residuals(rows):
+    """What `plot_residuals` shows; ``rows`` are of ``conduct/residuals.tsv``."""
+    beyond, n = int((rows["residual"].abs() > 3).sum()), len(rows)
+    caption = (
+        "Residuals of the primary model over the SD of their visit, against normal quantiles. On "
+        f"the dashed line the residuals are normal. Beyond ±3: {beyond} of {n}."
+    )
+    return caption, f"Points, one per rating; {beyond} of {n} beyond ±3."
+
+
+def describe_left_out(rows, names):
+    """What `plot_left_out` shows; ``rows`` is ``conduct/influence.tsv``."""
+    low, high = (printed(rows["estimate"].agg(which), "points") for which in ("min", "max"))
+    caption = (
+        f"The primary contrast ({names['active']} − {names['control']}) without each participant "
+        f"in turn: from {low} to {high} points. Dashed: with all."
+    )
+    return caption, f"Points, one per participant left out, from {low} to {high} points."
 
 
 def describe_stimulation(dose, planned, names):

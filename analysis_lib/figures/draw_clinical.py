@@ -95,9 +95,9 @@ def plot_differences(ax, contrasts, names, primary=None):
         face = "black" if (row.scale, row.visit) == primary else "white"
         ax.plot(row.estimate, place, "s", ms=4, mec="black", mfc=face)
         write_beside(ax, place, estimate_text(row), 4)
-        write_beside(ax, place, f"{row.n_active} + {row.n_control}", 82)
+        write_beside(ax, place, f"{row.rated_active} + {row.rated_control}", 82)
     write_beside(ax, 0.9, "difference (95 % CI)", 4, fontweight="bold")
-    write_beside(ax, 0.9, "n", 82, fontweight="bold")
+    write_beside(ax, 0.9, "n rated", 82, fontweight="bold")
     when = rows["visit"].replace("all", "all visits").map(visit_words)
     ax.set(yticks=y, yticklabels=rows["scale"] + ", " + when, ylim=(y.min() - 0.7, 1.3))
     ax.set_xlabel(
@@ -196,6 +196,32 @@ def plot_tipping(ax, curve, names, tip=None, unit="points"):
     low, high = ax.get_ylim()
     ax.set_ylim(low, high + 0.35 * (high - low))  # room for the legend
     ax.legend(loc="upper left", ncols=2, fontsize=SMALL, handlelength=1.2, columnspacing=1)
+
+
+def plot_residuals(ax, rows):
+    """Standardised residuals against normal quantiles, a shade for each visit."""
+    visits = rows["visit"].unique()
+    for shade, visit in zip(np.linspace(0.7, 0.1, len(visits)), visits, strict=True):
+        own = rows[rows["visit"] == visit]
+        look = {"color": str(shade), "label": visit_words(visit)}
+        ax.plot(own["quantile"], own["residual"], "o", ms=3, mew=0, alpha=0.8, **look)
+    ax.axline((0, 0), slope=1, color=QUIET, lw=0.8, ls="--")
+    ax.set(xlabel="normal quantile", ylabel="standardised residual")
+    ax.legend(loc="upper left", fontsize=SMALL, handlelength=0.8)
+
+
+def plot_left_out(ax, rows, names):
+    """The primary contrast without each participant, in order, against that with all."""
+    rows = rows.dropna(subset=["estimate"]).sort_values("estimate").reset_index(drop=True)
+    if not len(rows):
+        return write_nothing(ax, "no contrast to fit again")
+    for arm, colour in COLOURS.items():
+        own = rows[rows["arm"] == arm]
+        ax.plot(own.index, own["estimate"], "o", ms=3.5, mew=0, color=colour)
+    whole = (rows["estimate"] - rows["shift"]).iloc[0]
+    ax.axhline(whole, color=QUIET, lw=0.8, ls="--")
+    difference = f"{names['active']} − {names['control']}, points"
+    ax.set(xticks=[], xlabel="participant left out", ylabel=wrapped(difference, 24))
 
 
 def plot_items(ax, differences, names):

@@ -7,7 +7,7 @@ from analysis_lib.report.sentences import marked_rates
 from analysis_lib.results import reading
 from analysis_lib.results.columns import head
 from analysis_lib.results.contrasts import CONTRASTS, OF_CHANGE, contrast_title
-from analysis_lib.results.words import number_text, p_cell, printed, visit_words
+from analysis_lib.results.words import interval_words, number_text, p_cell, printed, visit_words
 
 UNITS = {"year": "years", "mL": "ml"}  # of BIDS, as they are printed
 CODED = ("analysis", "effect", "kind", "missingness", "session")  # columns of codes
@@ -61,7 +61,8 @@ def variables(study):
 
 def joined(low, high):
     """Limits of intervals, in one column."""
-    return [f"{a} to {b}" if a != "–" else "–" for a, b in zip(low, high, strict=True)]
+    pairs = zip(low, high, strict=True)
+    return [interval_words(a, b) if a != "–" else "–" for a, b in pairs]
 
 
 def yes_or_no(values):
@@ -119,8 +120,12 @@ def _printed(frame, name, names):
         return values.map(p_cell).tolist()
     if "risk_difference" in frame and name in SHARES:
         return ["–" if pd.isna(value) else printed(value, "percent") for value in values]
-    whole = values.dropna().mod(1).eq(0).all()
-    form = ".0f" if whole else ".2f"
+    if str(name).startswith("nnt"):
+        return ["–" if pd.isna(value) else printed(value, "nnt") for value in values]
+    whole = values.dropna().mod(1).eq(0)
+    form = ".0f" if whole.all() else ".2f"
+    if str(name).startswith("events_"):  # a mean over imputations beside counts
+        return [number_text(value, ".0f" if value % 1 == 0 else ".1f") for value in values]
     return ["–" if pd.isna(value) else number_text(value, form) for value in values]
 
 

@@ -122,10 +122,14 @@ class Quotes:
         key = f"{file}: rows" + (f" with {', '.join(parts)}" if parts else "")
         return self._quote(key, len(rows), "count", file)
 
-    def largest(self, file, column, kind=None) -> Quoted:
+    def smallest(self, file, column, kind=None) -> Quoted:
+        """The smallest value of a column."""
+        return self.largest(file, column, kind, "smallest")
+
+    def largest(self, file, column, kind=None, which="largest") -> Quoted:
         """The largest value of a column."""
-        value = float(self.table(file)[column].max())
-        key = f"{file}: largest {column}"
+        value = float(self.table(file)[column].agg("max" if which == "largest" else "min"))
+        key = f"{file}: {which} {column}"
         return self._quote(key, value, kind or kind_of(f"{file}.{column}", value), file)
 
     def entry(self, file, *path, kind=None) -> Quoted:

@@ -65,7 +65,7 @@ def paragraphs(said, section) -> str:
 def context(quotes) -> dict:
     """What sentences are made from: quoted numbers, rows to choose by, the study's words."""
     study = quotes.study
-    names = ("row", "cell", "count", "entry", "largest", "of_study", "exists")
+    names = ("row", "cell", "count", "entry", "largest", "smallest", "of_study", "exists")
     return {name: getattr(quotes, name) for name in names} | {
         "study": study,
         "names": study.arm_names,

@@ -13,10 +13,14 @@ from analysis_lib.results.contrasts import ARM_BY_TIME
 from analysis_lib.results.words import visit_words
 
 # Limits of intervals, and the columns that are joined.
-INTERVALS = {"ci": ("ci_low", "ci_high"), "g_ci": ("g_ci_low", "g_ci_high")}
+INTERVALS = {name: (f"{name}_low", f"{name}_high") for name in ("ci", "g_ci", "rr_ci", "nnt_ci")}
+TWO_DECIMALS = (
+    *("hedges_g", "g_ci_low", "g_ci_high", "hedges_g_raw", "standardised_mean_difference"),
+    *("t", "se", "risk_ratio", "rr_ci_low", "rr_ci_high"),
+)
 WORDS = (  # columns that hold no numbers
     *("variable", "summary", "scale", "visit", "outcome", "term", "item", "topic", "where"),
-    *("status", "cluster", "region", "hemisphere", "receptor", "annotation"),
+    *("analysis", "status", "cluster", "region", "hemisphere", "receptor", "annotation"),
 )
 
 
@@ -31,7 +35,10 @@ def read_tables(evidence, has_receptors) -> dict:
             "Differences between the arms",
             f"{_difference(study)}, points; negative favours {study.arm_names['active']}. p is "
             "two-sided and not adjusted for multiple testing.",
-            ["scale", "visit", "estimate", "ci", "se", "df", "t", "p", "hedges_g", "g_ci"],
+            [
+                *("scale", "visit", "estimate", "ci", "se", "df", "t", "p", "hedges_g", "g_ci"),
+                *("hedges_g_raw", "rated_active", "rated_control"),
+            ],
         ),
         "responders": _responders(evidence),
         "harms": _harms(evidence),
@@ -72,18 +79,19 @@ def _baseline(evidence):
 
 
 def _responders(evidence):
-    rows = evidence.select(
-        "clinical/responders.tsv", visit=evidence.study.final_visit, analysis="missing_is_failure"
-    )
-    columns = ["scale", "outcome", "events_active", "events_control", "risk_difference", "ci"]
+    rows = evidence.select("clinical/responders.tsv", visit=evidence.study.final_visit)
+    if len(rows):
+        rows = rows[rows["analysis"] != "observed"]
+    columns = ["scale", "outcome", "analysis", "events_active", "events_control"]
     return _table(
         evidence,
         "clinical/responders.tsv",
         f"Response and remission at {visit_words(evidence.study.final_visit)}",
-        "Participants with the outcome (unrated participants count as failures); differences "
-        f"({_difference(evidence.study)}) in percentage points. p: Fisher's exact test. NNT: "
-        "number needed to treat, where the interval excludes zero.",
-        [*columns, "p", "nnt"],
+        "Participants with the outcome: those unrated count as failures, or have their scores "
+        f"imputed (mean count). Differences ({_difference(evidence.study)}) in percentage points. "
+        "Limits and p are of one score test. NNTB, NNTH: number needed to treat to benefit, or "
+        "to harm.",
+        [*columns, "risk_difference", "ci", "p", "risk_ratio", "rr_ci", "nnt", "nnt_ci"],
         _with_totals(rows, "events_active", "events_control"),
     )
 
@@ -95,7 +103,7 @@ def _harms(evidence):
         "conduct/adverse_events.tsv",
         "Adverse events",
         "Participants with at least one such event; differences "
-        f"({_difference(evidence.study)}) in percentage points, with Newcombe's intervals.",
+        f"({_difference(evidence.study)}) in percentage points, with score intervals.",
         ["term", "participants_active", "participants_control", "risk_difference", "ci"],
         _with_totals(rows, "participants_active", "participants_control"),
     )
@@ -107,7 +115,7 @@ def _with_totals(rows, *columns):
         return rows
     joined = {
         column: [
-            f"{events:.0f} of {n:.0f}"
+            f"{f'{events:.1f}'.removesuffix('.0')} of {n:.0f}"
             for events, n in zip(rows[column], rows[f"n_{column.split('_')[-1]}"], strict=True)
         ]
         for column in columns
@@ -260,8 +268,10 @@ def _kind_of_column(rows, column, section):
         return "p"
     if "risk_difference" in rows and column in SHARES:
         return "percent"
-    if column in ("hedges_g", "g_ci_low", "g_ci_high", "standardised_mean_difference", "t", "se"):
+    if column in TWO_DECIMALS:
         return "two"
+    if column.startswith("nnt"):
+        return "nnt"
     if section in ("receptors", "juspace", "power", "calibration"):
         return "count" if column.startswith("n_") else "two"
     whole = rows[column].dropna().mod(1).eq(0).all()

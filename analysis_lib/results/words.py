@@ -23,7 +23,8 @@ def true_minus(words) -> str:
 def number_text(value, form=".2f") -> str:
     """A number with a minus sign, and none before zero; form is of ``format``: ".1f", "+.1f"."""
     sign = "+" if form.startswith("+") else ""
-    return format(value, f"{sign}z{form.removeprefix('+')}").replace("-", "−")
+    words = format(value, f"{sign}z{form.removeprefix('+')}")
+    return words.replace("-", "−").replace("inf", "∞")
 
 
 def p_text(p, n_permutations=None):
@@ -63,7 +64,8 @@ def printed(value, kind) -> str:
 
     "count"; "points": one decimal, two where one would say 0; "size": one, without sign; "change":
     one, always with its sign; "two"; "distance": two, without sign; "percent" of a proportion;
-    "at_least": the same, rounded down; "p"; "small_p": a permutation p, as it is; "plain"; "text".
+    "at_least": the same, rounded down; "p"; "small_p": a permutation p, as it is; "nnt": number
+    needed to treat to benefit, or below 0 to harm; "plain"; "text".
     """
     if kind not in FORMS:
         raise ValueError(f"kind {kind!r}: one of {', '.join(FORMS)} expected")
@@ -83,9 +85,18 @@ FORMS = {
     "at_least": lambda v: number_text(np.floor(100 * v), ".0f"),
     "p": p_text,
     "small_p": lambda p: exact_p(p) if p < 0.001 else p_text(p),
+    "nnt": lambda v: (
+        "∞" if np.isinf(v) else ("NNTH " if v < 0 else "NNTB ") + number_text(abs(v), ".1f")
+    ),
     "plain": lambda v: number_text(v, ".4g"),
     "text": str,
 }
+
+
+def interval_words(low, high) -> str:
+    """Limits as they are printed; those of a number needed to treat may meet at infinity."""
+    split = low.startswith("NNTB") and high.startswith("NNTH")
+    return f"{low} to ∞ to {high}" if split else f"{low} to {high}"
 
 
 def shortened(names, most=5):

@@ -22,6 +22,7 @@ from analysis_lib.clinical import (
     models,
     numbers,
     outcomes,
+    proportions,
     randomisation,
     risks,
     tipping,
@@ -97,6 +98,20 @@ def noncentrality(t, df, level):
     return optimize.brentq(lambda d: stats.nct.cdf(t, df, d) - level, t - 12, t + 12)
 
 
+def pooled_sd(table, visit):
+    """Within arms; averaged over visits: the root of the mean variance."""
+    visits, n = VISITS if visit == "all" else [visit], table["active"].value_counts() - 1
+    spread = table.groupby("active")[visits].var()
+    return np.sqrt((spread.mul(n, axis=0).sum() / n.sum()).mean())
+
+
+def raw_g_columns(table, visit, estimate, t, df, se):
+    sd = pooled_sd(table, visit)
+    low, high = (noncentrality(t, df, level) * se / sd for level in (0.975, 0.025))
+    g = estimate / sd * j(len(table) - 2)
+    return {"hedges_g_raw": g, "g_raw_ci_low": low, "g_raw_ci_high": high}
+
+
 def contrast_rows(changes, scale):
     table = wide(changes, scale)
     fits = [least_squares(table, visit) for visit in VISITS]
@@ -120,8 +135,11 @@ def contrast_rows(changes, scale):
             "hedges_g": fit.params.iloc[2] / sd * j(df),
             "g_ci_low": g_low,
             "g_ci_high": g_high,
+            **raw_g_columns(table, visit, fit.params.iloc[2], t, df, se),
             "n_active": int(table["active"].sum()),
             "n_control": int((~table["active"]).sum()),
+            "rated_active": int(table["active"].sum()),
+            "rated_control": int((~table["active"]).sum()),
             "covariance": "us",
         }
 
@@ -133,7 +151,8 @@ def as_columns(rows):
 def test_the_primary_contrasts_of_a_complete_trial_are_those_of_least_squares(changes):
     found = models.contrast_table(models.fit_models(changes), changes)
     expected = [row for scale in ("HAMD-17", "CGI") for row in contrast_rows(changes, scale)]
-    assert_table(found, as_columns(expected), rtol=1e-4)
+    alike = [{f"n_{arm}", f"rated_{arm}"} for arm in ("active", "control")]  # all were rated
+    assert_table(found, as_columns(expected), alike, rtol=1e-4)
     signs = found.groupby("scale")["estimate"].agg(lambda e: np.sign(e.iloc[-1]))
     assert signs.to_dict() == {"HAMD-17": -1, "CGI": 1}
 
@@ -179,17 +198,13 @@ def ancova_rows(changes, scale):
     df = sum(n) - 3
     for visit in VISITS:
         b, se = hc3(table, visit)
-        spread = [table.loc[table["active"] == arm, visit].var() for arm in (True, False)]
-        pooled = np.sqrt(np.average(spread, weights=[n[0] - 1, n[1] - 1]))
-        g = b / pooled * j(sum(n) - 2)
-        g_se = np.sqrt(sum(n) / (n[0] * n[1]) + g**2 / (2 * sum(n)))
         margin = stats.t.isf(0.025, df) * se
         row = {"scale": scale, "visit": visit}
         row["kind"] = changes.loc[changes["scale"] == scale, "kind"].iloc[0]
         row |= {"contrast": DIFFERENCE, "n_active": n[0], "n_control": n[1]}
         row |= {"estimate": b, "se": se, "df": df, "ci_low": b - margin, "ci_high": b + margin}
-        row |= {"t": b / se, "p": 2 * stats.t.sf(abs(b / se), df), "hedges_g": g}
-        yield row | {"g_ci_low": g - 1.959964 * g_se, "g_ci_high": g + 1.959964 * g_se}
+        row |= {"t": b / se, "p": 2 * stats.t.sf(abs(b / se), df)}
+        yield row | raw_g_columns(table, visit, b, b / se, df, se)
 
 
 def test_the_ancova_of_each_visit_is_white_s_by_definition(changes):
@@ -528,26 +543,57 @@ def small_trial(tiny):
     return study, participants, study_scores.read_ratings(study, participants)
 
 
-def wilson(events, n, z=1.959964):
-    middle, half = events + z**2 / 2, z * np.sqrt(events * (n - events) / n + z**2 / 4)
-    return (middle - half) / (n + z**2), (middle + half) / (n + z**2)
+def score_limits(events, n):
+    """Where Miettinen and Nurminen's z is 1.96, its restricted shares by search."""
+    total, difference = sum(n), events[0] / n[0] - events[1] / n[1]
+
+    def excess(d):
+        def minus_loglik(q):
+            return -stats.binom.logpmf(events, n, np.clip([q + d, q], 0, 1)).sum()
+
+        bounds = (max(0, -d), min(1, 1 - d))
+        q = optimize.minimize_scalar(minus_loglik, bounds=bounds, options={"xatol": 1e-13}).x
+        p = np.array([q + d, q])
+        variance = (p * (1 - p) / n).sum() * total / (total - 1)
+        return (difference - d) ** 2 - 1.959963985**2 * variance
+
+    return tuple(
+        end if difference == end else optimize.brentq(excess, difference, 0.999999 * end)
+        for end in (-1, 1)
+    )
 
 
-def newcombe(events, n):
-    """Newcombe's method 10, from two Wilson intervals."""
-    (p, q), (low, high) = (np.divide(events, n), zip(*map(wilson, events, n), strict=True))
-    down, up = np.hypot(p - low[0], high[1] - q), np.hypot(q - low[1], high[0] - p)
-    return p - q - down, p - q + up
+def difference_columns(events, n):
+    low, high = score_limits(events, n)
+    row = {"n_active": n[0], "n_control": n[1]}
+    row |= {"events_active": events[0], "events_control": events[1]}
+    difference = events[0] / n[0] - events[1] / n[1]
+    return row | {"risk_difference": difference, "ci_low": low, "ci_high": high}
 
 
 def risk_columns(events, n):
-    low, high = newcombe(events, n)
-    difference = events[0] / n[0] - events[1] / n[1]
-    counts = [events, [n[0] - events[0], n[1] - events[1]]]
-    row = {"n_active": n[0], "n_control": n[1]}
-    row |= {"events_active": events[0], "events_control": events[1], "risk_difference": difference}
-    row |= {"ci_low": low, "ci_high": high, "p": stats.fisher_exact(counts)[1]}
-    return row | {"nnt": 1 / difference if low * high > 0 else np.nan}
+    """The ratios' limits: as tests/clinical/test_proportions.py checks them."""
+    row = difference_columns(events, n)
+    ratios = proportions.compare_proportions(events, n)
+    names = [f"{part}_ci_{end}" for part in ("rr", "or") for end in ("low", "high")]
+    misses = [n[0] - events[0], n[1] - events[1]]
+    table = np.array([events, misses])
+    row["risk_ratio"] = ratio(events[0] / n[0], events[1] / n[1])
+    row |= {name: ratios[name] for name in names[:2]}
+    row["odds_ratio"] = ratio(events[0] * misses[1], events[1] * misses[0])
+    row |= {name: ratios[name] for name in names[2:]}
+    chi2 = 0.0
+    if table.sum(axis=1).all():
+        chi2 = stats.chi2_contingency(table, correction=False).statistic
+    row["p"] = stats.chi2.sf(chi2 * (1 - 1 / sum(n)), 1)
+    numbers = (row["risk_difference"], row["ci_high"], row["ci_low"])
+    with np.errstate(divide="ignore"):
+        numbers = np.divide(1.0, numbers)
+    return row | dict(zip(("nnt", "nnt_ci_low", "nnt_ci_high"), numbers, strict=True))
+
+
+def ratio(a, b):
+    return a / b if b else (np.inf if a else np.nan)
 
 
 RISKS = {  # events and participants, by hand
@@ -618,22 +664,56 @@ def test_without_anybody_in_an_arm_there_are_counts_and_no_comparison():
     assert np.isnan(list(nobody.values())).all()
     one = risks.risk_difference([3, 0], [5, 1])
     assert one["risk_difference"] == pytest.approx(0.6)
-    found = risks._compare_risks(np.array([True, False]), np.array(["control", "control"]))
+    reached = np.array([[True], [False]])
+    found = risks._compare_risks(reached, np.array(["control", "control"]))
     counts = {"n_active": 0, "n_control": 2, "events_active": 0, "events_control": 1}
-    missing = ("risk_difference", "ci_low", "ci_high", "p", "nnt")
-    assert list(found) == [*counts, *missing]
+    assert list(found) == list(risk_columns([1, 1], [2, 2]))
     assert {k: found[k] for k in counts} == counts
-    assert np.isnan([found[k] for k in missing]).all()
-    alone = risks._compare_risks(np.array([True, False]), np.array(["active", "control"]))
+    assert np.isnan([found[k] for k in found if k not in counts]).all()
+    alone = risks._compare_risks(reached, np.array(["active", "control"]))
     assert alone["risk_difference"] == 1
 
 
-def test_a_number_needed_to_treat_is_given_where_the_interval_excludes_0(tiny):
-    row = risks._compare_risks(
-        np.array([True] * 9 + [False] * 7), np.repeat(["active", "control"], [10, 6])
+def test_a_comparison_of_risks_is_that_of_the_counts():
+    reached = np.array([True] * 9 + [False] * 6 + [True])[:, None]
+    row = risks._compare_risks(reached, np.repeat(["active", "control"], [10, 6]))
+    assert row == pytest.approx(risk_columns([9, 1], [10, 6]))
+
+
+def imputed_trial(study, people, ratings, m=40):
+    """Changes of the small trial, as imputed; the one missing score differs between imputations."""
+    wide = ratings[ratings["scale"] == "HAMD-17"].pivot(
+        index="participant_id", columns="visit", values="score"
     )
-    assert row == pytest.approx(risk_columns([9, 0], [10, 6]))
-    assert row["nnt"] == pytest.approx(1 / 0.9)
+    wide = wide.dropna(subset=["baseline"])
+    changes = wide[["week1", "week2"]].sub(wide["baseline"], axis=0)
+    completed = np.repeat(changes.to_numpy()[None], m, axis=0)
+    missing = np.flatnonzero(changes["week2"].isna())
+    completed[:, missing, 1] = np.where(np.arange(m) % 4 == 0, -20.0, -1.0)[:, None]
+    outcomes = SimpleNamespace(participants=wide.index.tolist(), visits=["week1", "week2"])
+    return {"HAMD-17": SimpleNamespace(outcomes=outcomes, complete=lambda strategy: completed)}
+
+
+def test_responders_of_imputed_scores_are_pooled_by_rubins_rules(tiny):
+    trial = small_trial(tiny)
+    found = risks.responders(*trial, imputed_trial(*trial))
+    found = found[found["scale"].eq("HAMD-17") & found["outcome"].eq("response")]
+    rows = found.set_index(["visit", "analysis"])
+    row = rows.loc[("week2", "multiple_imputation")]
+    assert (row["n_active"], row["events_active"], row["events_control"]) == (4, 3.25, 1)
+    p = np.array([np.where(np.arange(40) % 4 == 0, 1.0, 0.75), np.full(40, 1 / 3)])
+    within = (p[0] * (1 - p[0]) / 4 + p[1] * (1 - p[1]) / 3).mean()
+    extra = (1 + 1 / 40) * np.var(p[0] - p[1], ddof=1)
+    pooled = np.array([[3.25, 1], [0.75, 2]])
+    z2 = stats.chi2_contingency(pooled, correction=False).statistic * 6 / 7
+    t, df = np.sqrt(z2 / (1 + extra / within)), 39 * (1 + within / extra) ** 2
+    assert row["p"] == pytest.approx(2 * stats.t.sf(t, df))
+    assert row["risk_difference"] == pytest.approx(3.25 / 4 - 1 / 3)
+    everyone = ["missing_is_failure", "multiple_imputation"]
+    complete = rows.loc["week1"].drop(columns=["scale", "outcome"])
+    assert complete.loc[everyone[0]].tolist() == pytest.approx(
+        complete.loc[everyone[1]].tolist(), nan_ok=True
+    )
 
 
 def test_table_1_describes_each_arm_in_its_own_column(tiny):
@@ -783,7 +863,7 @@ def test_blinding_indices_belong_to_the_arm_that_guessed():
     def bang(right, wrong, n):
         value = (right - wrong) / n
         se = np.sqrt(((right + wrong) / n - value**2) / n)
-        return value, se, max(value - 1.959964 * se, -1), min(value + 1.959964 * se, 1)
+        return value, se, *blinding.bang_index(right, wrong, n - right - wrong)[2:]
 
     p = np.array([[6, 4], [2, 1], [1, 2]]) / 16
     q, wrong = p[:2].sum(), p[1, 0] + p[0, 1]
@@ -803,16 +883,18 @@ def test_blinding_indices_belong_to_the_arm_that_guessed():
 
 def test_blinding_of_an_arm_that_nobody_asked_is_missing_and_says_why():
     found = blinding.blinding_table(pd.DataFrame({"arm": ["active"] * 3, "guess": "active"}))
-    notes = ["all answers alike: no interval", "nobody was asked"]
+    notes = ["", "nobody was asked"]
     assert found["note"].tolist() == [*notes, "not defined: only one arm guessed"]
     assert found["n"].tolist() == [3, 0, 3]
     assert found["value"].fillna(9).tolist() == [1, 9, 9]
 
 
 def test_the_interval_of_bang_s_index_ends_at_1_and_at_minus_1():
-    margin = 1.959964 * np.sqrt((0.8 - 0.8**2) / 5)
-    assert blinding.bang_index(4, 0, 1)[2:] == pytest.approx((0.8 - margin, 1))
-    assert blinding.bang_index(0, 4, 1)[2:] == pytest.approx((-1, margin - 0.8))
+    assert blinding.bang_index(5, 0, 0)[3] == 1
+    assert blinding.bang_index(0, 5, 0)[2] == -1
+    low, high = blinding.bang_index(4, 0, 1)[2:]
+    assert 0 < low < 0.8 < high < 1
+    assert blinding.bang_index(0, 4, 1)[2:] == pytest.approx((-high, -low))
 
 
 @pytest.mark.filterwarnings("error")
@@ -848,7 +930,7 @@ def harm_row(group, term, people, reports, serious, related):
         ("related", related),
     ):
         row |= {f"{name}_active": counts[0], f"{name}_control": counts[1]}
-    low, high = newcombe(people, [5, 4])
+    low, high = score_limits(people, [5, 4])
     return row | {
         "risk_difference": people[0] / 5 - people[1] / 4,
         "ci_low": low,
@@ -1118,8 +1200,8 @@ def test_worsening_of_the_suicide_item_is_counted_by_arm(hamd):
     rows = [("v1", [5, 3], [2, 0]), ("v2", [4, 3], [2, 1]), ("any", [5, 3], [3, 1])]
     expected = []
     for visit, n, events in rows:
-        row = {"scale": "HAMD-17", "visit": visit} | risk_columns(events, n)
-        expected.append({k: v for k, v in row.items() if k not in ("p", "nnt")})
+        row = {"scale": "HAMD-17", "visit": visit} | difference_columns(events, n)
+        expected.append(row)
     assert_table(found, as_columns(expected))
 
 

@@ -5,6 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import lines
+from scipy import optimize, stats
+from statsmodels.stats.proportion import proportion_confint
 
 from analysis_lib.clinical import adherence, blinding, consort, harms, risks
 from analysis_lib.clinical import flow as clinical_flow
@@ -197,10 +199,48 @@ def test_indices_of_a_published_example():
     assert blinding.james_index(INVESTIGATORS) == pytest.approx(
         (0.896, 0.011, 0.875, 0.918), abs=6e-4
     )
-    assert blinding.bang_index(48, 4, 330) == pytest.approx((0.115, 0.018, 0.080, 0.150), abs=6e-4)
-    assert blinding.bang_index(30, 22, 319) == pytest.approx(
-        (0.022, 0.019, -0.016, 0.060), abs=6e-4
-    )
+    for counts, index in (((48, 4, 330), (0.115, 0.018)), ((30, 22, 319), (0.022, 0.019))):
+        assert blinding.bang_index(*counts)[:2] == pytest.approx(index, abs=6e-4)
+
+
+def bang_coverage(n, steps):
+    """Of the interval, at each pair of shares of a grid, by enumeration of the answers."""
+    answers = np.array([(c, w, n - c - w) for c in range(n + 1) for w in range(n + 1 - c)])
+    low, high = np.array([blinding.bang_index(*one)[2:] for one in answers]).T
+    grid = [(i, j, steps - i - j) for i in range(steps + 1) for j in range(steps + 1 - i)]
+    shares = np.array(grid) / steps
+    for p in shares:
+        inside = (low <= p[0] - p[1] + 1e-9) & (p[0] - p[1] - 1e-9 <= high)
+        yield stats.multinomial.pmf(answers[inside], n, p).sum()
+
+
+def test_the_interval_of_bang_s_index_covers_what_it_should():
+    covered = list(bang_coverage(12, 40))
+    assert 0.955 < np.mean(covered) < 0.97
+    assert min(covered) > 0.85
+    assert np.mean(covered < np.array(0.92)) < 0.02
+
+
+@pytest.mark.parametrize(("right", "wrong"), [(7, 3), (12, 0), (1, 9)])
+def test_where_all_guess_bang_s_interval_is_wilsons(right, wrong):
+    wilson = proportion_confint(right, right + wrong, method="wilson")
+    found = blinding.bang_index(right, wrong, 0)[2:]
+    assert found == pytest.approx(tuple(2 * np.array(wilson) - 1), abs=1e-7)
+
+
+def test_bang_s_interval_is_tangos():
+    """Tango 1998, Stat Med 17:891-908: the score at a limit, its nuisance share by search."""
+    right, wrong, unknown = 5, 3, 4
+    for limit in blinding.bang_index(right, wrong, unknown)[2:]:
+
+        def minus_loglik(guessed, d=limit):
+            shares = (guessed + d) / 2, (guessed - d) / 2, 1 - guessed
+            return -(np.array([right, wrong, unknown]) * np.log(shares)).sum()
+
+        options = {"bounds": (abs(limit) + 1e-9, 1 - 1e-9), "options": {"xatol": 1e-12}}
+        guessed = optimize.minimize_scalar(minus_loglik, **options).x
+        z = (right - wrong - 12 * limit) / np.sqrt(12 * (guessed - limit**2))
+        assert abs(z) == pytest.approx(1.959964, rel=1e-5)
 
 
 def test_bang_index_of_crisp_is_the_difference_of_shares():
@@ -245,9 +285,10 @@ def test_indices_at_their_limits(counts, bang, james):
 def test_indices_are_undefined_or_without_interval_rather_than_sure_of_themselves():
     assert np.isnan(blinding.james_index([[5, 0], [0, 0], [3, 8]])).all()
     assert np.isnan(blinding.bang_index(0, 0, 0)).all()
-    for found in (blinding.bang_index(4, 0, 0), blinding.james_index([[0, 0], [0, 0], [4, 4]])):
-        assert found[0] == 1
-        assert np.isnan(found[1:]).all()
+    found = blinding.james_index([[0, 0], [0, 0], [4, 4]])
+    assert found[0] == 1
+    assert np.isnan(found[1:]).all()
+    assert np.isnan(blinding.bang_index(4, 0, 0)[1])
 
 
 def test_errors_of_both_indices_are_the_spread_of_resampled_trials():
@@ -270,7 +311,8 @@ def test_blinding_table_sets_guesses_against_arms():
     assert table.loc["active", ["n", "n_correct", "n_wrong", "n_unknown"]].tolist() == [4, 3, 1, 0]
     assert table.loc["both", ["n", "n_correct", "n_wrong", "n_unknown"]].tolist() == [9, 8, 1, 0]
     assert table.loc["active", "value"] == 0.5
-    assert table.loc["control", "note"] == "all answers alike: no interval"
+    assert table.loc["control", "note"] == ""
+    assert table.loc["control", "ci_high"] == 1
 
 
 # --- harms
@@ -291,8 +333,10 @@ def test_events_are_counted_by_participant_and_by_report(written):
     assert table["n_active"].eq(4).all()
     assert not {"p", "p_holm"} & set(table)
     assert headache["risk_difference"] == 0.5
-    expected = risks.newcombe_interval(2, 0, 4, 4)
-    assert tuple(headache[["ci_low", "ci_high"]]) == pytest.approx(expected)
+    expected = risks.risk_difference([2, 0], [4, 4])
+    assert headache[["ci_low", "ci_high"]].to_dict() == pytest.approx(
+        {name: expected[name] for name in ("ci_low", "ci_high")}
+    )
 
 
 def test_reports_add_up_over_terms_and_over_severities(written):

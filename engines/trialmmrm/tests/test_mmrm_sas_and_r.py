@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from trialmmrm import DF_METHODS, MMRM, STRUCTURES, fit_mmrm
 from trialmmrm.covariance_estimate import CovarianceEstimate
@@ -215,3 +216,18 @@ def test_sudmex_is_lmer_with_compound_symmetry(reference_data, df):
         ours = ours.loc[rows["term"].str.replace("[", "[T.")]
         for column in ("estimate", "se", "df", "t", "p"):
             np.testing.assert_allclose(ours[column], rows[column], rtol=2e-6)
+
+
+def test_sleep_is_the_paired_t_test_as_in_sas():
+    """R's ``sleep`` (issue 510 of openpharma/mmrm): SAS gives se .38896, R's mmrm another one."""
+    first = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+    second = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+    data = pd.DataFrame({"extra": first + second, "group": ["1"] * 10 + ["2"] * 10})
+    data["id"] = [*range(10), *range(10)]
+    fit = fit_mmrm(data, "extra ~ group", subject="id", visit="group")
+    row = fit.coefficients.iloc[1]
+    assert row["estimate"] == pytest.approx(1.58)
+    assert row["se"] == pytest.approx(0.38896, abs=5e-6)
+    assert row["df"] == pytest.approx(9, rel=1e-4)
+    paired = stats.ttest_rel(second, first)
+    assert row["p"] == pytest.approx(paired.pvalue, rel=1e-3)

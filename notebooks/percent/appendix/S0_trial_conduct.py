@@ -4,11 +4,12 @@
 # [What we found](#What-we-found:-conduct) stands at the end.
 #
 # **Was treatment delivered as planned, were participants blinded, and were they harmed?** And do
-# single items and growth curves tell the same story as the total scores of notebook 01?
+# single items and growth curves tell the same story as the total scores of notebook 01? Does the
+# primary model of notebook 01 fit?
 
 # %% [markdown]
 # **Contents.** [Item by item](#Item-by-item) · [Growth curves](#Growth-curves) ·
-# [Blinding](#Blinding) · [Harms](#Harms) · [Adherence and dose](#Adherence-and-dose) ·
+# [Does the primary model fit](#Does-the-primary-model-fit) · [Blinding](#Blinding) · [Harms](#Harms) · [Adherence and dose](#Adherence-and-dose) ·
 # [What a report must add](#What-a-report-must-add) · [What we found](#What-we-found:-conduct)
 #
 # **To run it:** *Run > Run All Cells* in the menu. It takes a few seconds. What a trial did not record
@@ -91,13 +92,31 @@ report.table(growth, trial, "growth")
 # A negative difference means a steeper fall with active treatment.
 
 # %% [markdown]
+# ## Does the primary model fit
+#
+# The model (MMRM) takes residuals for normal, with the same covariance in both arms. Residuals divided
+# by the SD of their visit should follow the normal quantiles.
+
+# %%
+fits = clinical.fit_models(data.changes)
+contrast = (trial.primary_scale.name, trial.final_visit)
+influence = clinical.influence_table(fits, data.changes, *contrast)
+found.keep(residuals=clinical.residual_table(fits), influence=influence)
+display(figures.panel(found, "residuals"), figures.panel(found, "left_out"))
+
+# %% [markdown]
+# Points that leave the line at the ends are outliers or a skewed scale. The second figure fits the model
+# again without each participant in turn: a result that depends on one participant is a weak one.
+
+# %% [markdown]
 # ## Blinding
 #
 # Where participants were asked which treatment they thought they had received, their guesses are
 # summarised. Bang's index is 1 if everyone in an arm guesses right, 0 at chance and −1 if everyone
 # guesses the opposite. If both arms guess *active*, as hope alone would suggest, the two indices have
 # opposite signs. James' index runs from 0 (everyone right) through 0.5 (guessing) to 1 (nobody knows).
-# Guesses made at the end also reflect who felt better.
+# Guesses made at the end also reflect who felt better. Bang's interval inverts the score test (Tango
+# 1998): at 12 participants it covers .96 on average, and .85 at worst, where nearly all guess alike.
 
 # %%
 guesses = read_guesses(trial, participants)
