@@ -4,9 +4,11 @@ import contextlib
 import io
 import os
 import signal
+import zlib
 from pathlib import Path
 
 import nbformat
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +21,7 @@ from analysis_lib.study.contract import load_study
 PROJECT = Path(__file__).resolve().parents[1]
 # The files that take longest, from the longest, as measured with --durations.
 LONGEST = (
-    *("test_jupyterlab.py", "test_cluster.py", "test_notebooks.py", "test_batch.py"),
+    *("test_notebooks.py", "test_cluster.py", "test_jupyterlab.py", "test_batch.py"),
     *("test_process.py", "test_page.py", "test_wiring.py", "test_doors.py", "test_pipeline.py"),
     *("test_imputation.py", "test_surrogates.py", "test_simulate.py", "test_fetch.py"),
 )
@@ -56,6 +58,14 @@ def write_stub_tables(raw, names):
     scores = [f"{who}\tses-{visit}\t20" for who in names for visit in ("baseline", "week1")]
     rows = ["participant_id\tsession_id\ttotal", *scores]
     (raw / "phenotype" / "hamd17.tsv").write_text("\n".join(rows) + "\n")
+
+
+def grey_matter(who, visit, shape=(4, 5, 6), value=None):
+    """A made-up map: the participant's own, a little changed by each visit; or one value."""
+    own, change = (np.random.default_rng(zlib.crc32(text.encode())) for text in (who, who + visit))
+    data = own.uniform(0.2, 0.8, shape) * change.uniform(0.98, 1.02, shape)
+    data = data if value is None else np.full(shape, value)
+    return nib.Nifti1Image(data.astype("f4"), np.diag([3, 3, 3, 1]))
 
 
 def lines(problems):

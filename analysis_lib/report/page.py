@@ -252,6 +252,8 @@ def _imaging_facts(evidence):
         "packages_of_maps": {n: v for n, v in versions.items() if n in MAP_SOFTWARE},
         "smoothness": settings.get("smoothness_mm", []),
         "tail": settings.get("tail"),
+        "errors": settings.get("errors", "equal"),
+        "errors_within": settings.get("errors_within"),
         "tiv_words": TIV.get(settings.get("tiv"), ""),
         "atlas_name": Path(atlas).name,
         "region_coupling": len(regions) > 0,

@@ -6,6 +6,7 @@ from analysis_lib.receptors.library import are_simulated
 from analysis_lib.report.quoting import Quotes
 from analysis_lib.results import contrasts, words
 from analysis_lib.results.contrasts import ARM_BY_TIME
+from analysis_lib.vbm.discoveries import OTHERS
 from analysis_lib.vbm.planted_truth import nothing_planted
 
 TEMPLATES = Path(__file__).parent / "template"
@@ -75,6 +76,7 @@ def context(quotes) -> dict:
         "tolerated": TOLERATED,
         "detectable": lambda: quotes.json("power/settings.json").get("minimum_detectable_r"),
         "main": ARM_BY_TIME,
+        "others": OTHERS,
         "title": lambda contrast: contrasts.contrast_title(contrast, study.arm_names),
         "contrast_words": lambda name: contrasts.contrast_words(name, study.arm_names),
         "excludes_zero": excludes_zero,

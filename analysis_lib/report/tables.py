@@ -125,7 +125,7 @@ def _clusters(evidence, n=12):
         "Peaks and clusters, difference between the arms",
         "Letters mark further peaks of a cluster. Coordinates: MNI, mm. p-values are family-wise. "
         "Effect sizes at selected peaks are biased away from zero.",
-        [*columns, "percent", "p_fwe_t", "p_fwe_cluster", "p_fwe_tfce"],
+        [*columns, "percent", "true_discoveries", "p_fwe_t", "p_fwe_cluster", "p_fwe_tfce"],
         shown.assign(region=shown["region"].str.lower()) if len(shown) else shown,
         _of(len(shown), len(rows), "peaks, those with the largest |t|"),
     )
@@ -136,13 +136,14 @@ def _regions(evidence, n=12):
     if rows.empty:
         return None
     order = rows.sort_values("n_voxels_fwe", ascending=False, kind="stable").head(n)
+    bounds = ["ci_low", "ci_high", "true_discoveries"]
     return _table(
         evidence,
         f"vbm/{ARM_BY_TIME}_regions.tsv",
         "Where surviving voxels lie, difference between the arms",
         "A cluster can span many regions; these are the voxels that survive individually. "
         "Change and g are means over the region; t is that of its highest voxel.",
-        ["region", "n_voxels", "n_voxels_fwe", "t", "hedges_g", "percent"],
+        ["region", "n_voxels", "n_voxels_fwe", "t", "hedges_g", "percent", *bounds],
         order,
         _of(len(order), len(rows), "regions, those with the most surviving voxels"),
     )

@@ -62,8 +62,8 @@ def printed(value, kind) -> str:
     """A number as texts print it, by its kind.
 
     "count"; "points": one decimal, two where one would say 0; "size": one, without sign; "change":
-    one, always with its sign; "two"; "distance": two, without sign; "percent" of a proportion; "p";
-    "small_p": a permutation p, as it is; "plain" or "text".
+    one, always with its sign; "two"; "distance": two, without sign; "percent" of a proportion;
+    "at_least": the same, rounded down; "p"; "small_p": a permutation p, as it is; "plain"; "text".
     """
     if kind not in FORMS:
         raise ValueError(f"kind {kind!r}: one of {', '.join(FORMS)} expected")
@@ -80,6 +80,7 @@ FORMS = {
     "two": number_text,
     "distance": lambda v: number_text(abs(v)),
     "percent": lambda v: number_text(100 * v, ".0f"),
+    "at_least": lambda v: number_text(np.floor(100 * v), ".0f"),
     "p": p_text,
     "small_p": lambda p: exact_p(p) if p < 0.001 else p_text(p),
     "plain": lambda v: number_text(v, ".4g"),

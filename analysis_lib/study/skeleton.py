@@ -214,6 +214,7 @@ visits: {{{visits}}}
 # primary_visit: {last}  # visit of the primary contrast (default: the last)
 # other_sessions: []  # sessions in the tables that are not analysed: [month6]
 # strata: []  # columns of participants.tsv that the randomisation was stratified by: [site]
+# model: {{factors: [], covariates: [], strata: true}}  # what clinical models adjust for, too
 # exclude: {{}}  # column and value of participants to exclude: {{eligible: no}}
 
 # Clinical scales. Exactly one has primary: true.
@@ -232,6 +233,8 @@ covariates: [age, sex]
 # Atlas regions of interest, chosen before looking at any map. Another atlas has other names.
 # regions:
 {regions}
+# region_sets: {{}}  # tested as sets: {{limbic: [left amygdala, left hippocampus]}}
+# equivalence: null  # change by region that counts as none, percent: {{percent: 1}}
 
 # Receptor maps: default (18), all (41), or a list of receptors and annotations, [D1, 5HTT].
 # Your own map is an entry in the list: {{receptor: mGluR5, file: maps/mglur5.nii.gz}}, with the

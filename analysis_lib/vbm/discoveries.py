@@ -5,6 +5,8 @@ import pandas as pd
 
 from analysis_lib.atlas.grids import labels_on_grid, region_names
 
+OTHERS = ", all others"  # after a set's name: the rest of the grey-matter regions
+
 
 def share_discovered(result, groups) -> pd.Series:
     """Lower 95 % bound on the share of each group's voxels with a true effect.
@@ -57,7 +59,7 @@ def set_table(contrast, result, sets, of_voxel) -> pd.DataFrame:
     rows = []
     for name, regions in sets.items():
         inside = np.isin(of_voxel, regions)
-        for title, voxels in ((name, inside), (f"{name}, all others", (of_voxel != "") & ~inside)):
+        for title, voxels in ((name, inside), (f"{name}{OTHERS}", (of_voxel != "") & ~inside)):
             rows.append(
                 {
                     "contrast": contrast,

@@ -114,6 +114,7 @@ def finished(tmp_path_factory):
     folder = write_project(tmp_path_factory.mktemp("finished"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COMPENDIUM_OUTPUT", str(folder))
+        patch.setenv("OPENBLAS_NUM_THREADS", "2")  # which a kernel does not inherit
         done = running.run(plan_of(folder))
     return folder, done
 
@@ -165,6 +166,7 @@ def test_kernels_have_one_blas_thread_and_leave_the_environment_alone(finished, 
     path = finished[0] / "data" / "derived" / "tiny" / "one" / "threads.txt"
     assert path.read_text() == "1"
     monkeypatch.setenv("COMPENDIUM_OUTPUT", "here")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
     before = dict(os.environ)
     with environment.kernel_environment():
         assert os.environ["OPENBLAS_NUM_THREADS"] == "1"

@@ -251,7 +251,7 @@ def test_the_first_finding_is_the_primary_one_and_other_scales_follow(said):
 
 def vbm_row(contrast="arm_by_time", **changes):
     row = {"contrast": contrast, "n_active": 16, "n_control": 18, "n_permutations": 4999}
-    row |= {"n_voxels_fwe": 12, "smallest_p": 0.0004, "df": 32}
+    row |= {"n_voxels_fwe": 12, "smallest_p": 0.0004, "df": 32, "true_discoveries": 0.3278}
     return row | {"n_voxels_fwe_cluster": 30, "n_voxels_fwe_tfce": 20} | changes
 
 
@@ -283,8 +283,41 @@ def test_peaks_that_survive_are_those_of_the_table_of_clusters_with_their_own_ch
         "Highest peaks: no region of the atlas (t = 7.0 at 0, 60, 70 mm, change of this voxel "
         "+6.0 %); right insula (t = −6.5 at 40, 2, −4 mm, change of this voxel −4.1 %); left "
         "putamen (t = 6.1 at −22, 8, 0 mm, change of this voxel +5.2 %). 30 voxels lie in clusters "
-        "that survive by extent, and 20 survive by TFCE."
+        "that survive by extent, and 20 survive by TFCE. At least 32 % of all voxels changed (95 % "
+        "bound)."
     )
+
+
+def test_a_bound_below_one_percent_is_not_told(said):
+    rows = [vbm_row(true_discoveries=0.009, n_voxels_fwe=0)]
+    assert "of all voxels changed" not in said("vbm", summary=rows)
+
+
+@pytest.mark.parametrize(("p_rest", "global_"), [(0.01, True), (0.2, False)])
+def test_a_set_of_regions_is_told_beside_all_others(said, p_rest, global_):
+    sets = {
+        "contrast": "arm_by_time",
+        "region_set": ["frontal_limbic", "frontal_limbic, all others"],
+        "n_regions": [12, 107],
+        "true_discoveries": [0.6999, 0.5],
+        "p_set": [0.002, p_rest],
+    }
+    found = said("vbm", summary=[vbm_row(n_voxels_fwe=0)], region_sets=sets)
+    assert (
+        "**The set frontal limbic** (12 regions, named beforehand), difference between the arms: "
+        "at least 69 % of its voxels changed (p = .002), and at least 50 % of those in all other"
+    ) in found
+    assert ("therefore not confined to the set" in found) == global_
+
+
+def test_no_change_is_told_of_the_contrast_and_the_bound(said):
+    rows = [vbm_row("control_change", n_voxels_fwe=0), vbm_row(n_voxels_fwe=0)]
+    equal = {"contrast": ["control_change"] * 2 + ["arm_by_time"] * 2, "region": list("abab")}
+    equal |= {"bound": 1.5, "p_equivalence_holm": [0.01, 0.04, 0.3, 0.04]}
+    control, between = said("vbm", summary=rows, equivalence=equal).split("\n\n")[-2:]
+    assert "change with sham was shown to be smaller than the declared bound of 1.5 % in" in control
+    assert "in 2 of 2 regions (two one-sided tests, Holm)" in control
+    assert "in 1 of 2 regions" in between
 
 
 def test_the_relation_to_improvement_has_the_highest_t_of_each_region(said):

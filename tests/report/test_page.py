@@ -98,13 +98,15 @@ def vbm_files():
     summary = [
         {"contrast": contrast, "n_active": 4, "n_control": 3, "df": 5, "n_permutations": 1999}
         | {"n_voxels_fwe": 60 + i, "n_voxels_fwe_cluster": 70 + i, "n_voxels_fwe_tfce": 80 + i}
-        | {"smallest_p": (i + 1) / 2000}
+        | {"smallest_p": (i + 1) / 2000, "true_discoveries": 0.33 + i / 100}
         for i, contrast in enumerate(CONTRASTS)
     ]
     regions = {"region": ["left putamen", "right putamen"], "n_voxels": [31, 32], "t": [6.1, 5.2]}
     regions |= {"n_voxels_fwe": [21, 0], "hedges_g": [1.9, 1.4], "percent": [5.5, 4.4]}
+    regions |= {"ci_low": [4.1, 3.1], "ci_high": [7.1, 6.1], "true_discoveries": [0.86, 0.0]}
     cluster = {"cluster": "1", "region": "putamen", "hemisphere": "left", "k_voxels": 91}
     cluster |= {"x": -24, "y": 8, "z": 2, "t": 6.6, "hedges_g": 2.1, "percent": 5.7}
+    cluster |= {"true_discoveries": 0.67}
     cluster |= {"p_fwe_t": 0.0005, "p_fwe_cluster": 0.0005, "p_fwe_tfce": 0.0005}
     coupling = {
         "region": ["left putamen"],
@@ -116,6 +118,7 @@ def vbm_files():
     tables = {f"{name}_regions.tsv": pd.DataFrame(regions) for name in CONTRASTS}
     settings = {"fwhm_mm": 8.0, "smoothness_mm": [11.5, 12.5, 13.5], "mask_threshold": 0.2}
     settings |= {"cluster_p": 0.001, "tail": "counts", "n_permutations": 1999, "seed": 7}
+    settings |= {"errors": "unequal", "errors_within": "symmetric"}
     return tables | {
         "summary.tsv": pd.DataFrame(summary),
         "arm_by_time_clusters.tsv": pd.DataFrame([cluster]),

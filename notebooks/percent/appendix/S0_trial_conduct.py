@@ -31,12 +31,7 @@ variant: str = ""  # folder in variants/ for results; empty: named after what is
 from IPython.display import Markdown, display
 
 from analysis_lib import clinical, figures, pipeline, report, results
-from analysis_lib.study import (
-    open_study,
-    read_adverse_events,
-    read_guesses,
-    read_stimulation,
-)
+from analysis_lib.study import open_study, read_adverse_events, read_guesses, read_stimulation
 
 trial = open_study("S0_trial_conduct", globals())
 data = clinical.read_trial(trial)
@@ -71,9 +66,8 @@ else:
 if "suicide_item" in by_item:
     layout = {"index": ["arm", "points"], "columns": "visit", "values": "n", "observed": True}
     counts = by_item["suicide_item"].pivot_table(**layout)
-    display(
-        report.table(counts, trial, index=True), report.table(by_item["suicide_worsening"], trial)
-    )
+    worse = by_item["suicide_worsening"]
+    display(report.table(counts, trial, index=True), report.table(worse, trial))
 else:
     print("No suicide item was recorded.")
 
@@ -110,9 +104,8 @@ guesses = read_guesses(trial, participants)
 if guesses is None:
     print("Guesses were not recorded.")
 else:
-    blinding = clinical.blinding_table(guesses)
-    found.keep(blinding=blinding)
-    display(report.table(blinding, trial))
+    found.keep(blinding=clinical.blinding_table(guesses))
+    display(report.table(found.table("blinding"), trial))
 
 # %% [markdown]
 # Guesses that are right in one arm and at chance in the other are as compatible with benefit as with
@@ -132,9 +125,8 @@ if events is None:
 else:
     harms = clinical.adverse_event_table(events, participants)
     found.keep(adverse_events=harms)
-    display(
-        report.table(harms.drop(columns=harms.filter(regex="serious_|related_").columns), trial)
-    )
+    shown = harms.drop(columns=harms.filter(regex="serious_|related_").columns)
+    display(report.table(shown, trial))
 
 # %% [markdown]
 # The upper limit of a risk difference shows how much excess harm remains possible.

@@ -1,12 +1,13 @@
 """The largest statistics of one permuted image, from one pass over its voxels.
 
-Voxels are added in descending order, and union-find keeps track of the components, as in
-:mod:`voxelperm.enhancement`. The largest TFCE value, cluster extent and cluster mass are updated as
-components grow; no map is built.
+Voxels are added in descending order (see :mod:`voxelperm.components`). The largest TFCE value,
+cluster extent and cluster mass are updated as components grow; no map is built.
 """
 
 import numpy as np
 from numba import njit
+
+from voxelperm.components import integral, join, sort_descending
 
 STATISTICS = ("max_t", "cluster_extent", "cluster_mass", "tfce")  # in the order of `largest`
 
@@ -51,56 +52,16 @@ def largest(t, neighbours, powers, height_power, threshold, with_tfce, scratch):
 
 
 def make_scratch(n):
-    """Work space of :func:`largest` for n voxels: keys and orders for sorting, and the forest."""
-    return (
-        np.empty(n, np.uint32),
-        np.empty(n, np.int32),
-        np.empty(n, np.uint32),
-        np.empty(n, np.int32),
-        np.empty(n, np.int32),
-        np.empty(n, np.int32),
-        np.empty(n, np.int32),
-        np.empty(n),
-        np.empty(n),
-        np.empty(n),
-    )
+    """Work space of :func:`largest` for n voxels: for sorting, labels, and the components."""
+    kinds = (np.uint32, np.int32) * 2 + (np.int32,) * 4 + (np.float64,) * 3
+    return tuple(np.empty(n + 1, kind) for kind in kinds)
 
 
 @njit(nogil=True, cache=True)
-def _root(parent, voxel):
-    while parent[voxel] != voxel:
-        parent[voxel] = parent[parent[voxel]]
-        voxel = parent[voxel]
-    return voxel
-
-
-@njit(nogil=True, cache=True)
-def _sort_descending(keys, order, other_keys, other_order, n):
-    """Radix sort of n positive float32 bit patterns, stable; three passes of 11 bits.
-
-    Positive floats sort as their bit patterns do. Returns whether the result is in the second pair.
-    """
-    swapped = False
-    counts = np.empty(2048, np.int64)
-    for shift in (0, 11, 22):
-        counts[:] = 0
-        source, target = (other_keys, keys) if swapped else (keys, other_keys)
-        source_order, target_order = (other_order, order) if swapped else (order, other_order)
-        for i in range(n):
-            counts[2047 - ((source[i] >> shift) & 2047)] += 1
-        total = 0
-        for i in range(2048):
-            count = counts[i]
-            counts[i] = total
-            total += count
-        for i in range(n):
-            digit = 2047 - ((source[i] >> shift) & 2047)
-            place = counts[digit]
-            counts[digit] += 1
-            target[place] = source[i]
-            target_order[place] = source_order[i]
-        swapped = not swapped
-    return swapped
+def gain(root, level, powers, size, since, best):
+    """Add to a component what its voxels have gained since its size last changed."""
+    best[root] += powers[size[root]] * (since[root] - level)
+    since[root] = level
 
 
 @njit(nogil=True, cache=True)
@@ -115,71 +76,68 @@ def _largest(
     order,
     other_keys,
     other_order,
-    rank,
-    parent,
+    label,
+    top,
+    following,
     size,
     best,
     since,
     height_sum,
 ):
-    """The forest is indexed by rank, not by voxel, so that new entries are adjacent in memory."""
     found = np.zeros(4)
     bits = t.view(np.uint32)
     lowest = np.float32(0.0) if with_tfce else np.float32(threshold)
-    exponent = height_power + 1.0
     for tail in range(2):
-        n = 0
+        n, flip = 0, np.float32(1 - 2 * tail)
+        label[-1] = top[-1] = -1  # of what lies outside the mask, or has not been added
         for voxel in range(len(t)):
-            value = t[voxel] if tail == 0 else -t[voxel]
-            rank[voxel] = -1
-            if value > lowest:
-                keys[n] = bits[voxel] & np.uint32(0x7FFFFFFF)
-                order[n] = voxel
-                n += 1
+            label[voxel] = -1
+            keys[n] = bits[voxel] & np.uint32(0x7FFFFFFF)
+            order[n] = voxel
+            n += flip * t[voxel] > lowest  # no branch: signs cannot be guessed
         if n == 0:
             continue
-        swapped = _sort_descending(keys, order, other_keys, other_order, n)
+        swapped = sort_descending(keys, order, other_keys, other_order, n)
         ranked = other_order if swapped else order
-        found[0] = max(found[0], abs(t[ranked[0]]))
+        heights = (other_keys if swapped else keys).view(np.float32)
+        found[0] = max(found[0], heights[0])
+        n_components = 0
         for i in range(n):
             voxel = ranked[i]
-            rank[voxel] = i
-            height = np.float64(abs(t[voxel]))
-            if height_power == 2.0:
-                level = height * height * height / 3.0
-            else:
-                level = height**exponent / exponent
-            root = -1  # the component that the voxel is in
+            height = np.float64(heights[i])
+            level = integral(height, height_power)
+            first, root = n, -1  # of the components around the voxel; without a branch, as above
             for k in range(neighbours.shape[1]):
-                neighbour = neighbours[voxel, k]
-                if neighbour < 0 or rank[neighbour] < 0:
-                    continue
-                other = _root(parent, rank[neighbour])
-                if other == root:
-                    continue
-                # what the component's voxels have gained since its size last changed
-                best[other] += powers[size[other]] * (since[other] - level)
-                since[other] = level
-                if root < 0:
-                    root = other
-                    continue
-                if size[root] < size[other]:
-                    root, other = other, root
-                parent[other] = root
-                size[root] += size[other]
-                height_sum[root] += height_sum[other]
-                best[root] = max(best[root], best[other])
+                other = top[label[neighbours[voxel, k]]]
+                root = max(root, other)
+                first = min(first, other if other >= 0 else n)
+            if root >= 0:
+                gain(root, level, powers, size, since, best)
+            if first < root:
+                for k in range(neighbours.shape[1]):
+                    other = top[label[neighbours[voxel, k]]]
+                    if other < 0 or other == root:
+                        continue
+                    gain(other, level, powers, size, since, best)
+                    if size[root] < size[other]:
+                        root, other = other, root
+                    join(root, other, top, following)
+                    size[root] += size[other]
+                    height_sum[root] += height_sum[other]
+                    best[root] = max(best[root], best[other])
             if root < 0:
-                root = i
-                size[i], best[i], since[i], height_sum[i] = 0, 0.0, level, 0.0
-            parent[i] = root
+                root = n_components
+                n_components += 1
+                top[root], following[root] = root, root
+                size[root], best[root], since[root], height_sum[root] = 0, 0.0, level, 0.0
+            label[voxel] = root
             size[root] += 1
             height_sum[root] += height
             if height > threshold:
                 found[1] = max(found[1], size[root])
                 found[2] = max(found[2], height_sum[root] - size[root] * threshold)
         if with_tfce:
-            for i in range(n):
-                if parent[i] == i:
+            for i in range(n_components):
+                if top[i] == i:
                     found[3] = max(found[3], best[i] + powers[size[i]] * since[i])
     return found

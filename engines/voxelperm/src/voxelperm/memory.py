@@ -56,7 +56,7 @@ def _megabytes(model, neighbours, permutations):
     # neighbours are found and permutations drawn; observed clusters and p of all voxels
     passing = 130 * n_voxels + 26 * model.mask.size + 2 * permutations.nbytes
     n_rows = len(model.rows) * CHUNK
-    worker = 56 * n_voxels + 8 * n_rows * (n + BLOCK)
+    worker = 60 * n_voxels + 8 * n_rows * (n + BLOCK)
     image = 4 * n_voxels
     if model.smooth is not None:
         worker += 12 * model.smooth.mask.size + 16 * n_voxels
