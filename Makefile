@@ -97,6 +97,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.voxelwise
 	$(BIN)/python -m benchmarks.receptors
 	$(BIN)/python -m benchmarks.spatial_nulls
+	$(BIN)/python -m benchmarks.randomisation
 	$(BIN)/python -m benchmarks.intervals
 	$(BIN)/python -m benchmarks.calibration
 

@@ -19,8 +19,8 @@ from joblib import Parallel, delayed
 from nilearn.image import smooth_img
 from scipy import stats
 
+from analysis_lib.atlas import anatomy, grids, parcellation
 from analysis_lib.atlas import distances as atlas_distances
-from analysis_lib.atlas import grids, parcellation
 from analysis_lib.datasets.trial_images import simulate_change_maps
 from analysis_lib.datasets.truth import smooth_percent
 from analysis_lib.receptors import assessment, densities
@@ -106,13 +106,14 @@ def _d1(trial, maps, n_permutations):
         return {}
     result = trial.receptor_test(ARM_BY_TIME, maps, n_permutations)
     k = result.annotations.index("kaller2017/sch23390")
-    rank = stats.rankdata(-np.abs(result.randomisation.r))[k]
+    rank = stats.rankdata(-np.abs(result.spatial.r))[k]
     return {
-        "d1_r": result.randomisation.r[k],
+        "d1_r": result.spatial.r[k],
         "d1_rank": int(rank),
         "d1_p_randomisation": result.randomisation.p[k],
         "d1_p_fwe": result.randomisation.p_fwe[k],
         "d1_p_spatial": result.spatial.p[k],
+        "d1_p_spatial_anatomy": result.spatial_anatomy.p[k],
     }
 
 
@@ -132,7 +133,7 @@ def false_alarms(seed, maps, resolution=5, n_permutations=199):
             rejects[contrast, statistic] = p.min() <= LEVEL
         if maps is not None:
             test = trial.receptor_test(contrast, maps, n_permutations)
-            rejects[contrast, "receptors, re-randomised"] = test.randomisation.p_fwe.min() <= LEVEL
+            rejects[contrast, "receptors, slopes"] = test.randomisation.p_fwe.min() <= LEVEL
             rejects[contrast, "receptors, surrogates"] = test.spatial.p_fwe.min() <= LEVEL
     return rejects
 
@@ -188,12 +189,21 @@ class _Trial:
         ]
         change = vbm_regions.parcel_change(*(m.to_numpy() for m in means), labels).dropna(axis=1)
         distances = atlas_distances.parcel_distances(self.parcels, change.columns)
+        distances = atlas_distances.mirrored(distances, self.parcels, change.columns)[0]
+        held = anatomy.regional_anatomy(self.parcels, change.columns)
         draws = {"n_permutations": n_permutations, "n_bootstrap": 2}
         surrogates = partial(
             receptors_surrogates.moran_surrogates, distances=distances, n=n_permutations, seed=0
         )
         return assessment.assess_contrast(
-            change, self.arm, maps[change.columns], surrogates, contrast, self.covariates, **draws
+            change,
+            self.arm,
+            maps[change.columns],
+            surrogates,
+            held,
+            contrast,
+            self.covariates,
+            **draws,
         )
 
 

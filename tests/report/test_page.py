@@ -337,9 +337,9 @@ def test_the_primary_result_is_said_with_its_interval_and_p(soup):
 
 def test_both_nulls_are_in_words_and_give_the_verdict(soup):
     said = words(soup, "#results")
-    assert "if treatment did nothing, p = .008 (family-wise p = .022)" in said
+    assert "difference in slope between the arms, p = .008 (family-wise p = .022)" in said
     assert "among equally smooth maps, p = .011 (family-wise p = .330)" in said
-    assert "but not among equally smooth maps: nothing singles this receptor out" in said
+    assert "anatomy is held constant: nothing singles this receptor out" in said
     assert "The receptor named in the question: D1" in said
 
 
