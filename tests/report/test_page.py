@@ -533,7 +533,7 @@ def test_columns_are_explained_with_their_units(soup):
         )
     )
     known = columns.registry()
-    assert meanings["Hedges g"] == known["hedges_g"].words
+    assert meanings["Hedges g (model SD)"] == known["mmrm_contrasts.hedges_g"].words
     assert meanings["95 % CI"] == f"{known['ci_low'].words}; {known['ci_high'].words}"
     assert meanings["Difference, points"].endswith(", points")
     assert table.select_one(".source a")["href"] == "../clinical/mmrm_contrasts.tsv"
