@@ -4,9 +4,11 @@ import contextlib
 import io
 import os
 import signal
+import zlib
 from pathlib import Path
 
 import nbformat
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,6 +58,14 @@ def write_stub_tables(raw, names):
     scores = [f"{who}\tses-{visit}\t20" for who in names for visit in ("baseline", "week1")]
     rows = ["participant_id\tsession_id\ttotal", *scores]
     (raw / "phenotype" / "hamd17.tsv").write_text("\n".join(rows) + "\n")
+
+
+def grey_matter(who, visit, shape=(4, 5, 6), value=None):
+    """A made-up map: the participant's own, a little changed by each visit; or one value."""
+    own, change = (np.random.default_rng(zlib.crc32(text.encode())) for text in (who, who + visit))
+    data = own.uniform(0.2, 0.8, shape) * change.uniform(0.98, 1.02, shape)
+    data = data if value is None else np.full(shape, value)
+    return nib.Nifti1Image(data.astype("f4"), np.diag([3, 3, 3, 1]))
 
 
 def lines(problems):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
+from conftest import grey_matter
 from typer.testing import CliRunner
 
 from analysis_lib.__main__ import app
@@ -33,26 +34,27 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def write_map(folder, who, visit, shape=(4, 5, 6), value=0.5):
+def write_map(folder, who, visit, **content):
     name = f"sub-{who}_ses-{visit}_label-GM_desc-modulated_probseg.nii.gz"
     path = folder / "data/derivatives/vbm" / f"sub-{who}" / f"ses-{visit}" / "anat" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = nib.Nifti1Image(np.full(shape, value, dtype="f4"), np.diag([3, 3, 3, 1]))
-    nib.save(image, path)
+    nib.save(grey_matter(f"sub-{who}", visit, **content), path)
     return path
 
 
 @pytest.fixture
 def small(tmp_path):
-    """A study of two participants, with tables and maps that are right."""
+    """A study of five participants, with tables and maps that are right."""
     (tmp_path / "data/phenotype").mkdir(parents=True)
     (tmp_path / "small.yml").write_text(STUDY)
-    participants = "participant_id\tarm\nsub-1\tactive\nsub-2\tsham\n"
+    participants = (
+        "participant_id\tarm\nsub-1\tactive\nsub-2\tsham\nsub-3\tactive\nsub-4\tsham\nsub-5\tsham\n"
+    )
     (tmp_path / "data/participants.tsv").write_text(participants)
-    rows = [f"sub-{who}\tses-{visit}\t20" for who in (1, 2) for visit in ("baseline", "week3")]
+    rows = [f"sub-{who}\tses-{visit}\t20" for who in range(1, 6) for visit in ("baseline", "week3")]
     table = "\n".join(["participant_id\tsession_id\ttotal", *rows]) + "\n"
     (tmp_path / "data/phenotype/hamd17.tsv").write_text(table)
-    for who in (1, 2):
+    for who in range(1, 6):
         for visit in ("baseline", "week3"):
             write_map(tmp_path, who, visit)
     return tmp_path
@@ -68,7 +70,7 @@ def test_check_study_without_problems(small):
     result = run("check-study", small / "small.yml")
     assert result.exit_code == 0
     assert "small.yml: no problems" in result.output
-    assert "1 active, 1 sham, 0 excluded; HAMD-17 at 2 visits; 4 grey-matter maps" in result.output
+    assert "2 active, 3 sham, 0 excluded; HAMD-17 at 2 visits; 10 grey-matter maps" in result.output
 
 
 def test_check_study_lists_problems_of_tables_and_images_at_once(small):
@@ -87,7 +89,7 @@ def test_check_study_lists_problems_of_tables_and_images_at_once(small):
         "phenotype/hamd17.tsv: total: a number from 0 to 52 expected",
         "phenotype/hamd17.tsv: session_id: a session of the study",
         "sub-2_ses-week3_label-GM_desc-modulated_probseg.nii.gz: shape (4, 5, 6) expected",
-        "sub-1_ses-week3_label-GM_desc-modulated_probseg.nii.gz: finite values expected",
+        "sub-1_ses-week3_label-GM_desc-modulated_probseg.nii.gz: finite values in the brain",
     ):
         assert any(words in line for line in lines), words
 
@@ -136,7 +138,7 @@ def test_check_study_lists_warnings_apart_and_passes(small):
     assert warning.startswith(
         "- sub-1: total intracranial volumes within 5% of each other expected"
     )
-    assert summary.startswith("1 active, 1 sham")
+    assert summary.startswith("2 active, 3 sham")
 
 
 def test_check_study_cuts_lists_at_five_unless_all_are_asked_for(small):
@@ -182,7 +184,7 @@ def test_check_study_without_problems_names_who_has_no_map(small):
         path.unlink()
     result = run("check-study", small / "small.yml")
     assert result.exit_code == 0
-    assert "2 grey-matter maps, none of sub-2" in result.output
+    assert "8 grey-matter maps, none of sub-2" in result.output
 
 
 def test_new_study_is_written_and_says_what_is_next(tmp_path):

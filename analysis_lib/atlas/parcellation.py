@@ -23,7 +23,7 @@ from analysis_lib.atlas.naming import (
 )
 from analysis_lib.results.problems import CompendiumError, MissingFile, Problem, WrongFile
 from analysis_lib.study.contract import ATLASES
-from analysis_lib.study.grids import UNREADABLE
+from analysis_lib.study.map_file import UNREADABLE
 
 TISSUES = ("grey", "white", "csf", "vessel", "other")
 

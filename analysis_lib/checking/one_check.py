@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from analysis_lib.atlas import parcellation
 from analysis_lib.results.problems import Problem
 from analysis_lib.study import conduct, image_problems, participants, receptor_files, scores
-from analysis_lib.vbm import diagnostics, regions
+from analysis_lib.vbm import content, diagnostics, regions
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ CHECKS = (
     Check(conduct.problems, "01", of_people=True),
     Check(image_problems.map_name_problems, "01 02 03", of_people=True, of_maps=True),
     Check(image_problems.map_problems, "02 03", of_people=True, of_maps=True),
+    Check(content.problems, "02 03", of_people=True, of_maps=True),
     Check(image_problems.t1w_problems, "00", of_people=True),
     Check(receptor_files.problems, "03"),
     Check(parcellation.problems, "02 03"),

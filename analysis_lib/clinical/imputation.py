@@ -69,7 +69,8 @@ def impute(outcomes, posterior, normal, strategy="mar", covariance="common"):
         if pattern.seen.all():
             continue
         own = outcomes.design[pattern.rows]
-        reference = own * [1, 1, 0]  # as if of the control arm
+        reference = own.copy()
+        reference[:, 2] = 0  # as if of the control arm
         n_before = int(outcomes.n_before_withdrawal[pattern.rows[0]])
         mean, sigma = joint_distribution(
             strategy if pattern.active else "mar",

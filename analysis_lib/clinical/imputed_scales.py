@@ -25,7 +25,7 @@ def impute_scales(study, data, n_imputations, seed=0) -> dict:
     for scale in study.scales:
         outcome = data.changes[data.changes["scale"] == scale.name]
         outcome = outcome.assign(visit=outcome["visit"].cat.remove_unused_categories())
-        rated = baseline_scores(study, data.scores, scale)
+        rated = baseline_scores(study, data.scores, scale).join(data.adjustment, "participant_id")
         imputed[scale.name] = fit_imputation(outcome, rated, n_imputations, seed=seed)
     return imputed
 

@@ -8,6 +8,7 @@ import statsmodels.formula.api as smf
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from analysis_lib.clinical.outcomes import CONTRAST, pooled_variance, raw_g
+from analysis_lib.clinical.rating_patterns import adjusting
 from analysis_lib.study.contract import ARMS
 from trialmmrm import fit_with_fallback
 
@@ -18,9 +19,9 @@ GROWTH_COLUMNS = ["scale", "effect", "n", "estimate", "se", "ci_low", "ci_high",
 def fit_models(changes):
     """Fit the primary model, an MMRM, to every scale.
 
-    ``outcome ~ baseline*visit + arm*visit``, REML, unstructured covariance (a simpler one where it
-    does not converge), Kenward-Roger; see :mod:`trialmmrm`. A visit with fewer than two
-    participants in an arm is left out.
+    ``outcome ~ baseline*visit + arm*visit`` and what the study adjusts for (`study.adjustment`),
+    REML, unstructured covariance (a simpler one where it does not converge), Kenward-Roger; see
+    :mod:`trialmmrm`. A visit with fewer than two participants in an arm is left out.
 
     Parameters
     ----------
@@ -42,7 +43,8 @@ def fit_mmrm_rows(rows):
     rows = rows[rows["visit"].isin(counts.index[counts.min(axis=1) > 1])]
     arm = pd.Categorical(rows["arm"], ["control", "active"])
     rows = rows.assign(arm=arm, visit=rows["visit"].cat.remove_unused_categories())
-    return fit_with_fallback(rows, FORMULA, "participant_id", "visit")
+    formula = " + ".join([FORMULA, *adjusting(rows)])
+    return fit_with_fallback(rows, formula, "participant_id", "visit")
 
 
 def contrast_table(fits, changes):
@@ -119,6 +121,8 @@ def describe_fits(study, fits, contrasts) -> str:
         f"covariance {_structure(fit)}"
         for scale, fit in fits.items()
     ]
+    if study.adjusted_for:
+        lines.append(f"All are adjusted for {', '.join(study.adjusted_for)}, beside baseline.")
     values = contrasts.loc[contrasts["kind"] == "value", "scale"].unique()
     if len(values):
         first, primary = study.baseline, study.primary_scale.name

@@ -5,6 +5,7 @@ import pandas as pd
 import statsmodels.formula.api as smf
 from scipy import stats
 
+from analysis_lib.clinical.rating_patterns import adjusting
 from analysis_lib.study.contract import ARMS
 from trialmmrm.hedges import hedges_correction, hedges_g
 
@@ -41,9 +42,9 @@ def visit_means(ratings):
 def ancova(changes):
     """Difference between arms at each visit, adjusted for baseline, with HC3 standard errors.
 
-    Outcome ~ baseline + arm by least squares, each visit with the participants rated at it. HC3
-    (MacKinnon & White 1985) needs no equal variance in the arms and holds its level in small
-    samples (Long & Ervin 2000, Am Stat 54:217-224).
+    Outcome ~ baseline + arm, and what the study adjusts for, by least squares, each visit with the
+    participants rated at it. HC3 (MacKinnon & White 1985) needs no equal variance in the arms and
+    holds its level in small samples (Long & Ervin 2000, Am Stat 54:217-224).
 
     Parameters
     ----------
@@ -63,13 +64,25 @@ def ancova(changes):
     )
 
 
+def usable(rows):
+    """Columns to adjust for (`study.adjustment`) that vary among these participants.
+
+    A 0/1 column of one participant alone is left out: HC3 has no error for a leverage of 1.
+    """
+    columns = adjusting(rows)
+    flags = [name for name in columns if rows[name].isin([0, 1]).all()]
+    alone = [name for name in flags if not 1 < rows[name].sum() < len(rows) - 1]
+    return [name for name in columns if name not in alone]
+
+
 def _smaller_arm(arm):
     return arm.value_counts().reindex(ARMS, fill_value=0).min()
 
 
 def _ancova_row(scale, visit, rows):
     rows = rows.assign(active=(rows["arm"] == "active").astype(float))
-    fit = smf.ols("outcome ~ baseline + active", rows).fit(cov_type="HC3", use_t=True)
+    formula = " + ".join(["outcome ~ baseline + active", *usable(rows)])
+    fit = smf.ols(formula, rows).fit(cov_type="HC3", use_t=True)
     low, high = fit.conf_int().loc["active"]
     n = rows["arm"].value_counts()
     row = {

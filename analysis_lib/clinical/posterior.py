@@ -17,7 +17,7 @@ EM_STEPS, EM_TOLERANCE = 2000, 1e-9
 class Posterior:
     """Draws of the imputation model's parameters."""
 
-    coefficients: np.ndarray  # (n_draws, 3, n_visits): intercept (mean baseline), baseline, active
+    coefficients: np.ndarray  # (n_draws, columns of Outcomes.design, n_visits)
     covariances: np.ndarray  # (n_draws, groups: one, or control, active; n_visits, n_visits)
     mixing: pd.DataFrame  # r_hat, autocorrelation of successive draws, effective_draws
 
@@ -132,10 +132,11 @@ def _check_attendance(outcomes):
 
 def _check_design(outcomes):
     for visit, seen in zip(outcomes.visits, outcomes.observed.T, strict=True):
-        if np.linalg.matrix_rank(outcomes.design[seen]) < 3:
+        if np.linalg.matrix_rank(outcomes.design[seen]) < outcomes.design.shape[1]:
             raise ValueError(
-                f"visit {visit}: ratings that distinguish arm from baseline expected, found "
-                f"{seen.sum()} that do not (is the baseline the same for all?). Leave the visit out"
+                f"visit {visit}: ratings that distinguish arm, baseline and what else the model "
+                f"adjusts for expected, found {seen.sum()} that do not (is the baseline the same "
+                "for all, or nobody of a site rated?). Leave the visit out, or the factor"
             )
 
 
@@ -155,9 +156,9 @@ def _precision_parts(outcomes, patterns, sigma):
     ``sigma`` is (chains, groups, n_visits, n_visits). Also returns, for each pattern, the inverse
     of the rated visits' covariance, with zeros at the others.
     """
-    n_chains, n_visits = sigma.shape[0], sigma.shape[-1]
-    information = np.zeros((n_chains, 3, n_visits, 3, n_visits))
-    right = np.zeros((n_chains, 3, n_visits))
+    n_chains, n_visits, k = sigma.shape[0], sigma.shape[-1], outcomes.design.shape[1]
+    information = np.zeros((n_chains, k, n_visits, k, n_visits))
+    right = np.zeros((n_chains, k, n_visits))
     inverses = []
     for pattern in patterns:
         x = outcomes.design[pattern.rows]
@@ -166,7 +167,7 @@ def _precision_parts(outcomes, patterns, sigma):
         information += np.einsum("ab,cij->caibj", x.T @ x, inverse)
         right += (x.T @ y) @ inverse
         inverses.append(inverse)
-    size = 3 * n_visits
+    size = k * n_visits
     return information.reshape(n_chains, size, size), right.reshape(n_chains, size), inverses
 
 
@@ -186,7 +187,7 @@ def _augment(outcomes, patterns, sigma, rng):
     normal = rng.standard_normal(right.shape)
     half = np.linalg.solve(factor, right[..., None])[..., 0]
     beta = np.linalg.solve(np.swapaxes(factor, 1, 2), (half + normal)[..., None])[..., 0]
-    beta = beta.reshape(n_chains, 3, n_visits)
+    beta = beta.reshape(n_chains, -1, n_visits)
     completed = np.repeat(outcomes.values[None], n_chains, axis=0)
     for pattern, inverse in zip(patterns, inverses, strict=True):
         if not pattern.seen.all():
@@ -301,12 +302,12 @@ def _em_step(outcomes, patterns, sigma):
 
 
 def _gls(outcomes, patterns, sigma):
-    """Coefficients (3, n_visits) and their covariance (3, n_visits, 3, n_visits)."""
+    """Coefficients (k, n_visits) and their covariance (k, n_visits, k, n_visits)."""
     n_visits = sigma.shape[-1]
     information, right, inverses = _precision_parts(outcomes, patterns, sigma[None])
     uncertainty = np.linalg.inv(information[0])
-    beta = (uncertainty @ right[0]).reshape(3, n_visits)
-    shape = (3, n_visits, 3, n_visits)
+    beta = (uncertainty @ right[0]).reshape(-1, n_visits)
+    shape = (len(beta), n_visits, len(beta), n_visits)
     return beta, uncertainty.reshape(shape), [inverse[0] for inverse in inverses]
 
 

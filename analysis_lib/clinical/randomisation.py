@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from analysis_lib.clinical.outcomes import usable
 from analysis_lib.study.contract import ARMS
 from voxelperm import draw_permutations, nuisance_basis
 
@@ -55,8 +56,9 @@ def randomisation_test(changes, scale, visit, strata=None, n_permutations=5000, 
     order, exhaustive = draw_permutations(
         n_permutations, len(rows), active, blocks=blocks, seed=seed
     )
-    baseline, outcome = (rows[c].to_numpy(float) for c in ("baseline", "outcome"))
-    estimate, se = (v[0] for v in _hc3(active[None], baseline, outcome))
+    held = rows[["baseline", *usable(rows)]].to_numpy(float)
+    outcome = rows["outcome"].to_numpy(float)
+    estimate, se = (v[0] for v in _hc3(active[None], held, outcome))
     if not se > 0:
         raise ValueError(
             f"{scale} at {visit}: scores that vary beyond what baseline and arm determine "
@@ -66,7 +68,7 @@ def randomisation_test(changes, scale, visit, strata=None, n_permutations=5000, 
     # place k takes participant order[k] - 1, so a participant gets the label of their new place
     labels = (active[np.argsort(chunk, axis=1)] for chunk in _chunks(order))
     with np.errstate(divide="ignore"):  # labels that leave no residual: an infinite t
-        draws = [np.divide(*_hc3(chunk, baseline, outcome)) for chunk in labels]
+        draws = [np.divide(*_hc3(chunk, held, outcome)) for chunk in labels]
     null = np.concatenate([[], *draws])
     below = np.abs(null) < np.abs(estimate / se) * (1 - 1e-9)
     row = {"scale": scale, "visit": visit, "n_active": n["active"], "n_control": n["control"]}
@@ -90,14 +92,14 @@ def _chunks(order, size=2000):
     return (order[i : i + size] for i in range(0, len(order), size))
 
 
-def _hc3(labels, baseline, outcome):
-    """Coefficient of each row of labels in outcome ~ 1 + baseline + label, and its HC3 error.
+def _hc3(labels, held, outcome):
+    """Coefficient of each row of labels in outcome ~ 1 + held + label, and its HC3 error.
 
     By Frisch, Waugh and Lovell: with r the outcome and x the labels, both less their regression on
-    the baseline, b = x'r / x'x, the residuals are r - b x and the leverage that of the baseline's
+    what is held, b = x'r / x'x, the residuals are r - b x and the leverage that of the baseline's
     regression plus x^2 / x'x.
     """
-    basis = nuisance_basis(baseline, len(baseline), intercept=True)
+    basis = nuisance_basis(held, len(held), intercept=True)
     r = outcome - basis @ (basis.T @ outcome)
     x = labels - (labels @ basis) @ basis.T
     square = np.einsum("pn,pn->p", x, x)[:, None]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis_lib.study.participants import ADJUST
+
 ARMS = ("active", "control")
 CONTRAST = "active - control"
 
@@ -20,6 +22,7 @@ class Outcomes:
     active: np.ndarray  # (n,)
     baseline: np.ndarray  # (n,)
     values: np.ndarray  # (n, n_visits); NaN where not rated
+    held: np.ndarray | None = None  # (n, n_columns) that the model adjusts for beside baseline
 
     @property
     def observed(self):
@@ -40,9 +43,12 @@ class Outcomes:
 
     @property
     def design(self):
-        """Columns intercept, baseline (centred), active: (n, 3)."""
-        ones = np.ones(len(self.active))
-        return np.column_stack([ones, self.baseline - self.baseline.mean(), self.active])
+        """Columns intercept, baseline (centred), active, then those held, centred: (n, 3 + k)."""
+        n = len(self.active)
+        held = np.empty((n, 0)) if self.held is None else self.held - self.held.mean(axis=0)
+        return np.column_stack(
+            [np.ones(n), self.baseline - self.baseline.mean(), self.active, held]
+        )
 
     def visit_index(self, visit):
         """Position of a visit; ValueError if there is none of that name."""
@@ -50,6 +56,11 @@ class Outcomes:
             known = ", ".join(map(str, self.visits))
             raise ValueError(f"a visit among {known} expected, found {visit!r}")
         return self.visits.index(visit)
+
+
+def adjusting(table):
+    """Names of the columns that models adjust for beside baseline (`study.adjustment`)."""
+    return [name for name in table if str(name).startswith(ADJUST)]
 
 
 def outcome_table(changes, baselines=None):
@@ -70,6 +81,7 @@ def outcome_table(changes, baselines=None):
         active=(people["arm"] == "active").to_numpy(),
         baseline=people["baseline"].to_numpy(float),
         values=wide.to_numpy(float),
+        held=people[adjusting(people)].to_numpy(float),
     )
 
 
@@ -90,7 +102,7 @@ def _check_rows(changes):
 
 def _people(changes, baselines):
     """Arm and baseline by participant_id, sorted."""
-    columns = ["participant_id", "arm", "baseline"]
+    columns = ["participant_id", "arm", "baseline", *adjusting(changes)]
     rows = changes[columns]
     if baselines is not None:
         rows = pd.concat([rows, baselines[columns]])
@@ -141,7 +153,9 @@ def pattern_visits(changes):
 def _at_rated_visits(changes):
     """The same rows; a visit at which the study did not rate this scale is nobody's gap."""
     rated = changes.dropna(subset=["outcome"])["visit"].cat.remove_unused_categories()
-    return changes.assign(visit=changes["visit"].cat.set_categories(rated.cat.categories))
+    return changes.drop(columns=adjusting(changes)).assign(
+        visit=changes["visit"].cat.set_categories(rated.cat.categories)
+    )
 
 
 def _missingness(pattern):

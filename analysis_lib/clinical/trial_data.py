@@ -10,7 +10,7 @@ from analysis_lib.clinical.flow import participant_flow
 from analysis_lib.clinical.rating_patterns import missing_patterns, pattern_visits
 from analysis_lib.study.conduct import read_stimulation
 from analysis_lib.study.images import find_maps, pair_maps
-from analysis_lib.study.participants import randomisation_blocks, read_participants
+from analysis_lib.study.participants import adjustment, randomisation_blocks, read_participants
 from analysis_lib.study.scores import baseline_scores, read_ratings, with_baseline
 
 
@@ -22,6 +22,7 @@ class TrialData:
     scores: pd.DataFrame  # every rating
     changes: pd.DataFrame  # later scores beside the baseline
     strata: pd.Series | None  # of the randomisation, by participant
+    adjustment: pd.DataFrame  # columns that models adjust for beside baseline, by participant
 
 
 def read_trial(study) -> TrialData:
@@ -35,7 +36,9 @@ def read_trial(study) -> TrialData:
     participants = read_participants(study)
     scores, blocks = read_ratings(study, participants), randomisation_blocks(study, participants)
     strata = None if blocks is None else pd.Series(blocks, participants["participant_id"])
-    return TrialData(participants, scores, with_baseline(study, scores), strata)
+    columns = adjustment(study, participants)
+    changes = with_baseline(study, scores).join(columns, on="participant_id")
+    return TrialData(participants, scores, changes, strata, columns)
 
 
 def who_took_part(study, data) -> dict:

@@ -56,7 +56,7 @@ from analysis_lib.figures.palette import BANDS, COLOURS
 from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE, contrast_title
 from analysis_lib.results.problems import UsageError
 from analysis_lib.results.words import number_text, visit_words
-from analysis_lib.study.grids import load_map
+from analysis_lib.study.map_file import load_map
 from analysis_lib.vbm.diagnostics import skewness_limit
 from analysis_lib.vbm.scans import read_scans
 

@@ -8,7 +8,8 @@ from nilearn.image import resample_img, smooth_img
 
 from analysis_lib.grey_matter.writing import VOLUMES, read_sidecar
 from analysis_lib.results.problems import StudyError
-from analysis_lib.study.grids import load_map, robust_z
+from analysis_lib.study.grids import robust_z
+from analysis_lib.study.map_file import load_map
 
 QUALITY = (
     *("tiv_ml", "grey_ml", "white_ml", "csf_ml"),

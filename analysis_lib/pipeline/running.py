@@ -198,15 +198,21 @@ def _require_sound_data(now):
     ahead = [step for step in now.plan.steps if step not in done]
     coming = makes_maps(ahead, study)
     runs = [step.number for step in ahead if not blocked(step, study, coming)]
-    if found := pipeline_memory.apart(_errors, study, runs):
-        raise StudyError(found)
+    wrong, odd = pipeline_memory.apart(_checked, study, runs)
+    if wrong:
+        raise StudyError(wrong)
+    for problem in odd:
+        now.show.note(f"warning: {problem}")
     now.checked = True
 
 
-def _errors(study, runs):
+def _checked(study, runs):
+    """Errors and warnings of a study, as far as they concern some notebooks."""
     from analysis_lib.checking import check, errors  # slow to import
 
-    return errors(check(study, runs))
+    found = check(study, runs)
+    wrong = errors(found)
+    return wrong, [problem for problem in found if problem not in wrong]
 
 
 def _execute_step(now, step, before, outcome):

@@ -137,6 +137,14 @@ class Equivalence(_Strict):
     percent: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+class Model(_Strict):
+    """What clinical models adjust for beside baseline; strata enter those of the images, too."""
+
+    factors: list[str] = []
+    covariates: list[str] = []
+    strata: bool = True
+
+
 class LocalMap(_Strict):
     """A receptor map of one's own: a NIfTI file in MNI152 space.
 
@@ -194,6 +202,7 @@ class Study(_Strict):
     exclude: dict[str, Any] = {}
     scales: Annotated[list[Scale], Field(min_length=1)]
     covariates: list[str] = []
+    model: Model = Model()
     imaging: Imaging | None = None
     atlas: str | dict[str, str] = "neuromorphometrics"  # files: absolute paths
     regions: list[str] = list(FRONTAL_LIMBIC)
@@ -211,7 +220,8 @@ class Study(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self):
-        problems = [*_visit_problems(self), *_scale_problems(self), *_receptor_problems(self)]
+        parts = (_visit_problems, _scale_problems, _receptor_problems, _model_problems)
+        problems = [problem for part in parts for problem in part(self)]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -321,6 +331,27 @@ class Study(_Strict):
         }
 
     @property
+    def model_factors(self) -> list[str]:
+        """Columns of participants.tsv that are factors of the clinical models."""
+        strata = self.strata if self.model.strata else []
+        return list(dict.fromkeys([*strata, *self.model.factors]))
+
+    @property
+    def numeric_columns(self) -> list[str]:
+        """Columns of participants.tsv that are covariates of any model."""
+        return list(dict.fromkeys([*self.covariates, *self.model.covariates]))
+
+    @property
+    def held_columns(self) -> list[str]:
+        """Columns of participants.tsv that any model adjusts for, or randomisation depends on."""
+        return list(dict.fromkeys([*self.numeric_columns, *self.strata, *self.model.factors]))
+
+    @property
+    def adjusted_for(self) -> list[str]:
+        """What the clinical models adjust for beside baseline: factors, then covariates."""
+        return list(dict.fromkeys([*self.model_factors, *self.model.covariates]))
+
+    @property
     def label(self) -> str:
         """SIMULATED, or nothing: to be shown wherever a number or a picture is."""
         return "SIMULATED" if self.simulated else ""
@@ -348,6 +379,14 @@ def _visit_problems(study):
                 yield f"imaging.sessions.{when}: {visit!r} is not among the visits ({visits})"
         if sessions.pre == sessions.post:
             yield "imaging.sessions: pre and post are the same visit"
+
+
+def _model_problems(study):
+    where = {"strata": study.strata, "covariates": study.covariates}
+    where |= {"model.factors": study.model.factors, "model.covariates": study.model.covariates}
+    for key, names in where.items():
+        if study.arms.column in names:
+            yield f"{key}: {study.arms.column!r} is the arm: nothing can be adjusted for it"
 
 
 def _scale_problems(study):

@@ -1,47 +1,64 @@
 """Whether images lie on one grid, in a place where a head can be."""
 
-import zlib
+import itertools
 
 import nibabel as nib
 import numpy as np
 
 from analysis_lib.results.problems import Problem, StudyError
+from analysis_lib.study.map_file import UNREADABLE, unreadable
 
-HIGHEST = 3.0  # a map with modulated density above this is not grey matter
+SAME_MM = 0.01  # grids whose corners are no further apart are the same
 # The core of grey matter in MNI space, mm, and its centre (nilearn's template: 0, -23, 5)
 BRAIN_MM = {"x": (-60, 60), "y": (-90, 60), "z": (-30, 60)}
-
-# What nibabel raises for a file that is not an image, or is damaged or truncated.
-UNREADABLE = (nib.filebasedimages.ImageFileError, OSError, EOFError, zlib.error)
 
 
 def check_grids(paths):
     """Check that images share one grid that covers the brain in MNI space: its affine (4, 4).
 
-    The grid that most of them have, or that of the first, is the one the others must have. Headers
-    alone are read: a map in a participant's own space can pass, if its origin happens to lie where
-    that of MNI space does. A `StudyError` names every image of another shape or affine, or says
-    that the grid is oblique, or as large as a head and yet leaves out a part of the brain.
+    Axes may run in any order and direction: grids are compared, and the affine is given, as
+    `load_map` reads them, along x, y and z. The grid that most of them have, or that of the first,
+    is the one the others must have, to 0.01 mm. Headers alone are read: a map in a participant's
+    own space can pass, if its origin happens to lie where that of MNI space does. A `StudyError`
+    names every image of another shape or affine, or says that the grid is oblique, or as large as
+    a head and yet leaves out a part of the brain.
     """
     grids, found = [], []
     for path in paths:
         try:
             image = nib.load(path)
+            grids.append((path.name, *_along_axes(image.shape, image.affine)))
         except UNREADABLE as error:
-            found.append(_unreadable(path, error))
-            continue
-        grids.append((path.name, image.shape, image.affine))
+            found.append(unreadable(path, error))
     first = _most_common(grids)
     for name, shape, affine in grids:
         if shape != first[1]:
             found.append(_other_grid(name, "shape", first[0], first[1], shape))
-        elif not np.allclose(affine, first[2], atol=1e-3):
+        elif apart_mm(shape, affine, first[2]) > SAME_MM:
             expected, got = (_affine_text(a) for a in (first[2], affine))
             found.append(_other_grid(name, "affine", first[0], expected, got))
     found += _placement_problems(*first) if first else []
     if found:
         raise StudyError(found)
     return first[2]
+
+
+def _along_axes(shape, affine):
+    """Shape and affine of a grid turned, without interpolation, so that its axes are x, y and z."""
+    if min(shape) < 1 or not np.isfinite(affine).all() or np.linalg.det(affine) == 0:
+        raise OSError(f"shape {shape}, affine {_affine_text(affine)}")
+    turn = nib.io_orientation(affine)
+    order = np.argsort(turn[:, 0])
+    kept = [n for n in shape[3:] if n > 1]  # one volume may be written in four dimensions
+    turned = affine @ nib.orientations.inv_ornt_aff(turn, shape[:3])
+    return (*(shape[axis] for axis in order), *kept), turned
+
+
+def apart_mm(shape, affine, other):
+    """How far the corners of two grids of one shape lie apart at most."""
+    corners = np.array(list(itertools.product(*((0, n - 1) for n in shape[:3]))))
+    first, second = (nib.affines.apply_affine(a, corners) for a in (affine, other))
+    return np.linalg.norm(first - second, axis=1).max()
 
 
 def _most_common(grids):
@@ -85,10 +102,6 @@ def _box_text(box):
     return ", ".join(f"{axis} {low:.0f} to {high:.0f}" for axis, (low, high) in box.items())
 
 
-def _unreadable(path, error):
-    return Problem(path.name, text=f"a readable NIfTI image expected, found: {error}")
-
-
 def _other_grid(name, what, reference, expected, got):
     remedy = "Resample the maps to one grid first; nothing is resampled here"
     return Problem(name, "", f"{what} {expected} expected (as {reference})", str(got), remedy)
@@ -96,28 +109,6 @@ def _other_grid(name, what, reference, expected, got):
 
 def _affine_text(affine):
     return np.array2string(affine[:3], precision=3, suppress_small=True).replace("\n", "")
-
-
-def load_map(path):
-    """Read one grey-matter map, three-dimensional, float32, and check its values.
-
-    A file that cannot be read, and NaN, infinite, negative or impossibly high values, or nothing
-    but 0, are a `StudyError`.
-    """
-    try:
-        image = nib.load(path)
-        data = np.asarray(image.dataobj, dtype=np.float32)
-    except UNREADABLE as error:
-        raise StudyError(_unreadable(path, error)) from None
-    bad = 1 - np.isfinite(data).mean()
-    if bad:
-        raise StudyError(Problem(path.name, "", "finite values", f"{bad:.1%} NaN or infinite"))
-    low, high = data.min(), data.max()
-    if data.ndim != 3 or low < -0.01 or high > HIGHEST or high == 0:
-        expected = "a three-dimensional grey-matter map with values from 0 to about 1"
-        found = f"shape {data.shape}, values {low:.3g} to {high:.3g}"
-        raise StudyError(Problem(path.name, "", expected, found))
-    return nib.Nifti1Image(data, image.affine)
 
 
 def robust_z(values):

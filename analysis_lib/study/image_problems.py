@@ -2,11 +2,10 @@
 
 import re
 
-import nibabel as nib
 import numpy as np
 
 from analysis_lib.results.problems import Listing, Problem, StudyError, caught
-from analysis_lib.study.grids import check_grids, holds_a_head, load_map
+from analysis_lib.study.grids import check_grids, holds_a_head
 from analysis_lib.study.head_size import disagreeing_volumes, tiv_rows
 from analysis_lib.study.images import (
     T1W,
@@ -17,6 +16,7 @@ from analysis_lib.study.images import (
     pair_maps,
     refusal,
 )
+from analysis_lib.study.map_file import summarise
 from analysis_lib.study.scores import provisional_participants
 
 CENTRE_MM, CENTRE_WITHIN = (0, -23, 5), 25
@@ -95,18 +95,15 @@ def _as_pattern(path):
     folder = re.sub(r"(?<![A-Za-z0-9])(sub|ses)-[A-Za-z0-9]+", r"\1-*", path.parent.as_posix())
     kind = kind_of(path)
     suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
-    return f"{folder}/{'*' if kind.startswith('desc') else kind}*{suffix}".replace("**", "*")
+    return f"{folder}/{'' if path.name.startswith(kind) else '*'}{kind}*{suffix}"
 
 
 def _check_map(path):
     """Read a map and check that its tissue lies where grey matter lies in MNI space."""
-    image = load_map(path)
-    if not holds_a_head(image.shape, image.affine):
+    seen = summarise(path)
+    if not holds_a_head(*seen.grid):
         return
-    data = image.get_fdata(dtype=np.float32)
-    sums = [data.sum(axis=tuple({0, 1, 2} - {axis}), dtype=float) for axis in range(3)]
-    voxel = [np.average(np.arange(len(along)), weights=along) for along in sums]
-    centre = nib.affines.apply_affine(image.affine, voxel)
+    centre = seen.centre
     if np.linalg.norm(centre - CENTRE_MM) > CENTRE_WITHIN:
         expected, got = (", ".join(f"{c:.0f}" for c in point) for point in (CENTRE_MM, centre))
         centre = f"the centre of grey matter within {CENTRE_WITHIN} mm of ({expected})"

@@ -7,15 +7,14 @@ import pandas as pd
 
 from analysis_lib.results.problems import Listing, Problem, StudyError
 
-# Names that say a map holds volumes (modulated): this project's own, CAT12's and deepmriprep's
-# (mwp1; CAT12's longitudinal ones mwp1r and, modulated twice, mwmwp1r), and SPM's.
-KINDS = {
-    "desc-modulated": r"desc-modulated",
-    "mwmwp1": r"^mwmwp1",
-    "mwp1r": r"^mwp1rsub-",
-    "mwp1": r"^mwp1",
-    "mwc1": r"^mwc1",
-}
+# What in a name says that a map holds volumes (modulated), and which pipeline made it: CAT12's,
+# T1Prep's and deepmriprep's prefix mwp1, with all that stands before the image's own name
+# (longitudinal: mwp1r, mwp1ru and, modulated twice, mwmwp1r), SPM's, T1Prep's names after BIDS
+# (its longitudinal ones say modulated twice, or desc-long), and this project's own.
+KIND = re.compile(
+    r"^(?:mw)?mwp1(?:[a-z]*(?=sub-)|r?u?(?=[A-Z]))?|^mwc1"
+    r"|nonlinear(?:-modulated)+(?:_desc-long)?|desc-longModulated|desc-modulated"
+)
 # Other outputs of the same programs that a glob can catch: what they are, why they are of no use.
 SMOOTHED = r"^s[\d.]*(?:mw|m0w|w)\w{0,2}[pc]\d"
 NO_SESSION_MAPS = {
@@ -138,7 +137,8 @@ def refusal(path, accept_unmodulated):
 def kind_of(path):
     if path.parent.name == "mwp1":  # deepmriprep's layout with a folder for each output
         return "mwp1"
-    return next((k for k, pattern in KINDS.items() if re.search(pattern, path.name)), "unmodulated")
+    found = KIND.search(path.name)
+    return found.group() if found else "unmodulated"
 
 
 def _kind_problems(paths):

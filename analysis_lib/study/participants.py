@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 
-from analysis_lib.results.problems import SHOWN, Problem, StudyError, caught
+from analysis_lib.results.problems import SHOWN, Listing, Problem, StudyError, caught
 from analysis_lib.study.tables import (
     MISSING,
     bare_id,
@@ -44,7 +44,7 @@ def read_participants(study):
     """
     path = study.root / "participants.tsv"
     arms = {str(getattr(study.arms, arm)): arm for arm in ARMS}
-    needed = ["participant_id", study.arms.column, *study.covariates, *study.strata, *study.exclude]
+    needed = ["participant_id", study.arms.column, *study.held_columns, *study.exclude]
     table = read_tsv(study, path, needed)
     found = [
         *table_problems(path, table, _participant_columns(study, table, arms))[1],
@@ -63,7 +63,14 @@ def read_participants(study):
 
 def problems(study):
     """List what is wrong with participants.tsv; an empty list if nothing is."""
-    return caught(read_participants, study)
+    return caught(_read_model, study)
+
+
+def _read_model(study):
+    """Read participants, and what the models take from them."""
+    people = read_participants(study)
+    adjustment(study, people)
+    randomisation_blocks(study, people[people["excluded"].isna()])
 
 
 def _participant_columns(study, table, arms):
@@ -85,7 +92,7 @@ def _participant_columns(study, table, arms):
 def _word_problems(study, path, table):
     """Covariates and strata in which one thing is written in several ways."""
     levels = _levels(path)
-    for name in dict.fromkeys([*study.covariates, *study.strata]):
+    for name in study.held_columns:
         values = table[name][table[name].notna() & table[name].ne("")]
         numbers = pd.to_numeric(values, errors="coerce")
         plain = values.str.strip().str.casefold()
@@ -94,7 +101,7 @@ def _word_problems(study, path, table):
                 ~values.isin(levels[name]),
                 (f"{' or '.join(levels[name])}, as participants.json says,"),
             )
-        elif name in study.covariates and (is_decimal(values) | numbers.notna()).mean() > 0.5:
+        elif name in study.numeric_columns and (is_decimal(values) | numbers.notna()).mean() > 0.5:
             wrong, expected = numbers.isna(), "a number"
         else:
             wrong, expected = values.groupby(plain).transform("nunique").gt(1), "one spelling"
@@ -179,6 +186,46 @@ def covariate_matrix(participants, names):
     return numbers - numbers.mean()
 
 
+ADJUST = "adjust_"  # begins the names of columns that clinical models adjust for
+
+
+def adjustment(study, participants) -> pd.DataFrame:
+    """Columns that the clinical models adjust for beside baseline: a row per participant analysed.
+
+    A factor becomes a 0/1 column for each level but the most frequent one. Levels with a single
+    participant are joined: one alone would determine the estimate of its level.
+
+    Raises
+    ------
+    StudyError
+        If a participant lacks a value: nothing is filled in.
+    """
+    own = participants[participants["excluded"].isna()].set_index("participant_id", drop=False)
+    numbers = covariate_matrix(own, study.model.covariates)
+    _refuse_gaps(own, study.model_factors)
+    levels = [_indicators(own[name]) for name in study.model_factors]
+    columns = pd.concat([numbers, *levels], axis=1)
+    return columns.set_axis([f"{ADJUST}{k + 1}" for k in range(columns.shape[1])], axis=1)
+
+
+def _indicators(values):
+    """A column for each level of a factor but the most frequent one."""
+    text = values.astype(str)
+    alone = text.map(text.value_counts()) == 1
+    text = text.mask(alone, "others") if alone.sum() != 1 else text.mask(alone, text.mode()[0])
+    return pd.get_dummies(text, dtype=float)[text.value_counts().index[1:]]
+
+
+def _refuse_gaps(people, names):
+    """Refuse missing values of columns that a model needs."""
+    lacking = people[list(names)].isna().any(axis=1)
+    if lacking.any():
+        who = Listing(tuple(people.loc[lacking, "participant_id"]))
+        expected = f"a value of {', '.join(names)}"
+        remedy = "Give it, or take the column out of the model (strata, model in the study file)"
+        raise StudyError(Problem("participants.tsv", str(who), expected, MISSING, remedy))
+
+
 def design_columns(study, participants, who):
     """Covariates and randomisation strata of some participants, for a test of the arms.
 
@@ -187,7 +234,9 @@ def design_columns(study, participants, who):
     stratum, None when the randomisation was not stratified.
     """
     chosen = participants.set_index("participant_id", drop=False).loc[list(who)]
-    return covariate_matrix(chosen, study.covariates), randomisation_blocks(study, chosen)
+    return covariate_matrix(chosen, study.covariates), (
+        randomisation_blocks(study, chosen) if study.model.strata else None
+    )
 
 
 def randomisation_blocks(study, participants):
@@ -197,4 +246,6 @@ def randomisation_blocks(study, participants):
     """
     if not study.strata:
         return None
-    return participants[study.strata].astype(str).agg(" / ".join, axis=1).to_numpy()
+    analysed = participants[participants["excluded"].isna()]
+    _refuse_gaps(analysed, study.strata)
+    return participants[study.strata].fillna("").astype(str).agg(" / ".join, axis=1).to_numpy()

@@ -214,6 +214,7 @@ visits: {{{visits}}}
 # primary_visit: {last}  # visit of the primary contrast (default: the last)
 # other_sessions: []  # sessions in the tables that are not analysed: [month6]
 # strata: []  # columns of participants.tsv that the randomisation was stratified by: [site]
+# model: {{factors: [], covariates: [], strata: true}}  # what clinical models adjust for, too
 # exclude: {{}}  # column and value of participants to exclude: {{eligible: no}}
 
 # Clinical scales. Exactly one has primary: true.

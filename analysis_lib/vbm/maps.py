@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from nilearn.image import smooth_img
 
-from analysis_lib.study.grids import load_map, robust_z
+from analysis_lib.study.grids import robust_z
+from analysis_lib.study.map_file import load_map
 
 
 def smooth_map(path, fwhm_mm):

@@ -17,7 +17,7 @@ from analysis_lib.atlas.grids import (
 )
 from analysis_lib.atlas.parcellation import load_atlas
 from analysis_lib.results.problems import CompendiumError, Problem, StudyError, caught
-from analysis_lib.study.grids import load_map
+from analysis_lib.study.map_file import load_map
 from analysis_lib.vbm.discoveries import share_discovered
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis_lib.results.problems import Problem, StudyError
 from analysis_lib.study.contract import Study
 from analysis_lib.study.grids import check_grids
 from analysis_lib.study.head_size import total_intracranial_volume
 from analysis_lib.study.images import find_maps, pair_maps
 from analysis_lib.study.participants import design_columns, read_participants
+from analysis_lib.vbm import content
 from analysis_lib.vbm.contrasts import model_columns
 from analysis_lib.vbm.effects import to_image
 from analysis_lib.vbm.maps import smooth_in_mask
@@ -73,6 +75,8 @@ class Maps:
         Strata of the randomisation.
     head_size : str
         Where head size comes from, and what is odd about it; empty where it is not asked for.
+    odd : tuple of Problem
+        What is odd in the maps' files or content, and was read all the same.
     """
 
     people: pd.DataFrame
@@ -83,6 +87,7 @@ class Maps:
     covariates: pd.DataFrame
     blocks: np.ndarray | None
     head_size: str = ""
+    odd: tuple[Problem, ...] = ()
 
     @property
     def arm(self) -> pd.Series:
@@ -138,13 +143,13 @@ class Maps:
 
     @property
     def described(self) -> str:
-        """Size of the data, the mask and the smoothness, in words."""
+        """Size of the data, the mask and the smoothness, and what is odd, in words."""
         widths, ml = ", ".join(f"{width:.0f}" for width in self.smoothness_mm), self.volume_ml
         lines = [
             f"(n_participants, n_voxels) = {self.pre.shape}; the mask holds {ml:.0f} ml",
             f"smoothness of the residuals: {widths} mm FWHM, {self.smoothness.resels:.0f} resels",
         ]
-        return "\n".join([*lines, *filter(None, [self.head_size])])
+        return "\n".join([*lines, *filter(None, [self.head_size]), *map(str, self.odd)])
 
 
 def read_scans(study) -> Scans:
@@ -180,7 +185,15 @@ def smooth(scans, fwhm_mm, mask_threshold, tiv="none") -> Maps:
         See `smooth_in_mask`.
     tiv : {"none", "covariate", "proportional"}
         See `adjust_for_tiv`.
+
+    Raises
+    ------
+    StudyError
+        With the errors of `content.problems`.
     """
+    odd = content.problems(scans.study, scans.participants)
+    if wrong := [problem for problem in odd if problem.severity == "error"]:
+        raise StudyError(wrong)
     people = scans.analysed
     affine = check_grids([*people["pre"], *people["post"]])
     values, mask = smooth_in_mask([*people["pre"], *people["post"]], fwhm_mm, mask_threshold)
@@ -188,7 +201,7 @@ def smooth(scans, fwhm_mm, mask_threshold, tiv="none") -> Maps:
     maps, (size, words) = (values[: len(people)], values[len(people) :]), _head_size(scans, tiv)
     (pre, post), covariates = adjust_for_tiv(maps, covariates, size, tiv)
     people = people[["participant_id", "arm"]]
-    return Maps(people, pre, post, mask, affine, covariates, blocks, words)
+    return Maps(people, pre, post, mask, affine, covariates, blocks, words, tuple(odd))
 
 
 def _head_size(scans, tiv):

@@ -3,7 +3,7 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import lines
+from conftest import grey_matter, lines
 
 from analysis_lib.checking import check, errors
 from analysis_lib.checking.one_check import CHECKS
@@ -23,11 +23,11 @@ class Scanned:
             for visit in sessions.values():
                 self.write_map(who, visit)
 
-    def write_map(self, who, visit, value=0.5):
+    def write_map(self, who, visit, value=None):
         folder = self.root / f"derivatives/vbm/{who}/ses-{visit}/anat"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{who}_ses-{visit}_label-GM_desc-modulated_probseg.nii.gz"
-        nib.save(nib.Nifti1Image(np.full((3, 4, 5), value, "f4"), np.diag([3, 3, 3, 1])), path)
+        nib.save(grey_matter(who, visit, value=value), path)
         return path
 
     def found(self, numbers=()):

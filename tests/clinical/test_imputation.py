@@ -599,7 +599,7 @@ PROBLEMS = {
     ),
     "same baseline": (
         lambda rows: rows.assign(baseline=20.0),
-        "visit week1: ratings that distinguish arm from baseline expected",
+        "visit week1: ratings that distinguish arm, baseline and what else",
     ),
     "few by arm": (
         lambda rows: few(rows, 10),

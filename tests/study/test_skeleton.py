@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 import nibabel as nib
-import numpy as np
 import pandas as pd
 import pytest
-from conftest import lines
+from conftest import grey_matter, lines
 from typer.testing import CliRunner
 
 from analysis_lib.__main__ import app
@@ -57,7 +56,7 @@ def add_maps(path):
             stem = f"{who}_ses-{visit}_space-MNI152NLin2009cAsym_label-GM_desc-modulated_probseg"
             file = bids / f"derivatives/vbm/{who}/ses-{visit}/anat/{stem}.nii.gz"
             file.parent.mkdir(parents=True)
-            nib.save(nib.Nifti1Image(np.full((3, 4, 5), 0.5, "f4"), np.diag([3, 3, 3, 1])), file)
+            nib.save(grey_matter(who, visit), file)
             about = {"Sources": [], "SkullStripped": True, "Resolution": "3 mm"}
             file.with_name(f"{stem}.json").write_text(json.dumps(about))
 

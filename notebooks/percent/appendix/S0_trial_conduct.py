@@ -123,9 +123,8 @@ guesses = read_guesses(trial, participants)
 if guesses is None:
     print("Guesses were not recorded.")
 else:
-    blinding = clinical.blinding_table(guesses)
-    found.keep(blinding=blinding)
-    display(report.table(blinding, trial))
+    found.keep(blinding=clinical.blinding_table(guesses))
+    display(report.table(found.table("blinding"), trial))
 
 # %% [markdown]
 # Guesses that are right in one arm and at chance in the other are as compatible with benefit as with

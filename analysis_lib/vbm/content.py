@@ -1,0 +1,207 @@
+"""What the maps of a trial hold, against one another and the template, before anything is computed.
+
+All on means of 8 mm cubes, so that memory stays small and each file is read once.
+"""
+
+import functools
+from collections import defaultdict
+
+import numpy as np
+
+from analysis_lib.atlas.template import grey_matter_template
+from analysis_lib.results.problems import CompendiumError, Listing, Problem
+from analysis_lib.study.grids import apart_mm, check_grids, holds_a_head
+from analysis_lib.study.images import named_maps, pair_maps
+from analysis_lib.study.map_file import block_means, summarise
+from analysis_lib.vbm.maps import homogeneity
+
+FEWEST = 2  # participants per arm
+CHANGE = 0.08  # of the total: more is no change of a brain within weeks
+TOTAL_ML = (300, 1000)  # grey matter of adults; unmodulated maps hold the template's volume
+OUTLIER, FEWEST_MAPS = 5, 8  # robust standard deviations, and maps to measure them by
+FITS = 0.7  # correlation with the template of a map that lies as it does
+SAME_PLACE_MM = 1e-4
+
+
+def problems(study, participants) -> list[Problem]:
+    """What is wrong or odd in the grey-matter maps of those analysed: an empty list if nothing is.
+
+    Errors: fewer than two per arm; the same values twice; a map upside down or back to front; one
+    of a participant's two maps mirrored (of both nobody can tell: the template is symmetric).
+    Warnings: values read over; maps that resemble a stranger's more than the participant's other
+    one, or the others too little; a total that changes by more than 8 % or is no volume of a brain.
+    Maps that cannot be read, named or brought together are told by `image_problems`.
+    """
+    if study.imaging is None or (seen := _summaries(study, participants)) is None:
+        return []
+    few = _too_few(study, seen)
+    parts = (_read_over, _repeated, _turned, _mirrored, _exchanged, _totals, _outliers)
+    return [*few, *(problem for part in parts for problem in part(seen))] if len(seen) else few
+
+
+def _summaries(study, participants):
+    """participant_id, arm, session, name, summary of each map analysed; None if any is unfit."""
+    maps, found = named_maps(study, participants)
+    try:
+        pairs = [] if found or maps.empty else pair_maps(study, participants, maps)
+        pairs = pairs[pairs["status"] == "analysed"] if len(pairs) else pairs
+        if not len(pairs):
+            return None
+        check_grids([*pairs["pre"], *pairs["post"]])
+        rows = pairs.melt(["participant_id", "arm"], ["pre", "post"], "session", "path")
+        return rows.assign(
+            name=[path.name for path in rows["path"]],
+            summary=[summarise(path) for path in rows["path"]],
+        )
+    except CompendiumError:
+        return None
+
+
+def _too_few(study, seen):
+    """Arms with fewer than two participants to compare."""
+    if seen["arm"].isna().any():  # told where participants are read
+        return []
+    n = seen["arm"][seen["session"] == "pre"].value_counts().reindex(study.arm_names, fill_value=0)
+    if n.min() >= FEWEST:
+        return []
+    found = ", ".join(f"{n[arm]} {name}" for arm, name in study.arm_names.items())
+    remedy = "Notebook 01 needs no images: run it alone (--only 01)"
+    expected = f"at least {FEWEST} participants per arm with a map before and one after treatment"
+    return [Problem("", "grey-matter maps", expected, found, remedy)]
+
+
+def _warning(name, expected, found, remedy, place=""):
+    return Problem(name, place, expected, found, remedy, "warning")
+
+
+def _read_over(seen):
+    """Harmless oddities of files, counted: one warning per kind."""
+    kinds, first = defaultdict(list), seen["summary"].iloc[0]
+    common = seen["summary"].map(lambda one: one.written).mode()[0]
+    place = check_grids(seen["path"])
+    for name, one in zip(seen["name"], seen["summary"], strict=True):
+        for words, n in one.oddities.items():
+            kinds[words].append(f"{name} ({n} voxels)")
+        if one.written != common:
+            words = f"axes turned to those of the others ({common}) without interpolation"
+            kinds[words].append(f"{name} ({one.written})")
+        shift = apart_mm(first.grid[0], one.grid[1], place)
+        if shift > SAME_PLACE_MM:
+            kinds["grid a little off, taken for the others'"].append(f"{name} ({shift:.3f} mm)")
+    for words, names in kinds.items():
+        start = f"{words} in {len(names)} of {len(seen)} maps: "
+        text = Listing(tuple(names), start + "{}", shown=2)
+        yield Problem("", "grey-matter maps", text=text, severity="warning")
+
+
+def _repeated(seen):
+    """Maps with the same values: of two participants, or before and after treatment."""
+    for _, same in seen.groupby(seen["summary"].map(lambda one: one.digest), sort=False):
+        if len(same) > 1:
+            expected = "maps that differ"
+            others = Listing(tuple(same["name"][1:]), "the same values in every voxel as {}")
+            remedy = "Was a file copied under another name? Give each its own map"
+            yield Problem(same["name"].iloc[0], "", expected, others, remedy)
+
+
+def _turned(seen):
+    """Maps that fit the template better upside down or back to front."""
+    first = seen["summary"].iloc[0]
+    if not holds_a_head(*first.grid):
+        return
+    template = _template(first.grid[0], first.grid[1].tobytes())
+    for name, one in zip(seen["name"], seen["summary"], strict=True):
+        fit = {axes: np.corrcoef(one.blocks, blocks)[0, 1] for axes, blocks in template.items()}
+        best = max(fit, key=fit.get)
+        if best and fit[best] > FITS:
+            found = f"r = {fit['']:.2f}, and {fit[best]:.2f} with {best} reversed"
+            remedy = "Normalise the image again, or mend the orientation in its header"
+            yield Problem(name, "", "a map that lies as the template does", found, remedy)
+
+
+@functools.lru_cache(maxsize=2)
+def _template(shape, affine):
+    """Blocks of the template, by the axes reversed (its left and right are the same)."""
+    affine, image = np.frombuffer(affine).reshape(4, 4), grey_matter_template(1)
+    index = []
+    for axis, n in enumerate(shape):
+        mm = affine[axis, 3] + affine[axis, axis] * np.arange(n)
+        there = (mm - image.affine[axis, 3]) / image.affine[axis, axis]
+        index.append(np.rint(there).astype(int).clip(0, image.shape[axis] - 1))
+    data = image.get_fdata(dtype=np.float32)[np.ix_(*index)]
+    ways = {"": (), "y": 1, "z": 2, "yz": (1, 2)}
+    return {name: block_means(np.flip(data, axes), affine) for name, axes in ways.items()}
+
+
+def _resemblance(seen):
+    """Participants, r of each first map with each second, nearest strangers, r if mirrored."""
+    first, second = (half for _, half in seen.groupby("session", sort=False))
+    pre, post = (np.stack([one.blocks for one in half["summary"]]) for half in (first, second))
+    n = len(pre)
+    r = np.corrcoef(pre, post)[:n, n:]
+    mirrored = [
+        max(np.corrcoef(blocks, other)[0, 1] for other in one.mirrored)
+        for blocks, one in zip(pre, second["summary"], strict=True)
+    ]
+    stranger = np.where(np.eye(n, dtype=bool), -np.inf, r).argmax(axis=1)
+    return first["participant_id"].to_numpy(), r, stranger, np.array(mirrored)
+
+
+def _mirrored(seen):
+    """Participants whose two maps are most alike when one of them is mirrored."""
+    who, r, stranger, mirrored = _resemblance(seen)
+    own = np.diag(r)
+    for i in np.flatnonzero(mirrored > np.maximum(own, r[np.arange(len(r)), stranger])):
+        expected = "two maps with left and right on the same sides"
+        found = f"r = {own[i]:.4f}, and {mirrored[i]:.4f} with one of them mirrored"
+        remedy = "Mend the orientation in the header of the one that is, or make it again"
+        yield Problem("", who[i], expected, found, remedy)
+
+
+def _exchanged(seen):
+    """Participants whose two maps resemble each other less than a stranger's."""
+    who, r, stranger, _ = _resemblance(seen)
+    odd = [i for i, j in enumerate(stranger) if r[i, i] < r[i, j]]
+    for i in odd:
+        j = stranger[i]
+        mutual = j in odd and stranger[j] == i
+        if mutual and j < i:
+            continue
+        remedy = "Were images or names exchanged? Look at both"
+        expected = "maps of one participant that resemble each other more than a stranger's"
+        found = f"r = {r[i, i]:.4f} and {r[i, j]:.4f} with the second map of {who[j]}"
+        place = f"{who[i]} and {who[j]}" if mutual else who[i]
+        yield _warning("", expected, found, remedy, place)
+
+
+def _totals(seen):
+    """Totals of grey matter that no brain has, or that change too much."""
+    total = seen["summary"].map(lambda one: one.total_ml)
+    wide = seen.assign(total=total).pivot(index="participant_id", columns="session", values="total")
+    for who, pre, post in wide[["pre", "post"]].itertuples():
+        if abs(post / pre - 1) > CHANGE:
+            expected = f"a total of grey matter that changes by at most {CHANGE:.0%}"
+            found = f"{pre:.0f} ml and {post:.0f} ml ({post / pre - 1:+.0%})"
+            remedy = "Do both maps come from one pipeline, in one scale? Look at both"
+            yield _warning("", expected, found, remedy, who)
+    if not holds_a_head(*seen["summary"].iloc[0].grid):
+        return
+    low, high = TOTAL_ML
+    for name, ml in zip(seen["name"], total, strict=True):
+        if not low <= ml <= high:
+            expected = f"a grey-matter volume of {low} to {high} ml"
+            remedy = "Is it modulated, and in the scale of densities (0 to about 1)?"
+            yield _warning(name, expected, f"{ml:.0f} ml", remedy)
+
+
+def _outliers(seen):
+    """Maps unlike the others of their session."""
+    for _, half in seen.groupby("session", sort=False):
+        if len(half) < FEWEST_MAPS:
+            continue
+        scores = homogeneity(np.stack(half["summary"].map(lambda one: one.blocks)))
+        for name, score in zip(half["name"], scores["outlier_score"], strict=True):
+            if score > OUTLIER:
+                expected = f"an outlier score of at most {OUTLIER} (quality control, notebook 02)"
+                remedy = "Look at the image: did segmentation or normalisation fail?"
+                yield _warning(name, expected, f"{score:.1f}", remedy)
