@@ -159,7 +159,7 @@ def test_the_chain_writes_every_table_with_described_columns(demo):
         "conduct/adverse_events.tsv": "term participants_active participants_control",
         "conduct/adherence.tsv": "arm measure mean sd",
         "conduct/consort_checklist.tsv": "item topic where status",
-        "clinical/ancova.tsv": "scale visit estimate se df ci_low ci_high p hedges_g",
+        "clinical/ancova.tsv": "scale visit estimate se df ci_low ci_high p hedges_g_raw",
         "clinical/anova.tsv": "scale effect df1 df2 F epsilon_gg p p_gg partial_eta2",
         "clinical/responders.tsv": (
             "scale visit outcome analysis n_active n_control events_active events_control "

@@ -989,7 +989,7 @@ COVERED = {
     "mmrm_contrasts mmrm_means pattern_visits randomisation responders scores tipping_curve "
     "tipping_point",
     "conduct": "adherence adverse_events alpha blinding consort_checklist dose growth "
-    "item_differences item_means suicide_item suicide_worsening",
+    "influence item_differences item_means residuals suicide_item suicide_worsening",
     "vbm": "active_change_clusters active_change_cluster_regions active_change_regions "
     "arm_by_time_clusters arm_by_time_cluster_regions arm_by_time_regions control_change_clusters "
     "control_change_cluster_regions control_change_regions design diagnostics improvement_regions "

@@ -279,7 +279,8 @@ def test_weeks_too_close_together_keep_only_some_counts():
 def contrasts():
     table = pd.DataFrame({"scale": ["X", "X", "Y"], "visit": ["w1", "w2", "w2"], "p": 0.02})
     table = table.assign(estimate=[-1.0, -2.5, 3], ci_low=[-3, -4, 1], ci_high=[1, -0.01, 5])
-    return table.assign(n_active=[10, 9, 8], n_control=11)
+    table = table.assign(n_active=12, n_control=13)
+    return table.assign(rated_active=[10, 9, 8], rated_control=11)
 
 
 def test_differences_stand_where_they_are_with_numbers_n_and_the_primary_filled(ax):
@@ -510,6 +511,26 @@ def test_nothing_to_draw_is_said_in_words(ax, name):
     assert len(ax.texts) == 1
     assert ax.texts[0].get_text().startswith("no ")
     assert not ax.axison
+
+
+def test_residuals_and_the_fits_without_each_participant_stand_where_they_are(ax):
+    rows = pd.DataFrame({"visit": ["w1", "w1", "w2"], "quantile": [-0.5, 0.5, 0]})
+    clinical.plot_residuals(ax, rows.assign(residual=[-4.0, 0.7, 0.1]))
+    points = [line.get_xydata().tolist() for line in ax.lines if line.get_marker() == "o"]
+    assert points == [[[-0.5, -4.0], [0.5, 0.7]], [[0, 0.1]]]
+    caption, _ = descriptions.describe_residuals(rows.assign(residual=[-4.0, 0.7, 0.1]))
+    assert "Beyond ±3: 1 of 3." in caption
+
+
+def test_the_fits_without_each_participant_are_in_order(ax):
+    rows = pd.DataFrame({"arm": ["active", "control", "active"], "estimate": [-2.0, -3.5, np.nan]})
+    rows["shift"] = rows["estimate"] + 3
+    clinical.plot_left_out(ax, rows, NAMES)
+    points = [line.get_xydata().tolist() for line in ax.lines if line.get_marker() == "o"]
+    assert points == [[[1, -2.0]], [[0, -3.5]]]
+    assert ax.lines[-1].get_ydata()[0] == -3
+    caption, _ = descriptions.describe_left_out(rows, NAMES)
+    assert "from −3.5 to −2.0 points" in caption
 
 
 # --- words

@@ -143,13 +143,21 @@ def said(tiny, monkeypatch, tmp_path):
 def contrast_row(**changes):
     row = {"scale": "HAMD-17", "visit": "week2", "kind": "change", "estimate": -4.26}
     row |= {"ci_low": -7.61, "ci_high": -0.92, "p": 0.013, "hedges_g": -0.844}
+    row |= {"hedges_g_raw": -0.613, "rated_active": 10, "rated_control": 8}
     return row | {"n_active": 12, "n_control": 9} | changes
+
+
+def test_n_that_were_all_rated_are_said_once(said):
+    row = contrast_row(rated_active=12, rated_control=9)
+    found = said("clinical", "difference", "HAMD-17", "week2", mmrm_contrasts=[row])
+    assert "; n = 12 and 9, all of them rated at week 2)." in found
 
 
 def test_the_sentence_on_a_difference_gives_direction_interval_p_and_n_of_each_arm(said):
     assert said("clinical", "difference", "HAMD-17", "week2", mmrm_contrasts=[contrast_row()]) == (
         "At week 2, HAMD-17 had fallen 4.3 points more with active than with sham (active − sham: "
-        "−4.3 points, 95 % CI −7.6 to −0.9, p = .013; Hedges g −0.84; n = 12 and 9)."
+        "−4.3 points, 95 % CI −7.6 to −0.9, p = .013; Hedges g −0.84 by the model's SD, −0.61 by "
+        "the raw SD; n = 12 and 9 in the model, of whom 10 and 8 rated at week 2)."
     )
 
 
@@ -187,14 +195,33 @@ def risk_row(**changes):
     row = {"scale": "HAMD-17", "visit": "week2", "outcome": "response"}
     row |= {"analysis": "missing_is_failure", "n_active": 12, "n_control": 9}
     row |= {"events_active": 7, "events_control": 2, "risk_difference": 0.361}
-    return row | {"ci_low": -0.05, "ci_high": 0.644, "p": 0.113, "nnt": np.nan} | changes
+    row |= {"nnt": 1 / 0.361, "nnt_ci_low": 1 / 0.644, "nnt_ci_high": -20.0}
+    row |= {"excluded_active": 0, "excluded_control": 0}
+    return row | {"ci_low": -0.05, "ci_high": 0.644, "p": 0.113} | changes
 
 
 def test_the_sentence_on_response_gives_each_arm_its_own_events_and_n(said):
     rows = [risk_row(), risk_row(analysis="observed", events_active=3)]
     assert said("clinical", "share", "response", "HAMD-17", "week2", responders=rows) == (
         "Response on HAMD-17 at week 2: 7 of 12 participants with active, 2 of 9 with sham "
-        "(difference 36 percentage points, 95 % CI −5 to 64, p = .113)."
+        "(difference 36 percentage points, 95 % CI −5 to 64, p = .113; number needed to treat: "
+        "NNTB 2.8, 95 % CI NNTB 1.6 to ∞ to NNTH 20.0)."
+    )
+
+
+def test_those_to_whom_remission_does_not_apply_are_said_to_be_left_out(said):
+    row = risk_row(outcome="remission", excluded_active=2)
+    found = said("clinical", "share", "remission", "HAMD-17", "week2", responders=[row])
+    assert "2 and 0 participants are not counted: their baseline is missing, or already at" in found
+
+
+def test_response_with_scores_imputed_stands_beside_the_counts(said):
+    imputed = risk_row(analysis="multiple_imputation", risk_difference=0.42, p=0.031)
+    files = {"responders": [risk_row(), imputed], "missing_patterns": [PATTERN]}
+    found = said("clinical", "share", "response", "HAMD-17", "week2", **files)
+    assert found.endswith(
+        "With missing scores imputed as missing at random, the difference is 42 percentage points "
+        "(95 % CI −5 to 64, p = .031)."
     )
 
 
@@ -246,7 +273,7 @@ def test_the_first_finding_is_the_primary_one_and_other_scales_follow(said):
     first, second, third = found.split("\n\n")
     assert first.startswith("At week 2, HAMD-17 had fallen")
     assert second.startswith("At week 2, HAMA had fallen")
-    assert third.endswith("Unrated participants count as failures.")
+    assert third.endswith("In the counts, unrated participants are failures.")
 
 
 def vbm_row(contrast="arm_by_time", **changes):

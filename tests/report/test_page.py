@@ -47,6 +47,7 @@ def clinical_files(study):
         | {"estimate": -3.21 - i, "se": 1.07, "df": 6.3, "ci_low": -7.77 - i, "ci_high": 1.35 - i}
         | {"t": -3.1, "p": 0.0123, "hedges_g": -0.77, "g_ci_low": -1.41, "g_ci_high": -0.13}
         | {"n_active": 4, "n_control": 4, "covariance": "us"}
+        | {"hedges_g_raw": -0.61, "rated_active": 4, "rated_control": 3}
         for i, scale in enumerate(scales)
         for visit in visits
     ]
@@ -54,7 +55,9 @@ def clinical_files(study):
         {"scale": scales[0], "visit": study.final_visit, "outcome": outcome}
         | {"analysis": "missing_is_failure", "n_active": 4, "n_control": 4, "events_active": 3}
         | {"events_control": 1, "risk_difference": 0.5, "ci_low": -0.11, "ci_high": 0.83}
-        | {"p": 0.4857, "nnt": np.nan, "excluded_active": 0, "excluded_control": 0}
+        | {"risk_ratio": 3.0, "rr_ci_low": 0.6, "rr_ci_high": 19.1}
+        | {"nnt": 2.0, "nnt_ci_low": 1.2, "nnt_ci_high": -9.1}
+        | {"p": 0.4857, "excluded_active": 0, "excluded_control": 0}
         for outcome in ("response", "remission")
     ]
     imputed = [
@@ -526,7 +529,7 @@ def test_columns_are_explained_with_their_units(soup):
         )
     )
     known = columns.registry()
-    assert meanings["Hedges g"] == known["hedges_g"].words
+    assert meanings["Hedges g (model SD)"] == known["mmrm_contrasts.hedges_g"].words
     assert meanings["95 % CI"] == f"{known['ci_low'].words}; {known['ci_high'].words}"
     assert meanings["Difference, points"].endswith(", points")
     assert table.select_one(".source a")["href"] == "../clinical/mmrm_contrasts.tsv"
