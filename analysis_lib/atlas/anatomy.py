@@ -8,7 +8,6 @@ from scipy import ndimage
 from analysis_lib.atlas.grids import known_labels, parcel_means
 from analysis_lib.atlas.naming import VENTRICLES
 from analysis_lib.atlas.parcellation import label_array, load_atlas
-from analysis_lib.atlas.template import grey_matter_template
 
 
 def regional_anatomy(atlas="neuromorphometrics", labels=None):
@@ -20,7 +19,9 @@ def regional_anatomy(atlas="neuromorphometrics", labels=None):
     `grey_density`: mean grey-matter density of the MNI template. NaN where a region has no voxel.
     A property that is the same in every region, such as the size of equal parcels, is left out.
     """
-    from nilearn.datasets import load_mni152_brain_mask  # slow to import
+    from nilearn.datasets import load_mni152_brain_mask  # slow to import, as is the next
+
+    from analysis_lib.atlas.template import grey_matter_template
 
     atlas = load_atlas(atlas)
     labels = known_labels(atlas, labels)

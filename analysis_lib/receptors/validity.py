@@ -23,8 +23,9 @@ def validity(annotations, table):
     striatal = table["region"].str.lower().str.contains(STRIATUM)
     parts = {f"the {name}": table["structure"] == name for name in ("cortex", "cerebellum")}
     parts |= {"the striatum": striatal, "regions outside the striatum": ~striatal}
-    rows = rows.assign(labels=[table.index[parts[part]].tolist() for part in rows["fails"]])
-    return rows[rows["labels"].str.len() > 0].reset_index(drop=True)
+    labels = [table.index[parts[part]].tolist() for part in rows["fails"]]
+    meant = [len(some) > 0 for some in labels]
+    return rows.assign(labels=pd.Series(labels, rows.index, object))[meant].reset_index(drop=True)
 
 
 def where_tracers_hold(maps, atlas):
