@@ -24,8 +24,8 @@ def validity(annotations, table):
     parts = {f"the {name}": table["structure"] == name for name in ("cortex", "cerebellum")}
     parts |= {"the striatum": striatal, "regions outside the striatum": ~striatal}
     labels = [table.index[parts[part]].tolist() for part in rows["fails"]]
-    meant = [len(some) > 0 for some in labels]
-    return rows.assign(labels=pd.Series(labels, rows.index, object))[meant].reset_index(drop=True)
+    rows = rows.assign(labels=pd.Series(labels, rows.index, object))
+    return rows.loc[[len(some) > 0 for some in labels]].reset_index(drop=True)
 
 
 def where_tracers_hold(maps, atlas):
