@@ -79,7 +79,7 @@ def assess(
         Receptor densities, with the same columns.
     atlas : str, path, mapping, image or analysis_lib.atlas.parcellation.Atlas
     contrast : str
-        "arm_by_time", "active_change" or "control_change".
+        One of those of `results.contrasts`.
     covariates, strata : pandas.DataFrame, optional
         In the order of ``change``.
     n_permutations, n_surrogates, seed : int

@@ -28,7 +28,6 @@ __getattr__, __dir__, __all__ = attach(
             "assess_improvement",  # where change correlates with clinical improvement, within arms
             "recovery_table",  # how much of a planted change was found
             "result_files",  # images and tables of each contrast, to be kept
-            "set_files",  # sets of regions and evidence for no change, where the study names them
         ],
     },
 )

@@ -113,11 +113,12 @@ def summary_table(tests) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def result_files(tests, maps, parcels) -> dict:
+def result_files(study, tests, maps, parcels) -> dict:
     """The images and tables of each contrast by name, as ``results.keep`` takes them.
 
     Parameters
     ----------
+    study : Study
     tests : dict of Tested
     maps : analysis_lib.vbm.scans.Maps
     parcels : Atlas
@@ -127,6 +128,7 @@ def result_files(tests, maps, parcels) -> dict:
     dict
         <contrast>_t and the other images, <contrast>_clusters, _cluster_regions, _cluster_labels,
         _regions, _about (see `about_map`), summary. Improvement has no tables of clusters.
+        What the study file names beforehand: see `set_files`.
     """
     where, files = (maps.mask, maps.affine, parcels), {"summary": summary_table(tests)}
     for name, test in tests.items():
@@ -138,7 +140,7 @@ def result_files(tests, maps, parcels) -> dict:
             change = estimates(test, maps, parcels)[["region", "percent", "ci_low", "ci_high"]]
             table = files[f"{name}_regions"].drop(columns="percent")
             files[f"{name}_regions"] = table.merge(change, on="region", how="left")
-    return files
+    return files | set_files(study, tests, maps, parcels)
 
 
 def about_map(test, maps) -> dict:

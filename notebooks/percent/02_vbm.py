@@ -180,7 +180,8 @@ report.table(found.table("design"), trial, "design")
 
 # %%
 tests = vbm.assess_contrasts(maps, n_jobs=n_jobs, **assumed, **options)
-found.keep(**vbm.result_files(tests, maps, parcels))
+files = vbm.result_files(trial, tests, maps, parcels)
+found.keep(**files)
 report.table(found.table("summary"), trial)
 
 # %% [markdown]
@@ -232,9 +233,8 @@ report.table(found.table("arm_by_time_regions").head(15), trial, "regions")
 # (`equivalence`); what it names is tabled here.
 
 # %%
-for name, table in vbm.set_files(trial, tests, maps, parcels).items():
-    found.keep(**{name: table})
-    display(report.table(table.head(15), trial))
+for name in (name for name in ("region_sets", "equivalence") if name in files):
+    display(report.table(found.table(name).head(15), trial))
 
 # %% [markdown]
 # A set's row is to be read beside the row of all other regions: where both have high bounds, change is
@@ -288,7 +288,7 @@ report.table(coupling, trial)
 
 # %%
 tests["improvement"] = vbm.assess_improvement(maps, improvement, errors, n_jobs=n_jobs, **options)
-found.keep(**vbm.result_files(tests, maps, parcels))
+found.keep(**vbm.result_files(trial, tests, maps, parcels))
 display(report.table(found.table("summary").tail(1), trial))
 report.table(found.table("improvement_regions").head(8), trial, "regions")
 

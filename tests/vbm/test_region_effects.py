@@ -19,6 +19,7 @@ ARM = np.repeat(["active", "control"], [9, 5])
 ACTIVE = ARM == "active"
 AGE = np.array([31.0, 45, 52, 38, 60, 27, 49, 33, 41, 55, 36, 47, 29, 58])[:, None]
 MASK = np.ones((4, 3, 3), bool)
+PLAIN = SimpleNamespace(region_sets={}, equivalence=None)  # names nothing beforehand
 
 
 @pytest.fixture
@@ -139,8 +140,7 @@ def test_the_p_of_a_set_is_the_level_at_which_its_bound_vanishes(result):
 
 def test_what_the_study_file_names_beforehand_is_tabled(maps, parcels):
     tests = tested.assess_contrasts(maps, n_permutations=99)
-    study = SimpleNamespace(region_sets={}, equivalence=None)
-    assert tested.set_files(study, tests, maps, parcels) == {}
+    assert tested.set_files(PLAIN, tests, maps, parcels) == {}
     study = SimpleNamespace(region_sets={"limbic": ["left amygdala"]})
     study.equivalence = SimpleNamespace(percent=5.0)
     found = tested.set_files(study, tests, maps, parcels)
@@ -154,7 +154,7 @@ def test_what_the_study_file_names_beforehand_is_tabled(maps, parcels):
 
 def test_regions_take_their_percent_and_interval_from_participants(maps, parcels):
     tests = tested.assess_contrasts(maps, n_permutations=99)
-    files = tested.result_files(tests, maps, parcels)
+    files = tested.result_files(PLAIN, tests, maps, parcels)
     for contrast, test in tests.items():
         rows = files[f"{contrast}_regions"].set_index("region")
         expected = tested.estimates(test, maps, parcels).set_index("region")
@@ -167,7 +167,7 @@ def test_regions_take_their_percent_and_interval_from_participants(maps, parcels
 
 def test_a_map_of_t_comes_with_what_neurovault_asks(maps, parcels):
     tests = tested.assess_contrasts(maps, n_permutations=99)
-    files = tested.result_files(tests, maps, parcels)
+    files = tested.result_files(PLAIN, tests, maps, parcels)
     about = {contrast: files[f"{contrast}_about"] for contrast in tests}
     n = [about[c]["number_of_subjects"] for c in ("active_change", "control_change", "arm_by_time")]
     assert n == [9, 5, 14]
