@@ -229,7 +229,7 @@ def test_figures_are_saved_as_png_and_pdf(demo, tmp_path):
         1: "participants flow ratings",
         2: "clinical hamd17 hama differences response tipping_point",
         3: "grey_matter slices glass_brain regions",
-        4: "receptors correlations scatter dominance nulls influence",
+        4: "receptors correlations scatter dominance nulls slopes anatomy influence",
     }
     figures = {f"figure{i}_{name}" for i, names in panels.items() for name in names.split()}
     composites = {f"figure{i}_{names.split()[0]}" for i, names in panels.items()}
