@@ -812,7 +812,7 @@ def test_command_that_is_interrupted_says_how_to_go_on(command, monkeypatch):
     monkeypatch.setattr(fetch, "fetch_images", interrupted)
     run = command("sudmex_tms", "--images")
     assert run.exit_code not in (0, 2)
-    assert "sudmex_tms: interrupted. Run again" in run.output
+    assert "sudmex_tms: interrupted. Run the command again" in run.output
 
 
 @pytest.mark.parametrize(

@@ -496,7 +496,7 @@ def test_another_file_in_place_of_a_template_is_refused(server, templates, tmp_p
     first, second = atlas_files.TEMPLATES
     server.files |= templates | {second.home: templates[first.home]}
     with pytest.raises(
-        problems.FetchError, match=r"mask_ICV\.nii: .* does not serve the file expec"
+        problems.FetchError, match=r"mask_ICV\.nii: .* does not serve the expected file"
     ):
         fetch.fetch_templates(tmp_path, base=server.base)
     assert files_below(tmp_path) == [tmp_path.resolve() / first.name]
