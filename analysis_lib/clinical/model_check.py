@@ -64,11 +64,7 @@ def influence_table(fits, changes, scale, visit):
 def _refitted(rows, visit):
     try:
         return _contrast(fit_mmrm_rows(rows), visit)
-    except (
-        ConvergenceError,
-        ValueError,
-        IndexError,
-    ):  # no fit, or fewer than two left at the visit
+    except (ConvergenceError, ValueError, IndexError):  # no fit, or too few left at the visit
         return {"estimate": np.nan, "p": np.nan}
 
 

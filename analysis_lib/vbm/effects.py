@@ -39,7 +39,7 @@ def effect_sizes(contrast, pre, post, arm, columns=None):
     names = [within] if within else ["active", "control"]
     rows = np.isin(arm, names)
     change, arm = post[rows] - pre[rows], arm[rows]
-    effect = _weights(arm, within, columns) @ change.astype(float)
+    effect = arm_weights(arm, within, columns) @ change.astype(float)
     groups = [change[arm == name] for name in names]
     df = [len(group) - 1 for group in groups]
     squares = sum(d * g.var(axis=0, ddof=1, dtype=float) for g, d in zip(groups, df, strict=True))
@@ -50,8 +50,8 @@ def effect_sizes(contrast, pre, post, arm, columns=None):
     }
 
 
-def _weights(arm, within, columns):
-    """What each participant's change is multiplied by: the arm's row of least squares, (n,)."""
+def arm_weights(arm, within, columns):
+    """The effect is their product with change: the arm's row of least squares, or a mean, (n,)."""
     if within:
         return np.full(len(arm), 1 / len(arm))
     x = (arm == "active").astype(float)

@@ -7,6 +7,7 @@ from statsmodels.stats.multitest import multipletests
 
 from analysis_lib.atlas.grids import parcel_mean_matrix, region_names
 from analysis_lib.vbm.contrasts import is_within_arm
+from analysis_lib.vbm.effects import arm_weights
 from voxelperm import nuisance_basis
 
 
@@ -57,14 +58,11 @@ def region_effects(contrast, change, arm, columns=None, errors="unequal") -> pd.
     pandas.DataFrame
         region, percent, se, df, ci_low, ci_high.
     """
-    n = len(change)
-    if is_within_arm(contrast):
-        x, basis = np.ones(n), np.empty((n, 0))
-    else:
-        x, basis = (np.asarray(arm) == "active").astype(float), nuisance_basis(columns, n, True)
-    x = x - basis @ (basis.T @ x)
-    whole = np.column_stack([basis, x / np.sqrt(x @ x)])
-    weights, leave = x / (x @ x), np.eye(n) - whole @ whole.T
+    n, within = len(change), is_within_arm(contrast)
+    weights = arm_weights(np.full(n, arm) if within else np.asarray(arm), within, columns)
+    basis = np.empty((n, 0)) if within else nuisance_basis(columns, n, True)
+    whole = np.column_stack([basis, weights / np.sqrt(weights @ weights)])
+    leave = np.eye(n) - whole @ whole.T
     values = change.to_numpy(float)
     scale = _squares(weights, leave, errors)
     spread = leave @ np.diag(scale) @ leave
