@@ -108,7 +108,8 @@ def plot_nulls(ax, draws, observed):
 def plot_slopes(ax, rows, names):
     """Slope of each patient by arm, and the mean of each arm; ``rows`` of one receptor map."""
     look = {"hue": "arm", "palette": COLOURS, "order": list(COLOURS), "legend": False}
-    sns.stripplot(rows, x="slope", y="arm", size=4, alpha=0.7, jitter=0.2, ax=ax, **look)
+    look |= {"warn_thresh": 1}  # places follow from the data: a strip would jitter them at random
+    sns.swarmplot(rows, x="slope", y="arm", size=4, alpha=0.7, ax=ax, **look)
     for place, arm in enumerate(COLOURS):
         mean = rows.loc[rows["arm"] == arm, "slope"].mean()
         ax.plot([mean, mean], [place - 0.35, place + 0.35], color="black", lw=1.6)

@@ -578,3 +578,17 @@ def test_long_lines_of_a_flow_box_are_wrapped():
     lines = conduct._consort_rows(boxes)[0]["texts"]["both"]
     assert max(map(len, lines)) <= 48
     assert lines[-1] == "short"
+
+
+def test_slopes_are_drawn_at_the_same_places_every_time():
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"arm": ["active", "control"] * 20, "slope": rng.normal(size=40)})
+    drawn = []
+    for _ in range(2):
+        fig, ax = plt.subplots()
+        receptors.plot_slopes(ax, rows, NAMES)
+        fig.canvas.draw()
+        drawn.append(np.vstack([dots.get_offsets() for dots in ax.collections]))
+        plt.close(fig)
+    np.testing.assert_array_equal(*drawn)
+    np.testing.assert_allclose(np.sort(drawn[0][:20, 0]), np.sort(rows["slope"][::2]))
