@@ -122,7 +122,9 @@ def vbm_files():
     settings = {"fwhm_mm": 8.0, "smoothness_mm": [11.5, 12.5, 13.5], "mask_threshold": 0.2}
     settings |= {"cluster_p": 0.001, "tail": "counts", "n_permutations": 1999, "seed": 7}
     settings |= {"errors": "unequal", "errors_within": "symmetric"}
+    rates = {"contrast": [*CONTRASTS[:3]], "rate_max_t": [0.11, 0.12, 0.13]}
     return tables | {
+        "null_rates.tsv": pd.DataFrame(rates),
         "summary.tsv": pd.DataFrame(summary),
         "arm_by_time_clusters.tsv": pd.DataFrame([cluster]),
         "region_clinical.tsv": pd.DataFrame(coupling).assign(p_holm=0.29, scale="HAMD-17"),
