@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import (
@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from analysis_lib.results.environment import PROJECT
-from analysis_lib.results.problems import Problem, StudyError
+from analysis_lib.results.problems import WARNINGS, Problem, StudyError
 from analysis_lib.study.place import Place
 
 ARMS = ("active", "control")
@@ -210,6 +210,7 @@ class Study(_Strict):
     region_sets: dict[Name, Annotated[list[str], Field(min_length=1)]] = {}
     equivalence: Equivalence | None = None
     receptors: Receptors = "default"
+    accept: list[Literal[tuple(WARNINGS)]] = []
 
     _path: Path = PrivateAttr()
     _place: Place = PrivateAttr(default_factory=Place.of)

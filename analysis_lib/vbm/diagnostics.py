@@ -167,7 +167,7 @@ def _of_arm(inflation, names):
         f"{WARNED:g}-fold)",
         size,
         "Leave out what stands for the arm",
-        "error" if inflation > REFUSED else "warning",
+        warning="" if inflation > REFUSED else "arm-covariate",
     )
 
 
@@ -176,4 +176,6 @@ def _of_covariates(names):
     found = "columns that follow from one another: the model uses what they share once"
     remedy = "Leave one of them out of the study file"
     expected = "covariates that differ"
-    return Problem("participants.tsv", ", ".join(names), expected, found, remedy, "warning")
+    return Problem(
+        "participants.tsv", ", ".join(names), expected, found, remedy, warning="alike-covariates"
+    )

@@ -1,4 +1,4 @@
-"""How often the tests of notebook 02 reject where nothing is to be found, in trials like this one."""
+"""How often the tests of notebook 02 reject where nothing is to be found, in like trials."""
 
 import numpy as np
 import pandas as pd

@@ -432,6 +432,17 @@ def test_quick_results_are_said(alone):
     assert "do not quote these p-values" in words(written, "#summary")
 
 
+def test_what_the_check_warned_of_is_said_and_names_nobody(alone):
+    study = alone()
+    path = study.derived / "manifest.json"
+    content = reading.read_json(path)
+    content["steps"]["02_vbm"]["warnings"] = {"outlier": {"count": 2, "accepted": True}}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    written = BeautifulSoup(page.write_report(study).read_text("utf-8"), "html.parser")
+    said = [one.get_text() for one in written.select(".notice")]
+    assert any("grey-matter map unlike all others (2, accepted)" in text for text in said)
+
+
 def test_a_study_without_images_says_nothing_of_them(alone):
     written = BeautifulSoup(
         page.write_report(alone(images=False)).read_text("utf-8"), "html.parser"
