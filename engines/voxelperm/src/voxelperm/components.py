@@ -3,6 +3,7 @@
 A component starts at a local maximum; smooth images have few, so that what is known of components
 stays in the processor's cache, and only the label of each voxel, the component that it joined, is
 spread over memory. ``top`` is the component that one has become part of, itself at first.
+Components are numbered from 1; 0 is what lies outside the mask or has not been added.
 """
 
 import numpy as np
