@@ -674,6 +674,14 @@ def test_anatomy_and_rivals_are_told_of_every_contrast(ran03):
     assert "**Its rivals**: D1 leads" in findings(ran03.variables["found"])
 
 
+def test_where_all_regions_are_of_one_structure_there_is_no_second_analysis(ran03):
+    rows = table(ran03, "receptors/structure_correlations.tsv")
+    assert set(rows["structure"]) == {"all"}
+    whole = table(ran03, "receptors/correlations.tsv").set_index(["contrast", "annotation"])
+    rows = rows.set_index(["contrast", "annotation"]).loc[whole.index]
+    pd.testing.assert_frame_equal(rows[whole.columns], whole)
+
+
 def test_coupling_of_each_participant_is_higher_in_the_active_arm(ran03, people):
     rows = table(ran03, "receptors/individual.tsv")
     arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"]
@@ -997,7 +1005,7 @@ COVERED = {
     "control_change_cluster_regions control_change_regions design diagnostics improvement_regions "
     "parcel_change quality region_clinical region_means summary variance_by_region",
     "receptors": "anatomy combined correlations coupling_arm coupling_improvement dominance "
-    "given_others individual rivals scatter sensitivity",
+    "given_others individual rivals scatter sensitivity structure_correlations",
     "calibration": "rates variograms",
     "power": "power",
     "juspace": "juspace",

@@ -51,6 +51,7 @@ from analysis_lib.figures.draw_receptors import (
     plot_power,
     plot_scatter,
     plot_slopes,
+    plot_structures,
     plot_variograms,
     plot_without,
 )
@@ -396,6 +397,17 @@ def correlations(results, contrast=ARM_BY_TIME, most_maps=None):
     )
 
 
+def structures(results):
+    rows = results.table("structure_correlations")
+    rows = rows[rows["contrast"] == ARM_BY_TIME].reset_index(drop=True)
+    return Panel(
+        partial(plot_structures, rows=rows),
+        "Receptor maps by system: all regions, cortex and subcortex",
+        *descriptions.describe_structures(rows),
+        size=(PAGE, 0.24 * rows["annotation"].nunique() + 1),
+    )
+
+
 def scatter(results):
     points, lead, names = results.table("scatter"), _lead(results), results.study.arm_names
     axes = {
@@ -527,7 +539,17 @@ CATALOGUE = {
         *(residuals, left_out),
         *(head_size, template_fit, homogeneity, volumes, variance_ratio, skewness, mosaic),
         *(slices, glass, surface, regions),
-        *(correlations, scatter, dominance, nulls, slopes, anatomy, improvement, influence),
-        *(power, variogram),
+        *(
+            correlations,
+            structures,
+            scatter,
+            dominance,
+            nulls,
+            slopes,
+            anatomy,
+            improvement,
+            influence,
+        ),
+        *(influence, power, variogram),
     )
 }

@@ -282,6 +282,19 @@ def describe_anatomy(rows):
     return caption, f"Four dots. Largest: {ANATOMY[top['measure']]}, {number_text(top['r'])}."
 
 
+def describe_structures(rows):
+    """What `plot_structures` shows; ``rows`` of one contrast."""
+    caption = (
+        "Correlation of each receptor map with the difference between the arms over all "
+        "grey-matter regions, over those of the cortex and over those of the subcortex, each "
+        "compared with surrogates of its own. Filled: family-wise p < .05 among equally smooth "
+        "maps beyond anatomy, over the maps of that structure."
+    )
+    leads = rows.loc[rows.groupby("structure", sort=False)["r"].apply(lambda r: r.abs().idxmax())]
+    said = [f"{row.structure} {row.receptor} {number_text(row.r)}" for row in leads.itertuples()]
+    return caption, f"Up to three marks per map. Largest: {', '.join(said)}."
+
+
 def describe_improvement(rows, scale):
     """What `plot_improvement` shows; ``rows`` of one scale."""
     n_fwe = int((rows["p_fwe"] < LEVEL).sum())

@@ -5,7 +5,8 @@ import numpy as np
 import seaborn as sns
 
 from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_beside, write_nothing
-from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS, QUIET
+from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS, QUIET, TISSUE
+from analysis_lib.receptors.library import systems
 from analysis_lib.results.words import number_text, p_cell
 
 ANATOMY = {  # in words
@@ -14,6 +15,12 @@ ANATOMY = {  # in words
     "log_size": "size of the region (log)",
     "grey_density": "grey-matter density",
 }
+
+LOOKS = (  # of structures, in the order of the table
+    {"marker": "o", "color": "black", "side": 0.25},
+    {"marker": "s", "color": ACCENT, "side": 0.0},
+    {"marker": "^", "color": TISSUE, "side": -0.25},
+)
 
 
 def central(draws, share=0.95):
@@ -61,6 +68,30 @@ def plot_correlations(ax, rows, bands):
     under = mpl.transforms.offset_copy(ax.transAxes, ax.figure, 0, -27, units="points")
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
     ax.legend(**place, ncols=2, fontsize=SMALL, handlelength=1.4, columnspacing=1.2)
+
+
+def plot_structures(ax, rows):
+    """r by receptor map, by transmitter system, in each structure; filled: beyond anatomy."""
+    maps = rows.drop_duplicates("annotation").set_index("annotation")
+    maps = maps.assign(place=systems(maps["receptor"]))
+    order = maps.sort_values(["place", "receptor"], kind="stable").index
+    places = dict(zip(order, range(len(order))[::-1], strict=True))
+    for (structure, own), look in zip(rows.groupby("structure", sort=False), LOOKS, strict=False):
+        y = own["annotation"].map(places) + look["side"]
+        beyond = own["p_fwe_spatial_anatomy"] < LEVEL
+        marks = {"marker": look["marker"], "ls": "none", "mec": look["color"], "ms": 4.5}
+        ax.plot(own["r"][beyond], y[beyond], mfc=look["color"], **marks)
+        label = f"{structure}, {range_text(own['n_parcels'])} regions"
+        ax.plot(own["r"][~beyond], y[~beyond], mfc="white", label=label, **marks)
+    ax.axvline(0, color=QUIET, lw=0.8, zorder=0)
+    ax.hlines(np.arange(len(order))[1:] - 0.5, -1, 1, color=QUIET, lw=0.3, zorder=0)
+    ax.set(xlim=(-1, 1), ylim=(-0.6, len(order) - 0.4), xlabel="correlation with the change, r")
+    labels = [
+        f"{maps.loc[name, 'system']}: {maps.loc[name, 'receptor']}  {name}" for name in places
+    ]
+    ax.set_yticks(list(places.values()), labels, fontsize=SMALL)
+    ax.tick_params(axis="y", length=0)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize=SMALL)
 
 
 def _write_ps(ax, rows, y):

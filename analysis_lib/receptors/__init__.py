@@ -25,6 +25,9 @@ __getattr__, __dir__, __all__ = attach(
         "power": [
             "minimum_detectable_r",  # smallest noise-free correlation
         ],
+        "structures": [
+            "by_structure",  # cortex, subcortex and all of grey matter side by side
+        ],
         "surrogates": [
             "moran_surrogates",  # moran spectral randomisation (Wagner & Dray 2015
             "variogram_surrogates",

@@ -36,6 +36,11 @@ class ContrastResult:
     spatial_anatomy: nulls.NullTest  # of the partial r given anatomy
     intervals: receptors_intervals.Intervals
 
+    @property
+    def leading(self) -> str:
+        """The receptor map with the largest |r|."""
+        return self.annotations[int(np.abs(self.spatial.r).argmax())]
+
 
 def assess_contrast(
     change,
@@ -148,7 +153,7 @@ def rival_table(result, about):
     which the leading map is ahead: of this rival, and of all of them at once.
     """
     receptor = about.loc[result.annotations, "receptor"].to_numpy()
-    first = int(np.abs(result.spatial.r).argmax())
+    first = result.annotations.index(result.leading)
     rivals = np.flatnonzero(receptor != receptor[first])
     found = result.intervals.differences(first, rivals)
     rows = {

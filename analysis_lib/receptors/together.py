@@ -161,17 +161,16 @@ class JointModel:
         return rows.sort_values("total_dominance", ascending=False)
 
 
-def joint_model(inputs, main, receptor, draws, seed, null="moran", distances="centroid"):
+def joint_model(inputs, main, draws, seed, null="moran", distances="centroid"):
     """All receptors at once: held constant, dominance, prediction of regions far away.
 
-    Everything is of the statistic of ``main``: normal scores, ranks or values.
+    Everything is of the statistic of ``main``: normal scores, ranks or values. Where regions are
+    too few for all receptors, that of the leading map is kept.
 
     Parameters
     ----------
     inputs : analysis_lib.receptors.inputs.Inputs
     main : analysis_lib.receptors.assessment.ContrastResult
-    receptor : str
-        That of the leading map: kept where regions are too few for all receptors.
     draws : dict of int
         permutations, surrogates.
     seed : int
@@ -183,7 +182,8 @@ def joint_model(inputs, main, receptor, draws, seed, null="moran", distances="ce
     JointModel
     """
     every, about = combine(inputs.maps, inputs.about)
-    maps = assessment.joint_maps(main, every, about.index[about["receptor"] == receptor][0])
+    first = about["receptor"].eq(inputs.about.loc[main.leading, "receptor"]).idxmax()
+    maps = assessment.joint_maps(main, every, first)
     covered = maps.columns[maps.notna().all()]
     scores = partial(correlation.scores, method=main.method)
     predictors = pd.DataFrame(scores(maps[covered]), maps.index, covered).T

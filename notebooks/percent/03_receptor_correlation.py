@@ -76,9 +76,10 @@ found.keep(settings=settings)
 # which a map covers less than a tenth is left out for that map and listed below the table.
 #
 # A tracer need not measure its receptor everywhere. Raclopride and FP-CIT do so in the striatum alone; in
-# a reference region, often the cerebellum, binding is zero by definition; and the authors of five
-# serotonin maps recommend these volumes below the cortex only. Such regions are left out of that map,
-# with the source listed below. A map that keeps fewer than half of the regions is left out as a whole.
+# a reference region, the cerebellum or the occipital cortex, binding is zero by definition; and the authors
+# of five serotonin maps recommend these volumes below the cortex only. Such regions are left out of that
+# map, with the source listed below. A map that keeps fewer than half of the regions is left out as a
+# whole, because few regions correlate closely by chance and would set the scale of every family-wise p.
 # `tracers = "all"` uses all maps in all regions. The table gives the number and age of the
 # people: a map of six people is noisy, and one of people aged 61 need not describe the patients.
 
@@ -180,14 +181,32 @@ display(figures.panel(found, "correlations"), within)
 # %% [markdown]
 # A dot or diamond outside its band is rarer than 5 % among equally smooth maps, for this map alone.
 #
+# ### Cortex and subcortex
+#
+# The striatum differs so much from the cortex, in receptors and in anatomy, that a correlation over all
+# regions can rest on that one contrast. The same tests are therefore made in the cortex and in the
+# subcortex alone, each with its own surrogates and anatomy, and with every map whose tracer holds in
+# half of the regions *there*: five serotonin maps take part below the cortex only. Raclopride and
+# FP-CIT hold in six striatal regions only, too few for a correlation, so that D2 and DAT take no part in
+# either; `tracers = "all"` shows them.
+
+# %%
+structures = receptors.by_structure(inputs, assessed, draws, seed, structure, **choices)
+found.keep(structure_correlations=structures)
+figures.panel(found, "structures")
+
+# %% [markdown]
+# With few regions in the subcortex only a large r is significant. A receptor that leads in all regions and
+# in neither part owes its r to the difference between the two.
+#
 # ## The leading receptor
 #
 # The map with the largest |r| is compared with surrogates. A surrogate keeps the size of each spatial
 # component of the effect map and draws its sign: where one broad component dominates, two humps arise.
 
 # %%
-leading = receptors.leading(correlations)
-found.keep(scatter=inputs.scatter_table(leading))
+main = assessed["arm_by_time"]
+found.keep(scatter=inputs.scatter_table(main.leading))
 display(figures.panel(found, "nulls"), figures.panel(found, "scatter"))
 
 # %% [markdown]
@@ -202,8 +221,8 @@ display(figures.panel(found, "nulls"), figures.panel(found, "scatter"))
 # %%
 rivals = receptors.rivals(inputs, assessed)
 found.keep(rivals=rivals)
-main = rivals[rivals["contrast"] == "arm_by_time"].drop(columns=["contrast", "receptor"])
-report.table(main.drop(columns=["annotation", "r"]).head(6), trial, "rivals")
+closest = rivals[rivals["contrast"] == "arm_by_time"].drop(columns=["contrast", "receptor"])
+report.table(closest.drop(columns=["annotation", "r"]).head(6), trial, "rivals")
 
 # %% [markdown]
 # The closest rivals come first. Where the interval holds 0, or the leading map is ahead in fewer than
@@ -263,8 +282,7 @@ display(report.table(best, trial), figures.panel(found, "influence"))
 
 # %%
 options = {"null": null, "distances": distances, "seed": seed}
-main = assessed["arm_by_time"]
-joint = receptors.joint_model(inputs, main, leading["receptor"], draws, **options)
+joint = receptors.joint_model(inputs, main, draws, **options)
 found.keep(**joint.tables)
 print(joint.described)
 display(report.table(joint.shown, trial, "dominance"), figures.panel(found, "dominance"))

@@ -477,6 +477,41 @@ def test_anatomy_is_r_by_property_filled_where_it_is_significant(ax):
     assert words(ax).count(".020") == 4
 
 
+def test_structures_stand_side_by_side_by_system_filled_beyond_anatomy(ax):
+    rows = pd.DataFrame(
+        [
+            ("all", "dopamine", "D1", "a/1", 119, 0.8, 0.01),
+            ("all", "opioid", "MOR", "b/2", 118, 0.5, 0.2),
+            ("cortex", "dopamine", "D1", "a/1", 98, -0.7, 0.3),
+            ("subcortex", "serotonin", "5-HT4", "c/3", 16, 0.6, 0.04),
+        ],
+        columns=[
+            "structure",
+            "system",
+            "receptor",
+            "annotation",
+            "n_parcels",
+            "r",
+            "p_fwe_spatial_anatomy",
+        ],
+    )
+    receptors.plot_structures(ax, rows)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == ["dopamine: D1  a/1", "serotonin: 5-HT4  c/3", "opioid: MOR  b/2"]
+    found = {
+        (line.get_marker(), round(x, 1), round(y), line.get_markerfacecolor() != "white")
+        for line in ax.lines
+        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+        if line.get_marker() in "os^"
+    }
+    filled = {("o", 0.8, 2, True), ("^", 0.6, 1, True)}
+    assert found == filled | {("o", 0.5, 0, False), ("s", -0.7, 2, False)}
+    said = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert said == ["all, 118 to 119 regions", "cortex, 98 regions", "subcortex, 16 regions"]
+    alt = descriptions.describe_structures(rows)[1]
+    assert alt.endswith("Largest: all D1 0.80, cortex D1 −0.70, subcortex 5-HT4 0.60.")
+
+
 def test_improvement_is_r_with_its_interval_by_map(ax):
     rows = maps(3).assign(p_fwe=[0.9, 0.01, 0.9])
     receptors.plot_improvement(ax, rows)
