@@ -1005,7 +1005,7 @@ COVERED = {
     "control_change_cluster_regions control_change_regions design diagnostics improvement_regions "
     "parcel_change quality region_clinical region_means summary variance_by_region",
     "receptors": "anatomy combined correlations coupling_arm coupling_improvement dominance "
-    "given_others individual rivals scatter sensitivity structure_correlations",
+    "given_others individual rivals scatter sensitivity spatial_rates structure_correlations",
     "calibration": "rates variograms",
     "power": "power",
     "juspace": "juspace",

@@ -124,7 +124,7 @@ def atlas_files(study) -> list[Path]:
 
 
 def measured_rates(study) -> list[Path]:
-    """False-positive rates of the spatial nulls, which S1 shows."""
+    """False-positive rates of the spatial nulls, which 03 and S1 show."""
     return [PROJECT / "benchmarks" / "spatial_nulls.tsv"]
 
 
@@ -163,7 +163,7 @@ STEPS = (
     ),
     Step(
         "03_receptor_correlation",
-        reads=(tables, receptor_maps, bundled_densities, atlas_files),
+        reads=(tables, receptor_maps, bundled_densities, atlas_files, measured_rates),
         uses=("vbm",),
         writes=("receptors",),
         needs=("images",),

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.atlas.anatomy import regional_anatomy
-from analysis_lib.atlas.distances import mirrored, parcel_distances
+from analysis_lib.atlas.distances import homologues, mirrored, parcel_distances
 from analysis_lib.atlas.grids import grey_matter_labels, region_names
 from analysis_lib.atlas.parcellation import Atlas, load_atlas
+from analysis_lib.receptors.calibration import spatial_rates
 from analysis_lib.receptors.correlation import gaussianise
 from analysis_lib.receptors.effects import effect_map
 from analysis_lib.receptors.library import maps_for, systems, uncovered
@@ -71,6 +72,11 @@ class Inputs:
             "this atlas has no homologous regions: distances are plain, surrogates are less "
             "symmetric than the effect map, and p among equally smooth maps can be too small"
         )
+
+    def spatial_rates(self, effect, null) -> pd.DataFrame:
+        """Measured false-positive rates of spatial p-values: see `calibration.spatial_rates`."""
+        pairs = homologues(self.parcels, self.change.columns)
+        return spatial_rates(effect.to_numpy(), pairs, null)
 
     @cached_property
     def anatomy(self) -> pd.DataFrame:

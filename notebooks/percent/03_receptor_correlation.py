@@ -158,8 +158,7 @@ figures.panel(found, "anatomy")
 #
 # Family-wise p-values are adjusted for all receptor maps by the largest |t| (slopes) or |r| of any map.
 # The false discovery rate q is computed from the first p. The interval of r comes from resampled
-# patients and describes the correlation to expect *at this sample size and noise*. It is not a test. How
-# often the second p is too small, by map, is the subject of `appendix/S1_calibration`.
+# patients and describes the correlation to expect *at this sample size and noise*. It is not a test.
 
 # %%
 correlations = receptors.correlation_table(assessed.values(), inputs.about)
@@ -169,7 +168,19 @@ shown = shown.drop(columns=["contrast", "tracer", "n_subjects_map", "statistic"]
 report.table(shown.sort_values("r", key=abs, ascending=False), trial, "correlations")
 
 # %% [markdown]
-# The maps with the largest |r| come first. A small first p with large others means that treatment acts
+# The spatial p-values are not exact. This is how often they are at most .05 for simulated maps that nothing
+# links to any receptor; the maps marked are those most like this study's (by map: `appendix/S1_calibration`).
+
+# %%
+main = assessed["arm_by_time"]
+rates = inputs.spatial_rates(main.effect, null)
+found.keep(spatial_rates=rates)
+report.table(rates, trial)
+
+# %% [markdown]
+# Where a rate exceeds .05, read such a p as if it were larger in proportion.
+#
+# The maps with the largest |r| come first in the table of correlations. A small first p with large others means that treatment acts
 # along this receptor, but that many other maps as smooth would follow it as closely. Since receptor maps
 # resemble each other, a true link with one makes the slopes on many differ. The figures show the same
 # for the difference between the arms and for the change within the active arm.
@@ -205,7 +216,6 @@ figures.panel(found, "structures")
 # component of the effect map and draws its sign: where one broad component dominates, two humps arise.
 
 # %%
-main = assessed["arm_by_time"]
 found.keep(scatter=inputs.scatter_table(main.leading))
 display(figures.panel(found, "nulls"), figures.panel(found, "scatter"))
 

@@ -477,6 +477,9 @@ def test_anatomy_is_r_by_property_filled_where_it_is_significant(ax):
     assert words(ax).count(".020") == 4
 
 
+BEYOND = "p_fwe_spatial_anatomy"
+
+
 def test_structures_stand_side_by_side_by_system_filled_beyond_anatomy(ax):
     rows = pd.DataFrame(
         [

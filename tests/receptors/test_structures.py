@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis_lib.atlas import grids, parcellation
-from analysis_lib.receptors import correlation, structures, tables, together
+from analysis_lib.receptors import calibration, correlation, structures, tables, together
 from analysis_lib.receptors.inputs import Inputs
 from analysis_lib.receptors.library import systems
 from analysis_lib.study import catalogue
@@ -76,3 +76,25 @@ def test_one_structure_alone_has_no_parts(inputs):
 def test_every_published_receptor_belongs_to_a_system():
     assert "other" not in set(systems(catalogue.library()["receptor"]))
     assert systems(pd.Series(["own"])).tolist() == ["other"]
+
+
+def test_rates_are_those_measured_for_maps_about_as_symmetric(inputs):
+    rng, m = np.random.default_rng(5), np.r_[3:6, 0:3, 6]  # three pairs and one region by itself
+    even = np.r_[np.tile(rng.normal(size=3), 2), 0]
+    found = calibration.spatial_rates(even, m, "moran")
+    assert found["symmetry"].unique() == pytest.approx(1)
+    assert found.loc[found["fits"], "noise"].tolist() == ["VBM-like, homotopic 0.9"] * 2
+    measured = pd.read_csv(calibration.MEASURED, sep="\t")
+    sides = {"rate_single": "simulated", "rate_family": "18 maps, family-wise"}
+    for row in found.itertuples():
+        null = "Moran" + ", anatomy held constant" * row.anatomy_held
+        rows = measured[(measured["null"] == null) & (measured["noise"] == row.noise)]
+        for column, side in sides.items():
+            rate = rows.loc[rows["side"] == side, "rate"].item()
+            assert getattr(row, column) == pytest.approx(rate)
+    alone = calibration.spatial_rates(even, np.arange(7), "variogram")
+    assert set(alone.loc[alone["fits"], "noise"]) == {"VBM-like, homotopic 0"}
+    assert set(alone["symmetry"]) == {0}
+    rates = inputs.spatial_rates(inputs.effect_maps()["arm_by_time"], "moran")
+    assert len(rates) == 10
+    assert 0.2 < rates["symmetry"].iloc[0] < 1
