@@ -1008,7 +1008,7 @@ COVERED = {
     "given_others individual rivals scatter sensitivity spatial_rates structure_correlations",
     "calibration": "rates variograms",
     "power": "power",
-    "juspace": "juspace",
+    "juspace": "juspace options patients_juspace",
 }
 
 

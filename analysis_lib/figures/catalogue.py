@@ -48,6 +48,7 @@ from analysis_lib.figures.draw_receptors import (
     plot_dominance,
     plot_improvement,
     plot_nulls,
+    plot_patients_z,
     plot_power,
     plot_scatter,
     plot_slopes,
@@ -458,6 +459,16 @@ def slopes(results):
     )
 
 
+def patients_z(results):
+    rows, names = results.table("patients_juspace"), results.study.arm_names
+    return Panel(
+        partial(plot_patients_z, rows=rows, names=names),
+        "Each participant's z, as in JuSpace",
+        *descriptions.describe_patients_z(rows, names),
+        size=(PAGE, 0.32 * rows["annotation"].nunique() + 0.8),
+    )
+
+
 def anatomy(results):
     rows = results.table("anatomy")
     rows = rows[rows["contrast"] == ARM_BY_TIME]
@@ -550,6 +561,6 @@ CATALOGUE = {
             improvement,
             influence,
         ),
-        *(influence, power, variogram),
+        *(influence, power, variogram, patients_z),
     )
 }

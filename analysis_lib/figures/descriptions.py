@@ -282,6 +282,19 @@ def describe_anatomy(rows):
     return caption, f"Four dots. Largest: {ANATOMY[top['measure']]}, {number_text(top['r'])}."
 
 
+def describe_patients_z(rows, names):
+    """What `plot_patients_z` shows; ``rows`` are of ``juspace/patients_juspace.tsv``."""
+    caption = (
+        "Fisher's z of the correlation of each participant's change with each receptor map "
+        "(Pearson, background kept), as JuSpace shows it for differences of pairs of images. "
+        "Boxes: quartiles by arm; points: participants. Not tested: noise pulls z towards 0."
+    )
+    means = rows.groupby(["arm", "receptor"], sort=False)["z"].mean()
+    top = {arm: means[arm].abs().idxmax() for arm in COLOURS}
+    said = {arm: f"{name} {number_text(means[arm][name])}" for arm, name in top.items()}
+    return caption, f"Two boxes per map. Largest mean z: {_by_arm(names, said)}."
+
+
 def describe_structures(rows):
     """What `plot_structures` shows; ``rows`` of one contrast."""
     caption = (

@@ -149,6 +149,21 @@ def plot_slopes(ax, rows, names):
     ax.set_yticks(range(len(COLOURS)), [names[arm] for arm in COLOURS])
 
 
+def plot_patients_z(ax, rows, names):
+    """Fisher's z of each participant's change with each receptor map, by arm: JuSpace's picture."""
+    look = {"x": "z", "y": "annotation", "hue": "arm", "hue_order": list(COLOURS)}
+    look |= {"palette": COLOURS, "ax": ax, "dodge": True}
+    sns.boxplot(rows, **look, showfliers=False, fill=False, linewidth=0.8)
+    sns.stripplot(rows, **look, size=2, alpha=0.6, jitter=False, legend=False)
+    ax.axvline(0, color=QUIET, lw=0.8, zorder=0)
+    maps = rows.drop_duplicates("annotation")
+    labels = maps["receptor"] + "  " + maps["annotation"]
+    ax.set_yticks(range(len(maps)), labels, fontsize=SMALL)
+    ax.set(xlabel="Fisher's z of change and receptor map", ylabel="")
+    handles, arms = ax.get_legend_handles_labels()
+    ax.legend(handles, [names[arm] for arm in arms], fontsize=SMALL)
+
+
 def plot_anatomy(ax, rows):
     """r of an effect map with head anatomy; filled: family-wise p < .05 among smooth maps."""
     if not len(rows):

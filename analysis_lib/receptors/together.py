@@ -9,8 +9,7 @@ import pandas as pd
 from analysis_lib.atlas.anatomy import regional_anatomy
 from analysis_lib.atlas.distances import mirrored, parcel_distances
 from analysis_lib.atlas.parcellation import load_atlas
-from analysis_lib.receptors import assessment, correlation, dominance_analysis
-from analysis_lib.receptors.juspace import juspace_table
+from analysis_lib.receptors import assessment, correlation, dominance_analysis, juspace
 from analysis_lib.receptors.library import combine
 from analysis_lib.receptors.power import power_curve
 from analysis_lib.receptors.reliability import split_half
@@ -292,8 +291,8 @@ def power_rows(inputs, annotation, reliability, n_trials, seed, statistic="gauss
     return power_curve(inputs.change, inputs.arm, receptor, **options, **inputs.model)
 
 
-def juspace_rows(inputs, n_permutations, seed) -> pd.DataFrame:
-    """What JuSpace would report: see `juspace_table`; receptor maps keep their background.
+def juspace_tables(inputs, n_permutations, seed) -> dict:
+    """What JuSpace would report, as it is written: juspace, options, patients_juspace.
 
     Parameters
     ----------
@@ -302,4 +301,10 @@ def juspace_rows(inputs, n_permutations, seed) -> pd.DataFrame:
     n_permutations, seed : int
     """
     options = {"n_permutations": n_permutations, "seed": seed, "atlas": inputs.parcels}
-    return juspace_table(inputs.change, inputs.arm, inputs.maps, inputs.about, **options)
+    data = (inputs.change, inputs.arm, inputs.maps, inputs.about)
+    grey = inputs.anatomy.loc["grey_density"]
+    return {
+        "juspace": juspace.juspace_table(*data, **options),
+        "options": juspace.options_table(*data, grey, **options),
+        "patients_juspace": juspace.patients_table(*data),
+    }
