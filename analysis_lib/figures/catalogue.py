@@ -476,7 +476,7 @@ def anatomy(results):
         partial(plot_anatomy, rows=rows),
         "Effect and anatomy",
         *descriptions.describe_anatomy(rows),
-        size=(5, 1.7),
+        size=(5, 2.1),
     )
 
 

@@ -275,11 +275,14 @@ def describe_anatomy(rows):
     """What `plot_anatomy` shows; ``rows`` are of ``receptors/anatomy.tsv``."""
     top = rows.loc[rows["r"].abs().idxmax()]
     caption = (
-        "Correlation over regions of the difference between the arms with four properties of head "
+        "Correlation over regions of the difference between the arms with properties of head "
         "anatomy that artefacts follow; at the right, p among equally smooth maps. Filled: "
         "family-wise p < .05."
     )
-    return caption, f"Four dots. Largest: {ANATOMY[top['measure']]}, {number_text(top['r'])}."
+    return (
+        caption,
+        f"One dot per property. Largest: {ANATOMY[top['measure']]}, {number_text(top['r'])}.",
+    )
 
 
 def describe_patients_z(rows, names):

@@ -14,6 +14,8 @@ ANATOMY = {  # in words
     "depth": "depth below the brain's edge",
     "log_size": "size of the region (log)",
     "grey_density": "grey-matter density",
+    "registration_error": "error of registration",
+    "image_sharpness": "sharpness of the images",
 }
 
 LOOKS = (  # of structures, in the order of the table
@@ -172,6 +174,9 @@ def plot_anatomy(ax, rows):
     ax.axvline(0, color=QUIET, lw=0.8, zorder=0)
     ax.hlines(y, 0, rows["r"], color=QUIET, lw=1)
     for place, (_, row) in zip(y, rows.iterrows(), strict=True):
+        if np.isnan(row["r"]):
+            ax.text(0, place, "not available", ha="center", va="center", fontsize=SMALL)
+            continue
         face = ACCENT if row["p_fwe_spatial"] < LEVEL else "white"
         ax.plot(row["r"], place, "o", ms=5, mfc=face, mec=ACCENT)
         write_beside(ax, place, p_cell(row["p_spatial"]), 4)

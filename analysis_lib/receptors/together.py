@@ -21,6 +21,7 @@ from analysis_lib.study.catalogue import library
 from analysis_lib.study.scores import improvement_at_scan
 
 SURROGATES = {"moran": moran_surrogates, "variogram": variogram_surrogates}
+UNKNOWN = ("registration_error", "image_sharpness")  # what else errors could follow, by region
 MOST_SURROGATES = 1000  # of a dominance analysis, which is slow
 
 
@@ -121,8 +122,14 @@ def null_draws(assessed) -> dict:
 
 
 def anatomy_rows(inputs, assessed) -> pd.DataFrame:
-    """Rows of receptors/anatomy.tsv: r of each effect map with head anatomy."""
+    """Rows of receptors/anatomy.tsv: r of each effect map with head anatomy.
+
+    No map of `UNKNOWN` is kept by notebook 00, nor by other programs: their rows are empty.
+    """
     rows = [assessment.anatomy_table(result, inputs.anatomy) for result in assessed.values()]
+    empty = pd.DataFrame({"measure": UNKNOWN})
+    pairs = zip(rows, assessed, strict=True)
+    rows = [part for own, c in pairs for part in (own, empty.assign(contrast=c))]
     return pd.concat(rows, ignore_index=True)
 
 

@@ -141,12 +141,14 @@ print(inputs.symmetry_note(distances))
 #
 # Errors of segmentation and registration follow the anatomy of the head: they grow near the ventricles
 # and near the brain's edge, in small regions and where grey matter is thin. Before any receptor is
-# named, the effect map is compared with those four properties of each region.
+# named, the effect map is compared with those four properties of each region. They also follow the errors
+# of registration and the sharpness of the images themselves; no map of these is kept, and their rows say so.
 
 # %%
 anatomy = receptors.anatomy_rows(inputs, assessed)
 found.keep(anatomy=anatomy)
-figures.panel(found, "anatomy")
+mine = anatomy[anatomy["contrast"] == "arm_by_time"].drop(columns="contrast")
+display(report.table(mine, trial, "anatomy"), figures.panel(found, "anatomy"))
 
 # %% [markdown]
 # A large r here has two readings: an artefact, or a treatment effect in regions that have that

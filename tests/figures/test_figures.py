@@ -467,8 +467,10 @@ def test_slopes_are_points_by_arm_with_the_mean_of_each(ax):
 
 def test_anatomy_is_r_by_property_filled_where_it_is_significant(ax):
     names = list(receptors.ANATOMY)
-    rows = pd.DataFrame({"measure": names, "r": [-0.5, 0.2, -0.3, 0.4], "p_spatial": 0.02})
-    receptors.plot_anatomy(ax, rows.assign(p_fwe_spatial=[0.01, 0.9, 0.8, 0.7]))
+    r = [-0.5, 0.2, -0.3, 0.4, np.nan, np.nan]
+    rows = pd.DataFrame({"measure": names, "r": r, "p_spatial": 0.02})
+    receptors.plot_anatomy(ax, rows.assign(p_fwe_spatial=[0.01, 0.9, 0.8, 0.7, 0.7, 0.7]))
+    assert [text.get_text() for text in ax.texts].count("not available") == 2
     dots = {line.get_ydata()[0]: line for line in ax.lines if line.get_marker() == "o"}
     labels = [label.get_text() for label in ax.get_yticklabels()]
     assert dots[labels.index("distance to the ventricles")].get_xdata()[0] == -0.5
