@@ -553,7 +553,7 @@ def _option(image, maps, nulls, statistic, given):
     if regression:
         null = _coefficients(image, nulls.swapaxes(0, 1), given)
     else:
-        null = np.array([_associations(image, own, statistic, given) for own in nulls]).T
+        null = np.stack([_correlations(own, image, statistic, given)[:, 0] for own in nulls], 1)
     found["p_juspace"] = exact_p(value, null)
     return found if regression else found | {"p_juspace_r": exact_p(r, null)}
 
@@ -562,9 +562,13 @@ def _associations(image, maps, statistic, given):
     """Correlation, or regression coefficient, of an image with each of maps (m, n_parcels)."""
     if statistic == "regression":
         return _coefficients(image, maps[None], given)[0]
+    return _correlations(image, maps, statistic, given)[0]
+
+
+def _correlations(effects, receptors, statistic, given):
     if given is None:
-        return correlation.correlate(image, maps, statistic)[0]
-    return correlation.partial_correlate(image, maps, given[None], statistic)[0]
+        return correlation.correlate(effects, receptors, statistic)
+    return correlation.partial_correlate(effects, receptors, given[None], statistic)
 
 
 def _coefficients(image, maps, given):

@@ -17,9 +17,9 @@
 #
 # **To run it:** notebook 02 first, once; then *Run > Run All Cells* in the menu. About half a minute.
 #
-# **Change this first,** in the next cell, and run all again: `structure = "cortex"` takes
-# the striatum out, and with it most of what distinguishes the dopamine maps. Then
-# `statistic = "pearson"`, which JuSpace computes: a handful of regions decides. Then `study`.
+# **Change this first,** in the next cell, and run all again: `statistic = "pearson"`, which JuSpace
+# computes: a handful of regions decides. Then `structure = "cortex"`, which does everything, dominance and
+# each patient included, without the striatum. Then `study`.
 
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
