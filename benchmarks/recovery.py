@@ -25,6 +25,10 @@ from analysis_lib.datasets.trial_images import simulate_change_maps
 from analysis_lib.datasets.truth import smooth_percent
 from analysis_lib.receptors import assessment, densities
 from analysis_lib.receptors import surrogates as receptors_surrogates
+from analysis_lib.receptors.correlation import gaussianise
+from analysis_lib.receptors.dominance_analysis import dominance
+from analysis_lib.receptors.library import combine
+from analysis_lib.receptors.validity import where_tracers_hold
 from analysis_lib.results.contrasts import ARM_BY_TIME, CONTROL_CHANGE, OF_CHANGE
 from analysis_lib.study import catalogue, participants
 from analysis_lib.study.contract import FRONTAL_LIMBIC
@@ -81,7 +85,8 @@ def recover(seed, maps, n_permutations=1000):
     dict
         For the contrasts in which something is planted: how many of the five frontal-limbic regions
         hold a voxel with family-wise p < .05, the share of true voxels found, and the
-        false-discovery proportion; D1's rank by |r| among the maps and its p.
+        false-discovery proportion; D1's rank by |r| among the maps, its p,
+        and its rank by dominance among the receptors whose tracers hold.
     """
     trial = _Trial(seed)
     row = {"seed": seed}
@@ -114,7 +119,18 @@ def _d1(trial, maps, n_permutations):
         "d1_p_fwe": result.randomisation.p_fwe[k],
         "d1_p_spatial": result.spatial.p[k],
         "d1_p_spatial_anatomy": result.spatial_anatomy.p[k],
+        "d1_dominance_rank": _dominance_rank(result.effect, maps, trial.parcels),
     }
+
+
+def _dominance_rank(effect, maps, parcels):
+    """Rank of D1 by dominance in one model of all receptors, as in notebook 03."""
+    held = where_tracers_hold(maps[effect.index], parcels)[0]
+    joint, about = combine(held, catalogue.library().loc[held.index])
+    joint = joint.loc[:, joint.notna().all()]
+    scores = pd.DataFrame(gaussianise(joint), about["receptor"], joint.columns)
+    found = dominance(scores.T, gaussianise(effect[joint.columns]))
+    return int(found.total.rank(ascending=False)["D1"])
 
 
 def false_alarms(seed, maps, resolution=5, n_permutations=199):

@@ -662,7 +662,13 @@ def test_dominance_is_of_the_normal_scores_that_r_is_of(ran03, effects):
 
 def test_anatomy_and_rivals_are_told_of_every_contrast(ran03):
     rows = table(ran03, "receptors/anatomy.tsv").set_index(["contrast", "measure"])
-    assert len(rows) == 9  # the cubes are of one size
+    known, empty = rows.dropna(), rows[rows["r"].isna()]
+    assert len(known) == 9  # the cubes are of one size
+    assert empty.index.tolist() == [
+        (contrast, name)
+        for contrast in CONTRASTS
+        for name in ("registration_error", "image_sharpness")
+    ]
     anatomy = ran03.variables["inputs"].anatomy
     effect = ran03.variables["assessed"]["active_change"].effect
     r = np.corrcoef(normal_scores(anatomy.loc["depth"]), normal_scores(effect))[0, 1]
@@ -672,6 +678,14 @@ def test_anatomy_and_rivals_are_told_of_every_contrast(ran03):
     assert set(rivals["annotation"]) == {"local/d1"}
     assert "local/d1" not in set(rivals["rival_annotation"])
     assert "**Its rivals**: D1 leads" in findings(ran03.variables["found"])
+
+
+def test_where_all_regions_are_of_one_structure_there_is_no_second_analysis(ran03):
+    rows = table(ran03, "receptors/structure_correlations.tsv")
+    assert set(rows["structure"]) == {"all"}
+    whole = table(ran03, "receptors/correlations.tsv").set_index(["contrast", "annotation"])
+    rows = rows.set_index(["contrast", "annotation"]).loc[whole.index]
+    pd.testing.assert_frame_equal(rows[whole.columns], whole)
 
 
 def test_coupling_of_each_participant_is_higher_in_the_active_arm(ran03, people):
@@ -997,10 +1011,10 @@ COVERED = {
     "control_change_cluster_regions control_change_regions design diagnostics improvement_regions "
     "parcel_change quality region_clinical region_means summary variance_by_region",
     "receptors": "anatomy combined correlations coupling_arm coupling_improvement dominance "
-    "given_others individual rivals scatter sensitivity",
+    "given_others individual rivals scatter sensitivity spatial_rates structure_correlations",
     "calibration": "rates variograms",
     "power": "power",
-    "juspace": "juspace",
+    "juspace": "juspace options patients_juspace",
 }
 
 

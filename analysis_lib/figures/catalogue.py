@@ -48,9 +48,11 @@ from analysis_lib.figures.draw_receptors import (
     plot_dominance,
     plot_improvement,
     plot_nulls,
+    plot_patients_z,
     plot_power,
     plot_scatter,
     plot_slopes,
+    plot_structures,
     plot_variograms,
     plot_without,
 )
@@ -396,6 +398,17 @@ def correlations(results, contrast=ARM_BY_TIME, most_maps=None):
     )
 
 
+def structures(results):
+    rows = results.table("structure_correlations")
+    rows = rows[rows["contrast"] == ARM_BY_TIME].reset_index(drop=True)
+    return Panel(
+        partial(plot_structures, rows=rows),
+        "Receptor maps by system: all regions, cortex and subcortex",
+        *descriptions.describe_structures(rows),
+        size=(PAGE, 0.24 * rows["annotation"].nunique() + 1),
+    )
+
+
 def scatter(results):
     points, lead, names = results.table("scatter"), _lead(results), results.study.arm_names
     axes = {
@@ -446,6 +459,16 @@ def slopes(results):
     )
 
 
+def patients_z(results):
+    rows, names = results.table("patients_juspace"), results.study.arm_names
+    return Panel(
+        partial(plot_patients_z, rows=rows, names=names),
+        "Each participant's z, as in JuSpace",
+        *descriptions.describe_patients_z(rows, names),
+        size=(PAGE, 0.32 * rows["annotation"].nunique() + 0.8),
+    )
+
+
 def anatomy(results):
     rows = results.table("anatomy")
     rows = rows[rows["contrast"] == ARM_BY_TIME]
@@ -453,7 +476,7 @@ def anatomy(results):
         partial(plot_anatomy, rows=rows),
         "Effect and anatomy",
         *descriptions.describe_anatomy(rows),
-        size=(5, 1.7),
+        size=(5, 2.1),
     )
 
 
@@ -527,7 +550,17 @@ CATALOGUE = {
         *(residuals, left_out),
         *(head_size, template_fit, homogeneity, volumes, variance_ratio, skewness, mosaic),
         *(slices, glass, surface, regions),
-        *(correlations, scatter, dominance, nulls, slopes, anatomy, improvement, influence),
-        *(power, variogram),
+        *(
+            correlations,
+            structures,
+            scatter,
+            dominance,
+            nulls,
+            slopes,
+            anatomy,
+            improvement,
+            influence,
+        ),
+        *(influence, power, variogram, patients_z),
     )
 }

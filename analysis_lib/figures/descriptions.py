@@ -275,11 +275,40 @@ def describe_anatomy(rows):
     """What `plot_anatomy` shows; ``rows`` are of ``receptors/anatomy.tsv``."""
     top = rows.loc[rows["r"].abs().idxmax()]
     caption = (
-        "Correlation over regions of the difference between the arms with four properties of head "
+        "Correlation over regions of the difference between the arms with properties of head "
         "anatomy that artefacts follow; at the right, p among equally smooth maps. Filled: "
         "family-wise p < .05."
     )
-    return caption, f"Four dots. Largest: {ANATOMY[top['measure']]}, {number_text(top['r'])}."
+    return (
+        caption,
+        f"One dot per property. Largest: {ANATOMY[top['measure']]}, {number_text(top['r'])}.",
+    )
+
+
+def describe_patients_z(rows, names):
+    """What `plot_patients_z` shows; ``rows`` are of ``juspace/patients_juspace.tsv``."""
+    caption = (
+        "Fisher's z of the correlation of each participant's change with each receptor map "
+        "(Pearson, background kept), as JuSpace shows it for differences of pairs of images. "
+        "Boxes: quartiles by arm; points: participants. Not tested: noise pulls z towards 0."
+    )
+    means = rows.groupby(["arm", "receptor"], sort=False)["z"].mean()
+    top = {arm: means[arm].abs().idxmax() for arm in COLOURS}
+    said = {arm: f"{name} {number_text(means[arm][name])}" for arm, name in top.items()}
+    return caption, f"Two boxes per map. Largest mean z: {_by_arm(names, said)}."
+
+
+def describe_structures(rows):
+    """What `plot_structures` shows; ``rows`` of one contrast."""
+    caption = (
+        "Correlation of each receptor map with the difference between the arms over all "
+        "grey-matter regions, over those of the cortex and over those of the subcortex, each "
+        "compared with surrogates of its own. Filled: family-wise p < .05 among equally smooth "
+        "maps beyond anatomy, over the maps of that structure."
+    )
+    leads = rows.loc[rows.groupby("structure", sort=False)["r"].apply(lambda r: r.abs().idxmax())]
+    said = [f"{row.structure} {row.receptor} {number_text(row.r)}" for row in leads.itertuples()]
+    return caption, f"Up to three marks per map. Largest: {', '.join(said)}."
 
 
 def describe_improvement(rows, scale):

@@ -5,7 +5,8 @@ import numpy as np
 import seaborn as sns
 
 from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_beside, write_nothing
-from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS, QUIET
+from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS, QUIET, TISSUE
+from analysis_lib.receptors.library import systems
 from analysis_lib.results.words import number_text, p_cell
 
 ANATOMY = {  # in words
@@ -13,7 +14,15 @@ ANATOMY = {  # in words
     "depth": "depth below the brain's edge",
     "log_size": "size of the region (log)",
     "grey_density": "grey-matter density",
+    "registration_error": "error of registration",
+    "image_sharpness": "sharpness of the images",
 }
+
+LOOKS = (  # of structures, in the order of the table
+    {"marker": "o", "color": "black", "side": 0.25},
+    {"marker": "s", "color": ACCENT, "side": 0.0},
+    {"marker": "^", "color": TISSUE, "side": -0.25},
+)
 
 
 def central(draws, share=0.95):
@@ -61,6 +70,30 @@ def plot_correlations(ax, rows, bands):
     under = mpl.transforms.offset_copy(ax.transAxes, ax.figure, 0, -27, units="points")
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
     ax.legend(**place, ncols=2, fontsize=SMALL, handlelength=1.4, columnspacing=1.2)
+
+
+def plot_structures(ax, rows):
+    """r by receptor map, by transmitter system, in each structure; filled: beyond anatomy."""
+    maps = rows.drop_duplicates("annotation").set_index("annotation")
+    maps = maps.assign(place=systems(maps["receptor"]))
+    order = maps.sort_values(["place", "receptor"], kind="stable").index
+    places = dict(zip(order, range(len(order))[::-1], strict=True))
+    for (structure, own), look in zip(rows.groupby("structure", sort=False), LOOKS, strict=False):
+        y = own["annotation"].map(places) + look["side"]
+        beyond = own["p_fwe_spatial_anatomy"] < LEVEL
+        marks = {"marker": look["marker"], "ls": "none", "mec": look["color"], "ms": 4.5}
+        ax.plot(own["r"][beyond], y[beyond], mfc=look["color"], **marks)
+        label = f"{structure}, {range_text(own['n_parcels'])} regions"
+        ax.plot(own["r"][~beyond], y[~beyond], mfc="white", label=label, **marks)
+    ax.axvline(0, color=QUIET, lw=0.8, zorder=0)
+    ax.hlines(np.arange(len(order))[1:] - 0.5, -1, 1, color=QUIET, lw=0.3, zorder=0)
+    ax.set(xlim=(-1, 1), ylim=(-0.6, len(order) - 0.4), xlabel="correlation with the change, r")
+    labels = [
+        f"{maps.loc[name, 'system']}: {maps.loc[name, 'receptor']}  {name}" for name in places
+    ]
+    ax.set_yticks(list(places.values()), labels, fontsize=SMALL)
+    ax.tick_params(axis="y", length=0)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize=SMALL)
 
 
 def _write_ps(ax, rows, y):
@@ -118,6 +151,21 @@ def plot_slopes(ax, rows, names):
     ax.set_yticks(range(len(COLOURS)), [names[arm] for arm in COLOURS])
 
 
+def plot_patients_z(ax, rows, names):
+    """Fisher's z of each participant's change with each receptor map, by arm: JuSpace's picture."""
+    look = {"x": "z", "y": "annotation", "hue": "arm", "hue_order": list(COLOURS)}
+    look |= {"palette": COLOURS, "ax": ax, "dodge": True}
+    sns.boxplot(rows, **look, showfliers=False, fill=False, linewidth=0.8)
+    sns.stripplot(rows, **look, size=2, alpha=0.6, jitter=False, legend=False)
+    ax.axvline(0, color=QUIET, lw=0.8, zorder=0)
+    maps = rows.drop_duplicates("annotation")
+    labels = maps["receptor"] + "  " + maps["annotation"]
+    ax.set_yticks(range(len(maps)), labels, fontsize=SMALL)
+    ax.set(xlabel="Fisher's z of change and receptor map", ylabel="")
+    handles, arms = ax.get_legend_handles_labels()
+    ax.legend(handles, [names[arm] for arm in arms], fontsize=SMALL)
+
+
 def plot_anatomy(ax, rows):
     """r of an effect map with head anatomy; filled: family-wise p < .05 among smooth maps."""
     if not len(rows):
@@ -126,6 +174,9 @@ def plot_anatomy(ax, rows):
     ax.axvline(0, color=QUIET, lw=0.8, zorder=0)
     ax.hlines(y, 0, rows["r"], color=QUIET, lw=1)
     for place, (_, row) in zip(y, rows.iterrows(), strict=True):
+        if np.isnan(row["r"]):
+            ax.text(0, place, "not available", ha="center", va="center", fontsize=SMALL)
+            continue
         face = ACCENT if row["p_fwe_spatial"] < LEVEL else "white"
         ax.plot(row["r"], place, "o", ms=5, mfc=face, mec=ACCENT)
         write_beside(ax, place, p_cell(row["p_spatial"]), 4)

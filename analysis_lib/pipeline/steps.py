@@ -129,7 +129,7 @@ def voxelwise_rates(study) -> list[Path]:
 
 
 def spatial_rates(study) -> list[Path]:
-    """False-positive rates of the spatial nulls, which S1 shows."""
+    """False-positive rates of the spatial nulls, which 03 and S1 show."""
     return [PROJECT / "benchmarks" / "spatial_nulls.tsv"]
 
 
@@ -168,7 +168,7 @@ STEPS = (
     ),
     Step(
         "03_receptor_correlation",
-        reads=(tables, receptor_maps, bundled_densities, atlas_files),
+        reads=(tables, receptor_maps, bundled_densities, atlas_files, spatial_rates),
         uses=("vbm",),
         writes=("receptors",),
         needs=("images",),

@@ -25,6 +25,9 @@ __getattr__, __dir__, __all__ = attach(
         "power": [
             "minimum_detectable_r",  # smallest noise-free correlation
         ],
+        "structures": [
+            "by_structure",  # cortex, subcortex and all of grey matter side by side
+        ],
         "surrogates": [
             "moran_surrogates",  # moran spectral randomisation (Wagner & Dray 2015
             "variogram_surrogates",
@@ -35,7 +38,7 @@ __getattr__, __dir__, __all__ = attach(
             "assess_contrasts",  # every test of every contrast against every receptor map
             "halves",  # would another half of these patients give the same effect map?
             "joint_model",  # all receptors at once
-            "juspace_rows",  # what JuSpace would report
+            "juspace_tables",  # what JuSpace would report
             "leading",  # row of the receptor map with the largest |r|
             "null_draws",  # every draw under each null
             "patients",  # each patient's own coupling, as an outcome of the trial

@@ -1,6 +1,7 @@
 """Everything that is asked of a map of change and the receptor maps, and its result tables."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,11 @@ class ContrastResult:
     spatial_anatomy: nulls.NullTest  # of the partial r given anatomy
     intervals: receptors_intervals.Intervals
 
+    @property
+    def leading(self) -> str:
+        """The receptor map with the largest |r|."""
+        return self.annotations[int(np.abs(self.spatial.r).argmax())]
+
 
 def assess_contrast(
     change,
@@ -64,7 +70,8 @@ def assess_contrast(
     surrogates = np.asarray(surrogates(effect) if callable(surrogates) else surrogates)
     slopes = correlation.patient_slopes(change, receptors, method)
     model |= {"seed": seed}
-    maps, given = (effect, receptors, surrogates, method), correlation.gaussianise(anatomy)
+    maps = (effect, receptors, surrogates, method)
+    given = partial(correlation.partial_correlate, given=correlation.gaussianise(anatomy))
     return ContrastResult(
         contrast,
         method,
@@ -75,7 +82,7 @@ def assess_contrast(
         surrogates,
         slopes_test.slope_test(slopes, arm, **model, n_permutations=n_permutations),
         nulls.spatial_test(*maps),
-        nulls.spatial_test(*maps, given=given),
+        nulls.spatial_test(*maps, given),
         receptors_intervals.bootstrap_intervals(
             change, arm, receptors, **model, n_bootstrap=n_bootstrap, method=method
         ),
@@ -146,7 +153,7 @@ def rival_table(result, about):
     which the leading map is ahead: of this rival, and of all of them at once.
     """
     receptor = about.loc[result.annotations, "receptor"].to_numpy()
-    first = int(np.abs(result.spatial.r).argmax())
+    first = result.annotations.index(result.leading)
     rivals = np.flatnonzero(receptor != receptor[first])
     found = result.intervals.differences(first, rivals)
     rows = {
@@ -209,11 +216,8 @@ def others_table(result, receptors, about, test):
     ``receptors`` has one map a receptor: `library.combine`. ``test`` is the `slopes.slope_test` of
     the patients' slopes on all of these maps at once (`correlation.slopes_given_others`).
     """
-
-    def given_others(maps):
-        return correlation.partial_given_others(maps, receptors, result.method)
-
-    spatial = nulls.null_test(given_others(result.effect)[0], given_others(result.surrogates))
+    maps = (result.effect, receptors, result.surrogates, result.method)
+    spatial = nulls.spatial_test(*maps, correlation.partial_given_others)
     rows = {
         "contrast": result.contrast,
         "receptor": about.loc[receptors.index, "receptor"].to_numpy(),

@@ -33,20 +33,20 @@ def gaussianise(x, axis=-1):
     return special.ndtri((ranks - BLOM) / (n + 1 - 2 * BLOM))
 
 
-def correlate(effect_maps, receptor_maps, method="gaussianised"):
+def correlate(effect_maps, receptor_maps, method="gaussianised", scored=False):
     """Correlation over parcels of effect maps (k, n_parcels) with receptor maps (m, n_parcels).
 
     Gives (k, m): Pearson's, of normal scores ("gaussianised"), of values ("pearson") or of ranks
     ("spearman"). A parcel that a receptor map does not cover (NaN) is left out for that receptor
     alone, before ranking; `n_covered` counts the rest and `uncovered` names what is left out.
-    Effect maps lack the same parcels, if any. Constant maps and fewer than three parcels in common
-    are refused.
+    Effect maps lack the same parcels, if any; ``scored`` ones are scores already and are not ranked
+    again. Constant maps and fewer than three parcels in common are refused.
     """
     effects, receptors = _paired(effect_maps, receptor_maps)
     covered = _covered(effects, receptors)
     r = np.empty((len(effects), len(receptors)))
     for rows, pattern in _patterns(covered):
-        x = _standardised(effects[:, pattern], method, "effect map")
+        x = _standardised(effects[:, pattern], "pearson" if scored else method, "effect map")
         y = _standardised(receptors[np.ix_(rows, pattern)], method, "receptor map")
         r[:, rows] = np.clip(x @ y.T, -1, 1)
     return r
@@ -102,7 +102,7 @@ def _standardised(maps, method, what):
     return centred / length
 
 
-def partial_correlate(effect_maps, receptor_maps, given, method="gaussianised"):
+def partial_correlate(effect_maps, receptor_maps, given, method="gaussianised", scored=False):
     """Correlation as in `correlate` that remains when other maps (q, n_parcels) are held constant.
 
     All are turned into normal scores (or ranks, or left as they are), and the given ones, such as
@@ -115,13 +115,14 @@ def partial_correlate(effect_maps, receptor_maps, given, method="gaussianised"):
     r = np.empty((len(effects), len(receptors)))
     for rows, pattern in _patterns(_covered(effects, receptors)):
         held = np.linalg.qr(_standardised(given[:, pattern], method, "given map").T)[0]
-        x = _without(_standardised(effects[:, pattern], method, "effect map"), held)
+        x = _standardised(effects[:, pattern], "pearson" if scored else method, "effect map")
+        x = _without(x, held)
         y = _without(_standardised(receptors[np.ix_(rows, pattern)], method, "receptor map"), held)
         r[:, rows] = np.clip(x @ y.T, -1, 1)
     return r
 
 
-def partial_given_others(effect_maps, receptor_maps, method="gaussianised"):
+def partial_given_others(effect_maps, receptor_maps, method="gaussianised", scored=False):
     """Correlation (k, m) with each receptor map when all the other receptor maps are held constant.
 
     Over the parcels that every map covers. With b the coefficients of the regression of the effect
@@ -136,7 +137,7 @@ def partial_given_others(effect_maps, receptor_maps, method="gaussianised"):
             f"{len(receptors)} receptor maps and {covered.sum()} parcels that all of them cover: "
             "too few parcels to hold the other maps constant; choose fewer maps"
         )
-    x = _standardised(effects[:, covered], method, "effect map")
+    x = _standardised(effects[:, covered], "pearson" if scored else method, "effect map")
     y = _standardised(receptors[:, covered], method, "receptor map")
     among = y @ y.T
     if np.linalg.eigvalsh(among)[0] < COLLINEAR:

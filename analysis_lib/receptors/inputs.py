@@ -1,18 +1,19 @@
 """What notebook 03 and its appendix work on: regional change, and the receptor maps."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from analysis_lib.atlas.anatomy import regional_anatomy
-from analysis_lib.atlas.distances import mirrored, parcel_distances
+from analysis_lib.atlas.distances import homologues, mirrored, parcel_distances
 from analysis_lib.atlas.grids import grey_matter_labels, region_names
 from analysis_lib.atlas.parcellation import Atlas, load_atlas
+from analysis_lib.receptors.calibration import spatial_rates
 from analysis_lib.receptors.correlation import gaussianise
 from analysis_lib.receptors.effects import effect_map
-from analysis_lib.receptors.library import maps_for, uncovered
+from analysis_lib.receptors.library import maps_for, systems, uncovered
 from analysis_lib.receptors.validity import where_tracers_hold
 from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE
 from analysis_lib.results.reading import read_table
@@ -34,6 +35,8 @@ class Inputs:
     model: dict  # covariates and strata, for the difference between the arms
     gaps: dict = field(default_factory=dict)  # labels that a map does not cover, by annotation
     left_out: list = field(default_factory=list)  # regions and maps where tracers fail, in words
+    whole: tuple = ()  # maps and their table before tracers were looked at
+    tracers: str = "valid"
 
     @property
     def regions(self) -> pd.Series:
@@ -70,6 +73,11 @@ class Inputs:
             "symmetric than the effect map, and p among equally smooth maps can be too small"
         )
 
+    def spatial_rates(self, effect, null) -> pd.DataFrame:
+        """Measured false-positive rates of spatial p-values: see `calibration.spatial_rates`."""
+        pairs = homologues(self.parcels, self.change.columns)
+        return spatial_rates(effect.to_numpy(), pairs, null)
+
     @cached_property
     def anatomy(self) -> pd.DataFrame:
         """Head anatomy of each region: see `regional_anatomy`."""
@@ -83,9 +91,11 @@ class Inputs:
     def map_table(self) -> pd.DataFrame:
         """The receptor maps and where each comes from, by annotation."""
         table = self.about.assign(n_parcels=self.maps.notna().sum(axis=1))
+        table = table.assign(system=systems(table["receptor"])).sort_values("system", kind="stable")
+        table["system"] = table["system"].astype(str)
         table["background_value"] = [f"{value:.3g}" for value in table["background_value"]]
-        columns = ["receptor", "tracer", "n_subjects", "age", "voxel_mm", "background_value"]
-        return table[[*columns, "n_parcels", "reference"]]
+        columns = ["system", "receptor", "tracer", "n_subjects", "age", "voxel_mm"]
+        return table[[*columns, "background_value", "n_parcels", "reference"]]
 
     def map_notes(self) -> str:
         """What is odd about maps, the regions that a map does not cover, and where tracers fail."""
@@ -95,14 +105,29 @@ class Inputs:
             lines.append(f"{name} does not cover {len(labels)}: {', '.join(self.regions[labels])}")
         return "\n".join([*lines, *self.left_out])
 
-    def scatter_table(self, leading) -> pd.DataFrame:
-        """Change between the arms and density of one map (row of correlations.tsv) by region."""
-        effect, density = self.effect_maps()[ARM_BY_TIME], self.maps.loc[leading["annotation"]]
+    def scatter_table(self, annotation) -> pd.DataFrame:
+        """Change between the arms and density of one map by region."""
+        effect, density = self.effect_maps()[ARM_BY_TIME], self.maps.loc[annotation]
         points = pd.DataFrame({"region": effect.index, "density": density.to_numpy()})
         points = points.assign(percent=effect.to_numpy()).dropna().reset_index(drop=True)
         points["x_value"] = gaussianise(points["density"].to_numpy())
         points["y_value"] = gaussianise(points["percent"].to_numpy())
-        return points.assign(receptor=leading["receptor"], annotation=leading["annotation"])
+        return points.assign(receptor=self.about.loc[annotation, "receptor"], annotation=annotation)
+
+    def within(self, structure) -> "Inputs":
+        """The same in one part of grey matter: which maps hold is decided anew by its regions."""
+        labels = self.change.columns.intersection(grey_matter_labels(self.parcels, structure))
+        part = replace(self, change=self.change[labels], maps=self.whole[0][labels])
+        return part.where_tracers_hold()
+
+    def where_tracers_hold(self) -> "Inputs":
+        """The same without regions and maps where tracers fail, if that is asked for."""
+        maps, left_out = self.maps, []
+        if self.tracers == "valid":
+            maps, left_out = where_tracers_hold(maps, self.parcels)
+        about, gaps = self.whole[1].loc[maps.index], uncovered(self.maps.loc[maps.index])
+        left_out += skipped(self.study.receptors)
+        return replace(self, maps=maps, about=about, gaps=gaps, left_out=left_out)
 
 
 def read_inputs(study, structure="all", background="drop", tracers="valid") -> Inputs:
@@ -124,13 +149,10 @@ def read_inputs(study, structure="all", background="drop", tracers="valid") -> I
     chosen = grey_matter_labels(parcels, None if structure == "all" else structure)
     change = change[change.columns.intersection(chosen)]
     arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"]
-    whole, about = maps_for(study, parcels, change.columns, background=background)
-    maps, left_out = whole, []
-    if tracers == "valid":
-        maps, left_out = where_tracers_hold(whole, parcels)
-    left_out += skipped(study.receptors)
-    people = (arm.loc[change.index], maps, about.loc[maps.index], _design(study, change.index))
-    return Inputs(study, parcels, change, *people, uncovered(whole.loc[maps.index]), left_out)
+    whole = maps_for(study, parcels, change.columns, background=background)
+    people = (arm.loc[change.index], *whole, _design(study, change.index))
+    given = Inputs(study, parcels, change, *people, whole=whole, tracers=tracers)
+    return given.where_tracers_hold()
 
 
 def _design(study, who):

@@ -5,6 +5,7 @@ over the parcels of an atlas. This module follows its published code, read for w
 p of JuSpace is not the p of a valid test, the mended one stands beside it.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import nibabel as nib
@@ -17,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from analysis_lib.atlas import grids, parcellation
 from analysis_lib.receptors import correlation, effects
 from analysis_lib.receptors import nulls as receptors_nulls
-from analysis_lib.results.contrasts import ACTIVE_CHANGE, ARM_BY_TIME, OF_CHANGE
+from analysis_lib.results.contrasts import ACTIVE_CHANGE, ARM_BY_TIME, CONTROL_CHANGE, OF_CHANGE
 from voxelperm import draw_permutations
 
 KINDS = ("cohens_d", "mean")
@@ -32,8 +33,6 @@ TABLE_COLUMNS = (
     "z",
     "autocorrelation",
     "adjusts",
-    "p_juspace",
-    "p_juspace_r",
     "p_shuffle",
     "p_shuffle_fwe",
     "p_relabel_juspace",
@@ -41,6 +40,13 @@ TABLE_COLUMNS = (
     "p_relabel_fwe",
     "p_group_r",
 )
+
+STATISTICS = ("spearman", "pearson", "regression")
+IMAGES = (  # of a group, with contrast and kind: JuSpace's options 1, 2 and 3
+    (ARM_BY_TIME, "cohens_d"),
+    *((contrast, kind) for contrast in (ACTIVE_CHANGE, CONTROL_CHANGE) for kind in KINDS),
+)
+BATCH = 500  # regressions on null maps that are solved together
 
 
 # --- effect map and correlation ------------------------------------------------------------------
@@ -434,8 +440,7 @@ def juspace_table(
 ):
     """What JuSpace would report, and what it should have, one row per contrast and receptor map.
 
-    JuSpace offers its spatial p for a mean map or single images, not for Cohen's d: a d map gets it
-    when the image that JuSpace saves is given to it again as a single image.
+    Of Cohen's d, for which JuSpace offers no spatial p: see `options_table`.
 
     Parameters
     ----------
@@ -457,9 +462,8 @@ def juspace_table(
     Returns
     -------
     pandas.DataFrame
-        In the columns of `TABLE_COLUMNS`. `p_juspace`: null maps by JuSpace's rule, |r*| against
-        |z|. `p_juspace_r`: the same, |r*| against |r|. `p_shuffle`: parcels of the effect map
-        shuffled, |r*| against |r|; `p_shuffle_fwe`: the same shuffles, largest |r*| over maps.
+        In the columns of `TABLE_COLUMNS`. `p_shuffle`: parcels of the effect map shuffled, |r*|
+        against |r|; `p_shuffle_fwe`: the same shuffles, largest |r*| over maps.
         `p_relabel_juspace`, `p_relabel`: `relabel_test`, balanced and free. The two fwe are over
         the maps of one contrast. `p_group_r`: `nulls.randomisation_test`. No p about shuffled
         parcels is valid for smooth maps.
@@ -472,10 +476,6 @@ def juspace_table(
     correlation.check_labels(change, maps_keep)
     places = geometry(atlas, change.columns)
     amount = autocorrelation(maps_keep, places)
-    nulls = {
-        k: null_maps(maps_keep.iloc[k], places, n_permutations, seed)
-        for k in np.flatnonzero(amount > 0)
-    }
     tables = []
     for contrast in contrasts:
         rows = {
@@ -484,31 +484,19 @@ def juspace_table(
             "annotation": maps_keep.index,
             "autocorrelation": amount,
             "adjusts": amount > 0,
-            **_spatial_columns(
-                effect(change, arm, contrast), maps_keep, nulls, n_permutations, seed
-            ),
+            **_shuffle_columns(effect(change, arm, contrast), maps_keep, n_permutations, seed),
             **_group_columns(change, arm, maps_keep, contrast, n_permutations, seed),
         }
         tables.append(pd.DataFrame(rows))
     return pd.concat(tables, ignore_index=True)[list(TABLE_COLUMNS)]
 
 
-def _spatial_columns(effect_map, maps, nulls, n_permutations, seed):
+def _shuffle_columns(effect_map, maps, n_permutations, seed):
     shuffles = _shuffled(effect_map, n_permutations, np.random.default_rng(seed))
     shuffled = receptors_nulls.spatial_test(effect_map, maps, shuffles, "pearson")
     r, z = (found[0] for found in correlate(effect_map, maps))
-    null = shuffled.null.copy()
-    for k, made in nulls.items():
-        null[:, k] = correlation.correlate(effect_map, made, "pearson")[0]
-    return {
-        "n_parcels": correlation.n_covered(effect_map, maps),
-        "r": r,
-        "z": z,
-        "p_juspace": exact_p(z, null),
-        "p_juspace_r": exact_p(r, null),
-        "p_shuffle": shuffled.p,
-        "p_shuffle_fwe": shuffled.p_fwe,
-    }
+    found = {"n_parcels": correlation.n_covered(effect_map, maps), "r": r, "z": z}
+    return found | {"p_shuffle": shuffled.p, "p_shuffle_fwe": shuffled.p_fwe}
 
 
 def _group_columns(change, arm, maps, contrast, n_permutations, seed):
@@ -521,3 +509,89 @@ def _group_columns(change, arm, maps, contrast, n_permutations, seed):
     )
     found = {"p_relabel_juspace": balanced.p, "p_relabel": free.p, "p_relabel_fwe": free.p_fwe}
     return found | {"p_group_r": old.p}
+
+
+# --- its other options ---------------------------------------------------------------------------
+
+
+def options_table(
+    change, arm, maps_keep, about, grey, n_permutations=5000, seed=0, atlas="neuromorphometrics"
+):
+    """What JuSpace's options for a group image give, one row per option and receptor map.
+
+    Arguments are those of `juspace_table`; ``grey`` (n_parcels,) is the mean grey-matter density of
+    each parcel in a template, SPM's in JuSpace. The columns: contrast and `image` (Cohen's d, or
+    the mean); `statistic` (Spearman's or Pearson's correlation, or the coefficients of one
+    regression on all maps, each in its own unit); `adjusted`, for ``grey``; `value`, Fisher's z or
+    the coefficient; `p_juspace`, its exact spatial p, which it supports for mean images alone, and
+    `p_juspace_r`, the same for correlations with |r| compared with |r|.
+    """
+    correlation.check_labels(change, maps_keep)
+    places = geometry(atlas, change.columns)
+    made = np.array([null_maps(row, places, n_permutations, seed) for row in maps_keep.to_numpy()])
+    tables = []
+    for contrast, kind in IMAGES:
+        image, nulls = effect(change, arm, contrast, kind), made if kind == "mean" else None
+        for statistic, given in itertools.product(STATISTICS, (None, np.asarray(grey))):
+            said = {"contrast": contrast, "image": kind, "statistic": statistic}
+            said |= {"adjusted": given is not None, "annotation": maps_keep.index}
+            found = _option(image, maps_keep.to_numpy(), nulls, statistic, given)
+            tables.append(pd.DataFrame(said | found))
+    table = pd.concat(tables, ignore_index=True)
+    table.insert(4, "receptor", about.loc[table["annotation"], "receptor"].to_numpy())
+    return table
+
+
+def _option(image, maps, nulls, statistic, given):
+    """Values of an option and, given null maps (n_receptors, n, n_parcels), its p-values."""
+    r = _associations(image, maps, statistic, given)
+    regression = statistic == "regression"
+    value = r if regression else np.arctanh(r)
+    found = {"value": value, "p_juspace": np.nan, "p_juspace_r": np.nan}
+    if nulls is None:
+        return found
+    if regression:
+        null = _coefficients(image, nulls.swapaxes(0, 1), given)
+    else:
+        null = np.stack([_correlations(own, image, statistic, given)[:, 0] for own in nulls], 1)
+    found["p_juspace"] = exact_p(value, null)
+    return found if regression else found | {"p_juspace_r": exact_p(r, null)}
+
+
+def _associations(image, maps, statistic, given):
+    """Correlation, or regression coefficient, of an image with each of maps (m, n_parcels)."""
+    if statistic == "regression":
+        return _coefficients(image, maps[None], given)[0]
+    return _correlations(image, maps, statistic, given)[0]
+
+
+def _correlations(effects, receptors, statistic, given):
+    if given is None:
+        return correlation.correlate(effects, receptors, statistic)
+    return correlation.partial_correlate(effects, receptors, given[None], statistic)
+
+
+def _coefficients(image, maps, given):
+    """Coefficients (n, m) of an image regressed on sets of maps (n, m, n_parcels), and on given."""
+    covered = ~np.isnan(maps).any(axis=(0, 1)) & ~np.isnan(image)
+    y, found = image[covered] - image[covered].mean(), []
+    for start in range(0, len(maps), BATCH):
+        x = maps[start : start + BATCH][:, :, covered]
+        if given is not None:
+            x = np.concatenate([x, np.broadcast_to(given[covered], (len(x), 1, len(y)))], axis=1)
+        x = x - x.mean(axis=2, keepdims=True)
+        scale = x.std(axis=2)  # maps differ in unit by orders of magnitude
+        x = x / scale[:, :, None]
+        solved = np.linalg.solve(x @ x.swapaxes(1, 2), (x @ y)[:, :, None])[:, :, 0] / scale
+        found.append(solved[:, : maps.shape[1]])
+    return np.concatenate(found)
+
+
+def patients_table(change, arm, maps_keep, about):
+    """Fisher's z of each participant's change with each receptor map, JuSpace's option 6."""
+    z = pd.DataFrame(correlate(change, maps_keep)[1], change.index, maps_keep.index)
+    z = z.rename_axis(index="participant_id", columns="annotation")
+    rows = z.melt(ignore_index=False, value_name="z").reset_index()
+    rows.insert(1, "arm", rows["participant_id"].map(arm))
+    rows.insert(2, "receptor", about.loc[rows["annotation"], "receptor"].to_numpy())
+    return rows

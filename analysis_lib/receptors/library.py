@@ -9,6 +9,24 @@ from analysis_lib.study.catalogue import COLUMNS, library, missing, resolve
 from analysis_lib.study.receptor_files import files_for, local_files, local_maps, refuse
 
 NOT_GIVEN = "not given"
+OTHER = "other"
+SYSTEMS = {  # transmitter systems, and the receptors and transporters of each
+    "dopamine": "D1 D2 DAT",
+    "serotonin": "5-HT1A 5-HT1B 5-HT2A 5-HT4 5-HT6 5-HTT",
+    "noradrenaline": "NET",
+    "GABA": "GABAA GABAA-alpha5",
+    "opioid": "MOR KOR",
+    "acetylcholine": "VAChT M1 a4b2",
+    "glutamate": "mGluR5 NMDA",
+    "endocannabinoid": "CB1",
+    "histamine": "H3",
+}
+
+
+def systems(receptors):
+    """Transmitter system of each of a Series of receptors, categories in the order of `SYSTEMS`."""
+    of = {name: system for system, names in SYSTEMS.items() for name in names.split()}
+    return receptors.map(of).fillna(OTHER).astype(pd.CategoricalDtype([*SYSTEMS, OTHER]))
 
 
 def _local_table(entries):

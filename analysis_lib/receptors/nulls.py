@@ -1,11 +1,12 @@
 """Null distributions of the correlation: surrogate maps, re-randomised arms."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import stats
 
-from analysis_lib.receptors.correlation import correlate, partial_correlate
+from analysis_lib.receptors.correlation import correlate
 from analysis_lib.receptors.effects import (
     checked_change,
     effect_weights,
@@ -90,20 +91,16 @@ def randomisation_test(
     return null_test(correlate(observed, receptors, method)[0], null, exhaustive)
 
 
-def spatial_test(effect, receptors, surrogates, method="gaussianised", given=None):
+def spatial_test(effect, receptors, surrogates, method="gaussianised", statistic=correlate):
     """Is this receptor special, or would any equally smooth map do?
 
-    ``surrogates`` (n_surrogates, n_parcels) are of the effect map; one set for all receptors. With
-    maps ``given`` (q, n_parcels), r is the partial correlation that they leave, of the effect map
-    and of every surrogate.
+    ``surrogates`` (n_surrogates, n_parcels) are of the effect map; one set for all receptors.
+    ``statistic`` is `correlate`, or a partial correlation of the same arguments. Surrogates of
+    normal scores are used as they come: ranked again they would be rougher than the effect map,
+    and p too small for the smoothest maps.
     """
-
-    def r(maps):
-        if given is None:
-            return correlate(maps, receptors, method)
-        return partial_correlate(maps, receptors, given, method)
-
-    return null_test(r(effect)[0], r(surrogates))
+    r = partial(statistic, receptor_maps=receptors, method=method)
+    return null_test(r(effect)[0], r(surrogates, scored=method == "gaussianised"))
 
 
 def parametric_p(r, n_parcels):

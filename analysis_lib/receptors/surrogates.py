@@ -30,8 +30,9 @@ def moran_surrogates(values, distances, n, seed, gaussianise=True):
         Number of surrogates.
     seed : int
     gaussianise : bool
-        Turn values into normal scores first, and every surrogate afterwards, so that all have the
-        same, normal values. Moran's I is then kept nearly, not exactly.
+        Turn values into normal scores first. Surrogates are not ranked again: that would make them
+        rougher than the map, and family-wise p too small (.125 to .098 at .05 for maps of 60 mm
+        FWHM, 400 pairs, anatomy held constant).
 
     Returns
     -------
@@ -159,7 +160,7 @@ def _randomised(values, eigenvectors, n, rng, normal):
     signs = rng.choice((-1.0, 1.0), size=(n, spectrum.size))
     surrogates = values.mean() + (signs * spectrum) @ eigenvectors.T
     # Homologues of a symmetric map are equal but for rounding, which must not rank them.
-    return correlation.gaussianise(np.round(surrogates, 6)) if normal else surrogates
+    return np.round(surrogates, 6) if normal else surrogates
 
 
 def _smoothers(distances, deltas):

@@ -9,8 +9,7 @@ import pandas as pd
 from analysis_lib.atlas.anatomy import regional_anatomy
 from analysis_lib.atlas.distances import mirrored, parcel_distances
 from analysis_lib.atlas.parcellation import load_atlas
-from analysis_lib.receptors import assessment, correlation, dominance_analysis
-from analysis_lib.receptors.juspace import juspace_table
+from analysis_lib.receptors import assessment, correlation, dominance_analysis, juspace
 from analysis_lib.receptors.library import combine
 from analysis_lib.receptors.power import power_curve
 from analysis_lib.receptors.reliability import split_half
@@ -22,6 +21,7 @@ from analysis_lib.study.catalogue import library
 from analysis_lib.study.scores import improvement_at_scan
 
 SURROGATES = {"moran": moran_surrogates, "variogram": variogram_surrogates}
+UNKNOWN = ("registration_error", "image_sharpness")  # what else errors could follow, by region
 MOST_SURROGATES = 1000  # of a dominance analysis, which is slow
 
 
@@ -122,8 +122,14 @@ def null_draws(assessed) -> dict:
 
 
 def anatomy_rows(inputs, assessed) -> pd.DataFrame:
-    """Rows of receptors/anatomy.tsv: r of each effect map with head anatomy."""
+    """Rows of receptors/anatomy.tsv: r of each effect map with head anatomy.
+
+    No map of `UNKNOWN` is kept by notebook 00, nor by other programs: their rows are empty.
+    """
     rows = [assessment.anatomy_table(result, inputs.anatomy) for result in assessed.values()]
+    empty = pd.DataFrame({"measure": UNKNOWN})
+    pairs = zip(rows, assessed, strict=True)
+    rows = [part for own, c in pairs for part in (own, empty.assign(contrast=c))]
     return pd.concat(rows, ignore_index=True)
 
 
@@ -161,17 +167,16 @@ class JointModel:
         return rows.sort_values("total_dominance", ascending=False)
 
 
-def joint_model(inputs, main, receptor, draws, seed, null="moran", distances="centroid"):
+def joint_model(inputs, main, draws, seed, null="moran", distances="centroid"):
     """All receptors at once: held constant, dominance, prediction of regions far away.
 
-    Everything is of the statistic of ``main``: normal scores, ranks or values.
+    Everything is of the statistic of ``main``: normal scores, ranks or values. Where regions are
+    too few for all receptors, that of the leading map is kept.
 
     Parameters
     ----------
     inputs : analysis_lib.receptors.inputs.Inputs
     main : analysis_lib.receptors.assessment.ContrastResult
-    receptor : str
-        That of the leading map: kept where regions are too few for all receptors.
     draws : dict of int
         permutations, surrogates.
     seed : int
@@ -183,7 +188,8 @@ def joint_model(inputs, main, receptor, draws, seed, null="moran", distances="ce
     JointModel
     """
     every, about = combine(inputs.maps, inputs.about)
-    maps = assessment.joint_maps(main, every, about.index[about["receptor"] == receptor][0])
+    first = about["receptor"].eq(inputs.about.loc[main.leading, "receptor"]).idxmax()
+    maps = assessment.joint_maps(main, every, first)
     covered = maps.columns[maps.notna().all()]
     scores = partial(correlation.scores, method=main.method)
     predictors = pd.DataFrame(scores(maps[covered]), maps.index, covered).T
@@ -292,8 +298,8 @@ def power_rows(inputs, annotation, reliability, n_trials, seed, statistic="gauss
     return power_curve(inputs.change, inputs.arm, receptor, **options, **inputs.model)
 
 
-def juspace_rows(inputs, n_permutations, seed) -> pd.DataFrame:
-    """What JuSpace would report: see `juspace_table`; receptor maps keep their background.
+def juspace_tables(inputs, n_permutations, seed) -> dict:
+    """What JuSpace would report, as it is written: juspace, options, patients_juspace.
 
     Parameters
     ----------
@@ -302,4 +308,10 @@ def juspace_rows(inputs, n_permutations, seed) -> pd.DataFrame:
     n_permutations, seed : int
     """
     options = {"n_permutations": n_permutations, "seed": seed, "atlas": inputs.parcels}
-    return juspace_table(inputs.change, inputs.arm, inputs.maps, inputs.about, **options)
+    data = (inputs.change, inputs.arm, inputs.maps, inputs.about)
+    grey = inputs.anatomy.loc["grey_density"]
+    return {
+        "juspace": juspace.juspace_table(*data, **options),
+        "options": juspace.options_table(*data, grey, **options),
+        "patients_juspace": juspace.patients_table(*data),
+    }

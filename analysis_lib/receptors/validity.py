@@ -10,19 +10,23 @@ from analysis_lib.study import catalogue
 LISTED = Path(catalogue.__file__).with_name("validity.tsv")
 LEAST = 0.5  # share of the regions; the largest |r| of all maps would be that of the smallest map
 STRIATUM = "accumbens|caudate|putamen|striatum"
+OCCIPITAL = r"occipital|calcarine|\bcuneus|lingual"
 
 
 def validity(annotations, table):
     """Rows of ``validity.tsv`` for these maps, and the regions of an atlas's table that each means.
 
-    Columns `annotation`, `fails` (the part of the brain, in words), `why`, `source` and `labels`;
-    rows that mean no region are left out.
+    Columns `annotation`, `fails` (the part of the brain, in words), `why`, `source`, `checked`
+    (whether what the source says was read for this list) and `labels`; rows that mean no region are
+    left out.
     """
     rows = pd.read_csv(LISTED, sep="\t")
     rows = rows[rows["annotation"].isin(annotations)]
-    striatal = table["region"].str.lower().str.contains(STRIATUM)
+    named = table["region"].str.lower().str
+    striatal = named.contains(STRIATUM)
     parts = {f"the {name}": table["structure"] == name for name in ("cortex", "cerebellum")}
     parts |= {"the striatum": striatal, "regions outside the striatum": ~striatal}
+    parts["the occipital cortex"] = parts["the cortex"] & named.contains(OCCIPITAL)
     labels = [table.index[parts[part]].tolist() for part in rows["fails"]]
     rows = rows.assign(labels=pd.Series(labels, rows.index, object))
     return rows.loc[[len(some) > 0 for some in labels]].reset_index(drop=True)
@@ -51,7 +55,9 @@ def where_tracers_hold(maps, atlas):
 
 def _words(rows, few):
     """One line for each reason, and one for the maps left out as a whole."""
-    reasons = rows.groupby(["fails", "why", "source"], sort=False)["annotation"].agg(", ".join)
+    source = rows["source"].where(rows["checked"] == "yes", rows["source"] + ", not read for this")
+    reasons = rows.assign(source=source).groupby(["fails", "why", "source"], sort=False)
+    reasons = reasons["annotation"].agg(", ".join)
     lines = [
         f"{maps}: not in {at} ({why}; {source})" for (at, why, source), maps in reasons.items()
     ]

@@ -95,6 +95,7 @@ def context(quotes) -> dict:
         "largest_shares": lambda: largest_shares(quotes),
         "closest_rival": lambda: closest_rival(quotes),
         "largest_slope": lambda: largest_slope(quotes),
+        "leads_by_structure": lambda: leads_by_structure(quotes),
     }
 
 
@@ -177,6 +178,13 @@ def largest_slope(quotes) -> list:
     """The map with the largest t of the slopes, if it is not that of the largest |r|."""
     rows = by_size(quotes.select("receptors/coupling_arm.tsv"), "t").head(1).to_dict("records")
     return [row for row in rows if row["annotation"] != receptor_maps(quotes)[0]["annotation"]]
+
+
+def leads_by_structure(quotes) -> list:
+    """The map with the largest |r| in the cortex and in the subcortex alone, where assessed."""
+    rows = quotes.select("receptors/structure_correlations.tsv", contrast=ARM_BY_TIME)
+    rows = by_size(rows[rows["structure"] != "all"] if len(rows) else rows, "r")
+    return rows.drop_duplicates("structure").to_dict("records") if len(rows) else []
 
 
 # --- notices --------------------------------------------------------------------------------------

@@ -177,7 +177,7 @@ def _receptors(evidence):
 def _on_request(evidence):
     """Tables of the appendix, where it was run."""
     juspace = by_size(evidence.select("juspace/juspace.tsv", contrast=ARM_BY_TIME), "r")
-    spatial = ["p_juspace", "p_juspace_r", "p_shuffle", "p_shuffle_fwe"]
+    spatial = ["p_shuffle", "p_shuffle_fwe"]
     relabelled = ["p_relabel_juspace", "p_relabel", "p_relabel_fwe", "p_group_r"]
     return {
         "calibration": _table(

@@ -17,9 +17,9 @@
 #
 # **To run it:** notebook 02 first, once; then *Run > Run All Cells* in the menu. About half a minute.
 #
-# **Change this first,** in the next cell, and run all again: `structure = "cortex"` takes
-# the striatum out, and with it most of what distinguishes the dopamine maps. Then
-# `statistic = "pearson"`, which JuSpace computes: a handful of regions decides. Then `study`.
+# **Change this first,** in the next cell, and run all again: `statistic = "pearson"`, which JuSpace
+# computes: a handful of regions decides. Then `structure = "cortex"`, which does everything, dominance and
+# each patient included, without the striatum. Then `study`.
 
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
@@ -76,9 +76,10 @@ found.keep(settings=settings)
 # which a map covers less than a tenth is left out for that map and listed below the table.
 #
 # A tracer need not measure its receptor everywhere. Raclopride and FP-CIT do so in the striatum alone; in
-# a reference region, often the cerebellum, binding is zero by definition; and the authors of five
-# serotonin maps recommend these volumes below the cortex only. Such regions are left out of that map,
-# with the source listed below. A map that keeps fewer than half of the regions is left out as a whole.
+# a reference region, the cerebellum or the occipital cortex, binding is zero by definition; and the authors
+# of five serotonin maps recommend these volumes below the cortex only. Such regions are left out of that
+# map, with the source listed below. A map that keeps fewer than half of the regions is left out as a
+# whole, because few regions correlate closely by chance and would set the scale of every family-wise p.
 # `tracers = "all"` uses all maps in all regions. The table gives the number and age of the
 # people: a map of six people is noisy, and one of people aged 61 need not describe the patients.
 
@@ -140,12 +141,14 @@ print(inputs.symmetry_note(distances))
 #
 # Errors of segmentation and registration follow the anatomy of the head: they grow near the ventricles
 # and near the brain's edge, in small regions and where grey matter is thin. Before any receptor is
-# named, the effect map is compared with those four properties of each region.
+# named, the effect map is compared with those four properties of each region. They also follow the errors
+# of registration and the sharpness of the images themselves; no map of these is kept, and their rows say so.
 
 # %%
 anatomy = receptors.anatomy_rows(inputs, assessed)
 found.keep(anatomy=anatomy)
-figures.panel(found, "anatomy")
+mine = anatomy[anatomy["contrast"] == "arm_by_time"].drop(columns="contrast")
+display(report.table(mine, trial, "anatomy"), figures.panel(found, "anatomy"))
 
 # %% [markdown]
 # A large r here has two readings: an artefact, or a treatment effect in regions that have that
@@ -157,8 +160,7 @@ figures.panel(found, "anatomy")
 #
 # Family-wise p-values are adjusted for all receptor maps by the largest |t| (slopes) or |r| of any map.
 # The false discovery rate q is computed from the first p. The interval of r comes from resampled
-# patients and describes the correlation to expect *at this sample size and noise*. It is not a test. How
-# often the second p is too small, by map, is the subject of `appendix/S1_calibration`.
+# patients and describes the correlation to expect *at this sample size and noise*. It is not a test.
 
 # %%
 correlations = receptors.correlation_table(assessed.values(), inputs.about)
@@ -168,7 +170,19 @@ shown = shown.drop(columns=["contrast", "tracer", "n_subjects_map", "statistic"]
 report.table(shown.sort_values("r", key=abs, ascending=False), trial, "correlations")
 
 # %% [markdown]
-# The maps with the largest |r| come first. A small first p with large others means that treatment acts
+# The spatial p-values are not exact. This is how often they are at most .05 for simulated maps that nothing
+# links to any receptor; the maps marked are those most like this study's (by map: `appendix/S1_calibration`).
+
+# %%
+main = assessed["arm_by_time"]
+rates = inputs.spatial_rates(main.effect, null)
+found.keep(spatial_rates=rates)
+report.table(rates, trial)
+
+# %% [markdown]
+# Where a rate exceeds .05, read such a p as if it were larger in proportion.
+#
+# The maps with the largest |r| come first in the table of correlations. A small first p with large others means that treatment acts
 # along this receptor, but that many other maps as smooth would follow it as closely. Since receptor maps
 # resemble each other, a true link with one makes the slopes on many differ. The figures show the same
 # for the difference between the arms and for the change within the active arm.
@@ -180,14 +194,31 @@ display(figures.panel(found, "correlations"), within)
 # %% [markdown]
 # A dot or diamond outside its band is rarer than 5 % among equally smooth maps, for this map alone.
 #
+# ### Cortex and subcortex
+#
+# The striatum differs so much from the cortex, in receptors and in anatomy, that a correlation over all
+# regions can rest on that one contrast. The same tests are therefore made in the cortex and in the
+# subcortex alone, each with its own surrogates and anatomy, and with every map whose tracer holds in
+# half of the regions *there*: five serotonin maps take part below the cortex only. Raclopride and
+# FP-CIT hold in six striatal regions only, too few for a correlation, so that D2 and DAT take no part in
+# either; `tracers = "all"` shows them.
+
+# %%
+structures = receptors.by_structure(inputs, assessed, draws, seed, structure, **choices)
+found.keep(structure_correlations=structures)
+figures.panel(found, "structures")
+
+# %% [markdown]
+# With few regions in the subcortex only a large r is significant. A receptor that leads in all regions and
+# in neither part owes its r to the difference between the two.
+#
 # ## The leading receptor
 #
 # The map with the largest |r| is compared with surrogates. A surrogate keeps the size of each spatial
 # component of the effect map and draws its sign: where one broad component dominates, two humps arise.
 
 # %%
-leading = receptors.leading(correlations)
-found.keep(scatter=inputs.scatter_table(leading))
+found.keep(scatter=inputs.scatter_table(main.leading))
 display(figures.panel(found, "nulls"), figures.panel(found, "scatter"))
 
 # %% [markdown]
@@ -202,8 +233,8 @@ display(figures.panel(found, "nulls"), figures.panel(found, "scatter"))
 # %%
 rivals = receptors.rivals(inputs, assessed)
 found.keep(rivals=rivals)
-main = rivals[rivals["contrast"] == "arm_by_time"].drop(columns=["contrast", "receptor"])
-report.table(main.drop(columns=["annotation", "r"]).head(6), trial, "rivals")
+closest = rivals[rivals["contrast"] == "arm_by_time"].drop(columns=["contrast", "receptor"])
+report.table(closest.drop(columns=["annotation", "r"]).head(6), trial, "rivals")
 
 # %% [markdown]
 # The closest rivals come first. Where the interval holds 0, or the leading map is ahead in fewer than
@@ -263,8 +294,7 @@ display(report.table(best, trial), figures.panel(found, "influence"))
 
 # %%
 options = {"null": null, "distances": distances, "seed": seed}
-main = assessed["arm_by_time"]
-joint = receptors.joint_model(inputs, main, leading["receptor"], draws, **options)
+joint = receptors.joint_model(inputs, main, draws, **options)
 found.keep(**joint.tables)
 print(joint.described)
 display(report.table(joint.shown, trial, "dominance"), figures.panel(found, "dominance"))

@@ -467,14 +467,54 @@ def test_slopes_are_points_by_arm_with_the_mean_of_each(ax):
 
 def test_anatomy_is_r_by_property_filled_where_it_is_significant(ax):
     names = list(receptors.ANATOMY)
-    rows = pd.DataFrame({"measure": names, "r": [-0.5, 0.2, -0.3, 0.4], "p_spatial": 0.02})
-    receptors.plot_anatomy(ax, rows.assign(p_fwe_spatial=[0.01, 0.9, 0.8, 0.7]))
+    r = [-0.5, 0.2, -0.3, 0.4, np.nan, np.nan]
+    rows = pd.DataFrame({"measure": names, "r": r, "p_spatial": 0.02})
+    receptors.plot_anatomy(ax, rows.assign(p_fwe_spatial=[0.01, 0.9, 0.8, 0.7, 0.7, 0.7]))
+    assert [text.get_text() for text in ax.texts].count("not available") == 2
     dots = {line.get_ydata()[0]: line for line in ax.lines if line.get_marker() == "o"}
     labels = [label.get_text() for label in ax.get_yticklabels()]
     assert dots[labels.index("distance to the ventricles")].get_xdata()[0] == -0.5
     faces = [dots[y].get_markerfacecolor() == palette.ACCENT for y in sorted(dots)]
     assert faces == [False, False, False, True]
     assert words(ax).count(".020") == 4
+
+
+BEYOND = "p_fwe_spatial_anatomy"
+
+
+def test_structures_stand_side_by_side_by_system_filled_beyond_anatomy(ax):
+    rows = pd.DataFrame(
+        [
+            ("all", "dopamine", "D1", "a/1", 119, 0.8, 0.01),
+            ("all", "opioid", "MOR", "b/2", 118, 0.5, 0.2),
+            ("cortex", "dopamine", "D1", "a/1", 98, -0.7, 0.3),
+            ("subcortex", "serotonin", "5-HT4", "c/3", 16, 0.6, 0.04),
+        ],
+        columns=[
+            "structure",
+            "system",
+            "receptor",
+            "annotation",
+            "n_parcels",
+            "r",
+            "p_fwe_spatial_anatomy",
+        ],
+    )
+    receptors.plot_structures(ax, rows)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == ["dopamine: D1  a/1", "serotonin: 5-HT4  c/3", "opioid: MOR  b/2"]
+    found = {
+        (line.get_marker(), round(x, 1), round(y), line.get_markerfacecolor() != "white")
+        for line in ax.lines
+        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+        if line.get_marker() in "os^"
+    }
+    filled = {("o", 0.8, 2, True), ("^", 0.6, 1, True)}
+    assert found == filled | {("o", 0.5, 0, False), ("s", -0.7, 2, False)}
+    said = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert said == ["all, 118 to 119 regions", "cortex, 98 regions", "subcortex, 16 regions"]
+    alt = descriptions.describe_structures(rows)[1]
+    assert alt.endswith("Largest: all D1 0.80, cortex D1 −0.70, subcortex 5-HT4 0.60.")
 
 
 def test_improvement_is_r_with_its_interval_by_map(ax):

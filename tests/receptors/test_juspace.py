@@ -5,7 +5,9 @@ import itertools
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import pingouin
 import pytest
+import statsmodels.api as sm
 from scipy import stats
 from scipy.spatial.distance import cdist
 
@@ -15,7 +17,7 @@ from analysis_lib.receptors import nulls as receptors_nulls
 from analysis_lib.results.contrasts import OF_CHANGE
 from analysis_lib.study import catalogue
 
-D1 = "kaller2017/sch23390"
+D1, SMOOTH = "kaller2017/sch23390", "kantonen2020/carfentanil"
 FOUR = (D1, "alarkurtti2015/raclopride", "dukart2018/fpcit", "dukart2018/flumazenil")
 
 
@@ -369,18 +371,75 @@ def test_table_has_every_p_and_says_what_juspace_does(trial, cubes, places):
     kept = maps.columns != 3
     assert row["r"] == pytest.approx(stats.pearsonr(effect[kept], maps.iloc[2][kept])[0])
     assert row["z"] == pytest.approx(np.arctanh(row["r"]))
-    plain = ~table["adjusts"]
-    assert (table["p_juspace_r"] == table["p_shuffle"])[plain].all()
-    assert (table["p_juspace_r"] != table["p_shuffle"])[~plain].any()
-    assert (table["p_juspace"] <= table["p_juspace_r"]).all()
     assert (table["p_shuffle_fwe"] >= table["p_shuffle"]).all()
     assert (table["p_relabel_fwe"] >= table["p_relabel"]).all()
-    nulls = juspace.null_maps(maps.iloc[1], places, 99, 3)
-    expected = juspace.exact_p(
-        np.arctanh(stats.pearsonr(effect, maps.iloc[1])[0]),
-        [stats.pearsonr(effect, null)[0] for null in nulls],
-    )
-    assert table["p_juspace"].iloc[4] == pytest.approx(expected)
     pd.testing.assert_frame_equal(table, juspace.juspace_table(*arguments))
     with pytest.raises(ValueError, match=r"different labels \(only in one of them: \[24\]"):
         juspace.juspace_table(change.drop(columns=24), *arguments[1:])
+
+
+def _by_pingouin(image, receptor, grey, statistic, adjusted):
+    """r of one option by pingouin."""
+    frame = pd.DataFrame({"image": image, "map": receptor, "grey": grey}).dropna()
+    if not adjusted:
+        return pingouin.corr(frame["image"], frame["map"], method=statistic)["r"].iloc[0]
+    return pingouin.partial_corr(frame, "image", "map", "grey", method=statistic)["r"].iloc[0]
+
+
+def test_options_are_those_correlations_and_regressions_with_a_p_of_mean_images_alone(
+    trial, cubes, places
+):
+    change, arm, _ = trial
+    rng = np.random.default_rng(8)
+    change, grey = pd.DataFrame(change, columns=places.labels), rng.uniform(size=24)
+    maps = pd.DataFrame(
+        [rng.gamma(2, size=24), 1e4 * _smooth_map(places)], [D1, SMOOTH], columns=places.labels
+    )
+    about = catalogue.library()
+    table = juspace.options_table(change, arm, maps, about, grey, 99, 3, cubes)
+    assert len(table) == 5 * 3 * 2 * 2
+    assert table["receptor"].tolist() == ["D1", "MOR"] * 30
+    nulls = {name: juspace.null_maps(maps.loc[name], places, 99, 3) for name in maps.index}
+    for row in table.itertuples():
+        image = juspace.effect(change, arm, row.contrast, row.image)
+        if row.statistic == "regression":
+            given = [grey] if row.adjusted else []
+            design = np.column_stack([np.ones(24), *maps.to_numpy(), *given])
+            fit = sm.OLS(image, design).fit().params[1 + maps.index.get_loc(row.annotation)]
+            assert row.value == pytest.approx(fit)
+            assert np.isnan(row.p_juspace_r)
+        else:
+            of = (maps.loc[row.annotation].to_numpy(), grey, row.statistic, row.adjusted)
+            r = _by_pingouin(image, *of)
+            assert row.value == pytest.approx(np.arctanh(r))
+        assert np.isnan(row.p_juspace) == (row.image == "cohens_d")
+        if row.image == "mean" and row.statistic == "pearson" and not row.adjusted:
+            null = [stats.pearsonr(image, made)[0] for made in nulls[row.annotation]]
+            assert row.p_juspace == pytest.approx(juspace.exact_p(np.arctanh(r), null))
+            assert row.p_juspace_r == pytest.approx(juspace.exact_p(r, null))
+    own = table[(table["image"] == "mean") & table["adjusted"]].set_index("statistic")
+    own = own[(own["annotation"] == SMOOTH) & (own["contrast"] == "active_change")]
+    image = juspace.effect(change, arm, "active_change", "mean")
+    drawn = [
+        sm.OLS(image, np.column_stack([np.ones(24), a, b, grey])).fit().params[2]
+        for a, b in zip(nulls[D1], nulls[SMOOTH], strict=True)
+    ]
+    expected = juspace.exact_p(own.loc["regression", "value"], drawn)
+    assert own.loc["regression", "p_juspace"] == pytest.approx(expected)
+    null = [_by_pingouin(image, made, grey, "spearman", True) for made in nulls[SMOOTH]]
+    expected = juspace.exact_p(own.loc["spearman", "value"], null)
+    assert own.loc["spearman", "p_juspace"] == pytest.approx(expected)
+
+
+def test_each_participant_has_a_z_with_each_map(trial, places):
+    change, arm, _ = trial
+    maps = pd.DataFrame([np.arange(24.0), _smooth_map(places)], [D1, SMOOTH])
+    who = [f"sub-{k}" for k in range(len(change))]
+    change, arm = pd.DataFrame(change, index=who), pd.Series(arm, index=who)
+    rows = juspace.patients_table(change, arm, maps, catalogue.library())
+    assert rows.columns.tolist() == ["participant_id", "arm", "receptor", "annotation", "z"]
+    assert len(rows) == 2 * len(who)
+    row = rows.iloc[-1]
+    assert row[:4].tolist() == [who[-1], arm.iloc[-1], "MOR", SMOOTH]
+    r = stats.pearsonr(change.loc[who[-1]], maps.loc[SMOOTH])[0]
+    assert row["z"] == pytest.approx(np.arctanh(r))

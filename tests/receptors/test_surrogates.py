@@ -107,11 +107,15 @@ def test_eigenvectors_are_orthonormal_centred_and_ordered_from_smooth_to_rough(c
     assert (np.diff(morans_i(vectors.T, distances)) < 1e-12).all()
 
 
-def test_gaussianised_surrogates_all_hold_the_same_normal_scores(cloud):
+def test_surrogates_of_normal_scores_are_as_smooth_as_these_and_not_ranked_again(cloud):
     distances, values = cloud
-    found = receptors_surrogates.moran_surrogates(values, distances, 20, 1)
-    scores = np.sort(correlation.gaussianise(values))
-    np.testing.assert_allclose(np.sort(found, axis=1), np.tile(scores, (20, 1)), atol=1e-12)
+    scores = correlation.gaussianise(values)
+    found, of_scores = (
+        receptors_surrogates.moran_surrogates(x, distances, 20, 1, gaussianise)
+        for x, gaussianise in ((values, True), (scores, False))
+    )
+    np.testing.assert_allclose(found, of_scores, atol=1e-6)
+    np.testing.assert_allclose(morans_i(found, distances), morans_i(scores, distances)[0], 1e-4)
 
 
 def test_surrogates_of_a_smooth_map_are_smooth_and_of_noise_are_not(cloud):

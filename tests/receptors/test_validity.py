@@ -9,7 +9,7 @@ from analysis_lib.results.problems import StudyError
 from analysis_lib.study import catalogue
 
 D1, D2, DAT = "kaller2017/sch23390", "alarkurtti2015/raclopride", "dukart2018/fpcit"
-DASB, MOR = "savli2012/dasb", "turtonen2020/carfentanil"
+DASB, MOR, GABA = "savli2012/dasb", "turtonen2020/carfentanil", "dukart2018/flumazenil"
 CEREBELLUM = [38, 39, 71, 72, 73]  # Neuromorphometrics' labels
 LISTED = pd.read_csv(validity.LISTED, sep="\t")
 
@@ -28,6 +28,7 @@ def test_every_row_names_a_map_and_a_source():
     assert set(LISTED["annotation"]) <= set(catalogue.library().index)
     assert not LISTED.duplicated(["annotation", "fails"]).any()
     assert LISTED["source"].str.contains(r"\d{4}").all()
+    assert set(LISTED["checked"]) == {"yes", "no"}
 
 
 def test_volumes_that_neuromaps_advises_against_in_the_cortex_are_those_left_out_there():
@@ -40,12 +41,24 @@ def test_volumes_that_neuromaps_advises_against_in_the_cortex_are_those_left_out
 
 
 def test_a_reference_region_is_left_out_of_its_map_alone(atlas):
-    maps = densities(atlas, [D1, MOR])
+    maps = densities(atlas, [D1, GABA])
     held, words = validity.where_tracers_hold(maps, atlas)
     assert held.columns[held.loc[D1].isna()].tolist() == CEREBELLUM
-    pd.testing.assert_series_equal(held.loc[MOR], maps.loc[MOR])
+    pd.testing.assert_series_equal(held.loc[GABA], maps.loc[GABA])
     assert words == [f"{D1}: not in the cerebellum (reference region; Kaller et al. 2017)"]
     assert maps.loc[D1].notna().all()  # what was given is as it was
+
+
+def test_the_occipital_reference_region_is_the_eight_gyri_of_each_side(atlas):
+    held, words = validity.where_tracers_hold(densities(atlas, [MOR]), atlas)
+    gone = atlas.table.loc[held.columns[held.iloc[0].isna()]]
+    assert gone["hemisphere"].value_counts().to_dict() == {"left": 8, "right": 8}
+    assert "precuneus" not in set(gone["region"])
+    assert words[0].startswith(f"{MOR}: not in the occipital cortex (reference region; Endres")
+    said = validity.where_tracers_hold(densities(atlas, [DASB]), atlas)[1]
+    assert said == [
+        f"{DASB}: not in the cerebellum (reference region; Savli et al. 2012, not read for this)"
+    ]
 
 
 def test_a_map_of_few_regions_is_left_out_as_a_whole_and_named(atlas):

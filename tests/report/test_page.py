@@ -162,9 +162,11 @@ def appendix_files():
     ]
     curve = {"true_r": [0.0, 0.9], "expected_r": [0.0, 0.8], "power": [0.04, 0.86]}
     toolbox = first | {"contrast": "arm_by_time", "r": 0.61, "z": 0.71, "adjusts": False}
-    toolbox |= {"p_juspace": 0.002, "p_juspace_r": 0.031, "p_shuffle": 0.03, "p_shuffle_fwe": 0.2}
+    toolbox |= {"p_shuffle": 0.03, "p_shuffle_fwe": 0.2}
     toolbox |= {"p_relabel_juspace": 0.04, "p_relabel": 0.05, "p_relabel_fwe": 0.3}
     toolbox["p_group_r"] = 0.61
+    option = first | {"contrast": "active_change", "image": "mean", "statistic": "pearson"}
+    option |= {"adjusted": False, "value": 0.9, "p_juspace": 0.002, "p_juspace_r": 0.031}
     return {
         "calibration": {
             "rates.tsv": pd.DataFrame([rates]),
@@ -175,7 +177,11 @@ def appendix_files():
             "power.tsv": pd.DataFrame(curve | {"monte_carlo_se": [0.01, 0.02]}),
             "settings.json": {"minimum_detectable_r": 0.87, "quick": False},
         },
-        "juspace": {"juspace.tsv": pd.DataFrame([toolbox]), "settings.json": {"quick": False}},
+        "juspace": {
+            "juspace.tsv": pd.DataFrame([toolbox]),
+            "options.tsv": pd.DataFrame([option]),
+            "settings.json": {"quick": False},
+        },
     }
 
 
@@ -521,7 +527,9 @@ def test_what_ran_on_request_is_shown_with_its_tables_and_figures(alone, soup):
     assert "1 of 1 receptor maps gave p ≤ .05 more often than in 7 % of cases" in said
     assert "the highest rate was 8 %" in said
     assert "power of four in five only if the noise-free r is at least 0.87" in said
-    assert "z = 0.71 and an exact spatial p = .002, from a plain shuffle of regions" in said
+    assert "JuSpace gives z = 0.71 and a group p = .040" in said
+    assert "under any relabelling it is p = .050" in said
+    assert "it is p = .002, from a plain shuffle of regions" in said
     assert "the same null maps give p = .031" in said
     shown = [figure["id"] for figure in full.select("figure") if not figure.select("a[href$=png]")]
     assert shown == ["figure-variogram-Moran", "figure-variogram-variogram", "figure-power"]

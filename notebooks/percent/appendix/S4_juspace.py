@@ -26,7 +26,7 @@ variant: str = ""  # folder in variants/ for results; empty: named after what is
 # %%
 from IPython.display import Markdown
 
-from analysis_lib import pipeline, receptors, report, results
+from analysis_lib import figures, pipeline, receptors, report, results
 from analysis_lib.study import open_study
 
 # %%
@@ -42,7 +42,9 @@ Markdown(report.notice(trial, quick))
 #
 # Its code was read; this is how it differs from the p-values of notebook 03.
 #
-# - **z against r.** Its spatial p compares the observed Fisher *z* with the *r* of null maps. |z| is
+# - **No spatial p for a difference.** Its exact spatial p is supported for a mean image and for single
+#   images, not for Cohen's d, whether between arms or within one. It stands in the second table.
+# - **z against r.** That p compares the observed Fisher *z* with the *r* of null maps. |z| is
 #   larger than |r|, so the p is too small; from r = .76 on it is the smallest possible, whatever the
 #   null. The table gives this p and the one that compares |r| with |r|.
 # - **No autocorrelation where it matters.** Its null maps are smoothed only if the differences
@@ -65,14 +67,41 @@ Markdown(report.notice(trial, quick))
 
 # %%
 n = quick_permutations if quick else n_permutations
-toolbox = receptors.juspace_rows(inputs, n, seed)
-found.keep(juspace=toolbox, settings={"permutations": n, "seed": seed, "quick": quick})
-mine = toolbox[toolbox["contrast"] == results.ARM_BY_TIME].drop(columns=["contrast", "n_parcels"])
+toolbox = receptors.juspace_tables(inputs, n, seed)
+found.keep(**toolbox, settings={"permutations": n, "seed": seed, "quick": quick})
+mine = toolbox["juspace"].query("contrast == @results.ARM_BY_TIME")
+mine = mine.drop(columns=["contrast", "n_parcels"])
 report.table(mine.sort_values("r", key=abs, ascending=False), trial, "juspace")
 
 # %% [markdown]
-# The maps with the largest |r| come first. Within a row, compare JuSpace's exact spatial p with the same
-# test of |r| against |r|, and both with the p among equally smooth maps below.
+# The maps with the largest |r| come first. Within a row, compare JuSpace's relabelling with any relabelling,
+# and both with the p among equally smooth maps below.
+#
+# ### Its options
+#
+# Spearman's or Pearson's correlation, or one multiple regression on all maps at once, whose coefficients
+# are in the maps' own units and cannot be compared with each other; each with and without adjustment for
+# the grey-matter density of a template (SPM's in JuSpace, nilearn's here); of Cohen's d and of the mean
+# change. The table shows the leading map.
+
+# %%
+options = toolbox["options"]
+first = options["annotation"] == mine.loc[mine["r"].abs().idxmax(), "annotation"]
+report.table(options[first].drop(columns=["receptor", "annotation"]), trial, "options")
+
+# %% [markdown]
+# The p of a mean image ignores the smoothness of the maps wherever the null is a plain shuffle.
+#
+# ### Each participant
+#
+# Fisher's z of each participant's own change with each map.
+
+# %%
+figures.panel(found, "patients_z")
+
+# %% [markdown]
+# JuSpace tests the mean of these z against 0, over both arms together. Arms that differ in noise differ in
+# z, too, which is why notebook 03 compares slopes.
 #
 # ## What we found: JuSpace
 
