@@ -237,21 +237,29 @@ def _no_such_number(key, study, origins):
 
 
 def _summary(study):
+    if study.effect:
+        return f"one map ({study.effect.kind}), no participants"
     from analysis_lib.study import images as study_images
     from analysis_lib.study import participants as study_participants
 
     participants = study_participants.read_participants(study)
     arms = participants.loc[participants["excluded"].isna(), "arm"].value_counts()
     maps = study_images.find_maps(study, participants)
+    both = ", ".join(f"{arms.get(arm, 0)} {name}" for arm, name in study.arm_names.items())
     return (
-        f"{arms.get('active', 0)} {study.arm_names['active']}, "
-        f"{arms.get('control', 0)} {study.arm_names['control']}, "
+        f"{both if study.arms else f'{arms.sum()} participants'}, "
         f"{participants['excluded'].notna().sum()} excluded; "
         f"{', '.join(scale.name for scale in study.scales)} at {len(study.visits)} visits; "
-        + (f"{len(maps)} grey-matter maps" if len(maps) else "no grey-matter maps")
+        + _images(study, maps)
         + _unseen(participants, maps)
         + (f", {n_scans} T1w images" if (n_scans := len(study.t1w_images())) else "")
     )
+
+
+def _images(study, maps):
+    if study.regional:
+        return f"changes by region in {study.imaging.table}"
+    return f"{len(maps)} grey-matter maps" if len(maps) else "no grey-matter maps"
 
 
 def _unseen(participants, maps):

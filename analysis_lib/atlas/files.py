@@ -18,6 +18,10 @@ class PublicFile:
     home: str  # path below the base address: owner/repository/commit/path
     sha256: str
 
+    def address(self, base):
+        """Where the file is, from the base address; a file elsewhere has its own."""
+        return self.home if "://" in self.home else f"{base}/{self.home}"
+
 
 _SUBCORTEX = "yetianmed/subcortex/5f353a86a230a04c5cf9bc138dc8c26af416675b"
 
@@ -33,6 +37,14 @@ ATLASES = {
         ),
     ),
 }
+DKT31_ASEG = "OASIS-TRT-20_jointfusion_DKT31_CMA_labels_in_MNI152_v2.nii.gz"
+ATLASES["dkt31_aseg"] = (
+    PublicFile(
+        f"atlases/{DKT31_ASEG}",
+        f"http://media.mindboggle.info/data/cache/atlases/{DKT31_ASEG}",
+        "73ff2bc35e9309fde34521e4e60a0fffa494a8e283ac209613af25023797626a",
+    ),
+)
 _SPM = "spm/spm12/f6948fff302fa4d4b80c9c67bb9ddf282b68d0a5"
 TEMPLATES = (  # for brain extraction: a whole head, and the space inside its skull
     PublicFile(
@@ -107,6 +119,6 @@ def is_cached(cache, file, base):
     if found != file.sha256:
         raise FetchError(
             f"{path}: damaged, or another file: sha256 {file.sha256} expected, found {found}. "
-            f"Delete it and run again: it is then downloaded from {base}/{file.home}"
+            f"Delete it and run again: it is then downloaded from {file.address(base)}"
         )
     return True

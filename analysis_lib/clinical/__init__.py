@@ -18,6 +18,10 @@ __getattr__, __dir__, __all__ = attach(
         "consort": [
             "consort_checklist",  # the 30 items of CONSORT 2025
         ],
+        "courses": [
+            "course_numbers",  # numbers of a study without a control arm
+            "course_tables",  # courses, change and response without a control arm
+        ],
         "harms": [
             "adverse_event_table",  # adverse events by arm
         ],

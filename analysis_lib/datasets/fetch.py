@@ -205,7 +205,7 @@ def _known_trial(name):
 
 
 def _download(cache, file, wanted, base, retries):
-    url = f"{base}/{file.home}"
+    url = file.address(base)
     store = pooch.create(
         path=cache,
         base_url="",
@@ -231,7 +231,7 @@ def _offline(cache, file, wanted, base, error):
     response = getattr(error, "response", None)
     reason = type(error).__name__ if response is None else f"HTTP status {response.status_code}"
     missing = "\n".join(
-        f"  {base}/{w.home}\n    to {cache / w.name} (sha256 {w.sha256})" for w in wanted
+        f"  {w.address(base)}\n    to {cache / w.name} (sha256 {w.sha256})" for w in wanted
     )
     return (
         f"{file.name}: download failed ({reason}). Run again with a connection, "

@@ -3,6 +3,7 @@
 Notebooks 00 to 03 show them one by one while they run (:func:`panel`), notebook 04 together.
 """
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -56,17 +57,34 @@ from analysis_lib.figures.draw_receptors import (
 )
 from analysis_lib.figures.layout import Drawn, Panel, alone, captions
 from analysis_lib.figures.palette import BANDS, COLOURS
-from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE, contrast_title
+from analysis_lib.results.contrasts import (
+    CONTRASTS,
+    IMPROVEMENT,
+    contrast_title,
+    contrast_words,
+)
 from analysis_lib.results.problems import UsageError
 from analysis_lib.results.words import number_text, visit_words
 from analysis_lib.study.map_file import load_map
 from analysis_lib.vbm.diagnostics import skewness_limit
 from analysis_lib.vbm.scans import read_scans
 
+NO_PATIENTS = "not available: one map, no patients"
+OF_PATIENTS = ("slopes", "improvement")
 SLICES_MM = (-20, -8, 2, 14, 30, 46)  # z of axial slices
 
 
-def panel(results, name, **options) -> Drawn:
+@dataclass(frozen=True)
+class Missing:
+    """A figure that needs patients, where there is one map alone."""
+
+    name: str
+
+    def _repr_markdown_(self):
+        return f"*{self.name}*: {NO_PATIENTS}"
+
+
+def panel(results, name, **options) -> Drawn | Missing:
     """One figure of the catalogue, as the last line of a cell: the picture with its caption.
 
     Parameters
@@ -83,6 +101,8 @@ def panel(results, name, **options) -> Drawn:
     UsageError
         If there is no figure of this name; the message lists those there are.
     """
+    if results.study.effect and name in OF_PATIENTS:
+        return Missing(name)
     if name not in CATALOGUE:
         raise UsageError(f"no figure {name!r}; there are: {', '.join(sorted(CATALOGUE))}")
     one = CATALOGUE[name](results, **options)
@@ -326,20 +346,21 @@ def mosaic(results, most=4):
     )
 
 
-def slices(results, contrast=ARM_BY_TIME, slices_mm=SLICES_MM):
+def slices(results, contrast=None, slices_mm=SLICES_MM):
     return _brain(results, contrast, partial(plot_slices, threshold=None, cuts=slices_mm))
 
 
-def glass(results, contrast=ARM_BY_TIME):
+def glass(results, contrast=None):
     return _brain(results, contrast, plot_glass, "glass")
 
 
-def surface(results, contrast=ARM_BY_TIME):
+def surface(results, contrast=None):
     return _brain(results, contrast, plot_surface, "surface")
 
 
 def _brain(results, contrast, plot, kind="slices"):
     """t of a contrast on the brain, on a colour scale that all contrasts share."""
+    contrast = contrast or results.study.main
     names, row = results.study.arm_names, _summary(results).loc[contrast]
     n = " + ".join(str(row[f"n_{arm}"]) for arm in COLOURS if row[f"n_{arm}"])
     title = f"{contrast_title(contrast, names)} (n = {n})"
@@ -360,7 +381,7 @@ def _summary(results):
 
 
 def _largest_t(results):
-    known = set(_summary(results).index) & set(OF_CHANGE)
+    known = set(_summary(results).index) - {IMPROVEMENT}
     images = (results.image(f"{contrast}_t") for contrast in sorted(known))
     return float(np.ceil(max(np.abs(image.get_fdata()).max() for image in images)))
 
@@ -382,14 +403,15 @@ def regions(results, regions=()):
 # --- receptors ------------------------------------------------------------------------------------
 
 
-def correlations(results, contrast=ARM_BY_TIME, most_maps=None):
+def correlations(results, contrast=None, most_maps=None):
+    contrast = contrast or results.study.main
     rows, null = _rows(results, contrast), _draws(results, contrast)
     chosen = rows["r"].abs().sort_values(ascending=False).index[:most_maps].sort_values()
     bands = {which: central(draws)[chosen] for which, draws in null.items()}
     n_draws = {which: len(draws) for which, draws in null.items()}
     shown, names = rows.loc[chosen], results.study.arm_names
     return Panel(
-        partial(plot_correlations, rows=shown, bands=bands),
+        partial(plot_correlations, rows=shown, bands=bands, within=_is_within(contrast)),
         f"Receptor maps in order of r: {contrast_title(contrast, names)}",
         *descriptions.describe_correlations(shown, len(rows), contrast, names, n_draws),
         size=(PAGE, 0.17 * len(chosen) + 1.1),
@@ -397,10 +419,10 @@ def correlations(results, contrast=ARM_BY_TIME, most_maps=None):
 
 
 def scatter(results):
-    points, lead, names = results.table("scatter"), _lead(results), results.study.arm_names
+    points, lead = results.table("scatter"), _lead(results)
     axes = {
         "xlabel": f"{lead['receptor']} density, normal score",
-        "ylabel": f"change, {names['active']} − {names['control']}, normal score",
+        "ylabel": f"{_axis(results.study)}, normal score",
     }
     return Panel(
         partial(plot_scatter, points=points, r=lead["r"], **axes),
@@ -423,7 +445,7 @@ def dominance(results):
 
 def nulls(results):
     lead = _lead(results)
-    draws = {which: found[:, lead.name] for which, found in _draws(results, ARM_BY_TIME).items()}
+    draws = {which: found[:, lead.name] for which, found in _draws(results).items()}
     observed = {"spatial": lead["r"], "spatial_anatomy": lead["r_anatomy"]}
     return Panel(
         partial(plot_nulls, draws=draws, observed=observed),
@@ -435,7 +457,8 @@ def nulls(results):
 
 def slopes(results):
     lead, names = _lead(results), results.study.arm_names
-    rows, by_arm = results.table("individual"), results.table("coupling_arm")
+    tested = "coupling_arm" if results.study.arms else "coupling_mean"
+    rows, by_arm = results.table("individual"), results.table(tested)
     mine = by_arm[by_arm["annotation"] == lead["annotation"]].iloc[0]
     rows = rows[rows["annotation"] == lead["annotation"]]
     return Panel(
@@ -448,11 +471,12 @@ def slopes(results):
 
 def anatomy(results):
     rows = results.table("anatomy")
-    rows = rows[rows["contrast"] == ARM_BY_TIME]
+    rows = rows[rows["contrast"] == results.study.main]
+    words = contrast_words(results.study.main, results.study.arm_names)
     return Panel(
         partial(plot_anatomy, rows=rows),
         "Effect and anatomy",
-        *descriptions.describe_anatomy(rows),
+        *descriptions.describe_anatomy(rows, words),
         size=(5, 1.7),
     )
 
@@ -470,9 +494,8 @@ def improvement(results, scale):
 
 def influence(results, most=6):
     rows = results.table("sensitivity")
-    rows = (
-        rows[rows["contrast"] == ARM_BY_TIME].sort_values("r", key=abs, ascending=False).head(most)
-    )
+    rows = rows[rows["contrast"] == results.study.main]
+    rows = rows.sort_values("r", key=abs, ascending=False).head(most)
     return Panel(
         partial(plot_without, rows=rows),
         "Without the most influential region",
@@ -511,13 +534,26 @@ def _rows(results, contrast):
 
 def _lead(results):
     """Row of the leading receptor map."""
-    rows, chosen = _rows(results, ARM_BY_TIME), results.table("scatter")["annotation"].iloc[0]
+    rows, chosen = _rows(results, results.study.main), results.table("scatter")["annotation"].iloc[0]
     return rows[rows["annotation"] == chosen].iloc[0]
 
 
-def _draws(results, contrast):
-    nulls = results.arrays("nulls")
+def _draws(results, contrast=None):
+    nulls, contrast = results.arrays("nulls"), contrast or results.study.main
     return {which: nulls[f"{which}_{contrast}"] for which in BANDS}
+
+
+def _is_within(contrast):
+    """Whether the contrast is a mean change, and not a difference between arms."""
+    return CONTRASTS[contrast].within is not None
+
+
+def _axis(study):
+    """The main contrast, in words for an axis."""
+    if study.effect:
+        return f"map ({study.effect.kind})"
+    names = study.arm_names
+    return f"change, {names['active']} − {names['control']}" if study.arms else "change"
 
 
 CATALOGUE = {

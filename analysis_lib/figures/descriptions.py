@@ -9,7 +9,7 @@ from analysis_lib.figures.appearance import LEVEL
 from analysis_lib.figures.draw_clinical import estimate_text
 from analysis_lib.figures.draw_receptors import ANATOMY, range_text
 from analysis_lib.figures.palette import COLOURS
-from analysis_lib.results.contrasts import ARM_BY_TIME, contrast_title, contrast_words
+from analysis_lib.results.contrasts import ARM_BY_TIME, EFFECT, contrast_title, contrast_words
 from analysis_lib.results.words import number_text, p_text, printed, true_minus, visit_words
 
 
@@ -188,6 +188,8 @@ def describe_correlations(rows, n_all, contrast, names, draws):
     """What `plot_correlations` shows, of ``n_all`` maps; ``draws`` by null."""
     lead = rows.loc[rows["r"].abs().idxmax()]
     chosen = "" if len(rows) == n_all else f" (the {len(rows)} with the largest |r| are shown)"
+    if contrast == EFFECT:
+        return _describe_one_map(rows, n_all, chosen, draws)
     asked = "no arm effect on" if contrast == ARM_BY_TIME else "a mean of 0 of"
     n_fwe, n_beyond = (int((rows[p] < LEVEL).sum()) for p in ("p_fwe", "p_fwe_spatial_anatomy"))
     caption = (
@@ -206,6 +208,27 @@ def describe_correlations(rows, n_all, contrast, names, draws):
         f"{p_text(lead['p_randomisation'])}, among equally smooth maps "
         f"{p_text(lead['p_spatial'])}, beyond anatomy {p_text(lead['p_spatial_anatomy'])}. Maps "
         f"with a family-wise p below .05: slopes {n_fwe}, beyond anatomy {n_beyond} of {len(rows)}."
+    )
+    return caption, alt
+
+
+def _describe_one_map(rows, n_all, chosen, draws):
+    lead = rows.loc[rows["r"].abs().idxmax()]
+    n_beyond = int((rows["p_fwe_spatial_anatomy"] < LEVEL).sum())
+    caption = (
+        f"Correlation over grey-matter regions of the map with {n_all} receptor maps{chosen}; in "
+        "brackets, the number of people scanned for each map. Dots: r. Diamonds: partial r given "
+        "distance to the ventricles, depth, region size and grey-matter density. Bands: central "
+        f"95 % of each among surrogate maps as smooth as the map ({draws['spatial']:,}). At the "
+        "right: p of r and partial r among equally smooth maps; in brackets family-wise over all "
+        "maps. Filled: family-wise p < .05. Tests of patients are not available: one map, no "
+        "patients."
+    )
+    alt = (
+        "Dots and diamonds, one pair per map, in order of r; a shaded band behind each. Largest: "
+        f"{lead['receptor']}, {number_text(lead['r'])}; among equally smooth maps "
+        f"{p_text(lead['p_spatial'])}, beyond anatomy {p_text(lead['p_spatial_anatomy'])}. Maps "
+        f"with a family-wise p below .05 beyond anatomy: {n_beyond} of {len(rows)}."
     )
     return caption, alt
 
@@ -260,26 +283,30 @@ def describe_nulls(lead, draws):
 
 
 def describe_slopes(lead, row, names):
-    """What `plot_slopes` shows; ``row`` of ``receptors/coupling_arm.tsv``."""
+    """What `plot_slopes` shows; ``row`` of ``receptors/coupling_arm.tsv`` or coupling_mean."""
+    one = "mean" in row
+    compared = "Mean" if one else f"{names['active']} − {names['control']}"
+    size = row["mean" if one else "difference"]
     caption = (
         "Percent change per standard deviation of the density of "
         f"{lead['receptor']} ({lead['annotation']}), one point per participant; bars: means. "
-        f"{names['active']} − {names['control']}: {number_text(row['difference'])} "
+        f"{compared}: {number_text(size)} "
         f"({number_text(row['ci_low'])} to {number_text(row['ci_high'])}), {p_text(row['p'])}."
     )
+    if one:
+        return caption, f"Points in one row. Mean: {number_text(size)}."
     means = {arm: number_text(row[f"mean_{arm}"]) for arm in COLOURS}
     return caption, f"Points in two rows, one per arm. Means: {_by_arm(names, means)}."
 
 
-def describe_anatomy(rows):
+def describe_anatomy(rows, words):
     """What `plot_anatomy` shows; ``rows`` are of ``receptors/anatomy.tsv``."""
     top = rows.loc[rows["r"].abs().idxmax()]
     caption = (
-        "Correlation over regions of the difference between the arms with four properties of head "
-        "anatomy that artefacts follow; at the right, p among equally smooth maps. Filled: "
-        "family-wise p < .05."
+        f"Correlation over regions of {words} with properties of head anatomy that artefacts "
+        "follow; at the right, p among equally smooth maps. Filled: family-wise p < .05."
     )
-    return caption, f"Four dots. Largest: {ANATOMY[top['measure']]}, {number_text(top['r'])}."
+    return caption, f"Dots, one per property. Largest: {ANATOMY[top['measure']]}, {number_text(top['r'])}."
 
 
 def describe_improvement(rows, scale):

@@ -30,7 +30,7 @@ from analysis_lib.results.problems import CompendiumError, PipelineError, StudyE
 
 PAGE = "report/index.html"
 CRATE = "ro-crate-metadata.json"  # as report.crate names it, which is slow to import
-NEEDED_BY_REPORT = ("clinical/mmrm_contrasts.tsv", "clinical/flow.json", "numbers.json")
+CLINICAL = ("clinical/mmrm_contrasts.tsv", "clinical/flow.json")
 
 
 @dataclass
@@ -112,7 +112,7 @@ def _publish(now):
     """Write report and RO-Crate, where a step has run or they are not there yet."""
     study = now.plan.study
     there = all((study.derived / name).is_file() for name in (PAGE, CRATE))
-    ready = all((study.derived / name).is_file() for name in NEEDED_BY_REPORT)
+    ready = all((study.derived / name).is_file() for name in needed_by_report(study))
     if now.failure or not ready:
         return
     if there and not now.ran and not now.renewed:
@@ -125,6 +125,13 @@ def _publish(now):
         crate.write_crate(study)  # after the report, which is part of it
     except CompendiumError as error:
         raise PipelineError(f"The results are complete; the report failed: {error}") from None
+
+
+def needed_by_report(study) -> tuple:
+    """Results without which there is nothing to report."""
+    if study.arms:
+        return (*CLINICAL, "numbers.json")
+    return ("receptors/correlations.tsv" if study.effect else "clinical/change.tsv", "numbers.json")
 
 
 def _compare(now):

@@ -15,7 +15,7 @@ from analysis_lib.atlas.grids import (
     parcel_mean_matrix,
     region_names,
 )
-from analysis_lib.atlas.parcellation import load_atlas
+from analysis_lib.atlas.region_table import parcels_of
 from analysis_lib.results.problems import CompendiumError, Problem, StudyError, caught
 from analysis_lib.study.map_file import load_map
 from analysis_lib.vbm.discoveries import share_discovered
@@ -88,11 +88,11 @@ def problems(study):
     if study.imaging is None:
         return []
     try:
-        parcels = load_atlas(study.atlas)
+        parcels = parcels_of(study)
     except CompendiumError:
         return []
     remedy = "Name regions of the atlas in the study file"
-    named = [*study.regions, *(region for some in study.region_sets.values() for region in some)]
+    named = [*study.own_regions, *(region for some in study.region_sets.values() for region in some)]
     found = caught(check_regions, named, parcels)
     return [
         replace(problem, file=study.path.name, remedy=f"{problem.remedy}. {remedy}")
