@@ -11,7 +11,7 @@ from analysis_lib.atlas import parcellation, region_table
 from analysis_lib.receptors import own_maps
 from analysis_lib.results.problems import Problem
 from analysis_lib.study import conduct, image_problems, participants, receptor_files, scores
-from analysis_lib.vbm import content, diagnostics, regions
+from analysis_lib.vbm import content, diagnostics, region_tests, regions
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ CHECKS = (
     Check(own_maps.problems, "03", of_effect=True),
     Check(own_maps.effect_problems, "03", of_effect=True),
     Check(region_table.problems, "02 03", of_effect=True),
+    Check(region_tests.problems, "02 03", of_people=True),
     Check(parcellation.problems, "02 03", of_effect=True),
     Check(regions.problems, "02"),
     Check(diagnostics.problems, "02 03", of_people=True),

@@ -160,6 +160,23 @@ def course(results, scale):
     )
 
 
+def course_of_all(results, scale):
+    """Of a study without a control arm."""
+    study = results.study
+    own, model, counts = (
+        table[table["scale"] == scale] for table in map(results.table, ("scores", "change", "means"))
+    )
+    model = model.assign(week=model["visit"].map(study.visits), arm="active")
+    lines = since_baseline(own)
+    label = f"change in {scale}, points"
+    return Panel(
+        partial(plot_course, individuals=lines, means=model, counts=counts, ylabel=label),
+        scale,
+        *descriptions.describe_course_of_all(scale, lines, model),
+        size=(COLUMN, 3),
+    )
+
+
 def kinds(results):
     """Of each scale that was modelled: "change", or "value" where there is no baseline."""
     return results.table("mmrm_contrasts").groupby("scale")["kind"].first()
@@ -396,7 +413,7 @@ def regions(results, regions=()):
         "Change by region",
         *descriptions.describe_regions(means, regions, names),
         size=(PAGE, 0.5 * len(regions) + 0.7),
-        arms=True,
+        arms=results.study.arms is not None,
     )
 
 
@@ -487,7 +504,7 @@ def improvement(results, scale):
     return Panel(
         partial(plot_improvement, rows=rows),
         f"Slope and improvement: {scale}",
-        *descriptions.describe_improvement(rows, scale),
+        *descriptions.describe_improvement(rows, scale, results.study.arms is not None),
         size=(COLUMN, 0.15 * len(rows) + 0.8),
     )
 
@@ -559,7 +576,7 @@ def _axis(study):
 CATALOGUE = {
     make.__name__: make
     for make in (
-        *(flow, ratings, course, differences, response, tipping_point, items, stimulation),
+        *(flow, ratings, course, course_of_all, differences, response, tipping_point, items, stimulation),
         *(residuals, left_out),
         *(head_size, template_fit, homogeneity, volumes, variance_ratio, skewness, mosaic),
         *(slices, glass, surface, regions),

@@ -8,7 +8,7 @@ import numpy as np
 from analysis_lib.figures.appearance import LEVEL
 from analysis_lib.figures.draw_clinical import estimate_text
 from analysis_lib.figures.draw_receptors import ANATOMY, range_text
-from analysis_lib.figures.palette import COLOURS
+from analysis_lib.figures.palette import COLOURS, colours_of
 from analysis_lib.results.contrasts import ARM_BY_TIME, EFFECT, contrast_title, contrast_words
 from analysis_lib.results.words import number_text, p_text, printed, true_minus, visit_words
 
@@ -64,6 +64,18 @@ def describe_course(scale, kind, individuals, means, names, unit="points"):
         f"interval at week {means['week'].max():g}: {_by_arm(names, ends)}."
     )
     return caption, alt
+
+
+def describe_course_of_all(scale, individuals, means):
+    """What `plot_course` shows without a control arm; ``means`` of ``clinical/change.tsv``."""
+    n, last = individuals["participant_id"].nunique(), means.iloc[-1]
+    caption = (
+        f"Change in {scale} since each participant's baseline, points. Thin lines: participants "
+        f"(n = {n}). Thick line and bars: means of a mixed model for repeated measures, 95 % "
+        "confidence intervals. n: participants rated. Change without a control arm is not an "
+        "effect of treatment."
+    )
+    return caption, f"Lines over weeks. Mean at the last visit: {_with_interval(last, 'mean')}."
 
 
 def describe_differences(contrasts, names, primary):
@@ -160,11 +172,12 @@ def describe_brain(row, names, kind="slices"):
 def describe_regions(means, regions, names):
     """What `plot_region_change` shows; ``means`` is ``vbm/region_means.tsv``."""
     rows = means[means["region"].isin(list(regions))].set_index(["region", "arm"])
-    n = {arm: range_text(rows.xs(arm, level="arm")["n"]) for arm in COLOURS}
+    arms = colours_of(means["arm"])
+    n = {arm: range_text(rows.xs(arm, level="arm")["n"]) for arm in arms if len(rows)}
     said = "; ".join(
-        f"{region}: " + _by_arm(names, {a: _percent(rows.loc[(region, a)]) for a in COLOURS})
+        f"{region}: " + _by_arm(names, {a: _percent(rows.loc[(region, a)]) for a in arms})
         for region in regions
-        if all((region, arm) in rows.index for arm in COLOURS)
+        if all((region, arm) in rows.index for arm in arms)
     )
     caption = (
         "Change of grey-matter volume from baseline in the regions of interest, percent "
@@ -309,11 +322,12 @@ def describe_anatomy(rows, words):
     return caption, f"Dots, one per property. Largest: {ANATOMY[top['measure']]}, {number_text(top['r'])}."
 
 
-def describe_improvement(rows, scale):
+def describe_improvement(rows, scale, arms=True):
     """What `plot_improvement` shows; ``rows`` of one scale."""
     n_fwe = int((rows["p_fwe"] < LEVEL).sum())
     caption = (
-        f"Partial correlation, within arms, of improvement on {scale} with patients' slopes on "
+        f"Partial correlation{', within arms,' if arms else ''} of improvement on {scale} with "
+        "patients' slopes on "
         f"each receptor map, with 95 % confidence interval. Filled: family-wise p < .05 "
         f"({n_fwe} of {len(rows)})."
     )

@@ -14,6 +14,10 @@ __getattr__, __dir__, __all__ = attach(
         "numbers": [
             "vbm_numbers",  # numbers of notebook 02 that texts and figures quote
         ],
+        "region_tests": [
+            "assess_regions",  # every contrast in every region of a table
+            "read_region_changes",  # regional changes that a table gives instead of images
+        ],
         "regions": [
             "check_regions",  # return regions as a list
             "coupling_table",  # does regional change go with clinical change, within arms?

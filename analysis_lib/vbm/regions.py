@@ -124,10 +124,12 @@ def coupling_table(rows, regions, improvement) -> pd.DataFrame:
     ----------
     rows : pandas.DataFrame
     regions : sequence of str
+        Empty: all.
     improvement : pandas.Series
         Points, by participant_id.
     """
     change = rows.pivot(index="participant_id", columns="region", values="change")
+    regions = list(regions) or list(change.columns)
     arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"]
     who = improvement.index
     return region_coupling(change.loc[who, list(regions)], improvement, arm[who])
@@ -245,14 +247,15 @@ def region_coupling(change, improvement, arm):
         )
     known = np.isfinite(np.asarray(improvement, float))
     arm = np.asarray(arm)[known]
+    held = len(np.unique(arm)) - 1  # variables held constant: the arm, where there are two
     outcome = _without_arm_means(np.asarray(improvement, float)[known, None], arm)[:, 0]
     rows = []
     for region in change:
         values = _without_arm_means(change[region].to_numpy()[known, None], arm)[:, 0]
         r, n = np.corrcoef(values, outcome)[0, 1], len(values)
-        margin = stats.norm.ppf(0.975) / np.sqrt(n - 4)  # one variable, the arm, is held constant
+        margin = stats.norm.ppf(0.975) / np.sqrt(n - 3 - held)
         low, high = np.tanh(np.arctanh(r) + np.array([-margin, margin]))
-        p = 2 * stats.t.sf(abs(r) * np.sqrt((n - 3) / (1 - r**2)), n - 3)
+        p = 2 * stats.t.sf(abs(r) * np.sqrt((n - 2 - held) / (1 - r**2)), n - 2 - held)
         rows.append({"region": region, "n": n, "r": r, "ci_low": low, "ci_high": high, "p": p})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=multipletests(table["p"], method="holm")[1])
