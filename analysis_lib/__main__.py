@@ -30,6 +30,7 @@ class Source(StrEnum):
     receptors = "receptors"
     templates = "templates"
     antidepressant = "antidepressant"
+    argyelan = "argyelan"
     sudmex_tms = "sudmex_tms"
 
 

@@ -26,6 +26,7 @@ class Placed:
     values: pd.DataFrame  # (n_rows, n_regions)
     parcels: Atlas
     left_out: tuple = ()  # names that are no grey-matter region of the atlas
+    file: str = ""  # that the values are from
 
     @property
     def problems(self):
@@ -33,10 +34,10 @@ class Placed:
         if self.left_out:
             found = Listing(self.left_out, "{}, left out")
             expected = "names of grey-matter regions of the atlas"
-            yield Problem("", "", expected, found, severity="warning")
+            yield Problem(self.file, "", expected, found, severity="warning")
 
 
-def placed(table, atlas) -> Placed:
+def placed(table, atlas, file="") -> Placed:
     """Columns of a table as regions of an atlas.
 
     Parameters
@@ -45,6 +46,8 @@ def placed(table, atlas) -> Placed:
         (n_rows, n_names); columns as FreeSurfer, ENIGMA or the atlas itself write them: "left
         hippocampus", "Left-Hippocampus", "ctx-lh-insula", "Lhippo", "Hippocampus".
     atlas : str, path, mapping or Atlas
+    file : str
+        That the table is from, for messages.
 
     Returns
     -------
@@ -61,12 +64,12 @@ def placed(table, atlas) -> Placed:
     known = {name: label for name, label in found.items() if label}
     wrong = list(_refusals(found, known))
     if wrong:
-        raise StudyError(wrong)
+        raise StudyError(replace(one, file=file) for one in wrong)
     if any(side == BOTH for side, _ in known.values()):
         parcels = folded(parcels)
     values = table[list(known)].set_axis([label for _, label in known.values()], axis=1)
     values = values.sort_index(axis=1).rename_axis(columns="label")
-    return Placed(values, parcels, tuple(map(str, table.columns.difference(list(known)))))
+    return Placed(values, parcels, tuple(map(str, table.columns.difference(list(known)))), file)
 
 
 def _refusals(found, known):
@@ -138,7 +141,7 @@ def read_changes(study) -> Placed:
     """Regional change of each participant, percent, from the table that the study file names."""
     path = study.root / study.imaging.table
     table = read_tsv(study, path, ["participant_id"]).reset_index(drop=True)
-    found = placed(table.drop(columns="participant_id"), study.atlas)
+    found = placed(table.drop(columns="participant_id"), study.atlas, study.imaging.table)
     kept = table.columns.difference(["participant_id", *found.left_out])
     columns = {name: number_column(*PERCENT) for name in kept}
     table, wrong = table_problems(path, table, columns, kept)
@@ -163,7 +166,7 @@ def read_effect(study) -> Placed:
         raise StudyError(Problem(path.name, "", expected, found, remedy))
     rows = table.dropna(subset=[effect.region]).set_index(effect.region)[wanted[1:]].T
     numbers = rows.apply(pd.to_numeric, errors="coerce")
-    return placed(numbers, study.atlas)
+    return placed(numbers, study.atlas, effect.file)
 
 
 def parcels_of(study) -> Atlas:
@@ -178,7 +181,4 @@ def problems(study):
     read = read_changes if study.regional else read_effect
     if not (study.regional or (study.effect and study.effect.is_table)):
         return []
-    file = study.imaging.table if study.regional else study.effect.file
-    wrong = caught(read, study)
-    found = wrong or list(read(study).problems)
-    return [replace(one, file=one.file or file) for one in found]
+    return caught(read, study) or list(read(study).problems)

@@ -17,6 +17,7 @@ from analysis_lib.atlas.files import (
     is_cached,
 )
 from analysis_lib.datasets import downloads
+from analysis_lib.datasets.argyelan import argyelan_dataset
 from analysis_lib.datasets.antidepressant import antidepressant_dataset, read_rda
 from analysis_lib.datasets.folders import write_folder
 from analysis_lib.datasets.sudmex import sudmex_dataset
@@ -40,6 +41,7 @@ class Fetched:
 
 _RBMI = "insightsengineering/rbmi/c872d4ac7e5406ec50ae9fe4d56898c6ecb7ec03"
 _SCORES = "egarza/sudmex_tms_main/135e0f2f38559dc8d9485b86090a4db76f439e12"
+_ECT = "argyelan/Publications/4eb1f3367f7ea512e70c61ad2430f182189dde05/VOLUMEvsCognition/Data"
 _OPENNEURO = "OpenNeuroDatasets/ds003037/68ae455007953d3d10e8012d7b1adad2aba0f400"
 
 _PARCELLATIONS = (  # where nilearn has Schaefer's parcels from
@@ -53,6 +55,18 @@ TRIALS = {
             "antidepressant/antidepressant_data.rda",
             f"{_RBMI}/data/antidepressant_data.rda",
             "bdad3cc1f86798171d3f069b9ec21e73dff683656eb3dcfd96c16e6c5938c036",
+        ),
+    ),
+    "argyelan": (
+        PublicFile(
+            "argyelan/VOL_IPER.csv",
+            f"{_ECT}/VOL_IPER.csv",
+            "37cfcffef1bb00344c28669004f5c4505772def7c11cd0b35749f159a3332ea3",
+        ),
+        PublicFile(
+            "argyelan/hamd.csv",
+            f"{_ECT}/hamd.csv",
+            "27e58df10f7f63bfcbf03b0d512b39ae616f300f27047863ed21c0d4595cc740",
         ),
     ),
     "sudmex_tms": (
@@ -240,6 +254,8 @@ def _offline(cache, file, wanted, base, error):
 
 
 def _read_and_convert(name, paths):
+    if name == "argyelan":
+        return argyelan_dataset(*(pd.read_csv(path) for path in paths)), ()
     if name == "antidepressant":
         return antidepressant_dataset(read_rda(paths[0], "antidepressant_data")), ()
     participants = pd.read_csv(paths[0], sep="\t", dtype={"participant_id": str})

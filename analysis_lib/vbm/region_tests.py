@@ -61,7 +61,7 @@ def read_region_changes(study) -> RegionChanges:
     change = found.values.loc[who].dropna(axis=1)
     names = region_names(found.parcels)
     gaps = found.values.columns.difference(change.columns)
-    lines = [*found.problems, *_gaps(names[gaps])]
+    lines = [*found.problems, *_gaps(names[gaps], found.file)]
     design = design_columns(study, people, who)
     change = change.set_axis(names[change.columns], axis=1).reset_index(drop=True)
     people = known[["participant_id", "arm"]].reset_index(drop=True)
@@ -82,11 +82,11 @@ def _wrong_people(study, named, people, known):
         yield Problem(file, "", expected, ", ".join(map(str, n)))
 
 
-def _gaps(names):
+def _gaps(names, file):
     """A warning of regions that somebody has no value for."""
     if len(names):
         found = Listing(tuple(names), "none in somebody for {}, left out")
-        yield Problem("", "", "a value of each participant", found, severity="warning")
+        yield Problem(file, "", "a value of each participant", found, severity="warning")
 
 
 def problems(study, _participants):
