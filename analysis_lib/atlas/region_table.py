@@ -1,6 +1,5 @@
 """Tables with a value per region: their names, as other programs write them, found in an atlas."""
 
-import re
 from dataclasses import dataclass, replace
 
 import nibabel as nib

@@ -32,7 +32,10 @@ def course_tables(study, data) -> dict:
         "analysed": int(primary.dropna()["participant_id"].nunique()),
     }
     tables = {"flow": flow, "scores": data.scores, "means": visit_means(data.scores)}
-    return tables | {"change": change_table(data.changes), "shares": share_table(study, data.scores)}
+    return tables | {
+        "change": change_table(data.changes),
+        "shares": share_table(study, data.scores),
+    }
 
 
 def change_table(changes):
@@ -101,7 +104,9 @@ def share_table(study, ratings):
                 low, high = proportion_confint(events, n, method="wilson") if n else (None, None)
                 row = {"scale": scale.name, "visit": visit, "outcome": outcome, "n": n}
                 share = events / n if n else None
-                rows.append(row | {"events": events, "share": share, "ci_low": low, "ci_high": high})
+                rows.append(
+                    row | {"events": events, "share": share, "ci_low": low, "ci_high": high}
+                )
     return pd.DataFrame(rows)
 
 

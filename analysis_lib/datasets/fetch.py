@@ -17,8 +17,8 @@ from analysis_lib.atlas.files import (
     is_cached,
 )
 from analysis_lib.datasets import downloads
-from analysis_lib.datasets.argyelan import argyelan_dataset
 from analysis_lib.datasets.antidepressant import antidepressant_dataset, read_rda
+from analysis_lib.datasets.argyelan import argyelan_dataset
 from analysis_lib.datasets.folders import write_folder
 from analysis_lib.datasets.sudmex import sudmex_dataset
 from analysis_lib.results.environment import PROJECT, cache_folder

@@ -164,7 +164,8 @@ def course_of_all(results, scale):
     """Of a study without a control arm."""
     study = results.study
     own, model, counts = (
-        table[table["scale"] == scale] for table in map(results.table, ("scores", "change", "means"))
+        table[table["scale"] == scale]
+        for table in map(results.table, ("scores", "change", "means"))
     )
     model = model.assign(week=model["visit"].map(study.visits), arm="active")
     lines = since_baseline(own)
@@ -551,7 +552,10 @@ def _rows(results, contrast):
 
 def _lead(results):
     """Row of the leading receptor map."""
-    rows, chosen = _rows(results, results.study.main), results.table("scatter")["annotation"].iloc[0]
+    rows, chosen = (
+        _rows(results, results.study.main),
+        results.table("scatter")["annotation"].iloc[0],
+    )
     return rows[rows["annotation"] == chosen].iloc[0]
 
 
@@ -576,7 +580,17 @@ def _axis(study):
 CATALOGUE = {
     make.__name__: make
     for make in (
-        *(flow, ratings, course, course_of_all, differences, response, tipping_point, items, stimulation),
+        *(
+            flow,
+            ratings,
+            course,
+            course_of_all,
+            differences,
+            response,
+            tipping_point,
+            items,
+            stimulation,
+        ),
         *(residuals, left_out),
         *(head_size, template_fit, homogeneity, volumes, variance_ratio, skewness, mosaic),
         *(slices, glass, surface, regions),

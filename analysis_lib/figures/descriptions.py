@@ -262,7 +262,10 @@ def describe_scatter(lead, n_regions):
 def describe_dominance(rows):
     """What `plot_dominance` shows; ``rows`` is ``receptors/dominance.tsv``."""
     top = rows.sort_values("total_dominance", ascending=False).head(3)
-    said = ", ".join(f"{row.receptor} {row.percent:.0f} %" for row in top.itertuples())
+    known = top["percent"].notna().all()  # shares of an adjusted R² above 0
+    said = ", ".join(
+        f"{row.receptor} {row.percent:.0f} %" if known else row.receptor for row in top.itertuples()
+    )
     n_fwe = int((rows["p_fwe"] < LEVEL).sum())
     caption = (
         f"Dominance analysis of {len(rows)} receptors in one linear model: each receptor's share "
@@ -321,7 +324,10 @@ def describe_anatomy(rows, words):
         f"Correlation over regions of {words} with properties of head anatomy that artefacts "
         "follow; at the right, p among equally smooth maps. Filled: family-wise p < .05."
     )
-    return caption, f"Dots, one per property. Largest: {ANATOMY[top['measure']]}, {number_text(top['r'])}."
+    return (
+        caption,
+        f"Dots, one per property. Largest: {ANATOMY[top['measure']]}, {number_text(top['r'])}.",
+    )
 
 
 def describe_improvement(rows, scale, arms=True):

@@ -59,7 +59,7 @@ def plot_correlations(ax, rows, bands, within=False):
     ax.set_yticklabels([_map_label(row) for row in rows.itertuples()], fontsize=SMALL)
     ax.tick_params(axis="y", length=0)
     over = f"r over {range_text(rows['n_parcels'])} regions"
-    ax.set_xlabel(f"correlation of receptor map and {'change' if patients else 'map'}, {over}")
+    ax.set_xlabel(f"correlation of receptor map and {'change' if patients else 'the map'}, {over}")
     under = mpl.transforms.offset_copy(ax.transAxes, ax.figure, 0, -27, units="points")
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
     ax.legend(**place, ncols=2, fontsize=SMALL, handlelength=1.4, columnspacing=1.2)
@@ -208,7 +208,7 @@ def plot_dominance(ax, rows):
     sns.barplot(rows, x="total_dominance", y="receptor", errorbar=None, ax=ax, **look)
     for bar, p in zip(ax.patches, rows["p_fwe"], strict=True):
         bar.set_facecolor(ACCENT if p < LEVEL else "white")
-    texts = [f"{percent:.0f} %" for percent in rows["percent"]]
+    texts = ["" if np.isnan(percent) else f"{percent:.0f} %" for percent in rows["percent"]]
     ax.bar_label(ax.containers[0], texts, fontsize=6.5, padding=2)
     ax.set(xlabel="total dominance, part of adjusted R²\n(filled: family-wise p < .05)", ylabel="")
     ax.margins(x=0.14)

@@ -13,8 +13,8 @@ from analysis_lib.atlas.naming import BOTH
 from analysis_lib.atlas.parcellation import Atlas
 from analysis_lib.atlas.region_table import parcels_of, read_effect
 from analysis_lib.receptors.correlation import gaussianise
-from analysis_lib.receptors.effects import effect_map
 from analysis_lib.receptors.densities import MIN_COVERAGE
+from analysis_lib.receptors.effects import effect_map
 from analysis_lib.receptors.library import maps_for, uncovered
 from analysis_lib.receptors.validity import where_tracers_hold
 from analysis_lib.results.problems import Problem, StudyError
@@ -94,9 +94,7 @@ class Inputs:
 
     def effect_maps(self) -> pd.DataFrame:
         """Effect map of each contrast, percent: regions by contrasts."""
-        maps = {
-            c: effect_map(self.change, self.arm, c, **self.model) for c in self.study.contrasts
-        }
+        maps = {c: effect_map(self.change, self.arm, c, **self.model) for c in self.study.contrasts}
         return pd.DataFrame(maps, index=self.regions[self.change.columns].rename("region"))
 
     def map_table(self) -> pd.DataFrame:

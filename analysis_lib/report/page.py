@@ -306,7 +306,11 @@ def _contents(evidence, facts, views):
 
 def _short_contents(facts, views):
     """The same without a control arm."""
-    found = [("clinical", "Clinical course"), ("vbm", "Change by region"), ("receptors", "Receptors")]
+    found = [
+        ("clinical", "Clinical course"),
+        ("vbm", "Change by region"),
+        ("receptors", "Receptors"),
+    ]
     there = {"clinical": facts["conducted_courses"], "vbm": facts["has_vbm"]}
     found = [part for part in found if there.get(part[0], facts["has_receptors"])]
     return [

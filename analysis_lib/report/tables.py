@@ -40,7 +40,7 @@ def _change(evidence):
         evidence,
         "clinical/change.tsv",
         "Change from baseline",
-        "Points, from a mixed model for repeated measures without an arm; n: rated at the visit.",
+        "Points, from a mixed model for repeated measures; n: rated at the visit.",
         ["scale", "visit", "n", "mean", "ci", "sd", "t", "p", "hedges_g"],
     )
 
@@ -186,6 +186,7 @@ def _whole_regions(evidence, file, rows, n=12):
         ["region", "percent", "ci", "t", "hedges_g", "p_fwe_t"],
         rows.head(n),
         _of(min(n, len(rows)), len(rows), "regions, those with the largest |t|"),
+        "by_region",
     )
 
 
@@ -207,6 +208,7 @@ def _receptors(evidence):
         [*columns, "p_spatial", "p_fwe_spatial", "r_anatomy", *beyond, "p_parametric"],
         by_size(rows, "r"),
         "the other contrasts are in the file" if study.arms else "",
+        "" if study.arms else "correlations_mean",
     )
 
 
@@ -265,8 +267,11 @@ def _of(shown, total, what):
     return f"{shown} of {total} {what}" if shown < total else ""
 
 
-def _table(evidence, file, title, note, columns, rows=None, left_out=""):
-    """A table of the page: what is shown, and what its columns mean by the registry."""
+def _table(evidence, file, title, note, columns, rows=None, left_out="", read_as=""):
+    """A table of the page: what is shown, and what its columns mean by the registry.
+
+    ``read_as`` is the name by which the registry knows what columns mean, by default the file's.
+    """
     if not evidence.exists(file):
         return None
     rows = evidence.table(file) if rows is None else rows
@@ -278,8 +283,10 @@ def _table(evidence, file, title, note, columns, rows=None, left_out=""):
         shown.append(cells)
         heads.append(
             {
-                "heading": head(INTERVALS.get(column, (column,))[0], names, Path(file).stem),
-                "meaning": _meaning(file, column),
+                "heading": head(
+                    INTERVALS.get(column, (column,))[0], names, read_as or Path(file).stem
+                ),
+                "meaning": _meaning(read_as or file, column),
                 "numeric": column not in WORDS,
             }
         )

@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from analysis_lib.results.contrasts import ARM_BY_TIME, CHANGE, EFFECT, OF_CHANGE
+from analysis_lib.results.contrasts import CHANGE, EFFECT, OF_CHANGE
 from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.problems import Problem, StudyError
 from analysis_lib.study.place import Place

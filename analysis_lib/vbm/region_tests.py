@@ -126,9 +126,7 @@ def assess_regions(changes, errors="unequal", errors_within="symmetric", **optio
         return files
     bound = study.equivalence.percent
     shown = [c for c in study.contrasts if c == study.main or not study.arms]
-    rows = [
-        equivalence(tables[c][0], bound).assign(contrast=c, bound=bound) for c in shown
-    ]
+    rows = [equivalence(tables[c][0], bound).assign(contrast=c, bound=bound) for c in shown]
     return files | {"equivalence": pd.concat(rows, ignore_index=True)}
 
 

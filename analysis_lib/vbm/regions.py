@@ -92,7 +92,8 @@ def problems(study):
     except CompendiumError:
         return []
     remedy = "Name regions of the atlas in the study file"
-    named = [*study.own_regions, *(region for some in study.region_sets.values() for region in some)]
+    of_sets = [region for some in study.region_sets.values() for region in some]
+    named = [*study.own_regions, *of_sets]
     found = caught(check_regions, named, parcels)
     return [
         replace(problem, file=study.path.name, remedy=f"{problem.remedy}. {remedy}")

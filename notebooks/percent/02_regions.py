@@ -73,7 +73,7 @@ found.keep(**tests, **by_region)
 report.table(tests["summary"], trial)
 
 # %%
-report.table(tests[f"{trial.main}_regions"].head(15), trial, "regions")
+report.table(tests[f"{trial.main}_regions"].head(15), trial, "by_region")
 
 # %% [markdown]
 # The smallest p-values come first. Effects of regions chosen for their size are biased away from zero.

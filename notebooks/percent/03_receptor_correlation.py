@@ -165,7 +165,8 @@ correlations = receptors.correlation_table(assessed.values(), inputs.about)
 found.keep(correlations=correlations, nulls=receptors.null_draws(assessed))
 shown = correlations[correlations["contrast"] == trial.main]
 shown = shown.drop(columns=["contrast", "tracer", "n_subjects_map", "statistic"])
-report.table(shown.sort_values("r", key=abs, ascending=False), trial, "correlations")
+file = "correlations" if trial.arms else "correlations_mean"
+report.table(shown.sort_values("r", key=abs, ascending=False), trial, file)
 
 # %% [markdown]
 # The maps with the largest |r| come first. A small first p with large others means that treatment acts
