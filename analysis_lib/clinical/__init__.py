@@ -19,7 +19,6 @@ __getattr__, __dir__, __all__ = attach(
             "consort_checklist",  # the 30 items of CONSORT 2025
         ],
         "courses": [
-            "course_numbers",  # numbers of a study without a control arm
             "course_tables",  # courses, change and response without a control arm
         ],
         "harms": [

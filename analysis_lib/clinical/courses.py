@@ -108,13 +108,3 @@ def share_table(study, ratings):
                     row | {"events": events, "share": share, "ci_low": low, "ci_high": high}
                 )
     return pd.DataFrame(rows)
-
-
-def course_numbers(study, tables):
-    """Numbers of the courses that texts quote: name to (value, source file)."""
-    numbers = {f"flow.{name}": (n, "flow.json") for name, n in tables["flow"].items()}
-    keys = {scale.name: scale.key for scale in study.scales}
-    for _, row in tables["change"].iterrows():
-        for name in ("mean", "ci_low", "ci_high", "p"):
-            numbers[f"{keys[row['scale']]}.{row['visit']}.{name}"] = (row[name], "change.tsv")
-    return numbers

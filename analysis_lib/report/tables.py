@@ -181,8 +181,8 @@ def _whole_regions(evidence, file, rows, n=12):
         evidence,
         file,
         f"{contrast_title(evidence.study.main, evidence.study.arm_names)}, by region",
-        "Mean change with its interval, in order of |t|; p is family-wise over regions (the largest "
-        "|t| of any).",
+        "Mean change with its interval, in order of |t|; p is family-wise over regions (the "
+        "largest |t| of any).",
         ["region", "percent", "ci", "t", "hedges_g", "p_fwe_t"],
         rows.head(n),
         _of(min(n, len(rows)), len(rows), "regions, those with the largest |t|"),

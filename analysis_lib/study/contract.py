@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from analysis_lib.results.contrasts import CHANGE, EFFECT, OF_CHANGE
+from analysis_lib.results.contrasts import CHANGE, EFFECT, OF_CHANGE, contrast_title
 from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.problems import Problem, StudyError
 from analysis_lib.study.place import Place
@@ -376,6 +376,10 @@ class Study(_Strict):
     def main(self) -> str:
         """The contrast that the study was made for: of two arms, their difference."""
         return self.contrasts[-1]
+
+    def titled(self, contrast) -> str:
+        """A contrast above a table or picture, in the study's words for the arms."""
+        return contrast_title(contrast, self.arm_names)
 
     @property
     def has_change(self) -> bool:

@@ -15,7 +15,6 @@ __getattr__, __dir__, __all__ = attach(
             "vbm_numbers",  # numbers of notebook 02 that texts and figures quote
         ],
         "region_tests": [
-            "assess_regions",  # every contrast in every region of a table
             "read_region_changes",  # regional changes that a table gives instead of images
         ],
         "regions": [

@@ -43,6 +43,10 @@ class RegionChanges:
         rows = change_rows(self.change, self.people)
         return {"parcel_change": rows, "region_means": region_means(rows)}
 
+    def assess(self, **options) -> dict:
+        """Every contrast in every region: see `assess_regions`."""
+        return assess_regions(self, **options)
+
 
 def read_region_changes(study) -> RegionChanges:
     """Regional changes of the participants analysed.

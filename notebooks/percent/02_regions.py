@@ -67,7 +67,7 @@ found.keep(settings={"regions": regions, "quick": quick} | assumed | options)
 # variances (HC2). The family-wise p comes from the largest |t| of any region in each permutation.
 
 # %%
-tests = vbm.assess_regions(changes, **assumed, **options)
+tests = changes.assess(**assumed, **options)
 by_region = changes.tables()
 found.keep(**tests, **by_region)
 report.table(tests["summary"], trial)

@@ -67,7 +67,7 @@ Markdown(report.notice(trial, quick))
 n = quick_permutations if quick else n_permutations
 toolbox = receptors.juspace_rows(inputs, n, seed)
 found.keep(juspace=toolbox, settings={"permutations": n, "seed": seed, "quick": quick})
-mine = toolbox[toolbox["contrast"] == results.ARM_BY_TIME].drop(columns=["contrast", "n_parcels"])
+mine = toolbox[toolbox["contrast"] == trial.main].drop(columns=["contrast", "n_parcels"])
 report.table(mine.sort_values("r", key=abs, ascending=False), trial, "juspace")
 
 # %% [markdown]
