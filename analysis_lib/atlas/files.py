@@ -58,6 +58,18 @@ TEMPLATES = (  # for brain extraction: a whole head, and the space inside its sk
         "9dff365151d5678eaba9d6be48b019fbd4e0e31d524b06da7310ea1acb4155b1",
     ),
 )
+NILEARN = {  # name: nilearn's function, its options; kept in the cache as an image and a table
+    "harvard_oxford": (
+        "fetch_atlas_harvard_oxford",
+        {"atlas_name": "cortl-maxprob-thr25-2mm"},
+    ),
+    "harvard_oxford_subcortex": (
+        "fetch_atlas_harvard_oxford",
+        {"atlas_name": "sub-maxprob-thr25-2mm"},
+    ),
+    "aal3": ("fetch_atlas_aal", {"version": "3v2"}),
+    "destrieux": ("fetch_atlas_destrieux_2009", {"lateralized": True}),
+}
 SCHAEFER = {f"schaefer{n}": n for n in range(100, 1001, 100)}  # through nilearn; parcels
 
 
@@ -87,8 +99,11 @@ def atlas_paths(name, cache=None):
     """Where the cache keeps the files of a downloadable atlas, there or not; image first."""
     if name in ATLASES:
         return [cache_folder(cache) / file.name for file in ATLASES[name]]
+    if name in NILEARN:
+        folder = cache_folder(cache) / "atlases"
+        return [folder / f"{name}.nii.gz", folder / f"{name}.tsv"]
     if name not in SCHAEFER:
-        known = ", ".join([*ATLASES, *SCHAEFER])
+        known = ", ".join([*ATLASES, *NILEARN, *SCHAEFER])
         raise FetchError(f"{name}: no such atlas to download. Known: {known}")
     stem = f"Schaefer2018_{SCHAEFER[name]}Parcels_7Networks_order"
     folder = cache_folder(cache) / "nilearn" / "schaefer_2018"

@@ -157,6 +157,35 @@ def schaefer_row(name):
     }
 
 
+NUCLEI = ("Thal ", "N Acc", "VTA", "SN ", "Red N", "LC", "Raphe")  # of AAL3, below the cortex
+NOT_GREY = re.compile("white matter|ventric|brain-?stem|cerebral cortex|medial_?wall|unknown", re.I)
+
+
+def region_rows(names, atlas):
+    """Table of regions, by label, from the names that nilearn gives; 0 and the background aside."""
+    names = names[(names.index > 0) & (names.str.lower() != "background")]
+    rows = [_nilearn_row(name, atlas) for name in names]
+    return pd.DataFrame(rows, index=names.index.rename("label"))
+
+
+def _nilearn_row(name, atlas):
+    """A region of Harvard-Oxford, AAL3 or Destrieux."""
+    words = re.split(r"[\s_]+", name)
+    first, last = words[0].lower(), words[-1].lower()
+    at_start = first in SIDES
+    side = SIDES.get(first if at_start else last, "midline")
+    kept = words if side == "midline" else words[1:] if at_start else words[:-1]
+    region = " ".join(kept)
+    below = atlas == "harvard_oxford_subcortex" or region.startswith(NUCLEI)
+    return {
+        "name": name,
+        "region": region,
+        "hemisphere": side,
+        "tissue": "other" if NOT_GREY.search(name) else "grey",
+        "structure": "subcortex" if below else structure_of(region, "cortex"),
+    }
+
+
 # FreeSurfer's numbers of what is not cortex, in the labels of Mindboggle's joint-fusion atlas
 # (Klein & Tourville 2012): left; right adds the second number. Ventral DC is a mixture, as above.
 ASEG = {

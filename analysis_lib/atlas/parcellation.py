@@ -152,6 +152,8 @@ def _named_atlas(name):
     from analysis_lib.atlas import files  # what downloads is imported only where it is used
 
     image, *names = files.cached_atlas(name)
+    if name in files.NILEARN:
+        return load_atlas(Path(image), names[0])
     if name == "dkt31_aseg":
         return _dkt31_aseg(nib.load(image))
     if not names:

@@ -16,6 +16,7 @@ PERCENT = (-100, 1000)  # a change that can be
 FEWEST = 10  # regions: with fewer, no spatial null means anything
 LEAST_SHARE = 0.5  # of the names that an atlas must have: else it is another atlas
 ALIASES = {"cerebellumcortex": "cerebellumexterior", "thalamus": "thalamusproper"}
+ALIASES |= {other: name for name, other in ALIASES.items()}
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def placed(table, atlas, file="") -> Placed:
         twice; or if some names say a side and others mean both sides.
     """
     parcels = load_atlas(atlas)
-    found = {name: _label(name, parcels) for name in table}
+    rows = _known(parcels)
+    found = {name: _label(name, rows) for name in table}
     known = {name: label for name, label in found.items() if label}
     wrong = list(_refusals(found, known))
     if wrong:
@@ -93,15 +95,21 @@ def _refusals(found, known):
         yield Problem("", "regions", expected, "both kinds")
 
 
-def _label(name, parcels):
-    """Side and label that a name means, None for a name that is no region of grey matter."""
+def _known(parcels):
+    """Rows of grey-matter regions that have a voxel, with the letters of each name."""
     rows = parcels.table.loc[grey_matter_labels(parcels)]
+    rows = rows[rows.index.isin(np.unique(label_array(parcels.image)))]
+    return rows.assign(key=[side_and_region(region)[0][1] for region in rows["region"]])
+
+
+def _label(name, rows):
+    """Side and label that a name means, None for a name that is no region of grey matter."""
     exact = rows.index[rows["name"] == name]
     if len(exact) == 1:
         return rows.loc[exact[0], "hemisphere"], int(exact[0])
     for side, key in side_and_region(str(name)):
-        rows = _matching(ALIASES.get(key, key), key, parcels)
-        here = rows[rows["hemisphere"] == side] if side else rows
+        same = _matching(key, rows)
+        here = same[same["hemisphere"] == side] if side else same
         if len(here) == 1 and (side or here["hemisphere"].iloc[0] not in ("left", "right")):
             return here["hemisphere"].iloc[0], int(here.index[0])
         if not side and set(here["hemisphere"]) == {"left", "right"} and len(here) == 2:
@@ -109,15 +117,14 @@ def _label(name, parcels):
     return None
 
 
-def _matching(alias, key, parcels):
-    """Rows of grey-matter regions of this name; of those below the cortex, its beginning."""
-    rows = parcels.table.loc[grey_matter_labels(parcels)]
-    keys = rows["region"].map(lambda region: next(iter(side_and_region(region)))[1])
-    for same in (keys == key, keys == alias):
-        if same.any():
-            return rows[same]
-    below = keys.str.startswith(key) & rows["structure"].eq("subcortex") & (len(key) > 2)
-    return rows[below]
+def _matching(key, rows):
+    """Rows of this name, or of its other name; of regions below the cortex, its beginning."""
+    for one in (key, ALIASES.get(key)):
+        if rows["key"].eq(one).any():
+            return rows[rows["key"] == one]
+    return rows[
+        rows["key"].str.startswith(key) & rows["structure"].eq("subcortex") & (len(key) > 2)
+    ]
 
 
 def folded(parcels) -> Atlas:

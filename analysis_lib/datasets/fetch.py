@@ -9,6 +9,7 @@ import requests
 
 from analysis_lib.atlas.files import (
     ATLASES,
+    NILEARN,
     PUBLIC,
     SCHAEFER,
     TEMPLATES,
@@ -16,6 +17,7 @@ from analysis_lib.atlas.files import (
     atlas_paths,
     is_cached,
 )
+from analysis_lib.atlas.naming import region_rows
 from analysis_lib.datasets import downloads
 from analysis_lib.datasets.antidepressant import antidepressant_dataset, read_rda
 from analysis_lib.datasets.argyelan import argyelan_dataset
@@ -172,6 +174,8 @@ def fetch_atlas(name, cache=None, *, base=PUBLIC, retries=RETRIES):
     if name in ATLASES:
         return fetch_files(ATLASES[name], cache, base=base, retries=retries)
     paths = atlas_paths(name, cache)
+    if name in NILEARN:
+        return _fetch_through_nilearn(name, *paths)
     from nilearn.datasets import fetch_atlas_schaefer_2018
 
     address = f"{base}/{_PARCELLATIONS}"
@@ -190,6 +194,33 @@ def fetch_atlas(name, cache=None, *, base=PUBLIC, retries=RETRIES):
             f"connection, or put the missing files into the cache:\n{wanted}"
         ) from error
     return paths
+
+
+def _fetch_through_nilearn(name, image, table):
+    """An atlas as nilearn gives it, kept as a label image and a table of regions.
+
+    nilearn publishes no hash: labels and names are compared instead, when the atlas is loaded.
+    """
+    if image.is_file() and table.is_file():
+        return [image, table]
+    from nilearn import datasets as nilearn_datasets
+    from nilearn.image import load_img
+
+    function, options = NILEARN[name]
+    try:
+        got = getattr(nilearn_datasets, function)(
+            data_dir=image.parents[1] / "nilearn", verbose=0, **options
+        )
+    except (requests.RequestException, OSError, ValueError) as error:
+        raise FetchError(
+            f"{name}: download failed ({type(error).__name__}: {error}). Run again with a "
+            f"connection, or put a label image and its table into the cache: {image}, {table}"
+        ) from error
+    rows = region_rows(got.lut.set_index("index")["name"], name)
+    image.parent.mkdir(parents=True, exist_ok=True)
+    rows.to_csv(table, sep="\t", na_rep="n/a")
+    load_img(got.maps).to_filename(image)
+    return [image, table]
 
 
 def fetch_templates(cache=None, *, base=PUBLIC, retries=RETRIES):

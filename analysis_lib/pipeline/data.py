@@ -40,7 +40,7 @@ def _fetch_atlas(study, note):
     from analysis_lib.atlas import files
     from analysis_lib.datasets import fetch as datasets_fetch
 
-    if study.atlas not in (*files.ATLASES, *files.SCHAEFER):
+    if study.atlas not in (*files.ATLASES, *files.NILEARN, *files.SCHAEFER):
         return
     note(f"Fetching atlas {study.atlas}")
     datasets_fetch.fetch_atlas(study.atlas)

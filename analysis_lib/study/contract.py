@@ -37,6 +37,7 @@ TABLES = (".tsv", ".csv")
 STUDIES = PROJECT / "data" / "studies"
 ATLASES = (  # known by name; of the schaefer ones, parcels
     *("neuromorphometrics", "aal", "schaefer100_tian_s1", "dkt31_aseg"),
+    *("harvard_oxford", "harvard_oxford_subcortex", "aal3", "destrieux"),
     *(f"schaefer{n}" for n in range(100, 1001, 100)),
 )
 MADE_MAPS = "sub-*/ses-*/anat/*_label-GM_desc-modulated_probseg.nii.gz"  # names of notebook 00
