@@ -15,6 +15,8 @@ from analysis_lib.results.words import number_text, p_text, printed, true_minus,
 
 def _by_arm(names, words):
     """One clause per arm, in the study's words."""
+    if not words:
+        return "none"
     if set(words) == {"active"}:  # no control arm
         return str(words["active"])
     return ", ".join(f"{words[arm]} with {names[arm]}" for arm in COLOURS)

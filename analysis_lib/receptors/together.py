@@ -134,7 +134,7 @@ def rivals(inputs, assessed) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def leading(correlations, contrast) -> pd.Series:
+def leading(correlations, contrast=ARM_BY_TIME) -> pd.Series:
     """Row of the receptor map with the largest |r| in one contrast."""
     rows = correlations[correlations["contrast"] == contrast]
     return rows.loc[rows["r"].abs().idxmax()]
