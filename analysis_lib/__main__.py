@@ -333,6 +333,8 @@ def _report(path, problems, whole):
     if warnings:
         _say(f"{_counted(len(warnings), 'warning')} (these stop nothing; look at each):")
     _list(warnings, whole)
+    if names := sorted({problem.warning for problem in warnings if not problem.accepted}):
+        _say(f"Once looked at, accept them in {path.name}: accept: [{', '.join(names)}]")
 
 
 def _counted(n, noun):
@@ -341,7 +343,8 @@ def _counted(n, noun):
 
 def _list(problems, whole):
     for problem in problems:
-        _say(f"- {problem.whole() if whole else problem}")
+        told = " (accepted)" if problem.accepted else ""
+        _say(f"- {problem.whole() if whole else problem}{told}")
 
 
 def _source(study):

@@ -201,6 +201,7 @@ def rates(found, n_permutations):
                 rows.append(
                     {
                         "design": design,
+                        **special_of(design),
                         "errors": errors,
                         "statistic": statistic,
                         "level": LEVEL,
@@ -212,6 +213,14 @@ def rates(found, n_permutations):
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def special_of(design):
+    """Numbers of a design, for who looks for the one that is most like a trial; "other": more."""
+    special = {"n": (18, 18), "ratio": 1, "skewness": 0, **DESIGNS[design][0]}
+    (n_active, n_control), ratio, skewness = (special.pop(k) for k in ("n", "ratio", "skewness"))
+    sizes = {"n_active": n_active, "n_control": n_control, "sd_ratio": ratio}
+    return sizes | {"skewness": skewness, "other": ", ".join(special) or "n/a"}
 
 
 def verdict(design, statistic, values):

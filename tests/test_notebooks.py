@@ -1,9 +1,9 @@
 """The notebooks as they are stored, and the whole chain on small data with a known truth."""
 
+import functools
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -18,6 +18,7 @@ import yaml
 from conftest import changed_tables
 from pairs import cells
 
+from analysis_lib import figures
 from analysis_lib.datasets.fetch import fetch_study
 from analysis_lib.datasets.simulate import simulate_study
 from analysis_lib.results import reading
@@ -209,35 +210,34 @@ def test_every_table_is_read_with_its_types_and_written_as_the_same_bytes(demo, 
 def test_every_quoted_number_is_in_the_file_it_names(demo):
     derived, _, _, _ = demo
     numbers = reading.read_json(derived / "numbers.json")
+    read = functools.cache(reading.read_table)
     assert {key.split(".")[0] for key in numbers} == {"clinical", "vbm", "receptors"}
     for key, item in numbers.items():
         source = derived / item["source"]
         assert source.is_file(), key
         if source.suffix == ".tsv" and item["value"] is not None:
-            values = reading.read_table(source)[key.rsplit(".", 1)[1]]
+            values = read(source)[key.rsplit(".", 1)[1]]
             assert np.isclose(pd.to_numeric(values), item["value"]).any(), key
 
 
-def test_figures_are_saved_as_png_and_pdf(demo, tmp_path):
-    # every panel by itself too, which a quick run leaves out: its results, drawn again in full
-    root = shutil.copytree(demo[0].parents[2], tmp_path / "copy")
-    done = run_all("--study", root / "data/studies/demo.yml", "--output", root, "--only", "04")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert [path.name for path in demo[1].parent.iterdir()] == ["quick"]  # others are in git
-    saved, in_full = demo[1], root / "figures" / "demo" / "quick"  # of quick results, still
-    panels = {
-        1: "participants flow ratings",
-        2: "clinical hamd17 hama differences response tipping_point",
-        3: "grey_matter slices glass_brain regions",
-        4: "receptors correlations scatter dominance nulls slopes anatomy influence",
-    }
-    figures = {f"figure{i}_{name}" for i, names in panels.items() for name in names.split()}
-    composites = {f"figure{i}_{names.split()[0]}" for i, names in panels.items()}
-    for folder, expected in ((saved, composites), (in_full, figures)):
-        assert {path.stem for path in folder.iterdir()} == expected | {"captions"}
-        for stem in expected:
-            assert (folder / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
-            assert (folder / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
+def test_figures_are_saved_as_png_and_pdf(demo):
+    folder = demo[1]
+    assert [path.name for path in folder.parent.iterdir()] == ["quick"]  # others are in git
+    names = ("figure1_participants", "figure2_clinical", "figure3_grey_matter", "figure4_receptors")
+    assert {path.stem for path in folder.iterdir()} == {*names, "captions"}
+    for stem in names:
+        assert (folder / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_every_panel_is_a_figure_of_its_own_too(demo):
+    # a quick run leaves these out
+    study = load_study(demo[0].parents[1] / "studies" / "demo.yml")
+    drawn = [figures.participants(study), figures.clinical(study)]
+    found = {one.name for figure in drawn for one in figure.further()}
+    clinical = "hamd17 hama differences response tipping_point"
+    expected = {f"figure2_{name}" for name in clinical.split()}
+    assert found == {"figure1_flow", "figure1_ratings"} | expected
 
 
 def test_simulated_and_quick_are_said_everywhere(demo):
@@ -273,7 +273,7 @@ def test_a_public_trial_runs_and_prints_the_means_of_its_raw_files(name, referen
     path = copy_study(name, tmp_path)
     trials = reference_data / "data" / "trials"
     fetch_study(name, folder=load_study(path).root, cache=trials)
-    done = run_all("--study", path, "--output", tmp_path)
+    done = run_all("--study", path, "--output", tmp_path, "--quick")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "02 and 03" in done.stdout
     executed = tmp_path / "data" / "derived" / name / "notebooks" / "01_clinical_outcomes.ipynb"
@@ -283,5 +283,5 @@ def test_a_public_trial_runs_and_prints_the_means_of_its_raw_files(name, referen
         for _, group in raw.groupby([arm, visit])[score]:
             mean, sd = group.mean(), group.std()
             assert f"{mean:.1f} ({sd:.1f}), n = {len(group)}" in printed
-    assert (tmp_path / "figures" / name / "figure2_clinical.png").is_file()
+    assert (tmp_path / "figures" / name / "quick" / "figure2_clinical.png").is_file()
     assert changed_tables(tmp_path / "data" / "derived" / name, tmp_path / "again") == []

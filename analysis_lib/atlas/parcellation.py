@@ -129,7 +129,7 @@ def problems(study):
         return []
     except CompendiumError as error:
         return [Problem(study.path.name, "atlas", text=str(found)) for found in error.problems]
-    return [Problem(study.path.name, text=note, severity="warning")] if note else []
+    return [Problem(study.path.name, text=note, warning="atlas")] if note else []
 
 
 def _check_atlas_path(path):

@@ -34,7 +34,7 @@ class Placed:
         if self.left_out:
             found = Listing(self.left_out, "{}, left out")
             expected = "names of grey-matter regions of the atlas"
-            yield Problem(self.file, "", expected, found, severity="warning")
+            yield Problem(self.file, "", expected, found, warning="table-names")
 
 
 def placed(table, atlas, file="") -> Placed:

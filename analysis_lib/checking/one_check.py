@@ -4,8 +4,9 @@
 the notebooks that it is about to run, and starts none of them where there are errors.
 """
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis_lib.atlas import parcellation, region_table
 from analysis_lib.receptors import own_maps
@@ -66,14 +67,30 @@ def check(study, steps=()) -> list[Problem]:
     list of Problem
         Errors and warnings, each once.
     """
+    return list(concerns(study, steps))
+
+
+def concerns(study, steps=()) -> dict[Problem, set]:
+    """The same, each with the numbers of the notebooks that read what it is about."""
     people = None if study.effect else scores.provisional_participants(study)
     coming = study.regional or ("00" in steps and not study.own_maps())
     wanted = [one for one in CHECKS if not steps or set(steps) & set(one.steps.split())]
-    found = []
+    found = {}
     for one in [one for one in wanted if one.of_effect or not study.effect]:
-        if not (one.of_people and people is None) and not (one.of_maps and coming):
-            found += one.problems(study, people) if one.of_people else one.problems(study)
-    return list(dict.fromkeys(found))  # two may read participants.tsv
+        if (one.of_people and people is None) or (one.of_maps and coming):
+            continue
+        for problem in one.problems(study, people) if one.of_people else one.problems(study):
+            known = replace(problem, accepted=problem.warning in study.accept)
+            found.setdefault(known, set()).update(one.steps.split())  # two may read one file
+    return found
+
+
+def warnings_of(step, found) -> dict:
+    """How many warnings of each name concern a notebook, and whether the study accepts them."""
+    of = [problem for problem, steps in found.items() if problem.warning and step in steps]
+    accepted = {problem.warning: problem.accepted for problem in of}
+    counts = Counter(problem.warning for problem in of)
+    return {name: {"count": counts[name], "accepted": accepted[name]} for name in sorted(counts)}
 
 
 def errors(problems) -> list[Problem]:

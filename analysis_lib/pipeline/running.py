@@ -1,6 +1,7 @@
 """Run the notebooks of a study in order."""
 
 import contextlib
+import json
 import threading
 import time
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from analysis_lib.pipeline.variant_runs import take
 from analysis_lib.report import manifest as report_manifest
 from analysis_lib.results.environment import KERNEL_ENVIRONMENT
 from analysis_lib.results.problems import CompendiumError, PipelineError, StudyError
+from analysis_lib.study.place import WARNINGS
 
 PAGE = "report/index.html"
 CRATE = "ro-crate-metadata.json"  # as report.crate names it, which is slow to import
@@ -74,6 +76,7 @@ class Run:
     compared: list[str] = field(default_factory=list)
     renewed: bool = False
     checked: bool = False
+    warnings: dict = field(default_factory=dict)  # of each notebook, by number
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -205,25 +208,27 @@ def _require_sound_data(now):
     ahead = [step for step in now.plan.steps if step not in done]
     coming = makes_maps(ahead, study)
     runs = [step.number for step in ahead if not blocked(step, study, coming)]
-    wrong, odd = pipeline_memory.apart(_checked, study, runs)
+    wrong, odd, now.warnings = pipeline_memory.apart(_checked, study, runs)
     if wrong:
         raise StudyError(wrong)
     for problem in odd:
-        now.show.note(f"warning: {problem}")
+        told = ", accepted" if problem.accepted else ""
+        now.show.note(f"warning ({problem.warning}{told}): {problem}")
     now.checked = True
 
 
 def _checked(study, runs):
-    """Errors and warnings of a study, as far as they concern some notebooks."""
-    from analysis_lib.checking import check, errors  # slow to import
+    """Errors and warnings of a study, as far as they concern some notebooks, and of each."""
+    from analysis_lib.checking.one_check import concerns, errors, warnings_of  # slow to import
 
-    found = check(study, runs)
+    found = concerns(study, runs)
     wrong = errors(found)
-    return wrong, [problem for problem in found if problem not in wrong]
+    odd = [problem for problem in found if problem not in wrong]
+    return wrong, odd, {number: warnings_of(number, found) for number in runs}
 
 
 def _execute_step(now, step, before, outcome):
-    study, plan = now.plan.study, now.plan
+    study, plan, warnings = now.plan.study, now.plan, now.warnings.get(step.number, {})
     executed = study.derived / "notebooks" / f"{step.notebook}.ipynb"
     seen = _written(step, study)
     started, clock = datetime.now(UTC), time.perf_counter()
@@ -235,7 +240,7 @@ def _execute_step(now, step, before, outcome):
                 plan.passed[step.notebook],
                 lambda done, total: now.show.cell(step, done, total),
                 plan.library,
-                study.place.environment,
+                study.place.environment | {WARNINGS: json.dumps(warnings)},
             )
         except NotebookFailure as failure:
             now.failure = failure
@@ -302,6 +307,7 @@ def _record(now, step, before, outcome, started, outputs):
         "seed": before["parameters"].get("seed"),
         "quick": outcome.quick,
         "simulated": study.simulated,
+        "warnings": now.warnings.get(step.number, {}),
         "outputs": report_manifest.describe_files(study, outputs),
         "numbers": report_manifest.number_hashes(study, step.writes),
         **_times(started, ended),

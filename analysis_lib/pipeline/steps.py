@@ -132,7 +132,12 @@ def atlas_files(study) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def measured_rates(study) -> list[Path]:
+def voxelwise_rates(study) -> list[Path]:
+    """False-positive rates of the voxelwise tests, which 02 shows."""
+    return [PROJECT / "benchmarks" / "calibration.tsv"]
+
+
+def spatial_rates(study) -> list[Path]:
     """False-positive rates of the spatial nulls, which S1 shows."""
     return [PROJECT / "benchmarks" / "spatial_nulls.tsv"]
 
@@ -172,7 +177,7 @@ STEPS = (
     Step("01_courses", reads=(tables,), writes=("clinical",), fits=lambda s: not has_arms(s)),
     Step(
         "02_vbm",
-        reads=(tables, grey_matter_maps, atlas_files),
+        reads=(tables, grey_matter_maps, atlas_files, voxelwise_rates),
         may_use=("grey_matter",),
         writes=("vbm",),
         needs=("images",),
@@ -199,7 +204,7 @@ STEPS = (
         writes=("figures",),
     ),
     Step("S0_trial_conduct", reads=(tables,), writes=("conduct",), fits=has_arms),
-    _on_request("S1_calibration", "calibration", measured_rates),
+    _on_request("S1_calibration", "calibration", spatial_rates),
     _on_request("S3_power", "power"),
     _on_request("S4_juspace", "juspace"),
 )

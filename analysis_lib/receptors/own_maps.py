@@ -112,7 +112,7 @@ def _cut_off(image):
         found = f"none in {absent:.0%} of a side, and none below {least:.0%} of the high ones"
         remedy = "is the map thresholded, or of one side? Give it as it was before"
         expected = "values in all grey matter"
-        yield Problem("", "", expected, found, remedy, severity="warning")
+        yield Problem("", "", expected, found, remedy, warning="receptor-cut")
 
 
 def _misplaced(image):
@@ -123,10 +123,14 @@ def _misplaced(image):
         mm = " x ".join(f"{STEP * n:.0f}" for n in moved)
         found = f"it about {mm} mm to the right, front and top"
         remedy = "is the map in MNI152 space? Compare both in a viewer, and register it"
-        yield Problem("", "", "a map on the template's grey matter", found, remedy, "warning")
+        yield Problem(
+            "", "", "a map on the template's grey matter", found, remedy, warning="receptor-place"
+        )
     elif _asymmetry(density, grey) < MIRRORED:
         remedy = "were left and right exchanged? Look at the header of the original"
-        yield Problem("", "", "sides as in the template", "the reverse", remedy, "warning")
+        yield Problem(
+            "", "", "sides as in the template", "the reverse", remedy, warning="receptor-sides"
+        )
 
 
 @cache

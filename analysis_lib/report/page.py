@@ -25,7 +25,7 @@ from analysis_lib.report.embedding import (
 from analysis_lib.report.evidence import Evidence
 from analysis_lib.report.tables import read_tables
 from analysis_lib.results import words as results_words
-from analysis_lib.results.problems import WrongFile
+from analysis_lib.results.problems import WrongFile, warning_words
 
 CRATE = "ro-crate-metadata.json"
 SUMMARY = "vbm/summary.tsv"
@@ -198,8 +198,17 @@ def _notices(evidence):
     """Title and text of each warning; text keeps its own wording, without Markdown."""
     chosen = [report_sentences.SIMULATED] if evidence.study.simulated else []
     chosen += [report_sentences.QUICK] if is_quick(evidence) else []
-    pairs = [line.replace("`", "").split(": ", 1) for line in chosen]
+    chosen += [_warned(evidence.manifest["steps"])]
+    pairs = [line.replace("`", "").split(": ", 1) for line in chosen if line]
     return [(title, words[:1].upper() + words[1:]) for title, words in pairs]
+
+
+def _warned(steps):
+    """What the check warned of before the notebooks ran, in a line; empty without any."""
+    found = {}
+    for step in steps.values():
+        found |= step.get("warnings", {})
+    return warning_words(found)
 
 
 def _quoting(evidence):

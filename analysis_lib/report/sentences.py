@@ -1,9 +1,13 @@
 """What we found, in words: the sentences that notebooks and the report both show."""
 
+import json
+import os
 from pathlib import Path
 
 from analysis_lib.report.quoting import Quotes
 from analysis_lib.results import contrasts, words
+from analysis_lib.results.problems import warning_words
+from analysis_lib.study.place import WARNINGS
 from analysis_lib.vbm.discoveries import OTHERS
 from analysis_lib.vbm.planted_truth import nothing_planted
 
@@ -200,6 +204,8 @@ def notice(study, quick=False):
     lines = [SIMULATED] if study.simulated else []
     lines += [QUICK] if quick else []
     lines += [VARIANT.format(study.variant)] if study.variant else []
+    warned = warning_words(json.loads(os.environ.get(WARNINGS) or "{}"))  # in a run
+    lines += [warned] if warned else []
     return "\n\n".join(f"> **{line.split(':')[0]}**:{line.split(':', 1)[1]}" for line in lines)
 
 

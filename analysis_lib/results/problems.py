@@ -3,6 +3,22 @@
 from dataclasses import dataclass, replace
 
 SHOWN = 5  # items of a list that a line shows
+WARNINGS = {  # what a study file can accept, by name, in words for people who may not see more
+    "arm-covariate": "a covariate that goes with the arm",
+    "alike-covariates": "covariates that follow from one another",
+    "atlas": "an atlas whose labels were read in a way that its file does not say",
+    "exchanged": "maps of one participant that resemble a stranger's more than each other",
+    "head-size": "head sizes of one participant that differ between sessions",
+    "oddities": "images that are read over something harmless",
+    "outlier": "a grey-matter map unlike all others",
+    "receptor-cut": "a map without values in much of grey matter",
+    "receptor-place": "a receptor map that lies beside grey matter",
+    "receptor-sides": "a receptor map with left and right exchanged",
+    "table-gaps": "regions of a table that somebody has no value for",
+    "table-names": "names in a table that are no grey-matter region of the atlas",
+    "total": "a grey-matter volume that no adult has",
+    "total-change": "a total of grey matter that changes too much between sessions",
+}
 
 
 @dataclass(frozen=True)
@@ -38,8 +54,19 @@ class Problem:
     expected: str = ""  # the word "expected" follows, unless the phrase holds it
     found: str | Listing = ""  # what is there instead
     remedy: str | Listing = ""  # what to do; a small first letter continues the sentence
-    severity: str = "error"  # or "warning": worth a look, stops nothing
     text: str | Listing = ""  # the sentence, where it is not "... expected, found ..."
+    warning: str = ""  # its name in WARNINGS if it stops nothing and is worth a look
+    accepted: bool = False  # a warning that the study file accepts
+
+    def __post_init__(self):
+        """A warning has a name that a study file can accept."""
+        if self.warning and self.warning not in WARNINGS:
+            raise ValueError(f"a name in WARNINGS expected, found {self.warning!r}")
+
+    @property
+    def severity(self):
+        """Whether an analysis is refused ("error"), or goes on ("warning")."""
+        return "warning" if self.warning else "error"
 
     def __str__(self):
         """One line: file, place, what was expected, what was found, what to do."""
@@ -71,6 +98,19 @@ def caught(check, *arguments) -> list[Problem]:
     except CompendiumError as error:
         return error.problems
     return []
+
+
+def warning_words(warnings) -> str:
+    """Warnings of the check in a line that names nobody; empty without any.
+
+    Parameters
+    ----------
+    warnings : dict
+        count and accepted, by name.
+    """
+    told = {name: f"{w['count']}{', accepted' * w['accepted']}" for name, w in warnings.items()}
+    kinds = "; ".join(f"{WARNINGS[name]} ({words})" for name, words in told.items())
+    return f"WARNED: {kinds}. `check-study` says where." if kinds else ""
 
 
 class CompendiumError(Exception):

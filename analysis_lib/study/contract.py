@@ -28,7 +28,7 @@ from pydantic import (
 
 from analysis_lib.results.contrasts import CHANGE, EFFECT, OF_CHANGE, contrast_title
 from analysis_lib.results.environment import PROJECT
-from analysis_lib.results.problems import Problem, StudyError
+from analysis_lib.results.problems import WARNINGS, Problem, StudyError
 from analysis_lib.study.place import Place
 
 ARMS = ("active", "control")
@@ -247,6 +247,7 @@ class Study(_Strict):
     region_sets: dict[Name, Annotated[list[str], Field(min_length=1)]] = {}
     equivalence: Equivalence | None = None
     receptors: Receptors = "default"
+    accept: list[Literal[tuple(WARNINGS)]] = []
 
     _path: Path = PrivateAttr()
     _place: Place = PrivateAttr(default_factory=Place.of)

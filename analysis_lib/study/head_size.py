@@ -167,5 +167,5 @@ def disagreeing_volumes(rows):
                 expected=f"total intracranial volumes within {TIV_SPREAD:.0%} of each other",
                 found=f"{found} in {own['source'].iloc[0]}",
                 remedy="A head keeps its size: look at both segmentations",
-                severity="warning",
+                warning="head-size",
             )

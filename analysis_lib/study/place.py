@@ -7,6 +7,7 @@ from pathlib import Path
 from analysis_lib.results.environment import PROJECT
 
 OUTPUT, DASK = "COMPENDIUM_OUTPUT", "COMPENDIUM_DASK"  # how run_all.py tells its kernels
+WARNINGS = "COMPENDIUM_WARNINGS"  # what the check warned of, as JSON
 
 
 @dataclass(frozen=True)

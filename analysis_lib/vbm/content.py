@@ -70,10 +70,6 @@ def _too_few(study, seen):
     return [Problem("", "grey-matter maps", expected, found, remedy)]
 
 
-def _warning(name, expected, found, remedy, place=""):
-    return Problem(name, place, expected, found, remedy, "warning")
-
-
 def _read_over(seen):
     """Harmless oddities of files, counted: one warning per kind."""
     kinds, first = defaultdict(list), seen["summary"].iloc[0]
@@ -91,7 +87,7 @@ def _read_over(seen):
     for words, names in kinds.items():
         start = f"{words} in {len(names)} of {len(seen)} maps: "
         text = Listing(tuple(names), start + "{}", shown=2)
-        yield Problem("", "grey-matter maps", text=text, severity="warning")
+        yield Problem("", "grey-matter maps", text=text, warning="oddities")
 
 
 def _repeated(seen):
@@ -171,7 +167,7 @@ def _exchanged(seen):
         expected = "maps of one participant that resemble each other more than a stranger's"
         found = f"r = {r[i, i]:.4f} and {r[i, j]:.4f} with the second map of {who[j]}"
         place = f"{who[i]} and {who[j]}" if mutual else who[i]
-        yield _warning("", expected, found, remedy, place)
+        yield Problem("", place, expected, found, remedy, warning="exchanged")
 
 
 def _totals(seen):
@@ -183,7 +179,7 @@ def _totals(seen):
             expected = f"a total of grey matter that changes by at most {CHANGE:.0%}"
             found = f"{pre:.0f} ml and {post:.0f} ml ({post / pre - 1:+.0%})"
             remedy = "Do both maps come from one pipeline, in one scale? Look at both"
-            yield _warning("", expected, found, remedy, who)
+            yield Problem("", who, expected, found, remedy, warning="total-change")
     if not holds_a_head(*seen["summary"].iloc[0].grid):
         return
     low, high = TOTAL_ML
@@ -191,7 +187,7 @@ def _totals(seen):
         if not low <= ml <= high:
             expected = f"a grey-matter volume of {low} to {high} ml"
             remedy = "Is it modulated, and in the scale of densities (0 to about 1)?"
-            yield _warning(name, expected, f"{ml:.0f} ml", remedy)
+            yield Problem(name, "", expected, f"{ml:.0f} ml", remedy, warning="total")
 
 
 def _outliers(seen):
@@ -204,4 +200,4 @@ def _outliers(seen):
             if score > OUTLIER:
                 expected = f"an outlier score of at most {OUTLIER} (quality control, notebook 02)"
                 remedy = "Look at the image: did segmentation or normalisation fail?"
-                yield _warning(name, expected, f"{score:.1f}", remedy)
+                yield Problem(name, "", expected, f"{score:.1f}", remedy, warning="outlier")

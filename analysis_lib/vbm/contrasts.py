@@ -11,7 +11,7 @@ from analysis_lib.results.contrasts import (
 )
 from voxelperm import nuisance_basis, permutation_test
 
-ERRORS = ("unequal", "equal")
+SYMMETRIC = ("symmetric", "equal")
 
 
 def contrast_test(
@@ -38,8 +38,8 @@ def contrast_test(
         Of the difference between arms, the first two. "unequal": is the mean change the same in
         both? Signs of residuals are flipped, t has an HC2 standard error. "equal": did treatment do
         nothing at all, neither to the mean nor to the spread of change? Arms are permuted (within
-        strata), covariates by Freedman-Lane. Within an arm "skewed" removes from t what skewness
-        puts there (Hall's transformation); any other assumes symmetric errors.
+        strata), covariates by Freedman-Lane. Within an arm "symmetric" and "equal" assume symmetric
+        errors; with the others Hall's transformation removes from t what skewness puts there.
     **options
         For :func:`voxelperm.permutation_test`.
 
@@ -51,7 +51,7 @@ def contrast_test(
     within = is_within_arm(contrast)
     if within:
         rows = arm == within
-        options |= {"errors": "skewed" if errors == "skewed" else "equal", "sign_flip": True}
+        options |= {"errors": "equal" if errors in SYMMETRIC else "skewed", "sign_flip": True}
         return permutation_test(change[rows], mask, np.ones(rows.sum()), **options)
     tested, columns = (arm == "active").astype(float), model_columns(covariates, blocks)
     strata = blocks if errors == "equal" else None

@@ -7,14 +7,14 @@ from scipy import stats
 from analysis_lib.atlas.grids import parcel_mean_matrix, region_names
 from analysis_lib.results.problems import CompendiumError, Problem
 from analysis_lib.study.participants import design_columns
+from analysis_lib.vbm.null_rates import FEWEST, null_rates
 from voxelperm import variance_inflation
 
 ARMS = ("active", "control")
 WARNED, REFUSED = 2, 5  # variance inflation of the arm
-FEWEST = 8  # participants, for a test of skewness (D'Agostino 1970)
 
 
-def diagnose(maps, parcels) -> dict:
+def diagnose(maps, parcels, errors="unequal", errors_within="skewed") -> dict:
     """How unequal the arms' spread is, how skewed their change, how tied the covariates to the arm.
 
     All of it from the residuals of the model: no effect is looked at.
@@ -23,21 +23,26 @@ def diagnose(maps, parcels) -> dict:
     ----------
     maps : analysis_lib.vbm.scans.Maps
     parcels : Atlas
+    errors, errors_within : str
+        What the tests are to assume: see `assess_contrasts`.
 
     Returns
     -------
     dict
         Images variance_ratio, skewness_active, skewness_control; tables diagnostics (see
-        :func:`spread_table`), variance_by_region and design.
+        :func:`spread_table`), variance_by_region, design, and null_rates (see
+        :func:`~analysis_lib.vbm.null_rates.null_rates`).
     """
     residuals, arm = maps.residuals(), maps.arm.to_numpy()
     ratio = variance_ratio(residuals, arm)
     skewness = {name: stats.skew(residuals[arm == name], bias=False) for name in ARMS}
     by_region = region_variances(residuals, arm, maps.image(1), parcels)
+    spread = spread_table(ratio, by_region["variance_ratio"], skewness, arm)
     images = {"variance_ratio": ratio} | {f"skewness_{k}": v for k, v in skewness.items()}
     return {
         **{name: maps.image(values) for name, values in images.items()},
-        "diagnostics": spread_table(ratio, by_region["variance_ratio"], skewness, arm),
+        "diagnostics": spread,
+        "null_rates": null_rates(spread, arm, errors, errors_within),
         "variance_by_region": by_region,
         "design": design_table(arm, maps.covariates),
     }
@@ -162,7 +167,7 @@ def _of_arm(inflation, names):
         f"{WARNED:g}-fold)",
         size,
         "Leave out what stands for the arm",
-        "error" if inflation > REFUSED else "warning",
+        warning="" if inflation > REFUSED else "arm-covariate",
     )
 
 
@@ -171,4 +176,6 @@ def _of_covariates(names):
     found = "columns that follow from one another: the model uses what they share once"
     remedy = "Leave one of them out of the study file"
     expected = "covariates that differ"
-    return Problem("participants.tsv", ", ".join(names), expected, found, remedy, "warning")
+    return Problem(
+        "participants.tsv", ", ".join(names), expected, found, remedy, warning="alike-covariates"
+    )

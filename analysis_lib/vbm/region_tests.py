@@ -90,7 +90,7 @@ def _gaps(names, file):
     """A warning of regions that somebody has no value for."""
     if len(names):
         found = Listing(tuple(names), "none in somebody for {}, left out")
-        yield Problem(file, "", "a value of each participant", found, severity="warning")
+        yield Problem(file, "", "a value of each participant", found, warning="table-gaps")
 
 
 def problems(study, _participants):
@@ -103,7 +103,7 @@ def problems(study, _participants):
         return error.problems
 
 
-def assess_regions(changes, errors="unequal", errors_within="symmetric", **options) -> dict:
+def assess_regions(changes, errors="unequal", errors_within="skewed", **options) -> dict:
     """Every contrast of change in every region, family-wise by the largest |t| of any region.
 
     Parameters

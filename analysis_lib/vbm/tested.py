@@ -47,7 +47,7 @@ class Tested:
     errors: str = "unequal"
 
 
-def assess_contrasts(maps, errors="unequal", errors_within="symmetric", **options) -> dict:
+def assess_contrasts(maps, errors="unequal", errors_within="skewed", **options) -> dict:
     """Every contrast of change, tested by permutation, with its effect sizes.
 
     Parameters
@@ -55,7 +55,7 @@ def assess_contrasts(maps, errors="unequal", errors_within="symmetric", **option
     maps : analysis_lib.vbm.scans.Maps
     errors : {"unequal", "equal"}
         Between arms: see `contrast_test`.
-    errors_within : {"symmetric", "skewed"}
+    errors_within : {"skewed", "symmetric"}
         Within an arm.
     **options
         For :func:`voxelperm.permutation_test`.

@@ -14,14 +14,14 @@
 #
 # **To run it:** *Run > Run All Cells* in the menu. A few seconds.
 #
-# **Change this first,** in the next cell, and run all again: `errors_within = "skewed"`, which allows for
-# skewed change within an arm. Then `study`: the path of your own study file.
+# **Change this first,** in the next cell, and run all again: `errors_within = "symmetric"`, which
+# gives Student's t within an arm. Then `study`: the path of your own study file.
 
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # a first look with few permutations; do not quote its p-values
 errors: str = "unequal"  # variances of the two arms; one of: unequal, equal
-errors_within: str = "symmetric"  # distribution within an arm; one of: symmetric, skewed
+errors_within: str = "skewed"  # distribution within an arm; one of: symmetric, skewed
 n_permutations: int = 5000  # of each contrast; all distinct ones if fewer; at least 99
 quick_permutations: int = 200  # used instead when quick; at least 20
 seed: int = 0  # of the permutations; at least 0
@@ -62,8 +62,8 @@ found.keep(settings={"regions": regions, "quick": quick} | assumed | options)
 # ## Contrasts by region
 #
 # Each region has a mean change with a 95 % interval, or with two arms also the difference between them,
-# adjusted for covariates and strata. Within a group signs of participants are flipped, which assumes
-# change symmetric about its mean; between arms signs of residuals are flipped, and t allows for unequal
+# adjusted for covariates and strata. Within a group signs of participants are flipped, and t is
+# transformed to allow for skewed change (Hall 1992); between arms signs of residuals are flipped, and t allows for unequal
 # variances (HC2). The family-wise p comes from the largest |t| of any region in each permutation.
 
 # %%

@@ -6,8 +6,9 @@ import pytest
 from conftest import grey_matter, lines
 
 from analysis_lib.checking import check, errors
-from analysis_lib.checking.one_check import CHECKS
+from analysis_lib.checking.one_check import CHECKS, concerns, warnings_of
 from analysis_lib.pipeline import steps
+from analysis_lib.results.problems import StudyError, warning_words
 
 MAPS = "derivatives/vbm/sub-*/ses-*/anat/*_label-GM_desc-modulated_probseg.nii.gz"
 
@@ -106,6 +107,23 @@ def test_head_size_that_differs_is_a_warning(scanned):
     found = check(scanned.tiny.write())
     assert [problem.severity for problem in found] == ["warning"]
     assert errors(found) == []
+    assert not found[0].accepted
+    of_02 = {"head-size": {"count": 1, "accepted": True}}
+    scanned.tiny.content["accept"] = ["head-size"]
+    found = concerns(scanned.tiny.write())
+    assert [problem.accepted for problem in found] == [True]
+    assert [warnings_of(step, found) for step in ("01", "02")] == [{}, of_02]
+    said = warning_words(of_02)
+    assert said.startswith(
+        "WARNED: head sizes of one participant that differ between sessions (1, ac"
+    )
+    assert warning_words({}) == ""
+
+
+def test_only_a_known_warning_can_be_accepted(scanned):
+    scanned.tiny.content["accept"] = ["head_size"]
+    with pytest.raises(StudyError, match=r"accept.*'head-size'"):
+        scanned.tiny.write()
 
 
 def test_checks_are_of_notebooks_that_there_are():

@@ -122,7 +122,9 @@ def vbm_files():
     settings = {"fwhm_mm": 8.0, "smoothness_mm": [11.5, 12.5, 13.5], "mask_threshold": 0.2}
     settings |= {"cluster_p": 0.001, "tail": "counts", "n_permutations": 1999, "seed": 7}
     settings |= {"errors": "unequal", "errors_within": "symmetric"}
+    rates = {"contrast": [*CONTRASTS[:3]], "rate_max_t": [0.11, 0.12, 0.13]}
     return tables | {
+        "null_rates.tsv": pd.DataFrame(rates),
         "summary.tsv": pd.DataFrame(summary),
         "arm_by_time_clusters.tsv": pd.DataFrame([cluster]),
         "region_clinical.tsv": pd.DataFrame(coupling).assign(p_holm=0.29, scale="HAMD-17"),
@@ -428,6 +430,17 @@ def test_quick_results_are_said(alone):
     written = BeautifulSoup(page.write_report(study).read_text("utf-8"), "html.parser")
     assert written.select_one(".flag").get_text() == "SIMULATED · QUICK"
     assert "do not quote these p-values" in words(written, "#summary")
+
+
+def test_what_the_check_warned_of_is_said_and_names_nobody(alone):
+    study = alone()
+    path = study.derived / "manifest.json"
+    content = reading.read_json(path)
+    content["steps"]["02_vbm"]["warnings"] = {"outlier": {"count": 2, "accepted": True}}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    written = BeautifulSoup(page.write_report(study).read_text("utf-8"), "html.parser")
+    said = [one.get_text() for one in written.select(".notice")]
+    assert any("grey-matter map unlike all others (2, accepted)" in text for text in said)
 
 
 def test_a_study_without_images_says_nothing_of_them(alone):

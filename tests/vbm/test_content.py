@@ -1,5 +1,7 @@
 """What maps hold, against one another and the template: each fault is planted in sound maps."""
 
+import functools
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ SHAPE = (21, 25, 20)
 GLOB = "derivatives/sub-*/ses-*/mwp1*.nii"
 
 
+@functools.cache
 def template():
     image = grey_matter_template(1)
     start = np.rint(AFFINE[:3, 3] - image.affine[:3, 3]).astype(int)

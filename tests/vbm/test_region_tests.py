@@ -34,7 +34,8 @@ def write(tiny, arms=True, names=REGIONS, more=()):
 def test_one_group_is_tested_by_all_sign_flips(tiny):
     study, table = write(tiny, arms=False)
     changes = region_tests.read_region_changes(study)
-    found = changes.assess(n_permutations=1000, seed=0)["change_regions"].set_index("region")
+    options = {"errors_within": "symmetric", "n_permutations": 1000}
+    found = changes.assess(**options, seed=0)["change_regions"].set_index("region")
     values = table[found.index].to_numpy()
     flips = np.array(list(itertools.product((1, -1), repeat=8)))
     largest = [

@@ -106,7 +106,8 @@ def test_arm_by_time_is_the_two_sample_t_of_change(maps, errors):
 def test_change_within_an_arm_is_the_paired_t(maps, arm):
     pre, post = maps
     grid = np.ones((5, 4, 2), bool)
-    result = contrasts.contrast_test(f"{arm}_change", post - pre, grid, ARM, n_permutations=2)
+    options = {"errors": "symmetric", "n_permutations": 2}
+    result = contrasts.contrast_test(f"{arm}_change", post - pre, grid, ARM, **options)
     expected = stats.ttest_rel(*(m[np.equal(ARM, arm)] for m in (post, pre)))
     np.testing.assert_allclose(result.t, expected.statistic, rtol=1e-5, atol=1e-6)
 

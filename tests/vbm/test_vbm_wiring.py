@@ -340,10 +340,12 @@ def test_covariates_and_strata_enter_the_difference_alone(asked):
     model = (post - pre, grid, active.astype(float), np.column_stack([age, site == "b"]))
     permuted = (*model, site, {"seed": 3, "errors": "equal"})
     flipped = (*model, None, {"seed": 3, "errors": "unequal"})
-    for call, expected in zip(asked, [*own, permuted, *own, flipped], strict=True):
+    skewed = [(*call[:-1], signs | {"errors": "skewed"}) for call in own]
+    for call, expected in zip(asked, [*own, permuted, *skewed, flipped], strict=True):
         assert_asked(call, expected)
-    contrasts.contrast_test("active_change", post - pre, grid, ARM, errors="skewed", seed=3)
-    assert asked[-1][-1] == signs | {"errors": "skewed"}
+    for errors, told in (("skewed", "skewed"), ("symmetric", "equal")):
+        contrasts.contrast_test("active_change", post - pre, grid, ARM, errors=errors, seed=3)
+        assert asked[-1][-1] == signs | {"errors": told}
 
 
 def test_improvement_is_exchanged_within_arm_and_stratum_with_arm_and_covariates_held(asked):
