@@ -72,6 +72,8 @@ def describe_course(scale, kind, individuals, means, names, unit="points"):
 
 def describe_course_of_all(scale, individuals, means):
     """What `plot_course` shows without a control arm; ``means`` of ``clinical/change.tsv``."""
+    if means.empty:
+        return "No participant was rated at baseline: there is no change to show.", "Nothing drawn."
     n, last = individuals["participant_id"].nunique(), means.iloc[-1]
     caption = (
         f"Change in {scale} since each participant's baseline, points. Thin lines: participants "
