@@ -32,7 +32,7 @@ from analysis_lib.study.place import WARNINGS
 
 PAGE = "report/index.html"
 CRATE = "ro-crate-metadata.json"  # as report.crate names it, which is slow to import
-CLINICAL = ("clinical/mmrm_contrasts.tsv", "clinical/flow.json")
+NEEDED_BY_REPORT = ("clinical/mmrm_contrasts.tsv", "clinical/flow.json", "numbers.json")
 
 
 @dataclass
@@ -133,7 +133,7 @@ def _publish(now):
 def needed_by_report(study) -> tuple:
     """Results without which there is nothing to report."""
     if study.arms:
-        return (*CLINICAL, "numbers.json")
+        return NEEDED_BY_REPORT
     return ("receptors/correlations.tsv" if study.effect else "clinical/change.tsv", "numbers.json")
 
 
