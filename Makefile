@@ -50,12 +50,12 @@ paper: $(READY)
 quick: $(READY)
 	$(BIN)/python run_all.py --quick
 
-# A pytest each, because each has a conftest.py of its own. All run, whichever fails. Two processes;
+# A pytest each, because each has a conftest.py of its own. All run, whichever fails. A process a core;
 # a file stays in one of them, which makes its fixtures once. The longest files come first (LONGEST in
-# tests/conftest.py), so that the two end together. One BLAS thread each: more wait for one another.
+# tests/conftest.py), so that all end together. One BLAS thread each: more wait for one another.
 test: $(READY)
 	@status=0; for tests in engines/trialmmrm engines/voxelperm tests; do \
-		OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $$tests || status=1; done; exit $$status
+		OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $$tests || status=1; done; exit $$status
 
 faults: $(READY)
 	$(BIN)/python tests/faults.py

@@ -65,7 +65,7 @@ def cluster_table(result, effects, mask, affine, atlas, min_distance_mm=8.0):
         "true_discoveries": share_discovered(result, clusters).reindex(number).to_numpy(),
         "volume_mm3": size[number] * abs(np.linalg.det(affine[:3, :3])),
         **dict(zip("xyz", xyz.T, strict=True)),
-        "t": result.t[voxel],
+        "t": effects.get("t", result.t)[voxel],
         "hedges_g": effects["g"][voxel],
         "percent": effects["percent"][voxel],
         **{P_NAMES[name]: p[voxel] for name, p in result.p.items()},

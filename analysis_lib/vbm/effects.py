@@ -33,7 +33,8 @@ def effect_sizes(contrast, pre, post, arm, columns=None):
         g: mean change over the standard deviation of change within an arm; between arms, the
         adjusted difference over the pooled standard deviation of change; times J(df).
         percent: 100 x mean change / mean before treatment; between arms, 100 x adjusted difference
-        / mean before treatment in both. Each (n_voxels,); 0 where nothing varies.
+        / mean before treatment in both. Within an arm t, Student's, which tables and maps show
+        whatever is tested. Each (n_voxels,); 0 where nothing varies.
     """
     arm, within = np.asarray(arm), is_within_arm(contrast)
     names = [within] if within else ["active", "control"]
@@ -44,10 +45,12 @@ def effect_sizes(contrast, pre, post, arm, columns=None):
     df = [len(group) - 1 for group in groups]
     squares = sum(d * g.var(axis=0, ddof=1, dtype=float) for g, d in zip(groups, df, strict=True))
     before = pre[rows].mean(axis=0, dtype=float)
-    return {
-        "g": _ratio(effect, np.sqrt(squares / sum(df))) * hedges_correction(sum(df)),
+    standardised = _ratio(effect, np.sqrt(squares / sum(df)))
+    sizes = {
+        "g": standardised * hedges_correction(sum(df)),
         "percent": 100 * _ratio(effect, before),
     }
+    return sizes | ({"t": standardised * np.sqrt(len(arm))} if within else {})
 
 
 def arm_weights(arm, within, columns):

@@ -38,8 +38,8 @@ def region_table(result, effects, mask, affine, parcels):
     -------
     pandas.DataFrame
         region, n_voxels, n_voxels_fwe (max-t, p < .05), p_fwe_t (the smallest), the mean of each
-        effect over voxels, true_discoveries (see `share_discovered`), t (the largest |t|,
-        signed); by n_voxels_fwe.
+        effect over voxels, true_discoveries (see `share_discovered`), t (of the voxel with the
+        largest statistic); by n_voxels_fwe.
     """
     labels = labels_on_grid(parcels, mask.shape, affine)[mask]
     voxels = pd.DataFrame(
@@ -57,7 +57,7 @@ def region_table(result, effects, mask, affine, parcels):
     table = groups.agg(
         n_voxels=("t", "size"), n_voxels_fwe=("n_voxels_fwe", "sum"), p_fwe_t=("p_fwe_t", "min")
     )
-    effect_columns = ["hedges_g" if name == "g" else name for name in effects]
+    effect_columns = ["hedges_g" if name == "g" else name for name in effects if name != "t"]
     table = table.join(groups[effect_columns].mean())
     table["true_discoveries"] = share_discovered(result, labels).reindex(table.index)
     table["t"] = voxels.loc[groups["size"].idxmax()].set_index("label")["t"]

@@ -173,8 +173,8 @@ report.table(found.table("null_rates"), trial, "null_rates")
 # Within an arm, participants' signs are flipped. Flips of t alone (`errors_within = "symmetric"`)
 # assume errors symmetric about zero: with 18 participants and a skewness of 1 they reject a true null
 # in about one trial of four. `"skewed"`, the default, first removes from t most of what skewness puts
-# there (Hall 1992), and the t shown is the transformed one; with symmetric errors this costs little
-# power (`benchmarks/calibration.tsv`).
+# there (Hall 1992); p-values and clusters come from what is left, while maps and tables show
+# Student's t. With symmetric errors this costs little power (`benchmarks/calibration.tsv`).
 #
 # **Family-wise error.** Tens of thousands of voxels are tested. Each permutation keeps its largest
 # statistic, and p is the share of permutations that reach the observed one, (1 + count) / (1 + n), so

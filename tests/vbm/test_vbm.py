@@ -136,9 +136,29 @@ def test_g_between_arms_is_that_of_pingouin(maps):
 
 def test_g_within_an_arm_is_t_over_root_n_times_j(maps):
     change = (maps[1] - maps[0])[ARM == "active"]
-    g = vbm_effects.effect_sizes("active_change", *maps, ARM)["g"]
+    found = vbm_effects.effect_sizes("active_change", *maps, ARM)
     t = stats.ttest_1samp(change, 0).statistic
-    np.testing.assert_allclose(g, t / np.sqrt(5) * np.sqrt(2 / np.pi))  # J(4)
+    np.testing.assert_allclose(found["g"], t / np.sqrt(5) * np.sqrt(2 / np.pi))  # J(4)
+    np.testing.assert_allclose(found["t"], t)
+
+
+def test_tables_and_maps_within_an_arm_show_student_s_t_not_the_one_tested(mask, halves):
+    rng = np.random.default_rng(0)
+    pre = np.ones((12, mask.sum()))
+    post = pre + rng.exponential(1, pre.shape) - 0.1
+    arm = np.repeat(["active"], 12)
+    effects = vbm_effects.effect_sizes("active_change", pre, post, arm)
+    test = contrasts.contrast_test("active_change", post - pre, mask, arm, n_permutations=20)
+    result = told_apart(test)
+    t = stats.ttest_1samp(post - pre, 0).statistic
+    assert np.abs(result.t / t - 1).max() > 0.1
+    where = mask, AFFINE, halves
+    clusters = vbm_clusters.cluster_table(result, effects, *where)
+    assert np.isclose(clusters["t"].to_numpy()[:, None], t).any(axis=1).all()
+    table = regions.region_table(result, effects, *where)
+    assert np.isclose(table["t"].to_numpy()[:, None], t).any(axis=1).all()
+    images = vbm_effects.result_images("active_change", result, effects, *where[:2])
+    np.testing.assert_allclose(images["active_change_t"].get_fdata()[mask], t, rtol=1e-5)
 
 
 def test_percent_is_of_the_volume_before_treatment():
