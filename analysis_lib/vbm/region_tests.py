@@ -145,7 +145,7 @@ def _assess(contrast, changes, errors, options):
     columns = model_columns(changes.covariates, changes.blocks)
     table = region_effects(contrast, changes.change[rows], arm[rows], columns, errors)
     sizes = effect_sizes(contrast, np.zeros_like(values), values, arm, columns)
-    table = table.assign(hedges_g=sizes["g"], t=result.t, p_fwe_t=result.p["max_t"])
+    table = table.assign(hedges_g=sizes["g"], t=sizes.get("t", result.t), p_fwe_t=result.p["max_t"])
     summary = {
         "contrast": contrast,
         "n": int(rows.sum()),
