@@ -63,8 +63,9 @@ found.keep(settings={"regions": regions, "quick": quick} | assumed | options)
 #
 # Each region has a mean change with a 95 % interval, or with two arms also the difference between them,
 # adjusted for covariates and strata. Within a group signs of participants are flipped, and the t of the
-# test is transformed to allow for skewed change (Hall 1992; the table has Student's); between arms signs of residuals are flipped, and t allows for unequal
-# variances (HC2). The family-wise p comes from the largest |t| of any region in each permutation.
+# test is transformed to allow for skewed change (Hall 1992; the table has Student's); between arms signs
+# of residuals are flipped, and t allows for unequal variances (HC2). The family-wise p comes from the
+# largest |t| of any region in each permutation.
 
 # %%
 tests = changes.assess(**assumed, **options)
