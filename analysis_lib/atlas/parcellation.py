@@ -14,6 +14,7 @@ from analysis_lib.atlas.naming import (
     HEMISPHERES,
     NETWORKS,
     STRUCTURES,
+    dkt31_aseg_table,
     means_by_label,
     neuromorphometrics_row,
     ordered_table,
@@ -120,7 +121,7 @@ def _read_labels(image):
 
 def problems(study):
     """What is wrong with the files of a study's atlas; an atlas not downloaded is no problem."""
-    if study.imaging is None:
+    if not study.has_change:
         return []
     try:
         note = load_atlas(study.atlas).note
@@ -151,9 +152,20 @@ def _named_atlas(name):
     from analysis_lib.atlas import files  # what downloads is imported only where it is used
 
     image, *names = files.cached_atlas(name)
+    if name in files.NILEARN:
+        return load_atlas(Path(image), names[0])
+    if name == "dkt31_aseg":
+        return _dkt31_aseg(nib.load(image))
     if not names:
         return Atlas(nib.load(image), schaefer_tian_table())
     return _schaefer_atlas(name, files.SCHAEFER[name], image, *names)
+
+
+def _dkt31_aseg(image):
+    """Grey matter of Mindboggle's labels; white matter, ventricles and mixtures become 0."""
+    table, labels = dkt31_aseg_table(), label_array(image)
+    kept = np.where(np.isin(labels, table.index), labels, 0).astype(np.int32)
+    return Atlas(nib.Nifti1Image(kept, image.affine), table)
 
 
 def _packaged_atlas(name):

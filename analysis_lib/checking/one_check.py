@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from analysis_lib.atlas import parcellation
+from analysis_lib.atlas import parcellation, region_table
 from analysis_lib.receptors import own_maps
 from analysis_lib.results.problems import Problem
 from analysis_lib.study import conduct, image_problems, participants, receptor_files, scores
-from analysis_lib.vbm import content, diagnostics, regions
+from analysis_lib.vbm import content, diagnostics, region_tests, regions
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Check:
     problems: Callable  # of the study, and the participants where files name them
     steps: str  # numbers, with spaces between
     of_people: bool = False  # left out where participants.tsv names nobody
-    of_maps: bool = False  # left out where notebook 00 is still to make the maps
+    of_maps: bool = False  # left out where notebook 00 is still to make the maps, or there are none
+    of_effect: bool = False  # made where the study is one map without participants, too
 
 
 def primary_scale_problems(study):
@@ -40,9 +41,12 @@ CHECKS = (
     Check(image_problems.map_problems, "02 03", of_people=True, of_maps=True),
     Check(content.problems, "02 03", of_people=True, of_maps=True),
     Check(image_problems.t1w_problems, "00", of_people=True),
-    Check(receptor_files.problems, "03"),
-    Check(own_maps.problems, "03"),
-    Check(parcellation.problems, "02 03"),
+    Check(receptor_files.problems, "03", of_effect=True),
+    Check(own_maps.problems, "03", of_effect=True),
+    Check(own_maps.effect_problems, "03", of_effect=True),
+    Check(region_table.problems, "02 03", of_effect=True),
+    Check(region_tests.problems, "02 03", of_people=True),
+    Check(parcellation.problems, "02 03", of_effect=True),
     Check(regions.problems, "02"),
     Check(diagnostics.problems, "02 03", of_people=True),
 )
@@ -68,11 +72,11 @@ def check(study, steps=()) -> list[Problem]:
 
 def concerns(study, steps=()) -> dict[Problem, set]:
     """The same, each with the numbers of the notebooks that read what it is about."""
-    people = scores.provisional_participants(study)
-    coming = "00" in steps and not study.own_maps()
+    people = None if study.effect else scores.provisional_participants(study)
+    coming = study.regional or ("00" in steps and not study.own_maps())
     wanted = [one for one in CHECKS if not steps or set(steps) & set(one.steps.split())]
     found = {}
-    for one in wanted:
+    for one in [one for one in wanted if one.of_effect or not study.effect]:
         if (one.of_people and people is None) or (one.of_maps and coming):
             continue
         for problem in one.problems(study, people) if one.of_people else one.problems(study):

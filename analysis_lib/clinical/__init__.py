@@ -18,6 +18,9 @@ __getattr__, __dir__, __all__ = attach(
         "consort": [
             "consort_checklist",  # the 30 items of CONSORT 2025
         ],
+        "courses": [
+            "course_tables",  # courses, change and response without a control arm
+        ],
         "harms": [
             "adverse_event_table",  # adverse events by arm
         ],

@@ -1,7 +1,7 @@
 """Numbers of notebook 01 that texts and figures quote."""
 
 
-def clinical_numbers(study, flow, contrasts, responders):
+def clinical_numbers(study, flow, contrasts, responders=None):
     """Numbers of notebook 01 that texts and figures quote: name to (value, source file).
 
     Parameters
@@ -9,8 +9,11 @@ def clinical_numbers(study, flow, contrasts, responders):
     study : Study
     flow : dict
     contrasts, responders : pandas.DataFrame
-        ``clinical/mmrm_contrasts.tsv`` and ``clinical/responders.tsv``.
+        ``clinical/mmrm_contrasts.tsv`` and ``clinical/responders.tsv``; without a control arm
+        ``clinical/change.tsv`` alone.
     """
+    if not study.arms:
+        return _course_numbers(study, flow, contrasts)
     numbers = {}
     for arm, counts in flow.items():
         for stage in ("randomised", "analysed"):
@@ -25,4 +28,13 @@ def clinical_numbers(study, flow, contrasts, responders):
         for name in ("events_active", "events_control", "risk_difference", "ci_low", "ci_high"):
             key = f"{keys[row['scale']]}.{row['visit']}.{row['outcome']}.{name}"
             numbers[key] = (row[name], "responders.tsv")
+    return numbers
+
+
+def _course_numbers(study, flow, change):
+    numbers = {f"flow.{name}": (n, "flow.json") for name, n in flow.items()}
+    keys = {scale.name: scale.key for scale in study.scales}
+    for _, row in change.iterrows():
+        for name in ("mean", "ci_low", "ci_high", "p"):
+            numbers[f"{keys[row['scale']]}.{row['visit']}.{name}"] = (row[name], "change.tsv")
     return numbers

@@ -53,7 +53,7 @@ def responders(study, participants, ratings, imputed=None):
 
 
 def _scale_rows(study, scale, wide, completed, arm):
-    for outcome, eligible, limit in _binary_outcomes(scale, wide[study.baseline]):
+    for outcome, eligible, limit in binary_outcomes(scale, wide[study.baseline]):
         out = arm[~eligible].value_counts()
         excluded = {f"excluded_{a}": int(out.get(a, 0)) for a in ARMS}
         for visit in wide.columns.drop(study.baseline):
@@ -65,7 +65,7 @@ def _scale_rows(study, scale, wide, completed, arm):
                 yield row | excluded
 
 
-def _binary_outcomes(scale, baseline):
+def binary_outcomes(scale, baseline):
     """Name of each outcome, whom it applies to, and the score at or below which it is reached."""
     yield "response", baseline > 0, baseline / 2
     if scale.remission_at_most is not None:

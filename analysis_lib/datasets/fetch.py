@@ -9,6 +9,7 @@ import requests
 
 from analysis_lib.atlas.files import (
     ATLASES,
+    NILEARN,
     PUBLIC,
     SCHAEFER,
     TEMPLATES,
@@ -16,8 +17,10 @@ from analysis_lib.atlas.files import (
     atlas_paths,
     is_cached,
 )
+from analysis_lib.atlas.naming import region_rows
 from analysis_lib.datasets import downloads
 from analysis_lib.datasets.antidepressant import antidepressant_dataset, read_rda
+from analysis_lib.datasets.argyelan import argyelan_dataset
 from analysis_lib.datasets.folders import write_folder
 from analysis_lib.datasets.sudmex import sudmex_dataset
 from analysis_lib.results.environment import PROJECT, cache_folder
@@ -40,6 +43,7 @@ class Fetched:
 
 _RBMI = "insightsengineering/rbmi/c872d4ac7e5406ec50ae9fe4d56898c6ecb7ec03"
 _SCORES = "egarza/sudmex_tms_main/135e0f2f38559dc8d9485b86090a4db76f439e12"
+_ECT = "argyelan/Publications/4eb1f3367f7ea512e70c61ad2430f182189dde05/VOLUMEvsCognition/Data"
 _OPENNEURO = "OpenNeuroDatasets/ds003037/68ae455007953d3d10e8012d7b1adad2aba0f400"
 
 _PARCELLATIONS = (  # where nilearn has Schaefer's parcels from
@@ -53,6 +57,18 @@ TRIALS = {
             "antidepressant/antidepressant_data.rda",
             f"{_RBMI}/data/antidepressant_data.rda",
             "bdad3cc1f86798171d3f069b9ec21e73dff683656eb3dcfd96c16e6c5938c036",
+        ),
+    ),
+    "argyelan": (
+        PublicFile(
+            "argyelan/VOL_IPER.csv",
+            f"{_ECT}/VOL_IPER.csv",
+            "37cfcffef1bb00344c28669004f5c4505772def7c11cd0b35749f159a3332ea3",
+        ),
+        PublicFile(
+            "argyelan/hamd.csv",
+            f"{_ECT}/hamd.csv",
+            "27e58df10f7f63bfcbf03b0d512b39ae616f300f27047863ed21c0d4595cc740",
         ),
     ),
     "sudmex_tms": (
@@ -158,6 +174,8 @@ def fetch_atlas(name, cache=None, *, base=PUBLIC, retries=RETRIES):
     if name in ATLASES:
         return fetch_files(ATLASES[name], cache, base=base, retries=retries)
     paths = atlas_paths(name, cache)
+    if name in NILEARN:
+        return _fetch_through_nilearn(name, *paths)
     from nilearn.datasets import fetch_atlas_schaefer_2018
 
     address = f"{base}/{_PARCELLATIONS}"
@@ -176,6 +194,33 @@ def fetch_atlas(name, cache=None, *, base=PUBLIC, retries=RETRIES):
             f"connection, or put the missing files into the cache:\n{wanted}"
         ) from error
     return paths
+
+
+def _fetch_through_nilearn(name, image, table):
+    """An atlas as nilearn gives it, kept as a label image and a table of regions.
+
+    nilearn publishes no hash: labels and names are compared instead, when the atlas is loaded.
+    """
+    if image.is_file() and table.is_file():
+        return [image, table]
+    from nilearn import datasets as nilearn_datasets
+    from nilearn.image import load_img
+
+    function, options = NILEARN[name]
+    try:
+        got = getattr(nilearn_datasets, function)(
+            data_dir=image.parents[1] / "nilearn", verbose=0, **options
+        )
+    except (requests.RequestException, OSError, ValueError) as error:
+        raise FetchError(
+            f"{name}: download failed ({type(error).__name__}: {error}). Run again with a "
+            f"connection, or put a label image and its table into the cache: {image}, {table}"
+        ) from error
+    rows = region_rows(got.lut.set_index("index")["name"], name)
+    image.parent.mkdir(parents=True, exist_ok=True)
+    rows.to_csv(table, sep="\t", na_rep="n/a")
+    load_img(got.maps).to_filename(image)
+    return [image, table]
 
 
 def fetch_templates(cache=None, *, base=PUBLIC, retries=RETRIES):
@@ -205,7 +250,7 @@ def _known_trial(name):
 
 
 def _download(cache, file, wanted, base, retries):
-    url = f"{base}/{file.home}"
+    url = file.address(base)
     store = pooch.create(
         path=cache,
         base_url="",
@@ -231,7 +276,7 @@ def _offline(cache, file, wanted, base, error):
     response = getattr(error, "response", None)
     reason = type(error).__name__ if response is None else f"HTTP status {response.status_code}"
     missing = "\n".join(
-        f"  {base}/{w.home}\n    to {cache / w.name} (sha256 {w.sha256})" for w in wanted
+        f"  {w.address(base)}\n    to {cache / w.name} (sha256 {w.sha256})" for w in wanted
     )
     return (
         f"{file.name}: download failed ({reason}). Run again with a connection, "
@@ -240,6 +285,8 @@ def _offline(cache, file, wanted, base, error):
 
 
 def _read_and_convert(name, paths):
+    if name == "argyelan":
+        return argyelan_dataset(*(pd.read_csv(path) for path in paths)), ()
     if name == "antidepressant":
         return antidepressant_dataset(read_rda(paths[0], "antidepressant_data")), ()
     participants = pd.read_csv(paths[0], sep="\t", dtype={"participant_id": str})

@@ -3,6 +3,7 @@
 Notebooks 00 to 03 show them one by one while they run (:func:`panel`), notebook 04 together.
 """
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -58,17 +59,34 @@ from analysis_lib.figures.draw_receptors import (
 )
 from analysis_lib.figures.layout import Drawn, Panel, alone, captions
 from analysis_lib.figures.palette import BANDS, COLOURS
-from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE, contrast_title
+from analysis_lib.results.contrasts import (
+    CONTRASTS,
+    IMPROVEMENT,
+    contrast_title,
+    contrast_words,
+)
 from analysis_lib.results.problems import UsageError
 from analysis_lib.results.words import number_text, visit_words
 from analysis_lib.study.map_file import load_map
 from analysis_lib.vbm.diagnostics import skewness_limit
 from analysis_lib.vbm.scans import read_scans
 
+NO_PATIENTS = "not available: one map, no patients"
+OF_PATIENTS = ("slopes", "improvement")
 SLICES_MM = (-20, -8, 2, 14, 30, 46)  # z of axial slices
 
 
-def panel(results, name, **options) -> Drawn:
+@dataclass(frozen=True)
+class Missing:
+    """A figure that needs patients, where there is one map alone."""
+
+    name: str
+
+    def _repr_markdown_(self):
+        return f"*{self.name}*: {NO_PATIENTS}"
+
+
+def panel(results, name, **options) -> Drawn | Missing:
     """One figure of the catalogue, as the last line of a cell: the picture with its caption.
 
     Parameters
@@ -85,6 +103,8 @@ def panel(results, name, **options) -> Drawn:
     UsageError
         If there is no figure of this name; the message lists those there are.
     """
+    if results.study.effect and name in OF_PATIENTS:
+        return Missing(name)
     if name not in CATALOGUE:
         raise UsageError(f"no figure {name!r}; there are: {', '.join(sorted(CATALOGUE))}")
     one = CATALOGUE[name](results, **options)
@@ -139,6 +159,24 @@ def course(results, scale):
         *descriptions.describe_course(scale, kind, lines, model, study.arm_names),
         size=(COLUMN, 3),
         arms=True,
+    )
+
+
+def course_of_all(results, scale):
+    """Of a study without a control arm."""
+    study = results.study
+    own, model, counts = (
+        table[table["scale"] == scale]
+        for table in map(results.table, ("scores", "change", "means"))
+    )
+    model = model.assign(week=model["visit"].map(study.visits), arm="active")
+    lines = since_baseline(own)
+    label = f"change in {scale}, points"
+    return Panel(
+        partial(plot_course, individuals=lines, means=model, counts=counts, ylabel=label),
+        scale,
+        *descriptions.describe_course_of_all(scale, lines, model),
+        size=(COLUMN, 3),
     )
 
 
@@ -328,20 +366,21 @@ def mosaic(results, most=4):
     )
 
 
-def slices(results, contrast=ARM_BY_TIME, slices_mm=SLICES_MM):
+def slices(results, contrast=None, slices_mm=SLICES_MM):
     return _brain(results, contrast, partial(plot_slices, threshold=None, cuts=slices_mm))
 
 
-def glass(results, contrast=ARM_BY_TIME):
+def glass(results, contrast=None):
     return _brain(results, contrast, plot_glass, "glass")
 
 
-def surface(results, contrast=ARM_BY_TIME):
+def surface(results, contrast=None):
     return _brain(results, contrast, plot_surface, "surface")
 
 
 def _brain(results, contrast, plot, kind="slices"):
     """t of a contrast on the brain, on a colour scale that all contrasts share."""
+    contrast = contrast or results.study.main
     names, row = results.study.arm_names, _summary(results).loc[contrast]
     n = " + ".join(str(row[f"n_{arm}"]) for arm in COLOURS if row[f"n_{arm}"])
     title = f"{contrast_title(contrast, names)} (n = {n})"
@@ -362,7 +401,7 @@ def _summary(results):
 
 
 def _largest_t(results):
-    known = set(_summary(results).index) & set(OF_CHANGE)
+    known = set(_summary(results).index) - {IMPROVEMENT}
     images = (results.image(f"{contrast}_t") for contrast in sorted(known))
     return float(np.ceil(max(np.abs(image.get_fdata()).max() for image in images)))
 
@@ -377,21 +416,22 @@ def regions(results, regions=()):
         "Change by region",
         *descriptions.describe_regions(means, regions, names),
         size=(PAGE, 0.5 * len(regions) + 0.7),
-        arms=True,
+        arms=results.study.arms is not None,
     )
 
 
 # --- receptors ------------------------------------------------------------------------------------
 
 
-def correlations(results, contrast=ARM_BY_TIME, most_maps=None):
+def correlations(results, contrast=None, most_maps=None):
+    contrast = contrast or results.study.main
     rows, null = _rows(results, contrast), _draws(results, contrast)
     chosen = rows["r"].abs().sort_values(ascending=False).index[:most_maps].sort_values()
     bands = {which: central(draws)[chosen] for which, draws in null.items()}
     n_draws = {which: len(draws) for which, draws in null.items()}
     shown, names = rows.loc[chosen], results.study.arm_names
     return Panel(
-        partial(plot_correlations, rows=shown, bands=bands),
+        partial(plot_correlations, rows=shown, bands=bands, within=_is_within(contrast)),
         f"Receptor maps in order of r: {contrast_title(contrast, names)}",
         *descriptions.describe_correlations(shown, len(rows), contrast, names, n_draws),
         size=(PAGE, 0.17 * len(chosen) + 1.1),
@@ -400,20 +440,21 @@ def correlations(results, contrast=ARM_BY_TIME, most_maps=None):
 
 def structures(results):
     rows = results.table("structure_correlations")
-    rows = rows[rows["contrast"] == ARM_BY_TIME].reset_index(drop=True)
+    rows = rows[rows["contrast"] == results.study.main].reset_index(drop=True)
+    words = contrast_words(results.study.main, results.study.arm_names)
     return Panel(
         partial(plot_structures, rows=rows),
         "Receptor maps by system: all regions, cortex and subcortex",
-        *descriptions.describe_structures(rows),
+        *descriptions.describe_structures(rows, words),
         size=(PAGE, 0.24 * rows["annotation"].nunique() + 1),
     )
 
 
 def scatter(results):
-    points, lead, names = results.table("scatter"), _lead(results), results.study.arm_names
+    points, lead = results.table("scatter"), _lead(results)
     axes = {
         "xlabel": f"{lead['receptor']} density, normal score",
-        "ylabel": f"change, {names['active']} − {names['control']}, normal score",
+        "ylabel": f"{_axis(results.study)}, normal score",
     }
     return Panel(
         partial(plot_scatter, points=points, r=lead["r"], **axes),
@@ -436,7 +477,7 @@ def dominance(results):
 
 def nulls(results):
     lead = _lead(results)
-    draws = {which: found[:, lead.name] for which, found in _draws(results, ARM_BY_TIME).items()}
+    draws = {which: found[:, lead.name] for which, found in _draws(results).items()}
     observed = {"spatial": lead["r"], "spatial_anatomy": lead["r_anatomy"]}
     return Panel(
         partial(plot_nulls, draws=draws, observed=observed),
@@ -448,7 +489,8 @@ def nulls(results):
 
 def slopes(results):
     lead, names = _lead(results), results.study.arm_names
-    rows, by_arm = results.table("individual"), results.table("coupling_arm")
+    tested = "coupling_arm" if results.study.arms else "coupling_mean"
+    rows, by_arm = results.table("individual"), results.table(tested)
     mine = by_arm[by_arm["annotation"] == lead["annotation"]].iloc[0]
     rows = rows[rows["annotation"] == lead["annotation"]]
     return Panel(
@@ -471,11 +513,12 @@ def patients_z(results):
 
 def anatomy(results):
     rows = results.table("anatomy")
-    rows = rows[rows["contrast"] == ARM_BY_TIME]
+    rows = rows[rows["contrast"] == results.study.main]
+    words = contrast_words(results.study.main, results.study.arm_names)
     return Panel(
         partial(plot_anatomy, rows=rows),
         "Effect and anatomy",
-        *descriptions.describe_anatomy(rows),
+        *descriptions.describe_anatomy(rows, words),
         size=(5, 2.1),
     )
 
@@ -486,16 +529,15 @@ def improvement(results, scale):
     return Panel(
         partial(plot_improvement, rows=rows),
         f"Slope and improvement: {scale}",
-        *descriptions.describe_improvement(rows, scale),
+        *descriptions.describe_improvement(rows, scale, results.study.arms is not None),
         size=(COLUMN, 0.15 * len(rows) + 0.8),
     )
 
 
 def influence(results, most=6):
     rows = results.table("sensitivity")
-    rows = (
-        rows[rows["contrast"] == ARM_BY_TIME].sort_values("r", key=abs, ascending=False).head(most)
-    )
+    rows = rows[rows["contrast"] == results.study.main]
+    rows = rows.sort_values("r", key=abs, ascending=False).head(most)
     return Panel(
         partial(plot_without, rows=rows),
         "Without the most influential region",
@@ -534,19 +576,45 @@ def _rows(results, contrast):
 
 def _lead(results):
     """Row of the leading receptor map."""
-    rows, chosen = _rows(results, ARM_BY_TIME), results.table("scatter")["annotation"].iloc[0]
+    rows, chosen = (
+        _rows(results, results.study.main),
+        results.table("scatter")["annotation"].iloc[0],
+    )
     return rows[rows["annotation"] == chosen].iloc[0]
 
 
-def _draws(results, contrast):
-    nulls = results.arrays("nulls")
+def _draws(results, contrast=None):
+    nulls, contrast = results.arrays("nulls"), contrast or results.study.main
     return {which: nulls[f"{which}_{contrast}"] for which in BANDS}
+
+
+def _is_within(contrast):
+    """Whether the contrast is a mean change, and not a difference between arms."""
+    return CONTRASTS[contrast].within is not None
+
+
+def _axis(study):
+    """The main contrast, in words for an axis."""
+    if study.effect:
+        return f"map ({study.effect.kind})"
+    names = study.arm_names
+    return f"change, {names['active']} − {names['control']}" if study.arms else "change"
 
 
 CATALOGUE = {
     make.__name__: make
     for make in (
-        *(flow, ratings, course, differences, response, tipping_point, items, stimulation),
+        *(
+            flow,
+            ratings,
+            course,
+            course_of_all,
+            differences,
+            response,
+            tipping_point,
+            items,
+            stimulation,
+        ),
         *(residuals, left_out),
         *(head_size, template_fit, homogeneity, volumes, variance_ratio, skewness, mosaic),
         *(slices, glass, surface, regions),

@@ -5,7 +5,6 @@ from dataclasses import replace
 from analysis_lib.figures import catalogue
 from analysis_lib.figures.appearance import style
 from analysis_lib.figures.layout import Drawn, alone, captions, compose
-from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE
 from analysis_lib.results.section import Section
 from analysis_lib.results.writing import write
 from analysis_lib.study.contract import Study
@@ -14,16 +13,23 @@ SECTIONS = ("clinical", "vbm", "receptors")
 AT_MOST = 4  # scales whose courses Figure 2 shows
 
 
-def participants(study: Study) -> Drawn:
-    """Figure 1: participants randomised, rated and analysed, and missing ratings."""
+def participants(study: Study) -> Drawn | None:
+    """Figure 1: participants randomised, rated and analysed, missing ratings; None without arms."""
     results = Section(study, "clinical")
+    if not study.arms:
+        return None
     panels = {"flow": catalogue.flow(results), "ratings": catalogue.ratings(results)}
     return _draw(results, "figure1_participants", "Participants", panels, _column(panels))
 
 
-def clinical(study: Study) -> Drawn:
-    """Figure 2: courses, differences between the arms, response, and the tipping point."""
+def clinical(study: Study) -> Drawn | None:
+    """Figure 2: courses, differences between the arms, response, and the tipping point.
+
+    Without a control arm courses alone; None without participants.
+    """
     results = Section(study, "clinical")
+    if not study.arms:
+        return _courses(study, results) if study.scales and results.is_there else None
     modelled, scales = catalogue.kinds(results), sorted(study.scales, key=lambda s: not s.primary)
     courses = {s.key: catalogue.course(results, s.name) for s in scales if s.name in modelled}
     others = {name: catalogue.CATALOGUE[name](results) for name in ("differences", "response")}
@@ -36,6 +42,15 @@ def clinical(study: Study) -> Drawn:
     panels = _said_once({name: courses[name] for name in shown}) | others
     apart = courses | others
     return _draw(results, "figure2_clinical", "Clinical outcomes", panels, blocks, apart)
+
+
+def _courses(study, results):
+    """Figure 2 of a study without a control arm."""
+    panels = {s.key: catalogue.course_of_all(results, s.name) for s in study.scales}
+    shown = list(panels)[:AT_MOST]
+    blocks = [([shown[i : i + 2]], 2.4, None) for i in range(0, len(shown), 2)]
+    panels = {name: panels[name] for name in shown}
+    return _draw(results, "figure2_clinical", "Clinical courses", panels, blocks)
 
 
 def grey_matter(study: Study, regions=(), slices_mm=catalogue.SLICES_MM) -> Drawn | None:
@@ -52,10 +67,13 @@ def grey_matter(study: Study, regions=(), slices_mm=catalogue.SLICES_MM) -> Draw
     results = Section(study, "vbm")
     if not (study.imaging and results.is_there):
         return None
+    if study.regional:
+        panels = {"regions": catalogue.regions(results, regions)}
+        return _draw(results, "figure3_grey_matter", "Change by region", panels, _column(panels))
     by_region = catalogue.regions(results, regions)
-    slices = {c: catalogue.slices(results, c, slices_mm) for c in OF_CHANGE}
-    glass = {c: catalogue.glass(results, c) for c in OF_CHANGE}
-    panels = {"slices": slices[ARM_BY_TIME], "glass": glass[ARM_BY_TIME], "regions": by_region}
+    slices = {c: catalogue.slices(results, c, slices_mm) for c in study.contrasts}
+    glass = {c: catalogue.glass(results, c) for c in study.contrasts}
+    panels = {"slices": slices[study.main], "glass": glass[study.main], "regions": by_region}
     return _draw(
         results,
         "figure3_grey_matter",
@@ -77,15 +95,16 @@ def receptors(study: Study, most_maps=24) -> Drawn | None:
         Maps shown; the figure of this panel alone has them all.
     """
     results = Section(study, "receptors")
-    if not (study.imaging and results.is_there):
+    if not (study.has_change and results.is_there):
         return None
     names = ("scatter", "dominance", "nulls", "slopes", "anatomy", "influence")
+    names = [name for name in names if not (study.effect and name in catalogue.OF_PATIENTS)]
     panels = {"correlations": catalogue.correlations(results, most_maps=most_maps)}
     panels |= {name: catalogue.CATALOGUE[name](results) for name in names}
     blocks = [
         ([["correlations"]], panels["correlations"].size[1], None),
         ([["scatter", "dominance"]], max(2.4, 0.14 * len(results.table("dominance")) + 0.9), None),
-        ([["nulls", "slopes"]], 2, None),
+        ([[name for name in ("nulls", "slopes") if name in names]], 2, None),
         ([["anatomy", "influence"]], 2, [1, 1.2]),
     ]
     apart = panels | {"correlations": catalogue.correlations(results)}

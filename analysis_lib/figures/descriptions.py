@@ -8,13 +8,17 @@ import numpy as np
 from analysis_lib.figures.appearance import LEVEL
 from analysis_lib.figures.draw_clinical import estimate_text
 from analysis_lib.figures.draw_receptors import ANATOMY, range_text
-from analysis_lib.figures.palette import COLOURS
-from analysis_lib.results.contrasts import ARM_BY_TIME, contrast_title, contrast_words
+from analysis_lib.figures.palette import COLOURS, colours_of
+from analysis_lib.results.contrasts import ARM_BY_TIME, EFFECT, contrast_title, contrast_words
 from analysis_lib.results.words import number_text, p_text, printed, true_minus, visit_words
 
 
 def _by_arm(names, words):
     """One clause per arm, in the study's words."""
+    if not words:
+        return "none"
+    if set(words) == {"active"}:  # no control arm
+        return str(words["active"])
     return ", ".join(f"{words[arm]} with {names[arm]}" for arm in COLOURS)
 
 
@@ -64,6 +68,20 @@ def describe_course(scale, kind, individuals, means, names, unit="points"):
         f"interval at week {means['week'].max():g}: {_by_arm(names, ends)}."
     )
     return caption, alt
+
+
+def describe_course_of_all(scale, individuals, means):
+    """What `plot_course` shows without a control arm; ``means`` of ``clinical/change.tsv``."""
+    if means.empty:
+        return "No participant was rated at baseline: there is no change to show.", "Nothing drawn."
+    n, last = individuals["participant_id"].nunique(), means.iloc[-1]
+    caption = (
+        f"Change in {scale} since each participant's baseline, points. Thin lines: participants "
+        f"(n = {n}). Thick line and bars: means of a mixed model for repeated measures, 95 % "
+        "confidence intervals. n: participants rated. Change without a control arm is not an "
+        "effect of treatment."
+    )
+    return caption, f"Lines over weeks. Mean at the last visit: {_with_interval(last, 'mean')}."
 
 
 def describe_differences(contrasts, names, primary):
@@ -160,11 +178,12 @@ def describe_brain(row, names, kind="slices"):
 def describe_regions(means, regions, names):
     """What `plot_region_change` shows; ``means`` is ``vbm/region_means.tsv``."""
     rows = means[means["region"].isin(list(regions))].set_index(["region", "arm"])
-    n = {arm: range_text(rows.xs(arm, level="arm")["n"]) for arm in COLOURS}
+    arms = colours_of(means["arm"])
+    n = {arm: range_text(rows.xs(arm, level="arm")["n"]) for arm in arms if len(rows)}
     said = "; ".join(
-        f"{region}: " + _by_arm(names, {a: _percent(rows.loc[(region, a)]) for a in COLOURS})
+        f"{region}: " + _by_arm(names, {a: _percent(rows.loc[(region, a)]) for a in arms})
         for region in regions
-        if all((region, arm) in rows.index for arm in COLOURS)
+        if all((region, arm) in rows.index for arm in arms)
     )
     caption = (
         "Change of grey-matter volume from baseline in the regions of interest, percent "
@@ -188,6 +207,8 @@ def describe_correlations(rows, n_all, contrast, names, draws):
     """What `plot_correlations` shows, of ``n_all`` maps; ``draws`` by null."""
     lead = rows.loc[rows["r"].abs().idxmax()]
     chosen = "" if len(rows) == n_all else f" (the {len(rows)} with the largest |r| are shown)"
+    if contrast == EFFECT:
+        return _describe_one_map(rows, n_all, chosen, draws)
     asked = "no arm effect on" if contrast == ARM_BY_TIME else "a mean of 0 of"
     n_fwe, n_beyond = (int((rows[p] < LEVEL).sum()) for p in ("p_fwe", "p_fwe_spatial_anatomy"))
     caption = (
@@ -210,6 +231,27 @@ def describe_correlations(rows, n_all, contrast, names, draws):
     return caption, alt
 
 
+def _describe_one_map(rows, n_all, chosen, draws):
+    lead = rows.loc[rows["r"].abs().idxmax()]
+    n_beyond = int((rows["p_fwe_spatial_anatomy"] < LEVEL).sum())
+    caption = (
+        f"Correlation over grey-matter regions of the map with {n_all} receptor maps{chosen}; in "
+        "brackets, the number of people scanned for each map. Dots: r. Diamonds: partial r given "
+        "distance to the ventricles, depth, region size and grey-matter density. Bands: central "
+        f"95 % of each among surrogate maps as smooth as the map ({draws['spatial']:,}). At the "
+        "right: p of r and partial r among equally smooth maps; in brackets family-wise over all "
+        "maps. Filled: family-wise p < .05. Tests of patients are not available: one map, no "
+        "patients."
+    )
+    alt = (
+        "Dots and diamonds, one pair per map, in order of r; a shaded band behind each. Largest: "
+        f"{lead['receptor']}, {number_text(lead['r'])}; among equally smooth maps "
+        f"{p_text(lead['p_spatial'])}, beyond anatomy {p_text(lead['p_spatial_anatomy'])}. Maps "
+        f"with a family-wise p below .05 beyond anatomy: {n_beyond} of {len(rows)}."
+    )
+    return caption, alt
+
+
 def describe_scatter(lead, n_regions):
     """What `plot_scatter` shows; ``lead``: row of ``receptors/correlations.tsv``."""
     caption = (
@@ -224,7 +266,10 @@ def describe_scatter(lead, n_regions):
 def describe_dominance(rows):
     """What `plot_dominance` shows; ``rows`` is ``receptors/dominance.tsv``."""
     top = rows.sort_values("total_dominance", ascending=False).head(3)
-    said = ", ".join(f"{row.receptor} {row.percent:.0f} %" for row in top.itertuples())
+    known = top["percent"].notna().all()  # shares of an adjusted R² above 0
+    said = ", ".join(
+        f"{row.receptor} {row.percent:.0f} %" if known else row.receptor for row in top.itertuples()
+    )
     n_fwe = int((rows["p_fwe"] < LEVEL).sum())
     caption = (
         f"Dominance analysis of {len(rows)} receptors in one linear model: each receptor's share "
@@ -260,24 +305,28 @@ def describe_nulls(lead, draws):
 
 
 def describe_slopes(lead, row, names):
-    """What `plot_slopes` shows; ``row`` of ``receptors/coupling_arm.tsv``."""
+    """What `plot_slopes` shows; ``row`` of ``receptors/coupling_arm.tsv`` or coupling_mean."""
+    one = "mean" in row
+    compared = "Mean" if one else f"{names['active']} − {names['control']}"
+    size = row["mean" if one else "difference"]
     caption = (
         "Percent change per standard deviation of the density of "
         f"{lead['receptor']} ({lead['annotation']}), one point per participant; bars: means. "
-        f"{names['active']} − {names['control']}: {number_text(row['difference'])} "
+        f"{compared}: {number_text(size)} "
         f"({number_text(row['ci_low'])} to {number_text(row['ci_high'])}), {p_text(row['p'])}."
     )
+    if one:
+        return caption, f"Points in one row. Mean: {number_text(size)}."
     means = {arm: number_text(row[f"mean_{arm}"]) for arm in COLOURS}
     return caption, f"Points in two rows, one per arm. Means: {_by_arm(names, means)}."
 
 
-def describe_anatomy(rows):
+def describe_anatomy(rows, words):
     """What `plot_anatomy` shows; ``rows`` are of ``receptors/anatomy.tsv``."""
     top = rows.loc[rows["r"].abs().idxmax()]
     caption = (
-        "Correlation over regions of the difference between the arms with properties of head "
-        "anatomy that artefacts follow; at the right, p among equally smooth maps. Filled: "
-        "family-wise p < .05."
+        f"Correlation over regions of {words} with properties of head anatomy that artefacts "
+        "follow; at the right, p among equally smooth maps. Filled: family-wise p < .05."
     )
     return (
         caption,
@@ -298,10 +347,10 @@ def describe_patients_z(rows, names):
     return caption, f"Two boxes per map. Largest mean z: {_by_arm(names, said)}."
 
 
-def describe_structures(rows):
+def describe_structures(rows, words):
     """What `plot_structures` shows; ``rows`` of one contrast."""
     caption = (
-        "Correlation of each receptor map with the difference between the arms over all "
+        f"Correlation of each receptor map with {words} over all "
         "grey-matter regions, over those of the cortex and over those of the subcortex, each "
         "compared with surrogates of its own. Filled: family-wise p < .05 among equally smooth "
         "maps beyond anatomy, over the maps of that structure."
@@ -311,11 +360,12 @@ def describe_structures(rows):
     return caption, f"Up to three marks per map. Largest: {', '.join(said)}."
 
 
-def describe_improvement(rows, scale):
+def describe_improvement(rows, scale, arms=True):
     """What `plot_improvement` shows; ``rows`` of one scale."""
     n_fwe = int((rows["p_fwe"] < LEVEL).sum())
     caption = (
-        f"Partial correlation, within arms, of improvement on {scale} with patients' slopes on "
+        f"Partial correlation{', within arms,' if arms else ''} of improvement on {scale} with "
+        "patients' slopes on "
         f"each receptor map, with 95 % confidence interval. Filled: family-wise p < .05 "
         f"({n_fwe} of {len(rows)})."
     )

@@ -14,7 +14,7 @@ from nilearn.plotting import (
 from nilearn.surface import SurfaceImage
 
 from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_nothing
-from analysis_lib.figures.palette import COLOURS, DIVERGING, QUIET
+from analysis_lib.figures.palette import COLOURS, DIVERGING, QUIET, colours_of
 from analysis_lib.results.words import number_text
 
 BESIDE = 0.2  # seaborn's distance of an arm's strip from the middle of its region
@@ -190,12 +190,13 @@ def plot_region_change(ax, change, means, regions, names, legend=True):
         return write_nothing(ax, "no region named")
     ax.axvline(0, color=QUIET, lw=0.8, ls="--")
     _strips(ax, change[change["region"].isin(list(regions))], list(regions))
-    for side, (arm, colour) in zip((-1, 1), COLOURS.items(), strict=True):
+    colours = colours_of(means["arm"])
+    for side, (arm, colour) in zip((-1, 1), colours.items(), strict=False):
         row = means[means["arm"] == arm].set_index("region").reindex(list(regions))
         error = np.abs(row[["ci_low", "ci_high"]].to_numpy().T - row["mean"].to_numpy())
         look = {"fmt": "D", "ms": 3.8, "mec": "black", "mew": 0.5, "capsize": 2, "ecolor": "black"}
         label = f"{names[arm]} (n = {row['n'].max():.0f})"
-        place = np.arange(len(regions)) + side * BESIDE - 0.11
+        place = np.arange(len(regions)) + (side * BESIDE if len(colours) > 1 else 0) - 0.11
         ax.errorbar(row["mean"], place, xerr=error, color=colour, label=label, lw=1, **look)
     ax.set(xlabel="change from baseline, %", ylabel="", ylim=(len(regions) - 0.4, -0.6))
     ax.set_yticks(range(len(regions)), [wrapped(region, 26) for region in regions])
@@ -207,7 +208,8 @@ def plot_region_change(ax, change, means, regions, names, legend=True):
 def _strips(ax, rows, regions):
     """Each participant, on the density of the arm."""
     look = {"data": rows.dropna(subset=["change"]), "x": "change", "y": "region", "ax": ax}
-    look |= {"order": regions, "hue": "arm", "hue_order": list(COLOURS), "palette": COLOURS}
+    look |= {"order": regions, "hue": "arm", "hue_order": list(colours_of(rows["arm"]))}
+    look |= {"palette": COLOURS}
     look |= {"legend": False, "dodge": True, "formatter": str}
     sns.violinplot(**look, inner=None, cut=0, linewidth=0, saturation=1, density_norm="width")
     for body in ax.collections:

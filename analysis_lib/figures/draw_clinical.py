@@ -12,7 +12,7 @@ from analysis_lib.figures.appearance import (
     write_beside,
     write_nothing,
 )
-from analysis_lib.figures.palette import ACCENT, COLOURS, QUIET
+from analysis_lib.figures.palette import ACCENT, COLOURS, QUIET, colours_of
 from analysis_lib.results.words import printed, visit_words
 
 
@@ -35,7 +35,7 @@ def plot_course(ax, individuals, means, counts, ylabel):
     if not weeks:
         return write_nothing(ax, "no ratings")
     span = max(weeks) - min(weeks) or 1
-    for side, (arm, colour) in zip((-1, 1), COLOURS.items(), strict=True):
+    for side, (arm, colour) in zip((-1, 1), colours_of(individuals["arm"]).items(), strict=False):
         own = individuals[individuals["arm"] == arm]
         alpha = float(np.clip(5 / max(own["participant_id"].nunique(), 1), 0.1, 0.35))
         for _, one in own.groupby("participant_id"):
@@ -66,7 +66,7 @@ def _write_counts(ax, counts, weeks):
     """Participants rated at each week, one line per arm, between tick labels and axis label."""
     below = ax.get_xaxis_transform()
     look = {"textcoords": "offset points", "va": "center", "fontsize": SMALL}
-    for line, (arm, colour) in enumerate(COLOURS.items()):
+    for line, (arm, colour) in enumerate(colours_of(counts["arm"]).items()):
         own = counts[counts["arm"] == arm].set_index("week")["n"]
         down = -19 - 9 * line
         for week in weeks:

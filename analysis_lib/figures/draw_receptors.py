@@ -30,14 +30,16 @@ def central(draws, share=0.95):
     return np.nanquantile(draws, [(1 - share) / 2, (1 + share) / 2], axis=0).T
 
 
-def plot_correlations(ax, rows, bands):
+def plot_correlations(ax, rows, bands, within=False):
     """Correlation with each receptor map in order, and what anatomy leaves of it.
 
     ``bands``: "spatial" and "spatial_anatomy", limits (n_maps, 2) of the central 95 % of each null,
-    in the order of ``rows``.
+    in the order of ``rows``. ``within``: of a mean change, and not a difference between arms. Where
+    no patients are known, r has no interval and slopes have no p.
     """
     if not len(rows):
         return write_nothing(ax, "no receptor map")
+    patients = rows["p_fwe"].notna().any()
     order = np.argsort(rows["r"].to_numpy())  # NaN last: on top
     rows, y = rows.iloc[order], np.arange(len(rows))
     reach = [rows["ci_low"], rows["ci_high"], rows["r"], rows["r_anatomy"]]
@@ -52,7 +54,7 @@ def plot_correlations(ax, rows, bands):
     ax.axvline(0, color="white", lw=0.8, zorder=0.5)
     ax.hlines(y + 0.19, rows["ci_low"], rows["ci_high"], color="black", lw=1)
     marks = (
-        ("r", 0.19, "o", "p_fwe", "r, 95 % CI"),
+        ("r", 0.19, "o", *(("p_fwe", "r, 95 % CI") if patients else ("p_fwe_spatial", "r"))),
         ("r_anatomy", -0.19, "D", "p_fwe_spatial_anatomy", "r, anatomy held constant"),
     )
     for column, side, shape, p, label in marks:
@@ -60,13 +62,13 @@ def plot_correlations(ax, rows, bands):
         filled = (rows[p] < LEVEL).to_numpy()
         ax.plot(rows[column][filled], y[filled] + side, mfc=ACCENT, **look)
         ax.plot(rows[column][~filled], y[~filled] + side, mfc="white", label=label, **look)
-    _write_ps(ax, rows, y)
+    _write_ps(ax, rows, y, *(("mean slope\nof 0",) if within else ()))
     limits = np.nanmin(np.concatenate(reach)) - 0.04, np.nanmax(np.concatenate(reach)) + 0.04
     ax.set(yticks=y, ylim=(-0.7, len(rows) - 0.3), xlim=limits)
     ax.set_yticklabels([_map_label(row) for row in rows.itertuples()], fontsize=SMALL)
     ax.tick_params(axis="y", length=0)
     over = f"r over {range_text(rows['n_parcels'])} regions"
-    ax.set_xlabel(f"correlation of receptor map and change, {over}")
+    ax.set_xlabel(f"correlation of receptor map and {'change' if patients else 'the map'}, {over}")
     under = mpl.transforms.offset_copy(ax.transAxes, ax.figure, 0, -27, units="points")
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
     ax.legend(**place, ncols=2, fontsize=SMALL, handlelength=1.4, columnspacing=1.2)
@@ -96,14 +98,14 @@ def plot_structures(ax, rows):
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize=SMALL)
 
 
-def _write_ps(ax, rows, y):
+def _write_ps(ax, rows, y, slopes="no treatment\neffect on\nslopes"):
     """Each p in words, family-wise in brackets, at the right of the Axes."""
     columns = (
-        ("no treatment\neffect on\nslopes", "p_randomisation", "p_fwe", 6),
+        (slopes, "p_randomisation", "p_fwe", 6),
         ("equally\nsmooth\nmaps", "p_spatial", "p_fwe_spatial", 72),
         ("the same,\nbeyond\nanatomy", "p_spatial_anatomy", "p_fwe_spatial_anatomy", 138),
     )
-    for head, p, corrected, points in columns:
+    for head, p, corrected, points in (one for one in columns if rows[one[1]].notna().any()):
         write_beside(ax, len(rows) - 0.2, f"p {head}", points, fontweight="bold", va="bottom")
         for place, one, over_maps in zip(y, rows[p], rows[corrected], strict=True):
             write_beside(ax, place, f"{p_cell(one)} ({p_cell(over_maps)})", points)
@@ -140,15 +142,16 @@ def plot_nulls(ax, draws, observed):
 
 def plot_slopes(ax, rows, names):
     """Slope of each patient by arm, and the mean of each arm; ``rows`` of one receptor map."""
-    look = {"hue": "arm", "palette": COLOURS, "order": list(COLOURS), "legend": False}
+    arms = [arm for arm in COLOURS if rows["arm"].eq(arm).any()]
+    look = {"hue": "arm", "palette": COLOURS, "order": arms, "legend": False}
     look |= {"warn_thresh": 1}  # places follow from the data: a strip would jitter them at random
     sns.swarmplot(rows, x="slope", y="arm", size=4, alpha=0.7, ax=ax, **look)
-    for place, arm in enumerate(COLOURS):
+    for place, arm in enumerate(arms):
         mean = rows.loc[rows["arm"] == arm, "slope"].mean()
         ax.plot([mean, mean], [place - 0.35, place + 0.35], color="black", lw=1.6)
     ax.axvline(0, color=QUIET, lw=0.8, ls="--", zorder=0)
     ax.set(xlabel="change per SD of density, %", ylabel="")
-    ax.set_yticks(range(len(COLOURS)), [names[arm] for arm in COLOURS])
+    ax.set_yticks(range(len(arms)), [names[arm] for arm in arms])
 
 
 def plot_patients_z(ax, rows, names):
@@ -256,7 +259,7 @@ def plot_dominance(ax, rows):
     sns.barplot(rows, x="total_dominance", y="receptor", errorbar=None, ax=ax, **look)
     for bar, p in zip(ax.patches, rows["p_fwe"], strict=True):
         bar.set_facecolor(ACCENT if p < LEVEL else "white")
-    texts = [f"{percent:.0f} %" for percent in rows["percent"]]
+    texts = ["" if np.isnan(percent) else f"{percent:.0f} %" for percent in rows["percent"]]
     ax.bar_label(ax.containers[0], texts, fontsize=6.5, padding=2)
     ax.set(xlabel="total dominance, part of adjusted R²\n(filled: family-wise p < .05)", ylabel="")
     ax.margins(x=0.14)

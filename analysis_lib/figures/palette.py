@@ -5,3 +5,8 @@ ACCENT, QUIET = "#D55E00", "#8C8C8C"
 BANDS = {"spatial": "#4DB399", "spatial_anatomy": "#CCCCCC"}  # null distributions
 TISSUE = "#56B4E9"  # lines on dark images
 DIVERGING = "RdBu_r"  # maps with a sign
+
+
+def colours_of(arms):
+    """Colours of the arms that there are."""
+    return {arm: colour for arm, colour in COLOURS.items() if arm in set(arms)}

@@ -19,7 +19,7 @@ from nilearn.plotting import view_img, view_markers
 
 from analysis_lib.atlas import distances, grids
 from analysis_lib.figures.draw_brain import where
-from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE, contrast_title
+from analysis_lib.results.contrasts import contrast_title
 
 DIVERGING, DENSITY = "RdBu_r", "viridis"
 CAPTION_STYLE = "font: 14px sans-serif; margin: 0 0 6px"
@@ -103,7 +103,7 @@ def effect_views(results) -> dict:
             results.image(f"{contrast}_p_fwe_t"),
             marked(contrast_title(contrast, study.arm_names), study, results.quick),
         )
-        for contrast in OF_CHANGE
+        for contrast in study.contrasts
     }
 
 
@@ -123,13 +123,14 @@ def receptor_views(results, parcels) -> dict:
     """
     points, study = _placed(results.table("scatter"), parcels), results.study
     receptor, annotation = points[["receptor", "annotation"]].iloc[0]
-    change = contrast_title(ARM_BY_TIME, study.arm_names)
+    change = contrast_title(study.main, study.arm_names)
+    unit = study.effect.kind if study.effect else "%"
     density = f"{receptor} density ({annotation}), which the change is compared with"
     said = partial(marked, study=study, quick=results.quick)
     at = {"parcels": parcels, "cut": points.loc[points["percent"].abs().idxmax(), list("xyz")]}
     return {
-        "regions": region_view(points, said(f"{change}, and {receptor}"), receptor),
-        "change": _one_value_a_region(points["percent"], said(f"{change}, %"), True, **at),
+        "regions": region_view(points, said(f"{change}, and {receptor}"), receptor, unit),
+        "change": _one_value_a_region(points["percent"], said(f"{change}, {unit}"), True, **at),
         "receptor": _one_value_a_region(points["density"], density, False, **at),
     }
 

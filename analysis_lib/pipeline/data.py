@@ -3,7 +3,13 @@
 import time
 
 from analysis_lib.pipeline.memory import apart
-from analysis_lib.pipeline.steps import STEPS, grey_matter_maps, makes_maps, required_tables
+from analysis_lib.pipeline.steps import (
+    STEPS,
+    brought,
+    grey_matter_maps,
+    makes_maps,
+    required_tables,
+)
 from analysis_lib.results.problems import PipelineError
 
 
@@ -24,7 +30,8 @@ def prepare_data(study, fetch=False, note=print) -> None:
     makes = makes_maps(STEPS, study)
     if fetch and makes:
         _fetch_templates(note)
-    if fetch and (makes or grey_matter_maps(study)):  # without, nothing is compared with receptors
+    compares = makes or grey_matter_maps(study) or brought(study)
+    if fetch and compares:  # without, nothing is compared with receptors
         _fetch_atlas(study, note)
         _fetch_receptors(study, note)
 
@@ -33,7 +40,7 @@ def _fetch_atlas(study, note):
     from analysis_lib.atlas import files
     from analysis_lib.datasets import fetch as datasets_fetch
 
-    if study.atlas not in (*files.ATLASES, *files.SCHAEFER):
+    if study.atlas not in (*files.ATLASES, *files.NILEARN, *files.SCHAEFER):
         return
     note(f"Fetching atlas {study.atlas}")
     datasets_fetch.fetch_atlas(study.atlas)

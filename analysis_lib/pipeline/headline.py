@@ -3,7 +3,6 @@
 import pandas as pd
 
 from analysis_lib.results import reading, words
-from analysis_lib.results.contrasts import ARM_BY_TIME
 from analysis_lib.results.writing import write
 
 NAME = "comparison.tsv"  # in the folder of the variants
@@ -32,11 +31,12 @@ def _clinical(study):
 
 def _grey_matter(study):
     summary, clusters = (
-        _table(study, f"vbm/{n}.tsv") for n in ("summary", f"{ARM_BY_TIME}_clusters")
+        _table(study, f"vbm/{n}.tsv") for n in ("summary", f"{study.main}_clusters")
     )
     if summary is None:
         return {}
-    found = _first(summary[summary["contrast"] == ARM_BY_TIME], "smallest_p", "n_voxels_fwe")
+    counted = "n_regions_fwe" if study.regional else "n_voxels_fwe"
+    found = _first(summary[summary["contrast"] == study.main], "smallest_p", counted)
     if clusters is None or clusters.empty:
         return found
     return {"peak_t": clusters["t"].loc[clusters["t"].abs().idxmax()], **found}
@@ -46,7 +46,7 @@ def _receptor(study):
     rows = _table(study, "receptors/correlations.tsv")
     if rows is None:
         return {}
-    rows = rows[rows["contrast"] == ARM_BY_TIME].sort_values("r", key=abs, ascending=False)
+    rows = rows[rows["contrast"] == study.main].sort_values("r", key=abs, ascending=False)
     return _first(rows, "receptor", "annotation", "r", "p_fwe", "p_fwe_spatial")
 
 

@@ -3,7 +3,6 @@
 import json
 
 from analysis_lib.pipeline.tolerance import TOLERANCE
-from analysis_lib.results.contrasts import ARM_BY_TIME
 
 SHOWN = 7  # numbers
 SECTIONS = ("clinical", "vbm", "receptors")
@@ -71,14 +70,14 @@ def main_keys(study, values) -> list[str]:
     They are the primary outcome, the difference in grey-matter change between arms, and the
     receptor whose map follows it most closely.
     """
-    lead = f"receptors.{ARM_BY_TIME}."
+    lead = f"receptors.{study.main}."
     rs = {k.removesuffix(".r"): abs(v) for k, v in values.items() if v and k.endswith(".r")}
     rs = {key: r for key, r in rs.items() if key.startswith(lead)}
     receptor = max(rs, key=rs.get, default=lead)
-    outcome = f"clinical.{study.primary_scale.key}.{study.final_visit}"
+    outcome = f"clinical.{study.primary_scale.key}.{study.final_visit}" if study.scales else ""
     return [
         *(f"{outcome}.{name}" for name in ("estimate", "p")),
-        *(f"vbm.{ARM_BY_TIME}.{name}" for name in ("n_voxels_fwe", "smallest_p")),
+        *(f"vbm.{study.main}.{name}" for name in ("n_voxels_fwe", "smallest_p")),
         *(f"{receptor}.{name}" for name in ("r", "p_fwe", "p_fwe_spatial")),
     ]
 

@@ -64,6 +64,7 @@ def make_plan(
     `variant_runs.make_plans` tells variants apart and is what a command line calls. Unknown
     notebooks or parameters, and values of the wrong type, are a `UsageError`.
     """
+    steps = [step for step in steps if step.fits(study)]
     chosen = select(steps, list(only))
     known = {s.notebook: notebook_parameters(notebook_path(s.notebook, notebooks)) for s in chosen}
     (values,) = parse_overrides(overrides, known)

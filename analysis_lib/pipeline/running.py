@@ -115,7 +115,7 @@ def _publish(now):
     """Write report and RO-Crate, where a step has run or they are not there yet."""
     study = now.plan.study
     there = all((study.derived / name).is_file() for name in (PAGE, CRATE))
-    ready = all((study.derived / name).is_file() for name in NEEDED_BY_REPORT)
+    ready = all((study.derived / name).is_file() for name in needed_by_report(study))
     if now.failure or not ready:
         return
     if there and not now.ran and not now.renewed:
@@ -128,6 +128,13 @@ def _publish(now):
         crate.write_crate(study)  # after the report, which is part of it
     except CompendiumError as error:
         raise PipelineError(f"The results are complete; the report failed: {error}") from None
+
+
+def needed_by_report(study) -> tuple:
+    """Results without which there is nothing to report."""
+    if study.arms:
+        return NEEDED_BY_REPORT
+    return ("receptors/correlations.tsv" if study.effect else "clinical/change.tsv", "numbers.json")
 
 
 def _compare(now):

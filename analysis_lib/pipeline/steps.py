@@ -11,6 +11,7 @@ from analysis_lib.results.problems import CompendiumError, UsageError
 from analysis_lib.study.contract import LocalMap, Study
 
 # What notebook 00 needs beside the rest (extra "preprocess"): module and package.
+ONE_MAP = "one map, no patients"
 FOR_T1W = {"ants": "antspyx", "picsl_greedy": "picsl-greedy"}
 
 
@@ -24,6 +25,7 @@ class Step:
     may_use: tuple[str, ...] = ()  # and those that it takes when they are there
     writes: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()  # "images": grey-matter maps; "t1w": T1w images, and no maps yet
+    fits: Callable[[Study], bool] = lambda study: True  # kinds of study that it is meant for
     on_request: bool = False  # runs only when it is named (--only S1)
     resumes: bool = False  # keeps what is right of an earlier run: all its files are its outputs
 
@@ -35,15 +37,22 @@ class Step:
 
 def required_tables(study) -> list[Path]:
     """Tables that a study must have: participants and one file per scale, there or not."""
-    files = ["participants.tsv", *(scale.file for scale in study.scales)]
+    files = [] if study.effect else ["participants.tsv", *(s.file for s in study.scales)]
     return [study.root / file for file in dict.fromkeys(files)]
 
 
 def tables(study) -> list[Path]:
     """Tables of a study that are there, optional ones included."""
-    optional = ("adverse_events.tsv", "stimulation.tsv")
+    optional = () if study.effect else ("adverse_events.tsv", "stimulation.tsv")
     paths = [*required_tables(study), *(study.root / name for name in optional)]
     return [path for path in paths if path.is_file()]
+
+
+def brought(study) -> list[Path]:
+    """Instead of images: a table of regional changes, or one map."""
+    paths = [study.root / study.imaging.table] if study.regional else []
+    paths += [study.path.parent / study.effect.file] if study.effect else []
+    return [path.resolve() for path in paths if path.is_file()]
 
 
 def participants_table(study) -> list[Path]:
@@ -138,11 +147,16 @@ def numbers(study) -> list[Path]:
     return [path for path in (study.derived / "numbers.json",) if path.is_file()]
 
 
+def has_arms(study) -> bool:
+    """Whether a study compares two arms."""
+    return study.arms is not None
+
+
 def _on_request(notebook, folder, *reads):
     """A notebook of the appendix that goes on from 02 and 03, and runs when it is named."""
     reads = (tables, receptor_maps, bundled_densities, atlas_files, *reads)
     needs = {"uses": ("vbm", "receptors"), "needs": ("images",)}
-    return Step(notebook, reads, writes=(folder,), on_request=True, **needs)
+    return Step(notebook, reads, writes=(folder,), on_request=True, fits=has_arms, **needs)
 
 
 STEPS = (
@@ -158,17 +172,26 @@ STEPS = (
         reads=(tables, grey_matter_maps),
         may_use=("grey_matter",),
         writes=("clinical",),
+        fits=has_arms,
     ),
+    Step("01_courses", reads=(tables,), writes=("clinical",), fits=lambda s: not has_arms(s)),
     Step(
         "02_vbm",
         reads=(tables, grey_matter_maps, atlas_files, voxelwise_rates),
         may_use=("grey_matter",),
         writes=("vbm",),
         needs=("images",),
+        fits=lambda study: not study.regional,
+    ),
+    Step(
+        "02_regions",
+        reads=(tables, brought, atlas_files),
+        writes=("vbm",),
+        fits=lambda study: study.regional,
     ),
     Step(
         "03_receptor_correlation",
-        reads=(tables, receptor_maps, bundled_densities, atlas_files, spatial_rates),
+        reads=(tables, brought, receptor_maps, bundled_densities, atlas_files, spatial_rates),
         uses=("vbm",),
         writes=("receptors",),
         needs=("images",),
@@ -180,7 +203,7 @@ STEPS = (
         may_use=("vbm", "receptors"),
         writes=("figures",),
     ),
-    Step("S0_trial_conduct", reads=(tables,), writes=("conduct",)),
+    Step("S0_trial_conduct", reads=(tables,), writes=("conduct",), fits=has_arms),
     _on_request("S1_calibration", "calibration", spatial_rates),
     _on_request("S3_power", "power"),
     _on_request("S4_juspace", "juspace"),
@@ -221,6 +244,10 @@ def blocked(step, study, coming=False) -> str | None:
     coming : bool
         Grey-matter maps that are not there yet will be, once an earlier step has run.
     """
+    if study.effect:
+        return None if step.number in ("03", "04") else ONE_MAP
+    if study.regional and step.needs:
+        return None if step.number == "03" else "the study brings changes by region"
     if step.needs and study.imaging is None:
         return "no images in the study file"
     if "t1w" in step.needs:

@@ -130,7 +130,7 @@ def _contrast_rows(result, maps):
         "p_fwe_spatial_anatomy": anatomy.p_fwe,
         "p_randomisation": trial.p,
         "p_fwe": trial.p_fwe,
-        "q_fdr": multipletests(trial.p, method="fdr_bh")[1],
+        "q_fdr": trial.p if np.isnan(trial.p).any() else multipletests(trial.p, method="fdr_bh")[1],
     }
     return pd.DataFrame(rows)[list(TABLE_COLUMNS)]
 

@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from analysis_lib.results.contrasts import ACTIVE_CHANGE, ARM_BY_TIME, OF_CHANGE
+from analysis_lib.results.contrasts import ARM_BY_TIME, CONTRASTS, EFFECT, IMPROVEMENT
+
+OF_PATIENTS = tuple(name for name in CONTRASTS if name != IMPROVEMENT)
 
 
 def effect_map(change, arm, contrast=ARM_BY_TIME, covariates=None, strata=None):
-    """Effect map (n_parcels,) of a contrast of `OF_CHANGE`.
+    """Effect map (n_parcels,) of a contrast of change.
 
     The mean within an arm, or the difference between the arms, active - control. ``change`` is
     percent, (n_participants, n_parcels); ``arm`` "active" / "control", or true for active.
@@ -22,9 +24,9 @@ def checked_change(change, arm, contrast):
     """Change as an array and the arm as booleans, found usable for a contrast."""
     change = np.asarray(change, dtype=float)
     active = _is_active(arm)
-    if contrast not in OF_CHANGE:
+    if contrast not in OF_PATIENTS:
         raise ValueError(
-            f"contrast '{contrast}' is unknown; expected one of {', '.join(OF_CHANGE)}"
+            f"contrast '{contrast}' is unknown; expected one of {', '.join(OF_PATIENTS)}"
         )
     if change.ndim != 2 or len(change) != len(active):
         raise ValueError(
@@ -32,7 +34,8 @@ def checked_change(change, arm, contrast):
             "change (n_participants, n_parcels) with one row for each"
         )
     _check_gaps(change)
-    if min(active.sum(), (~active).sum()) < 2:
+    counts = {"active": active.sum(), "control": (~active).sum()}
+    if contrast != EFFECT and min(counts[arm] for arm in CONTRASTS[contrast].arms) < 2:
         raise ValueError(
             f"{active.sum()} active and {(~active).sum()} control participants; expected 2 of each"
         )
@@ -99,7 +102,7 @@ def stratum_numbers(strata, n):
 def effect_weights(active, contrast, covariates=None, strata=None):
     """Weights (n_participants,) with which the effect is a sum over participants."""
     if contrast != ARM_BY_TIME:
-        chosen = active if contrast == ACTIVE_CHANGE else ~active
+        chosen = active if CONTRASTS[contrast].within == "active" else ~active
         return chosen / chosen.sum()
     nuisance = nuisance_columns(len(active), covariates, strata)
     residual = residuals(nuisance, active.astype(float))

@@ -8,18 +8,23 @@ import pandas as pd
 
 from analysis_lib.atlas.anatomy import regional_anatomy
 from analysis_lib.atlas.distances import homologues, mirrored, parcel_distances
-from analysis_lib.atlas.grids import grey_matter_labels, region_names
-from analysis_lib.atlas.parcellation import Atlas, load_atlas
+from analysis_lib.atlas.grids import grey_matter_labels, parcel_means, region_names
+from analysis_lib.atlas.naming import BOTH
+from analysis_lib.atlas.parcellation import Atlas
+from analysis_lib.atlas.region_table import parcels_of, read_effect
 from analysis_lib.receptors.calibration import spatial_rates
 from analysis_lib.receptors.correlation import gaussianise
+from analysis_lib.receptors.densities import MIN_COVERAGE
 from analysis_lib.receptors.effects import effect_map
 from analysis_lib.receptors.library import maps_for, systems, uncovered
 from analysis_lib.receptors.validity import where_tracers_hold
-from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE
+from analysis_lib.results.problems import Problem, StudyError
 from analysis_lib.results.reading import read_table
 from analysis_lib.study.catalogue import skipped
 from analysis_lib.study.contract import Study
 from analysis_lib.study.participants import design_columns, read_participants
+
+FEWEST = 10  # regions, for any spatial null
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Inputs:
     left_out: list = field(default_factory=list)  # regions and maps where tracers fail, in words
     whole: tuple = ()  # maps and their table before tracers were looked at
     tracers: str = "valid"
+    errors: pd.Series | None = None  # standard error of one map's value, by label
 
     @property
     def regions(self) -> pd.Series:
@@ -45,11 +51,20 @@ class Inputs:
 
     @property
     def described(self) -> str:
-        """Size of both tables, in words."""
+        """Size of both tables, in words, and what is known of one map's noise."""
+        rows = "n_maps" if self.study.effect else "n_participants"
         return (
-            f"(n_participants, n_regions) = {self.change.shape}; "
-            f"(n_receptor_maps, n_regions) = {self.maps.shape}"
+            f"({rows}, n_regions) = {self.change.shape}; "
+            f"(n_receptor_maps, n_regions) = {self.maps.shape}{self._noise}"
         )
+
+    @property
+    def _noise(self):
+        """Share of one map's variance over regions that its standard errors leave, in words."""
+        if self.errors is None:
+            return ""
+        share = 1 - np.square(self.errors).mean() / self.change.iloc[0].var()
+        return f"\nreliability of the map by its standard errors: {max(share, 0):.2f}"
 
     @property
     def densities(self) -> str:
@@ -66,6 +81,8 @@ class Inputs:
 
     def symmetry_note(self, method) -> str:
         """Whether surrogates are as symmetric as the effect map, in words."""
+        if self.parcels.table["hemisphere"].eq(BOTH).any():
+            return "both sides are one in this table: distances are those within half a brain"
         if self.mirrored(method)[1]:
             return "surrogates are as symmetric as the effect map: distances are mirrored"
         return (
@@ -85,7 +102,7 @@ class Inputs:
 
     def effect_maps(self) -> pd.DataFrame:
         """Effect map of each contrast, percent: regions by contrasts."""
-        maps = {c: effect_map(self.change, self.arm, c, **self.model) for c in OF_CHANGE}
+        maps = {c: effect_map(self.change, self.arm, c, **self.model) for c in self.study.contrasts}
         return pd.DataFrame(maps, index=self.regions[self.change.columns].rename("region"))
 
     def map_table(self) -> pd.DataFrame:
@@ -106,8 +123,8 @@ class Inputs:
         return "\n".join([*lines, *self.left_out])
 
     def scatter_table(self, annotation) -> pd.DataFrame:
-        """Change between the arms and density of one map by region."""
-        effect, density = self.effect_maps()[ARM_BY_TIME], self.maps.loc[annotation]
+        """Change in the main contrast and density of one map by region."""
+        effect, density = self.effect_maps()[self.study.main], self.maps.loc[annotation]
         points = pd.DataFrame({"region": effect.index, "density": density.to_numpy()})
         points = points.assign(percent=effect.to_numpy()).dropna().reset_index(drop=True)
         points["x_value"] = gaussianise(points["density"].to_numpy())
@@ -143,19 +160,44 @@ def read_inputs(study, structure="all", background="drop", tracers="valid") -> I
     tracers : {"valid", "all"}
         Each map in the regions where its tracer measures the receptor, or in all regions.
     """
-    parcels = load_atlas(study.atlas)
-    rows = read_table(study.result("vbm/parcel_change.tsv"))
-    change = change_matrix(rows, region_names(parcels))
+    parcels = parcels_of(study)
+    change, arm, errors = _effect(study, parcels) if study.effect else _changes(study, parcels)
     chosen = grey_matter_labels(parcels, None if structure == "all" else structure)
     change = change[change.columns.intersection(chosen)]
-    arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"]
     whole = maps_for(study, parcels, change.columns, background=background)
     people = (arm.loc[change.index], *whole, _design(study, change.index))
-    given = Inputs(study, parcels, change, *people, whole=whole, tracers=tracers)
-    return given.where_tracers_hold()
+    errors = None if errors is None else errors[change.columns]
+    options = {"whole": whole, "tracers": tracers, "errors": errors}
+    return Inputs(study, parcels, change, *people, **options).where_tracers_hold()
+
+
+def _changes(study, parcels):
+    """Change of each participant by region, and the arms."""
+    rows = read_table(study.result("vbm/parcel_change.tsv"))
+    arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"]
+    return change_matrix(rows, region_names(parcels)), arm, None
+
+
+def _effect(study, parcels):
+    """One map by region, as if of one participant; and its standard errors, where known."""
+    if study.effect.is_table:
+        rows = read_effect(study).values
+        values, errors = rows.iloc[0], rows.iloc[1] if len(rows) > 1 else None
+    else:
+        path = study.path.parent / study.effect.file
+        values, errors = parcel_means(path, parcels, "drop", MIN_COVERAGE), None
+        values = values[grey_matter_labels(parcels)]
+    values = values.dropna()
+    if values.nunique() < FEWEST:
+        expected = f"a map with values in {FEWEST} regions of the atlas at least"
+        raise StudyError(Problem(study.effect.file, "", expected, f"{len(values)}"))
+    change = values.rename(study.name).to_frame().T.rename_axis(columns="label")
+    return change, pd.Series("active", change.index), errors
 
 
 def _design(study, who):
+    if study.effect:
+        return {"covariates": None, "strata": None}
     covariates, strata = design_columns(study, read_participants(study), who)
     return {"covariates": covariates if covariates.shape[1] else None, "strata": strata}
 

@@ -13,7 +13,7 @@ from analysis_lib.receptors.effects import (
     nuisance_columns,
     stratum_numbers,
 )
-from analysis_lib.results.contrasts import ARM_BY_TIME
+from analysis_lib.results.contrasts import ARM_BY_TIME, EFFECT
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class Intervals:
         in which the first is ahead of the rival, `share_first` ahead of all of them.
         """
         size, drawn = np.abs(self.r), np.abs(self.drawn)
+        if not len(drawn):
+            nothing = dict.fromkeys(("ci_low", "ci_high", "share_ahead", "share_first"), np.nan)
+            return {"difference": size[first] - size[rivals], **nothing}
         ahead = drawn[:, [first]] - drawn[:, rivals]
         low, high = np.quantile(ahead, self.tails, axis=0) * np.sqrt(1 + 1 - self.reliability)
         return {
@@ -79,7 +82,7 @@ def bootstrap_intervals(
     receptors : array_like, shape (n_receptors, n_parcels)
         Taken as they are: their own noise is not in the intervals.
     contrast : str
-        One of `OF_CHANGE`.
+        One of change; of one map without patients nothing is known but r.
     n_bootstrap : int
     level : float
         Coverage aimed at.
@@ -93,6 +96,8 @@ def bootstrap_intervals(
     """
     change, active = checked_change(change, arm, contrast)
     effect = effect_map(change, active, contrast, covariates, strata)
+    if contrast == EFFECT:
+        return _unknown(correlate(effect, receptors, method)[0], level)
     weights, n_fitted = _resampled_weights(
         active, contrast, covariates, strata, n_bootstrap, np.random.default_rng(seed)
     )
@@ -117,6 +122,12 @@ def bootstrap_intervals(
         drawn=drawn,
         tails=tails,
     )
+
+
+def _unknown(r, level):
+    """Intervals of one map, of which no patients are known."""
+    nothing = np.full((len(r), 2), np.nan)
+    return Intervals(r, nothing, nothing[:, 0], nothing, np.nan, level, nothing.T[:0], (0.5, 0.5))
 
 
 def _bounded(r, square):

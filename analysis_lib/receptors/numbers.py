@@ -9,7 +9,7 @@ def receptor_numbers(tables):
     Parameters
     ----------
     tables : dict of pandas.DataFrame
-        By name: correlations, sensitivity, rivals, given_others, coupling_arm,
+        By name: correlations, sensitivity, rivals, given_others, coupling_arm or coupling_mean,
         coupling_improvement (its primary scale, which comes first), and others, not quoted.
     """
     quoted = {
@@ -25,10 +25,11 @@ def receptor_numbers(tables):
         "rivals": ("difference", "ci_low", "ci_high", "share_ahead", "share_first"),
         "given_others": ("r_given_others", "p_given_others", "p_fwe"),
         "coupling_arm": ("difference", "ci_low", "ci_high", "p", "p_fwe"),
+        "coupling_mean": ("mean", "ci_low", "ci_high", "p", "p_fwe"),
         "coupling_improvement": ("n", "r", "ci_low", "ci_high", "p"),
     }
     numbers = {}
-    for name in quoted:
+    for name in (name for name in quoted if name in tables):
         first = "" if name == "correlations" else f"{name}."
         for _, row in _quoted_rows(tables[name]).iterrows():
             contrast = f"{row['contrast']}." if "contrast" in row else ""

@@ -41,8 +41,19 @@ def problems(study):
     return found
 
 
-def of_file(path):
-    """Problems of one file, which name neither it nor the study."""
+def effect_problems(study):
+    """What is wrong with the image of a study that is one map."""
+    if study.effect is None or study.effect.is_table:
+        return []
+    path = study.path.parent / study.effect.file
+    if not path.is_file():
+        return [Problem(study.path.name, "effect.file", "a file", f"none at {path}")]
+    found = of_file(path, "values", _cut_off)
+    return [replace(one, file=study.path.name, place=f"effect: {path.name}") for one in found]
+
+
+def of_file(path, what="densities", doubts=None):
+    """Problems of one file of ``what``, which name neither it nor the study."""
     try:
         image = nib.load(path)
         data = np.asarray(image.dataobj, dtype=np.float32)
@@ -50,26 +61,27 @@ def of_file(path):
         again = "copy or download the file again"
         return [Problem(expected="a whole NIfTI file", found=str(error), remedy=again)]
     if data.ndim < 3 or math.prod(data.shape[3:]) != 1:
-        return [_volumes(data.shape)]
+        return [_volumes(data.shape, what)]
     data = data.reshape(data.shape[:3])
-    return _values(data) or _header(image) or _doubts(nib.Nifti1Image(data, image.affine))
+    plain = nib.Nifti1Image(data, image.affine)
+    return _values(data, what) or _header(image) or list((doubts or _doubts)(plain))
 
 
-def _volumes(shape):
+def _volumes(shape, what):
     found = f"{shape[3]} volumes" if len(shape) > 3 else f"shape {shape}"
     remedy = "give each its own file and entry; maps of one receptor share its name"
-    return Problem(expected="one volume of densities", found=found, remedy=remedy)
+    return Problem(expected=f"one volume of {what}", found=found, remedy=remedy)
 
 
-def _values(data):
-    """An error where values cannot be densities."""
+def _values(data, what):
+    """An error where values cannot be densities, or an effect."""
     values = np.unique(data[np.isfinite(data)])
     found = {0: "not one finite value", 1: f"{values[:1]} everywhere"}.get(values.size)
     remedy = "check how the file was written"
     if values.size == 2:
         found = f"the values {values[0]:g} and {values[1]:g} alone"
-        remedy = "that is a mask or a cluster: give the map of densities that it was made from"
-    return [Problem(expected="densities", found=found, remedy=remedy)] if found else []
+        remedy = f"that is a mask or a cluster: give the map of {what} that it was made from"
+    return [Problem(expected=what, found=found, remedy=remedy)] if found else []
 
 
 def _header(image):
@@ -99,7 +111,7 @@ def _cut_off(image):
     if (least > CUT and absent > ABSENT) or absent > EMPTY:
         found = f"none in {absent:.0%} of a side, and none below {least:.0%} of the high ones"
         remedy = "is the map thresholded, or of one side? Give it as it was before"
-        expected = "densities in all grey matter"
+        expected = "values in all grey matter"
         yield Problem("", "", expected, found, remedy, warning="receptor-cut")
 
 

@@ -12,7 +12,7 @@ from analysis_lib.receptors.effects import (
     nuisance_columns,
     stratum_numbers,
 )
-from analysis_lib.results.contrasts import ACTIVE_CHANGE, ARM_BY_TIME
+from analysis_lib.results.contrasts import ARM_BY_TIME, CONTRASTS, EFFECT
 from voxelperm import hedges_correction, permutation_test
 
 
@@ -56,14 +56,22 @@ def slope_test(
     SlopeTest
     """
     slopes, active = checked_change(slopes, arm, contrast)
+    if contrast == EFFECT:
+        return _untested(slopes[0])
     draws = {"n_permutations": n_permutations, "seed": seed}
     if contrast == ARM_BY_TIME:
         weights = effect_weights(active, contrast, covariates, strata)
         nuisance = nuisance_columns(len(slopes), covariates, strata)
         return _tested(slopes, weights @ slopes, active.astype(float), nuisance, **draws)
-    chosen = slopes[active if contrast == ACTIVE_CHANGE else ~active]
+    chosen = slopes[active if CONTRASTS[contrast].within == "active" else ~active]
     draws |= {"sign_flip": True, "errors": "equal"}
     return _tested(chosen, chosen.mean(axis=0), np.ones(len(chosen)), None, **draws)
+
+
+def _untested(slopes):
+    """One map, no patients: its slope, and no test of it."""
+    unknown = np.full(len(slopes), np.nan)
+    return SlopeTest(slopes, unknown, 0, unknown, unknown, np.empty((0, len(slopes))))
 
 
 def _tested(outcomes, estimate, tested, nuisance, **options):
@@ -107,6 +115,26 @@ def arm_table(slopes, arm, about, test):
     return pd.DataFrame(rows)
 
 
+def mean_table(slopes, about, test):
+    """Rows of receptors/coupling_mean.tsv: the mean slope of a study without a control arm."""
+    slopes = np.asarray(slopes, dtype=float)
+    low, high = test.interval()
+    rows = {
+        "receptor": about["receptor"].to_numpy(),
+        "annotation": about.index,
+        "n": len(slopes),
+        "mean": test.estimate,
+        "ci_low": low,
+        "ci_high": high,
+        "t": test.t,
+        "df": test.df,
+        "hedges_g": test.estimate / slopes.std(axis=0, ddof=1) * hedges_correction(test.df),
+        "p": test.p,
+        "p_fwe": test.p_fwe,
+    }
+    return pd.DataFrame(rows)
+
+
 def improvement_table(
     slopes, improvement, arm, about, covariates=None, strata=None, n_permutations=5000, seed=0
 ):
@@ -129,7 +157,8 @@ def improvement_table(
     """
     slopes, improvement = np.asarray(slopes, dtype=float), np.asarray(improvement, dtype=float)
     known, active = np.isfinite(improvement), np.asarray(arm) == "active"
-    nuisance = np.column_stack([nuisance_columns(len(slopes), covariates, strata), active])[known]
+    of_arm = [] if active.all() else [active]
+    nuisance = np.column_stack([nuisance_columns(len(slopes), covariates, strata), *of_arm])[known]
     cells = (active + 2 * stratum_numbers(strata, len(slopes)))[known]
     options = {"blocks": cells, "errors": "equal", "n_permutations": n_permutations, "seed": seed}
     test = _tested(slopes[known], None, improvement[known], nuisance, **options)

@@ -13,9 +13,9 @@ from analysis_lib.receptors import assessment, correlation, dominance_analysis, 
 from analysis_lib.receptors.library import combine
 from analysis_lib.receptors.power import power_curve
 from analysis_lib.receptors.reliability import split_half
-from analysis_lib.receptors.slopes import arm_table, improvement_table, slope_test
+from analysis_lib.receptors.slopes import arm_table, improvement_table, mean_table, slope_test
 from analysis_lib.receptors.surrogates import moran_surrogates, variogram_surrogates
-from analysis_lib.results.contrasts import ARM_BY_TIME, OF_CHANGE
+from analysis_lib.results.contrasts import ARM_BY_TIME
 from analysis_lib.results.words import p_text
 from analysis_lib.study.catalogue import library
 from analysis_lib.study.scores import improvement_at_scan
@@ -23,6 +23,7 @@ from analysis_lib.study.scores import improvement_at_scan
 SURROGATES = {"moran": moran_surrogates, "variogram": variogram_surrogates}
 UNKNOWN = ("registration_error", "image_sharpness")  # what else errors could follow, by region
 MOST_SURROGATES = 1000  # of a dominance analysis, which is slow
+TESTED = ("coupling_arm", "coupling_mean")  # tables of the slopes' test, one of which there is
 
 
 def assess_contrasts(
@@ -52,7 +53,7 @@ def assess_contrasts(
     options = {"n_permutations": draws["permutations"], "n_bootstrap": draws["bootstrap"]}
     options |= {"seed": seed, "method": statistic, **inputs.model}
     data = (inputs.change, inputs.arm, inputs.maps, make, inputs.anatomy)
-    return {c: assessment.assess_contrast(*data, c, **options) for c in OF_CHANGE}
+    return {c: assessment.assess_contrast(*data, c, **options) for c in inputs.study.contrasts}
 
 
 def assess(
@@ -140,7 +141,7 @@ def rivals(inputs, assessed) -> pd.DataFrame:
 
 
 def leading(correlations, contrast=ARM_BY_TIME) -> pd.Series:
-    """Row of the receptor map with the largest |r|."""
+    """Row of the receptor map with the largest |r| in one contrast."""
     rows = correlations[correlations["contrast"] == contrast]
     return rows.loc[rows["r"].abs().idxmax()]
 
@@ -226,27 +227,53 @@ def _described(maps, every, covered, test, far):
     return "\n".join(lines)
 
 
-def patients(inputs, main, n_permutations, seed) -> dict:
+@dataclass(frozen=True)
+class Coupling:
+    """Each patient's own coupling."""
+
+    tables: dict  # as they are written; empty for one map without patients
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The six maps with the largest |t|: difference between the arms, or mean."""
+        name = next((name for name in self.tables if name in TESTED), None)
+        rows = self.tables[name] if name else pd.DataFrame(columns=["t"])
+        order = rows["t"].abs().sort_values(ascending=False).index[:6]
+        return rows.loc[order].drop(columns=["n_active", "n_control", "df"], errors="ignore")
+
+    @property
+    def scales(self) -> list:
+        """Scales on which improvement is known, the primary one first."""
+        rows = self.tables.get("coupling_improvement", pd.DataFrame(columns=["scale"]))
+        return list(rows["scale"].unique())
+
+
+def patients(inputs, main, n_permutations, seed) -> Coupling:
     """Each patient's own coupling with every receptor map, as an outcome of the trial.
 
     Parameters
     ----------
     inputs : analysis_lib.receptors.inputs.Inputs
     main : analysis_lib.receptors.assessment.ContrastResult
-        Between the arms: its slopes and their test.
+        Of the main contrast: its slopes and their test.
     n_permutations, seed : int
 
     Returns
     -------
-    dict of pandas.DataFrame
-        individual, coupling_arm, coupling_improvement, as they are written.
+    Coupling
+        Tables individual, coupling_arm or coupling_mean, coupling_improvement.
     """
+    if inputs.study.effect:
+        return Coupling({})
     z = np.arctanh(correlation.correlate(inputs.change, inputs.maps, main.method))
-    return {
-        "individual": assessment.individual_rows(main.slopes, z, inputs.arm, inputs.about),
-        "coupling_arm": arm_table(main.slopes, inputs.arm, inputs.about, main.randomisation),
-        "coupling_improvement": _improvement(inputs, main.slopes, n_permutations, seed),
-    }
+    tables = {"individual": assessment.individual_rows(main.slopes, z, inputs.arm, inputs.about)}
+    if main.contrast == ARM_BY_TIME:
+        data = (main.slopes, inputs.arm, inputs.about, main.randomisation)
+        tables["coupling_arm"] = arm_table(*data)
+    else:
+        tables["coupling_mean"] = mean_table(main.slopes, inputs.about, main.randomisation)
+    improved = _improvement(inputs, main.slopes, n_permutations, seed)
+    return Coupling(tables | ({"coupling_improvement": improved} if len(improved) else {}))
 
 
 def _improvement(inputs, slopes, n_permutations, seed):
@@ -259,7 +286,7 @@ def _improvement(inputs, slopes, n_permutations, seed):
         if np.isfinite(improved).any():
             rows = improvement_table(slopes, improved, inputs.arm, inputs.about, **options)
             tables.append(rows.assign(scale=scale.name))
-    rows = pd.concat(tables, ignore_index=True)
+    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["scale"])
     return rows[["scale", *rows.columns.drop("scale")]]
 
 

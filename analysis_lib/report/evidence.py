@@ -93,9 +93,9 @@ class Evidence(Quotes):
     """
 
     def __init__(self, study):
-        clinical = study.derived / "clinical"
-        for name in ("mmrm_contrasts.tsv", "flow.json", "settings.json"):
-            reading.require(clinical / name)
+        needed = ("mmrm_contrasts.tsv", "flow.json", "settings.json") if study.arms else ()
+        for name in needed:
+            reading.require(study.derived / "clinical" / name)
         super().__init__(study)
         self.derived = study.derived
         self.numbers = reading.read_json(study.derived / "numbers.json")

@@ -97,9 +97,14 @@ def render(evidence, notebooks, coming=()) -> str:
     context |= _provenance(evidence, coming) | _said(evidence, environment)
     parts = {
         name: Markup(environment.get_template(f"{name}.html.j2").render(context))
-        for name in ("abstract", "methods", "results", "provenance")
+        for name in (*_parts(evidence.study), "provenance")
     }
     return environment.get_template("page.html.j2").render(context | parts)
+
+
+def _parts(study):
+    """Templates of the page's body: one for all where there is no control arm."""
+    return ("abstract", "methods", "results") if study.arms else ("plain",)
 
 
 def split_panels(caption) -> list:
@@ -167,7 +172,7 @@ def _study_facts(evidence):
     study = evidence.study
     return {
         "others": [scale for scale in study.scales if not scale.primary],
-        "one_visit": len(study.post_visits) == 1,
+        "one_visit": len(study.visits) == 2,
         "simulated": study.simulated,
         "quick": is_quick(evidence),
         "colours": COLOURS,
@@ -226,20 +231,21 @@ def _clinical_facts(evidence):
         ],
         "without_baseline": _without_baseline(evidence),
         "conducted": (evidence.derived / "conduct").is_dir(),
+        "conducted_courses": evidence.exists("clinical/change.tsv"),
         "checklist": evidence.exists("conduct/consort_checklist.tsv"),
-        "scanned": "scanned_twice" in evidence.json("clinical/flow.json")["active"],
+        "scanned": "scanned_twice" in evidence.json("clinical/flow.json").get("active", {}),
     }
 
 
 def _without_baseline(evidence):
     """Scales whose scores are compared as values, since there is no change to compare."""
     rows = evidence.select("clinical/mmrm_contrasts.tsv", kind="value")
-    return list(dict.fromkeys(rows["scale"]))
+    return list(dict.fromkeys(rows["scale"])) if len(rows) else []
 
 
 def _imaging_facts(evidence):
     study, settings = evidence.study, evidence.json("vbm/settings.json")
-    has_vbm = bool(study.imaging) and evidence.exists(SUMMARY, "vbm/settings.json")
+    has_vbm = study.has_change and evidence.exists(SUMMARY, "vbm/settings.json")
     regions = evidence.select("vbm/region_clinical.tsv").dropna() if has_vbm else pd.DataFrame()
     atlas = study.atlas if isinstance(study.atlas, str) else study.atlas["image"]
     own, maps = study.own_maps(), sorted((study.derived / "vbm").glob("*.nii.gz"))
@@ -262,7 +268,7 @@ def _imaging_facts(evidence):
 
 
 def _receptor_facts(evidence):
-    has = bool(evidence.study.imaging) and evidence.exists("receptors/settings.json")
+    has = evidence.study.has_change and evidence.exists("receptors/settings.json")
     rows = pd.DataFrame(report_sentences.receptor_maps(evidence) if has else [])
     settings = evidence.json("receptors/settings.json") if has else {}
     facts = {
@@ -282,6 +288,8 @@ def _receptor_facts(evidence):
 
 def _contents(evidence, facts, views):
     """Sections of the page: anchor, title, and the parts of each."""
+    if not evidence.study.arms:
+        return _short_contents(facts, views)
     methods = [("participants", "Participants and design"), ("outcomes", "Outcomes")]
     methods += [("clinical-methods", "Clinical analysis")]
     methods += [("vbm-methods", "Imaging")] if facts["has_vbm"] else []
@@ -299,6 +307,26 @@ def _contents(evidence, facts, views):
         *([("views", "Interactive brain views", [])] if views else []),
         ("notebooks", "Notebooks", []),
         *([("checklist", "CONSORT checklist", [])] if facts["checklist"] else []),
+        ("provenance", "Provenance", []),
+        ("numbers", "Numbers quoted", []),
+        ("references", "References", []),
+    ]
+
+
+def _short_contents(facts, views):
+    """The same without a control arm."""
+    found = [
+        ("clinical", "Clinical course"),
+        ("vbm", "Change by region"),
+        ("receptors", "Receptors"),
+    ]
+    there = {"clinical": facts["conducted_courses"], "vbm": facts["has_vbm"]}
+    found = [part for part in found if there.get(part[0], facts["has_receptors"])]
+    return [
+        ("methods", "Methods", []),
+        ("results", "Results", found),
+        *([("views", "Interactive brain views", [])] if views else []),
+        ("notebooks", "Notebooks", []),
         ("provenance", "Provenance", []),
         ("numbers", "Numbers quoted", []),
         ("references", "References", []),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from analysis_lib.report.quoting import Quotes
 from analysis_lib.results import contrasts, words
-from analysis_lib.results.contrasts import ARM_BY_TIME
 from analysis_lib.results.problems import warning_words
 from analysis_lib.study.place import WARNINGS
 from analysis_lib.vbm.discoveries import OTHERS
@@ -73,12 +72,15 @@ def context(quotes) -> dict:
     return {name: getattr(quotes, name) for name in names} | {
         "study": study,
         "names": study.arm_names,
-        "primary": study.primary_scale,
-        "final": study.final_visit,
+        "primary": study.primary_scale if study.scales else None,
+        "final": study.final_visit if study.visits else None,
+        "one_map": study.effect is not None,
+        "not_available": "not available: one map, no patients",
+        "largest_changes": lambda contrast: largest_changes(quotes, contrast),
         "level": LEVEL,
         "tolerated": TOLERATED,
         "detectable": lambda: quotes.json("power/settings.json").get("minimum_detectable_r"),
-        "main": ARM_BY_TIME,
+        "main": study.main,
         "others": OTHERS,
         "title": lambda contrast: contrasts.contrast_title(contrast, study.arm_names),
         "contrast_words": lambda name: contrasts.contrast_words(name, study.arm_names),
@@ -151,9 +153,14 @@ def leading_regions(quotes, contrast, n=4) -> list:
     return by_size(rows, "t").head(n).to_dict("records")
 
 
-def receptor_maps(quotes, contrast=ARM_BY_TIME) -> list:
+def largest_changes(quotes, contrast, n=4) -> list:
+    """Regions with the largest |t|: rows of vbm/<contrast>_regions.tsv of a table of regions."""
+    return by_size(quotes.select(f"vbm/{contrast}_regions.tsv"), "t").head(n).to_dict("records")
+
+
+def receptor_maps(quotes) -> list:
     """Rows of receptors/correlations.tsv by |r|; none where nothing was computed."""
-    rows = quotes.select("receptors/correlations.tsv", contrast=contrast)
+    rows = quotes.select("receptors/correlations.tsv", contrast=quotes.study.main)
     return by_size(rows.dropna(subset=["r"]) if len(rows) else rows, "r").to_dict("records")
 
 
@@ -170,7 +177,7 @@ def largest_shares(quotes, n=2) -> list:
 
 def closest_rival(quotes) -> list:
     """The rival that comes closest to the leading receptor; none where there is no table."""
-    rows = quotes.select("receptors/rivals.tsv", contrast=ARM_BY_TIME)
+    rows = quotes.select("receptors/rivals.tsv", contrast=quotes.study.main)
     return (rows.sort_values("difference") if len(rows) else rows).head(1).to_dict("records")
 
 
@@ -182,7 +189,7 @@ def largest_slope(quotes) -> list:
 
 def leads_by_structure(quotes) -> list:
     """The map with the largest |r| in the cortex and in the subcortex alone, where assessed."""
-    rows = quotes.select("receptors/structure_correlations.tsv", contrast=ARM_BY_TIME)
+    rows = quotes.select("receptors/structure_correlations.tsv", contrast=quotes.study.main)
     rows = by_size(rows[rows["structure"] != "all"] if len(rows) else rows, "r")
     return rows.drop_duplicates("structure").to_dict("records") if len(rows) else []
 

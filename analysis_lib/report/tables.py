@@ -9,7 +9,7 @@ from analysis_lib.report.display import SHARES, in_words, joined, variables, yes
 from analysis_lib.report.sentences import by_size
 from analysis_lib.results import words
 from analysis_lib.results.columns import describe, head
-from analysis_lib.results.contrasts import ARM_BY_TIME
+from analysis_lib.results.contrasts import contrast_title, contrast_words
 from analysis_lib.results.words import visit_words
 
 # Limits of intervals, and the columns that are joined.
@@ -27,7 +27,27 @@ WORDS = (  # columns that hold no numbers
 def read_tables(evidence, has_receptors) -> dict:
     """The tables of the page, by name; those whose file is not there are left out."""
     study = evidence.study
-    specified = {
+    specified = _clinical(evidence) if study.arms else {"change": _change(evidence)}
+    if study.imaging:
+        specified |= {"clusters": _clusters(evidence), "regions": _regions(evidence)}
+    if has_receptors:
+        specified |= {"receptors": _receptors(evidence)} | _on_request(evidence)
+    return {name: table for name, table in specified.items() if table}
+
+
+def _change(evidence):
+    return _table(
+        evidence,
+        "clinical/change.tsv",
+        "Change from baseline",
+        "Points, from a mixed model for repeated measures; n: rated at the visit.",
+        ["scale", "visit", "n", "mean", "ci", "sd", "t", "p", "hedges_g"],
+    )
+
+
+def _clinical(evidence):
+    study = evidence.study
+    return {
         "baseline": _baseline(evidence),
         "contrasts": _table(
             evidence,
@@ -50,11 +70,6 @@ def read_tables(evidence, has_receptors) -> dict:
             ["item", "topic", "status", "where"],
         ),
     }
-    if study.imaging:
-        specified |= {"clusters": _clusters(evidence), "regions": _regions(evidence)}
-    if has_receptors:
-        specified |= {"receptors": _receptors(evidence)} | _on_request(evidence)
-    return {name: table for name, table in specified.items() if table}
 
 
 def _difference(study):
@@ -124,12 +139,13 @@ def _with_totals(rows, *columns):
 
 
 def _clusters(evidence, n=12):
-    rows = evidence.select(f"vbm/{ARM_BY_TIME}_clusters.tsv")
+    file = f"vbm/{evidence.study.main}_clusters.tsv"
+    rows = evidence.select(file)
     shown = by_size(rows, "t").head(n)
     columns = ["cluster", "hemisphere", "region", "k_voxels", "x", "y", "z", "t", "hedges_g"]
     return _table(
         evidence,
-        f"vbm/{ARM_BY_TIME}_clusters.tsv",
+        file,
         "Peaks and clusters, difference between the arms",
         "Letters mark further peaks of a cluster. Coordinates: MNI, mm. p-values are family-wise. "
         "Effect sizes at selected peaks are biased away from zero.",
@@ -140,14 +156,17 @@ def _clusters(evidence, n=12):
 
 
 def _regions(evidence, n=12):
-    rows = evidence.select(f"vbm/{ARM_BY_TIME}_regions.tsv")
+    file = f"vbm/{evidence.study.main}_regions.tsv"
+    rows = evidence.select(file)
     if rows.empty:
         return None
+    if evidence.study.regional:
+        return _whole_regions(evidence, file, by_size(rows, "t"))
     order = rows.sort_values("n_voxels_fwe", ascending=False, kind="stable").head(n)
     bounds = ["ci_low", "ci_high", "true_discoveries"]
     return _table(
         evidence,
-        f"vbm/{ARM_BY_TIME}_regions.tsv",
+        file,
         "Where surviving voxels lie, difference between the arms",
         "A cluster can span many regions; these are the voxels that survive individually. "
         "Change and g are means over the region; t is that of its highest voxel.",
@@ -157,26 +176,59 @@ def _regions(evidence, n=12):
     )
 
 
+def _whole_regions(evidence, file, rows, n=12):
+    return _table(
+        evidence,
+        file,
+        f"{contrast_title(evidence.study.main, evidence.study.arm_names)}, by region",
+        "Mean change with its interval, in order of |t|; p is family-wise over regions (the "
+        "largest |t| of any).",
+        ["region", "percent", "ci", "t", "hedges_g", "p_fwe_t"],
+        rows.head(n),
+        _of(min(n, len(rows)), len(rows), "regions, those with the largest |t|"),
+        "by_region",
+    )
+
+
 def _receptors(evidence):
-    rows = evidence.select("receptors/correlations.tsv", contrast=ARM_BY_TIME)
+    study = evidence.study
+    if study.effect:
+        return _one_map(evidence)
+    rows = evidence.select("receptors/correlations.tsv", contrast=study.main)
     columns = ["receptor", "annotation", "n_subjects_map", "r", "ci", "p_randomisation", "p_fwe"]
+    asked = "the arm effect on patients' slopes" if study.arms else "patients' mean slope"
     beyond = ["p_spatial_anatomy", "p_fwe_spatial_anatomy"]
     return _table(
         evidence,
         "receptors/correlations.tsv",
-        "Correlation of the difference between the arms with every receptor map",
-        "Ordered by |r|. The first two p are of the arm effect on patients' slopes, the next of r "
+        f"Correlation of {contrast_words(study.main, study.arm_names)} with every receptor map",
+        f"Ordered by |r|. The first two p are of {asked}, the next of r "
         "and of partial r given head anatomy against equally smooth maps. The parametric p is "
         "wrong for smooth maps.",
         [*columns, "p_spatial", "p_fwe_spatial", "r_anatomy", *beyond, "p_parametric"],
         by_size(rows, "r"),
-        "the other contrasts are in the file",
+        "the other contrasts are in the file" if study.arms else "",
+        "" if study.arms else "correlations_mean",
+    )
+
+
+def _one_map(evidence):
+    beyond = ["p_spatial_anatomy", "p_fwe_spatial_anatomy"]
+    columns = ["receptor", "annotation", "n_subjects_map", "r", "p_spatial", "p_fwe_spatial"]
+    return _table(
+        evidence,
+        "receptors/correlations.tsv",
+        "Correlation of the map with every receptor map",
+        "Ordered by |r|; p of r and of partial r given head anatomy against equally smooth maps. "
+        "The parametric p is wrong for smooth maps.",
+        [*columns, "r_anatomy", *beyond, "p_parametric"],
+        by_size(evidence.table("receptors/correlations.tsv"), "r"),
     )
 
 
 def _on_request(evidence):
     """Tables of the appendix, where it was run."""
-    juspace = by_size(evidence.select("juspace/juspace.tsv", contrast=ARM_BY_TIME), "r")
+    juspace = by_size(evidence.select("juspace/juspace.tsv", contrast=evidence.study.main), "r")
     spatial = ["p_shuffle", "p_shuffle_fwe"]
     relabelled = ["p_relabel_juspace", "p_relabel", "p_relabel_fwe", "p_group_r"]
     return {
@@ -215,8 +267,11 @@ def _of(shown, total, what):
     return f"{shown} of {total} {what}" if shown < total else ""
 
 
-def _table(evidence, file, title, note, columns, rows=None, left_out=""):
-    """A table of the page: what is shown, and what its columns mean by the registry."""
+def _table(evidence, file, title, note, columns, rows=None, left_out="", read_as=""):
+    """A table of the page: what is shown, and what its columns mean by the registry.
+
+    ``read_as`` is the name by which the registry knows what columns mean, by default the file's.
+    """
     if not evidence.exists(file):
         return None
     rows = evidence.table(file) if rows is None else rows
@@ -228,8 +283,10 @@ def _table(evidence, file, title, note, columns, rows=None, left_out=""):
         shown.append(cells)
         heads.append(
             {
-                "heading": head(INTERVALS.get(column, (column,))[0], names, Path(file).stem),
-                "meaning": _meaning(file, column),
+                "heading": head(
+                    INTERVALS.get(column, (column,))[0], names, read_as or Path(file).stem
+                ),
+                "meaning": _meaning(read_as or file, column),
                 "numeric": column not in WORDS,
             }
         )

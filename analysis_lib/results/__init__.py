@@ -5,11 +5,6 @@ from lazy_loader import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
-        "contrasts": [
-            "ARM_BY_TIME",
-            "OF_CHANGE",
-            "contrast_title",  # A contrast in the study's words
-        ],
         "problems": [
             "StudyError",  # A study file, or the data it points to, breaks the contract
         ],

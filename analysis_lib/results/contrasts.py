@@ -5,6 +5,8 @@ from dataclasses import dataclass
 ACTIVE_CHANGE, CONTROL_CHANGE = "active_change", "control_change"
 ARM_BY_TIME = "arm_by_time"  # the difference between the arms
 IMPROVEMENT = "improvement"
+CHANGE = "change"  # of a study without a control arm
+EFFECT = "effect"  # one map that somebody else made
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ CONTRASTS = {
             "the relation of change to clinical improvement, within arms",
             "Change with clinical improvement, within arms",
         ),
+        Contrast(CHANGE, "the change", "Change", arms=("active",)),
+        Contrast(EFFECT, "the map", "The map", arms=("active",)),
     )
 }
 OF_CHANGE = tuple(CONTRASTS)[:3]  # those of change alone

@@ -11,9 +11,11 @@ WARNINGS = {  # what a study file can accept, by name, in words for people who m
     "head-size": "head sizes of one participant that differ between sessions",
     "oddities": "images that are read over something harmless",
     "outlier": "a grey-matter map unlike all others",
-    "receptor-cut": "a receptor map without values in much of grey matter",
+    "receptor-cut": "a map without values in much of grey matter",
     "receptor-place": "a receptor map that lies beside grey matter",
     "receptor-sides": "a receptor map with left and right exchanged",
+    "table-gaps": "regions of a table that somebody has no value for",
+    "table-names": "names in a table that are no grey-matter region of the atlas",
     "total": "a grey-matter volume that no adult has",
     "total-change": "a total of grey matter that changes too much between sessions",
 }

@@ -47,7 +47,7 @@ def read_guesses(study, participants):
     table = _read_optional(study, path.name, ["participant_id"])
     if table is None or "guess" not in table:
         return None
-    words = {str(getattr(study.arms, arm)): arm for arm in ARMS} | {UNKNOWN: UNKNOWN}
+    words = {str(getattr(study.arms, arm)): arm for arm in ARMS if study.arms} | {UNKNOWN: UNKNOWN}
     expected = f"{' or '.join(words)}, or {MISSING} (not asked)"
     asked = table[["participant_id", "guess"]]
     check_table(path, asked, pa.DataFrameSchema({"guess": one_of(list(words), expected, True)}))

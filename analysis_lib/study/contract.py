@@ -26,15 +26,18 @@ from pydantic import (
     model_validator,
 )
 
+from analysis_lib.results.contrasts import CHANGE, EFFECT, OF_CHANGE, contrast_title
 from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.problems import WARNINGS, Problem, StudyError
 from analysis_lib.study.place import Place
 
 ARMS = ("active", "control")
+TABLES = (".tsv", ".csv")
 
 STUDIES = PROJECT / "data" / "studies"
 ATLASES = (  # known by name; of the schaefer ones, parcels
-    *("neuromorphometrics", "aal", "schaefer100_tian_s1"),
+    *("neuromorphometrics", "aal", "schaefer100_tian_s1", "dkt31_aseg"),
+    *("harvard_oxford", "harvard_oxford_subcortex", "aal3", "destrieux"),
     *(f"schaefer{n}" for n in range(100, 1001, 100)),
 )
 MADE_MAPS = "sub-*/ses-*/anat/*_label-GM_desc-modulated_probseg.nii.gz"  # names of notebook 00
@@ -113,10 +116,13 @@ class Imaging(_Strict):
     """Where images are (globs below the data folder).
 
     Without ``grey_matter``, or where it matches nothing, notebook 00 makes the maps from the
-    T1-weighted images.
+    T1-weighted images. ``table`` is a file of regional changes instead of images, one row per
+    participant, below the data folder, too.
     """
 
     sessions: Sessions
+    table: str | None = None
+    values: Literal["percent_change"] = "percent_change"
     t1w: str = "sub-*/ses-*/anat/*_T1w.nii*"
     grey_matter: str | None = None
     accept_unmodulated: bool = False
@@ -129,6 +135,36 @@ class Imaging(_Strict):
                 f"a pattern of files below the data folder expected, found {pattern!r}"
             )
         return pattern
+
+
+class Effect(_Strict):
+    """One map that somebody else made: an image in MNI space, or a table of region values.
+
+    ``file`` is relative to the study file. ``region``, ``value`` and ``se`` are columns of a table.
+    """
+
+    file: str
+    kind: Literal["t", "d", "beta", "percent"]
+    n: Annotated[int, Field(gt=0)] | None = None
+    region: str = "region"
+    value: str = "value"
+    se: str | None = None
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the file is a table of region values."""
+        return self.file.endswith(TABLES)
+
+    @model_validator(mode="after")
+    def _readable(self):
+        if not self.file.endswith((*TABLES, ".nii", ".nii.gz")):
+            raise ValueError(
+                f"file is {self.file!r}: an image (.nii, .nii.gz) or a table (.tsv, .csv) "
+                "expected; a surface does not say to which region of a volume a point belongs"
+            )
+        if self.is_table or not self.se:
+            return self
+        raise ValueError("se is a column of a table, and file is an image")
 
 
 class Equivalence(_Strict):
@@ -195,16 +231,17 @@ class Study(_Strict):
     title: str
     data: str
     simulated: bool = False
-    arms: Arms
+    arms: Arms | None  # None: "none" in the file, a study without a control arm
     visits: dict[Label, float]
     primary_visit: Word | None = None
     other_sessions: list[Word] = []
     strata: list[str] = []
     exclude: dict[str, Any] = {}
-    scales: Annotated[list[Scale], Field(min_length=1)]
+    scales: list[Scale]
     covariates: list[str] = []
     model: Model = Model()
     imaging: Imaging | None = None
+    effect: Effect | None = None
     atlas: str | dict[str, str] = "neuromorphometrics"  # files: absolute paths
     regions: list[str] = list(FRONTAL_LIMBIC)
     region_sets: dict[Name, Annotated[list[str], Field(min_length=1)]] = {}
@@ -215,6 +252,11 @@ class Study(_Strict):
     _path: Path = PrivateAttr()
     _place: Place = PrivateAttr(default_factory=Place.of)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _spelled_out(cls, content):
+        return _spelled_out(content) if isinstance(content, dict) else content
+
     @field_validator("atlas", mode="before")
     @classmethod
     def _atlas_found(cls, value, info: ValidationInfo):
@@ -222,7 +264,8 @@ class Study(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self):
-        parts = (_visit_problems, _scale_problems, _receptor_problems, _model_problems)
+        of_people = (_visit_problems, _scale_problems, _arm_problems, _model_problems)
+        parts = (_receptor_problems, *((_effect_problems,) if self.effect else of_people))
         problems = [problem for part in parts for problem in part(self)]
         if problems:
             raise ValueError("; ".join(problems))
@@ -325,8 +368,42 @@ class Study(_Strict):
         return next(scale for scale in self.scales if scale.primary)
 
     @property
+    def contrasts(self) -> tuple[str, ...]:
+        """The contrasts of change that the study can answer, the main one last."""
+        if self.effect:
+            return (EFFECT,)
+        return OF_CHANGE if self.arms else (CHANGE,)
+
+    @property
+    def main(self) -> str:
+        """The contrast that the study was made for: of two arms, their difference."""
+        return self.contrasts[-1]
+
+    def titled(self, contrast) -> str:
+        """A contrast above a table or picture, in the study's words for the arms."""
+        return contrast_title(contrast, self.arm_names)
+
+    @property
+    def has_change(self) -> bool:
+        """Whether there is anything to compare with receptor maps: images, a table, one map."""
+        return self.imaging is not None or self.effect is not None
+
+    @property
+    def own_regions(self) -> list[str]:
+        """Regions of interest; by default none of a table, which may have other names."""
+        given = "regions" in self.model_fields_set or not self.regional
+        return self.regions if given else []
+
+    @property
+    def regional(self) -> bool:
+        """Whether change is given by region, in a table, and there are no maps."""
+        return self.imaging is not None and self.imaging.table is not None
+
+    @property
     def arm_names(self) -> dict[str, str]:
         """The study's own word for each arm, for text and figures."""
+        if not self.arms:
+            return {"active": "all", "control": "none"}
         return {
             "active": self.arms.active_name or self.arms.active,
             "control": self.arms.control_name or self.arms.control,
@@ -359,6 +436,30 @@ class Study(_Strict):
         return "SIMULATED" if self.simulated else ""
 
 
+def _spelled_out(content):
+    """A study file with what it may leave out where it has no arms, no images or no people."""
+    content = dict(content)
+    if content.get("arms") == "none":
+        content["arms"] = None
+    if "effect" in content:
+        return {"data": ".", "arms": None, "visits": {}, "scales": []} | content
+    imaging, visits = content.get("imaging"), content.get("visits")
+    if isinstance(imaging, dict) and imaging.get("table") and isinstance(visits, dict) and visits:
+        names = list(visits)
+        ends = {"pre": names[0], "post": content.get("primary_visit", names[-1])}
+        imaging = {"sessions": ends} | imaging
+        if "atlas" in imaging:
+            content["atlas"] = imaging.pop("atlas")
+        content["imaging"] = imaging
+    return content
+
+
+def _effect_problems(study):
+    given = ("visits", "scales", "imaging", "covariates", "strata", "exclude", "arms")
+    for key in (key for key in given if getattr(study, key)):
+        yield f"{key}: one map has no participants; leave the key out"
+
+
 def _matches(folder, pattern):
     """Files below a folder; hidden ones are half-written."""
     found = sorted(path for path in folder.glob(pattern) if path.is_file())
@@ -383,11 +484,16 @@ def _visit_problems(study):
             yield "imaging.sessions: pre and post are the same visit"
 
 
+def _arm_problems(study):
+    if not study.arms and study.imaging and not study.imaging.table:
+        yield "imaging: images are compared between two arms; arms: none needs a table of regions"
+
+
 def _model_problems(study):
     where = {"strata": study.strata, "covariates": study.covariates}
     where |= {"model.factors": study.model.factors, "model.covariates": study.model.covariates}
     for key, names in where.items():
-        if study.arms.column in names:
+        if study.arms and study.arms.column in names:
             yield f"{key}: {study.arms.column!r} is the arm: nothing can be adjusted for it"
 
 
@@ -514,6 +620,7 @@ def _suggest(location):
         "scales": Scale,
         "imaging": Imaging,
         "sessions": Sessions,
+        "effect": Effect,
         "receptors": LocalMap,
     }
     parents = [part for part in location[:-1] if isinstance(part, str)]

@@ -43,8 +43,9 @@ def read_participants(study):
         With every problem of the file.
     """
     path = study.root / "participants.tsv"
-    arms = {str(getattr(study.arms, arm)): arm for arm in ARMS}
-    needed = ["participant_id", study.arms.column, *study.held_columns, *study.exclude]
+    arms = {str(getattr(study.arms, arm)): arm for arm in ARMS} if study.arms else {}
+    of_arm = [study.arms.column] if study.arms else []
+    needed = ["participant_id", *of_arm, *study.held_columns, *study.exclude]
     table = read_tsv(study, path, needed)
     found = [
         *table_problems(path, table, _participant_columns(study, table, arms))[1],
@@ -52,10 +53,11 @@ def read_participants(study):
         *_word_problems(study, path, table),
         *_exclusion_problems(study, table),
     ]
-    absent = [value for value in arms if value not in set(table[study.arms.column])]
-    if absent and not any(problem.place == study.arms.column for problem in found):
-        both, none = "participants of both arms", f"none of {absent[0]}"
-        found.append(Problem("participants.tsv", study.arms.column, both, none))
+    for column in of_arm:
+        absent = [value for value in arms if value not in set(table[column])]
+        if absent and not any(problem.place == column for problem in found):
+            both, none = "participants of both arms", f"none of {absent[0]}"
+            found.append(Problem("participants.tsv", column, both, none))
     if found:
         raise StudyError(found)
     return _tidy_participants(study, table.reset_index(drop=True), arms)
@@ -80,8 +82,9 @@ def _participant_columns(study, table, arms):
             "sub- and letters or digits",
             ["sub-" + bare_id(name) for name in table["participant_id"].dropna()],
         ),
-        study.arms.column: one_of(list(arms), f"one of {' or '.join(arms)}"),
     }
+    if study.arms:
+        columns[study.arms.column] = one_of(list(arms), f"one of {' or '.join(arms)}")
     if "withdrawn_after" in table:
         columns["withdrawn_after"] = one_of(
             list(study.visits), f"{MISSING} or a visit ({', '.join(study.visits)})", nullable=True
@@ -122,11 +125,12 @@ def _levels(path):
 
 def _tidy_participants(study, table, arms):
     fixed = ["participant_id", "arm", "excluded", "withdrawn_after"]
-    rest = table.drop(columns=[c for c in [*fixed, study.arms.column] if c in table])
+    fixed += [study.arms.column] if study.arms else []
+    rest = table.drop(columns=[c for c in fixed if c in table])
     tidy = pd.DataFrame(
         {
             "participant_id": table["participant_id"],
-            "arm": table[study.arms.column].map(arms),
+            "arm": table[study.arms.column].map(arms) if study.arms else "active",
             "excluded": excluded_rows(study, table),
             "withdrawn_after": table.get("withdrawn_after", pd.Series(pd.NA, table.index)),
         }

@@ -202,6 +202,7 @@ data: bids  # the BIDS folder, relative to this file
 
 # Two arms: the column of participants.tsv that holds them, and its two values as written there.
 arms:
+  # Without a control arm write instead, in one line: arms: none
   column: arm
   active: {_scalar(arms[0])}
   control: {_scalar(arms[1])}
@@ -225,6 +226,8 @@ scales:
 covariates: [age, sex]
 
 # Images before and after treatment. Without this key, only the clinical notebooks run.
+# In their place there can be a table of regions (table: FILE, values: percent_change), or no
+# participants at all but one map (effect: ..., written by compare-map): see data/README.md.
 {_imaging_text(images, first, last)}
 # The atlas of regions: {", ".join(ATLASES[:3])},
 # schaefer100 to schaefer1000, or the path of a label image in MNI space, relative to this file.

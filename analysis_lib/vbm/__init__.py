@@ -14,6 +14,9 @@ __getattr__, __dir__, __all__ = attach(
         "numbers": [
             "vbm_numbers",  # numbers of notebook 02 that texts and figures quote
         ],
+        "region_tests": [
+            "read_region_changes",  # regional changes that a table gives instead of images
+        ],
         "regions": [
             "check_regions",  # return regions as a list
             "coupling_table",  # does regional change go with clinical change, within arms?

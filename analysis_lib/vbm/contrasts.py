@@ -4,6 +4,7 @@ import numpy as np
 
 from analysis_lib.results.contrasts import (
     ACTIVE_CHANGE,
+    CHANGE,
     CONTRASTS,
     CONTROL_CHANGE,
     OF_CHANGE,
@@ -125,8 +126,9 @@ def partial_correlation(values, x, held):
 
 def is_within_arm(contrast):
     """The arm whose mean change a contrast is; None for the difference between arms."""
-    if contrast not in OF_CHANGE:
-        raise ValueError(f"contrast among {', '.join(OF_CHANGE)} expected, found {contrast!r}")
+    known = (*OF_CHANGE, CHANGE)
+    if contrast not in known:
+        raise ValueError(f"contrast among {', '.join(known)} expected, found {contrast!r}")
     return CONTRASTS[contrast].within
 
 

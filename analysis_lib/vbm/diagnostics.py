@@ -142,7 +142,7 @@ def design_table(arm, covariates) -> pd.DataFrame:
 
 def problems(study, participants) -> list[Problem]:
     """Covariates that leave little of the arm to test: refused above 5, warned of above 2."""
-    if participants["arm"].isna().any():  # told where it is read
+    if study.arms is None or participants["arm"].isna().any():  # told where it is read
         return []
     try:
         covariates, _ = design_columns(study, participants, participants["participant_id"])

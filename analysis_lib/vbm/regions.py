@@ -15,7 +15,7 @@ from analysis_lib.atlas.grids import (
     parcel_mean_matrix,
     region_names,
 )
-from analysis_lib.atlas.parcellation import load_atlas
+from analysis_lib.atlas.region_table import parcels_of
 from analysis_lib.results.problems import CompendiumError, Problem, StudyError, caught
 from analysis_lib.study.map_file import load_map
 from analysis_lib.vbm.discoveries import share_discovered
@@ -88,11 +88,12 @@ def problems(study):
     if study.imaging is None:
         return []
     try:
-        parcels = load_atlas(study.atlas)
+        parcels = parcels_of(study)
     except CompendiumError:
         return []
     remedy = "Name regions of the atlas in the study file"
-    named = [*study.regions, *(region for some in study.region_sets.values() for region in some)]
+    of_sets = [region for some in study.region_sets.values() for region in some]
+    named = [*study.own_regions, *of_sets]
     found = caught(check_regions, named, parcels)
     return [
         replace(problem, file=study.path.name, remedy=f"{problem.remedy}. {remedy}")
@@ -124,10 +125,12 @@ def coupling_table(rows, regions, improvement) -> pd.DataFrame:
     ----------
     rows : pandas.DataFrame
     regions : sequence of str
+        Empty: all.
     improvement : pandas.Series
         Points, by participant_id.
     """
     change = rows.pivot(index="participant_id", columns="region", values="change")
+    regions = list(regions) or list(change.columns)
     arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"]
     who = improvement.index
     return region_coupling(change.loc[who, list(regions)], improvement, arm[who])
@@ -245,14 +248,15 @@ def region_coupling(change, improvement, arm):
         )
     known = np.isfinite(np.asarray(improvement, float))
     arm = np.asarray(arm)[known]
+    held = len(np.unique(arm)) - 1  # variables held constant: the arm, where there are two
     outcome = _without_arm_means(np.asarray(improvement, float)[known, None], arm)[:, 0]
     rows = []
     for region in change:
         values = _without_arm_means(change[region].to_numpy()[known, None], arm)[:, 0]
         r, n = np.corrcoef(values, outcome)[0, 1], len(values)
-        margin = stats.norm.ppf(0.975) / np.sqrt(n - 4)  # one variable, the arm, is held constant
+        margin = stats.norm.ppf(0.975) / np.sqrt(n - 3 - held)
         low, high = np.tanh(np.arctanh(r) + np.array([-margin, margin]))
-        p = 2 * stats.t.sf(abs(r) * np.sqrt((n - 3) / (1 - r**2)), n - 3)
+        p = 2 * stats.t.sf(abs(r) * np.sqrt((n - 2 - held) / (1 - r**2)), n - 2 - held)
         rows.append({"region": region, "n": n, "r": r, "ci_low": low, "ci_high": high, "p": p})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=multipletests(table["p"], method="holm")[1])

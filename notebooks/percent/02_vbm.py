@@ -199,7 +199,7 @@ report.table(found.table("summary"), trial)
 # p. The maps show t in every voxel, fainter where it is smaller; voxels that survive are outlined.
 
 # %%
-display(*(figures.panel(found, "slices", contrast=contrast) for contrast in results.OF_CHANGE))
+display(*(figures.panel(found, "slices", contrast=contrast) for contrast in trial.contrasts))
 figures.panel(found, "surface")
 
 # %% [markdown]
@@ -214,10 +214,10 @@ figures.panel(found, "surface")
 # zero, because the peaks were selected for their height.
 
 # %%
-for contrast in results.OF_CHANGE:
+for contrast in trial.contrasts:
     peaks = found.table(f"{contrast}_clusters").drop(columns="volume_mm3")
     best = peaks.sort_values("t", key=abs, ascending=False, kind="stable").head(10)
-    title = results.contrast_title(contrast, trial.arm_names)
+    title = trial.titled(contrast)
     display(
         Markdown(f"**{title}**: {len(peaks)} peaks, at most ten shown"), report.table(best, trial)
     )
@@ -228,7 +228,7 @@ for contrast in results.OF_CHANGE:
 # counts surviving voxels by region, for the difference between the arms.
 
 # %%
-report.table(found.table("arm_by_time_regions").head(15), trial, "regions")
+report.table(found.table(f"{trial.main}_regions").head(15), trial, "regions")
 
 # %% [markdown]
 # Changes in this table are means over the whole region, with 95 % confidence intervals, so they are
@@ -259,7 +259,7 @@ for name in (name for name in ("region_sets", "equivalence") if name in files):
 
 # %%
 brains = figures.effect_views(found)
-brains["arm_by_time"]
+brains[trial.main]
 
 # %% [markdown]
 # Coordinates are MNI; the value at the cross is shown at the top left. The pages of all contrasts, in

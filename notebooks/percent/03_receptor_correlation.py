@@ -96,7 +96,7 @@ print(inputs.map_notes())
 # and the plain mean within each arm.
 
 # %%
-effects = inputs.effect_maps().sort_values("arm_by_time", ascending=False)
+effects = inputs.effect_maps().sort_values(trial.main, ascending=False)
 display(
     report.table(effects.head(8), trial, index=True),
     report.table(effects.tail(4), trial, index=True),
@@ -147,7 +147,7 @@ print(inputs.symmetry_note(distances))
 # %%
 anatomy = receptors.anatomy_rows(inputs, assessed)
 found.keep(anatomy=anatomy)
-mine = anatomy[anatomy["contrast"] == "arm_by_time"].drop(columns="contrast")
+mine = anatomy[anatomy["contrast"] == trial.main].drop(columns="contrast")
 display(report.table(mine, trial, "anatomy"), figures.panel(found, "anatomy"))
 
 # %% [markdown]
@@ -165,16 +165,17 @@ display(report.table(mine, trial, "anatomy"), figures.panel(found, "anatomy"))
 # %%
 correlations = receptors.correlation_table(assessed.values(), inputs.about)
 found.keep(correlations=correlations, nulls=receptors.null_draws(assessed))
-shown = correlations[correlations["contrast"] == "arm_by_time"]
+shown = correlations[correlations["contrast"] == trial.main]
 shown = shown.drop(columns=["contrast", "tracer", "n_subjects_map", "statistic"])
-report.table(shown.sort_values("r", key=abs, ascending=False), trial, "correlations")
+file = "correlations" if trial.arms else "correlations_mean"
+report.table(shown.sort_values("r", key=abs, ascending=False), trial, file)
 
 # %% [markdown]
 # The spatial p-values are not exact. This is how often they are at most .05 for simulated maps that nothing
 # links to any receptor; the maps marked are those most like this study's (by map: `appendix/S1_calibration`).
 
 # %%
-main = assessed["arm_by_time"]
+main = assessed[trial.main]
 rates = inputs.spatial_rates(main.effect, null)
 found.keep(spatial_rates=rates)
 report.table(rates, trial)
@@ -188,8 +189,8 @@ report.table(rates, trial)
 # for the difference between the arms and for the change within the active arm.
 
 # %%
-within = figures.panel(found, "correlations", contrast="active_change")
-display(figures.panel(found, "correlations"), within)
+shown = dict.fromkeys([trial.main, trial.contrasts[0]])
+display(*(figures.panel(found, "correlations", contrast=contrast) for contrast in shown))
 
 # %% [markdown]
 # A dot or diamond outside its band is rarer than 5 % among equally smooth maps, for this map alone.
@@ -233,7 +234,7 @@ display(figures.panel(found, "nulls"), figures.panel(found, "scatter"))
 # %%
 rivals = receptors.rivals(inputs, assessed)
 found.keep(rivals=rivals)
-closest = rivals[rivals["contrast"] == "arm_by_time"].drop(columns=["contrast", "receptor"])
+closest = rivals[rivals["contrast"] == trial.main].drop(columns=["contrast", "receptor"])
 report.table(closest.drop(columns=["annotation", "r"]).head(6), trial, "rivals")
 
 # %% [markdown]
@@ -272,7 +273,7 @@ display(brains["change"], brains["receptor"])
 # %%
 sensitivity = receptors.sensitivity(inputs, assessed)
 found.keep(sensitivity=sensitivity)
-mine = sensitivity[sensitivity["contrast"] == "arm_by_time"].drop(columns="contrast")
+mine = sensitivity[sensitivity["contrast"] == trial.main].drop(columns="contrast")
 best = mine.sort_values("r", key=abs, ascending=False).head(6)
 display(report.table(best, trial), figures.panel(found, "influence"))
 
@@ -308,7 +309,7 @@ display(report.table(joint.shown, trial, "dominance"), figures.panel(found, "dom
 
 # %%
 coupling = receptors.patients(inputs, main, draws["permutations"], seed)
-found.keep(**coupling)
+found.keep(**coupling.tables)
 figures.panel(found, "slopes")
 
 # %% [markdown]
@@ -318,17 +319,14 @@ figures.panel(found, "slopes")
 # a precise slope.
 
 # %%
-order = coupling["coupling_arm"]["t"].abs().sort_values(ascending=False).index[:6]
-by_arm = coupling["coupling_arm"].drop(columns=["n_active", "n_control", "df"])
-report.table(by_arm.loc[order], trial)
+report.table(coupling.shown, trial)
 
 # %% [markdown]
 # Do patients with a steeper slope improve more, within their arm? The figures show the partial
 # correlation on each scale, covariates held constant; p by exchanging patients within arms.
 
 # %%
-scales = coupling["coupling_improvement"]["scale"].unique()
-display(*(figures.panel(found, "improvement", scale=scale) for scale in scales))
+display(*(figures.panel(found, "improvement", scale=scale) for scale in coupling.scales))
 
 # %% [markdown]
 # r > 0 means that patients whose change follows the receptor more steeply improved more.
@@ -353,6 +351,6 @@ display(Markdown(report.receptor_notice(inputs.about)), Markdown(report.findings
 
 # %%
 tables = {"correlations": correlations, "sensitivity": sensitivity, "rivals": rivals}
-tables |= joint.tables | coupling
+tables |= joint.tables | coupling.tables
 found.publish(receptors.receptor_numbers(tables), figures.files(brains))
 pipeline.what_moved(trial, "receptors")

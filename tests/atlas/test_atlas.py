@@ -218,7 +218,9 @@ def test_an_atlas_that_is_not_in_the_cache_names_the_command_and_is_not_download
 
 
 def test_every_named_atlas_is_packaged_or_downloadable():
-    assert (*parcellation.PACKAGED, *files.ATLASES, *files.SCHAEFER) == contract.ATLASES
+    assert (
+        *(*parcellation.PACKAGED, *files.ATLASES, *files.NILEARN, *files.SCHAEFER),
+    ) == contract.ATLASES
 
 
 def test_damaged_atlas_in_the_cache_is_refused(schaefer_tian, cache):

@@ -378,7 +378,7 @@ def test_unknown_study_lists_the_known():
         load_study("demmo")
     assert str(caught.value) == (
         "demmo: no such study. Give the path of a study file, or one of: "
-        "antidepressant, demo, sudmex_tms"
+        "antidepressant, argyelan, demo, sudmex_tms"
     )
 
 

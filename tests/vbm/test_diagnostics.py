@@ -125,7 +125,7 @@ def told(monkeypatch, **columns):
     covariates = pd.DataFrame(columns)
     monkeypatch.setattr(diagnostics, "design_columns", lambda *_: (covariates, None))
     people = pd.DataFrame({"participant_id": range(24), "arm": ARM})
-    return diagnostics.problems(SimpleNamespace(), people)
+    return diagnostics.problems(SimpleNamespace(arms="two"), people)
 
 
 def test_a_covariate_that_is_the_arm_but_for_one_is_refused_by_name(monkeypatch):

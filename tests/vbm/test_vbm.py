@@ -114,7 +114,9 @@ def test_change_within_an_arm_is_the_paired_t(maps, arm):
 
 def test_unknown_contrast_lists_the_known(maps):
     grid = np.ones((5, 4, 2), bool)
-    message = "contrast among active_change, control_change, arm_by_time expected, found 'sham'"
+    message = (
+        "contrast among active_change, control_change, arm_by_time, change expected, found 'sham'"
+    )
     with pytest.raises(ValueError, match=message):
         contrasts.contrast_test("sham", maps[0], grid, ARM)
     with pytest.raises(ValueError, match=message):

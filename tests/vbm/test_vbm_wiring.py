@@ -436,23 +436,23 @@ def test_a_region_that_the_atlas_lacks_is_refused_with_the_nearest(monkeypatch, 
 
 
 def test_the_check_tells_of_the_regions_that_a_study_names(parcels, monkeypatch):
-    def load(atlas):
-        if atlas != "own":
-            raise StudyError(Problem("", "atlas", "an atlas", repr(atlas)))
+    def load(study):
+        if study.atlas != "own":
+            raise StudyError(Problem("", "atlas", "an atlas", repr(study.atlas)))
         return parcels
 
-    monkeypatch.setattr(regions, "load_atlas", load)
-    study = SimpleNamespace(imaging="vbm", atlas="own", regions=["left amygdala"])
+    monkeypatch.setattr(regions, "parcels_of", load)
+    study = SimpleNamespace(imaging="vbm", atlas="own", own_regions=["left amygdala"])
     study.region_sets = {"limbic": ["right amygdala"]}
     study.path = Path("studies/made.yml")
     assert regions.problems(study) == []
-    study.regions = ["left amigdala"]
+    study.own_regions = ["left amigdala"]
     (found,) = regions.problems(study)
     remedy = "nearest: left amygdala, right amygdala. Name regions of the atlas in the study file"
     assert found.remedy == remedy
     assert (found.file, found.place, found.found) == ("made.yml", "regions", "'left amigdala'")
     assert regions.problems(SimpleNamespace(**vars(study) | {"imaging": None})) == []
-    study.regions, study.region_sets = [], {"limbic": ["amygdalae"]}
+    study.own_regions, study.region_sets = [], {"limbic": ["amygdalae"]}
     assert [problem.found for problem in regions.problems(study)] == ["'amygdalae'"]
     assert regions.problems(SimpleNamespace(**vars(study) | {"atlas": "elsewhere"})) == []
 

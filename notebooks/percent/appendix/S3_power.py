@@ -51,7 +51,7 @@ Markdown(report.notice(trial, quick))
 # %%
 n = quick_draws if quick else n_splits
 halves = receptors.halves(inputs, n, seed, settings["statistic"])
-mine = before.table("sensitivity").set_index("contrast").loc[results.ARM_BY_TIME]
+mine = before.table("sensitivity").set_index("contrast").loc[trial.main]
 reliability = mine["reliability"].iloc[0]
 print(f"halves of the patients agree with r = {halves.r:.2f}")
 print(f"reliability: {halves.reliability:.2f} (halves), {reliability:.2f} (bootstrap)")

@@ -69,7 +69,7 @@ Markdown(report.notice(trial, quick))
 n = quick_permutations if quick else n_permutations
 toolbox = receptors.juspace_tables(inputs, n, seed)
 found.keep(**toolbox, settings={"permutations": n, "seed": seed, "quick": quick})
-mine = toolbox["juspace"].query("contrast == @results.ARM_BY_TIME")
+mine = toolbox["juspace"].query("contrast == @trial.main")
 mine = mine.drop(columns=["contrast", "n_parcels"])
 report.table(mine.sort_values("r", key=abs, ascending=False), trial, "juspace")
 
