@@ -8,7 +8,7 @@ import pandas as pd
 from analysis_lib.study.contract import ARMS
 
 
-def consort_flow(flow, names, treated=None):
+def consort_flow(flow, names, treated=None, aside=None):
     """Boxes of the CONSORT 2025 flow diagram.
 
     Parameters
@@ -19,6 +19,8 @@ def consort_flow(flow, names, treated=None):
         The study's words for "active" and "control".
     treated : pandas.DataFrame, optional
         From :func:`participant_dose`: who received at least one session.
+    aside : pandas.Series, optional
+        Participants of no arm that is compared: their number, by what became of them.
 
     Returns
     -------
@@ -28,15 +30,22 @@ def consort_flow(flow, names, treated=None):
         enrolment, which the data do not hold), text (lines, "; " between them). When nobody was
         excluded that stage has no rows.
     """
-    total = sum(flow[arm]["randomised"] for arm in ARMS)
+    aside = pd.Series(dtype=int) if aside is None else aside
+    never = aside[aside.index.str.startswith("not randomised")]
+    other = aside.drop(never.index)
+    total = sum(flow[arm]["randomised"] for arm in ARMS) + int(other.sum())
     rows = [
         (
             "enrolment",
             "both",
             np.nan,
-            ["Assessed for eligibility: not recorded", "not randomised, and why: not recorded"],
+            [
+                "Assessed for eligibility: not recorded",
+                "not randomised, and why: not recorded",
+                *(f"never in the trial, {why}: {n}" for why, n in never.items()),
+            ],
         ),
-        ("randomised", "both", total, [f"Randomised: {total}"]),
+        ("randomised", "both", total, [f"Randomised: {total}", *_said_aside(other)]),
     ]
     for arm in ARMS:
         rows += _arm_boxes(flow[arm], arm, names[arm], treated)
@@ -44,6 +53,10 @@ def consort_flow(flow, names, treated=None):
     nobody = table["stage"].eq("excluded") & table.groupby("stage")["n"].transform("sum").eq(0)
     table["text"] = table["text"].str.join("; ")
     return table[~nobody].reset_index(drop=True)
+
+
+def _said_aside(other):
+    return [f"{what}, not compared here: {n}" for what, n in other.items()]
 
 
 def _arm_boxes(own, arm, name, treated):
@@ -64,6 +77,7 @@ def _arm_boxes(own, arm, name, treated):
     last = list(own["rated"].values())[-1]
     yield "follow_up", arm, last, ["Follow-up", *rated, *(gone or ["no withdrawal recorded"])]
     analysed = [f"Analysed, primary outcome: {own['analysed']}"]
+    analysed += [f"not in the model, {why}: {n}" for why, n in own["not_analysed"].items()]
     if "scanned_twice" in own:
         analysed.append(f"analysed, imaging: {own['scanned_twice']}")
         analysed += [f"{why}: {len(who)}" for why, who in own["not_scanned_twice"].items()]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis_lib.clinical.models import favours
 from analysis_lib.clinical.outcomes import ancova
 from analysis_lib.clinical.risks import risk_difference
 from analysis_lib.study.contract import ARMS
@@ -118,7 +119,8 @@ def item_differences(study, scale, rows):
         | _item_difference(study, wide[wide["item"] == item])
         for item, label in labels.items()
     ]
-    return pd.DataFrame(table)
+    found = pd.DataFrame(table)
+    return found.assign(favours=favours(found["estimate"], scale.better))
 
 
 def _item_difference(study, own):

@@ -33,10 +33,11 @@ def read_tables(evidence, has_receptors) -> dict:
             evidence,
             "clinical/mmrm_contrasts.tsv",
             "Differences between the arms",
-            f"{_difference(study)}, points; negative favours {study.arm_names['active']}. p is "
+            f"{_difference(study)}, points. p is "
             "two-sided and not adjusted for multiple testing.",
             [
-                *("scale", "visit", "estimate", "ci", "se", "df", "t", "p", "hedges_g", "g_ci"),
+                *("scale", "visit", "estimate", "ci", "favours", "se", "df", "t", "p"),
+                *("hedges_g", "g_ci"),
                 *("hedges_g_raw", "rated_active", "rated_control"),
             ],
         ),

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.results.problems import Listing, Problem, StudyError
-from analysis_lib.study.participants import excluded_rows, read_participants
+from analysis_lib.study.participants import aside_rows, excluded_rows, read_participants
 from analysis_lib.study.participants import problems as participant_problems
 from analysis_lib.study.tables import (
     MISSING,
@@ -138,7 +138,7 @@ def provisional_participants(study):
         {
             "participant_id": table["participant_id"],
             "arm": pd.NA,
-            "excluded": excluded_rows(study, table),
+            "excluded": excluded_rows(study, table).fillna(aside_rows(study, table)),
             # an unknown visit excuses as much as the first one
             "withdrawn_after": left.where(left.isna() | left.isin(study.visits), study.baseline),
         }
@@ -217,11 +217,12 @@ def baseline_scores(study, ratings, scale):
 def improvement(study, scores, visit):
     """Fall of a scale's score from baseline to a visit, points, by participant_id.
 
-    Positive is better; missing where one of the two scores is.
+    A rise where higher is better: positive is better. Missing where one of the two scores is.
     """
     wide = scores.pivot(index="participant_id", columns="visit", values="score")
     wide = wide.reindex(columns=[study.baseline, visit])
-    return wide[study.baseline] - wide[visit]
+    gain = next((s.gain for s in study.scales if s.name in set(scores["scale"])), -1)
+    return gain * (wide[visit] - wide[study.baseline])
 
 
 def improvement_at_scan(study, who, scale=None):

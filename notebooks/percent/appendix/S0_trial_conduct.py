@@ -49,9 +49,11 @@ Markdown(report.notice(trial))
 # already tested, so they have intervals and no p-values.
 
 # %%
-by_item = clinical.item_tables(trial, participants)
-found.keep(**by_item)
-if by_item:
+by_item = {}
+with found.part("Items"):
+    by_item = clinical.item_tables(trial, participants)
+    found.keep(**by_item)
+if "item_differences" in by_item:
     display(report.table(by_item["alpha"], trial), figures.panel(found, "items"))
 else:
     print("No items were recorded.")
@@ -84,12 +86,13 @@ else:
 # of notebook 01 assumes less.
 
 # %%
-growth = clinical.growth_table(data.scores)
-found.keep(growth=growth)
-report.table(growth, trial, "growth")
+with found.part("Growth curves"):
+    growth = clinical.growth_table(data.scores)
+    found.keep(growth=growth)
+    display(report.table(growth, trial, "growth"))
 
 # %% [markdown]
-# A negative difference means a steeper fall with active treatment.
+# Where lower scores are better, a negative difference means a steeper fall with active treatment.
 
 # %% [markdown]
 # ## Does the primary model fit
@@ -98,11 +101,12 @@ report.table(growth, trial, "growth")
 # by the SD of their visit should follow the normal quantiles.
 
 # %%
-fits = clinical.fit_models(data.changes)
-contrast = (trial.primary_scale.name, trial.final_visit)
-influence = clinical.influence_table(fits, data.changes, *contrast)
-found.keep(residuals=clinical.residual_table(fits), influence=influence)
-display(figures.panel(found, "residuals"), figures.panel(found, "left_out"))
+with found.part("Residuals and influence"):
+    fits = clinical.fit_models(data.changes)
+    contrast = (trial.primary_scale.name, trial.final_visit)
+    influence = clinical.influence_table(fits, data.changes, *contrast)
+    found.keep(residuals=clinical.residual_table(fits), influence=influence)
+    display(figures.panel(found, "residuals"), figures.panel(found, "left_out"))
 
 # %% [markdown]
 # Points that leave the line at the ends are outliers or a skewed scale. The second figure fits the model
