@@ -13,6 +13,7 @@ from analysis_lib.study.contract import ARMS
 from analysis_lib.study.items import (
     HAMD17_ITEMS,
     SUICIDE,
+    hamd17_factors,
     item_columns,
     item_labels,
     suicide_column,
@@ -144,6 +145,19 @@ def _item_difference(study, own):
     return line | {name: found[name] for name in ESTIMATE} | {"note": ""}
 
 
+def factor_differences(study, scale, rows):
+    """Difference between arms in the change of each factor of HAMD-17, as of the items."""
+    table = []
+    for name, own in hamd17_factors(scale, item_columns(rows)).items():
+        long = rows.assign(score=rows[own].sum(axis=1, skipna=False))
+        wide = long.pivot(index=["participant_id", "arm"], columns="visit", values="score")
+        wide = wide.reindex(columns=[study.baseline, study.final_visit]).dropna().reset_index()
+        line = {"scale": scale.name, "factor": name, "n_items": len(own)}
+        table.append(line | {"visit": study.final_visit} | _item_difference(study, wide))
+    found = pd.DataFrame(table)
+    return found.assign(favours=favours(found["estimate"], scale.better)) if table else found
+
+
 def suicide_distribution(scale, rows):
     """How many participants scored each point of the suicide item, by arm and visit.
 
@@ -209,7 +223,7 @@ def item_tables(study, participants):
     Returns
     -------
     dict of str to pandas.DataFrame
-        alpha, item_differences, item_means, suicide_item and suicide_worsening; those without rows
+        alpha, item_differences, factors (of HAMD-17), item_means, suicide_item and suicide_worsening; those without rows
         are left out, so that the dict is empty when no scale has items.
     """
     read = [(scale, read_scale(study, scale, participants)) for scale in study.scales]
@@ -217,6 +231,7 @@ def item_tables(study, participants):
     tables = {
         "alpha": [alpha_table(study, *scale) for scale in scales],
         "item_differences": [item_differences(study, *scale) for scale in scales],
+        "factors": [factor_differences(study, *scale) for scale in scales],
         "item_means": [item_means(*scale) for scale in scales],
         "suicide_item": [suicide_distribution(*scale) for scale in scales],
         "suicide_worsening": [suicide_worsening(study, *scale) for scale in scales],

@@ -95,16 +95,17 @@ def _independent(rows, baseline):
     return [name for name in kept if name != "baseline"]
 
 
-def contrast_table(study, fits, changes):
+def contrast_table(fits, changes, study=None):
     """Adjusted difference between arms at each visit, and averaged over visits ("all").
 
     Parameters
     ----------
-    study : Study
     fits : dict
         From :func:`fit_models`.
     changes : pandas.DataFrame
         What they were fitted to.
+    study : Study, optional
+        Says which scales are better when higher; by default none is.
 
     Returns
     -------
@@ -115,12 +116,15 @@ def contrast_table(study, fits, changes):
         better, by the scale's direction; the estimate keeps its raw sign); n_active, n_control
         (participants in the model); rated_active, rated_control (rated at the visit); covariance.
     """
-    tables = [_contrasts(study, s, fit, changes) for s, fit in fits.items()]
+    better = {scale.name: scale.better for scale in study.scales} if study else {}
+    tables = [
+        _contrasts(scale, fit, changes, better.get(scale, "lower")) for scale, fit in fits.items()
+    ]
     found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     return found.reindex(columns=CONTRAST_COLUMNS)
 
 
-def _contrasts(study, scale, fit, changes):
+def _contrasts(scale, fit, changes, better):
     own = changes[changes["scale"] == scale].dropna()
     own = own[own["visit"].isin(fit.visits)]
     table = fit.contrasts("arm", "control")
@@ -135,7 +139,6 @@ def _contrasts(study, scale, fit, changes):
     table["n_active"], table["n_control"] = n["active"], n["control"]
     for arm in ARMS:
         table[f"rated_{arm}"] = [_rated(own)[arm] for own in rows]
-    better = next(s.better for s in study.scales if s.name == scale)
     return table.assign(
         favours=favours(table["estimate"], better), covariance=fit.covariance_structure
     )

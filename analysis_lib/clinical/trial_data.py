@@ -21,7 +21,12 @@ from analysis_lib.study.participants import (
     randomisation_blocks,
     read_participants,
 )
-from analysis_lib.study.scores import baseline_scores, read_ratings, with_baseline
+from analysis_lib.study.scores import (
+    baseline_scores,
+    read_ratings,
+    total_counts,
+    with_baseline,
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,9 @@ def who_took_part(study, data) -> dict:
     dose = None if stimulation is None else participant_dose(stimulation, data.participants)
     aside = data.participants.loc[data.participants["arm"].isna(), "excluded"].value_counts()
     boxes = consort_flow(flow, study.arm_names, dose, aside)
-    return {"flow": flow, "consort_flow": boxes, "intercurrent": data.intercurrent}
+    found = {"flow": flow, "consort_flow": boxes, "intercurrent": data.intercurrent}
+    totals = total_counts(study, data.participants)
+    return found | ({"totals": totals} if len(totals) else {})
 
 
 def who_was_rated(study, data) -> dict:

@@ -29,6 +29,7 @@ from pydantic import (
 
 from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.problems import Problem, StudyError
+from analysis_lib.study.items import MAXIMA
 from analysis_lib.study.place import Place
 
 ARMS = ("active", "control")
@@ -120,6 +121,8 @@ class Scale(_Strict):
         low, high = self.range
         if not low < high:
             raise ValueError(f"range of {self.name} is [{low:g}, {high:g}]: low before high")
+        if self.items is not None and self.items not in MAXIMA:
+            raise ValueError(f"items of {self.name}: one of {', '.join(MAXIMA)} expected")
         right, wrong = ("most", "least") if self.better == "lower" else ("least", "most")
         if getattr(self, f"remission_at_{wrong}") is not None:
             raise ValueError(

@@ -132,7 +132,7 @@ report.table(data.intercurrent, trial)
 
 # %%
 fits = clinical.fit_models(data.changes, trial)
-contrasts = clinical.contrast_table(trial, fits, data.changes)
+contrasts = clinical.contrast_table(fits, data.changes, trial)
 found.keep(mmrm_contrasts=contrasts, mmrm_means=clinical.mean_table(fits))
 found.note("Primary analysis", fits.reasons)
 print(clinical.describe_fits(trial, fits, contrasts))

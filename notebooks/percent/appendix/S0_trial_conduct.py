@@ -62,6 +62,14 @@ else:
 # An effect that rests on one or two items, such as sleep or appetite, is not an effect on the condition
 # as a whole.
 #
+# Factors of HAMD-17 are sums of items (Cleary & Guy 1977); HAMD-6 holds its core symptoms (Bech et al.
+# 1975).
+
+# %%
+if "factors" in by_item:
+    display(report.table(by_item["factors"], trial, "factors"))
+
+# %% [markdown]
 # The suicide item is reported separately: participants at each score, and how many were worse than at
 # baseline.
 
