@@ -18,8 +18,8 @@ FORMULA = "outcome ~ {baseline} + arm*visit"
 BASELINES = ("baseline*visit", "baseline", "1")
 CONTRAST_COLUMNS = ["scale", "visit", "kind", "contrast", "estimate", "se", "df", "ci_low"]
 CONTRAST_COLUMNS += ["ci_high", "t", "p", "hedges_g", "g_ci_low", "g_ci_high", "hedges_g_raw"]
-CONTRAST_COLUMNS += ["g_raw_ci_low", "g_raw_ci_high", "favours", "n_active", "n_control"]
-CONTRAST_COLUMNS += ["rated_active", "rated_control", "covariance"]
+CONTRAST_COLUMNS += ["g_raw_ci_low", "g_raw_ci_high", "n_active", "n_control"]
+CONTRAST_COLUMNS += ["rated_active", "rated_control", "covariance", "favours"]
 MEAN_COLUMNS = ["scale", "arm", "visit", "mean", "se", "df", "ci_low", "ci_high"]
 GROWTH_COLUMNS = ["scale", "effect", "n", "estimate", "se", "ci_low", "ci_high", "p", "note"]
 
@@ -120,8 +120,7 @@ def contrast_table(fits, changes, study=None):
     tables = [
         _contrasts(scale, fit, changes, better.get(scale, "lower")) for scale, fit in fits.items()
     ]
-    found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    return found.reindex(columns=CONTRAST_COLUMNS)
+    return pd.concat(tables or [pd.DataFrame(columns=CONTRAST_COLUMNS)], ignore_index=True)
 
 
 def _contrasts(scale, fit, changes, better):
@@ -140,7 +139,7 @@ def _contrasts(scale, fit, changes, better):
     for arm in ARMS:
         table[f"rated_{arm}"] = [_rated(own)[arm] for own in rows]
     return table.assign(
-        favours=favours(table["estimate"], better), covariance=fit.covariance_structure
+        covariance=fit.covariance_structure, favours=favours(table["estimate"], better)
     )
 
 
