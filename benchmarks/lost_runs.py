@@ -84,7 +84,12 @@ def _scores(people, rng):
     for _ in range(rng.integers(1, 4)):
         _delete(wide, people, rng, rng.integers(8))
     table = pd.DataFrame(wide, people["participant_id"], [f"ses-{v}" for v in VISITS])
-    return table.rename_axis(columns="session_id").stack(future_stack=True).rename("total").reset_index()
+    return (
+        table.rename_axis(columns="session_id")
+        .stack(future_stack=True)
+        .rename("total")
+        .reset_index()
+    )
 
 
 def _delete(wide, people, rng, kind):
@@ -136,7 +141,10 @@ def outcome_of(seed, drawing=False):
             try:
                 found = run_notebook(path, drawing)
             except Exception as error:
-                if "-v" in sys.argv: import traceback; traceback.print_exc()
+                if "-v" in sys.argv:
+                    import traceback
+
+                    traceback.print_exc()
                 stop = f"stop: {type(error).__name__}: {error}"
                 return [] if errors(told) else [stop]
         if errors(told):

@@ -86,15 +86,18 @@ def _arm_boxes(own, arm, name, treated):
 
 NOT_IN_DATA = "not in the data"
 # Of each item: where it is answered and how well, given what it needs; how well without that.
-CHECKLIST = Path(__file__).with_name("consort.tsv")
-RECORDED = ("guess", "adverse_events", "stimulation", "site")
+GUIDELINES = ("consort", "harms", "tidier", "chipchase")
+RECORDED = ("guess", "adverse_events", "stimulation", "site", "age", "sex", "handedness")
+RECORDED += ("stopped_because", "suicide")
 
 
-def consort_checklist(study, recorded=()):
-    """The 30 items of CONSORT 2025, where each is answered, and what the data cannot answer.
+def consort_checklist(study, recorded=(), guideline="consort"):
+    """The items of CONSORT 2025, where each is answered, and what the data cannot answer.
 
-    Item numbers are those of the statement (Hopewell et al. 2025, BMJ 388:e081123), the wording is
-    ours. "answered" and "partly" speak of this compendium's output, not of a report:
+    The 30 items of the statement (Hopewell et al. 2025, BMJ 388:e081123), or those of another
+    guideline: "harms", CONSORT's extension (Junqueira et al. 2023, BMJ 381:e073725; topics, the
+    numbering is ours); "tidier" (Hoffmann et al. 2014, BMJ 348:g1687); "chipchase", for TMS
+    (Chipchase et al. 2012, Clin Neurophysiol 123:1698-1704). The wording is ours. "answered" and "partly" speak of this compendium's output, not of a report:
     protocol, registration, randomisation, funding and the like are in no data set and must come
     from the investigators.
 
@@ -102,24 +105,28 @@ def consort_checklist(study, recorded=()):
     ----------
     study : Study
     recorded : collection of str
-        What the study recorded, among "guess", "adverse_events", "stimulation", "site"; strata are
-        known from the study file.
+        What the study recorded, among `RECORDED`, and keys of stimulation.json after "protocol.";
+        strata and the registration are known from the study file.
+    guideline : str
+        One of `GUIDELINES`.
 
     Returns
     -------
     pandas.DataFrame
-        item, topic, where, status (answered, partly, not in the data).
+        item, topic, where, status (answered, partly, not in the data, not applicable).
 
     Raises
     ------
     ValueError
         If ``recorded`` holds another word.
     """
-    unknown = set(recorded) - set(RECORDED)
+    unknown = {word for word in recorded if not word.startswith("protocol.")} - set(RECORDED)
     if unknown:
         raise ValueError(f"recorded: among {RECORDED} expected, found {sorted(unknown)}")
     known = {*recorded, ""} | ({"strata"} if study.strata else set())
-    table = pd.read_csv(CHECKLIST, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
+    known |= {"registered"} if study.registered else set()
+    path = Path(__file__).with_name(f"{guideline}.tsv")
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
     table["status"] = table["status"].where(table["needs"].isin(known), table["otherwise"])
-    table["where"] = table["where"].mask(table["status"] == NOT_IN_DATA, "")
+    table["where"] = table["where"].where(table["status"].isin(["answered", "partly"]), "")
     return table[["item", "topic", "where", "status"]]

@@ -215,7 +215,9 @@ def counts(outcomes, visit, moved):
     seen = outcomes.observed[:, index]
     found = {"rated": seen, "imputed": ~seen, "shifted": ~seen & moved[:, index]}
     arms = {"active": outcomes.active, "control": ~outcomes.active}
-    return {f"{k}_{arm}": int((v & own).sum()) for k, v in found.items() for arm, own in arms.items()}
+    return {
+        f"{k}_{arm}": int((v & own).sum()) for k, v in found.items() for arm, own in arms.items()
+    }
 
 
 def imputation_table(imputation, strategies=STRATEGIES, visits=None):

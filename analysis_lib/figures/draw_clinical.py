@@ -119,7 +119,9 @@ def favoured_side(rows, active):
     sides = sides.first()
     if sides.nunique() < 2:
         return f"{next(iter(sides), 'left')} of zero favours {active}"
-    return f"{active} is favoured " + ", ".join(f"{side} of zero on {s}" for s, side in sides.items())
+    return f"{active} is favoured " + ", ".join(
+        f"{side} of zero on {s}" for s, side in sides.items()
+    )
 
 
 def estimate_text(row):

@@ -33,8 +33,7 @@ def read_tables(evidence, has_receptors) -> dict:
             evidence,
             "clinical/mmrm_contrasts.tsv",
             "Differences between the arms",
-            f"{_difference(study)}, points. p is "
-            "two-sided and not adjusted for multiple testing.",
+            f"{_difference(study)}, points. p is two-sided and not adjusted for multiple testing.",
             [
                 *("scale", "visit", "estimate", "ci", "favours", "se", "df", "t", "p"),
                 *("hedges_g", "g_ci"),

@@ -126,7 +126,9 @@ def _lost_totals(study, participants):
 
 def _tidy_scores(study, scale, table, participants, items):
     analysed = participants.loc[participants["excluded"].isna(), ["participant_id", "arm"]]
-    scores = table[["participant_id", "visit", "score", "prorated", *items]].merge(analysed, "inner")
+    scores = table[["participant_id", "visit", "score", "prorated", *items]].merge(
+        analysed, "inner"
+    )
     scores = scores[scores["visit"].isin(list(study.visits))]
     scores["visit"] = pd.Categorical(scores["visit"], list(study.visits), ordered=True)
     scores["week"] = scores["visit"].map(study.visits).astype(float)

@@ -77,9 +77,7 @@ def antidepressant(reference_data):
 @pytest.fixture(scope="module")
 def many(antidepressant):
     """5,000 imputations of it, one covariance matrix."""
-    return fit_leavers(
-        antidepressant, n_imputations=5000, covariance="common", seed=1
-    )
+    return fit_leavers(antidepressant, n_imputations=5000, covariance="common", seed=1)
 
 
 @pytest.fixture(scope="module")

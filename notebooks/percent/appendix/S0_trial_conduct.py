@@ -9,7 +9,7 @@
 
 # %% [markdown]
 # **Contents.** [Item by item](#Item-by-item) · [Growth curves](#Growth-curves) ·
-# [Does the primary model fit](#Does-the-primary-model-fit) · [Blinding](#Blinding) · [Harms](#Harms) · [Adherence and dose](#Adherence-and-dose) ·
+# [Does the primary model fit](#Does-the-primary-model-fit) · [Blinding](#Blinding) · [Harms](#Harms) · [Stimulation](#Stimulation) · [Adherence and dose](#Adherence-and-dose) ·
 # [What a report must add](#What-a-report-must-add) · [What we found](#What-we-found:-conduct)
 #
 # **To run it:** *Run > Run All Cells* in the menu. It takes a few seconds. What a trial did not record
@@ -32,7 +32,8 @@ variant: str = ""  # folder in variants/ for results; empty: named after what is
 from IPython.display import Markdown, display
 
 from analysis_lib import clinical, figures, pipeline, report, results
-from analysis_lib.study import open_study, read_adverse_events, read_guesses, read_stimulation
+from analysis_lib.study import open_study, read_adverse_events, read_guesses
+from analysis_lib.study import read_protocol, read_stimulation
 
 trial = open_study("S0_trial_conduct", globals())
 data = clinical.read_trial(trial)
@@ -163,6 +164,20 @@ else:
 # The upper limit of a risk difference shows how much excess harm remains possible.
 
 # %% [markdown]
+# ## Stimulation
+#
+# What `stimulation.json` says of the target, coil, pattern, intensity and sham, and the mean of the
+# participants' own targets where they are known.
+
+# %%
+protocol = read_protocol(trial, participants)
+if protocol is None:
+    print("The stimulation protocol was not recorded.")
+else:
+    found.keep(protocol=protocol)
+    display(report.table(protocol, trial))
+
+# %% [markdown]
 # ## Adherence and dose
 #
 # Sessions received and, where recorded, intensity and pulses, by arm. For a sham coil, intensity and
@@ -185,17 +200,20 @@ else:
 # %% [markdown]
 # ## What a report must add
 #
-# The CONSORT 2025 checklist, with the items that this compendium answers. What no data set holds
-# (protocol, registration, how the allocation sequence was made, funding) is for the investigators to
-# add.
+# The CONSORT 2025 checklist, with the items that this compendium answers, then its extension for harms,
+# TIDieR (the intervention) and the checklist for TMS of Chipchase et al. (2012). What no data set holds
+# (protocol, how the allocation sequence was made, funding) is for the investigators to add.
 
 # %%
 asked = {"guess": guesses, "adverse_events": events, "stimulation": stimulation}
-asked["site"] = participants.get("site")
+asked |= {c: participants.get(c) for c in ("site", "age", "sex", "handedness", "stopped_because")}
+asked["suicide"] = by_item.get("suicide_item")
 recorded = [name for name, value in asked.items() if value is not None]
-checklist = clinical.consort_checklist(trial, recorded)
-found.keep(consort_checklist=checklist)
-report.table(checklist, trial)
+recorded += [] if protocol is None else [f"protocol.{name}" for name in protocol["parameter"]]
+for guideline in ("consort", "harms", "tidier", "chipchase"):
+    checklist = clinical.consort_checklist(trial, recorded, guideline)
+    found.keep(**{f"{guideline}_checklist": checklist})
+    display(Markdown(f"**{guideline.upper()}**"), report.table(checklist, trial))
 
 # %% [markdown]
 # The column *where* names the notebook and section that answers an item.

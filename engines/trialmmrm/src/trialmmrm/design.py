@@ -16,6 +16,7 @@ from trialmmrm.checks import (
     is_number,
 )
 
+
 @dataclass(frozen=True)
 class Design:
     """What a formula makes of a table."""
