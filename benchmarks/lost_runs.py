@@ -1,7 +1,7 @@
 """Does notebook 01 run on whatever was deleted, and does the check foresee what it cannot compute?
 
-Five hundred made-up trials of 2 + 2 to 12 + 12 participants, each with a pattern of deletions of its
-own: `python -m benchmarks.lost_runs [N]`. Every code cell of the notebook runs, most without
+Five hundred made-up trials of 2 + 2 to 12 + 12 participants, each with a pattern of deletions of
+its own: `python -m benchmarks.lost_runs [N]`. Every code cell of the notebook runs, most without
 drawing. Counted are stops that the check did not foresee, notes with a reason that names no cause,
 parts on which check and run disagree, and primary tables that are not there though a model fits.
 """

@@ -97,9 +97,10 @@ def consort_checklist(study, recorded=(), guideline="consort"):
     The 30 items of the statement (Hopewell et al. 2025, BMJ 388:e081123), or those of another
     guideline: "harms", CONSORT's extension (Junqueira et al. 2023, BMJ 381:e073725; topics, the
     numbering is ours); "tidier" (Hoffmann et al. 2014, BMJ 348:g1687); "chipchase", for TMS
-    (Chipchase et al. 2012, Clin Neurophysiol 123:1698-1704). The wording is ours. "answered" and "partly" speak of this compendium's output, not of a report:
-    protocol, registration, randomisation, funding and the like are in no data set and must come
-    from the investigators.
+    (Chipchase et al. 2012, Clin Neurophysiol 123:1698-1704). The wording is ours.
+
+    "answered" and "partly" speak of this compendium's output, not of a report: protocol,
+    randomisation, funding and the like are in no data set and must come from the investigators.
 
     Parameters
     ----------

@@ -8,7 +8,8 @@ def participant_flow(study, participants, ratings, pairs=None):
 
     For each arm: randomised; excluded, withdrew and not_scanned_twice (participants by reason);
     rated (participants with the primary score, by visit); analysed (with a baseline and at least
-    one later primary score); not_analysed (number of the others who are not excluded, by reason); scanned_twice, where ``pairs`` of maps are given.
+    one later primary score); not_analysed (how many others are not excluded, by reason);
+    scanned_twice, where ``pairs`` of maps are given.
     """
     return {arm: _arm_flow(study, arm, participants, ratings, pairs) for arm in ARMS}
 

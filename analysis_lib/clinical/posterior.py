@@ -40,9 +40,11 @@ def draw_posterior(
     coefficients, inverse Wishart for each covariance matrix with n_visits + 2 degrees of freedom
     and the REML estimate as scale, so that the REML estimate is its mean and it weighs about as
     much as one participant. Where the data cannot bear an unstructured covariance common to both
-    arms, a simpler one is drawn as :meth:`trialmmrm.MMRM.draw` does. The sampler alternates covariance, coefficients (with missing outcomes
-    integrated out) and missing outcomes (data augmentation: Schafer 1997, Analysis of Incomplete
-    Multivariate Data, ch. 5). Chains start at the REML estimate and run side by side.
+    arms, a simpler one is drawn as :meth:`trialmmrm.MMRM.draw` does.
+
+    The sampler alternates covariance, coefficients (with missing outcomes integrated out) and
+    missing outcomes (data augmentation: Schafer 1997, Analysis of Incomplete Multivariate Data, ch.
+    5). Chains start at the REML estimate and run side by side.
 
     Parameters
     ----------

@@ -27,6 +27,7 @@ from analysis_lib.study.scores import (
     total_counts,
     with_baseline,
 )
+from analysis_lib.study.visit_days import visit_days
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def who_took_part(study, data) -> dict:
     boxes = consort_flow(flow, study.arm_names, dose, aside)
     found = {"flow": flow, "consort_flow": boxes, "intercurrent": data.intercurrent}
     totals = total_counts(study, data.participants)
-    return found | ({"totals": totals} if len(totals) else {})
+    days = visit_days(study, data.participants)
+    return found | {k: v for k, v in {"totals": totals, "visit_days": days}.items() if len(v)}
 
 
 def who_was_rated(study, data) -> dict:

@@ -80,7 +80,8 @@ def describe_differences(contrasts, names, primary):
     zero = sum(row.ci_low <= 0 <= row.ci_high for row in rows.values())
     alt = (
         f"Forest plot of {len(rows)} differences, points; "
-        f"{favoured_side(contrasts, names['active'])}. Primary: {said}. {zero} of {len(rows)} intervals include zero."
+        f"{favoured_side(contrasts, names['active'])}. Primary: {said}. {zero} of {len(rows)} "
+        "intervals include zero."
     )
     return caption, alt
 

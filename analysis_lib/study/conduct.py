@@ -255,7 +255,7 @@ def _is_date(text):
 
 
 def problems(study, participants):
-    """List what is wrong with guesses, adverse_events.tsv and stimulation's files, if there are any."""
+    """List what is wrong with guesses, adverse_events.tsv and the two files of stimulation."""
     readers = (read_guesses, read_adverse_events, read_stimulation, read_protocol)
     return [problem for read in readers for problem in caught(read, study, participants)]
 

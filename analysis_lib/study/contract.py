@@ -284,6 +284,7 @@ class Study(_Strict):
     simulated: bool = False
     arms: Arms
     visits: dict[Label, float]
+    windows: dict[Label, tuple[float, float]] = {}
     primary_visit: Word | None = None
     other_sessions: list[Word] = []
     strata: list[str] = []
@@ -472,6 +473,9 @@ def _visit_problems(study):
         yield f"visits: weeks must start at 0 and increase, found {weeks}"
     if study.primary_visit is not None and study.primary_visit not in list(study.visits)[1:]:
         yield f"primary_visit: {study.primary_visit!r} is not a visit after baseline ({visits})"
+    for visit, (low, high) in study.windows.items():
+        if visit not in study.visits or not low <= high:
+            yield f"windows: {visit}: a visit ({visits}) and its first and last day expected"
     if study.imaging:
         sessions = study.imaging.sessions
         for when, visit in (("pre", sessions.pre), ("post", sessions.post)):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from analysis_lib.results.problems import Listing, Problem, StudyError
+from analysis_lib.results.problems import Listing, Problem, StudyError, caught
 from analysis_lib.study.items import item_maxima
 from analysis_lib.study.participants import aside_rows, excluded_rows, read_participants
 from analysis_lib.study.participants import problems as participant_problems
@@ -20,18 +20,20 @@ from analysis_lib.study.tables import (
     read_tsv,
     table_problems,
 )
+from analysis_lib.study.visit_days import visit_days
 
 
 def read_scale(study, scale, participants=None):
     """Read and check the scores of one scale.
 
     One row a participant and visit that the file holds, by participant and visit: participant_id,
-    arm, scale, visit, week, score (missing where not rated), prorated (from incomplete items), and ``item_*`` where there are any. A
-    total that is missing is the sum of the items; with as many items missing as `prorate_at_most`
-    allows, their mean times the number of items, rounded; else it stays missing. Participants that
-    the study excludes are left out. A `StudyError` has every problem of the file: missing columns,
-    unknown participants or visits, scores that are no numbers or out of range, participants rated
-    twice at a visit, totals that are not the sum of their items.
+    arm, scale, visit, week, score (missing where not rated), prorated (from incomplete items), and
+    ``item_*`` where there are any. A total that is missing is the sum of the items; with as many
+    items missing as `prorate_at_most` allows, their mean times the number of items, rounded; else
+    it stays missing. Participants that the study excludes are left out. A `StudyError` has every
+    problem of the file: missing columns, unknown participants or visits, scores that are no numbers
+    or out of range, participants rated twice at a visit, totals that are not the sum of their
+    items.
     """
     if participants is None:
         participants = read_participants(study)
@@ -149,6 +151,8 @@ def read_ratings(study, participants=None):
 def problems(study):
     """List what is wrong with participants.tsv and the scales; an empty list if nothing is."""
     found, rated = participant_problems(study), set()
+    if not found:
+        found = caught(visit_days, study, read_participants(study))
     if found and not study.root.is_dir():
         return found
     participants = provisional_participants(study)

@@ -695,12 +695,12 @@ def ketamine(folder):
     people = people[people["group"].eq("MDD") & people["infusion_1"].notna()]
     scores = pd.read_csv(folder / "phenotype" / "phenotype.tsv", sep="\t")
     scores = scores.set_index(["participant_id", "session_id"])["MADRS_Total"]
-    rows = [
-        (who, "active" if first == "d" else "control", f"day{day}", scores[who, "ses-b0"])
-        + (scores.get((who, f"ses-{first}{day}"), np.nan),)
-        for who, first in people[["participant_id", "infusion_1"]].itertuples(index=False)
-        for day in (2, 10)
-    ]
+    rows = []
+    for who, first in people[["participant_id", "infusion_1"]].itertuples(index=False):
+        arm = {"d": "active", "p": "control"}[first]
+        for day in (2, 10):
+            score = scores.get((who, f"ses-{first}{day}"), np.nan)
+            rows.append((who, arm, f"day{day}", scores[who, "ses-b0"], score))
     table = pd.DataFrame(rows, columns=["participant_id", "arm", "visit", "baseline", "score"])
     table["visit"] = pd.Categorical(table["visit"], ["day2", "day10"], ordered=True)
     return table.assign(outcome=table["score"] - table["baseline"])

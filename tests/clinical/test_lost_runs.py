@@ -77,7 +77,7 @@ def test_a_scale_that_cannot_be_modelled_takes_no_other_with_it(tiny):
     fits = fit_models(read_trial(study).changes)
     assert list(fits) == ["HAMD-17"]
     assert "no variance" in fits.reasons["HAMA"]
-    with pytest.raises(ValueError, match="HAMA: .*no variance"):
+    with pytest.raises(ValueError, match=r"HAMA: .*no variance"):
         fits["HAMA"]
 
 

@@ -57,7 +57,7 @@ class CovarianceEstimate:
 
 
 def draw(estimate, n, rng):
-    """Draw coefficients and covariances, (n, q) and (n, n_visits, n_visits), in the outcome's units.
+    """Draw coefficients (n, q) and covariances (n, n_visits, n_visits), in the outcome's units.
 
     Unbounded covariance parameters are normal around their REML estimate, by the inverse of the
     observed information; coefficients are exactly normal given the covariance. With flat priors

@@ -36,8 +36,8 @@ def check_identified(design, likelihood, structure, sd):
         _check_pairs(design)
     elif structure.pattern != "exchangeable" and not design.ordered:
         raise ValueError(
-            f"column {design.visit!r}: the order of visits {', '.join(design.visits)} is not known, "
-            "and correlations depend on it: make it an ordered categorical"
+            f"column {design.visit!r}: the order of visits {', '.join(design.visits)} is not "
+            "known, and correlations depend on it: make it an ordered categorical"
         )
 
 
