@@ -165,7 +165,10 @@ def read_stimulation(study, participants):
 
 
 class Protocol(BaseModel):
-    """stimulation.json: how the stimulation was set up. Every key is optional."""
+    """stimulation.json: how the stimulation was set up. Every key is optional.
+
+    The file is the sidecar of stimulation.tsv, too: what describes a column is no key.
+    """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     target: str | None = None
@@ -178,7 +181,7 @@ class Protocol(BaseModel):
     pulse_shape: str | None = None
     pattern: str | None = None
     frequency_hz: Annotated[float, Field(gt=0)] | None = None
-    pulses: Annotated[int, Field(gt=0)] | None = None
+    pulses_per_session: Annotated[int, Field(gt=0)] | None = None
     sessions: Annotated[int, Field(gt=0)] | None = None
     intensity_percent_motor_threshold: Annotated[float, Field(gt=0, le=200)] | None = None
     motor_threshold: str | None = None
@@ -188,7 +191,7 @@ class Protocol(BaseModel):
 UNITS = {
     "coordinates": "MNI, mm",
     "frequency_hz": "Hz",
-    "pulses": "per session",
+    "pulses_per_session": "pulses",
     "sessions": "planned",
     "intensity_percent_motor_threshold": "% of motor threshold",
 }
@@ -235,9 +238,10 @@ def _protocol(study):
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Protocol.model_validate(content).model_dump(exclude_none=True)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise StudyError(Problem(path.name, text=f"not valid JSON: {error}")) from None
+        own = {k: v for k, v in content.items() if not isinstance(v, dict)}
+        return Protocol.model_validate(own).model_dump(exclude_none=True)
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise StudyError(Problem(path.name, text=f"not a JSON object: {error}")) from None
     except ValidationError as error:
         raise StudyError(
             Problem(path.name, ".".join(map(str, e["loc"])), text=_told(e)) for e in error.errors()

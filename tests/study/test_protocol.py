@@ -22,7 +22,8 @@ def read(tiny, content):
 def test_what_is_recorded_is_told_with_its_unit(tiny):
     tiny.participants["target_x"] = ["-40", "-42", *["n/a"] * 6]
     tiny.participants["target_y"], tiny.participants["target_z"] = "40", "30"
-    table = read(tiny, PROTOCOL)
+    column = {"pulses": {"Description": "of a session"}}  # of the sidecar of stimulation.tsv
+    table = read(tiny, PROTOCOL | column)
     assert table.to_numpy().tolist() == [
         ["target", "left DLPFC", ""],
         ["coordinates", "-38.0, 44.0, 26.0", "MNI, mm"],
@@ -39,7 +40,7 @@ def test_without_a_file_there_is_no_protocol(tiny):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("{", r"stimulation\.json: not valid JSON"),
+        ("{", r"stimulation\.json: not a JSON object"),
         ({"coils": "figure of eight"}, r"coils: unknown key; known: target, coordinates"),
         ({"frequency_hz": -1}, r"frequency_hz: Input should be greater than 0, found -1"),
         ({"coordinates": [1, 2]}, r"coordinates: .*at least 3"),
@@ -54,7 +55,7 @@ def test_what_is_wrong_is_named(tiny, content, told):
 def test_a_checklist_answers_no_more_than_was_recorded(tiny, guideline):
     study = tiny.write()
     nothing = consort.consort_checklist(study, [], guideline)
-    everything = [*consort.RECORDED, *(f"protocol.{key}" for key in ("coil", "pulses", "pattern"))]
+    everything = [*consort.RECORDED, *(f"protocol.{key}" for key in ("coil", "pulses_per_session", "pattern"))]
     more = consort.consort_checklist(study, everything, guideline)
     known = {"answered", "partly", "not in the data", "not applicable"}
     assert set(nothing["status"]) | set(more["status"]) <= known
