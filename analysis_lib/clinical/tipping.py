@@ -80,7 +80,7 @@ def find_tipping_point(imputation, visit, largest, step, shifted="missing"):
     Returns
     -------
     dict
-        tipping_curve and tipping_point, of :func:`tipping_point`; tipping_two_way, the p of a
+        tipping_curve and tipping_point, of :func:`tipping_point`, with how many are shifted; tipping_two_way, the p of a
         coarse grid of both arms' deltas, each from -``largest`` to ``largest``.
     """
     if visit not in imputation.outcomes.visits:
@@ -90,7 +90,9 @@ def find_tipping_point(imputation, visit, largest, step, shifted="missing"):
     one = tipping_point(imputation, visit, deltas, shifted=shifted)
     both = np.linspace(-largest, largest, 5)
     two = tipping_point(imputation, visit, both, both, shifted=shifted).table
-    tables = {"tipping_curve": one.table, "tipping_point": one.tips, "tipping_two_way": two}
+    n = ["shifted_active", "shifted_control"]
+    tips = one.tips.assign(**one.table[n].iloc[0])
+    tables = {"tipping_curve": one.table, "tipping_point": tips, "tipping_two_way": two}
     return {name: table.assign(shifted=shifted) for name, table in tables.items()}
 
 

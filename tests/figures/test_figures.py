@@ -280,6 +280,7 @@ def contrasts():
     table = pd.DataFrame({"scale": ["X", "X", "Y"], "visit": ["w1", "w2", "w2"], "p": 0.02})
     table = table.assign(estimate=[-1.0, -2.5, 3], ci_low=[-3, -4, 1], ci_high=[1, -0.01, 5])
     table = table.assign(n_active=12, n_control=13)
+    table["favours"] = ["active", "active", "control"]
     return table.assign(rated_active=[10, 9, 8], rated_control=11)
 
 
