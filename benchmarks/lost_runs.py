@@ -7,6 +7,7 @@ parts on which check and run disagree, and primary tables that are not there tho
 """
 
 import contextlib
+import functools
 import io
 import re
 import sys
@@ -113,17 +114,24 @@ def _delete(wide, people, rng, kind):
         wide[rng.random(n) < 0.3] = np.nan
 
 
+@functools.cache
+def _cells():
+    """Code and tags of the notebook's code cells."""
+    script = PROJECT / "notebooks" / "percent" / "01_clinical_outcomes.py"
+    cells = [cell for cell in jupytext.read(script).cells if cell.cell_type == "code"]
+    return [(compile(c.source, "01", "exec"), c.metadata.get("tags", [])) for c in cells]
+
+
 def run_notebook(path, drawing):
     """Run the code cells of notebook 01; its results."""
     from analysis_lib import figures
 
-    variables, script = {}, PROJECT / "notebooks" / "percent" / "01_clinical_outcomes.py"
+    variables = {}
     shown = contextlib.nullcontext() if drawing else mock.patch.object(figures, "panel")
     with shown, contextlib.redirect_stdout(io.StringIO()):
-        for cell in jupytext.read(script).cells:
-            if cell.cell_type == "code":
-                exec(compile(cell.source, "01", "exec"), variables)
-            if "parameters" in cell.metadata.get("tags", []):
+        for code, tags in _cells():
+            exec(code, variables)
+            if "parameters" in tags:
                 variables |= {"study": str(path), "quick": True, "quick_draws": 20}
                 variables |= {"largest_delta": 2.0}
     return variables["found"]
@@ -141,10 +149,6 @@ def outcome_of(seed, drawing=False):
             try:
                 found = run_notebook(path, drawing)
             except Exception as error:
-                if "-v" in sys.argv:
-                    import traceback
-
-                    traceback.print_exc()
                 stop = f"stop: {type(error).__name__}: {error}"
                 return [] if errors(told) else [stop]
         if errors(told):
@@ -178,7 +182,7 @@ def main():
         wrong = outcome_of(seed, drawing=seed % 20 == 0)
         n_wrong += bool(wrong)
         for words in wrong:
-            print(f"seed {seed}: {words}")
+            print(f"seed {seed}: {words}", flush=True)
     print(f"{n} patterns of deletion, {n_wrong} with something wrong")
     sys.exit(bool(n_wrong))
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.clinical.proportions import DIFFERENCE, compare_proportions, number_needed
+from analysis_lib.results.problems import NotComputed
 from analysis_lib.study.contract import ARMS, Response
 
 ROUNDING = 1e-9  # of a score that is a baseline plus a change
@@ -51,6 +52,11 @@ def responders(study, participants, ratings, imputed=None):
         if study.baseline in wide:
             completed = _completed(wide, study.baseline, (imputed or {}).get(scale.name))
             rows += _scale_rows(study, scale, wide, completed, arm)
+    if not rows:
+        raise NotComputed(
+            "a scale with baselines, and a rule for response or remission, expected, found none: "
+            "where higher scores are better, response needs a rule in the study file"
+        )
     return pd.DataFrame(rows)
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 
 from analysis_lib.results import reading, writing
 
-# What computations raise on data that cannot answer: LinAlgError is a ValueError, ConvergenceError a
-# RuntimeError (trialmmrm would be slow to import here).
+# What computations raise on data that cannot answer: LinAlgError is a ValueError, ConvergenceError
+# a RuntimeError (trialmmrm would be slow to import here).
 UNANSWERED = (ValueError, ArithmeticError, RuntimeError)
 
 

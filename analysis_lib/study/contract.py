@@ -84,6 +84,14 @@ class Arms(_Strict):
         return self
 
 
+# Scales of functioning, well-being and cognition, by their names.
+HIGHER_IS_BETTER = ("gaf", "cgas", "sofas", "psp", "who5", "mmse", "moca")
+
+
+def _key(name):
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
 class Response(_Strict):
     """What counts as response: a gain of points, or of a percentage of something.
 
@@ -115,6 +123,12 @@ class Scale(_Strict):
     remission_at_least: float | None = None
     items: str | None = None  # a scale of `study.items`, where the name does not tell
     prorate_at_most: Annotated[int, Field(ge=0)] = 0  # missing items that a total may have
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_direction(cls, given):
+        known = isinstance(given, dict) and _key(str(given.get("name"))) in HIGHER_IS_BETTER
+        return {"better": "higher"} | given if known else given
 
     @model_validator(mode="after")
     def _ordered(self):
@@ -152,7 +166,7 @@ class Scale(_Strict):
     @property
     def key(self) -> str:
         """Name for files and numbers: letters and digits, lower case."""
-        return "".join(c for c in self.name.lower() if c.isalnum())
+        return _key(self.name)
 
 
 class Sessions(_Strict):
@@ -420,8 +434,7 @@ class Study(_Strict):
         given, own = self.registered, (self.primary_scale.key, self.final_visit)
         if given is None:
             return False
-        key = "".join(c for c in given.outcome.lower() if c.isalnum())
-        return (key, given.visit or self.final_visit) != own
+        return (_key(given.outcome), given.visit or self.final_visit) != own
 
     @property
     def arm_names(self) -> dict[str, str]:

@@ -147,6 +147,21 @@ def test_mirrored_scores_give_the_same_p_and_favour_the_same_arm(noisy):
         pd.testing.assert_frame_equal(table, higher[name], obj=name, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "better"),
+    [
+        ("GAF", {}, "higher"),
+        ("WHO-5", {}, "higher"),
+        ("MADRS", {}, "lower"),
+        ("GAF", {"better": "lower"}, "lower"),
+    ],
+)
+def test_the_direction_of_well_known_scales_is_known(tiny, name, given, better):
+    scale = tiny.content["scales"][1]
+    scale |= {"name": name} | given
+    assert tiny.write().scales[1].better == better
+
+
 def test_where_higher_is_better_response_needs_a_rule(noisy):
     study = mirrored(noisy)
     del study.content["scales"][0]["response"]

@@ -681,7 +681,9 @@ def test_every_quoted_number_has_its_source(tiny):
             risk_row(visit="week1", events_active=98),
         ]
     )
-    numbers = clinical_numbers.clinical_numbers(study, flow, ancova, responders)
+    tables = {"mmrm_contrasts": ancova, "responders": responders}
+    results = SimpleNamespace(table=tables.get, json={"flow": flow}.get, has=tables.__contains__)
+    numbers = clinical_numbers.clinical_numbers(study, results)
     assert numbers["flow.active.randomised"] == (18, "flow.json")
     assert numbers["hamd17.week2.estimate"] == (-4.53, "mmrm_contrasts.tsv")
     assert numbers["hama.week2.p"] == (0.00123, "mmrm_contrasts.tsv")

@@ -55,7 +55,10 @@ def test_what_is_wrong_is_named(tiny, content, told):
 def test_a_checklist_answers_no_more_than_was_recorded(tiny, guideline):
     study = tiny.write()
     nothing = consort.consort_checklist(study, [], guideline)
-    everything = [*consort.RECORDED, *(f"protocol.{key}" for key in ("coil", "pulses_per_session", "pattern"))]
+    everything = [
+        *consort.RECORDED,
+        *(f"protocol.{key}" for key in ("coil", "pulses_per_session", "pattern")),
+    ]
     more = consort.consort_checklist(study, everything, guideline)
     known = {"answered", "partly", "not in the data", "not applicable"}
     assert set(nothing["status"]) | set(more["status"]) <= known

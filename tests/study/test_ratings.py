@@ -735,7 +735,9 @@ def test_an_item_above_its_maximum_is_refused(tiny, name, n, item, highest):
     table.loc[3, f"item_{item:02d}"] = highest
     study_scores.read_scale(tiny.write(), load_study(tiny.folder / "tiny.yml").primary_scale)
     table.loc[3, f"item_{item:02d}"] = highest + 1
-    with pytest.raises(StudyError, match=rf"item_{item:02d}: a number from 0 to {highest} expected"):
+    with pytest.raises(
+        StudyError, match=rf"item_{item:02d}: a number from 0 to {highest} expected"
+    ):
         study_scores.read_scale(tiny.write(), load_study(tiny.folder / "tiny.yml").primary_scale)
 
 
@@ -782,4 +784,6 @@ def test_days_of_visits_spread_and_leave_their_window(tiny):
     assert row.tolist() == [14, 8, 15.5, 12, 19]
     assert table["n_outside"].tolist() == [0, 3]
     (study.root / "sub-01" / "sub-01_sessions.tsv").write_text("session_id\tdays\nses-week2\tx\n")
-    assert any("days since baseline, numbers" in str(problem) for problem in study_scores.problems(study))
+    assert any(
+        "days since baseline, numbers" in str(problem) for problem in study_scores.problems(study)
+    )
