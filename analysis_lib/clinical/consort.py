@@ -31,7 +31,7 @@ def consort_flow(flow, names, treated=None, aside=None):
         excluded that stage has no rows.
     """
     aside = pd.Series(dtype=int) if aside is None else aside
-    never = aside[aside.index.str.startswith("not randomised")]
+    never = aside[[str(what).startswith("not randomised") for what in aside.index]]
     other = aside.drop(never.index)
     total = sum(flow[arm]["randomised"] for arm in ARMS) + int(other.sum())
     rows = [

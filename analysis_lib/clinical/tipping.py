@@ -80,7 +80,8 @@ def find_tipping_point(imputation, visit, largest, step, shifted="missing"):
     Returns
     -------
     dict
-        tipping_curve and tipping_point, of :func:`tipping_point`, with how many are shifted; tipping_two_way, the p of a
+        tipping_curve and tipping_point, of :func:`tipping_point`, with how many are shifted;
+        tipping_two_way, the p of a
         coarse grid of both arms' deltas, each from -``largest`` to ``largest``.
     """
     if visit not in imputation.outcomes.visits:

@@ -292,7 +292,7 @@ def test_differences_stand_where_they_are_with_numbers_n_and_the_primary_filled(
     said = words(ax)
     assert "−2.5 (−4.0 to −0.01)" in said  # not "-0.0"
     assert "9 + 11" in said
-    assert "real − sham, points; left favours real" in said
+    assert "real − sham, points; left of zero favours real" in said
     heights = [mark.get_ydata()[0] for mark in marks]
     assert heights[0] > heights[1] > heights[2]
 

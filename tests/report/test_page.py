@@ -368,7 +368,8 @@ def test_another_number_in_the_results_is_another_number_in_the_text(alone, esti
     study = alone(images=False)
     path = study.derived / "clinical" / "mmrm_contrasts.tsv"
     rows = reading.read_table(path)
-    rows.loc[rows["visit"].eq("week2") & rows["scale"].eq("HAMD-17"), "estimate"] = estimate
+    chosen = rows["visit"].eq("week2") & rows["scale"].eq("HAMD-17")
+    rows.loc[chosen, ["estimate", "favours"]] = [estimate, "control"]
     writing.write(path.parent, {path.name: rows}, keep_others=True)
     written = BeautifulSoup(page.write_report(study).read_text("utf-8"), "html.parser")
     assert finding in words(written)
