@@ -100,6 +100,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.randomisation
 	$(BIN)/python -m benchmarks.intervals
 	$(BIN)/python -m benchmarks.calibration
+	$(BIN)/python -m benchmarks.lost_runs
 
 # What is up to date does not run again. The diff of data/expected shows which numbers a change moved.
 EXPECTED := demo antidepressant

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from analysis_lib.atlas import parcellation, region_table
+from analysis_lib.clinical import dry_run
 from analysis_lib.receptors import own_maps
 from analysis_lib.results.problems import Problem
 from analysis_lib.study import conduct, image_problems, participants, receptor_files, scores
@@ -36,6 +37,7 @@ CHECKS = (
     Check(participants.problems, "00 01 02 03"),
     Check(scores.problems, "01"),
     Check(primary_scale_problems, "02 03"),
+    Check(dry_run.problems, "01"),
     Check(conduct.problems, "01", of_people=True),
     Check(image_problems.map_name_problems, "01 02 03", of_people=True, of_maps=True),
     Check(image_problems.map_problems, "02 03", of_people=True, of_maps=True),

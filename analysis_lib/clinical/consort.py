@@ -8,7 +8,7 @@ import pandas as pd
 from analysis_lib.study.contract import ARMS
 
 
-def consort_flow(flow, names, treated=None):
+def consort_flow(flow, names, treated=None, aside=None):
     """Boxes of the CONSORT 2025 flow diagram.
 
     Parameters
@@ -19,6 +19,8 @@ def consort_flow(flow, names, treated=None):
         The study's words for "active" and "control".
     treated : pandas.DataFrame, optional
         From :func:`participant_dose`: who received at least one session.
+    aside : pandas.Series, optional
+        Participants of no arm that is compared: their number, by what became of them.
 
     Returns
     -------
@@ -28,15 +30,22 @@ def consort_flow(flow, names, treated=None):
         enrolment, which the data do not hold), text (lines, "; " between them). When nobody was
         excluded that stage has no rows.
     """
-    total = sum(flow[arm]["randomised"] for arm in ARMS)
+    aside = pd.Series(dtype=int) if aside is None else aside
+    never = aside[[str(what).startswith("not randomised") for what in aside.index]]
+    other = aside.drop(never.index)
+    total = sum(flow[arm]["randomised"] for arm in ARMS) + int(other.sum())
     rows = [
         (
             "enrolment",
             "both",
             np.nan,
-            ["Assessed for eligibility: not recorded", "not randomised, and why: not recorded"],
+            [
+                "Assessed for eligibility: not recorded",
+                "not randomised, and why: not recorded",
+                *(f"never in the trial, {why}: {n}" for why, n in never.items()),
+            ],
         ),
-        ("randomised", "both", total, [f"Randomised: {total}"]),
+        ("randomised", "both", total, [f"Randomised: {total}", *_said_aside(other)]),
     ]
     for arm in ARMS:
         rows += _arm_boxes(flow[arm], arm, names[arm], treated)
@@ -44,6 +53,10 @@ def consort_flow(flow, names, treated=None):
     nobody = table["stage"].eq("excluded") & table.groupby("stage")["n"].transform("sum").eq(0)
     table["text"] = table["text"].str.join("; ")
     return table[~nobody].reset_index(drop=True)
+
+
+def _said_aside(other):
+    return [f"{what}, not compared here: {n}" for what, n in other.items()]
 
 
 def _arm_boxes(own, arm, name, treated):
@@ -64,6 +77,7 @@ def _arm_boxes(own, arm, name, treated):
     last = list(own["rated"].values())[-1]
     yield "follow_up", arm, last, ["Follow-up", *rated, *(gone or ["no withdrawal recorded"])]
     analysed = [f"Analysed, primary outcome: {own['analysed']}"]
+    analysed += [f"not in the model, {why}: {n}" for why, n in own["not_analysed"].items()]
     if "scanned_twice" in own:
         analysed.append(f"analysed, imaging: {own['scanned_twice']}")
         analysed += [f"{why}: {len(who)}" for why, who in own["not_scanned_twice"].items()]
@@ -72,40 +86,48 @@ def _arm_boxes(own, arm, name, treated):
 
 NOT_IN_DATA = "not in the data"
 # Of each item: where it is answered and how well, given what it needs; how well without that.
-CHECKLIST = Path(__file__).with_name("consort.tsv")
-RECORDED = ("guess", "adverse_events", "stimulation", "site")
+GUIDELINES = ("consort", "harms", "tidier", "chipchase")
+RECORDED = ("guess", "adverse_events", "stimulation", "site", "age", "sex", "handedness")
+RECORDED += ("stopped_because", "suicide")
 
 
-def consort_checklist(study, recorded=()):
-    """The 30 items of CONSORT 2025, where each is answered, and what the data cannot answer.
+def consort_checklist(study, recorded=(), guideline="consort"):
+    """The items of CONSORT 2025, where each is answered, and what the data cannot answer.
 
-    Item numbers are those of the statement (Hopewell et al. 2025, BMJ 388:e081123), the wording is
-    ours. "answered" and "partly" speak of this compendium's output, not of a report:
-    protocol, registration, randomisation, funding and the like are in no data set and must come
-    from the investigators.
+    The 30 items of the statement (Hopewell et al. 2025, BMJ 388:e081123), or those of another
+    guideline: "harms", CONSORT's extension (Junqueira et al. 2023, BMJ 381:e073725; topics, the
+    numbering is ours); "tidier" (Hoffmann et al. 2014, BMJ 348:g1687); "chipchase", for TMS
+    (Chipchase et al. 2012, Clin Neurophysiol 123:1698-1704). The wording is ours.
+
+    "answered" and "partly" speak of this compendium's output, not of a report: protocol,
+    randomisation, funding and the like are in no data set and must come from the investigators.
 
     Parameters
     ----------
     study : Study
     recorded : collection of str
-        What the study recorded, among "guess", "adverse_events", "stimulation", "site"; strata are
-        known from the study file.
+        What the study recorded, among `RECORDED`, and keys of stimulation.json after "protocol.";
+        strata and the registration are known from the study file.
+    guideline : str
+        One of `GUIDELINES`.
 
     Returns
     -------
     pandas.DataFrame
-        item, topic, where, status (answered, partly, not in the data).
+        item, topic, where, status (answered, partly, not in the data, not applicable).
 
     Raises
     ------
     ValueError
         If ``recorded`` holds another word.
     """
-    unknown = set(recorded) - set(RECORDED)
+    unknown = {word for word in recorded if not word.startswith("protocol.")} - set(RECORDED)
     if unknown:
         raise ValueError(f"recorded: among {RECORDED} expected, found {sorted(unknown)}")
     known = {*recorded, ""} | ({"strata"} if study.strata else set())
-    table = pd.read_csv(CHECKLIST, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
+    known |= {"registered"} if study.registered else set()
+    path = Path(__file__).with_name(f"{guideline}.tsv")
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
     table["status"] = table["status"].where(table["needs"].isin(known), table["otherwise"])
-    table["where"] = table["where"].mask(table["status"] == NOT_IN_DATA, "")
+    table["where"] = table["where"].where(table["status"].isin(["answered", "partly"]), "")
     return table[["item", "topic", "where", "status"]]

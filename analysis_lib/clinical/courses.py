@@ -100,7 +100,8 @@ def share_table(study, ratings):
         for outcome, eligible, limit in binary_outcomes(scale, wide[study.baseline]):
             for visit in wide.columns.drop(study.baseline):
                 rated = wide.loc[eligible, visit].dropna()
-                events, n = int(rated.le(limit[rated.index] + ROUNDING).sum()), len(rated)
+                beyond = (rated - limit[rated.index]) * scale.gain
+                events, n = int((beyond >= -ROUNDING).sum()), len(rated)
                 low, high = proportion_confint(events, n, method="wilson") if n else (None, None)
                 row = {"scale": scale.name, "visit": visit, "outcome": outcome, "n": n}
                 share = events / n if n else None

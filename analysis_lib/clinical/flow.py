@@ -8,7 +8,8 @@ def participant_flow(study, participants, ratings, pairs=None):
 
     For each arm: randomised; excluded, withdrew and not_scanned_twice (participants by reason);
     rated (participants with the primary score, by visit); analysed (with a baseline and at least
-    one later primary score); scanned_twice, where ``pairs`` of maps are given.
+    one later primary score); not_analysed (how many others are not excluded, by reason);
+    scanned_twice, where ``pairs`` of maps are given.
     """
     return {arm: _arm_flow(study, arm, participants, ratings, pairs) for arm in ARMS}
 
@@ -25,12 +26,24 @@ def _arm_flow(study, arm, participants, ratings, pairs):
         "withdrew": _by_reason(own[own["excluded"].isna()], "withdrawn_after"),
         "rated": {visit: len(who) for visit, who in rated.items()},
         "analysed": len(rated[study.baseline] & later),
+        "not_analysed": _not_analysed(own, rated[study.baseline], later),
     }
     if pairs is not None:
         mine = pairs[pairs["arm"] == arm]
         flow["scanned_twice"] = int((mine["status"] == "analysed").sum())
         flow["not_scanned_twice"] = _by_reason(mine[mine["status"] != "analysed"], "status")
     return flow
+
+
+def _not_analysed(own, first, later):
+    """Randomised and not excluded, but without baseline or later score: number by reason."""
+    who = set(own.loc[own["excluded"].isna(), "participant_id"])
+    reasons = {
+        "no rating after baseline": len(who & first - later),
+        "no baseline": len(who & later - first),
+        "never rated": len(who - first - later),
+    }
+    return {why: n for why, n in reasons.items() if n}
 
 
 def _by_reason(table, column):

@@ -39,7 +39,13 @@ class Imputation:
 
 
 def fit_imputation(
-    changes, baselines=None, n_imputations=1000, covariance="common", seed=0, **sampler
+    changes,
+    baselines=None,
+    n_imputations=1000,
+    covariance="common",
+    seed=0,
+    n_before=None,
+    **sampler,
 ):
     """Fit the imputation model to one scale, as `outcome_table` reads it.
 
@@ -50,7 +56,7 @@ def fit_imputation(
     """
     if n_imputations < 2:
         raise ValueError(f"n_imputations: at least 2 expected, found {n_imputations}")
-    outcomes = outcome_table(changes, baselines)
+    outcomes = outcome_table(changes, baselines, n_before)
     posterior = draw_posterior(outcomes, n_imputations, covariance, seed=seed, **sampler)
     return Imputation(outcomes, posterior, covariance, seed)
 
@@ -59,8 +65,8 @@ def impute(outcomes, posterior, normal, strategy="mar", covariance="common"):
     """Complete the outcomes once for each draw of the parameters: (n_draws, n, n_visits).
 
     ``normal`` holds standard normal numbers of that shape; zeros give conditional means. The
-    strategy, one of `STRATEGIES`, is for visits after the last one rated, in the active arm. The
-    control arm is its own reference, so every strategy is MAR there.
+    strategy, one of `STRATEGIES`, is for visits after an intercurrent event, in the active arm;
+    other gaps are MAR. The control arm is its own reference, so every strategy is MAR there.
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy among {', '.join(STRATEGIES)} expected, found {strategy!r}")
@@ -68,41 +74,37 @@ def impute(outcomes, posterior, normal, strategy="mar", covariance="common"):
     for pattern in group_by_pattern(outcomes, covariance):
         if pattern.seen.all():
             continue
-        own = outcomes.design[pattern.rows]
-        reference = own.copy()
-        reference[:, 2] = 0  # as if of the control arm
-        n_before = int(outcomes.n_before_withdrawal[pattern.rows[0]])
-        mean, sigma = joint_distribution(
-            strategy if pattern.active else "mar",
-            n_before,
-            own @ posterior.coefficients,
-            reference @ posterior.coefficients,
-            posterior.covariances[:, pattern.group],
-            posterior.covariances[:, 0],
-        )
-        inverse = inverse_of_seen(sigma, pattern.seen)
-        completed[:, pattern.rows] = draw_missing(
-            outcomes.values[pattern.rows],
-            mean,
-            sigma,
-            inverse,
-            pattern.seen,
-            normal[:, pattern.rows],
-        )
+        for n_before in np.unique(outcomes.n_before[pattern.rows]):
+            rows = pattern.rows[outcomes.n_before[pattern.rows] == n_before]
+            own = outcomes.design[rows]
+            reference = own.copy()
+            reference[:, 2] = 0  # as if of the control arm
+            mean, sigma = joint_distribution(
+                strategy if pattern.active else "mar",
+                int(n_before),
+                own @ posterior.coefficients,
+                reference @ posterior.coefficients,
+                posterior.covariances[:, pattern.group],
+                posterior.covariances[:, 0],
+            )
+            inverse = inverse_of_seen(sigma, pattern.seen)
+            completed[:, rows] = draw_missing(
+                outcomes.values[rows], mean, sigma, inverse, pattern.seen, normal[:, rows]
+            )
     return completed
 
 
 def joint_distribution(strategy, n_before, own_mean, reference_mean, own_sigma, reference_sigma):
-    """Mean and covariance of all visits of participants who withdrew, under a strategy.
+    """Mean and covariance of all visits of participants with an event, under a strategy.
 
-    Carpenter, Roger & Kenward 2013, section 4.3. A participant who was never rated has the
-    reference's distribution, one who did not withdraw the own arm's.
+    Carpenter, Roger & Kenward 2013, section 4.3. A participant whose event came before the first
+    visit has the reference's distribution, one without an event the own arm's.
 
     Parameters
     ----------
     strategy : str
     n_before : int
-        Number of visits before withdrawal.
+        Number of visits before the event.
     own_mean, reference_mean : numpy.ndarray, (..., n, n_visits)
     own_sigma, reference_sigma : numpy.ndarray, (..., n_visits, n_visits)
 
@@ -124,7 +126,7 @@ def joint_distribution(strategy, n_before, own_mean, reference_mean, own_sigma, 
 
 
 def _joined_covariance(own, reference, n_before):
-    """The own covariance before withdrawal; the reference's regression of after on before."""
+    """The own covariance before the event; the reference's regression of after on before."""
     if own is reference or np.array_equal(own, reference):
         return own
     before, after = slice(None, n_before), slice(n_before, None)
@@ -207,10 +209,22 @@ def ancova_completed(outcomes, values):
     return coefficients[:, 2], (residual**2).sum(axis=1) / df * unscaled, df
 
 
+def counts(outcomes, visit, moved):
+    """Participants rated, imputed and, of those, shifted at a visit; ``moved`` (n, n_visits)."""
+    index = outcomes.visit_index(visit)
+    seen = outcomes.observed[:, index]
+    found = {"rated": seen, "imputed": ~seen, "shifted": ~seen & moved[:, index]}
+    arms = {"active": outcomes.active, "control": ~outcomes.active}
+    return {
+        f"{k}_{arm}": int((v & own).sum()) for k, v in found.items() for arm, own in arms.items()
+    }
+
+
 def imputation_table(imputation, strategies=STRATEGIES, visits=None):
     """Compare the arms at each visit by ANCOVA on completed data, pooled by Rubin's rules.
 
-    The column analysis holds the strategy.
+    The column analysis holds the strategy. Of each arm: rated and imputed count participants at the
+    visit, shifted those whose imputed scores the strategy moves.
     """
     outcomes = imputation.outcomes
     rows = []
@@ -219,5 +233,7 @@ def imputation_table(imputation, strategies=STRATEGIES, visits=None):
         for visit in outcomes.visits if visits is None else visits:
             values = completed[:, :, outcomes.visit_index(visit)]
             row = {"analysis": strategy, "visit": visit, "contrast": CONTRAST}
-            rows.append(row | pool(*ancova_completed(outcomes, values)))
+            row |= pool(*ancova_completed(outcomes, values))
+            moved = outcomes.after_event & (strategy != "mar") & outcomes.active[:, None]
+            rows.append(row | counts(outcomes, visit, moved))
     return pd.DataFrame(rows)

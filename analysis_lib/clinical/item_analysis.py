@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis_lib.clinical.models import favours
 from analysis_lib.clinical.outcomes import ancova
 from analysis_lib.clinical.risks import risk_difference
 from analysis_lib.study.contract import ARMS
 from analysis_lib.study.items import (
     HAMD17_ITEMS,
     SUICIDE,
+    hamd17_factors,
     item_columns,
     item_labels,
     suicide_column,
@@ -118,7 +120,8 @@ def item_differences(study, scale, rows):
         | _item_difference(study, wide[wide["item"] == item])
         for item, label in labels.items()
     ]
-    return pd.DataFrame(table)
+    found = pd.DataFrame(table)
+    return found.assign(favours=favours(found["estimate"], scale.better))
 
 
 def _item_difference(study, own):
@@ -140,6 +143,19 @@ def _item_difference(study, own):
         warnings.filterwarnings("ignore", message="The design matrix is rank-deficient")
         found = ancova(changes).iloc[0]
     return line | {name: found[name] for name in ESTIMATE} | {"note": ""}
+
+
+def factor_differences(study, scale, rows):
+    """Difference between arms in the change of each factor of HAMD-17, as of the items."""
+    table = []
+    for name, own in hamd17_factors(scale, item_columns(rows)).items():
+        long = rows.assign(score=rows[own].sum(axis=1, skipna=False))
+        wide = long.pivot(index=["participant_id", "arm"], columns="visit", values="score")
+        wide = wide.reindex(columns=[study.baseline, study.final_visit]).dropna().reset_index()
+        line = {"scale": scale.name, "factor": name, "n_items": len(own)}
+        table.append(line | {"visit": study.final_visit} | _item_difference(study, wide))
+    found = pd.DataFrame(table)
+    return found.assign(favours=favours(found["estimate"], scale.better)) if table else found
 
 
 def suicide_distribution(scale, rows):
@@ -207,14 +223,16 @@ def item_tables(study, participants):
     Returns
     -------
     dict of str to pandas.DataFrame
-        alpha, item_differences, item_means, suicide_item and suicide_worsening; those without rows
-        are left out, so that the dict is empty when no scale has items.
+        alpha, item_differences, factors (of HAMD-17), item_means, suicide_item
+        and suicide_worsening; those without rows are left out, so that the dict is empty when no
+        scale has items.
     """
     read = [(scale, read_scale(study, scale, participants)) for scale in study.scales]
     scales = [(scale, rows) for scale, rows in read if item_columns(rows)]
     tables = {
         "alpha": [alpha_table(study, *scale) for scale in scales],
         "item_differences": [item_differences(study, *scale) for scale in scales],
+        "factors": [factor_differences(study, *scale) for scale in scales],
         "item_means": [item_means(*scale) for scale in scales],
         "suicide_item": [suicide_distribution(*scale) for scale in scales],
         "suicide_worsening": [suicide_worsening(study, *scale) for scale in scales],

@@ -5,6 +5,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis_lib.clinical.models import fit_mmrm_rows
+from analysis_lib.results.problems import NotComputed
 from trialmmrm import ConvergenceError
 
 
@@ -22,6 +23,8 @@ def residual_table(fits):
         scale, participant_id, visit, residual (outcome less fitted value, over the visit's SD) and
         quantile (of its rank at that visit, (rank - 1/2) / n).
     """
+    if not fits:
+        raise NotComputed("no scale has a model")
     tables = []
     for scale, fit in fits.items():
         found = fit.residuals.rename(columns={"pearson": "residual"})

@@ -7,16 +7,24 @@ import pandas as pd
 import statsmodels.formula.api as smf
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
+from analysis_lib.clinical.by_scale import ByScale
 from analysis_lib.clinical.outcomes import CONTRAST, pooled_variance, raw_g
-from analysis_lib.clinical.rating_patterns import adjusting
+from analysis_lib.clinical.rating_patterns import adjusting, at_estimable_visits
 from analysis_lib.study.contract import ARMS
 from trialmmrm import fit_with_fallback
 
-FORMULA = "outcome ~ baseline*visit + arm*visit"
+FORMULA = "outcome ~ {baseline} + arm*visit"
+# Where participants left at a visit share a baseline: one slope for all visits, then none.
+BASELINES = ("baseline*visit", "baseline", "1")
+CONTRAST_COLUMNS = ["scale", "visit", "kind", "contrast", "estimate", "se", "df", "ci_low"]
+CONTRAST_COLUMNS += ["ci_high", "t", "p", "hedges_g", "g_ci_low", "g_ci_high", "hedges_g_raw"]
+CONTRAST_COLUMNS += ["g_raw_ci_low", "g_raw_ci_high", "n_active", "n_control"]
+CONTRAST_COLUMNS += ["rated_active", "rated_control", "covariance", "favours"]
+MEAN_COLUMNS = ["scale", "arm", "visit", "mean", "se", "df", "ci_low", "ci_high"]
 GROWTH_COLUMNS = ["scale", "effect", "n", "estimate", "se", "ci_low", "ci_high", "p", "note"]
 
 
-def fit_models(changes):
+def fit_models(changes, study=None):
     """Fit the primary model, an MMRM, to every scale.
 
     ``outcome ~ baseline*visit + arm*visit`` and what the study adjusts for (`study.adjustment`),
@@ -27,27 +35,67 @@ def fit_models(changes):
     ----------
     changes : pandas.DataFrame
         From :func:`analysis_lib.study.scores.with_baseline`.
+    study : Study, optional
+        A model without its primary contrast gets a reason, too.
 
     Returns
     -------
-    dict of str to MMRM
-        By scale.
+    ByScale of MMRM
+        By scale; its ``reasons`` say why others have none.
     """
-    groups = changes.dropna().groupby("scale", sort=False)
-    return {scale: fit_mmrm_rows(rows) for scale, rows in groups}
+    used = changes.dropna()
+    scales = changes["scale"].drop_duplicates()
+    fits = ByScale(lambda scale: fit_mmrm_rows(used[used["scale"] == scale]), scales)
+    primary = study and fits.get(study.primary_scale.name)
+    if primary and study.final_visit not in primary.visits:
+        why = f"{study.final_visit}: fewer than two of an arm were rated, no contrast then"
+        fits.reasons[study.primary_scale.name] = why
+    return fits
 
 
 def fit_mmrm_rows(rows):
-    """Fit the primary model to the rows of one scale."""
-    counts = rows.groupby("visit", observed=True)["arm"].value_counts().unstack(fill_value=0)
-    rows = rows[rows["visit"].isin(counts.index[counts.min(axis=1) > 1])]
+    """Fit the primary model to the rows of one scale.
+
+    A column to adjust for that the others determine in these rows is left out, and so is the
+    baseline, at a visit or altogether. A covariance that leaves no degrees of freedom for the
+    contrasts gives way to a simpler one.
+    """
+    rows = at_estimable_visits(rows)
     arm = pd.Categorical(rows["arm"], ["control", "active"])
-    rows = rows.assign(arm=arm, visit=rows["visit"].cat.remove_unused_categories())
-    formula = " + ".join([FORMULA, *adjusting(rows)])
-    return fit_with_fallback(rows, formula, "participant_id", "visit")
+    rows = rows.assign(arm=arm)
+    baseline = next(b for b in BASELINES if _full_rank(rows, b))
+    held = _independent(rows, baseline)
+    formula = " + ".join([FORMULA.format(baseline=baseline), *held])
+
+    def wanted(fit):
+        return fit.contrasts("arm", "control"), fit.means("arm")
+
+    return fit_with_fallback(rows, formula, "participant_id", "visit", wanted=wanted)
 
 
-def contrast_table(fits, changes):
+def _full_rank(rows, baseline):
+    """Whether baseline can be told from visit and arm: at each visit, or over all."""
+    groups = [rows] if baseline == "baseline" else [g for _, g in rows.groupby("visit")]
+    if baseline == "1":
+        return True
+    return all(_rank(own, ["baseline"]) == 3 for own in groups)
+
+
+def _rank(rows, columns):
+    active = (rows["arm"] == "active").to_numpy(float)
+    x = np.column_stack([np.ones(len(rows)), active, rows[columns].to_numpy(float)])
+    return np.linalg.matrix_rank(x)
+
+
+def _independent(rows, baseline):
+    """Columns to adjust for that arm, baseline and those before do not determine."""
+    kept = [] if baseline == "1" else ["baseline"]
+    for name in adjusting(rows):
+        kept += [name] if _rank(rows, [*kept, name]) == len(kept) + 3 else []
+    return [name for name in kept if name != "baseline"]
+
+
+def contrast_table(fits, changes, study=None):
     """Adjusted difference between arms at each visit, and averaged over visits ("all").
 
     Parameters
@@ -56,19 +104,26 @@ def contrast_table(fits, changes):
         From :func:`fit_models`.
     changes : pandas.DataFrame
         What they were fitted to.
+    study : Study, optional
+        Says which scales are better when higher; by default none is.
 
     Returns
     -------
     pandas.DataFrame
         scale, visit, kind, contrast, estimate, se, df, ci_low, ci_high, t, p; hedges_g, g_ci_low,
         g_ci_high (by the model's SD); hedges_g_raw, g_raw_ci_low, g_raw_ci_high (by the SD of
-        outcomes within arms; "all": the root of the mean variance); n_active, n_control
+        outcomes within arms; "all": the root of the mean variance); favours (the arm that did
+        better, by the scale's direction; the estimate keeps its raw sign); n_active, n_control
         (participants in the model); rated_active, rated_control (rated at the visit); covariance.
     """
-    return pd.concat([_contrasts(s, fit, changes) for s, fit in fits.items()], ignore_index=True)
+    better = {scale.name: scale.better for scale in study.scales} if study else {}
+    tables = [
+        _contrasts(scale, fit, changes, better.get(scale, "lower")) for scale, fit in fits.items()
+    ]
+    return pd.concat(tables or [pd.DataFrame(columns=CONTRAST_COLUMNS)], ignore_index=True)
 
 
-def _contrasts(scale, fit, changes):
+def _contrasts(scale, fit, changes, better):
     own = changes[changes["scale"] == scale].dropna()
     own = own[own["visit"].isin(fit.visits)]
     table = fit.contrasts("arm", "control")
@@ -83,7 +138,15 @@ def _contrasts(scale, fit, changes):
     table["n_active"], table["n_control"] = n["active"], n["control"]
     for arm in ARMS:
         table[f"rated_{arm}"] = [_rated(own)[arm] for own in rows]
-    return table.assign(covariance=fit.covariance_structure)
+    return table.assign(
+        covariance=fit.covariance_structure, favours=favours(table["estimate"], better)
+    )
+
+
+def favours(estimate, better):
+    """The arm that an estimate of active - control favours, by the scale's direction."""
+    gain = estimate if better == "higher" else -estimate
+    return np.select([gain > 0, gain < 0], ["active", "control"], "neither")
 
 
 def _rated(rows):
@@ -101,8 +164,8 @@ def mean_table(fits):
     Changes from baseline (values, for a scale without one), at the mean baseline of all.
     """
     tables = [fit.means("arm").assign(scale=scale) for scale, fit in fits.items()]
-    order = ["scale", "arm", "visit", "mean", "se", "df", "ci_low", "ci_high"]
-    return pd.concat(tables, ignore_index=True)[order]
+    found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return found.reindex(columns=MEAN_COLUMNS)
 
 
 def describe_fits(study, fits, contrasts) -> str:
@@ -118,7 +181,7 @@ def describe_fits(study, fits, contrasts) -> str:
     """
     lines = [
         f"{scale}: {fit.n_participants} participants, {fit.n_rows} ratings after {study.baseline}, "
-        f"covariance {_structure(fit)}"
+        f"covariance {_structure(fit)}{_simpler(fit)}"
         for scale, fit in fits.items()
     ]
     if study.adjusted_for:
@@ -131,6 +194,13 @@ def describe_fits(study, fits, contrasts) -> str:
             f"adjusted for {primary} at {first}, not as changes."
         )
     return "\n".join(lines)
+
+
+def _simpler(fit):
+    """What the formula could not hold of the baseline."""
+    if "baseline*visit" in fit.formula:
+        return ""
+    return "; one slope of baseline" if "baseline" in fit.formula else "; baseline left out"
 
 
 def _structure(fit):

@@ -6,6 +6,7 @@ import statsmodels.formula.api as smf
 from scipy import stats
 
 from analysis_lib.clinical.rating_patterns import adjusting
+from analysis_lib.results.problems import NotComputed
 from analysis_lib.study.contract import ARMS
 from trialmmrm.hedges import hedges_correction, hedges_g
 
@@ -56,12 +57,13 @@ def ancova(changes):
     pandas.DataFrame
         scale, visit, kind, contrast, n_active, n_control, estimate, se, df, ci_low, ci_high, t, p,
         hedges_g_raw, g_raw_ci_low, g_raw_ci_high (see :func:`raw_g`).
-        A visit with fewer than two participants in an arm has no row.
+        A visit with fewer than two participants in an arm has no row; NotComputed if all have.
     """
     groups = changes.dropna().groupby(["scale", "visit"], observed=True, sort=False)
-    return pd.DataFrame(
-        [_ancova_row(*k, rows) for k, rows in groups if _smaller_arm(rows["arm"]) > 1]
-    )
+    found = [_ancova_row(*k, rows) for k, rows in groups if _smaller_arm(rows["arm"]) > 1]
+    if not found:
+        raise NotComputed("no visit after baseline at which two of each arm were rated")
+    return pd.DataFrame(found)
 
 
 def usable(rows):

@@ -7,6 +7,9 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.clinical.rating_patterns import ARMS, group_by_pattern
+from trialmmrm import MMRM, ConvergenceError, fit_with_fallback
+from trialmmrm.identifiability import MOST_UNSTRUCTURED
+from trialmmrm.structures import FALLBACK
 
 COVARIANCES = ("common", "by_arm")
 N_CHAINS = 50  # chains advance side by side, as one array operation
@@ -20,6 +23,12 @@ class Posterior:
     coefficients: np.ndarray  # (n_draws, columns of Outcomes.design, n_visits)
     covariances: np.ndarray  # (n_draws, groups: one, or control, active; n_visits, n_visits)
     mixing: pd.DataFrame  # r_hat, autocorrelation of successive draws, effective_draws
+    structure: str = "us"
+    fallback_reason: str | None = None
+
+
+class TooRich(ConvergenceError, ValueError):
+    """The data cannot bear an unstructured covariance."""
 
 
 def draw_posterior(
@@ -30,9 +39,12 @@ def draw_posterior(
     Priors are those of the five macros and of rbmi (its "Statistical Specifications"): flat for the
     coefficients, inverse Wishart for each covariance matrix with n_visits + 2 degrees of freedom
     and the REML estimate as scale, so that the REML estimate is its mean and it weighs about as
-    much as one participant. The sampler alternates covariance, coefficients (with missing outcomes
-    integrated out) and missing outcomes (data augmentation: Schafer 1997, Analysis of Incomplete
-    Multivariate Data, ch. 5). Chains start at the REML estimate and run side by side.
+    much as one participant. Where the data cannot bear an unstructured covariance common to both
+    arms, a simpler one is drawn as :meth:`trialmmrm.MMRM.draw` does.
+
+    The sampler alternates covariance, coefficients (with missing outcomes integrated out) and
+    missing outcomes (data augmentation: Schafer 1997, Analysis of Incomplete Multivariate Data, ch.
+    5). Chains start at the REML estimate and run side by side.
 
     Parameters
     ----------
@@ -55,9 +67,10 @@ def draw_posterior(
     ValueError
         If the data cannot identify the model.
     """
-    _check_model(outcomes, covariance)
-    patterns = _rated(group_by_pattern(outcomes, covariance))
-    scale = reml_covariances(outcomes, covariance)
+    ready = prepare(outcomes, covariance)
+    if isinstance(ready, MMRM):
+        return _draw_patterned(outcomes, ready, n_draws, seed)
+    patterns, scale = _rated(group_by_pattern(outcomes, covariance)), ready
     n_chains = max(2, min(N_CHAINS, n_draws // 20))
     n_kept = -(-n_draws // n_chains)
     rng = np.random.default_rng([seed, 0])
@@ -80,19 +93,71 @@ def draw_posterior(
     )
 
 
+def prepare(outcomes, covariance="common"):
+    """All that comes before the draws: REML covariances, or a model with a simpler one.
+
+    Raises ValueError if the data cannot identify the model.
+    """
+    _check_options(outcomes, covariance)
+    try:
+        _check_richness(outcomes, covariance)
+        return reml_covariances(outcomes, covariance)
+    except (TooRich, np.linalg.LinAlgError) as error:
+        if covariance != "common":
+            raise
+        return _fit_patterned(outcomes, str(error))
+
+
+def _fit_patterned(outcomes, reason):
+    """The imputation model with the first covariance after unstructured that converges."""
+    columns = [f"d{k}" for k in range(outcomes.design.shape[1])]
+    wide = pd.DataFrame(outcomes.values, columns=pd.Index(outcomes.visits, name="visit"))
+    long = wide.rename_axis("who").stack().rename("outcome").reset_index()
+    long["visit"] = pd.Categorical(long["visit"], outcomes.visits, ordered=True)
+    long = long.join(pd.DataFrame(outcomes.design, columns=columns), on="who")
+    formula = "outcome ~ 0 + " + " + ".join(f"visit:{name}" for name in columns)
+    order = FALLBACK[1:] if len(outcomes.visits) > 1 else FALLBACK[:1]
+    fit = fit_with_fallback(long, formula, "who", "visit", order=order)
+    fit.fallback_reason = "; ".join(filter(None, [f"us: {reason}", fit.fallback_reason]))
+    return fit
+
+
+def _draw_patterned(outcomes, fit, n_draws, seed):
+    """Independent draws: there is no chain whose mixing could be watched."""
+    betas, sigmas = fit.draw(n_draws, np.random.default_rng([seed, 0]))
+    n_visits = len(outcomes.visits)
+    rows = [
+        {"parameter": "arm effect", "visit": visit, "r_hat": 1.0, "autocorrelation": 0.0}
+        for visit in outcomes.visits
+    ]
+    mixing = pd.DataFrame(rows).assign(effective_draws=float(n_draws))
+    betas = betas.reshape(n_draws, -1, n_visits)
+    found = fit.covariance_structure, fit.fallback_reason
+    return Posterior(betas, sigmas[:, None], mixing, *found)
+
+
 def _rated(patterns):
     """Without participants who were never rated: they hold no information on the parameters."""
     return [pattern for pattern in patterns if pattern.seen.any()]
 
 
-def _check_model(outcomes, covariance):
-    """Refuse what the imputation model cannot be estimated from."""
+def _check_options(outcomes, covariance):
+    """Refuse what no imputation model can be estimated from."""
     if covariance not in COVARIANCES:
         raise ValueError(
             f"covariance among {', '.join(COVARIANCES)} expected, found {covariance!r}"
         )
     _check_attendance(outcomes)
     _check_design(outcomes)
+
+
+def _check_richness(outcomes, covariance):
+    """Refuse what an unstructured covariance cannot be estimated from."""
+    if len(outcomes.visits) > MOST_UNSTRUCTURED:
+        raise TooRich(
+            f"at most {MOST_UNSTRUCTURED} visits expected for an unstructured covariance, found "
+            f"{len(outcomes.visits)}"
+        )
     n_needed = len(outcomes.visits) + 3
     rated = outcomes.observed.any(axis=1)
     groups = {"all participants": (rated, "fewer visits")}
@@ -101,11 +166,15 @@ def _check_model(outcomes, covariance):
         groups = {f"{arm} arm": (rated & own, instead) for arm, own in _by_arm(outcomes)}
     for name, (who, instead) in groups.items():
         if who.sum() < n_needed:
-            raise ValueError(
+            raise TooRich(
                 f"{name}: at least {n_needed} rated participants expected for a covariance matrix "
                 f"of {len(outcomes.visits)} visits, found {who.sum()}. Use {instead}"
             )
         _check_variation(name, outcomes, who, instead)
+    _check_complete(outcomes)
+    seen = outcomes.observed.astype(int)
+    if (seen.T @ seen).min() < 2:
+        raise TooRich("two visits at which fewer than two participants were both rated")
 
 
 def _by_arm(outcomes):
@@ -123,8 +192,12 @@ def _check_attendance(outcomes):
                 f"visit {visit}: ratings of both arms expected, found none of the {arm} arm. Leave "
                 "the visit out (and drop it with visit.cat.remove_unused_categories())"
             )
+
+
+def _check_complete(outcomes):
+    for arm, own in _by_arm(outcomes):
         if not outcomes.observed[own].all(axis=1).any():
-            raise ValueError(
+            raise TooRich(
                 f"{arm} arm: at least one participant rated at every visit expected, found none. "
                 "Leave out a visit that few attended"
             )
@@ -319,7 +392,7 @@ def _check_covariances(outcomes, sigma):
     for arm, own in zip(arms, sigma, strict=True):
         sd = np.sqrt(np.diag(own))
         if np.linalg.eigvalsh(own / np.outer(sd, sd))[0] < 1e-6:
-            raise ValueError(
+            raise TooRich(
                 f"{arm}visits {', '.join(map(str, outcomes.visits))}: a covariance matrix of full "
                 "rank expected, found visits that determine one another. Too few participants were "
                 "rated at all of them, or scores were copied from one visit to the next: use "

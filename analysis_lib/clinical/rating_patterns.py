@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis_lib.results.problems import NotComputed
 from analysis_lib.study.participants import ADJUST
 
 ARMS = ("active", "control")
@@ -23,6 +24,7 @@ class Outcomes:
     baseline: np.ndarray  # (n,)
     values: np.ndarray  # (n, n_visits); NaN where not rated
     held: np.ndarray | None = None  # (n, n_columns) that the model adjusts for beside baseline
+    n_before: np.ndarray | None = None  # (n,) visits up to an intercurrent event; all without one
 
     @property
     def observed(self):
@@ -30,16 +32,9 @@ class Outcomes:
         return ~np.isnan(self.values)
 
     @property
-    def n_before_withdrawal(self):
-        """Number of visits up to the last one rated, 0 without any: int, (n,)."""
-        n_visits = len(self.visits)
-        backwards = self.observed[:, ::-1].argmax(axis=1)
-        return np.where(self.observed.any(axis=1), n_visits - backwards, 0)
-
-    @property
-    def withdrawn(self):
-        """Whether a visit is later than the last one rated: bool, (n, n_visits)."""
-        return np.arange(len(self.visits)) >= self.n_before_withdrawal[:, None]
+    def after_event(self):
+        """Whether a visit is later than an intercurrent event: bool, (n, n_visits)."""
+        return np.arange(len(self.visits)) >= self.n_before[:, None]
 
     @property
     def design(self):
@@ -63,18 +58,32 @@ def adjusting(table):
     return [name for name in table if str(name).startswith(ADJUST)]
 
 
-def outcome_table(changes, baselines=None):
+def at_estimable_visits(rows):
+    """The rows at visits with two participants of each arm or more: the others tell nothing."""
+    counts = rows.dropna().groupby("visit", observed=True)["arm"].value_counts()
+    counts = counts.unstack(fill_value=0).reindex(columns=list(ARMS), fill_value=0)
+    visits = counts.index[counts.min(axis=1) > 1]
+    if not len(visits):
+        raise NotComputed("no visit after baseline at which two of each arm were rated")
+    rows = rows[rows["visit"].isin(visits)]
+    return rows.assign(visit=rows["visit"].cat.remove_unused_categories())
+
+
+def outcome_table(changes, baselines=None, n_before=None):
     """Put the outcomes of one scale (`with_baseline`) into a table with a row per participant.
 
     A missing outcome is a visit not rated. ``baselines`` (participant_id, arm, baseline: everyone
     with a baseline) brings in the participants without any later score, who have no row in
-    ``changes`` and yet belong to the trial. More than one scale, a baseline that is missing or not
-    unique and two ratings at a visit are refused.
+    ``changes`` and yet belong to the trial. ``n_before`` (by participant_id) is the number of these
+    visits up to an intercurrent event, for those who had one. More than one scale, a baseline that
+    is missing or not unique and two ratings at a visit are refused.
     """
     _check_rows(changes)
     people = _people(changes, baselines)
     wide = changes.pivot(index="participant_id", columns="visit", values="outcome")
     wide = wide.reindex(index=people.index, columns=changes["visit"].cat.categories)
+    before = pd.Series(dtype=float) if n_before is None else n_before
+    before = before.reindex(people.index).fillna(wide.shape[1])
     return Outcomes(
         participants=people.index.tolist(),
         visits=wide.columns.tolist(),
@@ -82,6 +91,7 @@ def outcome_table(changes, baselines=None):
         baseline=people["baseline"].to_numpy(float),
         values=wide.to_numpy(float),
         held=people[adjusting(people)].to_numpy(float),
+        n_before=before.to_numpy(int),
     )
 
 
@@ -98,6 +108,11 @@ def _check_rows(changes):
     if len(twice):
         who = f"{twice['participant_id'].iloc[0]}, {twice['visit'].iloc[0]}"
         raise ValueError(f"one row per participant and visit expected, two for {who}: keep one")
+
+
+def with_known_baseline(changes):
+    """The rows whose change is known; those without a baseline tell nothing of change."""
+    return changes.dropna(subset=["baseline", "outcome"])
 
 
 def _people(changes, baselines):

@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.clinical.proportions import DIFFERENCE, compare_proportions, number_needed
-from analysis_lib.study.contract import ARMS
+from analysis_lib.results.problems import NotComputed
+from analysis_lib.study.contract import ARMS, Response
 
 ROUNDING = 1e-9  # of a score that is a baseline plus a change
+HALF = Response(percent=50, of="baseline")
 
 
 def risk_difference(events, n):
@@ -22,8 +24,9 @@ def risk_difference(events, n):
 def responders(study, participants, ratings, imputed=None):
     """Response and remission by arm at each visit after baseline that the scale was rated at.
 
-    Response is a fall of at least 50 % from baseline, and needs a baseline above 0. Remission is a
-    score at or below the scale's cut-off, and needs a baseline above it. Limits and p are of one
+    Response is by the scale's rule, or where lower is better a fall of at least 50 % from baseline,
+    which needs a baseline above 0. Remission is a score at the scale's cut-off or better, and needs
+    a baseline worse than it. Limits and p are of one
     score test: :func:`analysis_lib.clinical.proportions.compare_proportions`.
 
     Parameters
@@ -49,6 +52,11 @@ def responders(study, participants, ratings, imputed=None):
         if study.baseline in wide:
             completed = _completed(wide, study.baseline, (imputed or {}).get(scale.name))
             rows += _scale_rows(study, scale, wide, completed, arm)
+    if not rows:
+        raise NotComputed(
+            "a scale with baselines, and a rule for response or remission, expected, found none: "
+            "where higher scores are better, response needs a rule in the study file"
+        )
     return pd.DataFrame(rows)
 
 
@@ -59,18 +67,26 @@ def _scale_rows(study, scale, wide, completed, arm):
         for visit in wide.columns.drop(study.baseline):
             for analysis, scores in _analyses(wide[visit], completed.get(visit), eligible):
                 who = scores.index
-                reached = scores.le(limit[who] + ROUNDING, axis=0)
+                beyond = scores.sub(limit[who], axis=0) * scale.gain
+                reached = beyond >= -ROUNDING
                 row = {"scale": scale.name, "visit": visit, "outcome": outcome}
                 row |= {"analysis": analysis} | _compare_risks(reached.to_numpy(), arm[who])
                 yield row | excluded
 
 
 def binary_outcomes(scale, baseline):
-    """Name of each outcome, whom it applies to, and the score at or below which it is reached."""
-    yield "response", baseline > 0, baseline / 2
-    if scale.remission_at_most is not None:
-        cut = float(scale.remission_at_most)
-        yield "remission", baseline > cut, pd.Series(cut, baseline.index)
+    """Name of each outcome, whom it applies to, and the score at which it is reached."""
+    rule = scale.response or (HALF if scale.better == "lower" else None)
+    if rule is not None:
+        size = baseline if rule.of == "baseline" else (scale.best - baseline).abs()
+        gain = rule.points or size * rule.percent / 100
+        limit = baseline + scale.gain * gain
+        within = (scale.best - limit) * scale.gain >= -ROUNDING
+        yield "response", (size > 0) & within, limit
+    if scale.remission is not None:
+        cut = float(scale.remission)
+        worse = (cut - baseline) * scale.gain > 0
+        yield "remission", worse, pd.Series(cut, baseline.index)
 
 
 def _completed(wide, baseline, imputation):

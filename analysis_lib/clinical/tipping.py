@@ -5,8 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis_lib.clinical.imputation import ancova_completed, pool
+from analysis_lib.clinical.imputation import (
+    ancova_completed,
+    counts,
+    imputation_table,
+    pool,
+)
 from analysis_lib.clinical.rating_patterns import CONTRAST
+from analysis_lib.results.problems import NotComputed
 
 
 @dataclass(frozen=True)
@@ -23,48 +29,72 @@ class TippingPoint:
     tips: pd.DataFrame
 
 
-def tipping_point(imputation, visit, deltas_active, deltas_control=(0.0,), alpha=0.05):
-    """Find how much worse withdrawn participants must have done for the result to be lost.
+SHIFTED = ("missing", "event")
 
-    To each MAR imputation after the last visit rated delta is added (points of the scale; positive
-    is worse where lower scores are better), as rbmi and the five macros do, and the data are
-    analysed and pooled again. Only the delta at the analysed visit matters. All deltas share the
-    same imputations, so the curve is smooth. The grids are for the participants of each arm who
-    withdrew before the visit; ``deltas_active`` contains 0.
+
+def tipping_point(
+    imputation, visit, deltas_active, deltas_control=(0.0,), alpha=0.05, shifted="missing"
+):
+    """Find how much worse unrated participants must have done for the result to be lost.
+
+    To MAR imputations delta is added (points of the scale), as rbmi and the five macros do, and the
+    data are analysed and pooled again. ``shifted`` says to which: "missing", every score missing at
+    the visit, or "event", those after an intercurrent event. Only the delta at the analysed visit
+    matters. All deltas share the same imputations, so the curve is smooth. The grids are for each
+    arm; ``deltas_active`` contains 0.
     """
+    if shifted not in SHIFTED:
+        raise ValueError(f"shifted among {', '.join(SHIFTED)} expected, found {shifted!r}")
     deltas_active, deltas_control = (np.unique(d) for d in (deltas_active, deltas_control))
     if 0 not in deltas_active:
         raise ValueError("deltas_active: a grid that contains 0 expected, found one without")
     outcomes, index = imputation.outcomes, imputation.outcomes.visit_index(visit)
     values = imputation.complete("mar")[:, :, index]
-    gone = outcomes.withdrawn[:, index]
+    moved = ~outcomes.observed & (outcomes.after_event if shifted == "event" else True)
+    gone, n = moved[:, index], counts(outcomes, visit, moved)
     rows = []
     for delta_control in deltas_control:
         for delta_active in deltas_active:
             shift = np.where(outcomes.active, delta_active, delta_control) * gone
             row = {"visit": visit, "contrast": CONTRAST}
             row |= {"delta_active": delta_active, "delta_control": delta_control}
-            rows.append(row | pool(*ancova_completed(outcomes, values + shift)))
+            rows.append(row | pool(*ancova_completed(outcomes, values + shift)) | n)
     unchanged = ["n_imputations", "fraction_missing_information", "monte_carlo_se"]
     table = pd.DataFrame(rows).drop(columns=unchanged)
     groups = table.groupby("delta_control", sort=True)
     return TippingPoint(table, pd.DataFrame([_tip(rows, alpha) for _, rows in groups]))
 
 
-def find_tipping_point(imputation, visit, estimate, largest, step):
-    """:func:`tipping_point` over deltas that make the result worse.
+def find_tipping_point(imputation, visit, largest, step, shifted="missing"):
+    """:func:`tipping_point` over deltas of the active arm that take the estimate to 0.
 
     Parameters
     ----------
     imputation : Imputation
     visit
-    estimate : float
-        Active - control: deltas take the other sign.
     largest, step : float
         End and step of the grid, points.
+    shifted : {"missing", "event"}
+        Whose imputed scores are shifted.
+
+    Returns
+    -------
+    dict
+        tipping_curve and tipping_point, of :func:`tipping_point`, with how many are shifted;
+        tipping_two_way, the p of a
+        coarse grid of both arms' deltas, each from -``largest`` to ``largest``.
     """
+    if visit not in imputation.outcomes.visits:
+        raise NotComputed(f"{visit}: fewer than two of an arm were rated, nothing is imputed then")
+    estimate = imputation_table(imputation, ["mar"], [visit])["estimate"].iloc[0]
     deltas = -np.sign(estimate) * np.arange(0, largest + step / 2, step)
-    return tipping_point(imputation, visit, deltas)
+    one = tipping_point(imputation, visit, deltas, shifted=shifted)
+    both = np.linspace(-largest, largest, 5)
+    two = tipping_point(imputation, visit, both, both, shifted=shifted).table
+    n = ["shifted_active", "shifted_control"]
+    tips = one.tips.assign(**one.table[n].iloc[0])
+    tables = {"tipping_curve": one.table, "tipping_point": tips, "tipping_two_way": two}
+    return {name: table.assign(shifted=shifted) for name, table in tables.items()}
 
 
 def _tip(rows, alpha):

@@ -226,7 +226,7 @@ def tipping_point(results):
 
 def tips(results):
     """Whether there is a tipping point to draw."""
-    table = results.table("tipping_point")
+    table = results.table("tipping_point") if results.has("tipping_point") else ()
     return len(table) > 0 and table["status"].iloc[0] in ("tips", "does not tip")
 
 

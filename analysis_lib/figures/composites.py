@@ -18,7 +18,9 @@ def participants(study: Study) -> Drawn | None:
     results = Section(study, "clinical")
     if not study.arms:
         return None
-    panels = {"flow": catalogue.flow(results), "ratings": catalogue.ratings(results)}
+    panels = {"flow": catalogue.flow(results)}
+    if results.has("missing_patterns"):
+        panels["ratings"] = catalogue.ratings(results)
     return _draw(results, "figure1_participants", "Participants", panels, _column(panels))
 
 
@@ -32,13 +34,15 @@ def clinical(study: Study) -> Drawn | None:
         return _courses(study, results) if study.scales and results.is_there else None
     modelled, scales = catalogue.kinds(results), sorted(study.scales, key=lambda s: not s.primary)
     courses = {s.key: catalogue.course(results, s.name) for s in scales if s.name in modelled}
-    others = {name: catalogue.CATALOGUE[name](results) for name in ("differences", "response")}
+    others = {"differences": catalogue.differences(results)}
+    if results.has("responders"):
+        others["response"] = catalogue.response(results)
     if catalogue.tips(results):
         others["tipping_point"] = catalogue.tipping_point(results)
     shown = list(courses)[:AT_MOST]
     blocks = [([shown[i : i + 2]], 2.4, None) for i in range(0, len(shown), 2)]
     blocks.append(([["differences"]], others["differences"].size[1], None))
-    blocks.append(([list(others)[1:]], 2.3, None))
+    blocks += [([list(others)[1:]], 2.3, None)] if len(others) > 1 else []
     panels = _said_once({name: courses[name] for name in shown}) | others
     apart = courses | others
     return _draw(results, "figure2_clinical", "Clinical outcomes", panels, blocks, apart)

@@ -6,7 +6,7 @@ Each returns (caption, text alternative), from the same results that are drawn; 
 import numpy as np
 
 from analysis_lib.figures.appearance import LEVEL
-from analysis_lib.figures.draw_clinical import estimate_text
+from analysis_lib.figures.draw_clinical import estimate_text, favoured_side
 from analysis_lib.figures.draw_receptors import ANATOMY, range_text
 from analysis_lib.figures.palette import COLOURS, colours_of
 from analysis_lib.results.contrasts import ARM_BY_TIME, EFFECT, contrast_title, contrast_words
@@ -97,8 +97,9 @@ def describe_differences(contrasts, names, primary):
     )
     zero = sum(row.ci_low <= 0 <= row.ci_high for row in rows.values())
     alt = (
-        f"Forest plot of {len(rows)} differences, points; left of the line at zero favours "
-        f"{names['active']}. Primary: {said}. {zero} of {len(rows)} intervals include zero."
+        f"Forest plot of {len(rows)} differences, points; "
+        f"{favoured_side(contrasts, names['active'])}. Primary: {said}. {zero} of {len(rows)} "
+        "intervals include zero."
     )
     return caption, alt
 
@@ -113,7 +114,7 @@ def describe_risks(rows, names, scale, visit):
         for row in rows.itertuples()
     )
     caption = (
-        f"Response (fall of at least half) and, where a cut-off is defined, remission; unrated "
+        f"Response by the study's rule and, where a cut-off is defined, remission; unrated "
         f"participants count as failures. Below: difference ({names['active']} − "
         f"{names['control']}), percentage points, 95 % score interval. "
         f"{said[:1].upper()}{said[1:]}."
@@ -135,8 +136,8 @@ def describe_tipping(curve, tip, names, scale, visit):
     }
     said = true_minus(ends.get(tip["status"], str(tip["status"])))
     caption = (
-        f"Scores missing after withdrawal from {names['active']} are imputed, then made worse by "
-        "the points on the horizontal axis. Line and band: difference between arms, 95 % interval; "
+        f"Scores missing with {names['active']} are imputed, then shifted by the "
+        "points on the horizontal axis. Line and band: difference between arms, 95 % interval; "
         f"filled: p < .05; {said}."
     )
     alt = (
@@ -379,7 +380,7 @@ def describe_items(rows, names):
         "95 % confidence interval. Items are parts of an outcome already tested, so no p-values "
         "are given."
     )
-    return caption, f"Forest plot of {len(rows)} items; left of zero favours {names['active']}."
+    return caption, f"Forest plot of {len(rows)} items; {favoured_side(rows, names['active'])}."
 
 
 def describe_residuals(rows):

@@ -102,11 +102,26 @@ def plot_differences(ax, contrasts, names, primary=None):
     ax.set(yticks=y, yticklabels=rows["scale"] + ", " + when, ylim=(y.min() - 0.7, 1.3))
     ax.set_xlabel(
         wrapped(
-            f"{names['active']} − {names['control']}, points; left favours {names['active']}", 44
+            f"{names['active']} − {names['control']}, points; "
+            + favoured_side(rows, names["active"]),
+            44,
         )
     )
     ax.tick_params(axis="y", length=0, labelsize=7)
     ax.spines["left"].set_visible(False)
+
+
+def favoured_side(rows, active):
+    """Which side of zero favours the active arm, in words; by scale where that differs."""
+    told = rows[rows["favours"] != "neither"]
+    left = (told["estimate"] < 0) == (told["favours"] == "active")
+    sides = told.assign(side=np.where(left, "left", "right")).groupby("scale", sort=False)["side"]
+    sides = sides.first()
+    if sides.nunique() < 2:
+        return f"{next(iter(sides), 'left')} of zero favours {active}"
+    return f"{active} is favoured " + ", ".join(
+        f"{side} of zero on {s}" for s, side in sides.items()
+    )
 
 
 def estimate_text(row):
@@ -231,5 +246,6 @@ def plot_items(ax, differences, names):
         for row in differences.itertuples()
     ]
     difference = f"{names['active']} − {names['control']}, points (95 % CI)"
-    plot_forest(ax, differences, labels, f"{difference}; left favours {names['active']}")
+    side = favoured_side(differences, names["active"])
+    plot_forest(ax, differences, labels, f"{difference}; {side}")
     ax.tick_params(axis="y", labelsize=7)

@@ -11,6 +11,7 @@ import pandas as pd
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from analysis_lib.clinical.estimand import describe_estimand
 from analysis_lib.figures.palette import COLOURS
 from analysis_lib.report import evidence as report_evidence
 from analysis_lib.report import sentences as report_sentences
@@ -174,6 +175,7 @@ def _study_facts(evidence):
         "others": [scale for scale in study.scales if not scale.primary],
         "one_visit": len(study.visits) == 2,
         "simulated": study.simulated,
+        "estimand": describe_estimand(study).split("\n"),
         "quick": is_quick(evidence),
         "colours": COLOURS,
         "contrasts": [row["contrast"] for row in evidence.select(SUMMARY).to_dict("records")],

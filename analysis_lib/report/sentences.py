@@ -87,6 +87,10 @@ def context(quotes) -> dict:
         "excludes_zero": excludes_zero,
         "is_least": is_least,
         "nothing_planted": lambda contrast: nothing_planted(study, contrast),
+        "gain": lambda name: next(scale.gain for scale in study.scales if scale.name == name),
+        "flow_of": lambda arm: (
+            quotes.json("clinical/flow.json").get(arm, {}).get("not_analysed", {})
+        ),
         "incomplete": lambda: incomplete(quotes),
         "records": lambda file, **where: quotes.select(file, **where).to_dict("records"),
         "leading_peaks": lambda contrast: leading_peaks(quotes, contrast),

@@ -53,10 +53,10 @@ def _clinical(evidence):
             evidence,
             "clinical/mmrm_contrasts.tsv",
             "Differences between the arms",
-            f"{_difference(study)}, points; negative favours {study.arm_names['active']}. p is "
-            "two-sided and not adjusted for multiple testing.",
+            f"{_difference(study)}, points. p is two-sided and not adjusted for multiple testing.",
             [
-                *("scale", "visit", "estimate", "ci", "se", "df", "t", "p", "hedges_g", "g_ci"),
+                *("scale", "visit", "estimate", "ci", "favours", "se", "df", "t", "p"),
+                *("hedges_g", "g_ci"),
                 *("hedges_g_raw", "rated_active", "rated_control"),
             ],
         ),

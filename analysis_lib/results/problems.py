@@ -141,6 +141,10 @@ class StudyError(CompendiumError, ValueError):
     """A study file, or the data it points to, breaks the contract."""
 
 
+class NotComputed(CompendiumError, ValueError):
+    """These data do not answer the question of a section: its reason becomes a note."""
+
+
 class MissingFile(CompendiumError, FileNotFoundError):
     """A file is not there; the message says what makes or fetches it."""
 

@@ -3,12 +3,17 @@
 import shutil
 import tempfile
 import weakref
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from analysis_lib.results import reading, writing
+
+# What computations raise on data that cannot answer: LinAlgError is a ValueError, ConvergenceError
+# a RuntimeError (trialmmrm would be slow to import here).
+UNANSWERED = (ValueError, ArithmeticError, RuntimeError)
 
 
 class Section:
@@ -40,6 +45,10 @@ class Section:
         """A table, with its types; raises as :func:`analysis_lib.results.read_table`."""
         return reading.read_table(self.folder / f"{name}.tsv")
 
+    def has(self, name) -> bool:
+        """Whether there is a table of this name."""
+        return (self.folder / f"{name}.tsv").is_file()
+
     def json(self, name):
         """A JSON file's content."""
         return reading.read_json(self.folder / f"{name}.json")
@@ -65,6 +74,7 @@ class NewSection(Section):
         self.place.parent.mkdir(parents=True, exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self.place.parent))
         self._end = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self.notes = []  # of what could not be computed: part, reason
 
     @property
     def quick(self) -> bool:
@@ -80,6 +90,24 @@ class NewSection(Section):
         """Keep results: a DataFrame, a dict (JSON, or arrays), an image, under its name."""
         for name, content in contents.items():
             writing.write_one(self.folder / f"{name}{_suffix(content)}", content)
+
+    @contextmanager
+    def part(self, title):
+        """A part of the notebook: where the data cannot answer, the reason becomes a note."""
+        try:
+            yield
+        except UNANSWERED as error:
+            self.note(title, error)
+
+    def note(self, title, reason):
+        """Note why a part could not be computed; ``reason`` may be a dict, by scale."""
+        reasons = reason if isinstance(reason, dict) else {"": reason}
+        for scale, why in reasons.items():
+            part = f"{title}, {scale}" if scale else title
+            self.notes.append({"part": part, "reason": " ".join(str(why).split())})
+            print(f"Not computed: {part}. {self.notes[-1]['reason']}")
+        if self.notes:
+            self.keep(notes=pd.DataFrame(self.notes))
 
     def publish(self, numbers=None, pages=None) -> None:
         """Put all that was kept in place of what an earlier run left there, and list it.

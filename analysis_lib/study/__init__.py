@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = attach(
         "conduct": [
             "read_adverse_events",  # read and check adverse_events.tsv
             "read_guesses",
+            "read_protocol",  # read and check stimulation.json
             "read_stimulation",  # read and check stimulation.tsv
         ],
         "opening": [

@@ -1,7 +1,11 @@
 """Optional tables on how the trial was conducted: guesses, adverse events, stimulation."""
 
+import json
+from typing import Annotated
+
 import pandas as pd
 import pandera.pandas as pa
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analysis_lib.results.problems import Problem, StudyError, caught
 from analysis_lib.study.contract import ARMS
@@ -160,13 +164,103 @@ def read_stimulation(study, participants):
     return _with_arm(participants, received, SESSION_COLUMNS[1:])
 
 
+class Protocol(BaseModel):
+    """stimulation.json: how the stimulation was set up. Every key is optional.
+
+    The file is the sidecar of stimulation.tsv, too: what describes a column is no key.
+    """
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    target: str | None = None
+    coordinates: Annotated[list[float], Field(min_length=3, max_length=3)] | None = None
+    localisation: str | None = None
+    stimulator: str | None = None
+    coil: str | None = None
+    coil_orientation: str | None = None
+    current_direction: str | None = None
+    pulse_shape: str | None = None
+    pattern: str | None = None
+    frequency_hz: Annotated[float, Field(gt=0)] | None = None
+    pulses_per_session: Annotated[int, Field(gt=0)] | None = None
+    sessions: Annotated[int, Field(gt=0)] | None = None
+    intensity_percent_motor_threshold: Annotated[float, Field(gt=0, le=200)] | None = None
+    motor_threshold: str | None = None
+    sham: str | None = None
+
+
+UNITS = {
+    "coordinates": "MNI, mm",
+    "frequency_hz": "Hz",
+    "pulses_per_session": "pulses",
+    "sessions": "planned",
+    "intensity_percent_motor_threshold": "% of motor threshold",
+}
+TARGETS = ["target_x", "target_y", "target_z"]  # of participants.tsv, MNI, mm
+
+
+def read_protocol(study, participants):
+    """Read and check stimulation.json, and where each participant was stimulated.
+
+    Parameters
+    ----------
+    study : Study
+    participants : pandas.DataFrame
+        With target_x, target_y and target_z (MNI, mm) where each participant's target is known.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        parameter, value (text), unit: what the file has, and the mean of the individual targets.
+        None where there is neither.
+
+    Raises
+    ------
+    StudyError
+        If it is not JSON, has an unknown key, or a value of another kind.
+    """
+    rows = [
+        (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+        for name, value in _protocol(study).items()
+    ]
+    table = pd.DataFrame(rows, columns=["parameter", "value"], dtype=object)
+    table["unit"] = table["parameter"].map(UNITS).fillna("")
+    if set(TARGETS) <= set(participants):
+        own = participants.loc[participants["excluded"].isna(), TARGETS].dropna()
+        mean = ", ".join(f"{v:.1f}" for v in own.mean())
+        words = f"mean of {len(own)} individual targets"
+        table.loc[len(table)] = [words, mean, UNITS["coordinates"]]
+    return table if len(table) else None
+
+
+def _protocol(study):
+    path = study.root / "stimulation.json"
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        own = {k: v for k, v in content.items() if not isinstance(v, dict)}
+        return Protocol.model_validate(own).model_dump(exclude_none=True)
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise StudyError(Problem(path.name, text=f"not a JSON object: {error}")) from None
+    except ValidationError as error:
+        raise StudyError(
+            Problem(path.name, ".".join(map(str, e["loc"])), text=_told(e)) for e in error.errors()
+        ) from None
+
+
+def _told(error):
+    if error["type"] == "extra_forbidden":
+        return f"unknown key; known: {', '.join(Protocol.model_fields)}"
+    return f"{error['msg']}, found {error['input']!r}"
+
+
 def _is_date(text):
     return len(text) == 10 and not pd.isna(pd.to_datetime(text, format="%Y-%m-%d", errors="coerce"))
 
 
 def problems(study, participants):
-    """List what is wrong with guesses, adverse_events.tsv and stimulation.tsv, if there are any."""
-    readers = (read_guesses, read_adverse_events, read_stimulation)
+    """List what is wrong with guesses, adverse_events.tsv and the two files of stimulation."""
+    readers = (read_guesses, read_adverse_events, read_stimulation, read_protocol)
     return [problem for read in readers for problem in caught(read, study, participants)]
 
 

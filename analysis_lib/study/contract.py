@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -29,6 +30,7 @@ from pydantic import (
 from analysis_lib.results.contrasts import CHANGE, EFFECT, OF_CHANGE, contrast_title
 from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.problems import WARNINGS, Problem, StudyError
+from analysis_lib.study.items import MAXIMA
 from analysis_lib.study.place import Place
 
 ARMS = ("active", "control")
@@ -64,18 +66,49 @@ class _Strict(BaseModel):
 
 
 class Arms(_Strict):
-    """Column of participants.tsv with the arm, its two values, and the arms' names in text."""
+    """Column of participants.tsv with the arm, its two values, and the arms' names in text.
+
+    Participants of the arms in ``left_out`` are in the flow and nowhere else.
+    """
 
     column: str
     active: Word
     control: Word
     active_name: str | None = None
     control_name: str | None = None
+    left_out: list[Word] = []
 
     @model_validator(mode="after")
     def _two_arms(self):
+        if both := {self.active, self.control} & set(self.left_out):
+            raise ValueError(f"left_out holds {both.pop()!r}, which is one of the two arms")
         if self.active == self.control:
             raise ValueError(f"active and control are both {self.active!r}: name two arms")
+        return self
+
+
+# Scales of functioning, well-being and cognition, by their names.
+HIGHER_IS_BETTER = ("gaf", "cgas", "sofas", "psp", "who5", "mmse", "moca")
+
+
+def _key(name):
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+class Response(_Strict):
+    """What counts as response: a gain of points, or of a percentage of something.
+
+    ``of`` is the baseline score, or the room: the distance from baseline to the best score.
+    """
+
+    points: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    percent: Annotated[float, Field(gt=0, le=100)] | None = None
+    of: Literal["baseline", "room"] | None = None
+
+    @model_validator(mode="after")
+    def _one_rule(self):
+        if (self.points is None) == (self.percent is None) or bool(self.percent) != bool(self.of):
+            raise ValueError("{points: 5}, or {percent: 50, of: baseline or room}, expected")
         return self
 
 
@@ -87,22 +120,56 @@ class Scale(_Strict):
     column: str = "total"
     range: tuple[float, float]
     primary: bool = False
+    better: Literal["lower", "higher"] = "lower"
+    response: Response | None = None  # default where lower is better: 50 % of baseline
     remission_at_most: float | None = None
+    remission_at_least: float | None = None
+    items: str | None = None  # a scale of `study.items`, where the name does not tell
+    prorate_at_most: Annotated[int, Field(ge=0)] = 0  # missing items that a total may have
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_direction(cls, given):
+        known = isinstance(given, dict) and _key(str(given.get("name"))) in HIGHER_IS_BETTER
+        return {"better": "higher"} | given if known else given
 
     @model_validator(mode="after")
     def _ordered(self):
         low, high = self.range
         if not low < high:
             raise ValueError(f"range of {self.name} is [{low:g}, {high:g}]: low before high")
-        cut = self.remission_at_most
-        if cut is not None and not low <= cut <= high:
-            raise ValueError(f"remission_at_most of {self.name} is {cut:g}, outside its range")
+        if self.items is not None and self.items not in MAXIMA:
+            raise ValueError(f"items of {self.name}: one of {', '.join(MAXIMA)} expected")
+        right, wrong = ("most", "least") if self.better == "lower" else ("least", "most")
+        if getattr(self, f"remission_at_{wrong}") is not None:
+            raise ValueError(
+                f"remission_at_{wrong} of {self.name}, where {self.better} is better: "
+                f"remission_at_{right} expected"
+            )
+        if self.remission is not None and not low <= self.remission <= high:
+            cut = f"remission_at_{right} of {self.name} is {self.remission:g}"
+            raise ValueError(f"{cut}, outside its range")
         return self
+
+    @property
+    def remission(self) -> float | None:
+        """Cut-off of remission."""
+        return self.remission_at_most if self.better == "lower" else self.remission_at_least
+
+    @property
+    def gain(self) -> int:
+        """Sign of a change for the better."""
+        return -1 if self.better == "lower" else 1
+
+    @property
+    def best(self) -> float:
+        """The best score."""
+        return self.range[0] if self.better == "lower" else self.range[1]
 
     @property
     def key(self) -> str:
         """Name for files and numbers: letters and digits, lower case."""
-        return "".join(c for c in self.name.lower() if c.isalnum())
+        return _key(self.name)
 
 
 class Sessions(_Strict):
@@ -181,6 +248,40 @@ class Model(_Strict):
     strata: bool = True
 
 
+class Rule(_Strict):
+    """What stands for the scores after an intercurrent event: `ESTIMAND_RULES`."""
+
+    composite: Literal["worst", "baseline"] | float | None = None
+    while_on_treatment: Literal["last"] | None = None
+
+
+ESTIMAND_RULES = {
+    "composite": "{composite: worst}, {composite: baseline} or {composite: 30}, a score",
+    "while_on_treatment": "{while_on_treatment: last}, the last score on treatment",
+}
+
+
+def _strategy(value):
+    """A strategy that needs no rule, or one with its rule."""
+    if value in ("treatment_policy", "hypothetical"):
+        return value
+    if isinstance(value, str) and value in ESTIMAND_RULES:
+        raise ValueError(f"{value} needs a rule: {ESTIMAND_RULES[value]}")
+    rule = Rule.model_validate(value) if isinstance(value, dict) else Rule()
+    if len(rule.model_dump(exclude_none=True)) != 1:
+        rules = "; ".join(ESTIMAND_RULES.values())
+        raise ValueError(f"treatment_policy, hypothetical, or a rule expected: {rules}")
+    return rule.model_dump(exclude_none=True)
+
+
+class Registered(_Strict):
+    """The primary outcome of the trial's registration."""
+
+    outcome: str
+    visit: Word | None = None
+    registry: str | None = None
+
+
 class LocalMap(_Strict):
     """A receptor map of one's own: a NIfTI file in MNI152 space.
 
@@ -233,10 +334,14 @@ class Study(_Strict):
     simulated: bool = False
     arms: Arms | None  # None: "none" in the file, a study without a control arm
     visits: dict[Label, float]
+    windows: dict[Label, tuple[float, float]] = {}
     primary_visit: Word | None = None
     other_sessions: list[Word] = []
     strata: list[str] = []
     exclude: dict[str, Any] = {}
+    not_randomised: dict[str, Any] = {}
+    estimand: dict[str, Annotated[str | dict, BeforeValidator(_strategy)]] = {}
+    registered: Registered | None = None
     scales: list[Scale]
     covariates: list[str] = []
     model: Model = Model()
@@ -400,6 +505,14 @@ class Study(_Strict):
         return self.imaging is not None and self.imaging.table is not None
 
     @property
+    def differs_from_registered(self) -> bool:
+        """Whether the registered primary outcome is another one than this file's."""
+        given, own = self.registered, (self.primary_scale.key, self.final_visit)
+        if given is None:
+            return False
+        return (_key(given.outcome), given.visit or self.final_visit) != own
+
+    @property
     def arm_names(self) -> dict[str, str]:
         """The study's own word for each arm, for text and figures."""
         if not self.arms:
@@ -475,6 +588,9 @@ def _visit_problems(study):
         yield f"visits: weeks must start at 0 and increase, found {weeks}"
     if study.primary_visit is not None and study.primary_visit not in list(study.visits)[1:]:
         yield f"primary_visit: {study.primary_visit!r} is not a visit after baseline ({visits})"
+    for visit, (low, high) in study.windows.items():
+        if visit not in study.visits or not low <= high:
+            yield f"windows: {visit}: a visit ({visits}) and its first and last day expected"
     if study.imaging:
         sessions = study.imaging.sessions
         for when, visit in (("pre", sessions.pre), ("post", sessions.post)):
@@ -622,6 +738,9 @@ def _suggest(location):
         "sessions": Sessions,
         "effect": Effect,
         "receptors": LocalMap,
+        "model": Model,
+        "registered": Registered,
+        "response": Response,
     }
     parents = [part for part in location[:-1] if isinstance(part, str)]
     fields = list((models[parents[-1]] if parents else Study).model_fields)

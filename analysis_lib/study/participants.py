@@ -46,15 +46,19 @@ def read_participants(study):
     arms = {str(getattr(study.arms, arm)): arm for arm in ARMS} if study.arms else {}
     of_arm = [study.arms.column] if study.arms else []
     needed = ["participant_id", *of_arm, *study.held_columns, *study.exclude]
+    needed += study.not_randomised
     table = read_tsv(study, path, needed)
+    own = table[aside_rows(study, table).isna()]
     found = [
-        *table_problems(path, table, _participant_columns(study, table, arms))[1],
+        *table_problems(path, own, _participant_columns(study, own, arms))[1],
         *duplicate_problems(path, table, ["participant_id"]),
-        *_word_problems(study, path, table),
-        *_exclusion_problems(study, table),
+        *_word_problems(study, path, own),
+        *_unseen(study, table, "exclude"),
+        *_unseen(study, table, "not_randomised"),
+        *_estimand_problems(study, own),
     ]
     for column in of_arm:
-        absent = [value for value in arms if value not in set(table[column])]
+        absent = [value for value in arms if value not in set(own[column])]
         if absent and not any(problem.place == column for problem in found):
             both, none = "participants of both arms", f"none of {absent[0]}"
             found.append(Problem("participants.tsv", column, both, none))
@@ -85,10 +89,10 @@ def _participant_columns(study, table, arms):
     }
     if study.arms:
         columns[study.arms.column] = one_of(list(arms), f"one of {' or '.join(arms)}")
-    if "withdrawn_after" in table:
-        columns["withdrawn_after"] = one_of(
-            list(study.visits), f"{MISSING} or a visit ({', '.join(study.visits)})", nullable=True
-        )
+    for name in ("withdrawn_after", "treatment_stopped_after"):
+        if name in table:
+            expected = f"{MISSING} or a visit ({', '.join(study.visits)})"
+            columns[name] = one_of(list(study.visits), expected, nullable=True)
     return columns
 
 
@@ -130,26 +134,55 @@ def _tidy_participants(study, table, arms):
     tidy = pd.DataFrame(
         {
             "participant_id": table["participant_id"],
-            "arm": table[study.arms.column].map(arms) if study.arms else "active",
-            "excluded": excluded_rows(study, table),
+            "arm": _arms(study, table, arms),
+            "excluded": excluded_rows(study, table).fillna(aside_rows(study, table)),
             "withdrawn_after": table.get("withdrawn_after", pd.Series(pd.NA, table.index)),
         }
     )
-    return tidy.join(rest.apply(numeric_if_all_are))
+    words = rest.columns.intersection(["treatment_stopped_after", "stopped_because"])
+    return tidy.join(rest.drop(columns=words).apply(numeric_if_all_are)).join(rest[words])
 
 
-def _exclusion_problems(study, table):
-    for column, values in _excluding(study).items():
+def _unseen(study, table, key):
+    """Values that the study file leaves out, and that nobody has."""
+    for column, values in _chosen(getattr(study, key)).items():
         unseen = values - set(table[column].dropna())
         if unseen:
             expected = f"a value of column {column} in participants.tsv"
             found = f"{', '.join(sorted(unseen))}, which nobody has"
-            yield Problem(study.path.name, "exclude", expected, found)
+            yield Problem(study.path.name, key, expected, found)
 
 
-def _excluding(study):
-    """Values of participants left out, as text, by column."""
-    given = study.exclude.items()
+def _estimand_problems(study, table):
+    """Strategies for reasons that nobody has."""
+    reasons = {"treatment_stopped", *table.get("stopped_because", pd.Series(dtype=str)).dropna()}
+    for name in sorted(set(study.estimand) - reasons):
+        expected = f"treatment_stopped, or a reason in stopped_because ({', '.join(reasons)})"
+        yield Problem(study.path.name, f"estimand.{name}", expected, name)
+
+
+def _arms(study, table, arms):
+    """The arm of each participant; missing where it is neither of the two."""
+    of = table[study.arms.column].map(arms) if study.arms else pd.Series("active", table.index)
+    return of.where(aside_rows(study, table).isna())
+
+
+def aside_rows(study, table):
+    """Why a participant has neither of the two arms: another arm, or never randomised."""
+    reasons = pd.Series(pd.NA, index=table.index, dtype="object")
+    if study.arms:
+        arm = table.get(study.arms.column, reasons)
+        reasons = reasons.mask(arm.isin(study.arms.left_out), "allocated to " + arm.astype(str))
+    for column, values in _chosen(study.not_randomised).items():
+        if column in table:
+            who = table[column].isin(values)
+            reasons = reasons.mask(who, f"not randomised ({column} " + table[column] + ")")
+    return reasons
+
+
+def _chosen(given):
+    """Values of participants who are left out, as text, by column."""
+    given = given.items()
     return {
         k: {str(v) for v in (value if isinstance(value, list) else [value])} for k, value in given
     }
@@ -158,10 +191,31 @@ def _excluding(study):
 def excluded_rows(study, table):
     """Why each row is left out of the analysis; missing where it is not."""
     reasons = pd.Series(pd.NA, index=table.index, dtype="object")
-    for column, values in _excluding(study).items():
+    for column, values in _chosen(study.exclude).items():
         if column in table:
             reasons[table[column].isin(values)] = column
     return reasons
+
+
+def intercurrent_events(study, participants):
+    """Who stopped treatment, after which visit, why, and by which strategy that is handled.
+
+    treatment_stopped_after, or withdrawn_after where that is all that is known: one row per
+    participant analysed who stopped, indexed by participant_id; arm, after, event, strategy.
+    """
+    own = participants[participants["excluded"].isna()].set_index("participant_id")
+    stopped = own.get("treatment_stopped_after", pd.Series(pd.NA, own.index))
+    after = stopped.fillna(own["withdrawn_after"]).dropna()
+    reason = own.get("stopped_because", pd.Series(pd.NA, own.index)).reindex(after.index)
+    general = study.estimand.get("treatment_stopped", "hypothetical")
+    return pd.DataFrame(
+        {
+            "arm": own["arm"].reindex(after.index),
+            "after": after,
+            "event": reason.fillna("treatment_stopped"),
+            "strategy": [study.estimand.get(r, general) for r in reason.fillna("")],
+        }
+    )
 
 
 def covariate_matrix(participants, names):

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from analysis_lib.results.problems import Listing, Problem, StudyError
-from analysis_lib.study.participants import excluded_rows, read_participants
+from analysis_lib.results.problems import Listing, Problem, StudyError, caught
+from analysis_lib.study.items import item_maxima
+from analysis_lib.study.participants import aside_rows, excluded_rows, read_participants
 from analysis_lib.study.participants import problems as participant_problems
 from analysis_lib.study.tables import (
     MISSING,
@@ -19,17 +20,20 @@ from analysis_lib.study.tables import (
     read_tsv,
     table_problems,
 )
+from analysis_lib.study.visit_days import visit_days
 
 
 def read_scale(study, scale, participants=None):
     """Read and check the scores of one scale.
 
     One row a participant and visit that the file holds, by participant and visit: participant_id,
-    arm, scale, visit, week, score (missing where not rated), and ``item_*`` where there are any. A
-    total that the file lacks is the sum of the items, missing when an item is. Participants that
-    the study excludes are left out. A `StudyError` has every problem of the file: missing columns,
-    unknown participants or visits, scores that are no numbers or out of range, participants rated
-    twice at a visit, totals that are not the sum of their items.
+    arm, scale, visit, week, score (missing where not rated), prorated (from incomplete items), and
+    ``item_*`` where there are any. A total that is missing is the sum of the items; with as many
+    items missing as `prorate_at_most` allows, their mean times the number of items, rounded; else
+    it stays missing. Participants that the study excludes are left out. A `StudyError` has every
+    problem of the file: missing columns, unknown participants or visits, scores that are no numbers
+    or out of range, participants rated twice at a visit, totals that are not the sum of their
+    items.
     """
     if participants is None:
         participants = read_participants(study)
@@ -44,6 +48,8 @@ def read_scale(study, scale, participants=None):
     table["visit"] = table["session_id"].str.removeprefix("ses-")
     found += duplicate_problems(path, table, ["participant_id", "visit"])
     table["score"], wrong = _total(path, table, scale, items)
+    given = table.get(scale.column, pd.Series(np.nan, table.index))
+    table["prorated"] = given.isna() & table["score"].notna() & table[items].isna().any(axis=1)
     if found := found + wrong:
         raise StudyError(found)
     return _tidy_scores(study, scale, table, participants, items)
@@ -55,7 +61,7 @@ def _scale_columns(study, scale, table, participants, items):
     columns = {
         "participant_id": one_of(list(participants["participant_id"]), "in participants.tsv"),
         "session_id": one_of([*visits, *(v.removeprefix("ses-") for v in visits)], known),
-        **{item: number_column(0, 10) for item in items},
+        **{item: number_column(0, high) for item, high in item_maxima(scale, items).items()},
     }
     if scale.column in table:
         columns[scale.column] = number_column(*scale.range)
@@ -67,24 +73,69 @@ def _total(path, table, scale, items):
     if not items:
         return table[scale.column], []
     total = table[items].sum(axis=1, skipna=False)
-    if scale.column not in table:
-        low, high = scale.range
-        wrong = table.index[total.notna() & ~total.between(low, high)]
-        expected = f"items that add up to {low:g} to {high:g}"
-        return total, cell_problem_if_any(path, table, wrong, "item_*", expected, total)
-    given = table[scale.column]
+    given = table.get(scale.column, pd.Series(np.nan, table.index))
     wrong = table.index[given.notna() & total.notna() & ~np.isclose(given, total)]
-    return given, cell_problem_if_any(path, table, wrong, scale.column, "the sum of item_*", given)
+    found = cell_problem_if_any(path, table, wrong, scale.column, "the sum of item_*", given)
+    low, high = scale.range
+    wrong = table.index[given.isna() & total.notna() & ~total.between(low, high)]
+    expected = f"items that add up to {low:g} to {high:g}"
+    found += cell_problem_if_any(path, table, wrong, "item_*", expected, total)
+    return given.fillna(total).fillna(prorated(scale, table[items])), found
+
+
+def prorated(scale, items):
+    """Totals of rows that lack as few items as the scale's rule allows: mean times their number."""
+    lacking = items.isna().sum(axis=1)
+    few = lacking.between(1, min(scale.prorate_at_most, items.shape[1] - 1))
+    return (items.mean(axis=1) * items.shape[1]).round().where(few)
+
+
+def total_counts(study, participants):
+    """How totals came about, of scales with items: one row per scale.
+
+    scale, n_items, n_totals, n_prorated (from incomplete items), n_lost (an item is missing, and no
+    total was given), prorate_at_most.
+    """
+    rows = []
+    for scale in study.scales:
+        table = read_scale(study, scale, participants)
+        items = table[[column for column in table if column.startswith("item_")]]
+        if items.shape[1]:
+            lacking, rated = items.isna().any(axis=1), items.notna().any(axis=1)
+            row = {"scale": scale.name, "n_items": items.shape[1]}
+            row["n_totals"] = int(table["score"].notna().sum())
+            row["n_prorated"] = int(table["prorated"].sum())
+            row["n_lost"] = int((lacking & rated & table["score"].isna()).sum())
+            rows.append(row | {"prorate_at_most": scale.prorate_at_most})
+    return pd.DataFrame(rows, columns=TOTALS)
+
+
+TOTALS = ["scale", "n_items", "n_totals", "n_prorated", "n_lost", "prorate_at_most"]
+
+
+def _lost_totals(study, participants):
+    """A warning for totals that are missing because an item is."""
+    for row in total_counts(study, participants).itertuples():
+        if row.n_lost:
+            scale = next(scale for scale in study.scales if scale.name == row.scale)
+            text = f"{row.n_lost} totals of {row.scale} are missing because an item is missing"
+            remedy = (
+                f"prorate_at_most: N in {study.path.name} gives totals with up to N items missing: "
+                "the mean of the others times the number of items"
+            )
+            yield Problem(scale.file, "", text=text, remedy=remedy, severity="warning")
 
 
 def _tidy_scores(study, scale, table, participants, items):
     analysed = participants.loc[participants["excluded"].isna(), ["participant_id", "arm"]]
-    scores = table[["participant_id", "visit", "score", *items]].merge(analysed, "inner")
+    scores = table[["participant_id", "visit", "score", "prorated", *items]].merge(
+        analysed, "inner"
+    )
     scores = scores[scores["visit"].isin(list(study.visits))]
     scores["visit"] = pd.Categorical(scores["visit"], list(study.visits), ordered=True)
     scores["week"] = scores["visit"].map(study.visits).astype(float)
     scores["scale"] = scale.name
-    order = ["participant_id", "arm", "scale", "visit", "week", "score", *items]
+    order = ["participant_id", "arm", "scale", "visit", "week", "score", "prorated", *items]
     return scores[order].sort_values(["participant_id", "visit"]).reset_index(drop=True)
 
 
@@ -100,6 +151,8 @@ def read_ratings(study, participants=None):
 def problems(study):
     """List what is wrong with participants.tsv and the scales; an empty list if nothing is."""
     found, rated = participant_problems(study), set()
+    if not found:
+        found = caught(visit_days, study, read_participants(study))
     if found and not study.root.is_dir():
         return found
     participants = provisional_participants(study)
@@ -114,6 +167,8 @@ def problems(study):
         rated |= set(scores["participant_id"])
         if scale.primary and study.baseline not in set(scores["visit"]):
             found.append(Problem(scale.file, "", f"scores at ses-{study.baseline}", "none"))
+    if not found:
+        found += _lost_totals(study, participants)
     return [*found, *_covariate_gaps(study, participants, rated)]
 
 
@@ -138,7 +193,7 @@ def provisional_participants(study):
         {
             "participant_id": table["participant_id"],
             "arm": pd.NA,
-            "excluded": excluded_rows(study, table),
+            "excluded": excluded_rows(study, table).fillna(aside_rows(study, table)),
             # an unknown visit excuses as much as the first one
             "withdrawn_after": left.where(left.isna() | left.isin(study.visits), study.baseline),
         }
@@ -217,11 +272,12 @@ def baseline_scores(study, ratings, scale):
 def improvement(study, scores, visit):
     """Fall of a scale's score from baseline to a visit, points, by participant_id.
 
-    Positive is better; missing where one of the two scores is.
+    A rise where higher is better: positive is better. Missing where one of the two scores is.
     """
     wide = scores.pivot(index="participant_id", columns="visit", values="score")
     wide = wide.reindex(columns=[study.baseline, visit])
-    return wide[study.baseline] - wide[visit]
+    gain = next((s.gain for s in study.scales if s.name in set(scores["scale"])), -1)
+    return gain * (wide[visit] - wide[study.baseline])
 
 
 def improvement_at_scan(study, who, scale=None):

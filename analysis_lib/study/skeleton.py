@@ -208,15 +208,20 @@ arms:
   control: {_scalar(arms[1])}
   # active_name: active rTMS  # name in text and figures (default: the value above)
   # control_name: sham coil
+  # left_out: []  # further arms, in the flow and nowhere else: [waiting list]
 
 # Visits in order, each with its week; the first is the baseline, week 0. In the tables, the
 # session_id of a visit has ses- before it: ses-{next(iter(weeks))}.
 visits: {{{visits}}}
 # primary_visit: {last}  # visit of the primary contrast (default: the last)
+# windows: {{}}  # first and last day of a visit, to count those outside: {{{last}: [18, 25]}}
 # other_sessions: []  # sessions in the tables that are not analysed: [month6]
 # strata: []  # columns of participants.tsv that the randomisation was stratified by: [site]
 # model: {{factors: [], covariates: [], strata: true}}  # what clinical models adjust for, too
 # exclude: {{}}  # column and value of participants to exclude: {{eligible: no}}
+# not_randomised: {{}}  # people in the tables who were never in the trial: {{group: HC}}
+# estimand: {{}}  # ratings after stopping: {{treatment_stopped: treatment_policy}}; data/README.md
+# registered: null  # primary outcome of the registration: {{outcome: HAMD-17, registry: NCT0...}}
 
 # Clinical scales. Exactly one has primary: true.
 scales:
@@ -268,6 +273,13 @@ def _scale_text(scale):
     about = "highest total that counts as remission; without it, not analysed"
     hint = "# " if cut is None else ""
     lines += [f"    {hint}remission_at_most: {low if cut is None else cut:g}  # {about}"]
+    lines += [
+        "    # better: lower  # or higher; then remission_at_least, and a rule for response:",
+        "    # remission_at_least: null",
+        "    # response: null  # {points: 5}, or {percent: 50, of: room}; data/README.md",
+        "    # items: null  # HAMD-17, MADRS, ...: whose item maxima are checked",
+        "    # prorate_at_most: 0  # missing items that a total may have",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -5,8 +5,7 @@
 #
 # **Do symptoms improve more with active than with control treatment?** They are rated before treatment
 # and at visits after it began, on the scales that the study file names; in trials of depression, often
-# the Hamilton Depression Rating Scale (HAMD-17) and the Hamilton Anxiety Rating Scale (HAMA). Higher
-# scores are worse. Figures and tables use the study's own names for the arms; *control* in the text is
+# the Hamilton Depression Rating Scale (HAMD-17) and the Hamilton Anxiety Rating Scale (HAMA). Figures and tables use the study's own names for the arms; *control* in the text is
 # the arm that active treatment is compared with.
 
 # %% [markdown]
@@ -31,6 +30,7 @@ n_imputations: int = 1000  # imputations of missing scores; at least 20
 quick_draws: int = 200  # used instead of the two above when quick; at least 20
 largest_delta: float = 12.0  # points, end of the tipping point's grid; at least 0
 delta_step: float = 0.5  # points, step of that grid; above 0
+shifted: str = "missing"  # imputed scores the grid shifts: all, or after; one of: missing, event
 seed: int = 0  # of re-randomisations and imputations; at least 0
 variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 
@@ -58,7 +58,7 @@ Markdown(report.notice(trial, quick))
 #
 # All randomised participants are counted by arm, with the reason for each loss where the data give one
 # (CONSORT 2025). The primary analysis includes everyone with a baseline score and at least one later
-# score.
+# score. Imputation below includes everyone with a baseline.
 
 # %%
 took_part = clinical.who_took_part(trial, data)
@@ -71,9 +71,10 @@ figures.panel(found, "flow")
 # keeping in mind; small trials often have several.
 
 # %%
-baseline = clinical.baseline_table(trial, data.participants, data.scores)
-found.keep(baseline=baseline)
-report.table(baseline, trial)
+with found.part("Table 1"):
+    baseline = clinical.baseline_table(trial, data.participants, data.ratings)
+    found.keep(baseline=baseline)
+    display(report.table(baseline, trial))
 
 # %% [markdown]
 # The primary analysis always adjusts for the baseline score; it does not adjust for the other rows.
@@ -101,14 +102,19 @@ report.by_visit(means, trial)
 # - **population**: all randomised participants whom the study file does not exclude;
 # - **treatment**: assignment to active or control treatment; missed sessions are disregarded;
 # - **variable**: change of the primary scale from baseline to the final visit;
-# - **intercurrent events**: leaving treatment is handled *hypothetically*: the question is what the
-#   difference would be if everyone had stayed in treatment and been rated to the end;
+# - **intercurrent events**: leaving treatment is handled by the strategy that the study file names
+#   (`estimand`), printed below; by default *hypothetically*;
 # - **summary**: difference of mean changes, active − control, at the mean baseline.
 #
-# In a clinician's words: *how much more would patients have improved, on average, had all been given
-# the active rather than the control treatment, and all stayed in it to the end?* The answer relies
-# on an assumption: patients who left would have gone on like patients of the same arm, baseline and
-# course who stayed (missing at random). The section on missing data asks what happens if it is wrong.
+# In a clinician's words, under the hypothetical strategy: *how much more would patients have improved,
+# on average, had all been given the active rather than the control treatment, and all stayed in it to
+# the end?* Under treatment policy: *whether or not they stayed in it?* The answer relies on an
+# assumption: patients without a score would have gone on like patients of the same arm, baseline and
+# course who have one (missing at random). The section on missing data asks what happens if it is wrong.
+
+# %%
+print(data.estimand)
+report.table(data.intercurrent, trial)
 
 # %% [markdown]
 # ## Primary analysis
@@ -125,9 +131,10 @@ report.by_visit(means, trial)
 # trials without one (`benchmarks/mmrm.tsv`).
 
 # %%
-fits = clinical.fit_models(data.changes)
-contrasts = clinical.contrast_table(fits, data.changes)
+fits = clinical.fit_models(data.changes, trial)
+contrasts = clinical.contrast_table(fits, data.changes, trial)
 found.keep(mmrm_contrasts=contrasts, mmrm_means=clinical.mean_table(fits))
+found.note("Primary analysis", fits.reasons)
 print(clinical.describe_fits(trial, fits, contrasts))
 display(*(figures.panel(found, "course", scale=scale) for scale in fits))
 
@@ -135,9 +142,9 @@ display(*(figures.panel(found, "course", scale=scale) for scale in fits))
 # Each participant's course is a thin line. Arms whose means move apart from visit to visit differ in
 # their improvement; the next figure puts an interval on that difference.
 #
-# The difference is active − control in points: **negative values favour active treatment**. The study
-# file names one primary scale and visit. The other rows are supportive, and their p-values are not
-# adjusted for multiple testing.
+# The difference is active − control in points; *favours* names the arm that did better. On a scale whose
+# lower scores are better, negative values favour active treatment. The study file names one primary scale
+# and visit. The other rows are supportive, and their p-values are not adjusted for multiple testing.
 
 # %%
 display(figures.panel(found, "differences"))
@@ -163,9 +170,10 @@ report.table(contrasts.drop(columns=["contrast", "kind", "covariance"]), trial)
 n_draws = {"permutations": n_permutations, "imputations": n_imputations}
 n_draws = dict.fromkeys(n_draws, quick_draws) if quick else n_draws
 drawn = {"strata": data.strata, "n_permutations": n_draws["permutations"], "seed": seed}
-randomisation = clinical.randomisation_test(data.changes, primary, final, **drawn)
-found.keep(randomisation=randomisation)
-report.table(randomisation, trial)
+with found.part("Re-randomisation"):
+    randomisation = clinical.randomisation_test(data.changes, primary, final, **drawn)
+    found.keep(randomisation=randomisation)
+    display(report.table(randomisation, trial))
 
 # %% [markdown]
 # A p-value close to the model's means that its distributional assumptions matter little here.
@@ -176,9 +184,10 @@ report.table(randomisation, trial)
 # and baseline.
 
 # %%
-ancova = clinical.ancova(data.changes)
-found.keep(ancova=ancova)
-report.table(ancova.drop(columns=["contrast", "kind"]), trial)
+with found.part("Analysis of covariance"):
+    ancova = clinical.ancova(data.changes)
+    found.keep(ancova=ancova)
+    display(report.table(ancova.drop(columns=["contrast", "kind"]), trial))
 
 # %% [markdown]
 # An estimate that differs from the model's at the same visit shows how much the participants who left
@@ -191,9 +200,10 @@ report.table(ancova.drop(columns=["contrast", "kind"]), trial)
 # sphericity. With arms of unequal size, the main effect of *time* weights them by size.
 
 # %%
-anova = clinical.rm_anova(data.scores)
-found.keep(anova=anova)
-report.table(anova, trial)
+with found.part("Analysis of variance"):
+    anova = clinical.rm_anova(data.scores)
+    found.keep(anova=anova)
+    display(report.table(anova, trial))
 
 # %% [markdown]
 # The interaction says that the courses differ, not at which visit, in which direction or by how much:
@@ -205,8 +215,9 @@ report.table(anova, trial)
 # Which visits were rated, and in how many participants.
 
 # %%
-found.keep(**clinical.who_was_rated(trial, data))
-figures.panel(found, "ratings")
+with found.part("Ratings by visit"):
+    found.keep(**clinical.who_was_rated(trial, data))
+    display(figures.panel(found, "ratings"))
 
 # %% [markdown]
 # The more participants in rows other than the first, the more the answer depends on assumptions about
@@ -216,7 +227,7 @@ figures.panel(found, "ratings")
 # analysed, and the results are pooled (Rubin 1987). Four assumptions, from mild to harsh on the
 # active arm:
 #
-# | analysis | after withdrawal, a patient of the active arm |
+# | analysis | after an intercurrent event, a patient of the active arm |
 # |---|---|
 # | missing at random | continues like patients of the same arm and course (as in the MMRM) |
 # | copy increments | keeps the benefit so far, then changes like the control arm |
@@ -224,28 +235,33 @@ figures.panel(found, "ratings")
 # | jump to reference | falls back to the mean of the control arm at once |
 #
 # (Carpenter, Roger & Kenward 2013.) Under the last three, Rubin's intervals are too wide rather than
-# too narrow. A missing score that is followed by later ratings is imputed as missing at random, except
-# in *copy reference*.
+# too narrow. Scores missing for any other reason are imputed as missing at random. Each row says how many
+# participants were rated, how many imputed, and how many of these the assumption shifts: where it shifts
+# nobody, it says nothing about robustness.
 
 # %%
 imputed = clinical.impute_scales(trial, data, n_draws["imputations"], seed)
-imputation = clinical.compare_imputed(imputed)
-found.keep(imputation=imputation)
-at_end = imputation[imputation["visit"] == final]
-report.table(at_end.drop(columns=["visit", "contrast", "n_imputations"]), trial)
+found.note("Imputation", imputed.reasons)
+with found.part("Imputed scores"):
+    imputation = clinical.compare_imputed(imputed)
+    found.keep(imputation=imputation)
+    at_end = imputation[imputation["visit"] == final]
+    display(report.table(at_end.drop(columns=["visit", "contrast", "n_imputations"]), trial))
 
 # %% [markdown]
 # Rows that agree mean that the conclusion does not depend on which of these assumptions holds.
 #
-# **Tipping point.** How much worse than *missing at random* assumes must those who left the active arm
-# have done for the result to be lost? If the answer is implausible, the result is robust.
+# **Tipping point.** How much worse than *missing at random* assumes must unrated participants of the
+# active arm have done for the result to be lost? If the answer is implausible, the result is robust. By
+# default every score missing at the final visit is shifted (`shifted`). `tipping_two_way.tsv` shifts both
+# arms.
 
 # %%
-main = contrasts.set_index(["scale", "visit"]).loc[(primary, final)]
-search = (main["estimate"], largest_delta, delta_step)
-tipping = clinical.find_tipping_point(imputed[primary], final, *search)
-found.keep(tipping_curve=tipping.table, tipping_point=tipping.tips)
-figures.panel(found, "tipping_point")
+with found.part("Tipping point"):
+    search = (largest_delta, delta_step, shifted)
+    tipping = clinical.find_tipping_point(imputed[primary], final, *search)
+    found.keep(**tipping)
+    display(figures.panel(found, "tipping_point"))
 
 # %% [markdown]
 # Compare the point where the interval first includes zero, if there is one, with the size of the
@@ -254,8 +270,8 @@ figures.panel(found, "tipping_point")
 # %% [markdown]
 # ## Response and remission
 #
-# Response is a fall of at least half of the baseline score, remission a score at or below the
-# scale's cut-off. *Missing is failure* counts unrated participants as failures, the cautious reading;
+# Response is a fall of at least half of the baseline score unless the study file gives another rule (it
+# must where higher scores are better), remission a score at the scale's cut-off or better. *Missing is failure* counts unrated participants as failures, the cautious reading;
 # *observed* leaves them out. Dichotomising a scale discards information: these tables illustrate the
 # comparison above, with less power. *Multiple imputation* counts those whose imputed scores (missing at
 # random) reach the outcome, on average. Participants to whom an outcome does not apply at baseline are
@@ -264,10 +280,11 @@ figures.panel(found, "tipping_point")
 # through infinity to harm (NNTH) (Altman 1998).
 
 # %%
-responders = clinical.responders(trial, data.participants, data.scores, imputed)
-found.keep(responders=responders)
-display(figures.panel(found, "response"))
-report.table(responders[responders["visit"] == final].drop(columns="visit"), trial)
+with found.part("Response and remission"):
+    responders = clinical.responders(trial, data.participants, data.scores, imputed)
+    found.keep(responders=responders)
+    shown = responders[responders["visit"] == final].drop(columns="visit")
+    display(figures.panel(found, "response"), report.table(shown, trial))
 
 # %% [markdown]
 # A difference in shares is easier to explain to patients than one in points, but it is estimated less
@@ -289,6 +306,5 @@ Markdown(report.findings(found))
 # Beside each table (`.tsv`) a `.json` describes its columns.
 
 # %%
-flow = took_part["flow"]
-found.publish(clinical.clinical_numbers(trial, flow, contrasts, responders))
+found.publish(clinical.clinical_numbers(trial, found))
 pipeline.what_moved(trial, "clinical")

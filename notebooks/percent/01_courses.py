@@ -79,5 +79,5 @@ Markdown(report.findings(found))
 # Beside each table (`.tsv`) a `.json` file describes its columns.
 
 # %%
-found.publish(clinical.clinical_numbers(trial, tables["flow"], tables["change"]))
+found.publish(clinical.clinical_numbers(trial, found))
 pipeline.what_moved(trial, "clinical")

@@ -151,6 +151,7 @@ def as_columns(rows):
 def test_the_primary_contrasts_of_a_complete_trial_are_those_of_least_squares(changes):
     found = models.contrast_table(models.fit_models(changes), changes)
     expected = [row for scale in ("HAMD-17", "CGI") for row in contrast_rows(changes, scale)]
+    expected = [r | {"favours": "active" if r["estimate"] < 0 else "control"} for r in expected]
     alike = [{f"n_{arm}", f"rated_{arm}"} for arm in ("active", "control")]  # all were rated
     assert_table(found, as_columns(expected), alike, rtol=1e-4)
     signs = found.groupby("scale")["estimate"].agg(lambda e: np.sign(e.iloc[-1]))
@@ -413,15 +414,26 @@ def rubin(completed, rows):
     return row | {"monte_carlo_se": np.sqrt(b / m)}
 
 
+def at_week2(rows):
+    """Participants rated and imputed at week 2, by arm."""
+    arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"]
+    seen = arm.index.isin(rows.loc[rows["visit"] == "week2", "participant_id"])
+    found = {"rated": seen, "imputed": ~seen}
+    return {f"{k}_{a}": (v & (arm == a)).sum() for k, v in found.items() for a in arm.unique()}
+
+
 def test_imputed_results_are_pooled_by_rubin_s_rules_under_each_strategy():
     rows = leavers(-4)
-    fit = imputation.fit_imputation(rows, n_imputations=25, seed=1)
+    stopped = pd.Series(1, ["sub-01", "sub-04", "sub-12"])
+    fit = imputation.fit_imputation(rows, n_imputations=25, seed=1, n_before=stopped)
     expected = []
     for strategy, k in itertools.product(imputation.STRATEGIES, (0, 1)):
         row = {"analysis": strategy, "visit": VISITS[k], "contrast": DIFFERENCE}
         completed = fit.complete(strategy)[:, :, k]
         if k == 1:
-            expected.append(row | rubin(completed, rows))
+            # sub-01 and sub-04 of the active arm and sub-12 stopped after week1
+            moved = {"shifted_active": 0 if strategy == "mar" else 2, "shifted_control": 0}
+            expected.append(row | rubin(completed, rows) | at_week2(rows) | moved)
     found = imputation.imputation_table(fit, visits=["week2"])
     assert_table(found, as_columns(expected))
     size = found.set_index("analysis")["estimate"].abs()
@@ -454,6 +466,9 @@ def test_a_grid_of_deltas_without_0_is_refused():
         tipping.tipping_point(fit, "week2", (1.0, 2.0))
 
 
+SHIFT_ALL = [{f"imputed_{arm}", f"shifted_{arm}"} for arm in ("active", "control")]
+
+
 def test_each_delta_is_added_to_the_leavers_of_its_own_arm():
     rows = leavers(-4)
     fit = imputation.fit_imputation(rows, n_imputations=25, seed=1)
@@ -467,8 +482,9 @@ def test_each_delta_is_added_to_the_leavers_of_its_own_arm():
         row = {"visit": "week2", "contrast": DIFFERENCE, "delta_active": active}
         row |= {"delta_control": control} | rubin(values, rows)
         left_out = ("n_imputations", "fraction_missing_information", "monte_carlo_se")
+        row |= at_week2(rows) | {"shifted_active": 2, "shifted_control": 1}
         expected.append({k: v for k, v in row.items() if k not in left_out})
-    assert_table(result.table, as_columns(expected))
+    assert_table(result.table, as_columns(expected), SHIFT_ALL)
 
 
 def test_the_tipping_search_says_when_nothing_tips_or_nothing_is_significant():
@@ -790,6 +806,7 @@ def test_the_flow_counts_each_arm_at_each_stage(tiny):
         "withdrew": {"week1": ["sub-04"]},
         "rated": {"baseline": 4, "week1": 5, "week2": 4},
         "analysed": 4,
+        "not_analysed": {"no baseline": 1},
         "scanned_twice": 4,
         "not_scanned_twice": {"no map": ["sub-01"]},
     }
@@ -799,6 +816,7 @@ def test_the_flow_counts_each_arm_at_each_stage(tiny):
         "withdrew": {"week2": ["sub-08"]},
         "rated": {"baseline": 3, "week1": 3, "week2": 3},
         "analysed": 3,
+        "not_analysed": {},
         "scanned_twice": 1,
         "not_scanned_twice": {"no post map": ["sub-07", "sub-08"]},
     }
@@ -813,7 +831,10 @@ def test_reasons_of_the_flow_stand_in_alphabetical_order():
 def arm_flow(randomised, out, rated, analysed):
     excluded = {"site closed": [f"x{k}" for k in range(out)]} if out else {}
     counts = {"randomised": randomised, "excluded": excluded, "withdrew": {"week1": ["y"]}}
-    return counts | {"rated": rated, "analysed": analysed}
+    return counts | {"rated": rated, "analysed": analysed, "not_analysed": {"never rated": 1}}
+
+
+ENROLMENT = "Assessed for eligibility: not recorded; not randomised, and why: not recorded"
 
 
 def test_the_boxes_of_the_flow_diagram_name_the_arm_and_its_count():
@@ -822,14 +843,16 @@ def test_the_boxes_of_the_flow_diagram_name_the_arm_and_its_count():
         "control": arm_flow(6, 1, {"baseline": 5, "week1": 3}, 4),
     }
     treated = pd.DataFrame({"arm": ["active"] * 7 + ["control"] * 5, "sessions": [0, *[3] * 11]})
-    found = consort.consort_flow(counted, {"active": "rTMS", "control": "sham"}, treated)
+    aside = pd.Series({"allocated to waiting list": 4, "not randomised (group HC)": 9})
+    found = consort.consort_flow(counted, {"active": "rTMS", "control": "sham"}, treated, aside)
+    never = "; never in the trial, not randomised (group HC): 9"
     rows = [
-        ("enrolment", "both", np.nan, "Assessed for eligibility"),
-        ("randomised", "both", 15, "Randomised: 15"),
+        (*("enrolment", "both", np.nan), ENROLMENT + never),
+        (*("randomised", "both", 19), "Randomised: 19; allocated to waiting list, not compared"),
         ("allocated", "active", 9, "Allocated to rTMS: 9; received treatment: 6; received none: 1"),
         ("excluded", "active", 2, "Excluded after randomisation: 2; site closed: 2"),
         ("follow_up", "active", 6, "Follow-up; rated at baseline: 8; rated at week1: 6; withdrew"),
-        ("analysed", "active", 7, "Analysed, primary outcome: 7"),
+        (*("analysed", "active", 7), "Analysed, primary outcome: 7; not in the model, never rated"),
         ("allocated", "control", 6, "Allocated to sham: 6; received treatment: 5; excluded"),
         ("excluded", "control", 1, "Excluded after randomisation: 1; site closed: 1"),
         ("follow_up", "control", 3, "Follow-up; rated at baseline: 5; rated at week1: 3; withdrew"),
@@ -1017,7 +1040,7 @@ def item_rows():
     rng = np.random.default_rng(4)
     names, arm = people(8, 5)
     values = rng.integers(0, 3, (13, 3, 17)).astype(float)
-    values[:8, 2, :4] += 1
+    values[:8, 2, :3] += 1
     table = pd.DataFrame(values.reshape(-1, 17), columns=[f"item_{k:02d}" for k in range(1, 18)])
     table["visit"] = pd.Categorical(["v0", "v1", "v2"] * 13, ["v0", "v1", "v2"], ordered=True)
     table["participant_id"], table["arm"] = np.repeat(names, 3), np.repeat(arm, 3)
@@ -1075,6 +1098,7 @@ def test_item_differences_are_the_ancova_of_the_final_visit(hamd, item_rows):
         row = {"scale": "HAMD-17", "item": item, "label": label, "visit": "v2", "n_active": 8}
         row |= {"n_control": len(table) - 8, "estimate": estimate, "se": se, "df": df}
         row |= {"ci_low": estimate - margin, "ci_high": estimate + margin, "note": ""}
+        row["favours"] = "active" if estimate < 0 else "control"
         expected.append(row)
     chosen = found[found["item"].isin(["item_02", "item_03", "item_05"])]
     assert_table(chosen, as_columns(expected), numbered=False)
@@ -1223,6 +1247,7 @@ def test_the_item_tables_are_named_for_what_they_hold(tiny, item_rows):
     made = {
         "alpha": item_analysis.alpha_table(study, scale, read),
         "item_differences": item_analysis.item_differences(study, scale, read),
+        "factors": item_analysis.factor_differences(study, scale, read),
         "item_means": item_analysis.item_means(scale, read),
         "suicide_item": item_analysis.suicide_distribution(scale, read),
         "suicide_worsening": item_analysis.suicide_worsening(study, scale, read),
@@ -1235,13 +1260,13 @@ def test_the_item_tables_are_named_for_what_they_hold(tiny, item_rows):
 def test_item_tables_are_those_of_the_scales_with_items_one_below_the_other(
     monkeypatch, hamd, item_rows
 ):
-    other = SimpleNamespace(name="other", key="other")
+    other = SimpleNamespace(name="other", key="other", better="lower", items=None)
     four = item_rows[["participant_id", "arm", "visit", *(f"item_{k:02d}" for k in range(1, 5))]]
     read = {"HAMD-17": item_rows, "other": four, "CGI": four.iloc[:, :3]}
     read = {(name, "everybody"): table for name, table in read.items()}
     monkeypatch.setattr(item_analysis, "read_scale", lambda _, scale, who: read[scale.name, who])
     study = SimpleNamespace(baseline="v0", final_visit="v2", post_visits=("v1", "v2"))
-    study.scales = [SimpleNamespace(name="CGI", key="cgi"), other]
+    study.scales = [SimpleNamespace(name="CGI", key="cgi", better="lower", items=None), other]
     found = item_analysis.item_tables(study, "everybody")
     assert list(found) == ["alpha", "item_differences", "item_means"]
     study.scales.append(hamd)
@@ -1286,7 +1311,10 @@ def test_quoted_numbers_are_the_cells_that_their_names_say(tiny):
         "active": {"randomised": 5, "analysed": 4},
         "control": {"randomised": 3, "analysed": 2},
     }
-    found = numbers.clinical_numbers(study, counted, contrasts, responders)
+    tables = {"mmrm_contrasts": contrasts, "responders": responders}
+    results = SimpleNamespace(table=tables.get, json={"flow": counted}.get)
+    results.has = tables.__contains__
+    found = numbers.clinical_numbers(study, results)
     for k, name in enumerate(("estimate", "ci_low", "ci_high", "p", "hedges_g")):
         for i, visit in enumerate(visits):
             assert found[f"hamd17.{visit}.{name}"] == (10.0 * k + i, "mmrm_contrasts.tsv")

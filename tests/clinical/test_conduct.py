@@ -508,10 +508,11 @@ def test_tipping_picture_fills_where_p_is_below_05_and_marks_the_tip(axes):
 
 def test_items_and_sessions_are_drawn_one_by_one(axes):
     table = pd.DataFrame({"label": ["1 mood", "2 guilt"], "estimate": [-1, np.nan]})
+    table = table.assign(scale="X", favours=["active", "neither"])
     names = {"active": "real", "control": "sham"}
     table = table.assign(ci_low=table["estimate"], ci_high=table["estimate"])
     clinical.plot_items(axes, table, names)
-    assert axes.get_xlabel() == "real − sham, points (95 % CI); left favours real"
+    assert axes.get_xlabel() == "real − sham, points (95 % CI); left of zero favours real"
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == ["1 mood", "2 guilt (no estimate)"]
     axes.clear()

@@ -9,6 +9,7 @@ from scipy import stats
 from analysis_lib.clinical import imputation, rating_patterns
 from analysis_lib.clinical import posterior as clinical_posterior
 from analysis_lib.clinical import tipping as clinical_tipping
+from trialmmrm import fit_mmrm
 
 VISITS = ["week1", "week2", "week3"]
 
@@ -38,10 +39,23 @@ def long_rows(wide, active, baseline):
     return rows.assign(visit=pd.Categorical(rows["visit"], visits, ordered=True))
 
 
+def last_rated(rows):
+    """Number of visits up to the last rated one: the event of those who have no later one."""
+    return rows.groupby("participant_id")["visit"].agg(lambda v: v.cat.codes.max() + 1)
+
+
+def fit_leavers(rows, baselines=None, *arguments, **options):
+    """Fit the imputation model; participants stopped treatment after their last rating."""
+    n_before = last_rated(rows)
+    if baselines is not None:
+        n_before = n_before.reindex(baselines["participant_id"].unique(), fill_value=0)
+    return imputation.fit_imputation(rows, baselines, *arguments, n_before=n_before, **options)
+
+
 @pytest.fixture(scope="module")
 def trial():
     """A made-up trial, fitted once."""
-    return imputation.fit_imputation(made_up_trial(), n_imputations=200, seed=4)
+    return fit_leavers(made_up_trial(), n_imputations=200, seed=4)
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +77,7 @@ def antidepressant(reference_data):
 @pytest.fixture(scope="module")
 def many(antidepressant):
     """5,000 imputations of it, one covariance matrix."""
-    return imputation.fit_imputation(
-        antidepressant, n_imputations=5000, covariance="common", seed=1
-    )
+    return fit_leavers(antidepressant, n_imputations=5000, covariance="common", seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +96,7 @@ def known_parameters(outcomes, coefficients, covariances, n_draws=1):
 
 def estimate_at_reml(changes, strategy, covariance="common"):
     """Effect at each visit with missing outcomes at their conditional means, REML parameters."""
-    outcomes = rating_patterns.outcome_table(changes)
+    outcomes = rating_patterns.outcome_table(changes, n_before=last_rated(changes))
     sigma = clinical_posterior.reml_covariances(outcomes, covariance)
     beta, _, _ = clinical_posterior._gls(
         outcomes, rating_patterns.group_by_pattern(outcomes, covariance), sigma
@@ -129,7 +141,7 @@ def test_agrees_with_sas_multiple_imputation(at_visit_7, reference_data):
 
 
 def test_a_covariance_matrix_an_arm_changes_little(antidepressant):
-    model = imputation.fit_imputation(antidepressant, n_imputations=1000, covariance="by_arm")
+    model = fit_leavers(antidepressant, n_imputations=1000, covariance="by_arm")
     table = imputation.imputation_table(model, ["mar", "copy_reference"], ["7"])
     # ANCOVA of the conditional means at the REML estimate with a matrix an arm.
     expected = [
@@ -202,7 +214,7 @@ def test_reml_estimate_equals_r_gls(antidepressant, reference_data):
 
 def test_complete_data_give_ancova_exactly():
     rows = made_up_trial(gaps=False)
-    model = imputation.fit_imputation(rows, n_imputations=20)
+    model = fit_leavers(rows, n_imputations=20)
     table = imputation.imputation_table(model)
     for row in table.itertuples():
         fit = smf.ols(
@@ -255,7 +267,7 @@ def test_chains_mix(many):
 
 def test_short_sampling_warns_and_says_what_to_do():
     with pytest.warns(RuntimeWarning, match="R-hat of at most 0.9 expected.*Raise burn_in"):
-        imputation.fit_imputation(made_up_trial(), n_imputations=40, max_r_hat=0.9)
+        fit_leavers(made_up_trial(), n_imputations=40, max_r_hat=0.9)
 
 
 # --- the strategies in closed form ----------------------------------------------------------------
@@ -305,15 +317,14 @@ def test_joint_covariance_is_own_before_and_the_references_regression_after(stra
 def test_jump_to_reference_of_two_visits_in_closed_form():
     rows = made_up_trial()
     rows = rows[rows["visit"] != "week3"]
-    outcomes = rating_patterns.outcome_table(
-        rows.assign(visit=rows["visit"].cat.remove_categories("week3"))
-    )
+    rows = rows.assign(visit=rows["visit"].cat.remove_categories("week3"))
+    outcomes = rating_patterns.outcome_table(rows, n_before=last_rated(rows))
     beta = [[-2, -4], [-0.3, -0.2], [-1, -3]]  # intercept, baseline, active; by visit
     control, active = [[5.0, 2.0], [2.0, 6.0]], [[9.0, 3.0], [3.0, 4.0]]
     posterior = known_parameters(outcomes, beta, [control, active], n_draws=20000)
     normal = np.random.default_rng(0).standard_normal((20000, *outcomes.values.shape))
     drawn = imputation.impute(outcomes, posterior, normal, "jump_to_reference", "by_arm")
-    who = np.flatnonzero(outcomes.active & outcomes.withdrawn[:, 1])[0]
+    who = np.flatnonzero(outcomes.active & outcomes.after_event[:, 1])[0]
     y, baseline = outcomes.values[who, 0], outcomes.design[who, 1]
     mean = -4 - 0.2 * baseline + 2 / 5 * (y - (-2 - 0.3 * baseline - 1))
     variance = 6 - 2 * 2 / 5  # of the control arm, given the first visit
@@ -331,7 +342,7 @@ def test_every_strategy_is_mar_in_the_control_arm_and_leaves_ratings_alone(trial
         np.testing.assert_array_equal(completed[:, ~outcomes.active], mar[:, ~outcomes.active])
         ratings = outcomes.values[outcomes.observed]
         assert (completed[:, outcomes.observed] == ratings).all()
-        gone = outcomes.active[:, None] & outcomes.withdrawn
+        gone = outcomes.active[:, None] & outcomes.after_event
         assert (completed[:, gone] != mar[:, gone]).all()
 
 
@@ -342,7 +353,7 @@ def with_gap(rows, who, visit):
 @pytest.mark.parametrize("strategy", imputation.STRATEGIES[1:])
 def test_a_gap_without_withdrawal_is_mar_in_every_strategy(strategy):
     rows = with_gap(made_up_trial(gaps=False), "sub-000", "week2")
-    model = imputation.fit_imputation(rows, n_imputations=20)
+    model = fit_leavers(rows, n_imputations=20)
     np.testing.assert_array_equal(model.complete(strategy), model.complete("mar"))
 
 
@@ -357,7 +368,7 @@ def test_a_gap_before_withdrawal_is_as_in_rbmi(strategy, gap_is_mar):
     visits = pd.CategoricalDtype([*VISITS, "week4"], ordered=True)
     rows = pd.concat([rows.astype({"visit": str}), fourth]).astype({"visit": visits})
     rows = with_gap(with_gap(rows, "sub-000", "week2"), "sub-000", "week4")
-    model = imputation.fit_imputation(rows, n_imputations=20, covariance="by_arm")
+    model = fit_leavers(rows, n_imputations=20, covariance="by_arm")
     gap, after = (0, 1), (0, 3)
     ours, mar = model.complete(strategy), model.complete("mar")
     assert np.allclose(ours[:, *gap], mar[:, *gap]) == gap_is_mar
@@ -367,7 +378,7 @@ def test_a_gap_before_withdrawal_is_as_in_rbmi(strategy, gap_is_mar):
 def test_a_participant_without_any_later_score_is_imputed():
     rows = made_up_trial()
     late = pd.DataFrame([{"participant_id": "sub-999", "arm": "active", "baseline": 30.0}])
-    model = imputation.fit_imputation(rows, baselines=late, n_imputations=20)
+    model = fit_leavers(rows, baselines=late, n_imputations=20)
     assert len(model.outcomes.participants) == rows["participant_id"].nunique() + 1
     normal = np.zeros((20, *model.outcomes.values.shape))
     own, reference = (
@@ -385,9 +396,9 @@ def test_same_seed_same_numbers_whatever_the_order_of_rows(trial):
     rows = made_up_trial()
     before = rows.copy()
     shuffled = rows.sample(frac=1, random_state=0)
-    again = imputation.fit_imputation(shuffled, n_imputations=200, seed=4)
+    again = fit_leavers(shuffled, n_imputations=200, seed=4)
     np.testing.assert_array_equal(again.complete("mar"), trial.complete("mar"))
-    other = imputation.fit_imputation(rows, n_imputations=200, seed=5)
+    other = fit_leavers(rows, n_imputations=200, seed=5)
     assert (other.complete("mar") != trial.complete("mar")).any()
     pd.testing.assert_frame_equal(rows, before)
 
@@ -418,7 +429,7 @@ def test_monte_carlo_error_is_the_spread_between_seeds():
     short = {"burn_in": 30, "thinning": 3, "max_r_hat": np.inf}  # too short for R-hat to settle
     tables = [
         imputation.imputation_table(
-            imputation.fit_imputation(rows, n_imputations=40, seed=seed, **short),
+            fit_leavers(rows, n_imputations=40, seed=seed, **short),
             ["mar"],
             ["week3"],
         )
@@ -440,7 +451,7 @@ def test_delta_0_is_mar_and_the_estimate_is_linear_in_delta(trial):
         assert zero[column] == mar[column]
     # Closed form: the slope is the ANCOVA coefficient of "withdrawn from the active arm".
     outcomes = trial.outcomes
-    shifted = (outcomes.active & outcomes.withdrawn[:, 2]).astype(float)
+    shifted = (outcomes.active & outcomes.after_event[:, 2]).astype(float)
     slope = np.linalg.lstsq(outcomes.design, shifted, rcond=None)[0][2]
     own = table[table["delta_control"] == 0]
     np.testing.assert_allclose(own["estimate"] - mar["estimate"], slope * own["delta_active"])
@@ -470,13 +481,13 @@ def test_tipping_point_says_when_there_is_none(trial):
     assert short["status"] == "does not tip"
     assert short["delta_before"] == 0.1
     assert np.isnan(short["delta_tips"])
-    null = imputation.fit_imputation(made_up_trial(effect=0.0), n_imputations=40)
+    null = fit_leavers(made_up_trial(effect=0.0), n_imputations=40)
     nothing = clinical_tipping.tipping_point(null, "week3", [0, 5]).tips.iloc[0]
     assert nothing["status"] == "not significant at delta 0"
 
 
 def test_tipping_point_goes_down_where_the_control_arm_did_better():
-    model = imputation.fit_imputation(made_up_trial(effect=4.0), n_imputations=40)
+    model = fit_leavers(made_up_trial(effect=4.0), n_imputations=40)
     tips = clinical_tipping.tipping_point(model, "week3", np.arange(-12.0, 1.0)).tips.iloc[0]
     assert tips["status"] == "tips"
     assert tips["delta_tips"] < tips["delta_before"] <= 0
@@ -627,10 +638,89 @@ def test_refuses_and_says_what_to_do(name):
 
 def test_few_participants_may_share_a_covariance_matrix():
     rows = few(made_up_trial(gaps=False), 10)
-    model = imputation.fit_imputation(rows, n_imputations=20, covariance="common")
+    model = fit_leavers(rows, n_imputations=20, covariance="common")
     assert np.isfinite(imputation.imputation_table(model)["p"]).all()
-    with pytest.raises(ValueError, match=r"all participants: at least 6 .* Use fewer visits"):
-        imputation.fit_imputation(few(rows, 5), n_imputations=20)
+    with pytest.raises(ValueError, match=r"active arm: at least 6 .* Use covariance='common'"):
+        fit_leavers(few(rows, 5), n_imputations=20, covariance="by_arm")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda rows: few(rows, 5), "us: all participants: at least 6 rated participants expected"),
+        (copied_visit, "us: visits week1, week2, week3: a covariance matrix of full rank expected"),
+    ],
+)
+def test_what_cannot_be_unstructured_is_imputed_with_a_simpler_covariance(spoil, reason):
+    rows = spoil(made_up_trial(n=30))
+    model = fit_leavers(rows, n_imputations=50)
+    assert model.posterior.structure in ("toeph", "csh", "cs")
+    assert reason in model.posterior.fallback_reason
+    assert np.isfinite(imputation.imputation_table(model)["p"]).all()
+
+
+def test_draws_of_a_simpler_covariance_pool_to_its_mixed_model():
+    """Missing at random, imputation and the model of the same covariance agree."""
+    rows = made_up_trial(n=60).assign(scale="X", kind="change")
+    outcomes = rating_patterns.outcome_table(rows)
+    fit = clinical_posterior._fit_patterned(outcomes, "for the test")
+    drawn = clinical_posterior._draw_patterned(outcomes, fit, 1000, 0)
+    model = imputation.Imputation(outcomes, drawn, "common", 0)
+    ours = imputation.imputation_table(model, ["mar"], ["week3"]).iloc[0]
+    peer = fit_mmrm(
+        rows.assign(arm=pd.Categorical(rows["arm"], ["control", "active"])),
+        "outcome ~ baseline*visit + arm*visit",
+        "participant_id",
+        "visit",
+        fit.covariance_structure,
+    )
+    theirs = peer.contrasts("arm").iloc[2]
+    assert ours["estimate"] == pytest.approx(theirs["estimate"], abs=0.1 * theirs["se"])
+    assert ours["se"] == pytest.approx(theirs["se"], rel=0.06)
+
+
+def test_twelve_visits_are_imputed_as_they_are_modelled():
+    rng = np.random.default_rng(0)
+    wide = rng.normal(0, 2, (24, 1)) + rng.normal(0, 2, (24, 12))
+    wide[np.arange(12) >= rng.choice([6, 12], 24)[:, None]] = np.nan
+    rows = long_rows(wide, np.arange(24) % 2 == 0, rng.normal(22, 4, 24))
+    model = fit_leavers(rows, n_imputations=20)
+    assert model.posterior.fallback_reason.startswith("us: at most 10 visits expected")
+    assert np.isfinite(model.complete("jump_to_reference")).all()
+
+
+def ketamine(folder):
+    """First period of the ketamine trial: MADRS before, at day 2 and day 10."""
+    people = pd.read_csv(folder / "participants.tsv", sep="\t")
+    people = people[people["group"].eq("MDD") & people["infusion_1"].notna()]
+    scores = pd.read_csv(folder / "phenotype" / "phenotype.tsv", sep="\t")
+    scores = scores.set_index(["participant_id", "session_id"])["MADRS_Total"]
+    rows = []
+    for who, first in people[["participant_id", "infusion_1"]].itertuples(index=False):
+        arm = {"d": "active", "p": "control"}[first]
+        for day in (2, 10):
+            score = scores.get((who, f"ses-{first}{day}"), np.nan)
+            rows.append((who, arm, f"day{day}", scores[who, "ses-b0"], score))
+    table = pd.DataFrame(rows, columns=["participant_id", "arm", "visit", "baseline", "score"])
+    table["visit"] = pd.Categorical(table["visit"], ["day2", "day10"], ordered=True)
+    return table.assign(outcome=table["score"] - table["baseline"])
+
+
+def test_delta_shifts_every_missing_score_also_before_a_later_rating(reference_data):
+    """Ketamine trial, day 2: p = .010 at 12 points; by events that nobody had, nobody moves."""
+    table = ketamine(reference_data / "data" / "trials" / "ds005917")
+    rows, everyone = table.dropna(subset=["outcome"]), table.drop_duplicates("participant_id")
+    fit = imputation.fit_imputation(rows, everyone[["participant_id", "arm", "baseline"]])
+    found = clinical_tipping.tipping_point(fit, "day2", [0.0, 12.0]).table.iloc[1]
+    assert found["p"] == pytest.approx(0.010, abs=0.001)
+    assert (found["imputed_active"], found["imputed_control"]) == (2, 1)
+    assert (found["shifted_active"], found["shifted_control"]) == (2, 1)
+    table = imputation.imputation_table(fit, visits=["day2"])
+    assert table["shifted_active"].eq(0).all()
+    assert table["estimate"].nunique() == 1
+    none = clinical_tipping.tipping_point(fit, "day2", [0.0, 12.0], shifted="event").table
+    assert none["shifted_active"].eq(0).all()
+    assert none["estimate"].nunique() == 1
 
 
 @pytest.mark.parametrize(
@@ -642,7 +732,7 @@ def test_few_participants_may_share_a_covariance_matrix():
 )
 def test_refuses_unknown_options(arguments, message):
     with pytest.raises(ValueError, match=message):
-        imputation.fit_imputation(made_up_trial(), **arguments)
+        fit_leavers(made_up_trial(), **arguments)
 
 
 def test_refuses_an_unknown_strategy_or_visit(trial):

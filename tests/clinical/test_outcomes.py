@@ -447,6 +447,7 @@ def test_flow_counts_each_participant_with_the_reason(tiny):
         "withdrew": {"baseline": ["sub-03"]},
         "rated": {"baseline": 3, "week1": 2, "week2": 2},
         "analysed": 2,
+        "not_analysed": {"no rating after baseline": 1},
     }
     assert flow["control"] == {
         "randomised": 4,
@@ -454,6 +455,7 @@ def test_flow_counts_each_participant_with_the_reason(tiny):
         "withdrew": {"week1": ["sub-02"]},
         "rated": {"baseline": 4, "week1": 4, "week2": 3},
         "analysed": 4,
+        "not_analysed": {},
     }
 
 

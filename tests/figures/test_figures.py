@@ -280,6 +280,7 @@ def contrasts():
     table = pd.DataFrame({"scale": ["X", "X", "Y"], "visit": ["w1", "w2", "w2"], "p": 0.02})
     table = table.assign(estimate=[-1.0, -2.5, 3], ci_low=[-3, -4, 1], ci_high=[1, -0.01, 5])
     table = table.assign(n_active=12, n_control=13)
+    table["favours"] = ["active", "active", "control"]
     return table.assign(rated_active=[10, 9, 8], rated_control=11)
 
 
@@ -291,7 +292,7 @@ def test_differences_stand_where_they_are_with_numbers_n_and_the_primary_filled(
     said = words(ax)
     assert "−2.5 (−4.0 to −0.01)" in said  # not "-0.0"
     assert "9 + 11" in said
-    assert "real − sham, points; left favours real" in said
+    assert "real − sham, points; left of zero favours real" in said
     heights = [mark.get_ydata()[0] for mark in marks]
     assert heights[0] > heights[1] > heights[2]
 

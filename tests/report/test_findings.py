@@ -144,6 +144,7 @@ def contrast_row(**changes):
     row = {"scale": "HAMD-17", "visit": "week2", "kind": "change", "estimate": -4.26}
     row |= {"ci_low": -7.61, "ci_high": -0.92, "p": 0.013, "hedges_g": -0.844}
     row |= {"hedges_g_raw": -0.613, "rated_active": 10, "rated_control": 8}
+    row["favours"] = "active" if changes.get("estimate", -5) < 0 else "control"
     return row | {"n_active": 12, "n_control": 9} | changes
 
 
@@ -233,6 +234,7 @@ def test_no_difference_is_zero_and_not_minus_zero(said):
 
 def imputed(**changes):
     row = {"scale": "HAMD-17", "visit": "week2", "estimate": -5.0, "ci_low": -9.0, "ci_high": -0.9}
+    row |= {"imputed_active": 2, "imputed_control": 1, "shifted_active": 2}
     return row | {"analysis": "mar"} | changes
 
 
@@ -249,6 +251,7 @@ PATTERN = {"pattern": "10", "n_active": 1, "n_control": 0, "missingness": "monot
 )
 def test_imputations_and_the_tipping_point_are_told_in_words(said, tip, says):
     row = {"visit": "week2", "delta_before": np.nan, "delta_interpolated": np.nan} | tip
+    row |= {"shifted": "missing", "shifted_active": 2}
     tables = {"imputation": [imputed(), imputed(analysis="jump_to_reference", estimate=-4.7)]}
     tables |= {"missing_patterns": [PATTERN], "tipping_point": [row]}
     found = said("clinical", "missing", "HAMD-17", "week2", **tables)
@@ -256,7 +259,35 @@ def test_imputations_and_the_tipping_point_are_told_in_words(said, tip, says):
     assert "−4.7 points (95 % CI −9.0 to −0.9) if they had fallen back to the mean of the" in found
     assert "the mean of the sham arm at once" in found
     assert says is None or says in found
+    assert ("the 2 unrated active participants had done" in found) == (says is not None)
     assert ("points worse" in found) == (says is not None)
+
+
+def test_where_nobody_is_shifted_nothing_is_said_of_robustness(said):
+    tip = {"visit": "week2", "status": "does not tip", "delta_before": 12.0, "shifted": "event"}
+    jump = imputed(analysis="jump_to_reference", shifted_active=0)
+    tables = {"imputation": [imputed(shifted_active=0), jump], "missing_patterns": [PATTERN]}
+    tables["tipping_point"] = [tip | {"delta_interpolated": np.nan, "shifted_active": 0}]
+    found = said("clinical", "missing", "HAMD-17", "week2", **tables)
+    assert "The result holds" not in found
+    assert "mean of the sham arm" not in found
+    assert "move nobody and say nothing about robustness" in found
+
+
+def test_events_strategies_and_those_not_in_the_model_are_counted(said):
+    event = {"event": "headache", "strategy": "treatment_policy", "handled": "used"}
+    event |= {"n_active": 3, "n_control": 1, "ratings_active": 5, "ratings_control": 2}
+    assert said("clinical", "events", intercurrent=[event]) == (
+        "3 and 1 participants stopped treatment (headache); under the strategy *treatment "
+        "policy*, 5 and 2 later ratings were used."
+    )
+
+
+def test_what_was_not_computed_is_told_with_its_reason(said):
+    notes = {"part": ["Table 1", "Tipping point"], "reason": ["nobody", "no scores"]}
+    assert said("clinical", "notes", "clinical", notes=notes) == (
+        "**Not computed**: Table 1 (nobody); Tipping point (no scores)."
+    )
 
 
 def test_nothing_is_said_of_missing_scores_where_none_is_missing(said):
@@ -668,7 +699,9 @@ def test_every_quoted_number_has_its_source(tiny):
             risk_row(visit="week1", events_active=98),
         ]
     )
-    numbers = clinical_numbers.clinical_numbers(study, flow, ancova, responders)
+    tables = {"mmrm_contrasts": ancova, "responders": responders}
+    results = SimpleNamespace(table=tables.get, json={"flow": flow}.get, has=tables.__contains__)
+    numbers = clinical_numbers.clinical_numbers(study, results)
     assert numbers["flow.active.randomised"] == (18, "flow.json")
     assert numbers["hamd17.week2.estimate"] == (-4.53, "mmrm_contrasts.tsv")
     assert numbers["hama.week2.p"] == (0.00123, "mmrm_contrasts.tsv")

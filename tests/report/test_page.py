@@ -47,7 +47,7 @@ def clinical_files(study):
         | {"estimate": -3.21 - i, "se": 1.07, "df": 6.3, "ci_low": -7.77 - i, "ci_high": 1.35 - i}
         | {"t": -3.1, "p": 0.0123, "hedges_g": -0.77, "g_ci_low": -1.41, "g_ci_high": -0.13}
         | {"n_active": 4, "n_control": 4, "covariance": "us"}
-        | {"hedges_g_raw": -0.61, "rated_active": 4, "rated_control": 3}
+        | {"hedges_g_raw": -0.61, "rated_active": 4, "rated_control": 3, "favours": "active"}
         for i, scale in enumerate(scales)
         for visit in visits
     ]
@@ -62,7 +62,8 @@ def clinical_files(study):
     ]
     imputed = [
         {"scale": scales[0], "analysis": name, "visit": study.final_visit, "estimate": -2.9}
-        | {"ci_low": -7.1, "ci_high": 1.3, "p": 0.15}
+        | {"ci_low": -7.1, "ci_high": 1.3, "p": 0.15, "shifted_active": 1}
+        | {"imputed_active": 1, "imputed_control": 0}
         for name in STRATEGIES
     ]
     baseline = {"variable": "age", "summary": "mean (SD)", "active": "35 (9)", "control": "40 (8)"}
@@ -75,6 +76,7 @@ def clinical_files(study):
         ("allocated", "active", "Active: 4; all came"),
     ]
     tip = {"visit": study.final_visit, "status": "tips", "delta_interpolated": 2.38}
+    tip |= {"shifted": "missing", "shifted_active": 1}
     randomised = {"scale": scales[0], "visit": study.final_visit, "p_randomisation": 0.031}
     missing = {"pattern": "10", "n_active": 1, "n_control": 0, "missingness": "monotone"}
     return {
@@ -374,7 +376,8 @@ def test_another_number_in_the_results_is_another_number_in_the_text(alone, esti
     study = alone(images=False)
     path = study.derived / "clinical" / "mmrm_contrasts.tsv"
     rows = reading.read_table(path)
-    rows.loc[rows["visit"].eq("week2") & rows["scale"].eq("HAMD-17"), "estimate"] = estimate
+    chosen = rows["visit"].eq("week2") & rows["scale"].eq("HAMD-17")
+    rows.loc[chosen, ["estimate", "favours"]] = [estimate, "control"]
     writing.write(path.parent, {path.name: rows}, keep_others=True)
     written = BeautifulSoup(page.write_report(study).read_text("utf-8"), "html.parser")
     assert finding in words(written)

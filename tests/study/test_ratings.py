@@ -8,8 +8,10 @@ import pytest
 from conftest import lines
 
 from analysis_lib.results.problems import StudyError
-from analysis_lib.study import participants
+from analysis_lib.study import items, participants
 from analysis_lib.study import scores as study_scores
+from analysis_lib.study.contract import load_study
+from analysis_lib.study.visit_days import visit_days
 
 
 def problems(tiny):
@@ -695,3 +697,93 @@ def test_what_can_be_told_of_participants_with_problems(tiny):
     assert list(people["participant_id"][:2]) == ["sub-01", "sub-02"]
     assert people["arm"].isna().all()
     assert list(people["withdrawn_after"].dropna()) == ["baseline", "week1"]
+
+
+# --- items, days
+
+
+def with_items(tiny, name, n, value):
+    """The primary scale as `n` items of one value each, without totals."""
+    tiny.content["scales"][0] |= {"name": name, "range": [0, 200]}
+    tiny.content["scales"][0].pop("remission_at_most")
+    table = tiny.scales["hamd17.tsv"].drop(columns="total")
+    for k in range(1, n + 1):
+        table[f"item_{k:02d}"] = value
+    tiny.scales["hamd17.tsv"] = table
+    return table
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "item", "highest"),
+    [
+        ("HAMD-17", 17, 4, 2),
+        ("HDRS", 17, 1, 4),
+        ("HAMA", 14, 14, 4),
+        ("MADRS", 10, 10, 6),
+        ("BDI-II", 21, 21, 3),
+        ("PHQ-9", 9, 9, 3),
+        ("YMRS", 11, 5, 8),
+        ("YMRS", 11, 7, 4),
+        ("Other", 11, 7, 10),
+        ("HAMD-17", 16, 4, 10),  # not the 17 items
+    ],
+)
+def test_an_item_above_its_maximum_is_refused(tiny, name, n, item, highest):
+    if name == "HAMA":
+        del tiny.content["scales"][1]
+    table = with_items(tiny, name, n, 1)
+    table.loc[3, f"item_{item:02d}"] = highest
+    study_scores.read_scale(tiny.write(), load_study(tiny.folder / "tiny.yml").primary_scale)
+    table.loc[3, f"item_{item:02d}"] = highest + 1
+    with pytest.raises(
+        StudyError, match=rf"item_{item:02d}: a number from 0 to {highest} expected"
+    ):
+        study_scores.read_scale(tiny.write(), load_study(tiny.folder / "tiny.yml").primary_scale)
+
+
+def test_maxima_add_up_to_the_range_of_each_scale():
+    totals = {name: sum(highest) for name, highest in items.MAXIMA.items()}
+    assert totals["HAMD-17"] == 52
+    assert totals["HAMA"] == 56
+    assert totals["MADRS"] == 60
+    assert totals["BDI-II"] == 63
+    assert totals["PHQ-9"] == 27
+    assert totals["YMRS"] == 60
+
+
+@pytest.mark.parametrize(("allowed", "totals"), [(0, [np.nan] * 2), (1, [3, np.nan]), (2, [3, 4])])
+def test_totals_are_prorated_as_the_rule_allows_and_counted(tiny, allowed, totals):
+    table = with_items(tiny, "Four", 4, 1)
+    tiny.content["scales"][0]["prorate_at_most"] = allowed
+    table[["item_01", "item_02"]] = table[["item_01", "item_02"]].astype(object)
+    table.loc[0, "item_01"], table.loc[0, "item_02"] = "n/a", 0  # 2 of 3 items: 2.67 of 4
+    table.loc[1, ["item_01", "item_02"]] = "n/a"
+    study = tiny.write()
+    people = participants.read_participants(study)
+    found = study_scores.read_scale(study, study.primary_scale, people)
+    np.testing.assert_array_equal(found["score"].iloc[:3], [*totals, 4])
+    n = int(np.isfinite(totals).sum())
+    assert found["prorated"].tolist() == [*np.isfinite(totals), *[False] * 22]
+    (row,) = study_scores.total_counts(study, people).itertuples()
+    assert (row.n_totals, row.n_prorated, row.n_lost) == (22 + n, n, 2 - n)
+    told = [p for p in study_scores.problems(study) if p.severity == "warning"]
+    assert len(told) == (n < 2)
+
+
+def test_days_of_visits_spread_and_leave_their_window(tiny):
+    tiny.content["windows"] = {"week2": [12, 16]}
+    study = tiny.write()
+    for k, who in enumerate(tiny.participants["participant_id"]):
+        folder = study.root / who
+        folder.mkdir()
+        text = f"session_id\tdays\nses-baseline\t0\nses-week2\t{12 + k}\n"
+        (folder / f"{who}_sessions.tsv").write_text(text)
+    table = visit_days(study, participants.read_participants(study)).set_index("visit")
+    assert list(table.index) == ["baseline", "week2"]
+    row = table.loc["week2", ["planned_days", "n", "median_days", "first_day", "last_day"]]
+    assert row.tolist() == [14, 8, 15.5, 12, 19]
+    assert table["n_outside"].tolist() == [0, 3]
+    (study.root / "sub-01" / "sub-01_sessions.tsv").write_text("session_id\tdays\nses-week2\tx\n")
+    assert any(
+        "days since baseline, numbers" in str(problem) for problem in study_scores.problems(study)
+    )

@@ -57,9 +57,11 @@ def test_a_level_that_occurs_once_is_refused():
         fit_mmrm(data, FORMULA + " + site", **KEYS)
 
 
-def test_more_than_eight_visits_are_refused():
-    with pytest.raises(ValueError, match="at most 8 visits expected, found 9"):
-        fit_mmrm(trial(n_visits=9), FORMULA, **KEYS)
+def test_words_without_an_order_are_refused_where_the_covariance_depends_on_it():
+    data = trial().replace({"visit": {"week1": "early", "week2": "late", "week3": "end"}})
+    fit_mmrm(data, FORMULA, **KEYS)
+    with pytest.raises(ValueError, match="the order of visits early, end, late is not known"):
+        fit_mmrm(data, FORMULA, **KEYS, covariance="ar1")
 
 
 @pytest.mark.parametrize(

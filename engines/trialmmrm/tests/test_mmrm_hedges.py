@@ -47,3 +47,9 @@ def test_inverse_of_the_noncentral_t_is_the_one_by_quadrature():
             for p in (0.025, 0.975):
                 found = special.nctdtrinc(df, p, t)
                 assert weights @ special.ndtr(t * scale - found) / 2 == pytest.approx(p, abs=1e-4)
+
+
+def test_a_t_of_scores_without_spread_has_no_limits():
+    table = pd.DataFrame({"estimate": [-2.0], "se": [1e-14], "df": [5.0], "t": [-2e14]})
+    found = hedges_g(table, np.array([1.0]), 0.95).iloc[0]
+    assert np.isnan([found["g_ci_low"], found["g_ci_high"]]).all()

@@ -231,3 +231,17 @@ def test_sleep_is_the_paired_t_test_as_in_sas():
     assert row["df"] == pytest.approx(9, rel=1e-4)
     paired = stats.ttest_rel(second, first)
     assert row["p"] == pytest.approx(paired.pvalue, rel=1e-3)
+
+
+def test_claus_2020_is_that_of_gls(reference_data):
+    """HAMD at three visits after baseline, 41 of 43 analysed; estimates and logLik of R's gls."""
+    rows = pd.read_csv(reference_data / "data" / "trials" / "claus2020" / "claus_2020.csv")
+    wide = rows.pivot(index=["id", "treatment"], columns="time", values="hamd").reset_index()
+    long = wide.melt(["id", "treatment", 1], var_name="visit", value_name="score").dropna()
+    long = long.rename(columns={1: "baseline"}).assign(change=lambda d: d["score"] - d["baseline"])
+    long["arm"] = pd.Categorical(long["treatment"], ["TAU", "PA"])
+    fit = fit_mmrm(long, "change ~ baseline*visit + arm*visit", "id", "visit")
+    assert fit.n_participants == 41
+    estimates = fit.contrasts("arm")["estimate"]
+    np.testing.assert_allclose(estimates, [-6.379, -6.343, -9.794], atol=5e-4)
+    assert fit.loglik == pytest.approx(-328.1192, abs=5e-5)

@@ -9,7 +9,7 @@
 
 # %% [markdown]
 # **Contents.** [Item by item](#Item-by-item) · [Growth curves](#Growth-curves) ·
-# [Does the primary model fit](#Does-the-primary-model-fit) · [Blinding](#Blinding) · [Harms](#Harms) · [Adherence and dose](#Adherence-and-dose) ·
+# [Does the primary model fit](#Does-the-primary-model-fit) · [Blinding](#Blinding) · [Harms](#Harms) · [Stimulation](#Stimulation) · [Adherence and dose](#Adherence-and-dose) ·
 # [What a report must add](#What-a-report-must-add) · [What we found](#What-we-found:-conduct)
 #
 # **To run it:** *Run > Run All Cells* in the menu. It takes a few seconds. What a trial did not record
@@ -32,7 +32,8 @@ variant: str = ""  # folder in variants/ for results; empty: named after what is
 from IPython.display import Markdown, display
 
 from analysis_lib import clinical, figures, pipeline, report, results
-from analysis_lib.study import open_study, read_adverse_events, read_guesses, read_stimulation
+from analysis_lib.study import open_study, read_adverse_events, read_guesses
+from analysis_lib.study import read_protocol, read_stimulation
 
 trial = open_study("S0_trial_conduct", globals())
 data = clinical.read_trial(trial)
@@ -49,9 +50,11 @@ Markdown(report.notice(trial))
 # already tested, so they have intervals and no p-values.
 
 # %%
-by_item = clinical.item_tables(trial, participants)
-found.keep(**by_item)
-if by_item:
+by_item = {}
+with found.part("Items"):
+    by_item = clinical.item_tables(trial, participants)
+    found.keep(**by_item)
+if "item_differences" in by_item:
     display(report.table(by_item["alpha"], trial), figures.panel(found, "items"))
 else:
     print("No items were recorded.")
@@ -60,6 +63,14 @@ else:
 # An effect that rests on one or two items, such as sleep or appetite, is not an effect on the condition
 # as a whole.
 #
+# Factors of HAMD-17 are sums of items (Cleary & Guy 1977); HAMD-6 holds its core symptoms (Bech et al.
+# 1975).
+
+# %%
+if "factors" in by_item:
+    display(report.table(by_item["factors"], trial, "factors"))
+
+# %% [markdown]
 # The suicide item is reported separately: participants at each score, and how many were worse than at
 # baseline.
 
@@ -84,12 +95,13 @@ else:
 # of notebook 01 assumes less.
 
 # %%
-growth = clinical.growth_table(data.scores)
-found.keep(growth=growth)
-report.table(growth, trial, "growth")
+with found.part("Growth curves"):
+    growth = clinical.growth_table(data.scores)
+    found.keep(growth=growth)
+    display(report.table(growth, trial, "growth"))
 
 # %% [markdown]
-# A negative difference means a steeper fall with active treatment.
+# Where lower scores are better, a negative difference means a steeper fall with active treatment.
 
 # %% [markdown]
 # ## Does the primary model fit
@@ -98,11 +110,12 @@ report.table(growth, trial, "growth")
 # by the SD of their visit should follow the normal quantiles.
 
 # %%
-fits = clinical.fit_models(data.changes)
-contrast = (trial.primary_scale.name, trial.final_visit)
-influence = clinical.influence_table(fits, data.changes, *contrast)
-found.keep(residuals=clinical.residual_table(fits), influence=influence)
-display(figures.panel(found, "residuals"), figures.panel(found, "left_out"))
+with found.part("Residuals and influence"):
+    fits = clinical.fit_models(data.changes)
+    contrast = (trial.primary_scale.name, trial.final_visit)
+    influence = clinical.influence_table(fits, data.changes, *contrast)
+    found.keep(residuals=clinical.residual_table(fits), influence=influence)
+    display(figures.panel(found, "residuals"), figures.panel(found, "left_out"))
 
 # %% [markdown]
 # Points that leave the line at the ends are outliers or a skewed scale. The second figure fits the model
@@ -151,6 +164,20 @@ else:
 # The upper limit of a risk difference shows how much excess harm remains possible.
 
 # %% [markdown]
+# ## Stimulation
+#
+# What `stimulation.json` says of the target, coil, pattern, intensity and sham, and the mean of the
+# participants' own targets where they are known.
+
+# %%
+protocol = read_protocol(trial, participants)
+if protocol is None:
+    print("The stimulation protocol was not recorded.")
+else:
+    found.keep(protocol=protocol)
+    display(report.table(protocol, trial))
+
+# %% [markdown]
 # ## Adherence and dose
 #
 # Sessions received and, where recorded, intensity and pulses, by arm. For a sham coil, intensity and
@@ -173,17 +200,20 @@ else:
 # %% [markdown]
 # ## What a report must add
 #
-# The CONSORT 2025 checklist, with the items that this compendium answers. What no data set holds
-# (protocol, registration, how the allocation sequence was made, funding) is for the investigators to
-# add.
+# The CONSORT 2025 checklist, with the items that this compendium answers, then its extension for harms,
+# TIDieR (the intervention) and the checklist for TMS of Chipchase et al. (2012). What no data set holds
+# (protocol, how the allocation sequence was made, funding) is for the investigators to add.
 
 # %%
 asked = {"guess": guesses, "adverse_events": events, "stimulation": stimulation}
-asked["site"] = participants.get("site")
+asked |= {c: participants.get(c) for c in ("site", "age", "sex", "handedness", "stopped_because")}
+asked["suicide"] = by_item.get("suicide_item")
 recorded = [name for name, value in asked.items() if value is not None]
-checklist = clinical.consort_checklist(trial, recorded)
-found.keep(consort_checklist=checklist)
-report.table(checklist, trial)
+recorded += [] if protocol is None else [f"protocol.{name}" for name in protocol["parameter"]]
+for guideline in ("consort", "harms", "tidier", "chipchase"):
+    checklist = clinical.consort_checklist(trial, recorded, guideline)
+    found.keep(**{f"{guideline}_checklist": checklist})
+    display(Markdown(f"**{guideline.upper()}**"), report.table(checklist, trial))
 
 # %% [markdown]
 # The column *where* names the notebook and section that answers an item.

@@ -23,6 +23,8 @@ class CovarianceEstimate:
     matrix: np.ndarray  # (n, n)
     natural: Jet  # (n, n), the matrix as a function of SAS's K parameters
     weights: np.ndarray  # (K, K), W of Kenward & Roger: covariance of these parameters
+    structure: object = None
+    free: np.ndarray | None = None  # (K,), the structure's unbounded parameters
 
     @property
     def n_parameters(self):
@@ -54,7 +56,27 @@ class CovarianceEstimate:
         return back @ covariance @ back.T
 
 
-def estimate_at(likelihood, structure, matrix):
+def draw(estimate, n, rng):
+    """Draw coefficients (n, q) and covariances (n, n_visits, n_visits), in the outcome's units.
+
+    Unbounded covariance parameters are normal around their REML estimate, by the inverse of the
+    observed information; coefficients are exactly normal given the covariance. With flat priors
+    this is the posterior as far as the likelihood is quadratic (Gelman et al. 2013, Bayesian Data
+    Analysis, ch. 4).
+    """
+    likelihood, structure, size = estimate.likelihood, estimate.structure, len(estimate.matrix)
+    _, hessian = likelihood.chain(estimate.state, structure.free(estimate.free, size))
+    root = np.linalg.cholesky(2 * np.linalg.inv((hessian + hessian.T) / 2))
+    moved = estimate.free + rng.standard_normal((n, len(root))) @ root.T
+    betas, matrices = [], [structure.free(own, size).value for own in moved]
+    for matrix in matrices:
+        state = likelihood.solve(matrix)
+        change = state.beta + np.linalg.cholesky(state.phi) @ rng.standard_normal(likelihood.q)
+        betas.append(likelihood.ols + likelihood.scale * np.linalg.solve(likelihood.basis, change))
+    return np.array(betas), likelihood.scale**2 * np.array(matrices)
+
+
+def estimate_at(likelihood, structure, matrix, free):
     """The estimate at a covariance matrix that maximises the likelihood.
 
     Parameters
@@ -63,6 +85,8 @@ def estimate_at(likelihood, structure, matrix):
     structure : Structure
     matrix : numpy.ndarray, shape (n, n)
         In working units.
+    free : numpy.ndarray, shape (K,)
+        The unbounded parameters that give it.
 
     Returns
     -------
@@ -81,4 +105,4 @@ def estimate_at(likelihood, structure, matrix):
     except np.linalg.LinAlgError:
         raise ConvergenceError("did not converge: the Hessian is not positive definite") from None
     weights = 2 * np.linalg.inv(hessian)  # the deviance is twice the negative log-likelihood
-    return CovarianceEstimate(likelihood, state, matrix, natural, weights)
+    return CovarianceEstimate(likelihood, state, matrix, natural, weights, structure, free)

@@ -16,8 +16,6 @@ from trialmmrm.checks import (
     is_number,
 )
 
-MAX_VISITS = 8
-
 
 @dataclass(frozen=True)
 class Design:
@@ -37,6 +35,7 @@ class Design:
     n_dropped: int
     notes: tuple
     index: pd.Index  # of the rows used, as in the data
+    ordered: bool  # whether the order of visits is known
 
 
 def read_design(data, formula, subject, visit):
@@ -64,15 +63,10 @@ def read_design(data, formula, subject, visit):
     outcome = sorted(left)[0]
     table = data[list(dict.fromkeys([*variables, subject, visit]))].reset_index(drop=True)
     check_keys(table, subject, visit)
-    table = _as_factors(table, {v for v in variables if not is_number(table[v])} | {visit})
+    table = _as_factors(table, {v for v in variables if not is_number(table[v])}, visit)
     check_numbers(table, outcome, variables)
     used, notes = _complete(table, variables, subject, visit)
     visits = list(used[visit].cat.categories)
-    if len(visits) > MAX_VISITS:
-        raise ValueError(
-            f"column {visit!r}: at most {MAX_VISITS} visits expected, found {len(visits)} "
-            f"({', '.join(map(str, visits))}): leave some out, or average neighbouring visits"
-        )
     matrices = Formula(formula).get_model_matrix(used, na_action="raise")
     spec = matrices.rhs.model_spec
     factors = _factors(spec, used)
@@ -82,9 +76,10 @@ def read_design(data, formula, subject, visit):
     rows = _row_numbers(used, subject, visit)
     numbers = [v for v in sorted(right) if v not in factors and is_number(used[v])]
     dropped, index = len(table) - len(used), data.index[used.index]
+    given = isinstance(data[visit].dtype, pd.CategoricalDtype)
     return Design(
         used, matrices.rhs, y, spec, outcome, subject, visit, visits, factors, numbers, rows,
-        dropped, notes, index,
+        dropped, notes, index, given or in_known_order(visits),
     )  # fmt: skip
 
 
@@ -106,15 +101,15 @@ def _variables(side, data):
     return {str(v) for v in side.required_variables} | (words & set(getattr(data, "columns", ())))
 
 
-def _as_factors(table, names):
+def _as_factors(table, names, visit):
     """Strings, booleans and the visit as categoricals; levels sorted where there is no order."""
     new = {}
-    for name in names:
+    for name in names | {visit}:
         column = table[name]
         if isinstance(column.dtype, pd.CategoricalDtype):
             continue
         try:
-            levels = sorted(column.dropna().unique())
+            levels = sorted(column.dropna().unique(), key=_natural if name == visit else None)
         except TypeError:
             kinds = sorted({type(value).__name__ for value in column.dropna()})
             raise ValueError(
@@ -123,6 +118,19 @@ def _as_factors(table, names):
             ) from None
         new[name] = pd.Categorical(column, levels)
     return table.assign(**new)
+
+
+def _natural(level):
+    """Words sorted with the numbers in them as numbers: week2 before week12."""
+    if not isinstance(level, str):
+        return level
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", level)]
+
+
+def in_known_order(visits):
+    """Whether visits are numbers, or words that differ in one number alone."""
+    stems = {re.sub(r"\d+", "", v, count=1) for v in visits if isinstance(v, str)}
+    return len(stems) <= 1
 
 
 def _complete(table, variables, subject, visit):

@@ -5,7 +5,9 @@ from trialmmrm.fitting import fit_mmrm
 from trialmmrm.structures import FALLBACK
 
 
-def fit_with_fallback(data, formula, subject, visit, df="kenward-roger", reml=True, order=FALLBACK):
+def fit_with_fallback(
+    data, formula, subject, visit, df="kenward-roger", reml=True, order=FALLBACK, wanted=None
+):
     """Fit with the first covariance structure that converges: us, toeph, csh, cs.
 
     Parameters
@@ -14,6 +16,9 @@ def fit_with_fallback(data, formula, subject, visit, df="kenward-roger", reml=Tr
         As in :func:`fit_mmrm`.
     order : sequence of str
         Structures, tried in turn.
+    wanted : callable, optional
+        Of a fit: computes what is wanted of it. Where it raises ValueError (no usable degrees of
+        freedom), the next structure is tried.
 
     Returns
     -------
@@ -34,6 +39,11 @@ def fit_with_fallback(data, formula, subject, visit, df="kenward-roger", reml=Tr
             fit = fit_mmrm(data, formula, subject, visit, covariance, df, reml)
         except ConvergenceError as error:
             reasons.append(f"{covariance}: {error.__cause__}")
+            continue
+        try:
+            _ = wanted and wanted(fit)
+        except ValueError as error:
+            reasons.append(f"{covariance}: {error}")
             continue
         fit.fallback_reason = "; ".join(reasons) or None
         return fit

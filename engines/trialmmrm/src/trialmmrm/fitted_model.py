@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trialmmrm import kenward_roger, lsmeans, satterthwaite
+from trialmmrm import covariance_estimate, kenward_roger, lsmeans, satterthwaite
 from trialmmrm.hedges import hedges_g
 from trialmmrm.inference import t_table, weight_rows
 from trialmmrm.residuals import residual_table
@@ -113,6 +113,22 @@ class MMRM:
         if self.df_method == "kenward-roger":
             return kenward_roger.adjusted_covariance(self._estimate)
         return self._estimate.state.phi
+
+    def draw(self, n, rng):
+        """Draws from the approximate posterior, for multiple imputation.
+
+        Parameters
+        ----------
+        n : int
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        coefficients : numpy.ndarray, shape (n, q)
+            In the order of ``terms``.
+        covariances : numpy.ndarray, shape (n, n_visits, n_visits)
+        """
+        return covariance_estimate.draw(self._estimate, n, rng)
 
     # -- linear combinations of coefficients
 

@@ -34,8 +34,10 @@ def fit_mmrm(data, formula, subject, visit, covariance="us", df="kenward-roger",
         factors; the reference level is the first category of a pandas categorical, else the first
         in sorted order.
     subject, visit : str
-        Columns. The visit is always a factor, in the order of its categories, else sorted; one to
-        eight visits. With one visit the model is an analysis of covariance.
+        Columns. The visit is always a factor, in the order of its categories, else sorted, numbers
+        in words as numbers (week2 before week12). Words without an order are refused where the
+        covariance depends on it. With one visit the model is an analysis of covariance; at most ten
+        can be unstructured.
     covariance : {"us", "toeph", "toep", "csh", "cs", "ar1h", "ar1"}
         Unstructured; Toeplitz; compound symmetry; first-order autoregressive. With h, each visit
         has a variance of its own.
@@ -93,4 +95,4 @@ def _estimate(design, likelihood, covariance):
     free, iterations = minimise(likelihood, structure, start, design.visits)
     matrix = structure.free(free, n).value
     check_regular(matrix, design.visits)
-    return estimate_at(likelihood, structure, matrix), iterations
+    return estimate_at(likelihood, structure, matrix, free), iterations

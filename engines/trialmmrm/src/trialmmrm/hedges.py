@@ -20,6 +20,9 @@ def hedges_correction(df):
     return np.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / np.sqrt(df / 2)
 
 
+LARGEST_T = 1e4
+
+
 def hedges_g(table, sd, level):
     """Hedges g and its interval.
 
@@ -42,7 +45,8 @@ def hedges_g(table, sd, level):
         hedges_g, g_ci_low, g_ci_high.
     """
     t, df, se = (table[c].to_numpy() for c in ("t", "df", "se"))
-    size, tail = np.abs(t), (1 - level) / 2
+    # scores without residual spread: the search for limits would not end
+    size, tail = np.where(np.abs(t) < LARGEST_T, np.abs(t), np.nan), (1 - level) / 2
     # by symmetry: the distribution function is not reliable in the far left tail
     low, high = (special.nctdtrinc(df, p, size) for p in (1 - tail, tail))
     low, high = np.where(t < 0, -high, low), np.where(t < 0, -low, high)

@@ -7,6 +7,8 @@ import numpy as np
 from trialmmrm.errors import ConvergenceError
 from trialmmrm.structures import Unstructured
 
+MOST_UNSTRUCTURED = 10  # visits; 55 parameters
+
 
 def check_identified(design, likelihood, structure, sd):
     """Refuse outcomes without residual variance, and pairs of visits that nobody shares.
@@ -32,10 +34,20 @@ def check_identified(design, likelihood, structure, sd):
         )
     if isinstance(structure, Unstructured):
         _check_pairs(design)
+    elif structure.pattern != "exchangeable" and not design.ordered:
+        raise ValueError(
+            f"column {design.visit!r}: the order of visits {', '.join(design.visits)} is not "
+            "known, and correlations depend on it: make it an ordered categorical"
+        )
 
 
 def _check_pairs(design):
-    """Refuse visits that fewer than two participants share."""
+    """Refuse more visits than can be unstructured, and two that fewer than two people share."""
+    if len(design.visits) > MOST_UNSTRUCTURED:
+        raise ConvergenceError(
+            f"at most {MOST_UNSTRUCTURED} visits can have an unstructured covariance, found "
+            f"{len(design.visits)}"
+        )
     seen = design.rows >= 0
     for a, b in combinations(range(len(design.visits)), 2):
         if (count := int((seen[:, a] & seen[:, b]).sum())) < 2:
