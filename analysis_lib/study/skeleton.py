@@ -250,6 +250,7 @@ covariates: [age, sex]
 # and age: 33 +/- 11, reference: Authors 2016, licence: CC0). To combine the map with another
 # of its receptor, give n_subjects: 31. A checksum, md5: 0123..., is checked first.
 # receptors: default
+# accept: []  # warnings of check-study that were looked at and are no fault
 """
 
 

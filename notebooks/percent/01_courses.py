@@ -59,7 +59,7 @@ display(*(figures.panel(found, "course_of_all", scale=scale.name) for scale in t
 report.table(tables["change"], trial)
 
 # %% [markdown]
-# Response (a fall of at least half of the baseline score) and remission are shares of those *rated* at the
+# Response (by the scale's rule; by default a fall of half) and remission are shares of those *rated* at the
 # visit, with Wilson's limits. Those who left are not counted, so that the shares can flatter.
 
 # %%

@@ -514,7 +514,7 @@ def test_structures_stand_side_by_side_by_system_filled_beyond_anatomy(ax):
     assert found == filled | {("o", 0.5, 0, False), ("s", -0.7, 2, False)}
     said = [text.get_text() for text in ax.get_legend().get_texts()]
     assert said == ["all, 118 to 119 regions", "cortex, 98 regions", "subcortex, 16 regions"]
-    alt = descriptions.describe_structures(rows)[1]
+    alt = descriptions.describe_structures(rows, "the change")[1]
     assert alt.endswith("Largest: all D1 0.80, cortex D1 −0.70, subcortex 5-HT4 0.60.")
 
 

@@ -108,6 +108,7 @@ def test_argyelan_agrees_with_an_independent_script(tmp_path, reference_data, mo
         for name in names:
             (cache / folder / name).symlink_to(source / name)
     monkeypatch.setenv("COMPENDIUM_CACHE", str(cache))
+    monkeypatch.setenv("NEUROMAPS_DATA", str(reference_data / "data" / "neuromaps"))
     fetch.fetch_study("argyelan", tmp_path / "bids", cache)
     own = load_study("argyelan")
     text = own.path.read_text().replace("../raw/argyelan", str(tmp_path / "bids"))
