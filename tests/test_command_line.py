@@ -132,13 +132,14 @@ def test_check_study_lists_warnings_apart_and_passes(small):
         path.with_name(path.name.replace(".nii.gz", ".json")).write_text('{"TIV_ml": 1500}')
     result = run("check-study", small / "small.yml")
     assert result.exit_code == 0
-    first, second, warning, accept, summary = result.output.splitlines()
+    first, second, *others, warning, accept, summary = result.output.splitlines()
+    assert all("cannot be computed" in line for line in others)  # of five people
     assert first.endswith("small.yml: no problems")
-    assert second == "1 warning (these stop nothing; look at each):"
+    assert second == f"{1 + len(others)} warnings (these stop nothing; look at each):"
     assert warning.startswith(
         "- sub-1: total intracranial volumes within 5% of each other expected"
     )
-    assert accept == "Once looked at, accept them in small.yml: accept: [head-size]"
+    assert accept == "Once looked at, accept them in small.yml: accept: [head-size, not-computed]"
     assert summary.startswith("2 active, 3 sham")
 
 

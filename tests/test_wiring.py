@@ -864,7 +864,7 @@ def test_differences_are_drawn_in_the_order_of_the_table_and_the_primary_one_is_
     assert filled == (rows["scale"].eq("HAMD-17") & rows["visit"].eq("week3")).tolist()
     segments = ax.collections[0].get_segments()
     np.testing.assert_allclose([s[:, 0] for s in segments], rows[["ci_low", "ci_high"]])
-    assert "left favours rTMS" in ax.get_xlabel().replace("\n", " ")
+    assert "left of zero favours rTMS" in ax.get_xlabel().replace("\n", " ")
     plt.close(ax.figure)
 
 
@@ -1001,15 +1001,16 @@ SEPARATE = (
 
 
 COVERED = {
-    "clinical": "ancova anova baseline consort_flow imputation means missing_patterns "
+    "clinical": "ancova anova baseline consort_flow imputation intercurrent means missing_patterns "
     "mmrm_contrasts mmrm_means pattern_visits randomisation responders scores tipping_curve "
-    "tipping_point",
-    "conduct": "adherence adverse_events alpha blinding consort_checklist dose growth "
-    "influence item_differences item_means residuals suicide_item suicide_worsening",
+    "tipping_point tipping_two_way totals",
+    "conduct": "adherence adverse_events alpha blinding chipchase_checklist consort_checklist dose "
+    "factors growth harms_checklist influence item_differences item_means residuals suicide_item "
+    "suicide_worsening tidier_checklist",
     "vbm": "active_change_clusters active_change_cluster_regions active_change_regions "
     "arm_by_time_clusters arm_by_time_cluster_regions arm_by_time_regions control_change_clusters "
     "control_change_cluster_regions control_change_regions design diagnostics improvement_regions "
-    "parcel_change quality region_clinical region_means summary variance_by_region",
+    "null_rates parcel_change quality region_clinical region_means summary variance_by_region",
     "receptors": "anatomy combined correlations coupling_arm coupling_improvement dominance "
     "given_others individual rivals scatter sensitivity spatial_rates structure_correlations",
     "calibration": "rates variograms",

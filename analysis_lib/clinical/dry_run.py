@@ -18,13 +18,15 @@ def problems(study):
 
     Tables that cannot be read are told by their own checks.
     """
+    if not study.arms:
+        return []
     try:
         data = read_trial(study)
     except CompendiumError:
         return []
     told = unanswered_parts(study, data)
     return [
-        Problem(study.path.name, part, text=f"cannot be computed: {why}", severity="warning")
+        Problem(study.path.name, part, text=f"cannot be computed: {why}", warning="not-computed")
         for part, why in told.items()
     ]
 

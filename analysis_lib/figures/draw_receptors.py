@@ -259,7 +259,10 @@ def plot_dominance(ax, rows):
     sns.barplot(rows, x="total_dominance", y="receptor", errorbar=None, ax=ax, **look)
     for bar, p in zip(ax.patches, rows["p_fwe"], strict=True):
         bar.set_facecolor(ACCENT if p < LEVEL else "white")
-    texts = ["" if np.isnan(percent) else f"{percent:.0f} %" for percent in rows["percent"]]
+    texts = [
+        "" if np.isnan(percent) else f"{number_text(percent, '.0f')} %"
+        for percent in rows["percent"]
+    ]
     ax.bar_label(ax.containers[0], texts, fontsize=6.5, padding=2)
     ax.set(xlabel="total dominance, part of adjusted R²\n(filled: family-wise p < .05)", ylabel="")
     ax.margins(x=0.14)

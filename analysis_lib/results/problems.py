@@ -9,6 +9,8 @@ WARNINGS = {  # what a study file can accept, by name, in words for people who m
     "atlas": "an atlas whose labels were read in a way that its file does not say",
     "exchanged": "maps of one participant that resemble a stranger's more than each other",
     "head-size": "head sizes of one participant that differ between sessions",
+    "lost-totals": "totals of a scale that are missing because an item is missing",
+    "not-computed": "a part that these data cannot answer",
     "oddities": "images that are read over something harmless",
     "outlier": "a grey-matter map unlike all others",
     "receptor-cut": "a map without values in much of grey matter",

@@ -123,7 +123,7 @@ def _lost_totals(study, participants):
                 f"prorate_at_most: N in {study.path.name} gives totals with up to N items missing: "
                 "the mean of the others times the number of items"
             )
-            yield Problem(scale.file, "", text=text, remedy=remedy, severity="warning")
+            yield Problem(scale.file, "", text=text, remedy=remedy, warning="lost-totals")
 
 
 def _tidy_scores(study, scale, table, participants, items):

@@ -1,5 +1,7 @@
 """Change in a study without a control arm, against paired t-tests and proportions by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -64,7 +66,8 @@ def test_response_is_a_share_of_those_rated(study):
 
 def test_numbers_of_the_courses_name_their_file(study):
     tables = courses.course_tables(study, trial_data.read_trial(study))
-    found = numbers.clinical_numbers(study, tables["flow"], tables["change"])
+    kept = SimpleNamespace(json=lambda name: tables[name], table=lambda name: tables[name])
+    found = numbers.clinical_numbers(study, kept)
     assert found["flow.analysed"] == (8, "flow.json")
     first = tables["change"].iloc[0]
     assert found[f"hama.{first['visit']}.mean"] == (first["mean"], "change.tsv")
