@@ -172,7 +172,7 @@ report.table(found.table("null_rates"), trial, "null_rates")
 #
 # Within an arm, participants' signs are flipped. Flips of t alone (`errors_within = "symmetric"`)
 # assume errors symmetric about zero: with 18 participants and a skewness of 1 they reject a true null
-# in about one trial of four. `"skewed"`, the default, first removes from t most of what skewness puts
+# in about one trial of five. `"skewed"`, the default, first removes from t most of what skewness puts
 # there (Hall 1992); p-values and clusters come from what is left, while maps and tables show
 # Student's t. With symmetric errors this costs little power (`benchmarks/calibration.tsv`).
 #
