@@ -181,11 +181,11 @@ found.keep(spatial_rates=rates)
 report.table(rates, trial)
 
 # %% [markdown]
-# Where a rate exceeds .05, read such a p as if it were larger in proportion.
+# Where a rate exceeds .05, that p is too small: one just below .05 then says little.
 #
-# The maps with the largest |r| come first in the table of correlations. A small first p with large others means that treatment acts
-# along this receptor, but that many other maps as smooth would follow it as closely. Since receptor maps
-# resemble each other, a true link with one makes the slopes on many differ. The figures show the same
+# The maps with the largest |r| come first in the table of correlations. A small first p with large others
+# means that treatment acts along this receptor, but that many other maps as smooth would follow it as
+# closely. Since receptor maps resemble each other, a true link with one makes the slopes on many differ. The figures show the same
 # for the difference between the arms and for the change within the active arm.
 
 # %%
@@ -200,9 +200,8 @@ display(*(figures.panel(found, "correlations", contrast=contrast) for contrast i
 # The striatum differs so much from the cortex, in receptors and in anatomy, that a correlation over all
 # regions can rest on that one contrast. The same tests are therefore made in the cortex and in the
 # subcortex alone, each with its own surrogates and anatomy, and with every map whose tracer holds in
-# half of the regions *there*: five serotonin maps take part below the cortex only. Raclopride and
-# FP-CIT hold in six striatal regions only, too few for a correlation, so that D2 and DAT take no part in
-# either; `tracers = "all"` shows them.
+# half of the regions *there*, which can be other maps than above. A tracer that measures its receptor in
+# the striatum alone (raclopride, FP-CIT) has too few regions in either; `tracers = "all"` shows such maps.
 
 # %%
 structures = receptors.by_structure(inputs, assessed, draws, seed, structure, **choices)
