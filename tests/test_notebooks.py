@@ -232,7 +232,7 @@ def test_figures_are_saved_as_png_and_pdf(demo):
 
 def test_every_panel_is_a_figure_of_its_own_too(demo):
     # a quick run leaves these out
-    study = load_study(demo[0].parents[1] / "studies" / "demo.yml")
+    study = load_study(demo[0].parents[1] / "studies" / "demo.yml", demo[0].parents[2])
     drawn = [figures.participants(study), figures.clinical(study)]
     found = {one.name for figure in drawn for one in figure.further()}
     clinical = "hamd17 hama differences response tipping_point"

@@ -66,6 +66,10 @@ def execute(
             )
             _keep(partial, executed, notebook.name, with_findings)
             failed.unlink(missing_ok=True)
+        except KeyboardInterrupt:
+            # the cell's task, which nobody asks any more, tells of its kernel's death at the end
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
+            raise
         except Exception as error:
             if partial.is_file():
                 _keep(partial, failed, notebook.name)
