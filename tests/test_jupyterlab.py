@@ -183,18 +183,6 @@ def _edit_outside(path, old, new):
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def test_notebook_01_runs_from_the_menu_and_shows_its_figures(page, lab):
-    _open(page, lab, "notebooks/01_clinical_outcomes.ipynb")
-    assert _run_all(page) is None
-    figures = page.locator('.jp-OutputArea-output img[src^="data:image/png"]')
-    assert figures.count() >= 5
-    assert figures.first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
-    notices = page.get_by_text("SIMULATED DATA")
-    assert notices.count() >= 2  # at the top and beside the results
-    assert (lab[1].parent / "compendium_output" / "data" / "derived" / "demo" / "clinical").is_dir()
-    assert page.outside == []
-
-
 def test_outputs_that_a_reader_saves_stay_out_of_git_and_edits_elsewhere_are_shown(page, lab):
     root, name = lab[1], "notebooks/01_clinical_outcomes.ipynb"
     path, script = root / name, root / "notebooks" / "percent" / "01_clinical_outcomes.py"
@@ -205,6 +193,13 @@ def test_outputs_that_a_reader_saves_stay_out_of_git_and_edits_elsewhere_are_sho
     page.keyboard.press("Control+Home")
     page.keyboard.type("# tried\n")
     assert _run_all(page) is None
+    figures = page.locator('.jp-OutputArea-output img[src^="data:image/png"]')
+    assert figures.count() >= 5
+    assert figures.first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    notices = page.get_by_text("SIMULATED DATA")
+    assert notices.count() >= 2  # at the top and beside the results
+    assert (root.parent / "compendium_output" / "data" / "derived" / "demo" / "clinical").is_dir()
+    assert page.outside == []
     _save(page, path)
     assert "image/png" in path.read_text(encoding="utf-8")
     assert changes(root) == f" M {name}\n"  # not its script
@@ -215,7 +210,7 @@ def test_outputs_that_a_reader_saves_stay_out_of_git_and_edits_elsewhere_are_sho
     _open(page, lab, name)
     page.locator(".jp-Notebook:visible h1", has_text="01 · Clinical outcomes").wait_for()
     assert parameters.inner_text().startswith("study: str")
-    assert page.locator('.jp-OutputArea-output img[src^="data:image/png"]').count() >= 5
+    assert figures.count() >= 5
     _save(page, path)
     assert page.locator(".jp-Dialog").count() == 0
     assert changes(root) == f" M {script.relative_to(root).as_posix()}\n"
@@ -224,7 +219,7 @@ def test_outputs_that_a_reader_saves_stay_out_of_git_and_edits_elsewhere_are_sho
 
 
 def test_notebooks_that_are_opened_and_saved_are_the_same_to_git(page, lab):
-    names = [path.relative_to(PROJECT).as_posix() for path in NOTEBOOKS]
+    names = [path.relative_to(PROJECT).as_posix() for path in NOTEBOOKS[::3]]
     _open(page, lab, names[0], "saved")
     for name in names:
         page.locator(".jp-Notebook:visible").first.wait_for()
