@@ -24,7 +24,7 @@ from analysis_lib.study.catalogue import skipped
 from analysis_lib.study.contract import Study
 from analysis_lib.study.participants import design_columns, read_participants
 
-FEWEST = 10  # regions, for any spatial null
+FEWEST = 10  # regions, below which a spatial null has too few sign patterns
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 import pandas as pd
 
 from analysis_lib.receptors.assessment import correlation_table
+from analysis_lib.receptors.inputs import FEWEST
 from analysis_lib.receptors.library import systems
 from analysis_lib.receptors.together import assess_contrasts
 from analysis_lib.results.problems import StudyError
 
 PARTS = ("cortex", "subcortex")
-FEWEST = 10  # regions, below which a spatial null has too few sign patterns
 
 
 def by_structure(inputs, assessed, draws, seed, structure="all", **choices) -> pd.DataFrame:

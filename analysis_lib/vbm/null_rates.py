@@ -40,7 +40,7 @@ def null_rates(spread, arm, errors, errors_within) -> pd.DataFrame:
 
 
 def own_design(spread, arm, within):
-    """Numbers of a trial as `nearest` compares them; within an arm all are the active arm's."""
+    """Numbers of a trial as `nearest` compares them; those of one arm stand in the first place."""
     spread = spread.set_index("measure")
     n = {name: (arm == name).sum() for name in ("active", "control")}
     if within:
@@ -65,14 +65,22 @@ def true_skewness(quartiles, n):
 
 
 def nearest(own, errors) -> dict:
-    """The simulated design without anything special that is nearest to a trial's, and its rates."""
+    """The simulated design without anything special that is nearest to a trial's, and its rates.
+
+    A test of two arms does not know which is which: a design stands for its mirror image, too.
+    """
     table = pd.read_csv(MEASURED, sep="\t", keep_default_na=False)
     kind = "equal" if errors == "symmetric" else errors
     table = table[(table["errors"] == kind) & (table["other"] == "n/a")]
     table = table[(table["n_control"] > 0) == (own["n_control"] > 0)]
     rates = table.pivot_table("rejected", ["design", *LIKE, "n_datasets"], "statistic", sort=False)
     rates = rates.reset_index()
-    best = rates.loc[distance(rates, own).idxmin()]
+    apart = distance(rates, own)
+    if own["n_control"]:
+        turned = {"n_active": own["n_control"], "n_control": own["n_active"]}
+        turned |= {"sd_ratio": 1 / own["sd_ratio"]}
+        apart = np.minimum(apart, distance(rates, own | turned))
+    best = rates.loc[apart.idxmin()]
     found = {"simulated_design": best["design"], "simulated_trials": best["n_datasets"]}
     return found | {f"rate_{name}": best[name] for name in STATISTICS}
 
