@@ -464,6 +464,12 @@ def receptor_tables():
     }
 
 
+def test_an_interval_that_is_not_known_is_said_to_be_so_once(said):
+    rows = receptor_tables()["structure_correlations"].assign(ci_low=np.nan, ci_high=np.nan)
+    found = said("receptors", "by_structure", structure_correlations=rows)
+    assert "over 119 regions (95 % CI not available); difference" in found
+
+
 def test_findings_on_receptors_say_which_how_strong_under_which_null_and_what_is_open(said):
     shares = {"receptor": ["D1", "D2"], "total_dominance": [0.1, 0.2], "percent": [33.3, 66.7]}
     found = said("receptors", **receptor_tables(), dominance=shares | {"p_fwe": [0.3, 0.01]})
