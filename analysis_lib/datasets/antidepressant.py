@@ -8,9 +8,9 @@ from analysis_lib.datasets.bids_tables import (
     dataset_description,
     described_table,
     in_visit_order,
+    published,
     require_columns,
-    scale_columns,
-    score_table,
+    scale_table,
     session_table,
 )
 from analysis_lib.results.problems import FetchError
@@ -53,19 +53,13 @@ def antidepressant_dataset(visits):
     patients = later.drop_duplicates("participant_id")
     first = patients.assign(visit="baseline", HAMDTL17=patients["BASVAL"], RELDAYS=0)
     every = in_visit_order(pd.concat([first, later]), list(_DAYS))
+    people = _antidepressant_participants(patients, later)
+    about, rated = published("antidepressant"), every[every["visit"] != "baseline"]
     return {
-        **dataset_description(_ANTIDEPRESSANT, _ANTIDEPRESSANT_README),
-        **described_table(
-            "participants", _antidepressant_participants(patients, later), _PATIENT_COLUMNS
-        ),
-        **described_table(
-            "phenotype/hamd17", score_table(every, "HAMDTL17"), scale_columns(_HAMD17)
-        ),
-        **described_table(
-            "phenotype/hama",
-            score_table(every[every["visit"] != "baseline"], "HAMATOTL"),
-            scale_columns(_HAMA),
-        ),
+        **dataset_description(about),
+        **described_table("participants", people, about["participants"]),
+        **scale_table("hamd17", every, "HAMDTL17", about),
+        **scale_table("hama", rated, "HAMATOTL", about),
         **session_table(every.assign(days=every["RELDAYS"].astype(int)), ["days"]),
     }
 
@@ -115,53 +109,3 @@ def _antidepressant_participants(patients, later):
         }
     )
     return table.sort_values("participant_id")
-
-
-_ANTIDEPRESSANT = {
-    "Name": "Antidepressant against placebo, six weeks",
-    "License": "Apache-2.0",
-    "Authors": [
-        "David J. Goldstein",
-        "Yili Lu",
-        "Michael J. Detke",
-        "Curtis Wiltse",
-        "Craig Mallinckrodt",
-        "Mark A. Demitrack",
-    ],
-    "HowToAcknowledge": "Goldstein et al. 2004, J Clin Psychopharmacol 24:389-399; R package rbmi",
-    "SourceDatasets": [{"URL": "https://github.com/insightsengineering/rbmi"}],
-}
-
-_ANTIDEPRESSANT_README = """\
-Two-arm trial of an antidepressant against placebo: 84 and 88 patients, baseline and weeks 1, 2, 4
-and 6. From the R package rbmi (data set antidepressant_data, Apache-2.0), which took it from the
-DIA working group on estimands and missing data. The original trial (Goldstein et al. 2004, Journal
-of Clinical Psychopharmacology 24:389-399) had four arms and a week 8; to mask it, week 8 was
-removed and the drug arm drawn at random from the three arms that were not placebo.
-
-Hamilton's depression scale (HAMD-17) has a baseline; his anxiety scale (HAMA) has none in the
-source. Nothing is known of a patient after the drug was stopped: withdrawn_after is the last
-visit with a rating. One patient missed week 2. A visit that did not take place has no row.
-
-Written by python -m analysis_lib fetch antidepressant. Please cite the trial and the package.
-"""
-
-_PATIENT_COLUMNS = {
-    "participant_id": {"Description": "Patient; PATIENT in the source, with sub- before it"},
-    "therapy": {
-        "Description": "Arm; THERAPY in the source",
-        "Levels": {"DRUG": "antidepressant", "PLACEBO": "placebo"},
-    },
-    "sex": {
-        "Description": "Sex; GENDER in the source",
-        "Levels": {"F": "female", "M": "male"},
-    },
-    "site": {"Description": "Pooled investigator; POOLINV in the source"},
-    "withdrawn_after": {
-        "Description": "Last visit with a rating, of a patient who was not rated at week 6; "
-        "n/a: rated at week 6"
-    },
-}
-
-_HAMD17 = "Hamilton Depression Rating Scale, 17 items, total (HAMDTL17; baseline: BASVAL)"
-_HAMA = "Hamilton Anxiety Rating Scale, total (HAMATOTL); not available at baseline"

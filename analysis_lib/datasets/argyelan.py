@@ -4,9 +4,9 @@ from analysis_lib.datasets.bids_tables import (
     dataset_description,
     described_table,
     in_visit_order,
+    published,
     require_columns,
-    scale_columns,
-    score_table,
+    scale_table,
     session_table,
 )
 from analysis_lib.results.problems import FetchError
@@ -31,34 +31,13 @@ def argyelan_dataset(regions, scores):
     rated = in_visit_order(scores, [f"rating{k}" for k in range(1, 13)])
     people = scores.drop_duplicates("participant_id").sort_values("participant_id")
     people = people.assign(sex=people["sex"].str[0])
-    described = {"participant_id": _PEOPLE["participant_id"]}
+    about = published("argyelan")
+    described = {"participant_id": about["participants"]["participant_id"]}
     described |= {name: {"Units": "percent"} for name in change if name != "participant_id"}
     return {
-        **dataset_description(_ABOUT, _README),
-        **described_table("participants", people, _PEOPLE),
-        **described_table("phenotype/hamd", score_table(rated, "hamd"), scale_columns(_HAMD)),
+        **dataset_description(about),
+        **described_table("participants", people, about["participants"]),
+        **scale_table("hamd", rated, "hamd", about),
         **described_table("regions", change.round(6), described),
         **session_table(rated, []),
     }
-
-
-_HAMD = "Hamilton Depression Rating Scale, total (hamd)"
-_PEOPLE = {
-    "participant_id": {"Description": "Participant, the pseudonym of the source"},
-    "age": {"Description": "Age", "Units": "year"},
-    "sex": {"Description": "Sex", "Levels": {"F": "female", "M": "male"}},
-}
-_ABOUT = {
-    "Name": "Electroconvulsive therapy: change of 42 regions in 15 patients",
-    "License": "MIT",
-    "Authors": ["Miklos Argyelan"],
-    "SourceDatasets": [{"URL": "https://github.com/argyelan/Publications"}],
-}
-_README = """\
-Electroconvulsive therapy in 15 patients, without a control arm: percent change of regional volume
-(FreeSurfer, both sides in one) in regions.tsv, repeated HAMD ratings in phenotype/hamd.tsv. Ratings
-are numbered as in the source and taken as weekly.
-
-From argyelan/Publications, VOLUMEvsCognition/Data (MIT). Written by python -m analysis_lib fetch
-argyelan.
-"""

@@ -1,6 +1,7 @@
 """What the converters of public trials share: tables and descriptions of a BIDS folder."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 
@@ -20,24 +21,19 @@ def in_visit_order(table, visits):
     return ordered.sort_values(["participant_id", "visit"]).reset_index(drop=True)
 
 
-def score_table(table, column):
-    """A phenotype table of one score."""
-    return pd.DataFrame(
-        {
-            "participant_id": table["participant_id"],
-            "session_id": "ses-" + table["visit"].astype(str),
-            "total": table[column].map("{:g}".format, na_action="ignore"),
-        }
-    )
-
-
-def scale_columns(description):
-    """Descriptions of the columns of a phenotype table."""
-    return {
+def scale_table(name, table, column, about):
+    """A phenotype table of one score and its description, by file name."""
+    described = {
         "participant_id": {"Description": "Participant, as in participants.tsv"},
         "session_id": {"Description": "Visit, with ses- before it"},
-        "total": {"Description": description, "Units": "point"},
+        "total": {"Description": about[name], "Units": "point"},
     }
+    content = {
+        "participant_id": table["participant_id"],
+        "session_id": "ses-" + table["visit"].astype(str),
+        "total": table[column].map("{:g}".format, na_action="ignore"),
+    }
+    return described_table(f"phenotype/{name}", pd.DataFrame(content), described)
 
 
 _SESSION_COLUMNS = {
@@ -61,14 +57,21 @@ def described_table(name, table, described):
     return {f"{name}.tsv": _tsv(table[list(described)]), f"{name}.json": _json(described)}
 
 
-def dataset_description(about, readme):
+def published(name):
+    """What the folder of a trial says of itself, ``<name>.json``: data set, readme and columns."""
+    return json.loads(Path(__file__).with_name(f"{name}.json").read_text(encoding="utf-8"))
+
+
+def dataset_description(about, notes=()):
     """dataset_description.json and README, by file name."""
     fixed = {
         "BIDSVersion": "1.10.0",
         "DatasetType": "raw",
         "GeneratedBy": [{"Name": "analysis_lib.datasets.fetch"}],
     }
-    return {"dataset_description.json": _json({**about, **fixed}), "README": readme}
+    readme = "".join(f"{line}\n" for line in about["readme"])
+    readme += "".join(f"\n{note}\n" for note in notes)
+    return {"dataset_description.json": _json({**about["dataset"], **fixed}), "README": readme}
 
 
 def _tsv(table):

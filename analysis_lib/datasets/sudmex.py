@@ -6,9 +6,9 @@ from analysis_lib.datasets.bids_tables import (
     dataset_description,
     described_table,
     in_visit_order,
+    published,
     require_columns,
-    scale_columns,
-    score_table,
+    scale_table,
     session_table,
 )
 from analysis_lib.results.problems import FetchError
@@ -35,7 +35,7 @@ def sudmex_dataset(participants, scores):
         visit=scores["stage"].str.lower(),
     )
     _check_sudmex(participants, scores)
-    notes = _disagreements(participants, scores)
+    notes, about = _disagreements(participants, scores), published("sudmex")
     rated = in_visit_order(scores, ["t0", "t1"])
     excluded = participants.loc[participants["exclusion"] == 1, ["participant_id"]]
     came = in_visit_order(pd.concat([rated, excluded.assign(visit="t0")]), ["t0", "t1"])
@@ -43,10 +43,10 @@ def sudmex_dataset(participants, scores):
         sex=participants["sex"].map(_SEXES), educ=participants["educ"].map("{:g}".format)
     )
     content = {
-        **dataset_description(_SUDMEX, _SUDMEX_README + "".join(f"\n{note}\n" for note in notes)),
-        **described_table("participants", people, _SUDMEX_COLUMNS),
-        **described_table("phenotype/hdrs", score_table(rated, "hdrs_tot"), scale_columns(_HDRS)),
-        **described_table("phenotype/hars", score_table(rated, "hars_tot"), scale_columns(_HARS)),
+        **dataset_description(about, notes),
+        **described_table("participants", people, about["participants"]),
+        **scale_table("hdrs", rated, "hdrs_tot", about),
+        **scale_table("hars", rated, "hars_tot", about),
         **session_table(came, []),
     }
     return content, notes
@@ -92,58 +92,3 @@ def _disagreements(participants, scores):
 
 def _by_participant(table, column):
     return table.set_index("participant_id")[column]
-
-
-_SUDMEX = {
-    "Name": "SUDMEX-TMS, 5 Hz rTMS of the left DLPFC in cocaine use disorder",
-    "License": "participants.tsv and T1w images: CC0; phenotype: GPL-3.0",
-    "Authors": [
-        "Ruth Alcala-Lozano",
-        "Sofia Fernandez-Lozano",
-        "Erick Morelos-Santana",
-        "Alan Davalos",
-        "Viviana Villicana",
-        "Eduardo A. Garza-Villarreal",
-    ],
-    "HowToAcknowledge": "Garza-Villarreal et al. 2021, Biol Psychiatry Cogn Neurosci "
-    "Neuroimaging, doi 10.1016/j.bpsc.2021.01.003",
-    "SourceDatasets": [
-        {"DOI": "doi:10.18112/openneuro.ds003037.v1.0.1"},
-        {"URL": "https://github.com/egarza/sudmex_tms_main"},
-    ],
-}
-
-_SUDMEX_README = """\
-Double-blind, sham-controlled trial of rTMS (5 Hz, left dorsolateral prefrontal cortex) in cocaine
-use disorder: 24 active, 20 sham, before (t0) and after (t1) two weeks. The six further participants
-of the source (exclusion = 1) have no scores; they are kept in participants.tsv.
-
-participants.tsv is that of OpenNeuro ds003037 (CC0), with sex written F and M, as the table of
-scores has it. phenotype is from the trial's own repository, egarza/sudmex_tms_main (GPL-3.0), file
-data2w.csv. Arms, ages and sexes were compared between the two. The open-label phase that follows
-is left out: it has no sham arm. The trial's own primary outcome was craving, not depression.
-
-T1w images, where there are any, are those of OpenNeuro ds003037 (CC0), of the 44 participants and
-two sessions with scores: python -m analysis_lib fetch sudmex_tms --images.
-
-Written by python -m analysis_lib fetch sudmex_tms. Please cite Garza-Villarreal et al. 2021,
-Biological Psychiatry: Cognitive Neuroscience and Neuroimaging, doi 10.1016/j.bpsc.2021.01.003.
-"""
-
-_SUDMEX_COLUMNS = {
-    "participant_id": {"Description": "Participant"},
-    "age": {"Description": "Age at baseline", "Units": "year"},
-    "sex": {
-        "Description": "Sex (1 and 2 in the source)",
-        "Levels": {"F": "female", "M": "male"},
-    },
-    "group": {"Description": "Arm", "Levels": {"1": "sham", "2": "active rTMS"}},
-    "educ": {"Description": "Years of education", "Units": "year"},
-    "exclusion": {
-        "Description": "Left out of the trial's own analysis, without scores",
-        "Levels": {"0": "analysed", "1": "excluded"},
-    },
-}
-
-_HDRS = "Hamilton Depression Rating Scale, total (hdrs_tot)"
-_HARS = "Hamilton Anxiety Rating Scale, total (hars_tot)"

@@ -31,22 +31,10 @@ def plot_slices(
 ):
     """Axial slices of a map on the MNI template, with a colour bar at the right of the Axes.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    image : nibabel image
-    threshold : float or None
-        Smaller absolute values are not drawn; None draws all but zero.
-    label : str
-        Of the colour bar, with its unit.
-    cuts : sequence of float
-        z in mm.
-    vmax : float, optional
-        End of the colour scale.
-    outline : nibabel image, optional
-        Family-wise p: all values are then drawn, the smaller the fainter, and voxels with p below
-        .05 are outlined (after Taylor et al. 2023, NeuroImage 274:120138: highlight results, do
-        not hide them).
+    Absolute values below the threshold are not drawn (None: all but zero), or with an ``outline``
+    of family-wise p all values, the smaller the fainter, and voxels with p below .05 outlined
+    (Taylor et al. 2023, NeuroImage 274:120138: highlight results, do not hide them). Cuts are z in
+    mm, ``label`` is of the colour bar, ``vmax`` the end of its scale.
     """
     end = vmax or np.abs(image.get_fdata()).max()
     empty = end == 0
@@ -137,17 +125,8 @@ VIEWS = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right",
 def plot_surface(ax, image, outline, label, vmax):
     """A map on the cortical surface (nilearn's packaged fsaverage5, pial) from four sides.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    image : nibabel image
-        t, sampled along the normal between the white and the pial surface; pale where it is small.
-    outline : nibabel image
-        Family-wise p; vertices with p below .05 (of the nearest voxel) are outlined.
-    label : str
-        Of the colour bar.
-    vmax : float
-        End of the colour scale.
+    t is sampled along the normal between the white and the pial surface, and pale where it is
+    small; vertices with a family-wise p (``outline``, of the nearest voxel) below .05 are outlined.
     """
     ax.set_axis_off()
     pial, white = (load_fsaverage()[name] for name in ("pial", "white_matter"))

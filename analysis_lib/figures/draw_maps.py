@@ -32,16 +32,9 @@ def plot_volumes(ax, quality):
 
 
 def plot_variance_ratio(ax, ratio, limits, names):
-    """Variance of change with active over that with control, voxel by voxel.
+    """Variance of change with active over that with control, by voxel (n_voxels,).
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    ratio : numpy.ndarray
-        (n_voxels,).
-    limits : (float, float)
-        What normal data of equal variance give in 95 % of cases.
-    names : dict
+    ``limits`` are what normal data of equal variance give in 95 % of cases.
     """
     sns.histplot(ratio, log_scale=2, bins=60, element="step", color=PLAIN, alpha=0.4, ax=ax)
     ax.axvspan(*limits, color=QUIET, alpha=0.25, lw=0, zorder=0)
@@ -51,16 +44,7 @@ def plot_variance_ratio(ax, ratio, limits, names):
 
 
 def plot_skewness(ax, skewness, limits):
-    """Skewness of change in each arm, voxel by voxel.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    skewness : dict of numpy.ndarray
-        By arm, (n_voxels,).
-    limits : dict of float
-        By arm: what normal data exceed in size in 5 % of cases.
-    """
+    """Skewness of change (n_voxels,) by arm; what normal data exceed in 5 % of cases."""
     for arm, values in skewness.items():
         look = {"bins": 60, "element": "step", "alpha": 0.3, "color": COLOURS[arm]}
         sns.histplot(values, ax=ax, **look)
@@ -97,14 +81,7 @@ def _grid(box, n, columns, head):
 
 
 def plot_head_size(ax, quality):
-    """Grey-matter volume over head size; a participant's images are joined.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    quality : pandas.DataFrame
-        From :func:`analysis_lib.grey_matter.map_quality.quality`.
-    """
+    """Grey-matter volume over head size (`map_quality.quality`), a person's images joined."""
     for _, own in quality.groupby("participant_id"):
         ax.plot(own["tiv_ml"], own["grey_ml"], "o-", ms=3, lw=0.7, color="black", alpha=0.6)
     _name_outliers(ax, quality, "tiv_ml", "grey_ml")
@@ -112,14 +89,7 @@ def plot_head_size(ax, quality):
 
 
 def plot_template_fit(ax, quality):
-    """Outlier score of each image over its resemblance to the template.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    quality : pandas.DataFrame
-        From :func:`analysis_lib.grey_matter.map_quality.quality`.
-    """
+    """Outlier score of each image (`map_quality.quality`) over its resemblance to the template."""
     columns = ("template_correlation", "outlier_score")
     ax.plot(*(quality[column] for column in columns), "o", ms=3, color="black", alpha=0.6)
     ax.axhline(3, color=ACCENT, lw=0.8, ls="--")
