@@ -9,26 +9,16 @@ from analysis_lib.study.contract import ARMS
 
 
 def consort_flow(flow, names, treated=None, aside=None):
-    """Boxes of the CONSORT 2025 flow diagram.
+    """Boxes of the CONSORT 2025 flow diagram, from `participant_flow`.
 
-    Parameters
-    ----------
-    flow : dict
-        From :func:`analysis_lib.clinical.flow.participant_flow`.
-    names : dict
-        The study's words for "active" and "control".
-    treated : pandas.DataFrame, optional
-        From :func:`participant_dose`: who received at least one session.
-    aside : pandas.Series, optional
-        Participants of no arm that is compared: their number, by what became of them.
+    ``names`` are the study's words for the arms, ``treated`` is `participant_dose`: who received at
+    least one session. ``aside`` counts participants of no arm that is compared, by what became of
+    them.
 
-    Returns
-    -------
-    pandas.DataFrame
-        stage (enrolment, randomised, allocated, excluded, follow_up, analysed), arm (active,
-        control or both), n (participants; in follow_up those rated at the last visit; missing for
-        enrolment, which the data do not hold), text (lines, "; " between them). When nobody was
-        excluded that stage has no rows.
+    A row per box: stage (enrolment, randomised, allocated, excluded, follow_up, analysed; nobody
+    excluded, no row), arm (active, control or both), n (participants; in follow_up those rated at
+    the last visit; missing for enrolment, which the data do not hold), text (lines, "; " between
+    them).
     """
     aside = pd.Series(dtype=int) if aside is None else aside
     never = aside[[str(what).startswith("not randomised") for what in aside.index]]

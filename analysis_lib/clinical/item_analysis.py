@@ -25,26 +25,13 @@ ESTIMATE = ["n_active", "n_control", "estimate", "se", "df", "ci_low", "ci_high"
 
 
 def cronbach_alpha(scores):
-    """Cronbach's alpha with Feldt's interval.
+    """Cronbach's alpha of scores (n_participants, n_items), and the limits of Feldt's interval.
 
     alpha = k / (k - 1) * (1 - sum of the items' variances / variance of their sum) (Cronbach 1951,
-    Psychometrika 16:297-334); (1 - population alpha) / (1 - alpha) has an F distribution with
-    n - 1 and (n - 1)(k - 1) degrees of freedom when items are parallel (Feldt 1965, Psychometrika
-    30:357-370).
-
-    Parameters
-    ----------
-    scores : array_like
-        (n_participants, n_items), nothing missing.
-
-    Returns
-    -------
-    alpha, ci_low, ci_high : float
-
-    Raises
-    ------
-    ValueError
-        With fewer than two items or participants, missing scores, or no variance of the sum.
+    Psychometrika 16:297-334); (1 - population alpha) / (1 - alpha) has an F distribution with n - 1
+    and (n - 1)(k - 1) degrees of freedom when items are parallel (Feldt 1965, Psychometrika
+    30:357-370). Missing scores, fewer than two items or participants, and a sum without variance
+    are refused.
     """
     scores = np.asarray(scores, float)
     n, k = scores.shape
@@ -178,14 +165,10 @@ def suicide_distribution(scale, rows):
 
 
 def suicide_worsening(study, scale, rows):
-    """Participants whose suicide item rose above its baseline, by visit and at any visit.
+    """Participants whose suicide item rose above its baseline, by visit and at any visit (last).
 
-    Returns
-    -------
-    pandas.DataFrame
-        scale, visit ("any" last), n_active, n_control (rated at baseline and then), events_active,
-        events_control (worse), risk_difference, ci_low, ci_high (score limits). No p: this is
-        surveillance of harm. Empty where the scale has no such item.
+    n are those rated at baseline and then, events those who were worse; score limits. No p: this is
+    surveillance of harm. Empty where the scale has no such item.
     """
     column = suicide_column(scale, rows)
     if column is None:

@@ -117,18 +117,8 @@ def raw_g(table, sd, n):
 
     The estimate over the SD, times J of the SD's degrees of freedom. The limits are those of the
     noncentral t of :func:`trialmmrm.hedges.hedges_g`, so that they exclude 0 where p < .05.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        estimate, se, df and t.
-    sd, n : sequence
-        Of each row: the pooled SD within arms, and the participants of each arm.
-
-    Returns
-    -------
-    pandas.DataFrame
-        hedges_g_raw, g_raw_ci_low, g_raw_ci_high.
+    ``table`` has estimate, se, df and t; of each row ``sd`` is the pooled SD within arms, ``n`` the
+    participants of each arm.
     """
     found = hedges_g(table, np.array(sd), 0.95)
     df = np.array([sum(own) - 2 for own in n])

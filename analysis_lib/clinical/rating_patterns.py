@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.results.problems import NotComputed
+from analysis_lib.results.words import shortened
+from analysis_lib.study.contract import ARMS
 from analysis_lib.study.participants import ADJUST
 
-ARMS = ("active", "control")
 CONTRAST = "active - control"
-
-SHOWN = 5  # participants quoted in a message
 
 
 @dataclass(frozen=True)
@@ -132,10 +131,8 @@ def _people(changes, baselines):
 def _refuse(wrong, problem):
     who = wrong.index[wrong].unique().tolist()
     if who:
-        more = f" and {len(who) - SHOWN} more" if len(who) > SHOWN else ""
-        names = ", ".join(map(str, who[:SHOWN])) + more
         these = "this participant" if len(who) == 1 else "these participants"
-        raise ValueError(f"{names}: {problem.format(these)}")
+        raise ValueError(f"{shortened(map(str, who))}: {problem.format(these)}")
 
 
 def missing_patterns(changes, baselines=None):
@@ -188,20 +185,14 @@ class _Pattern:
     rows: np.ndarray  # positions of the participants
     seen: np.ndarray  # bool, (n_visits,)
     active: bool
-    group: int  # which covariance matrix is theirs
 
 
-def group_by_pattern(outcomes, covariance):
+def group_by_pattern(outcomes):
     """Participants who were rated at the same visits, together."""
     keys = np.column_stack([outcomes.active, outcomes.observed])
     found, which = np.unique(keys, axis=0, return_inverse=True)
     which = which.reshape(-1)
     return [
-        _Pattern(
-            rows=np.flatnonzero(which == k),
-            seen=key[1:],
-            active=bool(key[0]),
-            group=int(key[0]) if covariance == "by_arm" else 0,
-        )
+        _Pattern(np.flatnonzero(which == k), seen=key[1:], active=bool(key[0]))
         for k, key in enumerate(found)
     ]

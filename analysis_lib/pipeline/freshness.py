@@ -123,6 +123,11 @@ def why_stale(record, now, study) -> str | None:
 def _differing(before, after):
     if not isinstance(before, dict) or not isinstance(after, dict):
         return ""
-    names = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f": {', '.join(names[:3])}{more}"
+    from analysis_lib.results.words import shortened  # slow to import
+
+    return f": {shortened(unequal(before, after), 3)}"
+
+
+def unequal(before, after):
+    """Names of what is not the same in two mappings, sorted."""
+    return sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))

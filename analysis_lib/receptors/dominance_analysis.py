@@ -119,30 +119,12 @@ def dominance_test(predictors, outcome, surrogates, criterion="adjusted_r2"):
 def cross_validated_r(predictors, outcome, distances, train_share=0.75):
     """Does the regression predict regions far from those that it was fitted to?
 
-    Distance-dependent splits (Hansen et al. 2022): for each region as seed, the regions closest to
-    it, itself included, train the model, and the others test it. Near regions resemble one
-    another, so that a random split would flatter the fit.
-
-    Parameters
-    ----------
-    predictors, outcome
-        As in `dominance`.
-    distances : array_like, shape (n_regions, n_regions)
-        mm, in the order of `predictors`.
-    train_share : float
-        Share of regions that train, rounded down to whole regions.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index the seed's region; train_r, test_r: Pearson's correlation of predicted and observed,
-        NaN where either does not vary.
-
-    Raises
-    ------
-    ValueError
-        As `dominance`; distances of another shape, or a share that leaves fewer training regions
-        than the model needs or fewer than three test regions.
+    Distance-dependent splits (Hansen et al. 2022): for each region as seed, the ``train_share`` of
+    regions closest to it (``distances``, mm), itself included, train the model, and the others test
+    it. Near regions resemble one another, so that a random split would flatter the fit. Gives
+    Pearson's correlation of predicted and observed, train_r and test_r, by the seed's region; NaN
+    where either does not vary. Refused is what `dominance` refuses, and a share that leaves too few
+    regions to train or to test.
     """
     x, y = _checked(predictors, outcome)
     distances = np.asarray(distances, dtype=float)

@@ -71,28 +71,12 @@ def bootstrap_intervals(
     observed one: q^2 = 1 / (1 + s), times n / (n - p) since resampled residuals are too small. The
     percentiles of the resampled r are multiplied by sqrt(1 + s) for the first interval and by
     sqrt((1 + s) / (1 - s)) for the second; they are those of Hesterberg (2015, Am Stat 69:371),
-    farther out than nominal since patients are few. Simulated (benchmarks/intervals.tsv):
-    these intervals cover what they speak of in 93 to 99 % of trials, the plain percentiles cover
-    the expected r in 82 to 94 % and the noise-free one in 0 to 93 %.
+    farther out than nominal since patients are few. Simulated (benchmarks/intervals.tsv): these
+    intervals cover what they speak of in 93 to 99 % of trials, the plain percentiles cover the
+    expected r in 82 to 94 % and the noise-free one in 0 to 93 %.
 
-    Parameters
-    ----------
-    change, arm, covariates, strata
-        See `analysis_lib.receptors.effects.effect_map`.
-    receptors : array_like, shape (n_receptors, n_parcels)
-        Taken as they are: their own noise is not in the intervals.
-    contrast : str
-        One of change; of one map without patients nothing is known but r.
-    n_bootstrap : int
-    level : float
-        Coverage aimed at.
-    seed : int
-    method : str
-        See `analysis_lib.receptors.correlation.correlate`.
-
-    Returns
-    -------
-    Intervals
+    Arguments are those of `effects.effect_map` and `correlation.correlate`. The receptors' own
+    noise is not in the intervals; of one map without patients nothing is known but r.
     """
     change, active = checked_change(change, arm, contrast)
     effect = effect_map(change, active, contrast, covariates, strata)

@@ -11,21 +11,11 @@ from analysis_lib.results.contrasts import ACTIVE_CHANGE, ARM_BY_TIME, CONTROL_C
 
 @dataclass(frozen=True)
 class SplitHalf:
-    """Agreement of effect maps from two halves of the patients.
+    """Agreement of effect maps from two halves of the patients."""
 
-    Attributes
-    ----------
-    r : float
-        Mean correlation over parcels between the halves' maps.
-    reliability : float
-        2 r / (1 + r), that of the map of all patients (Spearman 1910; Brown 1910).
-    splits : numpy.ndarray, shape (n_splits,)
-        The correlation of each split.
-    """
-
-    r: float
-    reliability: float
-    splits: np.ndarray
+    r: float  # mean correlation over parcels between the halves' maps
+    reliability: float  # 2 r / (1 + r), that of the map of all (Spearman 1910; Brown 1910)
+    splits: np.ndarray  # (n_splits,), the correlation of each
 
 
 def split_half(

@@ -36,24 +36,13 @@ class SlopeTest:
 def slope_test(
     slopes, arm, contrast=ARM_BY_TIME, covariates=None, strata=None, n_permutations=5000, seed=0
 ):
-    """Does treatment change along a receptor?
+    """Does treatment change along a receptor? The test of `correlation.patient_slopes`.
 
     Between the arms: is the mean slope the same in both, whatever its variance in each? Covariates
     and strata are in the model, signs of the scaled residuals of the model without the arm are
     flipped, and t has an HC2 standard error (``errors="unequal"`` of `voxelperm`). Within an arm:
-    is the mean slope 0? Participants' signs are flipped, which assumes symmetric errors.
-
-    Parameters
-    ----------
-    slopes : array_like, shape (n_participants, n_receptors)
-        From `analysis_lib.receptors.correlation.patient_slopes`.
-    arm, contrast, covariates, strata
-        See `analysis_lib.receptors.effects.effect_map`.
-    n_permutations, seed : int
-
-    Returns
-    -------
-    SlopeTest
+    is the mean slope 0? Participants' signs are flipped, which assumes symmetric errors. Arm,
+    contrast, covariates and strata are those of `effects.effect_map`.
     """
     slopes, active = checked_change(slopes, arm, contrast)
     if contrast == EFFECT:
@@ -140,20 +129,10 @@ def improvement_table(
 ):
     """Do patients whose change follows a receptor more steeply improve more, within arms?
 
-    Partial correlation of slope with improvement, arm and covariates held constant; p from
-    participants exchanged within their arm and stratum, on residuals (Freedman & Lane 1983).
-
-    Parameters
-    ----------
-    slopes, arm, about, covariates, strata, n_permutations, seed
-        See `slope_test` and `arm_table`.
-    improvement : array_like, shape (n_participants,)
-        Points; participants without one are left out.
-
-    Returns
-    -------
-    pandas.DataFrame
-        receptor, annotation, n, r, ci_low, ci_high (Fisher), p, p_fwe.
+    Partial correlation of slope with improvement (points; participants without one are left out),
+    arm and covariates held constant, with Fisher's interval; p from participants exchanged within
+    their arm and stratum, on residuals (Freedman & Lane 1983). Arguments are those of `slope_test`
+    and `arm_table`.
     """
     slopes, improvement = np.asarray(slopes, dtype=float), np.asarray(improvement, dtype=float)
     known, active = np.isfinite(improvement), np.asarray(arm) == "active"

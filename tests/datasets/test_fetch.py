@@ -684,7 +684,7 @@ def test_readme_names_every_source_with_its_hash(reference_data):
         else:
             told = about[["age", "res", "reference", "licence", "md5"]]
             assert rows[annotation] == f"{said} {' | '.join(told)} |"
-    facts = densities.describe_files(at_hand)
+    facts = densities.means_and_facts(at_hand, "neuromorphometrics", [57], "drop")[1]
     for annotation, (shape, voxel) in facts[["shape", "voxel_mm"]].iterrows():
         assert f"| {shape}, {voxel} |" in rows[annotation]
 

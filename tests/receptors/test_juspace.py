@@ -72,18 +72,9 @@ def test_effect_is_cohens_d_by_the_formula(trial):
     assert np.abs(expected["arm_by_time"] - t * np.sqrt(1 / 9 + 1 / 7)).max() > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"kind": "hedges_g"}, "kind 'hedges_g' is unknown; expected one of cohens_d, mean"),
-        ({"kind": "mean"}, "kind 'mean', contrast 'arm_by_time': JuSpace averages one list"),
-        ({"contrast": "arm_by_week"}, "contrast 'arm_by_week' is unknown"),
-    ],
-)
-def test_effect_refuses(trial, arguments, message):
-    change, arm, _ = trial
-    with pytest.raises(ValueError, match=message):
-        juspace.effect(change, arm, **arguments)
+def test_effect_refuses_an_unknown_contrast(trial):
+    with pytest.raises(ValueError, match="contrast 'arm_by_week' is unknown"):
+        juspace.effect(*trial[:2], contrast="arm_by_week")
 
 
 def test_a_parcel_without_variation_is_named_and_one_without_voxels_stays_nan(trial):
@@ -297,10 +288,6 @@ def test_free_relabelling_equals_enumeration_of_cohens_d(trial):
         assert test.exhaustive
         r = np.abs(correlation.correlate(effects, maps, "pearson"))
         np.testing.assert_allclose(test.p, (r >= np.abs(test.r) - 1e-9).mean(axis=0))
-    with pytest.raises(
-        ValueError, match="scheme 'half' is unknown; expected one of balanced, free"
-    ):
-        juspace.relabel_test(change, arm, maps, scheme="half")
 
 
 def test_balanced_relabelling_forgets_the_difference_between_arms(trial):
