@@ -98,8 +98,7 @@ def blinding_table(guesses):
     Returns
     -------
     pandas.DataFrame
-        index (Bang, James), arm (active, control, both), n, n_correct, n_wrong, n_unknown, value,
-        se, ci_low, ci_high, note. James' interval is a large-sample one.
+        Rows of conduct/blinding.tsv. James' interval is a large-sample one.
     """
     cross = pd.crosstab(guesses["guess"], guesses["arm"])
     counts = cross.reindex(index=[*ARMS, UNKNOWN], columns=ARMS, fill_value=0)

@@ -37,19 +37,17 @@ class Imputation:
         return impute(self.outcomes, self.posterior, normal, strategy)
 
 
-def fit_imputation(changes, baselines=None, n_imputations=1000, seed=0, n_before=None, **sampler):
+def fit_imputation(changes, baselines=None, n_imputations=1000, seed=0, n_before=None):
     """Fit the imputation model to one scale, as `outcome_table` reads it.
 
     The Monte-Carlo error of a result falls with the square root of ``n_imputations`` (at least 2).
     Every strategy and delta uses the random normals of the same ``seed``, so that their differences
-    are not blurred by them. ``sampler`` holds burn_in, thinning and max_r_hat of
-    :func:`draw_posterior`.
+    are not blurred by them.
     """
     if n_imputations < 2:
         raise ValueError(f"n_imputations: at least 2 expected, found {n_imputations}")
     outcomes = outcome_table(changes, baselines, n_before)
-    posterior = draw_posterior(outcomes, n_imputations, seed=seed, **sampler)
-    return Imputation(outcomes, posterior, seed)
+    return Imputation(outcomes, draw_posterior(outcomes, n_imputations, seed), seed)
 
 
 def impute(outcomes, posterior, normal, strategy="mar"):

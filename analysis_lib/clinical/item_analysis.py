@@ -206,9 +206,7 @@ def item_tables(study, participants):
     Returns
     -------
     dict of str to pandas.DataFrame
-        alpha, item_differences, factors (of HAMD-17), item_means, suicide_item
-        and suicide_worsening; those without rows are left out, so that the dict is empty when no
-        scale has items.
+        Those without rows are left out, so that the dict is empty when no scale has items.
     """
     read = [(scale, read_scale(study, scale, participants)) for scale in study.scales]
     scales = [(scale, rows) for scale, rows in read if item_columns(rows)]

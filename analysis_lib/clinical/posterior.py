@@ -13,6 +13,8 @@ from trialmmrm.identifiability import MOST_UNSTRUCTURED
 from trialmmrm.structures import FALLBACK
 
 N_CHAINS = 50  # chains advance side by side, as one array operation
+BURN_IN, THINNING = 100, 10  # steps of a chain before the first draw, and from one to the next
+MAX_R_HAT = 1.05
 EM_STEPS, EM_TOLERANCE = 2000, 1e-9
 
 
@@ -31,7 +33,7 @@ class TooRich(ConvergenceError, ValueError):
     """The data cannot bear an unstructured covariance."""
 
 
-def draw_posterior(outcomes, n_draws=1000, burn_in=100, thinning=10, seed=0, max_r_hat=1.05):
+def draw_posterior(outcomes, n_draws=1000, seed=0):
     """Draw the imputation model's parameters from their posterior.
 
     Priors are those of the five macros and of rbmi (its "Statistical Specifications"): flat for the
@@ -42,9 +44,8 @@ def draw_posterior(outcomes, n_draws=1000, burn_in=100, thinning=10, seed=0, max
 
     The sampler alternates covariance, coefficients (with missing outcomes integrated out) and
     missing outcomes (data augmentation: Schafer 1997, Analysis of Incomplete Multivariate Data, ch.
-    5). Chains start at the REML estimate and run side by side: ``burn_in`` steps of each before the
-    first draw, ``thinning`` from one draw to the next. A RuntimeWarning names the worst parameter
-    whose R-hat is above ``max_r_hat``. Data that cannot identify the model are a ValueError.
+    5). Chains start at the REML estimate and run side by side. A RuntimeWarning names the worst
+    parameter whose R-hat is too large. Data that cannot identify the model are a ValueError.
     """
     ready = prepare(outcomes)
     if isinstance(ready, MMRM):
@@ -55,16 +56,16 @@ def draw_posterior(outcomes, n_draws=1000, burn_in=100, thinning=10, seed=0, max
     rng = np.random.default_rng([seed, 0])
     sigma = np.repeat(scale[None], n_chains, axis=0)
     kept, traces = [], []
-    for step in range(burn_in + thinning * n_kept):
+    for step in range(BURN_IN + THINNING * n_kept):
         beta, completed = _augment(outcomes, patterns, sigma, rng)
-        if step >= burn_in:
+        if step >= BURN_IN:
             traces.append(_trace(outcomes, beta, sigma))
-            if (step - burn_in) % thinning == 0:
+            if (step - BURN_IN) % THINNING == 0:
                 kept.append((beta, sigma))
         sigma = _draw_covariance(outcomes, patterns, beta, completed, scale, rng)
     betas, sigmas = (np.stack(draws, axis=1) for draws in zip(*kept, strict=True))
-    mixing = _mixing(traces, n_draws, thinning)
-    _warn_of_mixing(mixing, max_r_hat)
+    mixing = _mixing(traces, n_draws)
+    _warn_of_mixing(mixing)
     return Posterior(
         coefficients=betas.reshape(-1, *betas.shape[2:])[:n_draws],
         covariances=sigmas.reshape(-1, *sigmas.shape[2:])[:n_draws],
@@ -352,7 +353,7 @@ def _trace(outcomes, beta, sigma):
     }
 
 
-def _mixing(traces, n_draws, thinning):
+def _mixing(traces, n_draws):
     """R-hat (Gelman & Rubin 1992, Stat Sci 7:457-472) over all steps, and what thinning leaves."""
     rows = []
     for parameter, visit in traces[0]:
@@ -361,7 +362,7 @@ def _mixing(traces, n_draws, thinning):
         centred = values - values.mean(axis=1, keepdims=True)
         within = (centred**2).sum() / (n_chains * (n - 1))
         between = values.mean(axis=1).var(ddof=1) if n_chains > 1 else np.nan
-        lagged = np.mean(centred[:, thinning:] * centred[:, :-thinning]) / within
+        lagged = np.mean(centred[:, THINNING:] * centred[:, :-THINNING]) / within
         row = {"parameter": parameter, "visit": visit}
         row |= {"r_hat": np.sqrt((n - 1) / n + between / within), "autocorrelation": lagged}
         shrink = (1 - lagged) / (1 + lagged)  # of a first-order autoregression
@@ -369,14 +370,14 @@ def _mixing(traces, n_draws, thinning):
     return pd.DataFrame(rows)
 
 
-def _warn_of_mixing(mixing, max_r_hat):
-    slow = mixing[mixing["r_hat"] > max_r_hat]
+def _warn_of_mixing(mixing):
+    slow = mixing[mixing["r_hat"] > MAX_R_HAT]
     if len(slow):
         worst = slow.loc[slow["r_hat"].idxmax()]
         warnings.warn(
-            f"{worst['parameter']}, visit {worst['visit']}: R-hat of at most {max_r_hat:g} "
-            f"expected, found {worst['r_hat']:.3f}: the sampler's chains disagree. Raise burn_in "
-            "and thinning",
+            f"{worst['parameter']}, visit {worst['visit']}: R-hat of at most {MAX_R_HAT:g} "
+            f"expected, found {worst['r_hat']:.3f}: the sampler's chains disagree. Raise BURN_IN "
+            "and THINNING in analysis_lib/clinical/posterior.py",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -33,10 +33,9 @@ def randomisation_test(changes, scale, visit, strata=None, n_permutations=5000, 
     Returns
     -------
     pandas.DataFrame
-        One row: scale, visit, n_active, n_control, n_strata, estimate, se, t, p_randomisation =
-        (1 + number of permutations with at least the observed |t|) / (1 + n_permutations),
-        n_permutations, exhaustive. A permutation whose t is not defined counts against the
-        observed one.
+        One row of clinical/randomisation.tsv; p_randomisation = (1 + number of permutations with at
+        least the observed |t|) / (1 + n_permutations). A permutation whose t is not defined counts
+        against the observed one.
 
     Raises
     ------

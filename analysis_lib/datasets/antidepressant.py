@@ -4,15 +4,7 @@ import warnings
 
 import pandas as pd
 
-from analysis_lib.datasets.bids_tables import (
-    dataset_description,
-    described_table,
-    in_visit_order,
-    published,
-    require_columns,
-    scale_table,
-    session_table,
-)
+from analysis_lib.datasets.bids_tables import bids_folder, in_visit_order, require_columns
 from analysis_lib.results.problems import FetchError
 from analysis_lib.results.words import shortened
 
@@ -54,14 +46,10 @@ def antidepressant_dataset(visits):
     first = patients.assign(visit="baseline", HAMDTL17=patients["BASVAL"], RELDAYS=0)
     every = in_visit_order(pd.concat([first, later]), list(_DAYS))
     people = _antidepressant_participants(patients, later)
-    about, rated = published("antidepressant"), every[every["visit"] != "baseline"]
-    return {
-        **dataset_description(about),
-        **described_table("participants", people, about["participants"]),
-        **scale_table("hamd17", every, "HAMDTL17", about),
-        **scale_table("hama", rated, "HAMATOTL", about),
-        **session_table(every.assign(days=every["RELDAYS"].astype(int)), ["days"]),
-    }
+    scales = {"hamd17": (every, "HAMDTL17")}
+    scales["hama"] = (every[every["visit"] != "baseline"], "HAMATOTL")
+    came = every.assign(days=every["RELDAYS"].astype(int))
+    return bids_folder("antidepressant", people, scales, came, ["days"])
 
 
 _PER_PATIENT = ["THERAPY", "GENDER", "POOLINV", "BASVAL"]

@@ -1,13 +1,10 @@
 """Electroconvulsive therapy (Argyelan and colleagues) as a BIDS folder: regions, no control arm."""
 
 from analysis_lib.datasets.bids_tables import (
-    dataset_description,
+    bids_folder,
     described_table,
     in_visit_order,
-    published,
     require_columns,
-    scale_table,
-    session_table,
 )
 from analysis_lib.results.problems import FetchError
 
@@ -31,13 +28,7 @@ def argyelan_dataset(regions, scores):
     rated = in_visit_order(scores, [f"rating{k}" for k in range(1, 13)])
     people = scores.drop_duplicates("participant_id").sort_values("participant_id")
     people = people.assign(sex=people["sex"].str[0])
-    about = published("argyelan")
-    described = {"participant_id": about["participants"]["participant_id"]}
+    content = bids_folder("argyelan", people, {"hamd": (rated, "hamd")}, rated)
+    described = {"participant_id": {"Description": "Participant, the pseudonym of the source"}}
     described |= {name: {"Units": "percent"} for name in change if name != "participant_id"}
-    return {
-        **dataset_description(about),
-        **described_table("participants", people, about["participants"]),
-        **scale_table("hamd", rated, "hamd", about),
-        **described_table("regions", change.round(6), described),
-        **session_table(rated, []),
-    }
+    return content | described_table("regions", change.round(6), described)

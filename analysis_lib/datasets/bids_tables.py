@@ -21,12 +21,27 @@ def in_visit_order(table, visits):
     return ordered.sort_values(["participant_id", "visit"]).reset_index(drop=True)
 
 
-def scale_table(name, table, column, about):
+def bids_folder(name, people, scales, came, columns=(), notes=()):
+    """The files of a public trial's BIDS folder, text by path.
+
+    ``scales`` holds by name the table and column of its scores, ``came`` a row per participant and
+    visit, with further ``columns`` of the sessions. ``<name>.json`` says what the folder says of
+    itself, to which notes are added.
+    """
+    about = json.loads(Path(__file__).with_name(f"{name}.json").read_text(encoding="utf-8"))
+    files = _dataset_description(about, notes)
+    files |= described_table("participants", people, about["participants"])
+    for scale, (table, column) in scales.items():
+        files |= _scale_table(scale, table, column, about[scale])
+    return files | _session_table(came, list(columns))
+
+
+def _scale_table(name, table, column, description):
     """A phenotype table of one score and its description, by file name."""
     described = {
         "participant_id": {"Description": "Participant, as in participants.tsv"},
         "session_id": {"Description": "Visit, with ses- before it"},
-        "total": {"Description": about[name], "Units": "point"},
+        "total": {"Description": description, "Units": "point"},
     }
     content = {
         "participant_id": table["participant_id"],
@@ -42,7 +57,7 @@ _SESSION_COLUMNS = {
 }
 
 
-def session_table(table, columns):
+def _session_table(table, columns):
     """One sessions file per participant: BIDS wants a folder for everyone in participants.tsv."""
     table = table.assign(session_id="ses-" + table["visit"].astype(str))
     described = {name: _SESSION_COLUMNS[name] for name in ["session_id", *columns]}
@@ -57,12 +72,7 @@ def described_table(name, table, described):
     return {f"{name}.tsv": _tsv(table[list(described)]), f"{name}.json": _json(described)}
 
 
-def published(name):
-    """What the folder of a trial says of itself, ``<name>.json``: data set, readme and columns."""
-    return json.loads(Path(__file__).with_name(f"{name}.json").read_text(encoding="utf-8"))
-
-
-def dataset_description(about, notes=()):
+def _dataset_description(about, notes=()):
     """dataset_description.json and README, by file name."""
     fixed = {
         "BIDSVersion": "1.10.0",

@@ -2,15 +2,7 @@
 
 import pandas as pd
 
-from analysis_lib.datasets.bids_tables import (
-    dataset_description,
-    described_table,
-    in_visit_order,
-    published,
-    require_columns,
-    scale_table,
-    session_table,
-)
+from analysis_lib.datasets.bids_tables import bids_folder, in_visit_order, require_columns
 from analysis_lib.results.problems import FetchError
 
 _GROUPS = {1: "SHAM", 2: "ACTIVE"}
@@ -35,21 +27,15 @@ def sudmex_dataset(participants, scores):
         visit=scores["stage"].str.lower(),
     )
     _check_sudmex(participants, scores)
-    notes, about = _disagreements(participants, scores), published("sudmex")
+    notes = _disagreements(participants, scores)
     rated = in_visit_order(scores, ["t0", "t1"])
     excluded = participants.loc[participants["exclusion"] == 1, ["participant_id"]]
     came = in_visit_order(pd.concat([rated, excluded.assign(visit="t0")]), ["t0", "t1"])
     people = participants.assign(
         sex=participants["sex"].map(_SEXES), educ=participants["educ"].map("{:g}".format)
     )
-    content = {
-        **dataset_description(about, notes),
-        **described_table("participants", people, about["participants"]),
-        **scale_table("hdrs", rated, "hdrs_tot", about),
-        **scale_table("hars", rated, "hars_tot", about),
-        **session_table(came, []),
-    }
-    return content, notes
+    scales = {"hdrs": (rated, "hdrs_tot"), "hars": (rated, "hars_tot")}
+    return bids_folder("sudmex", people, scales, came, notes=notes), notes
 
 
 def _check_sudmex(participants, scores):

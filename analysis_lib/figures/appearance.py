@@ -51,12 +51,12 @@ def style():
 
 
 @mpl.rc_context(STYLE)
-def brain_figure(n_rows=1, n_columns=1, width=PAGE, height=2.0, right=0.02):
+def brain_figure(n_rows=1, n_columns=1, height=2.0):
     """A figure for brain slices: fixed margins, since nilearn places its own Axes."""
-    fig = plt.figure(figsize=(width, height), layout="none")
+    fig = plt.figure(figsize=(PAGE, height), layout="none")
     axes = fig.subplots(n_rows, n_columns, squeeze=False)
     head = 0.25 / height  # room for a title above each row
-    fig.subplots_adjust(0.01, 0.2 / height, 1 - right, 1 - head, 0.03, head * n_rows + 0.05)
+    fig.subplots_adjust(0.01, 0.2 / height, 0.98, 1 - head, 0.03, head * n_rows + 0.05)
     return fig, axes
 
 

@@ -9,54 +9,9 @@ from functools import partial
 import numpy as np
 from scipy import stats
 
+from analysis_lib.figures import draw_brain, draw_clinical, draw_conduct, draw_maps, draw_receptors
 from analysis_lib.figures.appearance import COLUMN, PAGE, warnings_of
 from analysis_lib.figures.descriptions import describe
-from analysis_lib.figures.draw_brain import (
-    plot_glass,
-    plot_region_change,
-    plot_slices,
-    plot_surface,
-)
-from analysis_lib.figures.draw_clinical import (
-    plot_course,
-    plot_differences,
-    plot_items,
-    plot_left_out,
-    plot_residuals,
-    plot_risks,
-    plot_tipping,
-    since_baseline,
-)
-from analysis_lib.figures.draw_conduct import (
-    consort_height,
-    plot_consort,
-    plot_missing,
-    plot_stimulation,
-)
-from analysis_lib.figures.draw_maps import (
-    plot_head_size,
-    plot_homogeneity,
-    plot_mosaic,
-    plot_skewness,
-    plot_template_fit,
-    plot_variance_ratio,
-    plot_volumes,
-)
-from analysis_lib.figures.draw_receptors import (
-    central,
-    plot_anatomy,
-    plot_correlations,
-    plot_dominance,
-    plot_improvement,
-    plot_nulls,
-    plot_patients_z,
-    plot_power,
-    plot_scatter,
-    plot_slopes,
-    plot_structures,
-    plot_variograms,
-    plot_without,
-)
 from analysis_lib.figures.layout import Drawn, Panel, alone, captions
 from analysis_lib.figures.palette import BANDS, COLOURS
 from analysis_lib.results.contrasts import (
@@ -119,15 +74,22 @@ def marks_of(results):
     return warnings_of(results.study, results.quick)
 
 
-def _panel(results, plot, title, data, quoted=None, picture=None, **look):
-    """What ``plot`` draws of data; its description quotes these and what else is ``quoted``.
+PLOTS = {
+    name.removeprefix("plot_"): plot
+    for module in (draw_brain, draw_clinical, draw_conduct, draw_maps, draw_receptors)
+    for name, plot in vars(module).items()
+    if name.startswith("plot_")
+}
 
-    ``look`` is what else a `Panel` has. The description is that of ``plot``, unless ``picture``
-    names another.
+
+def _panel(results, picture, title, data, quoted=None, said=None, **look):
+    """What ``plot_<picture>`` draws of data; its description quotes these, and what is ``quoted``.
+
+    ``said`` is another section of ``descriptions.j2``; ``look`` is what else a `Panel` has.
     """
-    said = {"names": results.study.arm_names} | data | (quoted or {})
-    words = describe(picture or plot.__name__.removeprefix("plot_"), **said)
-    return Panel(partial(plot, **data), title, *words, **look)
+    words = {"names": results.study.arm_names} | data | (quoted or {})
+    described = describe(said or picture, **words)
+    return Panel(partial(PLOTS[picture], **data), title, *described, **look)
 
 
 # --- participants and clinical outcomes -----------------------------------------------------------
@@ -135,9 +97,9 @@ def _panel(results, plot, title, data, quoted=None, picture=None, **look):
 
 def flow(results):
     boxes = results.table("consort_flow")
-    look = {"size": (PAGE, consort_height(boxes))}
+    look = {"size": (PAGE, draw_conduct.consort_height(boxes))}
     counted = {"flow": results.json("flow")}
-    return _panel(results, plot_consort, "Flow of participants", {"boxes": boxes}, counted, **look)
+    return _panel(results, "consort", "Flow of participants", {"boxes": boxes}, counted, **look)
 
 
 def ratings(results):
@@ -145,7 +107,7 @@ def ratings(results):
     data["visits"] = list(results.table("pattern_visits")["visit"])
     title = f"{results.study.primary_scale.name}: ratings by visit"
     size = (4.6, 0.24 * len(data["patterns"]) + 0.85)
-    return _panel(results, plot_missing, title, data, size=size)
+    return _panel(results, "missing", title, data, size=size)
 
 
 def course(results, scale):
@@ -156,7 +118,7 @@ def course(results, scale):
 def course_of_all(results, scale):
     """Of a study without a control arm."""
     model = results.table("change").assign(arm="active")
-    return _course(results, scale, model, picture="course_of_all")
+    return _course(results, scale, model, said="course_of_all")
 
 
 def _course(results, scale, model, kind="change", **look):
@@ -166,13 +128,15 @@ def _course(results, scale, model, kind="change", **look):
     )
     changes = kind == "change"
     data = {
-        "individuals": since_baseline(own) if changes else own.assign(value=own["score"]),
+        "individuals": draw_clinical.since_baseline(own)
+        if changes
+        else own.assign(value=own["score"]),
         "means": model.assign(week=model["visit"].map(results.study.visits)),
         "counts": counts,
         "ylabel": f"{'change in ' if changes else ''}{scale}, points",
     }
     quoted = {"scale": scale, "kind": kind}
-    return _panel(results, plot_course, scale, data, quoted, size=(COLUMN, 3), **look)
+    return _panel(results, "course", scale, data, quoted, size=(COLUMN, 3), **look)
 
 
 def kinds(results):
@@ -185,7 +149,7 @@ def differences(results):
     data = {"contrasts": contrasts, "names": study.arm_names}
     data["primary"] = (study.primary_scale.name, study.final_visit)
     size = (5.4, 0.19 * len(contrasts) + 1)
-    return _panel(results, plot_differences, "Difference between arms (MMRM)", data, size=size)
+    return _panel(results, "differences", "Difference between arms (MMRM)", data, size=size)
 
 
 def response(results):
@@ -193,9 +157,9 @@ def response(results):
     scale, visit, rows = study.primary_scale.name, study.final_visit, results.table("responders")
     rows = rows[rows["scale"].eq(scale) & rows["visit"].eq(visit)]
     rows = rows[rows["analysis"] == "missing_is_failure"]
-    data = {"rows": rows, "names": study.arm_names, "legend": False}
+    data = {"rows": rows, "names": study.arm_names}
     title = f"Responders, {scale}, {visit_words(visit)}"
-    return _panel(results, plot_risks, title, data, arms=True)
+    return _panel(results, "risks", title, data, arms=True)
 
 
 def tipping_point(results):
@@ -203,7 +167,7 @@ def tipping_point(results):
     data = {"curve": results.table("tipping_curve"), "names": study.arm_names}
     data["tip"] = point["delta_interpolated"]
     title = f"Tipping point, {study.primary_scale.name}, {visit_words(study.final_visit)}"
-    return _panel(results, plot_tipping, title, data, {"point": point}, size=(COLUMN, 2.8))
+    return _panel(results, "tipping", title, data, {"point": point}, size=(COLUMN, 2.8))
 
 
 def tips(results):
@@ -216,44 +180,44 @@ def items(results):
     rows = results.table("item_differences")
     data = {"differences": rows, "names": results.study.arm_names}
     size = (5.4, 0.22 * len(rows) + 0.7)
-    return _panel(results, plot_items, "Difference between arms, item by item", data, size=size)
+    return _panel(results, "items", "Difference between arms, item by item", data, size=size)
 
 
 def residuals(results):
     rows, scale = results.table("residuals"), results.study.primary_scale.name
     data = {"rows": rows[rows["scale"] == scale]}
-    return _panel(results, plot_residuals, f"Residuals of the primary model, {scale}", data)
+    return _panel(results, "residuals", f"Residuals of the primary model, {scale}", data)
 
 
 def left_out(results):
     data = {"rows": results.table("influence"), "names": results.study.arm_names}
     title = "Primary contrast without each participant"
-    return _panel(results, plot_left_out, title, data, arms=True)
+    return _panel(results, "left_out", title, data, arms=True)
 
 
 def stimulation(results):
     data = {"dose": results.table("dose"), "names": results.study.arm_names}
     data["planned"] = results.json("settings")["planned_sessions"]
     title = "Treatment sessions received"
-    return _panel(results, plot_stimulation, title, data, size=(4.6, 2.2))
+    return _panel(results, "stimulation", title, data, size=(4.6, 2.2))
 
 
 # --- grey matter ----------------------------------------------------------------------------------
 
 
-def _of_quality(plot, title, **look):
+def _of_quality(picture, title, **look):
     """A figure of the table of quality."""
 
     def figure(results):
-        return _panel(results, plot, title, {"quality": results.table("quality")}, **look)
+        return _panel(results, picture, title, {"quality": results.table("quality")}, **look)
 
     return figure
 
 
-head_size = _of_quality(plot_head_size, "Grey matter and head size")
-template_fit = _of_quality(plot_template_fit, "Resemblance to the template")
-homogeneity = _of_quality(plot_homogeneity, "Similarity of maps", size=(COLUMN, 2.4))
-volumes = _of_quality(plot_volumes, "Grey-matter volume", size=(COLUMN, 2.4))
+head_size = _of_quality("head_size", "Grey matter and head size")
+template_fit = _of_quality("template_fit", "Resemblance to the template")
+homogeneity = _of_quality("homogeneity", "Similarity of maps", size=(COLUMN, 2.4))
+volumes = _of_quality("volumes", "Grey-matter volume", size=(COLUMN, 2.4))
 
 
 def variance_ratio(results):
@@ -262,7 +226,7 @@ def variance_ratio(results):
     data["limits"] = stats.f.ppf([0.025, 0.975], *(n[arm] - 1 for arm in COLOURS))
     title = "Spread of change in the two arms"
     size = (COLUMN, 2.4)
-    return _panel(results, plot_variance_ratio, title, data, _spread(results), size=size)
+    return _panel(results, "variance_ratio", title, data, _spread(results), size=size)
 
 
 def skewness(results):
@@ -270,7 +234,7 @@ def skewness(results):
     data = {"skewness": {arm: _in_mask(results, f"skewness_{arm}") for arm in COLOURS}}
     data["limits"] = {arm: skewness_limit(n[arm]) for arm in COLOURS}
     look = {"size": (COLUMN, 2.4), "arms": True}
-    return _panel(results, plot_skewness, "Skewness of change", data, _spread(results), **look)
+    return _panel(results, "skewness", "Skewness of change", data, _spread(results), **look)
 
 
 def _spread(results):
@@ -294,43 +258,36 @@ def mosaic(results, most=4):
     titles = ["mean, within the mask", "mask", *(least["participant_id"] + " " + least["session"])]
     data = {"images": [results.image("mean"), results.image("mask"), *own], "titles": titles}
     title, look = "Maps least like the others", {"size": (PAGE, 2.5), "brain": True}
-    return _panel(results, plot_mosaic, title, data, {"least": least}, **look)
+    return _panel(results, "mosaic", title, data, {"least": least}, **look)
 
 
 def slices(results, contrast=None, slices_mm=SLICES_MM):
-    return _brain(results, contrast, plot_slices, {"threshold": None, "cuts": slices_mm})
+    return _brain(results, contrast, "slices", {"cuts": slices_mm})
 
 
 def glass(results, contrast=None):
-    return _brain(results, contrast, plot_glass)
+    return _brain(results, contrast, "glass")
 
 
 def surface(results, contrast=None):
-    return _brain(results, contrast, plot_surface)
+    return _brain(results, contrast, "surface")
 
 
-HEIGHTS = {plot_slices: 1.5, plot_glass: 1.8, plot_surface: 1.7}  # inches
+HEIGHTS = {"slices": 1.5, "glass": 1.8, "surface": 1.7}  # inches
 
 
-def _brain(results, contrast, plot, data=None):
+def _brain(results, contrast, kind, data=None):
     """t of a contrast on the brain, on a colour scale that all contrasts share."""
     contrast = contrast or results.study.main
-    row = _summary(results).loc[contrast]
+    row, glass = _summary(results).loc[contrast], kind == "glass"
     n = " + ".join(str(row[f"n_{arm}"]) for arm in COLOURS if row[f"n_{arm}"])
     title = f"{contrast_title(contrast, results.study.arm_names)} (n = {n})"
-    glass = plot is plot_glass
-    outline = {"p_image" if glass else "outline": results.image(f"{contrast}_p_fwe_t")}
-    look = {"label": f"t ({row['df']:g} df)", "vmax": _largest_t(results)} | outline
-    return _panel(
-        results,
-        plot,
-        f"{title}, family-wise p < .05" if glass else title,
-        {"image": results.image(f"{contrast}_t"), **look, **(data or {})},
-        {"row": row, "kind": plot.__name__.removeprefix("plot_")},
-        picture="brain",
-        size=(PAGE, HEIGHTS[plot]),
-        brain=True,
-    )
+    data = {"image": results.image(f"{contrast}_t")} | (data or {})
+    data["p_image" if glass else "outline"] = results.image(f"{contrast}_p_fwe_t")
+    data |= {"label": f"t ({row['df']:g} df)", "vmax": _largest_t(results)}
+    title += ", family-wise p < .05" if glass else ""
+    look = {"size": (PAGE, HEIGHTS[kind]), "brain": True}
+    return _panel(results, kind, title, data, {"row": row, "kind": kind}, "brain", **look)
 
 
 def _summary(results):
@@ -346,9 +303,9 @@ def _largest_t(results):
 def regions(results, regions=()):
     regions = list(regions) or results.json("settings")["regions"]
     data = {"change": results.table("parcel_change"), "means": results.table("region_means")}
-    data |= {"regions": regions, "names": results.study.arm_names, "legend": False}
+    data |= {"regions": regions, "names": results.study.arm_names}
     look = {"size": (PAGE, 0.5 * len(regions) + 0.7), "arms": results.study.arms is not None}
-    return _panel(results, plot_region_change, "Change by region", data, **look)
+    return _panel(results, "region_change", "Change by region", data, **look)
 
 
 # --- receptors ------------------------------------------------------------------------------------
@@ -360,19 +317,19 @@ def correlations(results, contrast=None, most_maps=None):
     chosen = rows["r"].abs().sort_values(ascending=False).index[:most_maps].sort_values()
     within = CONTRASTS[contrast].within is not None  # a mean change, and not a difference
     data = {"rows": rows.loc[chosen], "within": within}
-    data["bands"] = {which: central(draws)[chosen] for which, draws in null.items()}
+    data["bands"] = {which: draw_receptors.central(draws)[chosen] for which, draws in null.items()}
     quoted = {"n_draws": {which: len(draws) for which, draws in null.items()}}
     quoted |= {"n_all": len(rows), "contrast": contrast, "one_map": contrast == EFFECT}
     title = f"Receptor maps in order of r: {contrast_title(contrast, results.study.arm_names)}"
     size = (PAGE, 0.17 * len(chosen) + 1.1)
-    return _panel(results, plot_correlations, title, data, quoted, size=size)
+    return _panel(results, "correlations", title, data, quoted, size=size)
 
 
 def structures(results):
     rows = _rows(results, results.study.main, "structure_correlations")
     title = "Receptor maps by system: all regions, cortex and subcortex"
     size = (PAGE, 0.24 * rows["annotation"].nunique() + 1)
-    return _panel(results, plot_structures, title, {"rows": rows}, _effect(results), size=size)
+    return _panel(results, "structures", title, {"rows": rows}, _effect(results), size=size)
 
 
 def scatter(results):
@@ -385,13 +342,13 @@ def scatter(results):
     }
     title = f"{lead['receptor']}, {len(points)} regions, r = {number_text(lead['r'])}"
     look = {"size": (COLUMN, 3), "late": True}
-    return _panel(results, plot_scatter, title, data, {"lead": lead}, **look)
+    return _panel(results, "scatter", title, data, {"lead": lead}, **look)
 
 
 def dominance(results):
     rows = results.table("dominance")
     size = (COLUMN, 0.16 * len(rows) + 1)
-    return _panel(results, plot_dominance, "All receptors in one model", {"rows": rows}, size=size)
+    return _panel(results, "dominance", "All receptors in one model", {"rows": rows}, size=size)
 
 
 def nulls(results):
@@ -399,7 +356,7 @@ def nulls(results):
     data = {"draws": {null: found[:, lead.name] for null, found in _draws(results).items()}}
     data["observed"] = {"spatial": lead["r"], "spatial_anatomy": lead["r_anatomy"]}
     title = f"{lead['receptor']}: r by chance alone"
-    return _panel(results, plot_nulls, title, data, {"lead": lead}, size=(COLUMN, 2.2))
+    return _panel(results, "nulls", title, data, {"lead": lead}, size=(COLUMN, 2.2))
 
 
 def slopes(results):
@@ -412,19 +369,19 @@ def slopes(results):
     data, quoted = {"rows": rows, "names": results.study.arm_names}, {"lead": lead}
     quoted["row"] = mine.iloc[0]
     title = f"{lead['receptor']}: slope of each participant"
-    return _panel(results, plot_slopes, title, data, quoted, size=(COLUMN, 1.6))
+    return _panel(results, "slopes", title, data, quoted, size=(COLUMN, 1.6))
 
 
 def patients_z(results):
     data = {"rows": results.table("patients_juspace"), "names": results.study.arm_names}
     size = (PAGE, 0.32 * data["rows"]["annotation"].nunique() + 0.8)
-    return _panel(results, plot_patients_z, "Each participant's z, as in JuSpace", data, size=size)
+    return _panel(results, "patients_z", "Each participant's z, as in JuSpace", data, size=size)
 
 
 def anatomy(results):
     data = {"rows": _rows(results, results.study.main, "anatomy")}
     title = "Effect and anatomy"
-    return _panel(results, plot_anatomy, title, data, _effect(results), size=(5, 2.1))
+    return _panel(results, "anatomy", title, data, _effect(results), size=(5, 2.1))
 
 
 def improvement(results, scale):
@@ -432,21 +389,21 @@ def improvement(results, scale):
     rows = rows[rows["scale"] == scale]
     quoted = {"scale": scale, "arms_compared": results.study.arms is not None}
     title, size = f"Slope and improvement: {scale}", (COLUMN, 0.15 * len(rows) + 0.8)
-    return _panel(results, plot_improvement, title, {"rows": rows}, quoted, size=size)
+    return _panel(results, "improvement", title, {"rows": rows}, quoted, size=size)
 
 
 def influence(results, most=6):
     rows = _rows(results, results.study.main, "sensitivity")
     rows = rows.sort_values("r", key=abs, ascending=False).head(most)
     title, size = "Without the most influential region", (5, 0.25 * len(rows) + 0.9)
-    return _panel(results, plot_without, title, {"rows": rows}, size=size)
+    return _panel(results, "without", title, {"rows": rows}, size=size)
 
 
 def power(results):
     detectable = results.json("settings")["minimum_detectable_r"]
     data = {"curve": results.table("power")}
     data["detectable"] = np.nan if detectable is None else detectable
-    return _panel(results, plot_power, "Power", data, size=(3.8, 2.4))
+    return _panel(results, "power", "Power", data, size=(3.8, 2.4))
 
 
 def variogram(results, null):
@@ -455,7 +412,7 @@ def variogram(results, null):
     data = {"lags": rows["distance"], "target": rows["effect"]}
     data["surrogates"] = rows[["low", "median", "high"]].to_numpy().T
     title = f"{null[:1].upper()}{null[1:]} surrogates"
-    return _panel(results, plot_variograms, title, data, {"null": null}, size=(COLUMN, 2.5))
+    return _panel(results, "variograms", title, data, {"null": null}, size=(COLUMN, 2.5))
 
 
 def _rows(results, contrast, table="correlations"):

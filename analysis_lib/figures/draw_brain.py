@@ -26,36 +26,33 @@ def where(image, p_image, level):
     return new_img_like(image, kept.astype(np.float32))
 
 
-def plot_slices(
-    ax, image, threshold, label, cuts=(-20, -8, 2, 14, 30, 46), vmax=None, outline=None
-):
+def plot_slices(ax, image, label, outline, cuts, vmax=None):
     """Axial slices of a map on the MNI template, with a colour bar at the right of the Axes.
 
-    Absolute values below the threshold are not drawn (None: all but zero), or with an ``outline``
-    of family-wise p all values, the smaller the fainter, and voxels with p below .05 outlined
-    (Taylor et al. 2023, NeuroImage 274:120138: highlight results, do not hide them). Cuts are z in
-    mm, ``label`` is of the colour bar, ``vmax`` the end of its scale.
+    All values are drawn, the smaller the fainter, and voxels with a family-wise p (``outline``)
+    below .05 outlined (Taylor et al. 2023, NeuroImage 274:120138: highlight results, do not hide
+    them). Cuts are z in mm, ``label`` is of the colour bar, ``vmax`` the end of its scale.
     """
     end = vmax or np.abs(image.get_fdata()).max()
     empty = end == 0
-    faint = {} if outline is None else {"transparency": image, "transparency_range": [0, 0.6 * end]}
     display = plot_stat_map(
         image,
         bg_img=load_mni152_template(resolution=2),
         axes=ax,
         display_mode="z",
         cut_coords=list(cuts),
-        threshold=1e-6 if threshold is None else threshold,
+        threshold=1e-6,
         vmax=end if not empty else None,
         cmap=DIVERGING,
         symmetric_cbar=True,
         colorbar=False,
         annotate=False,
         black_bg=False,
-        **faint,
+        transparency=image,
+        transparency_range=[0, 0.6 * end],
     )
     _place_slices(display)
-    if outline is not None and (outline.get_fdata() < LEVEL).any():
+    if (outline.get_fdata() < LEVEL).any():
         inside = new_img_like(outline, (outline.get_fdata() < LEVEL).astype(np.float32))
         display.add_contours(inside, levels=[0.5], colors=["black"], linewidths=0.6)
     if empty:
@@ -160,10 +157,10 @@ def _middle(ax):
     return (place.x0 + place.x1) / 2, (place.y0 + place.y1) / 2
 
 
-def plot_region_change(ax, change, means, regions, names, legend=True):
+def plot_region_change(ax, change, means, regions, names):
     """Change (percent) by region and arm: density, each participant, mean and 95 % interval.
 
-    The first of the regions is drawn on top; ``legend`` draws a key of the arms.
+    The first of the regions is drawn on top.
     """
     if not len(regions):
         return write_nothing(ax, "no region named")
@@ -174,14 +171,11 @@ def plot_region_change(ax, change, means, regions, names, legend=True):
         row = means[means["arm"] == arm].set_index("region").reindex(list(regions))
         error = np.abs(row[["ci_low", "ci_high"]].to_numpy().T - row["mean"].to_numpy())
         look = {"fmt": "D", "ms": 3.8, "mec": "black", "mew": 0.5, "capsize": 2, "ecolor": "black"}
-        label = f"{names[arm]} (n = {row['n'].max():.0f})"
         place = np.arange(len(regions)) + (side * BESIDE if len(colours) > 1 else 0) - 0.11
-        ax.errorbar(row["mean"], place, xerr=error, color=colour, label=label, lw=1, **look)
+        ax.errorbar(row["mean"], place, xerr=error, color=colour, lw=1, **look)
     ax.set(xlabel="change from baseline, %", ylabel="", ylim=(len(regions) - 0.4, -0.6))
     ax.set_yticks(range(len(regions)), [wrapped(region, 26) for region in regions])
     ax.tick_params(axis="y", length=0)
-    if legend:
-        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0.1)
 
 
 def _strips(ax, rows, regions):

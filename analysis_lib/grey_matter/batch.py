@@ -194,9 +194,8 @@ def scans(study, participants) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        participant_id, pre, post (paths, or missing) and status, as from
-        :func:`analysis_lib.study.pair_maps`, without the arm: those who look at segmentations
-        should not know it.
+        As `study.images.pair_maps` has it, without the arm: those who look at segmentations should
+        not know it.
 
     Raises
     ------

@@ -30,7 +30,6 @@ class Dominance:
     """
 
     total: pd.Series
-    individual: pd.Series  # by predictor: the criterion of the model that holds it alone
     r2: float  # of the full model
     adjusted_r2: float
     criterion: str  # "adjusted_r2" or "r2"
@@ -81,28 +80,27 @@ def dominance(predictors, outcome, criterion="adjusted_r2"):
     """
     x, y = _checked(predictors, outcome, criterion)
     correlation, cross = _correlations(x, y)
-    total, individual = _all_subsets(correlation, cross, len(x), criterion)
+    total = _all_subsets(correlation, cross, len(x), criterion)
     r2 = float(_full_r2(correlation, cross)[0])
     return Dominance(
         total=pd.Series(total[:, 0], x.columns, name="total_dominance"),
-        individual=pd.Series(individual[:, 0], x.columns, name="individual_dominance"),
         r2=r2,
         adjusted_r2=float(_adjusted(r2, *x.shape)),
         criterion=criterion,
     )
 
 
-def dominance_test(predictors, outcome, surrogates, criterion="adjusted_r2"):
+def dominance_test(predictors, outcome, surrogates):
     """p of the model and of each predictor's total dominance under given surrogate outcomes.
 
     ``surrogates`` (n_surrogates, n_regions) decide which question is asked: effect maps of
     re-randomised arms, or maps as smooth as the observed one (`analysis_lib.receptors.surrogates`).
     One-sided: a large fit or dominance is evidence. Missing and constant outcomes are refused.
     """
-    observed = dominance(predictors, outcome, criterion)
+    observed = dominance(predictors, outcome)
     x = _table(predictors)
     correlation, cross = _correlations(x, _checked_surrogates(surrogates, len(x)))
-    total, _ = _all_subsets(correlation, cross, len(x), criterion)
+    total = _all_subsets(correlation, cross, len(x), observed.criterion)
     adjusted = _adjusted(_full_r2(correlation, cross), *x.shape)
     by_predictor, largest = total.T, total.max(axis=0)[:, None]
     bound = observed.total.to_numpy()
@@ -276,7 +274,7 @@ def _pearson(a, b):
 
 
 def _all_subsets(correlation, cross, n_regions, criterion):
-    """Total and individual dominance, each (n_predictors, n_outcomes)."""
+    """Total dominance (n_predictors, n_outcomes)."""
     p = len(correlation)
     size = np.arange(p + 1)
     # Of a model with k predictors: criterion = 1 - (1 - R^2) * shrink[k].
@@ -289,7 +287,7 @@ def _all_subsets(correlation, cross, n_regions, criterion):
         _sweep_subsets(correlation, np.ascontiguousarray(part), shrink, weight)
         for part in np.array_split(cross, math.ceil(cross.shape[1] / BLOCK), axis=1)
     ]
-    return np.hstack(parts), 1 - (1 - cross**2) * shrink[1]
+    return np.hstack(parts)
 
 
 @njit(nogil=True, cache=True)

@@ -6,14 +6,8 @@ from functools import partial
 import numpy as np
 from scipy import stats
 
+from analysis_lib.receptors import effects
 from analysis_lib.receptors.correlation import correlate
-from analysis_lib.receptors.effects import (
-    checked_change,
-    effect_weights,
-    nuisance_columns,
-    residuals,
-    stratum_numbers,
-)
 from analysis_lib.results.contrasts import ARM_BY_TIME
 from voxelperm import draw_permutations
 
@@ -70,12 +64,14 @@ def randomisation_test(
     made once. ``change``, ``arm``, ``covariates`` and ``strata`` are those of
     `analysis_lib.receptors.effects.effect_map`, ``receptors`` (n_receptors, n_parcels).
     """
-    change, active = checked_change(change, arm, contrast)
-    weights = effect_weights(active, contrast, covariates, strata)
+    change, active = effects.checked_change(change, arm, contrast)
+    weights = effects.effect_weights(active, contrast, covariates, strata)
     observed = weights @ change
     if contrast == ARM_BY_TIME:
-        change = residuals(nuisance_columns(len(active), covariates, strata), change)
-        stratum = stratum_numbers(strata, len(active))
+        change = effects.residuals(
+            effects.nuisance_columns(len(active), covariates, strata), change
+        )
+        stratum = effects.stratum_numbers(strata, len(active))
     else:
         used = weights != 0
         change, weights, stratum = change[used], weights[used], None

@@ -6,12 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis_lib.receptors.effects import (
-    checked_change,
-    effect_weights,
-    nuisance_columns,
-    stratum_numbers,
-)
+from analysis_lib.receptors import effects
 from analysis_lib.results.contrasts import ARM_BY_TIME, CONTRASTS, EFFECT
 from voxelperm import hedges_correction, permutation_test
 
@@ -27,9 +22,9 @@ class SlopeTest:
     p_fwe: np.ndarray  # by the largest |t| over receptors
     null: np.ndarray  # (n_permutations, n_receptors), |t| of each draw
 
-    def interval(self, level=0.95):
-        """Limits (2, n_receptors) of the estimate, from its standard error and Student's t."""
-        margin = stats.t.ppf((1 + level) / 2, self.df) * np.abs(self.estimate / self.t)
+    def interval(self):
+        """95 % limits (2, n_receptors) of the estimate, from its standard error and Student's t."""
+        margin = stats.t.ppf(0.975, self.df) * np.abs(self.estimate / self.t)
         return np.array([self.estimate - margin, self.estimate + margin])
 
 
@@ -44,13 +39,13 @@ def slope_test(
     is the mean slope 0? Participants' signs are flipped, which assumes symmetric errors. Arm,
     contrast, covariates and strata are those of `effects.effect_map`.
     """
-    slopes, active = checked_change(slopes, arm, contrast)
+    slopes, active = effects.checked_change(slopes, arm, contrast)
     if contrast == EFFECT:
         return _untested(slopes[0])
     draws = {"n_permutations": n_permutations, "seed": seed}
     if contrast == ARM_BY_TIME:
-        weights = effect_weights(active, contrast, covariates, strata)
-        nuisance = nuisance_columns(len(slopes), covariates, strata)
+        weights = effects.effect_weights(active, contrast, covariates, strata)
+        nuisance = effects.nuisance_columns(len(slopes), covariates, strata)
         return _tested(slopes, weights @ slopes, active.astype(float), nuisance, **draws)
     chosen = slopes[active if CONTRASTS[contrast].within == "active" else ~active]
     draws |= {"sign_flip": True, "errors": "equal"}
@@ -137,8 +132,10 @@ def improvement_table(
     slopes, improvement = np.asarray(slopes, dtype=float), np.asarray(improvement, dtype=float)
     known, active = np.isfinite(improvement), np.asarray(arm) == "active"
     of_arm = [] if active.all() else [active]
-    nuisance = np.column_stack([nuisance_columns(len(slopes), covariates, strata), *of_arm])[known]
-    cells = (active + 2 * stratum_numbers(strata, len(slopes)))[known]
+    nuisance = np.column_stack(
+        [effects.nuisance_columns(len(slopes), covariates, strata), *of_arm]
+    )[known]
+    cells = (active + 2 * effects.stratum_numbers(strata, len(slopes)))[known]
     options = {"blocks": cells, "errors": "equal", "n_permutations": n_permutations, "seed": seed}
     test = _tested(slopes[known], None, improvement[known], nuisance, **options)
     r = test.t / np.sqrt(test.t**2 + test.df)

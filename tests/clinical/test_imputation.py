@@ -253,9 +253,10 @@ def test_chains_mix(many):
     assert (mixing["effective_draws"] > 4500).all()
 
 
-def test_short_sampling_warns_and_says_what_to_do():
-    with pytest.warns(RuntimeWarning, match="R-hat of at most 0.9 expected.*Raise burn_in"):
-        fit_leavers(made_up_trial(), n_imputations=40, max_r_hat=0.9)
+def test_short_sampling_warns_and_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(clinical_posterior, "MAX_R_HAT", 0.9)
+    with pytest.warns(RuntimeWarning, match="R-hat of at most 0.9 expected.*Raise BURN_IN"):
+        fit_leavers(made_up_trial(), n_imputations=40)
 
 
 # --- the strategies in closed form ----------------------------------------------------------------
@@ -390,12 +391,14 @@ def test_pooling_by_hand():
     assert found["n_imputations"] == 3
 
 
-def test_monte_carlo_error_is_the_spread_between_seeds():
+def test_monte_carlo_error_is_the_spread_between_seeds(monkeypatch):
     rows = made_up_trial()
-    short = {"burn_in": 30, "thinning": 3, "max_r_hat": np.inf}  # too short for R-hat to settle
+    short = {"BURN_IN": 30, "THINNING": 3, "MAX_R_HAT": np.inf}  # too short for R-hat to settle
+    for name, value in short.items():
+        monkeypatch.setattr(clinical_posterior, name, value)
     tables = [
         imputation.imputation_table(
-            fit_leavers(rows, n_imputations=40, seed=seed, **short),
+            fit_leavers(rows, n_imputations=40, seed=seed),
             ["mar"],
             ["week3"],
         )

@@ -345,9 +345,7 @@ def test_slices_say_where_they_are_and_what_the_colour_is():
     t[4, 5, 5] = -6
     fig = plt.figure(figsize=(6, 1.6))
     axes = fig.add_axes([0, 0.1, 0.9, 0.9])
-    figures_brain.plot_slices(
-        axes, brain(t), None, "t (30 df)", (-10, 20), outline=brain(t * 0 + 0.5)
-    )
+    figures_brain.plot_slices(axes, brain(t), "t (30 df)", brain(t * 0 + 0.5), (-10, 20))
     said = [text.get_text() for each in fig.axes for text in each.texts]
     assert {"z = −10 mm", "z = 20 mm", "L", "R"} <= set(said)
     bar = axes.child_axes[0]
