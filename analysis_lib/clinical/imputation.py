@@ -40,12 +40,10 @@ class Imputation:
 def fit_imputation(changes, baselines=None, n_imputations=1000, seed=0, n_before=None):
     """Fit the imputation model to one scale, as `outcome_table` reads it.
 
-    The Monte-Carlo error of a result falls with the square root of ``n_imputations`` (at least 2).
+    The Monte-Carlo error of a result falls with the square root of ``n_imputations`` .
     Every strategy and delta uses the random normals of the same ``seed``, so that their differences
     are not blurred by them.
     """
-    if n_imputations < 2:
-        raise ValueError(f"n_imputations: at least 2 expected, found {n_imputations}")
     outcomes = outcome_table(changes, baselines, n_before)
     return Imputation(outcomes, draw_posterior(outcomes, n_imputations, seed), seed)
 
@@ -57,8 +55,6 @@ def impute(outcomes, posterior, normal, strategy="mar"):
     strategy, one of `STRATEGIES`, is for visits after an intercurrent event, in the active arm;
     other gaps are MAR. The control arm is its own reference, so every strategy is MAR there.
     """
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy among {', '.join(STRATEGIES)} expected, found {strategy!r}")
     completed = np.repeat(outcomes.values[None], len(normal), axis=0)
     sigma = posterior.covariances
     for pattern in group_by_pattern(outcomes):

@@ -98,17 +98,22 @@ def item_differences(study, scale, rows):
     An item without an estimate (every participant changed alike, fewer than two in an arm, a
     baseline that one participant alone determines) has a note that says why.
     """
-    long = _long(scale, rows)
-    wide = long.pivot(index=["participant_id", "arm", "item"], columns="visit", values="score")
-    wide = wide.reindex(columns=[study.baseline, study.final_visit]).dropna().reset_index()
     labels = item_labels(scale, item_columns(rows))
-    table = [
-        {"scale": scale.name, "item": item, "label": label, "visit": study.final_visit}
-        | _item_difference(study, wide[wide["item"] == item])
-        for item, label in labels.items()
-    ]
+    parts = [({"item": k, "label": label}, rows[k]) for k, label in labels.items()]
+    return _differences(study, scale, rows, parts)
+
+
+def _differences(study, scale, rows, parts):
+    """A row for each part of a scale: what it is called, and its scores, as the rows are."""
+    table = []
+    for said, scores in parts:
+        long = rows.assign(score=scores)
+        wide = long.pivot(index=["participant_id", "arm"], columns="visit", values="score")
+        wide = wide.reindex(columns=[study.baseline, study.final_visit]).dropna().reset_index()
+        line = {"scale": scale.name} | said | {"visit": study.final_visit}
+        table.append(line | _item_difference(study, wide))
     found = pd.DataFrame(table)
-    return found.assign(favours=favours(found["estimate"], scale.better))
+    return found.assign(favours=favours(found["estimate"], scale.better)) if table else found
 
 
 def _item_difference(study, own):
@@ -134,15 +139,12 @@ def _item_difference(study, own):
 
 def factor_differences(study, scale, rows):
     """Difference between arms in the change of each factor of HAMD-17, as of the items."""
-    table = []
-    for name, own in hamd17_factors(scale, item_columns(rows)).items():
-        long = rows.assign(score=rows[own].sum(axis=1, skipna=False))
-        wide = long.pivot(index=["participant_id", "arm"], columns="visit", values="score")
-        wide = wide.reindex(columns=[study.baseline, study.final_visit]).dropna().reset_index()
-        line = {"scale": scale.name, "factor": name, "n_items": len(own)}
-        table.append(line | {"visit": study.final_visit} | _item_difference(study, wide))
-    found = pd.DataFrame(table)
-    return found.assign(favours=favours(found["estimate"], scale.better)) if table else found
+    factors = hamd17_factors(scale, item_columns(rows))
+    parts = [
+        ({"factor": name, "n_items": len(own)}, rows[own].sum(axis=1, skipna=False))
+        for name, own in factors.items()
+    ]
+    return _differences(study, scale, rows, parts)
 
 
 def suicide_distribution(scale, rows):

@@ -11,14 +11,24 @@ from analysis_lib.figures.palette import ACCENT, COLOURS, QUIET, TISSUE
 PLAIN = "#455a64"  # no arm's: maps are judged before the arms are looked at
 
 
-def plot_homogeneity(ax, quality, threshold=3.0):
-    """Outlier score of each map, those above the threshold named."""
-    ax.plot("mean_correlation", "outlier_score", "o", data=quality, ms=3, color=PLAIN, alpha=0.7)
-    for _, row in quality[quality["outlier_score"] > threshold].iterrows():
-        name = f"{row['participant_id']} {row['session']}"
-        ax.annotate(name, (row["mean_correlation"], row["outlier_score"]), fontsize=6.5)
-    ax.axhline(threshold, color=ACCENT, lw=0.8, ls="--")
-    ax.set(xlabel="mean correlation with the other maps", ylabel="outlier score (robust SD)")
+def plot_homogeneity(ax, quality):
+    """Outlier score of each map over its likeness to the others."""
+    look = {"color": PLAIN, "alpha": 0.7}
+    _plot_scores(ax, quality, "mean_correlation", "mean correlation with the other maps", look)
+
+
+def plot_template_fit(ax, quality):
+    """Outlier score of each image (`map_quality.quality`) over its resemblance to the template."""
+    look = {"color": "black", "alpha": 0.6}
+    label = "correlation with the template's grey matter"
+    _plot_scores(ax, quality, "template_correlation", label, look)
+
+
+def _plot_scores(ax, quality, column, label, look):
+    ax.plot(quality[column], quality["outlier_score"], "o", ms=3, **look)
+    _name_outliers(ax, quality, column, "outlier_score")
+    ax.axhline(3, color=ACCENT, lw=0.8, ls="--")
+    ax.set(xlabel=label, ylabel="outlier score (robust SD)")
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
 
 
@@ -86,16 +96,6 @@ def plot_head_size(ax, quality):
         ax.plot(own["tiv_ml"], own["grey_ml"], "o-", ms=3, lw=0.7, color="black", alpha=0.6)
     _name_outliers(ax, quality, "tiv_ml", "grey_ml")
     ax.set(xlabel="total intracranial volume, ml", ylabel="grey matter, ml")
-
-
-def plot_template_fit(ax, quality):
-    """Outlier score of each image (`map_quality.quality`) over its resemblance to the template."""
-    columns = ("template_correlation", "outlier_score")
-    ax.plot(*(quality[column] for column in columns), "o", ms=3, color="black", alpha=0.6)
-    ax.axhline(3, color=ACCENT, lw=0.8, ls="--")
-    _name_outliers(ax, quality, *columns)
-    ax.set(xlabel="correlation with the template's grey matter", ylabel="outlier score (robust SD)")
-    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
 
 
 def _name_outliers(ax, quality, x, y, threshold=3.0):

@@ -147,10 +147,6 @@ def effect_view(effect, p_image, title, unit="%", level=0.05, resolution=2) -> V
     Where nothing survives, every voxel is shown, and the title says so. Both images are on one
     grid; an effect of 0 lies outside the mask. The picture has voxels of ``resolution`` mm.
     """
-    if effect.shape != p_image.shape:
-        raise ValueError(
-            f"effect and p on one grid expected, found shapes {effect.shape} and {p_image.shape}"
-        )
     kept = where(effect, p_image, level)
     n_kept = int(np.count_nonzero(kept.get_fdata()))
     limit = f"{level:.3g}".removeprefix("0")
@@ -207,10 +203,7 @@ def region_view(regions, title, receptor, unit="%") -> View:
     ``regions``: x, y, z (MNI, mm); region (name); percent (change); density (of the receptor, any
     unit: the size of a ball goes by rank). Rows with a missing value are left out.
     """
-    needed = ["x", "y", "z", "region", "percent", "density"]
-    if lacking := [column for column in needed if column not in regions]:
-        raise ValueError(f"regions lack column(s) {', '.join(lacking)}; expected {needed}")
-    known = regions.dropna(subset=needed)
+    known = regions.dropna(subset=["x", "y", "z", "region", "percent", "density"])
     if known.empty:
         raise ValueError(f"no region has both a change and a density of {receptor}")
     end = known["percent"].abs().max() or 1.0

@@ -95,11 +95,11 @@ def dominance_test(predictors, outcome, surrogates):
 
     ``surrogates`` (n_surrogates, n_regions) decide which question is asked: effect maps of
     re-randomised arms, or maps as smooth as the observed one (`analysis_lib.receptors.surrogates`).
-    One-sided: a large fit or dominance is evidence. Missing and constant outcomes are refused.
+    One-sided: a large fit or dominance is evidence.
     """
     observed = dominance(predictors, outcome)
     x = _table(predictors)
-    correlation, cross = _correlations(x, _checked_surrogates(surrogates, len(x)))
+    correlation, cross = _correlations(x, np.atleast_2d(surrogates))
     total = _all_subsets(correlation, cross, len(x), observed.criterion)
     adjusted = _adjusted(_full_r2(correlation, cross), *x.shape)
     by_predictor, largest = total.T, total.max(axis=0)[:, None]
@@ -125,9 +125,6 @@ def cross_validated_r(predictors, outcome, distances, train_share=0.75):
     regions to train or to test.
     """
     x, y = _checked(predictors, outcome)
-    distances = np.asarray(distances, dtype=float)
-    if distances.shape != (len(x), len(x)):
-        raise ValueError(f"distances have shape {distances.shape}, expected {(len(x), len(x))}")
     n_train = _train_size(len(x), x.shape[1], train_share)
     design = np.column_stack([np.ones(len(x)), _z(x.to_numpy())])
     nearest = np.argsort(distances, axis=1, kind="stable")
@@ -209,20 +206,6 @@ def _check_collinear(x):
             f"predictors {names} are collinear: one is a combination of the others, so "
             "their shares are not defined. Leave one out or combine them"
         )
-
-
-def _checked_surrogates(surrogates, n_regions):
-    surrogates = np.atleast_2d(np.asarray(surrogates, dtype=float))
-    if surrogates.shape[1] != n_regions:
-        raise ValueError(
-            f"surrogates have {surrogates.shape[1]} regions, predictors have {n_regions}"
-        )
-    if not np.isfinite(surrogates).all():
-        raise ValueError("surrogates have missing values; make them of the regions in use")
-    constant = np.flatnonzero(np.ptp(surrogates, axis=1) == 0)
-    if constant.size:
-        raise ValueError(f"surrogates {constant[:5].tolist()} have one value in every region")
-    return surrogates
 
 
 def _train_size(n_regions, n_predictors, train_share):

@@ -24,23 +24,6 @@ from voxelperm import draw_permutations
 KINDS = ("cohens_d", "mean")
 SCHEMES = ("balanced", "free")
 VARIANCES = range(2, 1001)  # of JuSpace's smoothing kernel, squared voxels, tried in this order
-TABLE_COLUMNS = (
-    "contrast",
-    "receptor",
-    "annotation",
-    "n_parcels",
-    "r",
-    "z",
-    "autocorrelation",
-    "adjusts",
-    "p_shuffle",
-    "p_shuffle_fwe",
-    "p_relabel_juspace",
-    "p_relabel",
-    "p_relabel_fwe",
-    "p_group_r",
-)
-
 STATISTICS = ("spearman", "pearson", "regression")
 IMAGES = (  # of a group, with contrast and kind: JuSpace's options 1, 2 and 3
     (ARM_BY_TIME, "cohens_d"),
@@ -412,25 +395,28 @@ def juspace_table(
     amount = autocorrelation(maps_keep, places)
     tables = []
     for contrast in contrasts:
+        effect_map = effect(change, arm, contrast)
+        r, z = (found[0] for found in correlate(effect_map, maps_keep))
         rows = {
             "contrast": contrast,
             "receptor": about.loc[maps_keep.index, "receptor"].to_numpy(),
             "annotation": maps_keep.index,
+            "n_parcels": correlation.n_covered(effect_map, maps_keep),
+            "r": r,
+            "z": z,
             "autocorrelation": amount,
             "adjusts": amount > 0,
-            **_shuffle_columns(effect(change, arm, contrast), maps_keep, n_permutations, seed),
+            **_shuffle_columns(effect_map, maps_keep, n_permutations, seed),
             **_group_columns(change, arm, maps_keep, contrast, n_permutations, seed),
         }
         tables.append(pd.DataFrame(rows))
-    return pd.concat(tables, ignore_index=True)[list(TABLE_COLUMNS)]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _shuffle_columns(effect_map, maps, n_permutations, seed):
     shuffles = _shuffled(effect_map, n_permutations, np.random.default_rng(seed))
     shuffled = receptors_nulls.spatial_test(effect_map, maps, shuffles, "pearson")
-    r, z = (found[0] for found in correlate(effect_map, maps))
-    found = {"n_parcels": correlation.n_covered(effect_map, maps), "r": r, "z": z}
-    return found | {"p_shuffle": shuffled.p, "p_shuffle_fwe": shuffled.p_fwe}
+    return {"p_shuffle": shuffled.p, "p_shuffle_fwe": shuffled.p_fwe}
 
 
 def _group_columns(change, arm, maps, contrast, n_permutations, seed):

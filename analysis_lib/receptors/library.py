@@ -102,11 +102,6 @@ def combine(maps, about):
     and what belongs to one file is empty. A map whose number of people is unknown, or that is the
     same everywhere, cannot be combined.
     """
-    if list(maps.index) != list(about.index):
-        raise ValueError(
-            f"maps and table: the same annotations in the same order expected, found "
-            f"{list(maps.index)} and {list(about.index)}. Give both as maps_for returns them."
-        )
     means, rows = {}, {}
     for receptor, group in about.groupby("receptor", sort=False):
         if len(group) == 1:

@@ -47,11 +47,6 @@ def power_curve(
     and `split_half` estimate it). Gives true_r, expected_r (mean observed r), power,
     monte_carlo_se.
     """
-    if not 0 < reliability < 1:
-        raise ValueError(
-            f"reliability between 0 and 1 expected, found {reliability}: with none the map is all "
-            "noise and no correlation can be found"
-        )
     change, active = effects.checked_change(change, arm, ARM_BY_TIME)
     known = np.isfinite(receptor) & np.isfinite(change).all(axis=0)
     change, target = change[:, known], _scores(np.asarray(receptor, dtype=float)[known])

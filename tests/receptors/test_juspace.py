@@ -347,7 +347,17 @@ def test_table_has_every_p_and_says_what_juspace_does(trial, cubes, places):
     about = catalogue.library()
     arguments = (change, arm, maps, about, OF_CHANGE, 99, 3, cubes)
     table = juspace.juspace_table(*arguments)
-    assert tuple(table.columns) == juspace.TABLE_COLUMNS
+    first = [
+        "contrast",
+        "receptor",
+        "annotation",
+        "n_parcels",
+        "r",
+        "z",
+        "autocorrelation",
+        "adjusts",
+    ]
+    assert list(table.columns[:8]) == first
     assert table["contrast"].tolist() == np.repeat(OF_CHANGE, 3).tolist()
     assert table["receptor"].tolist() == ["D1", "MOR", "VAChT"] * 3
     assert table["n_parcels"].tolist() == [24, 24, 23] * 3

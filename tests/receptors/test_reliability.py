@@ -173,9 +173,3 @@ def test_minimum_detectable_r_is_read_off_the_curve_or_missing():
     curve = pd.DataFrame({"true_r": [0, 0.5, 1], "power": [0.05, 0.6, 1.0]})
     assert power.minimum_detectable_r(curve) == pytest.approx(0.75, abs=0.006)
     assert np.isnan(power.minimum_detectable_r(curve.assign(power=[0.05, 0.3, 0.5])))
-
-
-def test_power_without_reliability_is_refused(trial):
-    data, _ = trial
-    with pytest.raises(ValueError, match="the map is all noise"):
-        power_curve(data["change"], data["arm"], data["receptors"][0], reliability=0)
