@@ -24,6 +24,7 @@ def consort_flow(flow, names, treated=None, aside=None):
     never = aside[[str(what).startswith("not randomised") for what in aside.index]]
     other = aside.drop(never.index)
     total = sum(flow[arm]["randomised"] for arm in ARMS) + int(other.sum())
+    apart = [f"{what}, not compared here: {n}" for what, n in other.items()]
     rows = [
         (
             "enrolment",
@@ -35,7 +36,7 @@ def consort_flow(flow, names, treated=None, aside=None):
                 *(f"never in the trial, {why}: {n}" for why, n in never.items()),
             ],
         ),
-        ("randomised", "both", total, [f"Randomised: {total}", *_said_aside(other)]),
+        ("randomised", "both", total, [f"Randomised: {total}", *apart]),
     ]
     for arm in ARMS:
         rows += _arm_boxes(flow[arm], arm, names[arm], treated)
@@ -43,10 +44,6 @@ def consort_flow(flow, names, treated=None, aside=None):
     nobody = table["stage"].eq("excluded") & table.groupby("stage")["n"].transform("sum").eq(0)
     table["text"] = table["text"].str.join("; ")
     return table[~nobody].reset_index(drop=True)
-
-
-def _said_aside(other):
-    return [f"{what}, not compared here: {n}" for what, n in other.items()]
 
 
 def _arm_boxes(own, arm, name, treated):

@@ -38,7 +38,7 @@ def compare_proportions(events, n, inflation=1.0, df=np.inf):
             score = _score(events, n, restricted, scale, special.stdtrit(df, 0.975) ** 2)
             limits = (place, _limit(score, place, 0.0), _limit(score, place, 1.0))
             found |= dict(zip(names, map(OF_PLACE[names], limits), strict=True))
-    chi2 = scale * _chi2(events, n, _same(events, n)) if min(n) > 0 else np.nan
+    chi2 = scale * _chi2(events, n, (sum(events) / sum(n),) * 2) if min(n) > 0 else np.nan
     return found | {"p": 2 * special.stdtr(df, -math.sqrt(chi2))}
 
 
@@ -74,10 +74,6 @@ def _limit(score, place, end):
         return end
     near = min(max(place, EDGE), 1 - EDGE)
     return optimize.brentq(score, far, near, xtol=1e-13)
-
-
-def _same(events, n):
-    return (sum(events) / sum(n),) * 2
 
 
 # Each measure is searched on (0, 1): its estimate there, and the restricted proportions at a place.

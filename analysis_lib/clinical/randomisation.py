@@ -7,6 +7,8 @@ from analysis_lib.clinical.outcomes import usable
 from analysis_lib.study.contract import ARMS
 from voxelperm import draw_permutations, nuisance_basis
 
+CHUNK = 2000  # permutations whose arrays are held together
+
 
 def randomisation_test(changes, scale, visit, strata=None, n_permutations=5000, seed=0):
     """Test the difference at a visit against re-randomised arms.
@@ -65,7 +67,8 @@ def randomisation_test(changes, scale, visit, strata=None, n_permutations=5000, 
             "difference can be estimated"
         )
     # place k takes participant order[k] - 1, so a participant gets the label of their new place
-    labels = (active[np.argsort(chunk, axis=1)] for chunk in _chunks(order))
+    chunks = (order[i : i + CHUNK] for i in range(0, len(order), CHUNK))
+    labels = (active[np.argsort(chunk, axis=1)] for chunk in chunks)
     with np.errstate(divide="ignore"):  # labels that leave no residual: an infinite t
         draws = [np.divide(*_hc3(chunk, held, outcome)) for chunk in labels]
     null = np.concatenate([[], *draws])
@@ -85,10 +88,6 @@ def _strata_of(rows, strata):
         who = ", ".join(rows.loc[own.isna(), "participant_id"])
         raise ValueError(f"strata: a stratum for every participant expected, found none for {who}")
     return own.astype(str).to_numpy()
-
-
-def _chunks(order, size=2000):
-    return (order[i : i + size] for i in range(0, len(order), size))
 
 
 def _hc3(labels, held, outcome):

@@ -72,7 +72,8 @@ def fetch_study(name, folder=None, cache=None, *, base=PUBLIC, retries=RETRIES):
     a folder is never overwritten. ``base`` serves the files; a failed download is tried ``retries``
     times.
     """
-    _known_trial(name)
+    if name not in TRIALS:
+        raise FetchError(f"{name}: no such public trial. Known: {', '.join(TRIALS)}")
     folder = _folder(name, folder)
     paths = fetch_files(TRIALS[name], cache, base=base, retries=retries)
     content, notes = _read_and_convert(name, paths)
@@ -209,11 +210,6 @@ def fetch_files(files, cache=None, *, base=PUBLIC, retries=RETRIES):
     for i, file in enumerate(wanted):
         _download(cache, file, wanted[i:], base, retries)
     return [cache / file.name for file in files]
-
-
-def _known_trial(name):
-    if name not in TRIALS:
-        raise FetchError(f"{name}: no such public trial. Known: {', '.join(TRIALS)}")
 
 
 def _download(cache, file, wanted, base, retries):

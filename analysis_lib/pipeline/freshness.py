@@ -46,11 +46,8 @@ def sources(step):
 def notebook_hash(path) -> str:
     """Hash of a notebook's code: prose, comments and outputs make no result out of date."""
     cells = [cell for cell in read_notebook(path)["cells"] if cell["cell_type"] == "code"]
-    return text_hash(*(text for cell in cells for text in (_tags(cell), _code(cell))))
-
-
-def _tags(cell):
-    return ",".join(cell.get("metadata", {}).get("tags", []))
+    tags = [",".join(cell.get("metadata", {}).get("tags", [])) for cell in cells]
+    return text_hash(*(text for pair in zip(tags, map(_code, cells), strict=True) for text in pair))
 
 
 def _code(cell):

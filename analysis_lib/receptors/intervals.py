@@ -80,7 +80,8 @@ def bootstrap_intervals(
     resampled = weights @ change
     r, drawn = correlate(effect, receptors, method)[0], correlate(resampled, receptors, method)
     n = np.count_nonzero(effects.effect_weights(active, contrast, covariates, strata))
-    share = _noise_share(resampled, effect, method) * n / (n - n_fitted)
+    q = correlate(resampled, effect, method).mean()
+    share = (1 / q**2 - 1 if q > 0 else np.inf) * n / (n - n_fitted)
     tails = _percentiles(n, n_fitted)
     ends = np.quantile(drawn, tails, axis=0).T
     noise_free = share < 1
@@ -107,11 +108,6 @@ def _unknown(r):
 
 def _bounded(r, square):
     return np.clip(r * np.sqrt(square), -1, 1)
-
-
-def _noise_share(resampled, effect, method):
-    q = correlate(resampled, effect, method).mean()
-    return 1 / q**2 - 1 if q > 0 else np.inf
 
 
 def _percentiles(n, n_fitted):

@@ -52,12 +52,13 @@ def power_curve(
     change, target = change[:, known], _scores(np.asarray(receptor, dtype=float)[known])
     noise = _noise_maps(change, active, covariates, strata)
     size = _signal_size(noise, active, reliability)
-    rng = np.random.default_rng(seed)
+    rng, n = np.random.default_rng(seed), len(noise)
 
     def trial(rho):
         """p and observed r of one simulated trial."""
         planted = np.outer(active, _planted(target, rho, noise, active, rng))
-        made, seed = _reordered(noise, rng) + size * planted, int(rng.integers(2**31))
+        flipped = noise[rng.permutation(n)] * rng.choice((-1.0, 1.0), size=(n, 1))
+        made, seed = flipped + size * planted, int(rng.integers(2**31))
         slopes = patient_slopes(made, target, method)
         test = slope_test(slopes, active, n_permutations=n_permutations, seed=seed)
         return test.p[0], correlate(effects.effect_map(made, active), target, method)[0, 0]
@@ -104,10 +105,6 @@ def _noise_maps(change, active, covariates, strata):
     design = np.column_stack([active, nuisance])
     n = len(active)
     return effects.residuals(design, change) * np.sqrt(n / (n - np.linalg.matrix_rank(design)))
-
-
-def _reordered(noise, rng):
-    return noise[rng.permutation(len(noise))] * rng.choice((-1.0, 1.0), size=(len(noise), 1))
 
 
 def _signal_size(noise, active, reliability):
