@@ -78,7 +78,6 @@ def prepare(outcomes):
 
     Raises ValueError if the data cannot identify the model.
     """
-    _check_attendance(outcomes)
     _check_design(outcomes)
     try:
         _check_richness(outcomes)
@@ -140,25 +139,8 @@ def _check_richness(outcomes):
         raise TooRich("two visits at which fewer than two participants were both rated")
 
 
-def _by_arm(outcomes):
-    return zip(ARMS, (outcomes.active, ~outcomes.active), strict=True)
-
-
-def _check_attendance(outcomes):
-    for arm, own in _by_arm(outcomes):
-        if not own.any():
-            raise ValueError(f"participants of both arms expected, found none of the {arm} arm")
-        rated = outcomes.observed[own].any(axis=0)
-        if not rated.all():
-            visit = outcomes.visits[int(np.argmin(rated))]
-            raise ValueError(
-                f"visit {visit}: ratings of both arms expected, found none of the {arm} arm. Leave "
-                "the visit out (and drop it with visit.cat.remove_unused_categories())"
-            )
-
-
 def _check_complete(outcomes):
-    for arm, own in _by_arm(outcomes):
+    for arm, own in zip(ARMS, (outcomes.active, ~outcomes.active), strict=True):
         if not outcomes.observed[own].all(axis=1).any():
             raise TooRich(
                 f"{arm} arm: at least one participant rated at every visit expected, found none. "

@@ -110,7 +110,8 @@ def plot_glass(ax, image, p_image, label, vmax=None):
     if empty:
         words = f"no voxel survives family-wise correction (p < {LEVEL:g})".replace("0.", ".", 1)
         look = {"ha": "center", "va": "center", "fontsize": 7.5, "zorder": 20}
-        ax.figure.text(*_middle(ax), words, bbox={"fc": "white", "ec": QUIET, "lw": 0.6}, **look)
+        middle = ax.get_position().get_points().mean(axis=0)
+        ax.figure.text(*middle, words, bbox={"fc": "white", "ec": QUIET, "lw": 0.6}, **look)
     else:
         _colour_bar(ax, end, label)
     return display
@@ -150,11 +151,6 @@ def plot_surface(ax, image, outline, label, vmax):
 def _halves(side, values):
     """Values of one hemisphere beside zeros of the other."""
     return {name: values if name == side else np.zeros_like(values) for name in ("left", "right")}
-
-
-def _middle(ax):
-    place = ax.get_position()
-    return (place.x0 + place.x1) / 2, (place.y0 + place.y1) / 2
 
 
 def plot_region_change(ax, change, means, regions, names):

@@ -183,18 +183,8 @@ def autocorrelation(receptor_maps, places):
     is that of independent parcels. Parcels are in the order of ``places.labels``; one that a map
     lacks is left out for it.
     """
-    halves = [_half(row, places) for row in _checked_maps(receptor_maps, places)]
+    halves = [_half(row, places) for row in np.atleast_2d(np.asarray(receptor_maps, dtype=float))]
     return np.array([_autocorrelation(values[None], apart)[0] for values, apart in halves])
-
-
-def _checked_maps(receptor_maps, places):
-    maps = np.atleast_2d(np.asarray(receptor_maps, dtype=float))
-    if maps.shape[1] != len(places.labels):
-        raise ValueError(
-            f"receptor maps have {maps.shape[1]} parcels, the geometry {len(places.labels)}. Make "
-            "both from the same labels in the same order."
-        )
-    return maps
 
 
 def _half(values, places):
@@ -248,7 +238,7 @@ def null_maps(receptor_map, places, n, seed):
     20 to 80 mm range) JuSpace's p was <= .05 in .25 to .39 for D1, which it only shuffles, and in
     .12 to .28 for the two maps of carfentanil, which it smooths most (Monte-Carlo error .007).
     """
-    values = _checked_maps(receptor_map, places)[0]
+    values = np.asarray(receptor_map, dtype=float)
     rng = np.random.default_rng(seed)
     if autocorrelation(values, places)[0] > 0:
         return _mirrored_nulls(values, places, n, rng)

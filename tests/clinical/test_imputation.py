@@ -498,15 +498,6 @@ def test_patterns_count_those_who_were_never_rated():
 # --- refusals -------------------------------------------------------------------------------------
 
 
-def without(rows, arm=None, visit=None):
-    gone = np.full(len(rows), True)
-    if arm:
-        gone &= rows["arm"] == arm
-    if visit:
-        gone &= rows["visit"] == visit
-    return rows[~gone]
-
-
 def copied_visit(rows):
     wide = rows.pivot(index="participant_id", columns="visit", values="outcome")
     copied = rows["participant_id"].map(wide["week1"])
@@ -518,18 +509,6 @@ def few(rows, n):
 
 
 PROBLEMS = {
-    "no control arm": (
-        lambda rows: without(rows, arm="control"),
-        "participants of both arms expected, found none of the control arm",
-    ),
-    "visit nobody attended": (
-        lambda rows: without(rows, visit="week2"),
-        "visit week2: ratings of both arms expected, found none of the active arm. Leave the visit",
-    ),
-    "visit one arm missed": (
-        lambda rows: without(rows, arm="control", visit="week3"),
-        "visit week3: ratings of both arms expected, found none of the control arm",
-    ),
     "same baseline": (
         lambda rows: rows.assign(baseline=20.0),
         "visit week1: ratings that distinguish arm, baseline and what else",
