@@ -101,7 +101,7 @@ def consort_checklist(study, recorded=(), guideline="consort"):
     Returns
     -------
     pandas.DataFrame
-        item, topic, where, status (answered, partly, not in the data, not applicable).
+        Rows of conduct/consort_checklist.tsv and its like.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 import contextlib
 import textwrap
+from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -17,26 +18,7 @@ TICKS = {
 STYLE = {  # seaborn's theme for print, and what is ours
     **TICKS,
     **sns.plotting_context("paper", font_scale=8 / 9.6),  # labels of 8 points
-    "xtick.color": "black",
-    "ytick.color": "black",
-    "xtick.major.size": 3.5,
-    "ytick.major.size": 3.5,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "font.size": 8,
-    "font.family": "DejaVu Sans",
-    "axes.titlesize": 8.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "lines.linewidth": 1.4,
-    "legend.frameon": False,
-    "figure.dpi": 110,
-    "figure.constrained_layout.use": True,
-    "pdf.fonttype": 42,
-    "savefig.facecolor": "white",
+    **mpl.rc_params_from_file(Path(__file__).with_suffix(".mplstyle"), use_default_template=False),
 }
 COLUMN, PAGE = 3.5, 7.2  # widths of a journal's column and page, inches
 LEVEL = 0.05  # below it a p is drawn as significant

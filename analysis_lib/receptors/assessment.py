@@ -95,9 +95,8 @@ def correlation_table(results, maps):
     Returns
     -------
     pandas.DataFrame
-        One row per contrast and receptor map. `p_fwe`,
-        `p_fwe_spatial`, `p_fwe_spatial_anatomy` and `q_fdr` (Benjamini & Hochberg 1995, from
-        `p_randomisation`) are over the maps of one contrast.
+        One row per contrast and receptor map. What is corrected is corrected over the maps of one
+        contrast (q_fdr: Benjamini & Hochberg 1995, from p_randomisation).
     """
     return pd.concat([_contrast_rows(result, maps) for result in results], ignore_index=True)
 
