@@ -4,9 +4,7 @@ from analysis_lib.datasets.bids_tables import (
     bids_folder,
     described_table,
     in_visit_order,
-    require_columns,
 )
-from analysis_lib.results.problems import FetchError
 
 FIRST = "Cerebellum.Cortex"  # of the columns of regions, which go to the last column
 
@@ -14,14 +12,8 @@ FIRST = "Cerebellum.Cortex"  # of the columns of regions, which go to the last c
 def argyelan_dataset(regions, scores):
     """Turn VOL_IPER.csv and hamd.csv into the files of a BIDS folder (text by path).
 
-    Participants are the pseudonyms of the source. A file that lacks columns, or people who are in
-    one file alone, are a `FetchError`.
+    Participants are the pseudonyms of the source.
     """
-    require_columns("VOL_IPER.csv", regions, ["id", FIRST])
-    require_columns("hamd.csv", scores, ["id", "hamd", "time", "age", "sex"])
-    alone = sorted(set(regions["id"]) ^ set(scores["id"]))
-    if alone:
-        raise FetchError(f"VOL_IPER.csv, hamd.csv: the same people expected, found {alone} in one")
     change = regions.loc[:, FIRST:].assign(participant_id="sub-" + regions["id"])
     scores = scores.assign(participant_id="sub-" + scores["id"])
     scores = scores.assign(visit="rating" + scores["time"].astype(str))

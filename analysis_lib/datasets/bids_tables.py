@@ -1,18 +1,12 @@
-"""What the converters of public trials share: tables and descriptions of a BIDS folder."""
+"""What the converters of public trials share: tables and descriptions of a BIDS folder.
+
+Their sources are checked by sha256: what a converter assumes of them is tested, once for all.
+"""
 
 import json
 from pathlib import Path
 
 import pandas as pd
-
-from analysis_lib.results.problems import FetchError
-
-
-def require_columns(file, table, columns):
-    """Refuse a source file that lacks columns."""
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise FetchError(f"{file}: columns {', '.join(missing)} expected, found {', '.join(table)}")
 
 
 def in_visit_order(table, visits):
