@@ -5,6 +5,7 @@ Notebooks 00 to 03 show them one by one while they run (:func:`panel`), notebook
 
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 
 import numpy as np
 from scipy import stats
@@ -85,11 +86,13 @@ PLOTS = {
 def _panel(results, picture, title, data, quoted=None, said=None, **look):
     """What ``plot_<picture>`` draws of data; its description quotes these, and what is ``quoted``.
 
-    ``said`` is another section of ``descriptions.j2``; ``look`` is what else a `Panel` has.
+    Both are told the arms' names. ``said`` is another section of ``descriptions.j2``; ``look`` is
+    what else a `Panel` has.
     """
-    words = {"names": results.study.arm_names} | data | (quoted or {})
-    described = describe(said or picture, **words)
-    return Panel(partial(PLOTS[picture], **data), title, *described, **look)
+    plot, names = PLOTS[picture], {"names": results.study.arm_names}
+    described = describe(said or picture, **names, **data, **(quoted or {}))
+    named = names if "names" in signature(plot).parameters else {}
+    return Panel(partial(plot, **named, **data), title, *described, **look)
 
 
 # --- participants and clinical outcomes -----------------------------------------------------------
@@ -103,8 +106,8 @@ def flow(results):
 
 
 def ratings(results):
-    data = {"patterns": results.table("missing_patterns"), "names": results.study.arm_names}
-    data["visits"] = list(results.table("pattern_visits")["visit"])
+    visits = list(results.table("pattern_visits")["visit"])
+    data = {"patterns": results.table("missing_patterns"), "visits": visits}
     title = f"{results.study.primary_scale.name}: ratings by visit"
     size = (4.6, 0.24 * len(data["patterns"]) + 0.85)
     return _panel(results, "missing", title, data, size=size)
@@ -126,14 +129,12 @@ def _course(results, scale, model, kind="change", **look):
         table[table["scale"] == scale]
         for table in (results.table("scores"), model, results.table("means"))
     )
-    changes = kind == "change"
+    since = kind == "change"
     data = {
-        "individuals": draw_clinical.since_baseline(own)
-        if changes
-        else own.assign(value=own["score"]),
+        "individuals": draw_clinical.since_baseline(own) if since else own.assign(value=own.score),
         "means": model.assign(week=model["visit"].map(results.study.visits)),
         "counts": counts,
-        "ylabel": f"{'change in ' if changes else ''}{scale}, points",
+        "ylabel": f"{'change in ' if since else ''}{scale}, points",
     }
     quoted = {"scale": scale, "kind": kind}
     return _panel(results, "course", scale, data, quoted, size=(COLUMN, 3), **look)
@@ -146,8 +147,7 @@ def kinds(results):
 
 def differences(results):
     contrasts, study = results.table("mmrm_contrasts"), results.study
-    data = {"contrasts": contrasts, "names": study.arm_names}
-    data["primary"] = (study.primary_scale.name, study.final_visit)
+    data = {"contrasts": contrasts, "primary": (study.primary_scale.name, study.final_visit)}
     size = (5.4, 0.19 * len(contrasts) + 1)
     return _panel(results, "differences", "Difference between arms (MMRM)", data, size=size)
 
@@ -157,15 +157,13 @@ def response(results):
     scale, visit, rows = study.primary_scale.name, study.final_visit, results.table("responders")
     rows = rows[rows["scale"].eq(scale) & rows["visit"].eq(visit)]
     rows = rows[rows["analysis"] == "missing_is_failure"]
-    data = {"rows": rows, "names": study.arm_names}
     title = f"Responders, {scale}, {visit_words(visit)}"
-    return _panel(results, "risks", title, data, arms=True)
+    return _panel(results, "risks", title, {"rows": rows}, arms=True)
 
 
 def tipping_point(results):
     study, point = results.study, results.table("tipping_point").iloc[0]
-    data = {"curve": results.table("tipping_curve"), "names": study.arm_names}
-    data["tip"] = point["delta_interpolated"]
+    data = {"curve": results.table("tipping_curve"), "tip": point["delta_interpolated"]}
     title = f"Tipping point, {study.primary_scale.name}, {visit_words(study.final_visit)}"
     return _panel(results, "tipping", title, data, {"point": point}, size=(COLUMN, 2.8))
 
@@ -177,9 +175,8 @@ def tips(results):
 
 
 def items(results):
-    rows = results.table("item_differences")
-    data = {"differences": rows, "names": results.study.arm_names}
-    size = (5.4, 0.22 * len(rows) + 0.7)
+    data = {"differences": results.table("item_differences")}
+    size = (5.4, 0.22 * len(data["differences"]) + 0.7)
     return _panel(results, "items", "Difference between arms, item by item", data, size=size)
 
 
@@ -190,14 +187,14 @@ def residuals(results):
 
 
 def left_out(results):
-    data = {"rows": results.table("influence"), "names": results.study.arm_names}
+    data = {"rows": results.table("influence")}
     title = "Primary contrast without each participant"
     return _panel(results, "left_out", title, data, arms=True)
 
 
 def stimulation(results):
-    data = {"dose": results.table("dose"), "names": results.study.arm_names}
-    data["planned"] = results.json("settings")["planned_sessions"]
+    planned = results.json("settings")["planned_sessions"]
+    data = {"dose": results.table("dose"), "planned": planned}
     title = "Treatment sessions received"
     return _panel(results, "stimulation", title, data, size=(4.6, 2.2))
 
@@ -222,8 +219,8 @@ volumes = _of_quality("volumes", "Grey-matter volume", size=(COLUMN, 2.4))
 
 def variance_ratio(results):
     n, values = _analysed(results), _in_mask(results, "variance_ratio")
-    data = {"ratio": values[values > 0], "names": results.study.arm_names}
-    data["limits"] = stats.f.ppf([0.025, 0.975], *(n[arm] - 1 for arm in COLOURS))
+    limits = stats.f.ppf([0.025, 0.975], *(n[arm] - 1 for arm in COLOURS))
+    data = {"ratio": values[values > 0], "limits": limits}
     title = "Spread of change in the two arms"
     size = (COLUMN, 2.4)
     return _panel(results, "variance_ratio", title, data, _spread(results), size=size)
@@ -303,9 +300,8 @@ def _largest_t(results):
 def regions(results, regions=()):
     regions = list(regions) or results.json("settings")["regions"]
     data = {"change": results.table("parcel_change"), "means": results.table("region_means")}
-    data |= {"regions": regions, "names": results.study.arm_names}
     look = {"size": (PAGE, 0.5 * len(regions) + 0.7), "arms": results.study.arms is not None}
-    return _panel(results, "region_change", "Change by region", data, **look)
+    return _panel(results, "region_change", "Change by region", data | {"regions": regions}, **look)
 
 
 # --- receptors ------------------------------------------------------------------------------------
@@ -366,16 +362,15 @@ def slopes(results):
         table[table["annotation"] == lead["annotation"]]
         for table in (results.table("individual"), results.table(tested))
     )
-    data, quoted = {"rows": rows, "names": results.study.arm_names}, {"lead": lead}
+    title, quoted = f"{lead['receptor']}: slope of each participant", {"lead": lead}
     quoted["row"] = mine.iloc[0]
-    title = f"{lead['receptor']}: slope of each participant"
-    return _panel(results, "slopes", title, data, quoted, size=(COLUMN, 1.6))
+    return _panel(results, "slopes", title, {"rows": rows}, quoted, size=(COLUMN, 1.6))
 
 
 def patients_z(results):
-    data = {"rows": results.table("patients_juspace"), "names": results.study.arm_names}
-    size = (PAGE, 0.32 * data["rows"]["annotation"].nunique() + 0.8)
-    return _panel(results, "patients_z", "Each participant's z, as in JuSpace", data, size=size)
+    rows, title = results.table("patients_juspace"), "Each participant's z, as in JuSpace"
+    size = (PAGE, 0.32 * rows["annotation"].nunique() + 0.8)
+    return _panel(results, "patients_z", title, {"rows": rows}, size=size)
 
 
 def anatomy(results):
