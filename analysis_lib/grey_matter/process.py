@@ -28,8 +28,6 @@ def process(paths, settings, templates):
     One visit or two, in the order of time. An image that is no T1-weighted head by its dimensions,
     voxel size or values is refused.
     """
-    if not 1 <= len(paths) <= 2:
-        raise ValueError(f"one visit or two expected, found {len(paths)}: {', '.join(paths)}")
     clock = _Clock()
     native = [read_t1w(path) for path in paths.values()]
     clock.lap("read")

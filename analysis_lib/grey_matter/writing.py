@@ -83,7 +83,10 @@ def _about_map(job, visit, method, processed):
     zooms = nib.affines.voxel_sizes(processed.maps[visit].affine)
     return {
         "Description": "Modulated grey matter: its volume in a voxel over the volume of the voxel",
-        "Sources": [_uri(job, path) for path in job.images.values()],
+        "Sources": [
+            f"bids:raw:{path.relative_to(job.study.root).as_posix()}"
+            for path in job.images.values()
+        ],
         "SpatialReference": "ICBM 152 nonlinear symmetric 2009a template, as nilearn packages it",
         "SkullStripped": True,
         "Resolution": f"{' x '.join(f'{zoom:g}' for zoom in zooms)} mm",
@@ -93,10 +96,6 @@ def _about_map(job, visit, method, processed):
         "PackageVersions": engine_versions(),
         "Key": job.key,
     }
-
-
-def _uri(job, path):
-    return f"bids:raw:{path.relative_to(job.study.root).as_posix()}"
 
 
 def engine_versions():
