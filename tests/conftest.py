@@ -161,6 +161,10 @@ class TinyTrial:
 
     def write(self):
         """Write the study file and its tables, and load the study."""
+        return load_study(self.write_files())
+
+    def write_files(self):
+        """Write the study file and its tables; return the study file."""
         bids = self.folder / "bids"
         (bids / "phenotype").mkdir(parents=True, exist_ok=True)
         path = self.folder / "tiny.yml"
@@ -168,7 +172,7 @@ class TinyTrial:
         self.participants.to_csv(bids / "participants.tsv", sep="\t", index=False)
         for name, table in self.scales.items():
             table.to_csv(bids / "phenotype" / name, sep="\t", index=False)
-        return load_study(path)
+        return path
 
 
 @pytest.fixture
