@@ -57,16 +57,16 @@ def check_study(
     Exit status: 0 no problems (or only warnings), 1 problems, 2 no such file.
     """
     from analysis_lib.checking import check, errors
-    from analysis_lib.results.problems import StudyError
+    from analysis_lib.results.problems import CompendiumError
     from analysis_lib.study.contract import find_study, load_study
 
     try:
         path = find_study(file)
-    except StudyError as error:
+    except CompendiumError as error:
         raise typer.BadParameter(str(error)) from None
     try:
         study = load_study(path)
-    except StudyError as error:
+    except CompendiumError as error:
         _report(path, error.problems, whole)
         raise typer.Exit(1) from None
     problems = check(study)
@@ -451,5 +451,17 @@ def _say(text, error=False):
     Console(stderr=error, soft_wrap=True).print(text, markup=False, highlight=False)
 
 
+def main():
+    """Run a command; what goes wrong is told in a line each, exit status 1."""
+    from analysis_lib.results.problems import CompendiumError, of_system
+
+    try:
+        app(prog_name="python -m analysis_lib")
+    except (CompendiumError, OSError) as error:
+        told = error.problems if isinstance(error, CompendiumError) else [of_system(error)]
+        _say("\n".join(map(str, told)), error=True)
+        sys.exit(1)
+
+
 if __name__ == "__main__":
-    app(prog_name="python -m analysis_lib")
+    main()

@@ -13,7 +13,7 @@ from analysis_lib.datasets.bids_tables import (
     score_table,
     session_table,
 )
-from analysis_lib.results.problems import FetchError
+from analysis_lib.results.problems import FetchError, Problem
 from analysis_lib.results.words import shortened
 
 
@@ -24,10 +24,20 @@ def read_rda(path, name):
     with warnings.catch_warnings():
         # a tibble is read as the data frame that it is
         warnings.filterwarnings("ignore", "Missing constructor for R class", UserWarning)
-        objects = rdata.read_rda(path)
+        objects = _objects(rdata, path)
     if name not in objects:
         raise FetchError(f"{path}: object {name} expected, found {', '.join(objects)}")
     return objects[name].reset_index(drop=True)
+
+
+def _objects(rdata, path):
+    """Everything in an R data file; the reader raises errors of every kind on a damaged one."""
+    try:
+        return rdata.read_rda(path)
+    except Exception as error:
+        remedy = "Remove it and fetch it again"
+        found = " ".join(str(error).split()) or type(error).__name__
+        raise FetchError(Problem(str(path), "", "an R data file", found, remedy)) from error
 
 
 _DAYS = {"baseline": 0, "week1": 7, "week2": 14, "week4": 28, "week6": 42}

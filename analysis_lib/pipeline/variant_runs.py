@@ -10,7 +10,7 @@ from analysis_lib.pipeline.freshness import folder, sources
 from analysis_lib.pipeline.plan import Plan, step_parameters
 from analysis_lib.pipeline.steps import blocked, makes_maps
 from analysis_lib.report import manifest
-from analysis_lib.results.files import write_text
+from analysis_lib.results.files import read_json, write_text
 from analysis_lib.results.problems import UsageError
 from analysis_lib.study import variants
 from analysis_lib.study.parameters import default_parameters, notebook_parameters, parse_overrides
@@ -169,7 +169,7 @@ def _copy_numbers(default, study, sections):
 
 def _numbers(study):
     path = study.derived / "numbers.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def _section(key):

@@ -1,10 +1,12 @@
 """Participants of a study: arms, covariates, strata."""
 
-import json
+import math
 
+import numpy as np
 import pandas as pd
 
 from analysis_lib.results.problems import SHOWN, Listing, Problem, StudyError, caught
+from analysis_lib.study.plausible import far_values, number_problems, sidecar
 from analysis_lib.study.tables import (
     MISSING,
     bare_id,
@@ -20,6 +22,8 @@ from analysis_lib.study.tables import (
 
 ARMS = ("active", "control")
 
+FEWEST = 2  # participants of an arm
+ARRANGEMENTS = 20  # of the arms within strata: with fewer, no p could fall below .05
 LEVELS = 8  # a covariate with more words than this is taken for a mistake
 
 
@@ -48,27 +52,35 @@ def read_participants(study):
     needed = ["participant_id", *of_arm, *study.held_columns, *study.exclude]
     needed += study.not_randomised
     table = read_tsv(study, path, needed)
-    own = table[aside_rows(study, table).isna()]
+    own, about = table[aside_rows(study, table).isna()], sidecar(path)
     found = [
         *table_problems(path, own, _participant_columns(study, own, arms))[1],
         *duplicate_problems(path, table, ["participant_id"]),
-        *_word_problems(study, path, own),
+        *_word_problems(study, path, own, about),
+        *number_problems(path, own, study.numeric_columns, about),
         *_unseen(study, table, "exclude"),
         *_unseen(study, table, "not_randomised"),
         *_estimand_problems(study, own),
     ]
     for column in of_arm:
-        absent = [value for value in arms if value not in set(own[column])]
-        if absent and not any(problem.place == column for problem in found):
-            both, none = "participants of both arms", f"none of {absent[0]}"
-            found.append(Problem("participants.tsv", column, both, none))
+        left = own[column][excluded_rows(study, own).isna()]
+        n = {value: sum(left == value) for value in arms}
+        few = [f"{n[value] or 'none'} of {value}" for value in arms if n[value] < FEWEST]
+        if few and not any(problem.place == column for problem in found):
+            both = f"at least {FEWEST} participants of each arm, to be analysed,"
+            found.append(Problem("participants.tsv", column, both, " and ".join(few)))
     if found:
         raise StudyError(found)
     return _tidy_participants(study, table.reset_index(drop=True), arms)
 
 
 def problems(study):
-    """List what is wrong with participants.tsv; an empty list if nothing is."""
+    """List what is wrong with participants.tsv, or odd; an empty list if nothing is."""
+    return errors(study) or _oddities(study, read_participants(study))
+
+
+def errors(study):
+    """What is wrong with participants.tsv, without warnings."""
     return caught(_read_model, study)
 
 
@@ -76,14 +88,34 @@ def _read_model(study):
     """Read participants, and what the models take from them."""
     people = read_participants(study)
     adjustment(study, people)
-    randomisation_blocks(study, people[people["excluded"].isna()])
+    analysed = people[people["excluded"].isna()]
+    _refuse_few_arrangements(study, analysed, randomisation_blocks(study, analysed))
+
+
+def _refuse_few_arrangements(study, people, blocks):
+    """Refuse strata within which the arms could hardly have been drawn in another way."""
+    if blocks is None or not study.arms:
+        return
+    active = people["arm"].eq("active").groupby(blocks)
+    ways = math.prod(math.comb(n, k) for n, k in zip(active.size(), active.sum(), strict=True))
+    if ways < ARRANGEMENTS:
+        expected = f"at least {ARRANGEMENTS} ways to draw the arms within strata"
+        remedy = f"Do the strata ({', '.join(study.strata)}) tell the arm? Leave out or join some"
+        raise StudyError(Problem(study.path.name, "strata", expected, str(ways), remedy))
+
+
+def _oddities(study, participants):
+    """Warnings of numbers that are unlike all others."""
+    names = [name for name in study.numeric_columns if name in participants]
+    analysed = participants[participants["excluded"].isna()]
+    return list(far_values(study.root / "participants.tsv", analysed, names))
 
 
 def _participant_columns(study, table, arms):
     columns = {
         "participant_id": text_column(
-            r"^sub-[A-Za-z0-9]+$",
-            "sub- and letters or digits",
+            r"^sub-[A-Za-z0-9]{1,64}$",
+            "sub- and up to 64 letters or digits",
             ["sub-" + bare_id(name) for name in table["participant_id"].dropna()],
         ),
     }
@@ -96,9 +128,10 @@ def _participant_columns(study, table, arms):
     return columns
 
 
-def _word_problems(study, path, table):
+def _word_problems(study, path, table, about):
     """Covariates and strata in which one thing is written in several ways."""
-    levels = _levels(path)
+    given = {name: told.get("Levels") for name, told in about.items()}
+    levels = {k: list(map(str, v)) for k, v in given.items() if v and isinstance(v, dict | list)}
     for name in study.held_columns:
         values = table[name][table[name].notna() & table[name].ne("")]
         numbers = pd.to_numeric(values, errors="coerce")
@@ -109,22 +142,13 @@ def _word_problems(study, path, table):
                 (f"{' or '.join(levels[name])}, as participants.json says,"),
             )
         elif name in study.numeric_columns and (is_decimal(values) | numbers.notna()).mean() > 0.5:
-            wrong, expected = numbers.isna(), "a number"
+            wrong, expected = ~np.isfinite(numbers), "a number"
         else:
             wrong, expected = values.groupby(plain).transform("nunique").gt(1), "one spelling"
         if wrong.any():
             yield cell_problem(
                 path, table, values.index[wrong], name, expected, values, levels.get(name, ())
             )
-
-
-def _levels(path):
-    """Levels of the columns that the JSON file beside a table describes; none where it has none."""
-    try:
-        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        return {k: list(map(str, v["Levels"])) for k, v in about.items() if v.get("Levels")}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
 
 
 def _tidy_participants(study, table, arms):

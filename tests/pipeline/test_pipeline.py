@@ -536,7 +536,7 @@ def test_results_of_another_study_are_not_overwritten(project, tmp_path, monkeyp
     other = tmp_path / "other"
     other.mkdir()
     write_project(other)
-    write_stub_tables(other / "raw", ("sub-8", "sub-9"))
+    write_stub_tables(other / "raw", ("sub-6", "sub-7", "sub-8", "sub-9"))
     with pytest.raises(PipelineError, match=r"results of another study of the same name: tiny"):
         running.run(plan_of(other))
     plan = plan_of(other, only=["01"], force=True)
