@@ -18,12 +18,12 @@ def lock(folder):
     """
     path = folder / ".run.lock"
     held = FileLock(path, timeout=0, is_singleton=False)
-    try:
-        with refusals(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+    with refusals(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
             held.acquire()
-    except Timeout:
-        raise PipelineError(_busy(folder, path)) from None
+        except Timeout:
+            raise PipelineError(_busy(folder, path)) from None
     try:
         with refusals(folder):
             path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")

@@ -67,8 +67,11 @@ def write_text(path, text) -> None:
             partial.unlink(missing_ok=True)
 
 
-def read_text(path, expected="A text in UTF-8") -> str:
-    """A file's text; a `CompendiumError` where it cannot be read or is not UTF-8."""
+def read_text(path, expected="a text in UTF-8", where="") -> str:
+    """A file's text; a `CompendiumError` where it cannot be read or is not UTF-8.
+
+    ``where`` is what messages call it, by default its name.
+    """
     path = Path(path)
     with refusals(path):
         content = path.read_bytes()
@@ -76,20 +79,22 @@ def read_text(path, expected="A text in UTF-8") -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         found = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else str(error)
-        raise WrongFile(Problem(path.name, "", expected, found, "Save it as UTF-8")) from None
+        raise WrongFile(
+            Problem(where or path.name, "", expected, found, "Save it as UTF-8")
+        ) from None
 
 
-def read_json(path, expected="a JSON file"):
+def read_json(path, expected="a JSON file", where=""):
     """A JSON file's content; a `CompendiumError` where it cannot be read or is not JSON."""
     try:
-        return json.loads(read_text(path, expected))
+        return json.loads(read_text(path, expected, where))
     except RecursionError:
         found = "one nested too deeply"
     except CompendiumError:
         raise
     except ValueError as error:
         found = str(error)
-    raise WrongFile(Problem(Path(path).name, "", expected, found, "Mend or remove it"))
+    raise WrongFile(Problem(where or Path(path).name, "", expected, found, "Mend or remove it"))
 
 
 def read_mapping(path) -> dict:

@@ -122,7 +122,7 @@ def _deepmriprep_tables(path):
 
 
 def _read_deepmriprep(file, where):
-    rows = read_text(file).split()
+    rows = read_text(file, where=where).split()
     if len(rows) != 2 or rows[0] != "tiv_cm3":
         found = repr(" ".join(rows)[:60])
         raise StudyError(Problem(where, "", "a header tiv_cm3 and one value", found))
@@ -130,7 +130,7 @@ def _read_deepmriprep(file, where):
 
 
 def _read_sidecar(file, where):
-    about = read_json(file)
+    about = read_json(file, where=where)
     return about.get("TIV_ml") if isinstance(about, dict) else None
 
 

@@ -105,7 +105,8 @@ def check_parameters(notebook, values) -> None:
     What is no parameter is passed over: a notebook gives ``globals()``.
     """
     known = notebook_parameters(notebook_path(notebook))
-    given = [(p, values[name]) for name, p in known.items() if name in values]
+    named = ("study", "variant")  # checked where they are used
+    given = [(p, values[name]) for name, p in known.items() if name in values and name not in named]
     found = [
         problem(value, parameter, notebook, parameter.name)
         for parameter, value in given

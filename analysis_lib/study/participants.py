@@ -63,12 +63,10 @@ def read_participants(study):
         *_estimand_problems(study, own),
     ]
     for column in of_arm:
-        left = own[column][excluded_rows(study, own).isna()]
-        n = {value: sum(left == value) for value in arms}
-        few = [f"{n[value] or 'none'} of {value}" for value in arms if n[value] < FEWEST]
-        if few and not any(problem.place == column for problem in found):
-            both = f"at least {FEWEST} participants of each arm, to be analysed,"
-            found.append(Problem("participants.tsv", column, both, " and ".join(few)))
+        absent = [value for value in arms if value not in set(own[column])]
+        if absent and not any(problem.place == column for problem in found):
+            both, none = "participants of both arms", f"none of {absent[0]}"
+            found.append(Problem("participants.tsv", column, both, none))
     if found:
         raise StudyError(found)
     return _tidy_participants(study, table.reset_index(drop=True), arms)
@@ -89,7 +87,20 @@ def _read_model(study):
     people = read_participants(study)
     adjustment(study, people)
     analysed = people[people["excluded"].isna()]
+    _refuse_few(study, analysed["arm"].value_counts())
     _refuse_few_arrangements(study, analysed, randomisation_blocks(study, analysed))
+
+
+def _refuse_few(study, counts):
+    """Refuse arms that have no spread: too few participants are left to be analysed."""
+    names = [study.arms.active, study.arms.control] if study.arms else []
+    n = {name: counts.get(arm, 0) for name, arm in zip(names, ARMS, strict=False)}
+    few = [f"{n[name]} of {name}" for name in n if n[name] < FEWEST]
+    if few:
+        expected = f"at least {FEWEST} participants of each arm, to be analysed,"
+        raise StudyError(
+            Problem("participants.tsv", study.arms.column, expected, " and ".join(few))
+        )
 
 
 def _refuse_few_arrangements(study, people, blocks):
@@ -115,7 +126,7 @@ def _participant_columns(study, table, arms):
     columns = {
         "participant_id": text_column(
             r"^sub-[A-Za-z0-9]{1,64}$",
-            "sub- and up to 64 letters or digits",
+            "sub- and letters or digits",
             ["sub-" + bare_id(name) for name in table["participant_id"].dropna()],
         ),
     }

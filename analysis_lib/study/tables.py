@@ -170,8 +170,7 @@ def table_problems(path, table, columns, numeric=()):
         for c in numeric
     }
     for column, values in numbers.items():
-        odd = values.isna() | np.isinf(values)
-        rows = table.index[odd & table[column].notna() & (table[column] != "")]
+        rows = table.index[values.isna() & table[column].notna() & (table[column] != "")]
         found += cell_problem_if_any(path, table, rows, column, "a number", table[column])
     checked = table.assign(**numbers)
     try:

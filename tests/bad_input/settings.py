@@ -80,7 +80,9 @@ KEYS = [
         lambda t: t.content["arms"].update(column="group"),
         ("group",),
     ),
-    Case("everybody excluded", key(exclude={"sex": ["F", "M"]}), ("participants.tsv", "none of")),
+    Case(
+        "everybody excluded", key(exclude={"sex": ["F", "M"]}), ("participants.tsv", "at least 2")
+    ),
     Case("nobody to exclude", key(exclude={"sex": "X"}), (FILE, "exclude", "which nobody has")),
     Case("a misspelt key", key(covariate=["age"]), (FILE, "did you mean 'covariates'")),
     Case("a name with a capital", key(name="Tiny"), (FILE, "name", "'Tiny'")),
