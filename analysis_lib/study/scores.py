@@ -186,16 +186,17 @@ COPIED = "Was one cell copied down? Give the scores"
 def _reversed_visits(study, scale, scores):
     """A warning for each participant whose scores look as if their visits were in reverse order.
 
-    They begin lower, or higher, than nearly all others and move against them; the other way round,
-    both are as usual: within two robust standard deviations.
+    They begin lower, or higher, than others and move against them (five robust standard deviations
+    in all, at least 1.5 each); the other way round, both are as usual (within 2.5).
     """
     wide = scores.pivot(index="participant_id", columns="visit", values="score")
     wide = wide.reindex(columns=list(study.visits)).astype(float)
     first, last = wide[study.baseline], wide.ffill(axis=1).iloc[:, -1]
     change = last - first
     side = np.sign(change.median())
-    odd = (side * _z(first, first) > 2) & (side * _z(change, change) < -2)
-    odd &= (_z(last, first).abs() < 2) & (_z(-change, change).abs() < 2)
+    begins, moves = side * _z(first, first), -side * _z(change, change)
+    odd = (begins > 1.5) & (moves > 1.5) & (begins + moves > 5)
+    odd &= (_z(last, first).abs() < 2.5) & (_z(-change, change).abs() < 2.5)
     for who in wide.index[odd]:
         text = f"scores of {who} look as if the visits were in reverse order"
         said = ", ".join(f"{v:g}" for v in wide.loc[who].dropna())
