@@ -137,7 +137,7 @@ def full_disks(folder, expected, levels):
             stage = Stage(folder, Path(place))
             stage.run()
             for level in range(levels):
-                _fill(Path(place), 2_000_000 * level // levels)
+                _fill(Path(place), 300_000 * level // levels)
                 status, said = stage.run()
                 full = status == 1 and "the disk is full" in said and "Traceback" not in said
                 kept = stage.digest() == expected

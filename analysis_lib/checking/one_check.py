@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from analysis_lib.atlas import parcellation, region_table
 from analysis_lib.clinical import dry_run
 from analysis_lib.receptors import own_maps
-from analysis_lib.results.problems import Problem
+from analysis_lib.results.problems import CompendiumError, Problem, refusals
 from analysis_lib.study import conduct, image_problems, participants, receptor_files, scores
 from analysis_lib.vbm import content, diagnostics, region_tests, regions
 
@@ -69,7 +69,8 @@ def check(study, steps=()) -> list[Problem]:
 
 def concerns(study, steps=()) -> dict[Problem, set]:
     """The same, each with the numbers of the notebooks that read what it is about."""
-    people = None if study.effect else scores.provisional_participants(study)
+    with refusals(study.root):
+        people = None if study.effect else scores.provisional_participants(study)
     coming = study.regional or ("00" in steps and not study.own_maps())
     wanted = [one for one in CHECKS if not steps or set(steps) & set(one.steps.split())]
     others = {scale.file for scale in study.scales if not scale.primary}
@@ -78,13 +79,22 @@ def concerns(study, steps=()) -> dict[Problem, set]:
         if (one.of_people and people is None) or (one.of_maps and coming):
             continue
         if one.problems not in told:
-            told[one.problems] = [*one.problems(study, *([people] if one.of_people else []))]
+            told[one.problems] = _told(one, study, *([people] if one.of_people else []))
         for problem in told[one.problems]:
             if one.of_primary and problem.file in others:
                 continue
             known = replace(problem, accepted=problem.warning in study.accept)
             found.setdefault(known, set()).update(one.steps.split())  # two may read one file
     return found
+
+
+def _told(one, *arguments):
+    """Problems that a check finds; or that the system has with its files."""
+    try:
+        with refusals():
+            return list(one.problems(*arguments))
+    except CompendiumError as error:
+        return error.problems
 
 
 def warnings_of(step, found) -> dict:

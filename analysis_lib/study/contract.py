@@ -326,11 +326,11 @@ class Study(_Strict):
     """A trial, as its YAML file describes it. Made by :func:`load_study`."""
 
     name: Name
-    title: str
+    title: Annotated[str, Field(pattern=r"^[^\r\n]+$", max_length=300)]
     data: str
     simulated: bool = False
     arms: Arms | None  # None: "none" in the file, a study without a control arm
-    visits: dict[Label, float]
+    visits: dict[Label, Annotated[float, Field(le=5200)]]  # weeks
     windows: dict[Label, tuple[float, float]] = {}
     primary_visit: Word | None = None
     other_sessions: list[Word] = []
@@ -549,6 +549,8 @@ class Study(_Strict):
 def _spelled_out(content):
     """A study file with what it may leave out where it has no arms, no images or no people."""
     content = dict(content)
+    if content.get("arms", "") is None:
+        raise ValueError("arms: two arms, or the word none, expected, found nothing")
     if content.get("arms") == "none":
         content["arms"] = None
     if "effect" in content:
@@ -610,6 +612,8 @@ def _model_problems(study):
             yield f"{key}: {study.arms.column!r} is the arm: nothing can be adjusted for it"
         if "participant_id" in names:
             yield f"{key}: participant_id tells everybody apart: nothing can be adjusted for it"
+
+    for key, names in {**where, "regions": study.regions, **study.region_sets}.items():
         for name in (name for name, n in Counter(names).items() if n > 1):
             yield f"{key}: {name!r} is named {names.count(name)} times: name it once"
 
@@ -684,7 +688,8 @@ def load_study(study="demo", output=None, dask=None, variant="") -> Study:
     path = find_study(study)
     content = _read_yaml(path)
     try:
-        loaded = Study.model_validate(content, context={"folder": path.parent})
+        with refusals():
+            loaded = Study.model_validate(content, context={"folder": path.parent})
     except ValidationError as error:
         raise StudyError(_explain(path, e) for e in error.errors()) from None
     loaded._path, loaded._place = path, Place.of(output, dask, variant)

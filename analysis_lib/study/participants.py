@@ -19,10 +19,12 @@ from analysis_lib.study.tables import (
     table_problems,
     text_column,
 )
+from voxelperm import variance_inflation
 
 ARMS = ("active", "control")
 
 FEWEST = 2  # participants of an arm
+INFLATED = 5  # variance of the arm's effect, for what the models adjust for
 ARRANGEMENTS = 20  # of the arms within strata: with fewer, no p could fall below .05
 LEVELS = 8  # a covariate with more words than this is taken for a mistake
 
@@ -74,7 +76,7 @@ def read_participants(study):
 
 def problems(study):
     """List what is wrong with participants.tsv, or odd; an empty list if nothing is."""
-    return errors(study) or _oddities(study, read_participants(study))
+    return errors(study) or list(_oddities(study, read_participants(study)))
 
 
 def errors(study):
@@ -85,9 +87,9 @@ def errors(study):
 def _read_model(study):
     """Read participants, and what the models take from them."""
     people = read_participants(study)
-    adjustment(study, people)
     analysed = people[people["excluded"].isna()]
     _refuse_few(study, analysed["arm"].value_counts())
+    _refuse_arm(study, analysed["arm"], adjustment(study, people))
     _refuse_few_arrangements(study, analysed, randomisation_blocks(study, analysed))
 
 
@@ -101,6 +103,16 @@ def _refuse_few(study, counts):
         raise StudyError(
             Problem("participants.tsv", study.arms.column, expected, " and ".join(few))
         )
+
+
+def _refuse_arm(study, arms, columns):
+    """Refuse what leaves little of the arm to the clinical models."""
+    inflation = variance_inflation(arms.eq("active").to_numpy(float), columns)[0]
+    if study.arms and inflation > INFLATED:
+        found = "without limit" if np.isinf(inflation) else f"{inflation:.1f}-fold"
+        expected = f"columns that leave the arm to be tested (its variance at most {INFLATED}-fold)"
+        remedy = f"Leave out what stands for the arm ({', '.join(study.adjusted_for)})"
+        raise StudyError(Problem(study.path.name, "strata, model", expected, found, remedy))
 
 
 def _refuse_few_arrangements(study, people, blocks):
@@ -119,7 +131,12 @@ def _oddities(study, participants):
     """Warnings of numbers that are unlike all others."""
     names = [name for name in study.numeric_columns if name in participants]
     analysed = participants[participants["excluded"].isna()]
-    return list(far_values(study.root / "participants.tsv", analysed, names))
+    same = [name for name in names if analysed[name].nunique() == 1]
+    for name in same:
+        found = f"{analysed[name].dropna().iloc[0]} in every row"
+        expected, remedy = "values that differ", "Leave it out: it adjusts for nothing"
+        yield Problem("participants.tsv", name, expected, found, remedy, warning="alike-covariates")
+    yield from far_values(study.root / "participants.tsv", analysed, names)
 
 
 def _participant_columns(study, table, arms):

@@ -53,6 +53,8 @@ def _refuse_growth(events):
         elif isinstance(event, yaml.AliasEvent):
             open_ones[-1][1] += anchored.get(event.anchor, 1)
         elif isinstance(event, yaml.ScalarEvent):
+            if "\0" in event.value:
+                raise ValueError("text expected, found a null byte")
             _close(open_ones, anchored, event.anchor, 1)
         if len(open_ones) > DEEPEST:
             raise ValueError(f"at most {DEEPEST} levels of nesting expected, found more")

@@ -103,6 +103,10 @@ KEYS = [
         key(estimand={"treatment_stopped": {"composite": float("inf")}}),
         (FILE, "estimand"),
     ),
+    Case("arms that are left empty", key(arms=None), (FILE, "the word none")),
+    Case("a title of two lines", key(title="A\nB"), (FILE, "title")),
+    Case("a region twice", key(regions=["left amygdala"] * 2), (FILE, "regions", "2 times")),
+    Case("a week in 100 years", key(visits={"baseline": 0, "week1": 5201}), (FILE, "5200")),
     Case("no response", scale(response={"percent": 150, "of": "baseline"}), (FILE, "response")),
 ]
 YAML = [
@@ -123,4 +127,11 @@ YAML = [
     Case("random bytes", whole(bytes(range(256))), (FILE, "UTF-8")),
     Case("a bracket that is open", text("A tiny trial", "[a"), (FILE, "not valid YAML")),
 ]
-CASES = [*KEYS, *YAML]
+PATHS = [
+    Case("a data folder of 300 characters", key(data="a" * 300), ("too long", "shorter")),
+    Case("a scale's file of 300 characters", scale(file="a" * 300), ("too long", "shorter")),
+    Case("an atlas of 300 characters", key(atlas="a" * 300), ("too long", "shorter")),
+    Case("a data folder with a null byte", key(data="a\0b"), (FILE, "null byte")),
+    Case("a scale's file that is a folder", scale(file="phenotype"), ("phenotype", "file")),
+]
+CASES = [*KEYS, *PATHS, *YAML]

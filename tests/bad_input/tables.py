@@ -164,8 +164,19 @@ COVARIATES = [
         (PEOPLE, "device", "Leave out what stands for the arm"),
     ),
     Case(
+        "a factor that says the arm",
+        column("device", ["A", "B"] * 4, model={"factors": ["device"]}),
+        ("tiny.yml", "device", "Leave out what stands for the arm"),
+    ),
+    Case(
+        "a covariate that is the same in everybody",
+        column("hospital", 7, covariates=["age", "hospital"]),
+        (PEOPLE, "hospital", "7 in every row", "adjusts for nothing"),
+        "warned",
+    ),
+    Case(
         "a covariate of many words",
-        column("town", [f"town {k}" for k in range(8)] + [], covariates=["town"]),
+        column("town", [f"town {k}" for k in range(8)], covariates=["town"]),
         ("town",),
     ),
     Case(
