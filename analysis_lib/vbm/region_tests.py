@@ -9,7 +9,7 @@ from analysis_lib.atlas.grids import region_names
 from analysis_lib.atlas.parcellation import Atlas
 from analysis_lib.atlas.region_table import read_changes
 from analysis_lib.results.contrasts import CONTRASTS
-from analysis_lib.results.problems import Listing, Problem, StudyError
+from analysis_lib.results.problems import CompendiumError, Listing, Problem, StudyError
 from analysis_lib.study.contract import Study
 from analysis_lib.study.participants import design_columns, read_participants
 from analysis_lib.vbm.contrasts import contrast_test, model_columns
@@ -101,7 +101,7 @@ def problems(study, _participants):
         return []
     try:
         return [one for one in read_region_changes(study).left_out if one.severity == "warning"]
-    except StudyError as error:
+    except CompendiumError as error:
         return error.problems
 
 
