@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help paper quick test faults mutants lint format map lab bench expected lock badge clean
+.PHONY: help paper quick test faults mutants campaign lint format map lab bench expected lock badge clean
 
 help:
 	@echo "make paper   set up, simulate the demo trial, run every notebook (minutes)"
@@ -17,6 +17,7 @@ help:
 	@echo "make test    set up and run the tests: those of each engine, then those of the project"
 	@echo "make faults  put sixty faults in, one at a time: does a test notice each? (a quarter of an hour)"
 	@echo "make mutants the same with the faults that mutmut makes of the table builders (long)"
+	@echo "make campaign  kill, interrupt and double runs of a small study, fill its disk (an hour): docs/reliability.md"
 	@echo "make lint    check style, and that imports flow one way"
 	@echo "make format  apply the style, bring notebooks and notebooks/percent in line (no edit is lost)"
 	@echo "make map     draw docs/map.svg, the packages and what they import"
@@ -64,6 +65,9 @@ faults: $(READY)
 
 mutants: $(READY)
 	$(BIN)/python tests/mutants.py
+
+campaign: $(READY)
+	$(BIN)/python tests/campaign.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

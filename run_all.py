@@ -1,5 +1,6 @@
 """Run the notebooks of a study in order: `python run_all.py --help`."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -122,10 +123,11 @@ def main(
     Exit status: 0 done, 1 a notebook or the data failed, 2 an option is wrong, 130 interrupted.
     """
     from analysis_lib.pipeline.variant_runs import make_plans
-    from analysis_lib.results.problems import CompendiumError, StudyError
+    from analysis_lib.results.problems import CompendiumError, StudyError, of_system
     from analysis_lib.study.contract import load_study
 
     errors = Console(stderr=True, highlight=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended in order, as by Ctrl-C
     try:
         opened = load_study(study, output, dask)
         if compare is not None:
@@ -142,6 +144,9 @@ def main(
         lead = "-" if isinstance(error, StudyError) else "Error:"
         show_problems(error.problems, errors, lead)
         sys.exit(error.exit_status)
+    except OSError as error:  # of the system, where nothing of ours has told it
+        show_problems([of_system(error)], errors, "Error:")
+        sys.exit(1)
 
 
 def check_cluster(plans, console):

@@ -57,16 +57,16 @@ def check_study(
     Exit status: 0 no problems (or only warnings), 1 problems, 2 no such file.
     """
     from analysis_lib.checking import check, errors
-    from analysis_lib.results.problems import StudyError
+    from analysis_lib.results.problems import CompendiumError
     from analysis_lib.study.contract import find_study, load_study
 
     try:
         path = find_study(file)
-    except StudyError as error:
+    except CompendiumError as error:
         raise typer.BadParameter(str(error)) from None
     try:
         study = load_study(path)
-    except StudyError as error:
+    except CompendiumError as error:
         _report(path, error.problems, whole)
         raise typer.Exit(1) from None
     problems = check(study)
@@ -131,7 +131,7 @@ def new_study(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     except OSError as error:
-        _say(str(error), error=True)
+        _say(_told(error), error=True)
         raise typer.Exit(1) from None
     _say(f"Written to {folder}: {path.name}, bids/ (tables to fill in), optional/ (tables to add)")
     _say(
@@ -221,7 +221,7 @@ def fetch(
         try:
             get(name)
         except (CompendiumError, OSError) as error:  # no space left, and the like
-            _say(f"{name}: FAILED\n{error}", error=True)
+            _say(f"{name}: FAILED\n{_told(error)}", error=True)
             failed = True
     raise typer.Exit(1 if failed else 0)
 
@@ -240,7 +240,7 @@ def simulate(
     try:
         simulate_study(folder, **{k: v for k, v in given.items() if v is not None})
     except (RuntimeError, ValueError, OSError) as error:
-        _say(str(error), error=True)
+        _say(_told(error), error=True)
         raise typer.Exit(1) from None
     _say(f"SIMULATED trial written to {folder}")
 
@@ -451,5 +451,24 @@ def _say(text, error=False):
     Console(stderr=error, soft_wrap=True).print(text, markup=False, highlight=False)
 
 
+def _told(error):
+    """An error in words: what the system refuses says what to do."""
+    from analysis_lib.results.problems import CompendiumError, of_system
+
+    ours = isinstance(error, CompendiumError) or not isinstance(error, OSError)
+    return str(error if ours else of_system(error))
+
+
+def main():
+    """Run a command; what goes wrong is told in a line each, exit status 1."""
+    from analysis_lib.results.problems import CompendiumError
+
+    try:
+        app(prog_name="python -m analysis_lib")
+    except (CompendiumError, OSError) as error:
+        _say(_told(error), error=True)
+        sys.exit(1)
+
+
 if __name__ == "__main__":
-    app(prog_name="python -m analysis_lib")
+    main()

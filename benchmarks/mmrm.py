@@ -39,8 +39,8 @@ SMALL = 12  # patients in each arm of the trials below
 FAILING = {  # what differs from the null trials above, and the formula
     "12 + 12": ({}, FORMULA),
     "12 + 12, t3 residuals": ({"tails": 3}, FORMULA),
-    "12 + 12, floor effect": ({"floor": 10}, FORMULA),
-    "12 + 12, 45 % missing": ({"odds": -0.9}, FORMULA),
+    "12 + 12, floor effect": ({"floor": 14}, FORMULA),
+    "12 + 12, 45 % missing": ({"odds": -1.05}, FORMULA),
     "12 + 12, strata in the model": ({"stratum": 8}, FORMULA + " + stratum"),
     "12 + 12, strata left out": ({"stratum": 8}, FORMULA),
 }

@@ -44,18 +44,18 @@ def pytest_collection_modifyitems(items):
 
 
 def write_stub_study(folder):
-    """The least that a pipeline needs of a study: its file, and sound tables of two people."""
+    """The least that a pipeline needs of a study: its file, and sound tables of four people."""
     (folder / "tiny.yml").write_text(STUB_STUDY)
     (folder / "raw" / "phenotype").mkdir(parents=True)
-    write_stub_tables(folder / "raw", ("sub-1", "sub-2"))
+    write_stub_tables(folder / "raw", ("sub-1", "sub-2", "sub-3", "sub-4"))
 
 
 def write_stub_tables(raw, names):
-    """Tables of one participant in each arm."""
-    people = zip(names, ("active", "sham"), strict=True)
+    """Tables of participants, half of them in each arm."""
+    people = zip(names, ("active", "sham") * (len(names) // 2), strict=True)
     rows = ["participant_id\tarm", *("\t".join(pair) for pair in people)]
     (raw / "participants.tsv").write_text("\n".join(rows) + "\n")
-    scores = [f"{who}\tses-{visit}\t20" for who in names for visit in ("baseline", "week1")]
+    scores = [f"{who}\tses-{v}\t{s}" for who in names for v, s in (("baseline", 20), ("week1", 15))]
     rows = ["participant_id\tsession_id\ttotal", *scores]
     (raw / "phenotype" / "hamd17.tsv").write_text("\n".join(rows) + "\n")
 
@@ -161,6 +161,10 @@ class TinyTrial:
 
     def write(self):
         """Write the study file and its tables, and load the study."""
+        return load_study(self.write_files())
+
+    def write_files(self):
+        """Write the study file and its tables; return the study file."""
         bids = self.folder / "bids"
         (bids / "phenotype").mkdir(parents=True, exist_ok=True)
         path = self.folder / "tiny.yml"
@@ -168,7 +172,7 @@ class TinyTrial:
         self.participants.to_csv(bids / "participants.tsv", sep="\t", index=False)
         for name, table in self.scales.items():
             table.to_csv(bids / "phenotype" / name, sep="\t", index=False)
-        return load_study(path)
+        return path
 
 
 @pytest.fixture

@@ -51,7 +51,8 @@ def small(tmp_path):
         "participant_id\tarm\nsub-1\tactive\nsub-2\tsham\nsub-3\tactive\nsub-4\tsham\nsub-5\tsham\n"
     )
     (tmp_path / "data/participants.tsv").write_text(participants)
-    rows = [f"sub-{who}\tses-{visit}\t20" for who in range(1, 6) for visit in ("baseline", "week3")]
+    scores = (("baseline", 20), ("week3", 15))
+    rows = [f"sub-{who}\tses-{visit}\t{n}" for who in range(1, 6) for visit, n in scores]
     table = "\n".join(["participant_id\tsession_id\ttotal", *rows]) + "\n"
     (tmp_path / "data/phenotype/hamd17.tsv").write_text(table)
     for who in range(1, 6):

@@ -206,7 +206,7 @@ def test_problems_of_a_study_are_listed(run, project):
 def test_problems_of_the_data_stop_a_run_before_its_first_kernel(run, project, monkeypatch):
     table = project / "raw" / "phenotype" / "hamd17.tsv"
     sound = table.read_text()
-    table.write_text(sound.replace("ses-week1\t20", "ses-week1\t99"))
+    table.write_text(sound.replace("ses-week1\t15", "ses-week1\t99"))
     done = run()
     assert done.exit_code == 1
     line = "- phenotype/hamd17.tsv: total: a number from 0 to 52 expected, found row 3 (sub-1, ses-"

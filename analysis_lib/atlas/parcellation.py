@@ -25,6 +25,7 @@ from analysis_lib.atlas.naming import (
 from analysis_lib.results.problems import CompendiumError, MissingFile, Problem, WrongFile
 from analysis_lib.study.contract import ATLASES
 from analysis_lib.study.map_file import UNREADABLE
+from analysis_lib.study.tables import read_any_table
 
 TISSUES = ("grey", "white", "csf", "vessel", "other")
 
@@ -283,8 +284,7 @@ def _read_table(table, found):
             raise MissingFile(f"{where}: no such file. Correct the path.")
         words = dict.fromkeys(("name", "region", "hemisphere", "tissue", "structure"), str)
         missing = {"keep_default_na": False, "na_values": ["", "n/a"]}  # a region may be called NA
-        separator = "," if Path(table).suffix == ".csv" else "\t"
-        table = pd.read_csv(table, sep=separator, dtype=words, **missing)
+        table = read_any_table(table, dtype=words, **missing)
     table = table.reset_index() if table.index.name in ("label", "index") else table
     key = next((column for column in ("label", "index") if column in table), None)
     if key is None or "name" not in table:

@@ -10,7 +10,13 @@ from analysis_lib.atlas.grids import grey_matter_labels
 from analysis_lib.atlas.naming import BOTH, side_and_region
 from analysis_lib.atlas.parcellation import Atlas, label_array, load_atlas
 from analysis_lib.results.problems import Listing, Problem, StudyError, caught
-from analysis_lib.study.tables import duplicate_problems, number_column, read_tsv, table_problems
+from analysis_lib.study.tables import (
+    duplicate_problems,
+    number_column,
+    read_any_table,
+    read_tsv,
+    table_problems,
+)
 
 PERCENT = (-100, 1000)  # a change that can be
 FEWEST = 10  # regions: with fewer, no spatial null means anything
@@ -163,7 +169,7 @@ def read_effect(study) -> Placed:
     effect, path = study.effect, study.path.parent / study.effect.file
     if not path.is_file():
         raise StudyError(Problem(study.path.name, "effect.file", "a file", f"none at {path}"))
-    table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t")
+    table = read_any_table(path)
     wanted = [effect.region, effect.value, *([effect.se] if effect.se else [])]
     lacking = [name for name in wanted if name not in table]
     if lacking:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from analysis_lib.atlas import parcellation, region_table
 from analysis_lib.clinical import dry_run
 from analysis_lib.receptors import own_maps
-from analysis_lib.results.problems import Problem
+from analysis_lib.results.problems import CompendiumError, Problem, refusals
 from analysis_lib.study import conduct, image_problems, participants, receptor_files, scores
 from analysis_lib.vbm import content, diagnostics, region_tests, regions
 
@@ -25,18 +25,13 @@ class Check:
     of_people: bool = False  # left out where participants.tsv names nobody
     of_maps: bool = False  # left out where notebook 00 is still to make the maps, or there are none
     of_effect: bool = False  # made where the study is one map without participants, too
-
-
-def primary_scale_problems(study):
-    """What is wrong with participants and the primary scale, the one that images are related to."""
-    others = {scale.file for scale in study.scales} - {study.primary_scale.file}
-    return [problem for problem in scores.problems(study) if problem.file not in others]
+    of_primary: bool = False  # of the scales only the primary one, to which images are related
 
 
 CHECKS = (
     Check(participants.problems, "00 01 02 03"),
     Check(scores.problems, "01"),
-    Check(primary_scale_problems, "02 03"),
+    Check(scores.problems, "02 03", of_primary=True),
     Check(dry_run.problems, "01"),
     Check(conduct.problems, "01", of_people=True),
     Check(image_problems.map_name_problems, "01 02 03", of_people=True, of_maps=True),
@@ -74,17 +69,32 @@ def check(study, steps=()) -> list[Problem]:
 
 def concerns(study, steps=()) -> dict[Problem, set]:
     """The same, each with the numbers of the notebooks that read what it is about."""
-    people = None if study.effect else scores.provisional_participants(study)
+    with refusals(study.root):
+        people = None if study.effect else scores.provisional_participants(study)
     coming = study.regional or ("00" in steps and not study.own_maps())
     wanted = [one for one in CHECKS if not steps or set(steps) & set(one.steps.split())]
-    found = {}
+    others = {scale.file for scale in study.scales if not scale.primary}
+    found, told = {}, {}  # told: by what a check calls, which two may share
     for one in [one for one in wanted if one.of_effect or not study.effect]:
         if (one.of_people and people is None) or (one.of_maps and coming):
             continue
-        for problem in one.problems(study, people) if one.of_people else one.problems(study):
+        if one.problems not in told:
+            told[one.problems] = _told(one, study, *([people] if one.of_people else []))
+        for problem in told[one.problems]:
+            if one.of_primary and problem.file in others:
+                continue
             known = replace(problem, accepted=problem.warning in study.accept)
             found.setdefault(known, set()).update(one.steps.split())  # two may read one file
     return found
+
+
+def _told(one, *arguments):
+    """Problems that a check finds; or that the system has with its files."""
+    try:
+        with refusals():
+            return list(one.problems(*arguments))
+    except CompendiumError as error:
+        return error.problems
 
 
 def warnings_of(step, found) -> dict:

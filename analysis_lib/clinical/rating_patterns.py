@@ -111,7 +111,7 @@ def missing_patterns(changes, baselines=None):
     """
     outcomes = outcome_table(_at_rated_visits(changes), baselines)
     rated = np.where(outcomes.observed, "1", "0")
-    marks = pd.DataFrame({"pattern": ["".join(row) for row in rated]})
+    marks = pd.DataFrame({"pattern": ["".join(row) for row in rated]}, dtype=object)
     marks["n_active"], marks["n_control"] = outcomes.active, ~outcomes.active
     table = marks.groupby("pattern", as_index=False)[["n_active", "n_control"]].sum()
     table["missingness"] = [_missingness(pattern) for pattern in table["pattern"]]

@@ -5,6 +5,7 @@ import warnings
 import pandas as pd
 
 from analysis_lib.datasets.bids_tables import bids_folder, in_visit_order
+from analysis_lib.results.problems import FetchError, Problem
 
 
 def read_rda(path, name):
@@ -14,8 +15,20 @@ def read_rda(path, name):
     with warnings.catch_warnings():
         # a tibble is read as the data frame that it is
         warnings.filterwarnings("ignore", "Missing constructor for R class", UserWarning)
-        objects = rdata.read_rda(path)
+        objects = _objects(rdata, path)
+    if name not in objects:
+        raise FetchError(f"{path}: object {name} expected, found {', '.join(objects)}")
     return objects[name].reset_index(drop=True)
+
+
+def _objects(rdata, path):
+    """Everything in an R data file; the reader raises errors of every kind on a damaged one."""
+    try:
+        return rdata.read_rda(path)
+    except Exception as error:
+        remedy = "Remove it and fetch it again"
+        found = " ".join(str(error).split()) or type(error).__name__
+        raise FetchError(Problem(str(path), "", "an R data file", found, remedy)) from error
 
 
 _LATER = {"4": "week1", "5": "week2", "6": "week4", "7": "week6"}

@@ -19,14 +19,13 @@ def sudmex_dataset(participants, scores):
         visit=scores["stage"].str.lower(),
     )
     notes = _disagreements(participants, scores)
-    rated = in_visit_order(scores, ["t0", "t1"])
-    excluded = participants.loc[participants["exclusion"] == 1, ["participant_id"]]
-    came = in_visit_order(pd.concat([rated, excluded.assign(visit="t0")]), ["t0", "t1"])
+    unrated = participants.loc[participants["exclusion"] == 1, ["participant_id"]]
+    rated = in_visit_order(pd.concat([scores, unrated.assign(visit="t0")]), ["t0", "t1"])
     people = participants.assign(
         sex=participants["sex"].map(_SEXES), educ=participants["educ"].map("{:g}".format)
     )
     scales = {"hdrs": (rated, "hdrs_tot"), "hars": (rated, "hars_tot")}
-    return bids_folder("sudmex", people, scales, came, notes=notes), notes
+    return bids_folder("sudmex", people, scales, rated, notes=notes), notes
 
 
 def _disagreements(participants, scores):

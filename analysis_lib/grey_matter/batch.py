@@ -25,7 +25,7 @@ from analysis_lib.grey_matter.writing import (
 )
 from analysis_lib.results import hashing, writing
 from analysis_lib.results.files import write_text
-from analysis_lib.results.problems import StudyError
+from analysis_lib.results.problems import CompendiumError, StudyError
 from analysis_lib.study.contract import Study
 from analysis_lib.study.images import T1W, find_t1w, pair_maps
 
@@ -368,7 +368,7 @@ def _make(job, method):
             write_participant(
                 job, method, method.process(job.images, method.settings, method.templates)
             )
-    except StudyError as error:
+    except CompendiumError as error:
         cause = "; ".join(map(str, error.problems))
     except Exception as error:
         cause = f"{type(error).__name__}: {error}"

@@ -3,9 +3,8 @@
 import itertools
 import json
 import re
-from pathlib import Path
 
-from analysis_lib.results.files import write_text
+from analysis_lib.results.files import read_json, write_text
 from analysis_lib.study.parameters import read_notebook
 
 OLDER = "older-pictures"  # tag of the cell that says so
@@ -19,7 +18,7 @@ def renew(notebook, executed, older=None) -> bool:
     The notebook's code, but for comments, is that which was executed. ``older``, what draws and
     words results and has changed since, is said at the top. True if the copy was written anew.
     """
-    before = json.loads(Path(executed).read_text(encoding="utf-8"))
+    before = read_json(executed)
     cells = list(_merged(read_notebook(notebook)["cells"], read_notebook(executed)["cells"]))
     cells = with_findings(cells)
     cells = [_note(older), *cells] if older else cells

@@ -1,6 +1,7 @@
 """One notebook, executed in its own kernel."""
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -10,8 +11,8 @@ import tempfile
 
 from analysis_lib.pipeline.executed_copies import with_findings
 from analysis_lib.results.environment import LIBRARY, kernel_environment
-from analysis_lib.results.files import write_text
-from analysis_lib.results.problems import PipelineError, Problem, kinds
+from analysis_lib.results.files import staging_name, write_text
+from analysis_lib.results.problems import PipelineError, Problem, kinds, of_system, refusals
 from analysis_lib.study.parameters import read_notebook
 
 
@@ -24,6 +25,8 @@ class NotebookFailure(PipelineError):
     def __init__(self, notebook, cell, kind, message, traceback, kept):
         self.notebook, self.cell, self.kind, self.kept = notebook, cell, kind, kept
         self.told = [Problem(text=line) for line in message.splitlines() if kind in kinds()]
+        if number := re.match(rf"\[Errno ({errno.ENOSPC}|{errno.EDQUOT}|{errno.EFBIG})\]", message):
+            self.told = [of_system(OSError(int(number[1]), message))]
         self.traceback = "" if self.told else traceback
         self.cause = f"{kind}: {message}" if message else kind
         super().__init__(f"{notebook} stopped at {cell}: {self.cause}")
@@ -42,8 +45,9 @@ def execute(
     import papermill
 
     n_cells = len(read_notebook(notebook)["cells"]) + bool(passed)
-    executed.parent.mkdir(parents=True, exist_ok=True)
-    partial = executed.with_name(f".{executed.stem}.partial.ipynb")
+    with refusals(executed.parent):
+        executed.parent.mkdir(parents=True, exist_ok=True)
+    partial = executed.with_name(f"{staging_name(executed.stem, 'run')}.ipynb")
     failed = executed.with_name(f"{executed.stem}.failed.ipynb")
     last = {"index": 0}
 
@@ -71,7 +75,7 @@ def execute(
             logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
             raise
         except Exception as error:
-            if partial.is_file():
+            with contextlib.suppress(OSError, ValueError):  # the disk may be full
                 _keep(partial, failed, notebook.name)
             raise _failure(notebook, error, last["index"], failed, _tail(log)) from error
         finally:

@@ -6,7 +6,7 @@ import socket
 
 from filelock import FileLock, Timeout
 
-from analysis_lib.results.problems import PipelineError
+from analysis_lib.results.problems import PipelineError, refusals
 
 
 @contextlib.contextmanager
@@ -16,15 +16,17 @@ def lock(folder):
     A run that is alive and holds it is a `PipelineError`. The system frees the lock of a process
     that ends, however it ends; the file stays.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".run.lock"
     held = FileLock(path, timeout=0, is_singleton=False)
+    with refusals(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            held.acquire()
+        except Timeout:
+            raise PipelineError(_busy(folder, path)) from None
     try:
-        held.acquire()
-    except Timeout:
-        raise PipelineError(_busy(folder, path)) from None
-    try:
-        path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        with refusals(folder):
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:
         held.release()

@@ -27,6 +27,7 @@ from analysis_lib.pipeline.steps import Step, blocked, blocked_note, makes_maps
 from analysis_lib.pipeline.variant_runs import take
 from analysis_lib.report import manifest as report_manifest
 from analysis_lib.results.environment import KERNEL_ENVIRONMENT
+from analysis_lib.results.files import sweep
 from analysis_lib.results.problems import CompendiumError, PipelineError, StudyError
 from analysis_lib.study.place import WARNINGS
 
@@ -94,6 +95,8 @@ def run(plan, show=None, fetch=False) -> Run:
     """
     now = Run(plan, show or Quiet())
     with lock(plan.study.derived):
+        for folder in (plan.study.variants.parent, plan.study.figures):
+            sweep(folder)
         prepare_data(plan.study, fetch, now.show.note)
         if not plan.force:
             refuse_other_owner(plan.study)

@@ -17,7 +17,7 @@ from rocrate.rocrate import ROCrate
 from analysis_lib.report import manifest as report_manifest
 from analysis_lib.results import hashing
 from analysis_lib.results.contrasts import CONTRASTS, contrast_words
-from analysis_lib.results.files import write_text
+from analysis_lib.results.files import read_json, write_text
 from analysis_lib.results.problems import WrongFile
 from analysis_lib.study import parameters
 from analysis_lib.study.contract import LocalMap
@@ -208,7 +208,7 @@ def describe_file(study, name) -> str:
 def _columns(sidecar):
     if not sidecar.is_file():
         return ""
-    content = json.loads(sidecar.read_text(encoding="utf-8"))
+    content = read_json(sidecar)
     texts = [
         ", ".join([f"{column}: {about['Description']}", *filter(None, [about.get("Units")])])
         for column, about in content.items()
@@ -273,7 +273,7 @@ def _licences(study, manifest):
 def _data_set(study):
     """The data set's own dataset_description.json (BIDS), empty without one."""
     path = study.root / "dataset_description.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def _map_licences(study, names):
@@ -349,7 +349,7 @@ def _add_action(crate, study, manifest, notebook, step):
 def _wrote_numbers(study, step):
     """Whether numbers.json holds numbers of the step's sections."""
     path = study.derived / "numbers.json"
-    numbers = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    numbers = read_json(path) if path.is_file() else {}
     return any(key.partition(".")[0] in step["numbers"] for key in numbers)
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +25,8 @@ from analysis_lib.report.embedding import (
 from analysis_lib.report.evidence import Evidence
 from analysis_lib.report.tables import read_tables
 from analysis_lib.results import words as results_words
-from analysis_lib.results.problems import WrongFile, warning_words
+from analysis_lib.results.files import staging_folder, staging_name, write_text
+from analysis_lib.results.problems import WrongFile, refusals, warning_words
 
 CRATE = "ro-crate-metadata.json"
 SUMMARY = "vbm/summary.tsv"
@@ -59,7 +59,7 @@ def write_report(study, coming=()) -> Path:
     """
     evidence = Evidence(study)
     final = study.derived / "report"
-    staging = Path(tempfile.mkdtemp(prefix=".report-", dir=study.derived))
+    staging = staging_folder(study.derived, "report")
     staging.chmod(0o755)
     try:
         notebooks = write_notebooks(study, staging / "notebooks", _flag(evidence))
@@ -70,8 +70,9 @@ def write_report(study, coming=()) -> Path:
                 f"report of {study.name}: {size / 1e6:.1f} MB, at most {LIMIT / 1e6:.0f} expected; "
                 f"make the figures in {study.figures} smaller"
             )
-        (staging / "index.html").write_text(page, encoding="utf-8")
-        _replace(staging, final)
+        write_text(staging / "index.html", page)
+        with refusals(final):
+            _replace(staging, final)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return final / "index.html"
@@ -79,7 +80,7 @@ def write_report(study, coming=()) -> Path:
 
 def _replace(staging, final):
     """Put a new folder in the place of an old one; the old one returns if that fails."""
-    old = final.with_name(f".{final.name}-old-{os.getpid()}")
+    old = final.with_name(staging_name(final.name, "old"))
     if final.exists():
         os.rename(final, old)
     try:

@@ -16,6 +16,7 @@ A missing value is n/a in every type, so that no text may be "n/a" itself. A cel
 without tabs: other programs split a table there, quoted or not.
 """
 
+import csv
 import functools
 import re
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis_lib.results.problems import Problem, WrongFile
+from analysis_lib.results.problems import Problem, WrongFile, refusals
 
 REGISTRY = Path(__file__).with_name("columns.tsv")
 MISSING = "n/a"
@@ -192,7 +193,12 @@ def read(path) -> pd.DataFrame:
 def _read_text(path):
     """A table with every cell as it is written; n/a is missing, and nothing else."""
     options = {"dtype": str, "na_values": [MISSING], "keep_default_na": False}
-    return pd.read_csv(path, sep="\t", skip_blank_lines=False, encoding="utf-8", **options)
+    try:
+        with refusals(path):
+            return pd.read_csv(path, sep="\t", skip_blank_lines=False, encoding="utf-8", **options)
+    except (ValueError, csv.Error) as error:  # pandas' own errors are ValueErrors, too
+        found, remedy = " ".join(str(error).split()), "Run the notebook that writes it"
+        raise WrongFile(Problem(Path(path).name, "", "a result table", found, remedy)) from None
 
 
 def _typed(path, about, cells):

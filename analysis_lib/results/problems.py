@@ -1,5 +1,7 @@
 """Problems: what is wrong with a study, an option or a file, and the errors that carry them."""
 
+import errno
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 SHOWN = 5  # items of a list that a line shows
@@ -7,8 +9,12 @@ WARNINGS = {  # what a study file can accept, by name, in words for people who m
     "arm-covariate": "a covariate that goes with the arm",
     "alike-covariates": "covariates that follow from one another",
     "atlas": "an atlas whose labels were read in a way that its file does not say",
+    "event-late": "an adverse event after its participant withdrew",
+    "event-twice": "an adverse event that is there twice",
     "exchanged": "maps of one participant that resemble a stranger's more than each other",
+    "far-value": "a covariate with a value unlike all others, as of another unit",
     "head-size": "head sizes of one participant that differ between sessions",
+    "intensity": "an intensity of stimulation of another order than the others",
     "lost-totals": "totals of a scale that are missing because an item is missing",
     "not-computed": "a part that these data cannot answer",
     "oddities": "images that are read over something harmless",
@@ -20,6 +26,7 @@ WARNINGS = {  # what a study file can accept, by name, in words for people who m
     "table-names": "names in a table that are no grey-matter region of the atlas",
     "total": "a grey-matter volume that no adult has",
     "total-change": "a total of grey matter that changes too much between sessions",
+    "visit-order": "visits of a participant that seem to be in reverse order",
 }
 
 
@@ -139,6 +146,39 @@ class CompendiumError(Exception):
         return [f"{type(self).__name__}: {problem}" for problem in self.problems]
 
 
+SYSTEM = {  # of the system: in words, and what to do
+    (errno.ENOSPC, errno.EDQUOT): (
+        "the disk is full",
+        "Make room and run again. What was there is unchanged",
+    ),
+    (errno.EFBIG,): ("no larger file is allowed here", "Lift the limit (ulimit -f), run again"),
+    (errno.EACCES, errno.EPERM): ("permission denied", "Change the permissions, or name another"),
+    (errno.EROFS,): ("the disk can only be read", "Name a folder on another one (--output)"),
+    (errno.ENAMETOOLONG,): ("the name is too long", "Give a shorter one"),
+    (errno.EISDIR,): ("it is a folder", "Name a file"),
+    (errno.ENOTDIR, errno.EEXIST): ("a file is where a folder should be", "Name another place"),
+    (errno.ENOENT,): ("no such file or folder", "Correct the path"),
+}
+
+
+def of_system(error, path="") -> Problem:
+    """What an OSError says, in words that tell what to do."""
+    known = (words for codes, words in SYSTEM.items() if error.errno in codes)
+    text, remedy = next(known, (error.strerror or str(error), ""))
+    return Problem(str(path or error.filename or ""), text=text, remedy=remedy)
+
+
+@contextmanager
+def refusals(path=""):
+    """What the system refuses, while a file is read or written, becomes a `DiskError`."""
+    try:
+        yield
+    except CompendiumError:
+        raise
+    except OSError as error:
+        raise DiskError(of_system(error, path)) from error
+
+
 class StudyError(CompendiumError, ValueError):
     """A study file, or the data it points to, breaks the contract."""
 
@@ -153,6 +193,10 @@ class MissingFile(CompendiumError, FileNotFoundError):
 
 class WrongFile(CompendiumError, ValueError):
     """A file, or a table to be written into one, is not what it should be."""
+
+
+class DiskError(CompendiumError, OSError):
+    """The system does not let a file or folder be read or written, or the disk is full."""
 
 
 class MissingMap(MissingFile):

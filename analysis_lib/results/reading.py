@@ -1,9 +1,8 @@
 """Result files, read back by name."""
 
-import json
 from pathlib import Path
 
-from analysis_lib.results import columns
+from analysis_lib.results import columns, files
 from analysis_lib.results.problems import MissingFile, Problem
 
 
@@ -19,8 +18,7 @@ def read_table(path):
 
 def read_json(path):
     """Read a result of kind JSON; raises as :func:`read_table` does."""
-    require(path)
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    return files.read_json(require(path))
 
 
 def require(path):

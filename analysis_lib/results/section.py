@@ -1,15 +1,13 @@
 """The results of one notebook: written aside as they come, put in place together."""
 
 import shutil
-import tempfile
 import weakref
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis_lib.results import reading, writing
+from analysis_lib.results import files, reading, writing
 
 # What computations raise on data that cannot answer: LinAlgError is a ValueError, ConvergenceError
 # a RuntimeError (trialmmrm would be slow to import here).
@@ -71,8 +69,7 @@ class NewSection(Section):
     def __init__(self, study, name, quick):
         super().__init__(study, name)
         self.place, self._quick = study.derived / name, quick
-        self.place.parent.mkdir(parents=True, exist_ok=True)
-        self.folder = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self.place.parent))
+        self.folder = files.staging_folder(self.place.parent, name)
         self._end = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self.notes = []  # of what could not be computed: part, reason
 

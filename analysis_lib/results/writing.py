@@ -4,7 +4,6 @@ import json
 import math
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,8 @@ import pandas as pd
 
 from analysis_lib.results import columns
 from analysis_lib.results.columns import MISSING
-from analysis_lib.results.files import write_text
+from analysis_lib.results.files import read_json, staging_folder, write_text
+from analysis_lib.results.problems import refusals
 
 # Of 255 levels of a colour. Two runs on one machine differ by 2 at most; a moved line by 100.
 ROUNDING = 8
@@ -48,8 +48,7 @@ def write(folder, files, keep_others=False):
         the column's type; or if a content has no writer.
     """
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    staging = staging_folder(folder.parent, folder.name)
     try:
         for name, content in files.items():
             write_one(staging / name, content)
@@ -61,15 +60,16 @@ def write(folder, files, keep_others=False):
 def move(staging, folder, keep_others=False):
     """Put the files of a folder into another on the same disk; see :func:`write`."""
     written = sorted(path.name for path in staging.iterdir())
-    folder.mkdir(exist_ok=True)
-    same = _pictures_to_keep(staging, folder)
-    for name in written:
-        (folder / name).touch() if name in same else os.replace(staging / name, folder / name)
     kept = ("*",) if keep_others is True else tuple(keep_others or ())
-    for path in folder.iterdir():
-        known = path.name in written or any(path.match(pattern) for pattern in kept)
-        if path.is_file() and not known:
-            path.unlink()
+    with refusals(folder):
+        folder.mkdir(exist_ok=True)
+        same = _pictures_to_keep(staging, folder)
+        for name in written:
+            (folder / name).touch() if name in same else os.replace(staging / name, folder / name)
+        for path in folder.iterdir():
+            known = path.name in written or any(path.match(pattern) for pattern in kept)
+            if path.is_file() and not known:
+                path.unlink()
     return [folder / name for name in written]
 
 
@@ -99,6 +99,11 @@ def looks_the_same(picture, other) -> bool:
 
 def write_one(path, content):
     """Write one result file, of the kind that its content is."""
+    with refusals(path):
+        _write_one(path, content)
+
+
+def _write_one(path, content):
     if isinstance(content, pd.DataFrame):
         _write_table(path, content)
     elif hasattr(content, "savefig"):  # a Figure, without importing matplotlib
@@ -148,7 +153,7 @@ def write_numbers(study, section, numbers):
     wrote before and leave those of the others.
     """
     path = study.derived / "numbers.json"
-    others = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    others = read_json(path) if path.is_file() else {}
     kept = {key: item for key, item in others.items() if not key.startswith(f"{section}.")}
     for name, (value, source) in numbers.items():
         kept[f"{section}.{name}"] = {"value": value, "source": f"{section}/{source}"}

@@ -1,12 +1,12 @@
 """Optional tables on how the trial was conducted: guesses, adverse events, stimulation."""
 
-import json
 from typing import Annotated
 
 import pandas as pd
 import pandera.pandas as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from analysis_lib.results.files import read_json
 from analysis_lib.results.problems import Problem, StudyError, caught
 from analysis_lib.study.contract import ARMS
 from analysis_lib.study.tables import (
@@ -236,12 +236,12 @@ def _protocol(study):
     path = study.root / "stimulation.json"
     if not path.is_file():
         return {}
+    content = read_json(path, "a JSON object")
+    if not isinstance(content, dict):
+        raise StudyError(Problem(path.name, "", "a JSON object", type(content).__name__))
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         own = {k: v for k, v in content.items() if not isinstance(v, dict)}
         return Protocol.model_validate(own).model_dump(exclude_none=True)
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise StudyError(Problem(path.name, text=f"not a JSON object: {error}")) from None
     except ValidationError as error:
         raise StudyError(
             Problem(path.name, ".".join(map(str, e["loc"])), text=_told(e)) for e in error.errors()
@@ -261,7 +261,41 @@ def _is_date(text):
 def problems(study, participants):
     """List what is wrong with guesses, adverse_events.tsv and the two files of stimulation."""
     readers = (read_guesses, read_adverse_events, read_stimulation, read_protocol)
-    return [problem for read in readers for problem in caught(read, study, participants)]
+    found = [problem for read in readers for problem in caught(read, study, participants)]
+    return found or [*_odd_events(study, participants), *_odd_intensities(study)]
+
+
+def _odd_events(study, participants):
+    """Warnings of adverse events that are there twice, or after their participant withdrew."""
+    table = _read_optional(study, "adverse_events.tsv", EVENT_COLUMNS)
+    if table is None or table.empty:
+        return
+    path, visits = study.root / "adverse_events.tsv", list(study.visits)
+    twice = table.index[table.duplicated(EVENT_COLUMNS, keep=False)]
+    order = {visit: k for k, visit in enumerate(visits)}
+    left = participants.set_index("participant_id")["withdrawn_after"].map(order)
+    seen = table["session_id"].str.removeprefix("ses-").map(order)
+    late = table.index[seen > table["participant_id"].map(left)]
+    kinds = {
+        "event-twice": (twice, "each event once"),
+        "event-late": (late, "an event before its participant withdrew"),
+    }
+    for name, (rows, expected) in kinds.items():
+        if len(rows):
+            yield cell_problem(path, table, rows, "term", expected, table["term"], warning=name)
+
+
+def _odd_intensities(study):
+    """A warning of intensities of another order than most, as a share among percentages."""
+    table = _read_optional(study, "stimulation.tsv", SESSION_COLUMNS)
+    if table is None:
+        return
+    name = "percent_motor_threshold"
+    ratio = pd.to_numeric(table[name]) / pd.to_numeric(table[name]).median()
+    rows = table.index[(ratio < 0.1) | (ratio > 10)]
+    if len(rows):
+        path, expected = study.root / "stimulation.tsv", "percent of the motor threshold"
+        yield cell_problem(path, table, rows, name, expected, table[name], warning="intensity")
 
 
 def _read_optional(study, name, needed):

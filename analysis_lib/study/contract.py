@@ -6,13 +6,12 @@ is loaded, and every problem is reported at once.
 
 import difflib
 import itertools
-import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from posixpath import normpath
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -29,9 +28,11 @@ from pydantic import (
 
 from analysis_lib.results.contrasts import CHANGE, EFFECT, OF_CHANGE, contrast_title
 from analysis_lib.results.environment import PROJECT
-from analysis_lib.results.problems import WARNINGS, Problem, StudyError
+from analysis_lib.results.files import read_text
+from analysis_lib.results.problems import WARNINGS, Problem, StudyError, refusals
 from analysis_lib.study.items import MAXIMA
 from analysis_lib.study.place import Place
+from analysis_lib.study.yaml_reading import parse_yaml
 
 ARMS = ("active", "control")
 TABLES = (".tsv", ".csv")
@@ -51,18 +52,14 @@ FRONTAL_LIMBIC = (  # regions of interest of a study that names none (atlas neur
     "left hippocampus",
 )
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-_PLAIN = {  # what a study file may write for a number or a truth value without quotes
-    "tag:yaml.org,2002:int": re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"),
-    "tag:yaml.org,2002:bool": re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"),
-}
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 # Labels are text, also those that YAML takes for numbers.
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$", coerce_numbers_to_str=True)]
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$", max_length=64, coerce_numbers_to_str=True)]
 Word = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Arms(_Strict):
@@ -101,7 +98,7 @@ class Response(_Strict):
     ``of`` is the baseline score, or the room: the distance from baseline to the best score.
     """
 
-    points: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    points: Annotated[float, Field(gt=0)] | None = None
     percent: Annotated[float, Field(gt=0, le=100)] | None = None
     of: Literal["baseline", "room"] | None = None
 
@@ -115,7 +112,7 @@ class Response(_Strict):
 class Scale(_Strict):
     """A clinical scale: its file, the column of its total, the range that scores can take."""
 
-    name: str
+    name: Annotated[str, Field(pattern="[A-Za-z0-9]", max_length=64)]
     file: str
     column: str = "total"
     range: tuple[float, float]
@@ -237,7 +234,7 @@ class Effect(_Strict):
 class Equivalence(_Strict):
     """Change that counts as none, by region: at most ``percent`` of the volume before treatment."""
 
-    percent: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    percent: Annotated[float, Field(gt=0)]
 
 
 class Model(_Strict):
@@ -329,11 +326,11 @@ class Study(_Strict):
     """A trial, as its YAML file describes it. Made by :func:`load_study`."""
 
     name: Name
-    title: str
+    title: Annotated[str, Field(pattern=r"^[^\r\n]+$", max_length=300)]
     data: str
     simulated: bool = False
     arms: Arms | None  # None: "none" in the file, a study without a control arm
-    visits: dict[Label, float]
+    visits: dict[Label, Annotated[float, Field(le=5200)]]  # weeks
     windows: dict[Label, tuple[float, float]] = {}
     primary_visit: Word | None = None
     other_sessions: list[Word] = []
@@ -552,6 +549,8 @@ class Study(_Strict):
 def _spelled_out(content):
     """A study file with what it may leave out where it has no arms, no images or no people."""
     content = dict(content)
+    if content.get("arms", "") is None:
+        raise ValueError("arms: two arms, or the word none, expected, found nothing")
     if content.get("arms") == "none":
         content["arms"] = None
     if "effect" in content:
@@ -611,6 +610,12 @@ def _model_problems(study):
     for key, names in where.items():
         if study.arms and study.arms.column in names:
             yield f"{key}: {study.arms.column!r} is the arm: nothing can be adjusted for it"
+        if "participant_id" in names:
+            yield f"{key}: participant_id tells everybody apart: nothing can be adjusted for it"
+
+    for key, names in {**where, "regions": study.regions, **study.region_sets}.items():
+        for name in (name for name, n in Counter(names).items() if n > 1):
+            yield f"{key}: {name!r} is named {names.count(name)} times: name it once"
 
 
 def _scale_problems(study):
@@ -620,6 +625,9 @@ def _scale_problems(study):
     for key, n in Counter(scale.key for scale in study.scales).items():
         if n > 1:
             yield f"scales: {n} scales share the name {key!r}: names must differ"
+    for (file, column), n in Counter((normpath(s.file), s.column) for s in study.scales).items():
+        if n > 1:
+            yield f"scales: {n} scales read column {column} of {file}: each has its own"
 
 
 def _locate_atlas(atlas, folder):
@@ -658,7 +666,9 @@ def find_study(study) -> Path:
     path = Path(study)
     if path.suffix not in {".yml", ".yaml"}:
         path = STUDIES / f"{study}.yml"
-    if not path.is_file():
+    with refusals(path):
+        there = path.is_file()
+    if not there:
         known = ", ".join(sorted(p.stem for p in STUDIES.glob("*.yml")))
         remedy = f"Give the path of a study file, or one of: {known}"
         raise StudyError(Problem(str(study), text="no such study", remedy=remedy))
@@ -678,40 +688,21 @@ def load_study(study="demo", output=None, dask=None, variant="") -> Study:
     path = find_study(study)
     content = _read_yaml(path)
     try:
-        loaded = Study.model_validate(content, context={"folder": path.parent})
+        with refusals():
+            loaded = Study.model_validate(content, context={"folder": path.parent})
     except ValidationError as error:
         raise StudyError(_explain(path, e) for e in error.errors()) from None
     loaded._path, loaded._place = path, Place.of(output, dask, variant)
     return loaded
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key given twice is an error instead of the last one winning.
-
-    Words are words, as in YAML 1.2: 01 is not an octal number, yes and no are not booleans.
-    """
-
-    yaml_implicit_resolvers: ClassVar[dict] = {
-        first: [(tag, _PLAIN.get(tag, pattern)) for tag, pattern in resolvers]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node, deep=False):
-        """Refuse a mapping with the same key twice."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = [key for key, n in Counter(map(str, keys)).items() if n > 1]
-        if twice:
-            raise yaml.YAMLError(f"key '{twice[0]}' is given twice{node.start_mark}")
-        return super().construct_mapping(node, deep)
-
-
 def _read_yaml(path):
+    text = read_text(path, "a study file in UTF-8")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except yaml.YAMLError as error:
-        words = " ".join(str(error).split())
-        hint = "Indent with spaces, not with tabs" if "'\\t'" in words else ""
-        raise StudyError(Problem(path.name, text=f"not valid YAML: {words}", remedy=hint)) from None
+        content = parse_yaml(text)
+    except ValueError as error:
+        hint = "Indent with spaces, not with tabs" if "'\\t'" in str(error) else ""
+        raise StudyError(Problem(path.name, text=f"not valid YAML: {error}", remedy=hint)) from None
     if not isinstance(content, dict):
         raise StudyError(Problem(path.name, "", "keys and values", type(content).__name__))
     return content
@@ -726,7 +717,7 @@ def _explain(path, error):
     if error["type"] == "missing":
         return Problem(path.name, text=f"key '{where}' is missing")
     message = error["msg"].removeprefix("Value error, ")
-    found = "" if error["type"] == "value_error" else f", found {error['input']!r}"
+    found = "" if error["type"] == "value_error" else f", found {error['input']!r:.200}"
     return Problem(path.name, where, text=f"{message}{found}")
 
 

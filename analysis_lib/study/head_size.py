@@ -1,12 +1,12 @@
 """Total intracranial volume, from the study or from the files of the program that made the maps."""
 
-import json
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pandas as pd
 
-from analysis_lib.results.problems import Listing, Problem, StudyError
+from analysis_lib.results.files import read_json, read_text
+from analysis_lib.results.problems import CompendiumError, Listing, Problem, StudyError, refusals
 from analysis_lib.study.images import below_root, beside_map, map_stem, own_sidecars
 
 TIV_RANGE = (500, 2500)  # ml: outside, the unit is another or the segmentation failed
@@ -50,7 +50,7 @@ def tiv_rows(study, participants, maps):
     for who, visit, path in chosen.itertuples(index=False):
         try:
             rows.append((who, visit, *_tiv_of_map(study, path)))
-        except StudyError as error:
+        except CompendiumError as error:
             found += error.problems
     if found:
         raise StudyError(found)
@@ -103,8 +103,10 @@ def _cat12_reports(path):
 def _read_cat12(file, where):
     """vol_TIV of the root's own subjectmeasures; those deeper in the file explain it in words."""
     try:
-        node = ET.parse(file).getroot().find("subjectmeasures/vol_TIV")
-    except (ET.ParseError, OSError) as error:
+        with refusals(file):
+            content = file.read_bytes()
+        node = ET.fromstring(content).find("subjectmeasures/vol_TIV")
+    except (ET.ParseError, ValueError, LookupError) as error:
         text = f"a report of CAT12 (XML) expected, found: {error}"
         raise StudyError(Problem(where, text=text)) from None
     if node is None:
@@ -120,7 +122,7 @@ def _deepmriprep_tables(path):
 
 
 def _read_deepmriprep(file, where):
-    rows = file.read_text(encoding="utf-8", errors="replace").split()
+    rows = read_text(file, where=where).split()
     if len(rows) != 2 or rows[0] != "tiv_cm3":
         found = repr(" ".join(rows)[:60])
         raise StudyError(Problem(where, "", "a header tiv_cm3 and one value", found))
@@ -128,10 +130,7 @@ def _read_deepmriprep(file, where):
 
 
 def _read_sidecar(file, where):
-    try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:  # JSON's and the encoding's
-        raise StudyError(Problem(where, text=f"a JSON file expected, found: {error}")) from None
+    about = read_json(file, where=where)
     return about.get("TIV_ml") if isinstance(about, dict) else None
 
 

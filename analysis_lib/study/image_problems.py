@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from analysis_lib.results.problems import Listing, Problem, StudyError, caught
+from analysis_lib.results.problems import CompendiumError, Listing, Problem, StudyError, caught
 from analysis_lib.study.grids import check_grids, holds_a_head
 from analysis_lib.study.head_size import disagreeing_volumes, tiv_rows
 from analysis_lib.study.images import (
@@ -116,5 +116,5 @@ def _tiv_problems(study, participants, maps):
     """What is wrong with the TIV that is there; gaps matter to those alone who ask for it."""
     try:
         return list(disagreeing_volumes(tiv_rows(study, participants, maps)))
-    except StudyError as error:
+    except CompendiumError as error:
         return error.problems

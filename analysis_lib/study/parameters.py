@@ -9,12 +9,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from analysis_lib.results.environment import APPENDIX, notebook_path
-from analysis_lib.results.problems import PipelineError, UsageError
+from analysis_lib.results.problems import PipelineError, UsageError, refusals
 from analysis_lib.study.allowed import ANYTHING, Allowed, declared, fits, problem, takes
 from analysis_lib.study.variants import NO_VARIANT
+from analysis_lib.study.yaml_reading import parse_yaml
 
 _PARAMETERS_CELL = re.compile(r'^# %% tags=\["parameters"\]\n(.*?)(?=^# %%|\Z)', re.M | re.S)
 
@@ -34,16 +33,15 @@ class Parameter:
 
 
 def read_notebook(path) -> dict:
-    """Content of a notebook file; a `PipelineError` if it is absent or not a notebook."""
+    """Content of a notebook file; a `CompendiumError` if it is absent or not a notebook."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        with refusals(path):
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
         return {
             **content,
             "cells": [{**cell, "source": _source(cell)} for cell in content["cells"]],
         }
-    except FileNotFoundError:
-        raise PipelineError(f"{path}: notebook not found") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PipelineError(f"{path}: not a notebook: {error}") from None
 
 
@@ -104,10 +102,11 @@ def _parameter(node, source):
 def check_parameters(notebook, values) -> None:
     """Refuse values that a notebook's parameters cell does not allow, in one `UsageError`.
 
-    What is no parameter with a range or choices is passed over: a notebook gives ``globals()``.
+    What is no parameter is passed over: a notebook gives ``globals()``.
     """
     known = notebook_parameters(notebook_path(notebook))
-    given = [(p, values[name]) for name, p in known.items() if p.allowed.text and name in values]
+    named = ("study", "variant")  # checked where they are used
+    given = [(p, values[name]) for name, p in known.items() if name in values and name not in named]
     found = [
         problem(value, parameter, notebook, parameter.name)
         for parameter, value in given
@@ -202,6 +201,6 @@ def _typed(text, raw, notebook, parameter):
 
 def _yaml_value(text, raw):
     try:
-        return yaml.safe_load(raw)
-    except yaml.YAMLError:
+        return parse_yaml(raw)
+    except ValueError:
         raise UsageError(f"--set {text}: {raw!r} is not a YAML value; quote text") from None

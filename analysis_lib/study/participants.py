@@ -1,10 +1,12 @@
 """Participants of a study: arms, covariates, strata."""
 
-import json
+import math
 
+import numpy as np
 import pandas as pd
 
 from analysis_lib.results.problems import SHOWN, Listing, Problem, StudyError, caught
+from analysis_lib.study.plausible import far_values, number_problems, sidecar
 from analysis_lib.study.tables import (
     MISSING,
     bare_id,
@@ -17,9 +19,13 @@ from analysis_lib.study.tables import (
     table_problems,
     text_column,
 )
+from voxelperm import variance_inflation
 
 ARMS = ("active", "control")
 
+FEWEST = 2  # participants of an arm
+INFLATED = 5  # variance of the arm's effect, for what the models adjust for
+ARRANGEMENTS = 20  # of the arms within strata: with fewer, no p could fall below .05
 LEVELS = 8  # a covariate with more words than this is taken for a mistake
 
 
@@ -48,11 +54,12 @@ def read_participants(study):
     needed = ["participant_id", *of_arm, *study.held_columns, *study.exclude]
     needed += study.not_randomised
     table = read_tsv(study, path, needed)
-    own = table[aside_rows(study, table).isna()]
+    own, about = table[aside_rows(study, table).isna()], sidecar(path)
     found = [
         *table_problems(path, own, _participant_columns(study, own, arms))[1],
         *duplicate_problems(path, table, ["participant_id"]),
-        *_word_problems(study, path, own),
+        *_word_problems(study, path, own, about),
+        *number_problems(path, own, study.numeric_columns, about),
         *_unseen(study, table, "exclude"),
         *_unseen(study, table, "not_randomised"),
         *_estimand_problems(study, own),
@@ -68,21 +75,74 @@ def read_participants(study):
 
 
 def problems(study):
-    """List what is wrong with participants.tsv; an empty list if nothing is."""
+    """List what is wrong with participants.tsv, or odd; an empty list if nothing is."""
+    return errors(study) or list(_oddities(study, read_participants(study)))
+
+
+def errors(study):
+    """What is wrong with participants.tsv, without warnings."""
     return caught(_read_model, study)
 
 
 def _read_model(study):
     """Read participants, and what the models take from them."""
     people = read_participants(study)
-    adjustment(study, people)
-    randomisation_blocks(study, people[people["excluded"].isna()])
+    analysed = people[people["excluded"].isna()]
+    _refuse_few(study, analysed["arm"].value_counts())
+    _refuse_arm(study, analysed["arm"], adjustment(study, people))
+    _refuse_few_arrangements(study, analysed, randomisation_blocks(study, analysed))
+
+
+def _refuse_few(study, counts):
+    """Refuse arms that have no spread: too few participants are left to be analysed."""
+    names = [study.arms.active, study.arms.control] if study.arms else []
+    n = {name: counts.get(arm, 0) for name, arm in zip(names, ARMS, strict=False)}
+    few = [f"{n[name]} of {name}" for name in n if n[name] < FEWEST]
+    if few:
+        expected = f"at least {FEWEST} participants of each arm, to be analysed,"
+        raise StudyError(
+            Problem("participants.tsv", study.arms.column, expected, " and ".join(few))
+        )
+
+
+def _refuse_arm(study, arms, columns):
+    """Refuse what leaves little of the arm to the clinical models."""
+    inflation = variance_inflation(arms.eq("active").to_numpy(float), columns)[0]
+    if study.arms and inflation > INFLATED:
+        found = "without limit" if np.isinf(inflation) else f"{inflation:.1f}-fold"
+        expected = f"columns that leave the arm to be tested (its variance at most {INFLATED}-fold)"
+        remedy = f"Leave out what stands for the arm ({', '.join(study.adjusted_for)})"
+        raise StudyError(Problem(study.path.name, "strata, model", expected, found, remedy))
+
+
+def _refuse_few_arrangements(study, people, blocks):
+    """Refuse strata within which the arms could hardly have been drawn in another way."""
+    if blocks is None or not study.arms:
+        return
+    active = people["arm"].eq("active").groupby(blocks)
+    ways = math.prod(math.comb(n, k) for n, k in zip(active.size(), active.sum(), strict=True))
+    if ways < ARRANGEMENTS:
+        expected = f"at least {ARRANGEMENTS} ways to draw the arms within strata"
+        remedy = f"Do the strata ({', '.join(study.strata)}) tell the arm? Leave out or join some"
+        raise StudyError(Problem(study.path.name, "strata", expected, str(ways), remedy))
+
+
+def _oddities(study, participants):
+    """Warnings of numbers that are unlike all others."""
+    names = [name for name in study.numeric_columns if name in participants]
+    analysed = participants[participants["excluded"].isna()]
+    same = [name for name in names if analysed[name].nunique() == 1]
+    for name in same:
+        found = f"{analysed[name].dropna().iloc[0]} in every row"
+        expected, remedy = "values that differ", "Leave it out: it adjusts for nothing"
+        yield Problem("participants.tsv", name, expected, found, remedy, warning="alike-covariates")
+    yield from far_values(study.root / "participants.tsv", analysed, names)
 
 
 def _participant_columns(study, table, arms):
     columns = {
         "participant_id": text_column(
-            r"^sub-[A-Za-z0-9]+$",
+            r"^sub-[A-Za-z0-9]{1,64}$",
             "sub- and letters or digits",
             ["sub-" + bare_id(name) for name in table["participant_id"].dropna()],
         ),
@@ -96,9 +156,10 @@ def _participant_columns(study, table, arms):
     return columns
 
 
-def _word_problems(study, path, table):
+def _word_problems(study, path, table, about):
     """Covariates and strata in which one thing is written in several ways."""
-    levels = _levels(path)
+    given = {name: told.get("Levels") for name, told in about.items()}
+    levels = {k: list(map(str, v)) for k, v in given.items() if v and isinstance(v, dict | list)}
     for name in study.held_columns:
         values = table[name][table[name].notna() & table[name].ne("")]
         numbers = pd.to_numeric(values, errors="coerce")
@@ -109,22 +170,13 @@ def _word_problems(study, path, table):
                 (f"{' or '.join(levels[name])}, as participants.json says,"),
             )
         elif name in study.numeric_columns and (is_decimal(values) | numbers.notna()).mean() > 0.5:
-            wrong, expected = numbers.isna(), "a number"
+            wrong, expected = ~np.isfinite(numbers), "a number"
         else:
             wrong, expected = values.groupby(plain).transform("nunique").gt(1), "one spelling"
         if wrong.any():
             yield cell_problem(
                 path, table, values.index[wrong], name, expected, values, levels.get(name, ())
             )
-
-
-def _levels(path):
-    """Levels of the columns that the JSON file beside a table describes; none where it has none."""
-    try:
-        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        return {k: list(map(str, v["Levels"])) for k, v in about.items() if v.get("Levels")}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
 
 
 def _tidy_participants(study, table, arms):

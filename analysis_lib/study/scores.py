@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from analysis_lib.results.problems import Listing, Problem, StudyError, caught
+from analysis_lib.results.problems import CompendiumError, Listing, Problem, StudyError, caught
 from analysis_lib.study.items import item_maxima
 from analysis_lib.study.participants import aside_rows, excluded_rows, read_participants
-from analysis_lib.study.participants import problems as participant_problems
+from analysis_lib.study.participants import errors as participant_errors
 from analysis_lib.study.tables import (
     MISSING,
     bare_id,
@@ -20,7 +20,7 @@ from analysis_lib.study.tables import (
     read_tsv,
     table_problems,
 )
-from analysis_lib.study.visit_days import visit_days
+from analysis_lib.study.visit_days import visit_days, visit_order
 
 
 def read_scale(study, scale, participants=None):
@@ -96,9 +96,12 @@ def total_counts(study, participants):
     scale, n_items, n_totals, n_prorated (from incomplete items), n_lost (an item is missing, and no
     total was given), prorate_at_most.
     """
+    return _counts((scale, read_scale(study, scale, participants)) for scale in study.scales)
+
+
+def _counts(read):
     rows = []
-    for scale in study.scales:
-        table = read_scale(study, scale, participants)
+    for scale, table in read:
         items = table[[column for column in table if column.startswith("item_")]]
         if items.shape[1]:
             lacking, rated = items.isna().any(axis=1), items.notna().any(axis=1)
@@ -113,9 +116,9 @@ def total_counts(study, participants):
 TOTALS = ["scale", "n_items", "n_totals", "n_prorated", "n_lost", "prorate_at_most"]
 
 
-def _lost_totals(study, participants):
+def _lost_totals(study, read):
     """A warning for totals that are missing because an item is."""
-    for row in total_counts(study, participants).itertuples():
+    for row in _counts(read).itertuples():
         if row.n_lost:
             scale = next(scale for scale in study.scales if scale.name == row.scale)
             text = f"{row.n_lost} totals of {row.scale} are missing because an item is missing"
@@ -150,7 +153,7 @@ def read_ratings(study, participants=None):
 
 def problems(study):
     """List what is wrong with participants.tsv and the scales; an empty list if nothing is."""
-    found, rated = participant_problems(study), set()
+    found, rated, read = participant_errors(study), set(), []
     if not found:
         found = caught(visit_days, study, read_participants(study))
     if found and not study.root.is_dir():
@@ -160,16 +163,53 @@ def problems(study):
         try:
             people = _named_in(study, scale) if participants is None else participants
             found += _unrated(study, scale, people)
-            scores = read_scale(study, scale, people).dropna(subset=["score"])
-        except StudyError as error:
+            read.append((scale, read_scale(study, scale, people)))
+            scores = read[-1][1].dropna(subset=["score"])
+        except CompendiumError as error:
             found += error.problems
             continue
         rated |= set(scores["participant_id"])
+        if len(scores) > 1 and scores["score"].nunique() == 1:
+            always = f"{scores['score'].iloc[0]:g} in every row"
+            found.append(Problem(scale.file, scale.column, "scores that differ", always, COPIED))
         if scale.primary and study.baseline not in set(scores["visit"]):
             found.append(Problem(scale.file, "", f"scores at ses-{study.baseline}", "none"))
     if not found:
-        found += _lost_totals(study, participants)
+        found += [*visit_order(study, participants), *_lost_totals(study, read)]
+        found += [problem for one in read for problem in _reversed_visits(study, *one)]
     return [*found, *_covariate_gaps(study, participants, rated)]
+
+
+COPIED = "Was one cell copied down? Give the scores"
+
+
+def _reversed_visits(study, scale, scores):
+    """A warning for each participant whose scores look as if their visits were in reverse order.
+
+    They begin lower, or higher, than others and move against them (five robust standard deviations
+    in all, at least 1.5 each); the other way round, both are as usual (within 2.5).
+    """
+    wide = scores.pivot(index="participant_id", columns="visit", values="score")
+    wide = wide.reindex(columns=list(study.visits)).astype(float)
+    first, last = wide[study.baseline], wide.ffill(axis=1).iloc[:, -1]
+    change = last - first
+    side = np.sign(change.median())
+    begins, moves = side * _z(first, first), -side * _z(change, change)
+    odd = (begins > 1.5) & (moves > 1.5) & (begins + moves > 5)
+    odd &= (_z(last, first).abs() < 2.5) & (_z(-change, change).abs() < 2.5)
+    for who in wide.index[odd]:
+        text = f"scores of {who} look as if the visits were in reverse order"
+        said = ", ".join(f"{v:g}" for v in wide.loc[who].dropna())
+        remedy = "Compare with the source"
+        yield Problem(
+            scale.file, "session_id", text=f"{text}: {said}", remedy=remedy, warning="visit-order"
+        )
+
+
+def _z(values, usual):
+    """Distance from the median of usual values, in robust standard deviations."""
+    apart = (usual - usual.median()).abs().median()
+    return (values - usual.median()) / (1.4826 * apart if apart else np.nan)
 
 
 def provisional_participants(study):
@@ -180,11 +220,11 @@ def provisional_participants(study):
     """
     try:
         return read_participants(study)
-    except StudyError:
+    except CompendiumError:
         pass
     try:
         table = read_tsv(study, study.root / "participants.tsv", ["participant_id"])
-    except StudyError:
+    except CompendiumError:
         return None
     table["participant_id"] = "sub-" + table["participant_id"].fillna("").map(bare_id)
     table = table.drop_duplicates("participant_id").reset_index(drop=True)

@@ -4,16 +4,20 @@ import csv
 import difflib
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-from analysis_lib.results.problems import SHOWN, Listing, Problem, StudyError
+from analysis_lib.results.problems import SHOWN, Listing, Problem, StudyError, refusals
 
 MISSING = "n/a"
 
 NOT_MISSING = {"na", "nan", "n.a.", "none", "null", "missing", "-", ".", "?"}  # in other programs
+
+
+NO_TABLE = (pd.errors.ParserError, pd.errors.EmptyDataError)
 
 
 def is_decimal(values):
@@ -54,12 +58,25 @@ def read_text_table(path, where):
     """A tab-separated file as text; StudyError says what other kind of file it is."""
     options = {"dtype": str, "na_values": [MISSING], "keep_default_na": False}
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with refusals(path):
+            text = path.read_bytes().decode("utf-8-sig")
         _check_cells(text)
         table = pd.read_csv(io.StringIO(text), sep="\t", skip_blank_lines=False, **options)
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (UnicodeDecodeError, csv.Error, *NO_TABLE) as error:
         raise StudyError(_no_table(path, where, error)) from None
     return table[(table != "").any(axis=1)]  # blank lines count in row numbers, no further
+
+
+def read_any_table(path, **options):
+    """A table with tabs or, in a .csv, commas, as pandas reads it; StudyError where it is none."""
+    path = Path(path)
+    with refusals(path):
+        content = path.read_bytes()
+    try:
+        text = io.StringIO(content.decode("utf-8-sig"))
+        return pd.read_csv(text, sep="," if path.suffix == ".csv" else "\t", **options)
+    except (UnicodeDecodeError, *NO_TABLE) as error:
+        raise StudyError(_no_table(path, path.name, error)) from None
 
 
 def _no_table(path, where, error):
@@ -70,6 +87,8 @@ def _no_table(path, where, error):
 
 def _check_cells(text):
     """Refuse a first line that is not one of names with tabs between, and surplus cells."""
+    if "\0" in text:
+        raise csv.Error("null bytes. It is damaged, or no text")
     header, *rows = csv.reader(io.StringIO(text), delimiter="\t") if text else [[]]
     other = {",": "commas", ";": "semicolons"}
     if len(header) == 1 and (found := [word for c, word in other.items() if c in header[0]]):
@@ -95,6 +114,10 @@ def _how_to_save(path, error):
         return "It is a spreadsheet: save it as text, tab-delimited, UTF-8"
     if start in (b"\xff\xfe", b"\xfe\xff"):
         return "It is in UTF-16: save it as UTF-8"
+    if "new-line character" in str(error):
+        return "Its lines end as on old Macintoshes (CR): save it with line ends of Unix or Windows"
+    if "field limit" in str(error):
+        return "Is a quotation mark not closed? Delete quotation marks, and shorten the cell"
     other = isinstance(error, UnicodeDecodeError) or "between columns" in str(error)
     return "Save it as text, tab-delimited, UTF-8" if other else ""
 
@@ -175,12 +198,12 @@ def cell_problem_if_any(path, table, rows, column, expected, values):
     return [cell_problem(path, table, rows, column, expected, values)] if len(rows) else []
 
 
-def cell_problem(path, table, rows, column, expected, values, allowed=()):
+def cell_problem(path, table, rows, column, expected, values, allowed=(), warning=""):
     """Name file, rows (line numbers of the file), column, what was expected, what was found."""
     rows = list(rows)
     file = table.attrs.get("file", path.name)
     found = _rows_text(table, rows, values)
-    return Problem(file, column, expected, found, _hint(values[rows], allowed))
+    return Problem(file, column, expected, found, _hint(values[rows], allowed), warning=warning)
 
 
 def _rows_text(table, rows, values):

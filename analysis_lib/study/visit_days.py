@@ -1,5 +1,6 @@
 """On which days visits really took place: column days of sub-X/sub-X_sessions.tsv."""
 
+import numpy as np
 import pandas as pd
 
 from analysis_lib.results.problems import Problem, StudyError
@@ -30,20 +31,33 @@ def visit_days(study, participants) -> pd.DataFrame:
     return table[table["n"] > 0].reset_index(drop=True)
 
 
+def visit_order(study, participants):
+    """A warning for participants whose days do not increase from visit to visit."""
+    days = _days(study, participants)
+    days = days[days["visit"].isin(study.visits)]
+    ordered = days.iloc[days["visit"].map(list(study.visits).index).argsort(kind="stable")]
+    back = ordered.groupby("participant_id")["days"].diff() <= 0
+    for who in ordered["participant_id"][back].unique():
+        own = ordered.loc[ordered["participant_id"] == who, "days"]
+        found = ", ".join(f"{day:g}" for day in own)
+        expected, remedy = "days that increase from visit to visit", "Exchange the visits?"
+        yield Problem(f"{who}_sessions.tsv", "days", expected, found, remedy, warning="visit-order")
+
+
 def _days(study, participants):
-    tables = [pd.DataFrame(columns=["visit", "days"])]
+    tables = [pd.DataFrame(columns=["participant_id", "visit", "days"])]
     for who in participants.loc[participants["excluded"].isna(), "participant_id"]:
         path = study.root / who / f"{who}_sessions.tsv"
         if path.is_file():
             table = read_text_table(path, path.name)
             if {"session_id", "days"} <= set(table):
-                tables.append(_numbers(path, table))
+                tables.append(_numbers(path, table).assign(participant_id=who))
     return pd.concat(tables).dropna().astype({"days": float})
 
 
 def _numbers(path, table):
     days = pd.to_numeric(table["days"], errors="coerce")
-    wrong = table.loc[days.isna() & table["days"].notna(), "days"]
+    wrong = table.loc[~np.isfinite(days) & table["days"].notna(), "days"]
     if len(wrong):
         found = ", ".join(map(repr, wrong))
         raise StudyError(Problem(path.name, "days", "days since baseline, numbers", found))

@@ -25,11 +25,11 @@
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # a first look: few re-randomisations and imputations
-n_permutations: int = 5000  # re-randomisations; all distinct ones if fewer; at least 99
-n_imputations: int = 1000  # imputations of missing scores; at least 20
+n_permutations: int = 5000  # re-randomisations; all distinct ones if fewer; from 99 to 1000000
+n_imputations: int = 1000  # imputations of missing scores; from 20 to 100000
 quick_draws: int = 200  # used instead of the two above when quick; at least 20
-largest_delta: float = 12.0  # points, end of the tipping point's grid; at least 0
-delta_step: float = 0.5  # points, step of that grid; above 0
+largest_delta: float = 12.0  # points, end of the tipping point's grid; from 0 to 100
+delta_step: float = 0.5  # points, step of that grid; from 0.05 to 10
 shifted: str = "missing"  # imputed scores the grid shifts: all, or after; one of: missing, event
 seed: int = 0  # of re-randomisations and imputations; at least 0
 variant: str = ""  # folder in variants/ for results; empty: named after what is changed

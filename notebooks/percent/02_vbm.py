@@ -31,11 +31,11 @@ tiv: str = "none"  # adjustment for head size; one of: none, covariate, proporti
 errors: str = "unequal"  # variances of the two arms; one of: unequal, equal
 errors_within: str = "skewed"  # distribution within an arm; one of: skewed, symmetric
 cluster_p: float = 0.001  # two-sided p that forms clusters; above 0 and below 1
-n_permutations: int = 5000  # of each contrast; all distinct ones if fewer; at least 99
+n_permutations: int = 5000  # of each contrast; all distinct ones if fewer; from 99 to 1000000
 quick_permutations: int = 200  # used instead when quick; at least 20
 tail: str = "counts"  # small p-values; gpd: fitted Pareto tail; one of: counts, gpd
 seed: int = 0  # of the permutations; at least 0
-n_jobs: int = 2  # workers; the numbers do not depend on it; at least 1
+n_jobs: int = 2  # workers; the numbers do not depend on it; from 1 to 256
 regions: list = []  # atlas regions to show in detail; empty: those of the study file
 variant: str = ""  # folder in variants/ for results; empty: named after what is changed
 

@@ -439,9 +439,15 @@ def test_sudmex_as_the_notebooks_read_it(written):
     assert study_scores.problems(study) == []
     people = participants.read_participants(study)
     assert len(people) == 50
-    analysed = people[people["excluded"].isna()]
-    assert analysed["arm"].value_counts().to_dict() == {"active": 24, "control": 20}
-    assert people["excluded"].value_counts().to_dict() == {"exclusion": 6}
+    assert people["arm"].value_counts().to_dict() == {"active": 27, "control": 23}
+    assert people["excluded"].isna().all()
+    scores = study_scores.read_ratings(study, people).query("visit == 't0'")
+    rated = scores.dropna(subset=["score"]).groupby(["scale", "arm"]).size()
+    assert rated.to_dict() == {
+        (scale, arm): n
+        for scale in ("HDRS", "HARS")
+        for arm, n in (("active", 24), ("control", 20))
+    }
     assert set(people["sex"]) == {"F", "M"}
     raw = pd.read_csv(study.root / "participants.tsv", sep="\t")
     assert raw.groupby(["group", "exclusion"]).size().to_dict() == {

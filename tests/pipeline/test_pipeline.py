@@ -151,8 +151,8 @@ def test_run_writes_results_and_executed_notebooks(finished):
     derived = folder / "data" / "derived" / "tiny"
     assert statuses(done) == {"01": "run", "02": "skipped", "04": "run"}
     assert done.outcomes[1].why == "no images in the study file"
-    assert (derived / "one" / "n.txt").read_text() == "4.0 False"
-    assert (folder / "figures" / "tiny" / "a.txt").read_text() == "4.0 False"
+    assert (derived / "one" / "n.txt").read_text() == "8.0 False"
+    assert (folder / "figures" / "tiny" / "a.txt").read_text() == "8.0 False"
     names = sorted(path.name for path in (derived / "notebooks").iterdir())
     assert names == ["01_first.ipynb", "04_last.ipynb"]  # nothing partial, nothing failed
     left = sorted(path.name for path in derived.iterdir())
@@ -330,7 +330,7 @@ def test_override_and_quick_reach_the_notebook_and_the_manifest(project):
     derived = project / "data" / "derived" / "tiny"
     assert statuses(done) == {"01": "run"}
     assert done.outcomes[0].quick
-    assert (derived / "one" / "n.txt").read_text() == "0.2 True"
+    assert (derived / "one" / "n.txt").read_text() == "0.4 True"
     manifest = json.loads((derived / "manifest.json").read_text())
     assert manifest["quick"] is True
     assert manifest["steps"]["01_first"]["parameters"]["factor"] == 0.1
@@ -536,7 +536,7 @@ def test_results_of_another_study_are_not_overwritten(project, tmp_path, monkeyp
     other = tmp_path / "other"
     other.mkdir()
     write_project(other)
-    write_stub_tables(other / "raw", ("sub-8", "sub-9"))
+    write_stub_tables(other / "raw", ("sub-6", "sub-7", "sub-8", "sub-9"))
     with pytest.raises(PipelineError, match=r"results of another study of the same name: tiny"):
         running.run(plan_of(other))
     plan = plan_of(other, only=["01"], force=True)

@@ -803,7 +803,7 @@ def test_table_of_deepmriprep_in_another_form_is_named(scans, text):
 @pytest.mark.parametrize(
     ("about", "found"),
     [
-        ('{"TIV_ml": ', "a JSON file expected, found: "),
+        ('{"TIV_ml": ', "a JSON file expected, found "),
         ('{"TIV_ml": "big"}', "volume of 500 to 2500 ml expected, found 'big'"),
         ('{"TIV_ml": [1500, 1500]}', "volume of 500 to 2500 ml expected, found [1500, 1500]"),
         ('{"TIV_ml": 1500000}', "volume of 500 to 2500 ml expected, found 1500000"),

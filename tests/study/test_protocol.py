@@ -5,7 +5,7 @@ import json
 import pytest
 
 from analysis_lib.clinical import consort
-from analysis_lib.results.problems import StudyError
+from analysis_lib.results.problems import CompendiumError
 from analysis_lib.study.conduct import read_protocol
 from analysis_lib.study.participants import read_participants
 
@@ -40,14 +40,14 @@ def test_without_a_file_there_is_no_protocol(tiny):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("{", r"stimulation\.json: not a JSON object"),
+        ("{", r"stimulation\.json: a JSON object expected, found "),
         ({"coils": "figure of eight"}, r"coils: unknown key; known: target, coordinates"),
         ({"frequency_hz": -1}, r"frequency_hz: Input should be greater than 0, found -1"),
         ({"coordinates": [1, 2]}, r"coordinates: .*at least 3"),
     ],
 )
 def test_what_is_wrong_is_named(tiny, content, told):
-    with pytest.raises(StudyError, match=told):
+    with pytest.raises(CompendiumError, match=told):
         read(tiny, content)
 
 

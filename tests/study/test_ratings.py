@@ -357,6 +357,7 @@ def test_total_that_is_not_the_sum_of_items_is_shown(tiny):
 def test_sum_of_decimal_items_is_not_refused_for_rounding(tiny):
     table = use_items(tiny, n_items=1)
     table["item_01"], table["item_02"], table["total"] = 0.1, 0.2, 0.3
+    table.loc[0, ["item_01", "total"]] = [0.7, 0.9]
     assert problems(tiny) == []
 
 
@@ -757,7 +758,7 @@ def test_totals_are_prorated_as_the_rule_allows_and_counted(tiny, allowed, total
     tiny.content["scales"][0]["prorate_at_most"] = allowed
     table[["item_01", "item_02"]] = table[["item_01", "item_02"]].astype(object)
     table.loc[0, "item_01"], table.loc[0, "item_02"] = "n/a", 0  # 2 of 3 items: 2.67 of 4
-    table.loc[1, ["item_01", "item_02"]] = "n/a"
+    table.loc[1, ["item_01", "item_02"]], table.loc[5, "item_01"] = "n/a", 2
     study = tiny.write()
     people = participants.read_participants(study)
     found = study_scores.read_scale(study, study.primary_scale, people)

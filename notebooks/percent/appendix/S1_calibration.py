@@ -19,7 +19,7 @@
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # fewer surrogates for the variograms
-n_surrogates: int = 500  # surrogates of each kind, for the variograms; at least 99
+n_surrogates: int = 500  # surrogates of each kind, for the variograms; from 99 to 1000000
 quick_surrogates: int = 100  # used instead when quick; at least 20
 seed: int = 0  # of the surrogates; at least 0
 variant: str = ""  # folder in variants/ for results; empty: named after what is changed

@@ -16,8 +16,8 @@
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # a first look with few splits and trials
-n_splits: int = 500  # random halves of the patients; at least 99
-n_power_trials: int = 200  # simulated trials for each point of the power curve; at least 10
+n_splits: int = 500  # random halves of the patients; from 99 to 1000000
+n_power_trials: int = 200  # simulated trials for each point of the power curve; from 10 to 100000
 quick_draws: int = 40  # instead of the two above when quick; at least 10
 seed: int = 0  # of halves and simulated trials; at least 0
 variant: str = ""  # folder in variants/ for results; empty: named after what is changed

@@ -15,7 +15,7 @@
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # a first look with few permutations; do not quote its p-values
-n_permutations: int = 5000  # null maps, and relabellings; at least 99
+n_permutations: int = 5000  # null maps, and relabellings; from 99 to 1000000
 quick_permutations: int = 200  # used instead when quick; at least 20
 seed: int = 0  # of permutations and null maps; at least 0
 variant: str = ""  # folder in variants/ for results; empty: named after what is changed

@@ -1,0 +1,61 @@
+"""Whether numbers of a table can be what its columns say, and those far from all others."""
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.results.files import read_json
+from analysis_lib.results.problems import Problem, StudyError
+from analysis_lib.study.tables import cell_problem, cell_problem_if_any
+
+LARGEST = 1e9  # of a covariate, either sign: beyond, squares are no longer exact
+AGE = (1, 120)  # years
+YEARS = {"year", "years", "yr", "yrs", "y", "a"}
+FAR = 20  # robust standard deviations from the median
+
+
+def sidecar(path) -> dict:
+    """What the JSON file beside a table says of each column; nothing where there is none."""
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return {}
+    about = read_json(beside)
+    if not isinstance(about, dict):
+        raise StudyError(Problem(beside.name, "", "columns and what they hold", repr(about)[:60]))
+    return {name: told for name, told in about.items() if isinstance(told, dict)}
+
+
+def number_problems(path, table, names, about):
+    """Covariates out of the range that their name or sidecar gives them, or in another unit."""
+    for name in names:
+        low, high = _range(name, about.get(name, {}))
+        values = pd.to_numeric(table[name], errors="coerce")
+        rows = table.index[values.notna() & np.isfinite(values) & ~values.between(low, high)]
+        expected = f"a number from {low:g} to {high:g}{' (years)' * _is_age(name)}"
+        yield from cell_problem_if_any(path, table, rows, name, expected, table[name])
+        unit = str(about.get(name, {}).get("Units", "year"))
+        if _is_age(name) and unit.strip().lower() not in YEARS:
+            remedy = "Give ages in years, or correct the unit"
+            yield Problem(path.with_suffix(".json").name, name, "Units: year", repr(unit), remedy)
+
+
+def _is_age(name):
+    return name.lower() == "age" or name.lower().startswith("age_")
+
+
+def _range(name, about):
+    """Lowest and highest value: what the sidecar says (Minimum, Maximum of BIDS), at most."""
+    low, high = AGE if _is_age(name) else (-LARGEST, LARGEST)
+    given = [about.get(key) for key in ("Minimum", "Maximum")]
+    given = [value if isinstance(value, int | float) else np.nan for value in given]
+    return np.nanmax([low, given[0]]), np.nanmin([high, given[1]])
+
+
+def far_values(path, table, names):
+    """A warning for each covariate with numbers unlike all others, as of another unit."""
+    for name in names:
+        values = pd.to_numeric(table[name], errors="coerce")
+        apart = (values - values.median()).abs()
+        rows = table.index[apart > FAR * 1.4826 * apart[apart > 0].median()]
+        if len(rows):
+            expected = "numbers of one unit"
+            yield cell_problem(path, table, rows, name, expected, table[name], warning="far-value")

@@ -1,0 +1,1 @@
+"""A catalogue of bad input: one module per kind, each with a list of cases."""

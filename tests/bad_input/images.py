@@ -1,0 +1,3 @@
+"""Spoilt images."""
+
+CASES = []

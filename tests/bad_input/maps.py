@@ -1,0 +1,3 @@
+"""Spoilt maps."""
+
+CASES = []

@@ -1,0 +1,56 @@
+"""The catalogue of bad input: each case is refused, warned of or accepted, in plain words."""
+
+import time
+
+import pytest
+from bad_input import images, maps, parameters, settings, tables
+from bad_input.frame import SmallTrial
+
+from analysis_lib.checking import one_check
+from analysis_lib.clinical import dry_run
+
+KINDS = (tables, settings, parameters, images, maps)
+CASES = [
+    pytest.param(case, id=f"{kind.__name__.split('.')[-1]}: {case.name}")
+    for kind in KINDS
+    for case in kind.CASES
+]
+SECONDS = 10  # of a busy machine; a case takes a fraction of one
+
+
+@pytest.fixture
+def without_models(monkeypatch):
+    """The check without its models, which take longest and have tests of their own."""
+    checks = [one for one in one_check.CHECKS if one.problems is not dry_run.problems]
+    monkeypatch.setattr(one_check, "CHECKS", checks)
+
+
+@pytest.mark.usefixtures("without_models")
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_told_in_one_line(case, tmp_path):
+    trial, started = SmallTrial(tmp_path), time.monotonic()
+    case.spoil(trial)
+    found = trial.found()  # what is no CompendiumError comes out, and fails here
+    assert time.monotonic() - started < SECONDS
+    severities = {problem.severity for problem in found}
+    expected = {"refused": "error", "warned": "warning"}.get(case.severity)
+    if expected is None:
+        assert found == []
+        return
+    assert expected in severities, [str(problem) for problem in found]
+    assert case.severity == "refused" or severities == {"warning"}
+    told = [p for p in found if p.severity == expected and all(w in str(p) for w in case.words)]
+    assert told, [str(problem) for problem in found]
+    assert all(said_where_and_what_to_do(problem) for problem in told), list(map(str, told))
+    assert all("\n" not in str(problem) for problem in found)
+
+
+def said_where_and_what_to_do(problem):
+    """Whether a line names the file, or the option, and what is expected or to be done."""
+    where = problem.file or problem.place or str(problem).startswith("--set")
+    return bool(where) and bool(problem.expected or str(problem.remedy) or str(problem.text))
+
+
+def test_names_are_unique():
+    names = [parameter.id for parameter in CASES]
+    assert len(names) == len(set(names))
