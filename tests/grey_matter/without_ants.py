@@ -53,6 +53,7 @@ def stand_in(paths, settings, templates, drawn=True):
         for v, ml in grey.items()
     ]
     return SimpleNamespace(
+        errors={},
         maps={v: nib.Nifti1Image(template() * ml / 600, AFFINE) for v, ml in grey.items()},
         volumes=pd.DataFrame(rows),
         t1={v: nib.Nifti1Image(own * 100, OWN) for v in paths},
