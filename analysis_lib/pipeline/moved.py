@@ -1,7 +1,7 @@
 """Which numbers of a variant are not those of the default run: said where a notebook ends."""
 
 from analysis_lib.pipeline.tolerance import TOLERANCE
-from analysis_lib.results.files import read_mapping
+from analysis_lib.results.files import read_json
 
 SHOWN = 7  # numbers
 SECTIONS = ("clinical", "vbm", "receptors")
@@ -58,7 +58,8 @@ def moved_lines(study, sections=SECTIONS) -> list[str]:
 
 def _numbers(study, sections):
     """Values in numbers.json, by key."""
-    content = read_mapping(study.derived / "numbers.json")
+    path = study.derived / "numbers.json"
+    content = read_json(path) if path.is_file() else {}
     return {key: item["value"] for key, item in content.items() if key.split(".")[0] in sections}
 
 
