@@ -89,8 +89,9 @@ def _read_model(study):
     people = read_participants(study)
     analysed = people[people["excluded"].isna()]
     _refuse_few(study, analysed["arm"].value_counts())
-    _refuse_arm(study, analysed["arm"], adjustment(study, people))
+    adjusted = adjustment(study, people)
     _refuse_few_arrangements(study, analysed, randomisation_blocks(study, analysed))
+    _refuse_arm(study, analysed["arm"], adjusted)
 
 
 def _refuse_few(study, counts):
