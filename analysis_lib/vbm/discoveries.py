@@ -52,9 +52,10 @@ def set_table(contrast, result, sets, of_voxel) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        contrast, region_set, n_regions, n_voxels, true_discoveries, p_set; for each set also a row
-        "<set>, all others". p_set is the level at which the bound is no longer above 0: it allows
-        for every other set that could have been named.
+        contrast, region_set, n_regions, n_voxels (1 a region, where regions are tested),
+        true_discoveries, p_set; for each set also a row "<set>, all others". p_set is the level at
+        which the bound is no longer above 0: it allows for every other set that could have been
+        named.
     """
     rows = []
     for name, regions in sets.items():
@@ -75,6 +76,7 @@ def set_table(contrast, result, sets, of_voxel) -> pd.DataFrame:
 
 def set_p(result, voxels):
     """Smallest alpha at which the bound on a set's true discoveries is above 0."""
-    p = np.sort(result.p_uncorrected[voxels])
-    pivot = (p * len(result.p_uncorrected) / np.arange(1, len(p) + 1)).min(initial=np.inf)
+    p = np.sort(result.p_uncorrected[voxels])[result.shift :]
+    tests = len(result.p_uncorrected) - result.shift
+    pivot = (p * tests / np.arange(1, len(p) + 1)).min(initial=np.inf)
     return (1 + (result.pivots <= pivot).sum()) / (1 + len(result.pivots))

@@ -13,10 +13,12 @@ from analysis_lib.results.problems import CompendiumError, Listing, Problem, Stu
 from analysis_lib.study.contract import Study
 from analysis_lib.study.participants import design_columns, read_participants
 from analysis_lib.vbm.contrasts import contrast_test, model_columns
+from analysis_lib.vbm.discoveries import set_table
 from analysis_lib.vbm.effects import effect_sizes
 from analysis_lib.vbm.region_effects import equivalence, region_effects
 from analysis_lib.vbm.regions import change_rows, region_means
 
+TESTED = ("max_t", "true_discoveries")
 FEWEST = 2  # participants per arm
 
 
@@ -117,15 +119,17 @@ def assess_regions(changes, errors="unequal", errors_within="skewed", **options)
     Returns
     -------
     dict of pandas.DataFrame
-        summary, <contrast>_regions for each contrast and, where the study file names a bound,
-        equivalence.
+        summary, <contrast>_regions for each contrast and, where the study file names a bound or
+        sets, equivalence and region_sets.
     """
     tables, study = {}, changes.study
     for contrast in study.contrasts:
         own = errors_within if CONTRASTS[contrast].within else errors
         tables[contrast] = _assess(contrast, changes, own, options)
-    files = {f"{contrast}_regions": table for contrast, (table, _) in tables.items()}
-    files["summary"] = pd.DataFrame([row for _, row in tables.values()])
+    files = {f"{contrast}_regions": table for contrast, (table, *_) in tables.items()}
+    files["summary"] = pd.DataFrame([row for _, row, _ in tables.values()])
+    if study.region_sets:
+        files["region_sets"] = pd.concat([sets for *_, sets in tables.values()], ignore_index=True)
     if study.equivalence is None:
         return files
     bound = study.equivalence.percent
@@ -135,13 +139,13 @@ def assess_regions(changes, errors="unequal", errors_within="skewed", **options)
 
 
 def _assess(contrast, changes, errors, options):
-    """Table of one contrast by region, and its row of the summary."""
+    """Table of one contrast by region, its row of the summary, and sets of regions."""
     arm, values = changes.people["arm"].to_numpy(), changes.change.to_numpy(float)
     within = CONTRASTS[contrast].within
     rows = arm == within if within else np.ones(len(arm), bool)
     mask = np.ones((values.shape[1], 1, 1), bool)
     model = (arm, changes.covariates, changes.blocks, errors)
-    result = contrast_test(contrast, values, mask, *model, statistics=("max_t",), **options)
+    result = contrast_test(contrast, values, mask, *model, statistics=TESTED, **options)
     columns = model_columns(changes.covariates, changes.blocks)
     table = region_effects(contrast, changes.change[rows], arm[rows], columns, errors)
     sizes = effect_sizes(contrast, np.zeros_like(values), values, arm, columns)
@@ -156,4 +160,7 @@ def _assess(contrast, changes, errors, options):
         "n_regions_fwe": int((table["p_fwe_t"] < 0.05).sum()),
         "smallest_p": table["p_fwe_t"].min(),
     }
-    return table.sort_values("p_fwe_t", kind="stable", ignore_index=True), summary
+    sets = None
+    if changes.study.region_sets:
+        sets = set_table(contrast, result, changes.study.region_sets, changes.change.columns)
+    return table.sort_values("p_fwe_t", kind="stable", ignore_index=True), summary, sets

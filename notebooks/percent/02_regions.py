@@ -77,6 +77,15 @@ report.table(tests["summary"], trial)
 report.table(tests[f"{trial.main}_regions"].head(15), trial, "by_region")
 
 # %% [markdown]
+# The study file can name sets of regions (`region_sets`) and the change that counts as none
+# (`equivalence`); what it names is tabled here. *Changed, at least* is a bound that holds for all sets at
+# once, with 95 % confidence (Andreella et al. 2023): read a set's row beside that of all other regions.
+
+# %%
+for name in (name for name in ("region_sets", "equivalence") if name in tests):
+    display(report.table(tests[name].head(15), trial))
+
+# %% [markdown]
 # The smallest p-values come first. Effects of regions chosen for their size are biased away from zero.
 # The figure shows the regions that the study file names beforehand.
 

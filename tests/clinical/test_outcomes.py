@@ -543,9 +543,11 @@ def test_sudmex_trial_agrees_with_its_raw_file(public, reference_data):
     raw["arm"] = raw["group"].map({"ACTIVE": "active", "SHAM": "control"})
     raw["visit"] = raw["stage"].str.lower()
     who = raw.groupby("arm")["rid"].nunique()
-    included = people[people["excluded"].isna()]
     assert (who["active"], who["control"]) == (24, 20)
-    assert included["arm"].value_counts().to_dict() == {"active": 24, "control": 20}
+    flow = clinical_flow.participant_flow(study, people, scores)
+    assert [flow[arm]["randomised"] for arm in ("active", "control")] == [27, 23]
+    assert [flow[arm]["analysed"] for arm in ("active", "control")] == [24, 20]
+    assert all(flow[arm]["not_analysed"] == {"never rated": 3} for arm in flow)
     for scale, column in (("HDRS", "hdrs_tot"), ("HARS", "hars_tot")):
         expected = raw.groupby(["arm", "visit"])[column].agg(mean="mean", n="count")
         found = means_by_visit(scores, scale)
@@ -556,5 +558,5 @@ def test_sudmex_trial_agrees_with_its_raw_file(public, reference_data):
     assert table.iloc[0]["estimate"] == pytest.approx(fit.params.filter(like="group").iloc[0])
     responders = risks.responders(study, people, scores)
     rows = responders[responders["analysis"] == "missing_is_failure"]
-    assert (rows["n_active"] + rows["excluded_active"] == 24).all()
-    assert (rows["n_control"] + rows["excluded_control"] == 20).all()
+    assert (rows["n_active"] + rows["excluded_active"] == 27).all()
+    assert (rows["n_control"] + rows["excluded_control"] == 23).all()

@@ -108,12 +108,18 @@ def test_region_change_is_percent_of_the_mean_before_in_those_compared(maps, par
             np.testing.assert_allclose(found[region], expected)
 
 
-@pytest.fixture
-def result(maps):
+@pytest.fixture(params=[0, 3])
+def result(maps, request):
     everything = ("max_t", "true_discoveries")
     tested = ACTIVE.astype(float)
     return permutation_test(
-        maps.change, MASK, tested, n_permutations=199, statistics=everything, seed=1
+        maps.change,
+        MASK,
+        tested,
+        n_permutations=199,
+        statistics=everything,
+        seed=1,
+        shift=request.param,
     )
 
 

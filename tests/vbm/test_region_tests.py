@@ -74,6 +74,25 @@ def test_a_bound_of_no_change_is_tested(tiny):
     assert (found["equivalence"]["p_equivalence"] < 0.001).all()
 
 
+def test_sets_named_beforehand_have_bounds_where_they_changed(tiny):
+    tiny.content["region_sets"] = {"first": REGIONS[:4], "last": REGIONS[4:]}
+    study, table = write(tiny, arms=False)
+    table[REGIONS[:4]] += 20
+    table[REGIONS[4:]] -= table[REGIONS[4:]].mean()
+    table.to_csv(study.root / "regions.tsv", sep="\t")
+    found = region_tests.read_region_changes(study).assess(n_permutations=255, seed=0)
+    sets = found["region_sets"].set_index("region_set")
+    assert sets["n_voxels"].to_dict() == {
+        "first": 4,
+        "first, all others": 8,
+        "last": 8,
+        "last, all others": 4,
+    }
+    assert sets.loc["first", "true_discoveries"] >= 0.75
+    assert sets.loc["last", "true_discoveries"] == 0
+    assert sets.loc["first", "p_set"] < 0.05 < sets.loc["last", "p_set"]
+
+
 def test_the_check_names_what_is_left_out_and_passes(tiny):
     study, _ = write(tiny, names=[*REGIONS, "EstimatedTotalIntraCranialVol"])
     (warning,) = check(study, ["02"])
