@@ -66,10 +66,10 @@ def check_study(
         raise typer.BadParameter(str(error)) from None
     try:
         study = load_study(path)
+        problems = check(study)
     except CompendiumError as error:
         _report(path, error.problems, whole)
         raise typer.Exit(1) from None
-    problems = check(study)
     _report(path, problems, whole)
     if not errors(problems):
         _say(_summary(study))

@@ -40,9 +40,11 @@ found.publish({"n": (2000, "notes.tsv")})
 LAUNCH = f"""\
 import sys
 sys.path[:0] = [{str(PROJECT)!r}, {str(PROJECT / "tests")!r}]
-import test_run_all
+try:  # interrupted while the tests are imported: nothing of ours runs yet
+    import test_run_all, typer
+except KeyboardInterrupt:
+    sys.exit(130)
 test_run_all.stub_pipeline(sys.argv.pop(1))
-import typer
 typer.run(test_run_all.load_script().main)
 """
 
@@ -109,6 +111,7 @@ def signals(stage, expected, seconds, number, times, rng):
         _, said = disturbed(stage, seconds, number, rng)
         count["results that differ"] += stage.digest() != expected
         count["tracebacks"] += "Traceback" in said
+        print(said if "Traceback" in said else "", end="")
         status, said = stage.run()
         count["results that differ"] += status != 0 or stage.digest() != expected
         count["litter"] += len(stage.litter())

@@ -15,7 +15,7 @@ from analysis_lib.results.problems import CompendiumError, Problem, WrongFile, r
 
 # What is being written is named after the machine and process that write it.
 _HERE = text_hash(platform.node())[:6]
-_OWNED = re.compile(r"^\..*\.([0-9a-f]{6})-(\d+)-\w+$")
+_OWNED = re.compile(r"^\..*\.([0-9a-f]{6})-(\d+)-[\w.]+$")
 
 
 def staging_name(name, end="") -> str:

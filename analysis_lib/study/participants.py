@@ -19,7 +19,6 @@ from analysis_lib.study.tables import (
     table_problems,
     text_column,
 )
-from voxelperm import variance_inflation
 
 ARMS = ("active", "control")
 
@@ -89,8 +88,9 @@ def _read_model(study):
     people = read_participants(study)
     analysed = people[people["excluded"].isna()]
     _refuse_few(study, analysed["arm"].value_counts())
-    _refuse_arm(study, analysed["arm"], adjustment(study, people))
+    adjusted = adjustment(study, people)
     _refuse_few_arrangements(study, analysed, randomisation_blocks(study, analysed))
+    _refuse_arm(study, analysed["arm"], adjusted)
 
 
 def _refuse_few(study, counts):
@@ -107,6 +107,8 @@ def _refuse_few(study, counts):
 
 def _refuse_arm(study, arms, columns):
     """Refuse what leaves little of the arm to the clinical models."""
+    from voxelperm import variance_inflation  # slow to import
+
     inflation = variance_inflation(arms.eq("active").to_numpy(float), columns)[0]
     if study.arms and inflation > INFLATED:
         found = "without limit" if np.isinf(inflation) else f"{inflation:.1f}-fold"

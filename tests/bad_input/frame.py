@@ -79,6 +79,6 @@ class SmallTrial(TinyTrial):
         try:
             study = self.write()
             make_plans(study, overrides=[f"{name}={value}" for name, value in self.given.items()])
+            return check(study, numbers)
         except CompendiumError as error:
             return error.problems
-        return check(study, numbers)

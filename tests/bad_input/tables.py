@@ -171,7 +171,7 @@ COVARIATES = [
     Case(
         "a covariate that is the same in everybody",
         column("hospital", 7, covariates=["age", "hospital"]),
-        (PEOPLE, "hospital", "7 in every row", "adjusts for nothing"),
+        (PEOPLE, "hospital", "in every row", "adjusts for nothing"),
         "warned",
     ),
     Case(

@@ -67,6 +67,8 @@ def test_what_a_killed_process_left_is_swept_and_a_living_ones_is_not(tmp_path):
     elsewhere = tmp_path / ".vbm.000000-1-abc"
     elsewhere.mkdir()
     (tmp_path / dead.name.replace("vbm", "numbers.json", 1)).write_text("half")
+    executed = dead.name.replace("vbm", "01", 1).rpartition("-")[0] + "-run.ipynb"
+    (tmp_path / "one" / executed).write_text("half")
     (tmp_path / ".run.lock").write_text("")
     files.sweep(tmp_path)
     left = {path.name for path in tmp_path.rglob("*")}
