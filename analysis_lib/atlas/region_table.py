@@ -10,7 +10,13 @@ from analysis_lib.atlas.grids import grey_matter_labels
 from analysis_lib.atlas.naming import BOTH, side_and_region
 from analysis_lib.atlas.parcellation import Atlas, label_array, load_atlas
 from analysis_lib.results.problems import Listing, Problem, StudyError, caught
-from analysis_lib.study.tables import duplicate_problems, number_column, read_tsv, table_problems
+from analysis_lib.study.tables import (
+    duplicate_problems,
+    number_column,
+    read_any_table,
+    read_tsv,
+    table_problems,
+)
 
 PERCENT = (-100, 1000)  # a change that can be
 FEWEST = 10  # regions: with fewer, no spatial null means anything
@@ -59,6 +65,10 @@ def placed(table, atlas, file="") -> Placed:
         If fewer than ten regions, or than half of the names, are in the atlas; if a region is named
         twice; or if some names say a side and others mean both sides.
     """
+    twice = tuple(map(str, table.columns[table.columns.duplicated()]))
+    if twice:
+        found = Listing(twice, "{} again")
+        raise StudyError(Problem(file, "regions", "one column or row per region", found))
     parcels = load_atlas(atlas)
     rows = _known(parcels)
     found = {name: _label(name, rows) for name in table}
@@ -163,7 +173,7 @@ def read_effect(study) -> Placed:
     effect, path = study.effect, study.path.parent / study.effect.file
     if not path.is_file():
         raise StudyError(Problem(study.path.name, "effect.file", "a file", f"none at {path}"))
-    table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t")
+    table = read_any_table(path)
     wanted = [effect.region, effect.value, *([effect.se] if effect.se else [])]
     lacking = [name for name in wanted if name not in table]
     if lacking:
@@ -172,6 +182,14 @@ def read_effect(study) -> Placed:
         raise StudyError(Problem(path.name, "", expected, found, remedy))
     rows = table.dropna(subset=[effect.region]).set_index(effect.region)[wanted[1:]].T
     numbers = rows.apply(pd.to_numeric, errors="coerce")
+    wrong = (numbers.isna() & rows.notna()) | np.isinf(numbers)
+    if effect.se:
+        wrong.loc[effect.se] |= numbers.loc[effect.se] <= 0
+    if wrong.any(axis=None):
+        cells = rows.T[wrong.T].stack().items()
+        found = Listing(tuple(f"{region}, {column}: {cell}" for (region, column), cell in cells))
+        expected = "finite numbers (standard errors above 0)"
+        raise StudyError(Problem(path.name, "", expected, found, "Missing is written n/a"))
     return placed(numbers, study.atlas, effect.file)
 
 

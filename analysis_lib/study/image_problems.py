@@ -5,8 +5,10 @@ import re
 import numpy as np
 
 from analysis_lib.results.problems import Listing, Problem, StudyError, caught
+from analysis_lib.study.catalogue import md5_of
 from analysis_lib.study.grids import check_grids, holds_a_head
 from analysis_lib.study.head_size import disagreeing_volumes, tiv_rows
+from analysis_lib.study.image_file import read_head
 from analysis_lib.study.images import (
     T1W,
     below_root,
@@ -58,7 +60,18 @@ def t1w_problems(study, participants):
         return []
     scans, found = by_session(study, participants, study.t1w_images(), T1W)
     found = found or caught(pair_maps, study, participants, scans, T1W)
-    return [*found, *_miswritten(study, study.imaging.t1w)]
+    found += [problem for path in scans["path"] for problem in caught(read_head, path)]
+    return [*found, *_copied(scans["path"]), *_miswritten(study, study.imaging.t1w)]
+
+
+def _copied(paths):
+    """Files with the same bytes: their maps would show no change."""
+    first = {}
+    for path in paths:
+        same = first.setdefault(md5_of(path), path)
+        if same != path:
+            remedy = "Was a file copied under another name?"
+            yield Problem(path.name, "", "images that differ", f"the bytes of {same.name}", remedy)
 
 
 def _overlooked(study):

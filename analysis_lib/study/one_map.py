@@ -3,12 +3,12 @@
 import re
 from pathlib import Path
 
-import pandas as pd
 import yaml
 
 from analysis_lib.results.files import write_text
 from analysis_lib.results.problems import Listing, Problem, StudyError
 from analysis_lib.study.contract import TABLES, load_study
+from analysis_lib.study.tables import read_any_table
 
 # First words of columns that hold no effect.
 OTHERS = {"se", "n", "p", "pobs", "df", "fdr", "q", "low", "lower", "up", "upper", "ci", "index"}
@@ -40,7 +40,7 @@ def write_study(file, folder, name, kind, atlas, given) -> Path:
 
 def _columns(file, given):
     """Columns of regions and of values: those given, else the only ones that can be meant."""
-    table = pd.read_csv(file, sep="," if file.suffix == ".csv" else "\t")
+    table = read_any_table(file)
     numbers = list(table.select_dtypes("number").dropna(axis=1, how="all"))
     texts = [column for column in table if column not in numbers and table[column].is_unique]
     effects = [name for name in numbers if name != given["se"] and _first(name) not in OTHERS]

@@ -62,6 +62,15 @@ def read_text_table(path, where):
     return table[(table != "").any(axis=1)]  # blank lines count in row numbers, no further
 
 
+def read_any_table(path, **options):
+    """A table of another program, its columns typed; commas between them in a .csv, else tabs."""
+    try:
+        return pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", **options)
+    except (OSError, ValueError) as error:
+        text = f"a table expected, found: {' '.join(str(error).split())}"
+        raise StudyError(Problem(path.name, text=text, remedy=_how_to_save(path, error))) from None
+
+
 def _no_table(path, where, error):
     found = error.args[0] if isinstance(error.args[0], Listing) else Listing((str(error).strip(),))
     text = found.after("a table in UTF-8, tabs between columns, expected, found: ")
