@@ -68,6 +68,14 @@ def grey_matter(who, visit, shape=(4, 5, 6), value=None):
     return nib.Nifti1Image(data.astype("f4"), np.diag([3, 3, 3, 1]))
 
 
+def write_head(path):
+    """Write a made-up T1-weighted image, as large as a head and another one for each name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(zlib.crc32(path.name.encode()))
+    nib.save(nib.Nifti1Image(rng.integers(0, 255, (40,) * 3, "u1"), np.diag([3, 3, 3, 1])), path)
+    return path
+
+
 def lines(problems):
     """Problems as users see them, a line each."""
     return [str(problem) for problem in problems]

@@ -43,6 +43,7 @@ CHECKS = (
     Check(image_problems.map_problems, "02 03", of_people=True, of_maps=True),
     Check(content.problems, "02 03", of_people=True, of_maps=True),
     Check(image_problems.t1w_problems, "00", of_people=True),
+    Check(image_problems.head_problems, "00", of_people=True),
     Check(receptor_files.problems, "03", of_effect=True),
     Check(own_maps.problems, "03", of_effect=True),
     Check(inputs.problems, "03", of_effect=True),

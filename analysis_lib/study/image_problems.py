@@ -60,8 +60,15 @@ def t1w_problems(study, participants):
         return []
     scans, found = by_session(study, participants, study.t1w_images(), T1W)
     found = found or caught(pair_maps, study, participants, scans, T1W)
-    found += [problem for path in scans["path"] for problem in caught(read_head, path)]
-    return [*found, *_copied(scans["path"]), *_miswritten(study, study.imaging.t1w)]
+    return [*found, *_miswritten(study, study.imaging.t1w)]
+
+
+def head_problems(study, participants):
+    """T1-weighted images of which the files hold no head, or the same one."""
+    if study.imaging is None or study.own_maps():
+        return []
+    paths = by_session(study, participants, study.t1w_images(), T1W)[0]["path"]
+    return [*(one for path in paths for one in caught(read_head, path)), *_copied(paths)]
 
 
 def _copied(paths):

@@ -5,6 +5,7 @@ import gzip
 
 import nibabel as nib
 import numpy as np
+from conftest import write_head
 from scipy.ndimage import gaussian_filter
 
 from analysis_lib.atlas.template import grey_matter_template
@@ -165,20 +166,15 @@ def unlike(data):
 # --- T1-weighted images
 
 
-def heads(change=None, shape=(42, 50, 42), affine=None):
+def heads(change=None):
     """A trial with T1-weighted images, the second of sub-02 changed or made by a function."""
 
     def spoil(trial):
         sessions = {"pre": "baseline", "post": "week2"}
         trial.content["imaging"], trial.numbers = {"sessions": sessions}, OF_HEADS
-        rng = np.random.default_rng(0)
         for who in trial.participants["participant_id"]:
             for visit in sessions.values():
-                path = trial.root / f"{who}/ses-{visit}/anat/{who}_ses-{visit}_T1w.nii.gz"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                data = rng.integers(0, 255, (42, 50, 42), np.uint8)
-                image = nib.Nifti1Image(data, PLAIN)
-                nib.save(image, path)
+                write_head(trial.root / f"{who}/ses-{visit}/anat/{who}_ses-{visit}_T1w.nii.gz")
         if change:
             path = trial.root / f"{WHO}/ses-{VISIT}/anat/{NAME}_T1w.nii.gz"
             path.write_bytes(change(path.read_bytes()))

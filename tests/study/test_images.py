@@ -632,7 +632,7 @@ def test_grey_matter_far_from_its_place_is_found(scans):
     for i, (who, visit) in enumerate(scans.all()):
         save(scans.path(who, visit), density(i), MNI)
     low = np.zeros(SHAPE)
-    low[2, 2, 0] = 0.8  # one voxel at 0, -38, -45 mm
+    low[2, 2, 0], low[0, 0, 0] = 0.8, 1e-9  # hardly more than one voxel, at 0, -38, -45 mm
     save(scans.path("sub-02", "week2"), low, MNI)
     (found,) = scans.problems()
     assert found.startswith(
@@ -833,7 +833,7 @@ def test_tiv_column_in_other_units_is_refused(scans, value, shown):
 
 def test_smoothing_keeps_the_sum_and_spreads_the_values(tmp_path):
     data = np.zeros((25, 25, 25))
-    data[12, 12, 12] = 1
+    data[12, 12, 12], data[0, 0, 0] = 1, 1e-9  # two values alone would be a mask
     path = save(tmp_path / "point.nii.gz", data)
     plain, smooth = vbm_maps.smooth_map(path, 0), vbm_maps.smooth_map(path, 8)
     assert plain.dtype == smooth.dtype == np.float32

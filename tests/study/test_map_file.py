@@ -161,7 +161,7 @@ def test_an_affine_that_places_nothing_is_refused(tmp_path, data):
 
 def test_the_summary_has_the_volume_and_the_centre(tmp_path):
     data = np.zeros(SHAPE, np.float32)
-    data[4, 5, 6] = 1
+    data[4, 5, 6], data[CORNER] = 1, 1e-9  # two values alone would be a mask
     path = save(tmp_path / "map.nii.gz", data)
     summary = map_file.summarise(path)
     assert summary.total_ml == pytest.approx(12**3 / 1000)

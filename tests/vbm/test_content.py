@@ -73,7 +73,7 @@ def test_the_same_values_twice_are_refused(trial, twin):
     assert found.startswith("the same values in every voxel as")
 
 
-@pytest.mark.parametrize(("axes", "name"), [(1, "y"), (2, "z"), ((1, 2), "yz")])
+@pytest.mark.parametrize(("axes", "name"), [(1, "y"), (2, "z"), ((1, 2), "y and z")])
 def test_a_map_upside_down_or_back_to_front_is_refused(trial, axes, name):
     trial.change("sub-03", "baseline", lambda m: np.flip(m, axes))
     severity, file, found = next(one for one in trial.told() if one[0] == "error")
