@@ -21,7 +21,6 @@ from scipy import stats
 
 from analysis_lib.atlas import anatomy, grids, parcellation
 from analysis_lib.atlas import distances as atlas_distances
-from analysis_lib.datasets.trial_images import simulate_change_maps
 from analysis_lib.datasets.truth import smooth_percent
 from analysis_lib.receptors import assessment, densities
 from analysis_lib.receptors import surrogates as receptors_surrogates
@@ -36,6 +35,7 @@ from analysis_lib.vbm import contrasts, planted_truth
 from analysis_lib.vbm import effects as vbm_effects
 from analysis_lib.vbm import regions as vbm_regions
 from analysis_lib.vbm.maps import grey_matter_mask
+from benchmarks.simulated_maps import simulate_change_maps
 
 HERE = Path(__file__).parent
 FWHM, MASK, COVARIATES = 8.0, 0.2, ["age", "sex"]  # as the notebooks' defaults and demo.yml

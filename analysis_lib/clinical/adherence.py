@@ -20,8 +20,8 @@ def participant_dose(stimulation, participants):
     Returns
     -------
     pandas.DataFrame
-        participant_id, arm, sessions (received; 0 for who has no row), percent_motor_threshold
-        (mean over sessions with a value), pulses (total; missing where those of a session are).
+        Rows of conduct/dose.tsv: 0 sessions for who has no row; pulses are missing where those of a
+        session are.
     """
     groups = stimulation.groupby("participant_id")
     dose = pd.DataFrame(
@@ -52,10 +52,8 @@ def adherence_table(stimulation, participants, planned=None):
     Returns
     -------
     pandas.DataFrame
-        arm, measure, n (participants with a value), mean, sd, median, lowest, highest. Measures:
-        sessions received; sessions received, percent of planned; full course, percent of
-        participants (no sd, median or range); intensity, percent of motor threshold; pulses in
-        total. For a sham coil intensity and pulses are those that were set and played.
+        Rows of conduct/adherence.tsv. For a sham coil intensity and pulses are those that were set
+        and played.
 
     Raises
     ------

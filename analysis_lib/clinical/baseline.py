@@ -5,6 +5,8 @@ import pandas as pd
 
 from analysis_lib.study.contract import ARMS
 
+COLUMNS = ["variable", "summary", *ARMS, "standardised_mean_difference"]
+
 
 def baseline_table(study, participants, ratings):
     """Table 1: characteristics at baseline by arm, with standardised differences and no p.
@@ -27,7 +29,7 @@ def baseline_table(study, participants, ratings):
         if scores.notna().any():
             table[f"{scale.name} at baseline"] = scores
     rows = [row for name in table for row in _baseline_rows(name, table[name], included["arm"])]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _baseline_rows(name, values, arm):
@@ -36,7 +38,7 @@ def _baseline_rows(name, values, arm):
         spread = np.sqrt((active.var() + control.var()) / 2)
         difference = (active.mean() - control.mean()) / spread
         cells = [f"{v.mean():.1f} ({v.std():.1f})" for v in (active, control)]
-        return [_baseline_row(name, "mean (SD)", cells, difference)]
+        return [(name, "mean (SD)", *cells, difference)]
     rows = []
     for level in sorted(values.dropna().unique()):
         p, q = (active == level).mean(), (control == level).mean()
@@ -44,15 +46,5 @@ def _baseline_rows(name, values, arm):
         cells = [f"{(v == level).sum()} ({(v == level).mean():.0%})" for v in (active, control)]
         difference = (p - q) / spread if spread else 0.0
         text = f"{level:g}" if isinstance(level, float) else level
-        rows.append(_baseline_row(f"{name}: {text}", "n (%)", cells, difference))
+        rows.append((f"{name}: {text}", "n (%)", *cells, difference))
     return rows
-
-
-def _baseline_row(name, summary, cells, difference):
-    return {
-        "variable": name,
-        "summary": summary,
-        "active": cells[0],
-        "control": cells[1],
-        "standardised_mean_difference": difference,
-    }

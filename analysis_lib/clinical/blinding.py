@@ -13,23 +13,14 @@ CRITICAL = stats.chi2.ppf(0.95, 1)
 
 
 def bang_index(correct, wrong, unknown):
-    """Bang's blinding index of one arm, with a 95 % interval.
+    """Bang's blinding index of one arm, its error and 95 % limits, from counts of guesses.
 
     (correct - wrong) / all: 1 when all guess right, 0 when as many are wrong as right, -1 when all
     guess the other arm (Bang, Ni & Davis 2004, Control Clin Trials 25:143-156). The paper's Wald
     interval covers .86 on average at n = 12. This one inverts the score test, as Tango (1998, Stat
     Med 17:891-908) does for the same difference of two multinomial shares: over all shares it
-    covers .96 on average at n = 12, and .85 at worst, where nearly all guess alike.
-
-    Parameters
-    ----------
-    correct, wrong, unknown : int
-        Participants of the arm by their guess.
-
-    Returns
-    -------
-    value, se, ci_low, ci_high : float
-        The error, of the multinomial variance, is missing where all answers are alike.
+    covers .96 on average at n = 12, and .85 at worst, where nearly all guess alike. The error, of
+    the multinomial variance, is missing where all answers are alike.
     """
     n = correct + wrong + unknown
     if n == 0:
@@ -57,25 +48,16 @@ def _bang_limit(correct, wrong, n, end):
 
 
 def james_index(counts):
-    """James' blinding index of both arms together, with a 95 % interval.
+    """James' blinding index of both arms together, its error and 95 % limits.
 
     1 when nobody ventures a guess, 0.5 when guesses are right and wrong as by chance, 0 when all
     are right (James et al. 1996, Stat Med 15:1421-1434; weights 0 for a right guess, 1/2 for a
     wrong one, 1 for none). With q the share who guess, a their wrong guesses and e the wrong
-    guesses expected from the margins (both as shares of all, e before division by q), it is
-    1 - q + q^2 a / (2 e). Its variance is the multinomial delta method, which the paper's formula
-    equals.
-
-    Parameters
-    ----------
-    counts : array_like
-        (3, 2): guesses active, control, unknown by arms active, control.
-
-    Returns
-    -------
-    value, se, ci_low, ci_high : float
-        All missing where the index is not defined: guesses were made in one arm only, and all of
-        them right. Error and limits are missing where the variance is 0.
+    guesses expected from the margins (both as shares of all, e before division by q), it is 1 - q +
+    q^2 a / (2 e). Its variance is the multinomial delta method, which the paper's formula equals.
+    Counts are (3, 2): guesses active, control, unknown by arms active, control. All are missing
+    where the index is not defined: guesses were made in one arm only, and all of them right. Error
+    and limits are missing where the variance is 0.
     """
     p = np.asarray(counts, float)
     n = p.sum()
@@ -116,8 +98,7 @@ def blinding_table(guesses):
     Returns
     -------
     pandas.DataFrame
-        index (Bang, James), arm (active, control, both), n, n_correct, n_wrong, n_unknown, value,
-        se, ci_low, ci_high, note. James' interval is a large-sample one.
+        Rows of conduct/blinding.tsv. James' interval is a large-sample one.
     """
     cross = pd.crosstab(guesses["guess"], guesses["arm"])
     counts = cross.reindex(index=[*ARMS, UNKNOWN], columns=ARMS, fill_value=0)

@@ -9,31 +9,22 @@ from analysis_lib.study.contract import ARMS
 
 
 def consort_flow(flow, names, treated=None, aside=None):
-    """Boxes of the CONSORT 2025 flow diagram.
+    """Boxes of the CONSORT 2025 flow diagram, from `participant_flow`.
 
-    Parameters
-    ----------
-    flow : dict
-        From :func:`analysis_lib.clinical.flow.participant_flow`.
-    names : dict
-        The study's words for "active" and "control".
-    treated : pandas.DataFrame, optional
-        From :func:`participant_dose`: who received at least one session.
-    aside : pandas.Series, optional
-        Participants of no arm that is compared: their number, by what became of them.
+    ``names`` are the study's words for the arms, ``treated`` is `participant_dose`: who received at
+    least one session. ``aside`` counts participants of no arm that is compared, by what became of
+    them.
 
-    Returns
-    -------
-    pandas.DataFrame
-        stage (enrolment, randomised, allocated, excluded, follow_up, analysed), arm (active,
-        control or both), n (participants; in follow_up those rated at the last visit; missing for
-        enrolment, which the data do not hold), text (lines, "; " between them). When nobody was
-        excluded that stage has no rows.
+    A row per box: stage (enrolment, randomised, allocated, excluded, follow_up, analysed; nobody
+    excluded, no row), arm (active, control or both), n (participants; in follow_up those rated at
+    the last visit; missing for enrolment, which the data do not hold), text (lines, "; " between
+    them).
     """
     aside = pd.Series(dtype=int) if aside is None else aside
     never = aside[[str(what).startswith("not randomised") for what in aside.index]]
     other = aside.drop(never.index)
     total = sum(flow[arm]["randomised"] for arm in ARMS) + int(other.sum())
+    apart = [f"{what}, not compared here: {n}" for what, n in other.items()]
     rows = [
         (
             "enrolment",
@@ -45,7 +36,7 @@ def consort_flow(flow, names, treated=None, aside=None):
                 *(f"never in the trial, {why}: {n}" for why, n in never.items()),
             ],
         ),
-        ("randomised", "both", total, [f"Randomised: {total}", *_said_aside(other)]),
+        ("randomised", "both", total, [f"Randomised: {total}", *apart]),
     ]
     for arm in ARMS:
         rows += _arm_boxes(flow[arm], arm, names[arm], treated)
@@ -53,10 +44,6 @@ def consort_flow(flow, names, treated=None, aside=None):
     nobody = table["stage"].eq("excluded") & table.groupby("stage")["n"].transform("sum").eq(0)
     table["text"] = table["text"].str.join("; ")
     return table[~nobody].reset_index(drop=True)
-
-
-def _said_aside(other):
-    return [f"{what}, not compared here: {n}" for what, n in other.items()]
 
 
 def _arm_boxes(own, arm, name, treated):
@@ -114,7 +101,7 @@ def consort_checklist(study, recorded=(), guideline="consort"):
     Returns
     -------
     pandas.DataFrame
-        item, topic, where, status (answered, partly, not in the data, not applicable).
+        Rows of conduct/consort_checklist.tsv and its like.
 
     Raises
     ------

@@ -16,19 +16,9 @@ def apply_estimand(study, events, ratings):
     replaces all scores after the event: composite by the worst score of the scale, the baseline or
     a score; while_on_treatment by the last score before the event.
 
-    Parameters
-    ----------
-    study : Study
-    events : pandas.DataFrame
-        From :func:`analysis_lib.study.participants.intercurrent_events`.
-    ratings : pandas.DataFrame
-        From :func:`analysis_lib.study.scores.read_ratings`.
-
-    Returns
-    -------
-    ratings, table : pandas.DataFrame
-        The table has a row for each event and strategy: participants who had it, and ratings made
-        after it, by arm; handled says what became of these: used, set aside or replaced.
+    ``events`` are `study.participants.intercurrent_events`. The table has a row for each event and
+    strategy: participants who had it, and ratings made after it, by arm; handled says what became
+    of these: used, set aside or replaced.
     """
     after = _after(study, events, ratings)
     strategy = ratings["participant_id"].map(events["strategy"]).where(after)

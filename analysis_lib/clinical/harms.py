@@ -24,11 +24,7 @@ def adverse_event_table(events, participants):
     Returns
     -------
     pandas.DataFrame
-        group (all, serious, related, severity, term), term, n_active, n_control (participants at
-        risk), participants_active, participants_control (with at least one such event),
-        reports_active, reports_control (number of events), serious_active, serious_control,
-        related_active, related_control (of these events, how many were serious, or judged related),
-        risk_difference, ci_low, ci_high (of participants; Miettinen & Nurminen 1985). Terms by how
+        Rows of conduct/adverse_events.tsv; limits are Miettinen & Nurminen's (1985). Terms by how
         many participants had them.
     """
     at_risk = analysed_participants(participants)["arm"].value_counts()

@@ -23,7 +23,6 @@ class Imputation:
 
     outcomes: Outcomes
     posterior: Posterior
-    covariance: str
     seed: int
 
     @property
@@ -35,43 +34,30 @@ class Imputation:
         """Complete the outcomes under a strategy: see :func:`impute`."""
         rng = np.random.default_rng([self.seed, 1])
         normal = rng.standard_normal((self.n_imputations, *self.outcomes.values.shape))
-        return impute(self.outcomes, self.posterior, normal, strategy, self.covariance)
+        return impute(self.outcomes, self.posterior, normal, strategy)
 
 
-def fit_imputation(
-    changes,
-    baselines=None,
-    n_imputations=1000,
-    covariance="common",
-    seed=0,
-    n_before=None,
-    **sampler,
-):
+def fit_imputation(changes, baselines=None, n_imputations=1000, seed=0, n_before=None):
     """Fit the imputation model to one scale, as `outcome_table` reads it.
 
-    The Monte-Carlo error of a result falls with the square root of ``n_imputations`` (at least 2).
-    ``covariance`` is "common" or "by_arm". Every strategy and delta uses the random normals of the
-    same ``seed``, so that their differences are not blurred by them. ``sampler`` holds burn_in,
-    thinning and max_r_hat of :func:`draw_posterior`.
+    The Monte-Carlo error of a result falls with the square root of ``n_imputations`` .
+    Every strategy and delta uses the random normals of the same ``seed``, so that their differences
+    are not blurred by them.
     """
-    if n_imputations < 2:
-        raise ValueError(f"n_imputations: at least 2 expected, found {n_imputations}")
     outcomes = outcome_table(changes, baselines, n_before)
-    posterior = draw_posterior(outcomes, n_imputations, covariance, seed=seed, **sampler)
-    return Imputation(outcomes, posterior, covariance, seed)
+    return Imputation(outcomes, draw_posterior(outcomes, n_imputations, seed), seed)
 
 
-def impute(outcomes, posterior, normal, strategy="mar", covariance="common"):
+def impute(outcomes, posterior, normal, strategy="mar"):
     """Complete the outcomes once for each draw of the parameters: (n_draws, n, n_visits).
 
     ``normal`` holds standard normal numbers of that shape; zeros give conditional means. The
     strategy, one of `STRATEGIES`, is for visits after an intercurrent event, in the active arm;
     other gaps are MAR. The control arm is its own reference, so every strategy is MAR there.
     """
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy among {', '.join(STRATEGIES)} expected, found {strategy!r}")
     completed = np.repeat(outcomes.values[None], len(normal), axis=0)
-    for pattern in group_by_pattern(outcomes, covariance):
+    sigma = posterior.covariances
+    for pattern in group_by_pattern(outcomes):
         if pattern.seen.all():
             continue
         for n_before in np.unique(outcomes.n_before[pattern.rows]):
@@ -79,13 +65,11 @@ def impute(outcomes, posterior, normal, strategy="mar", covariance="common"):
             own = outcomes.design[rows]
             reference = own.copy()
             reference[:, 2] = 0  # as if of the control arm
-            mean, sigma = joint_distribution(
+            mean = expected_outcomes(
                 strategy if pattern.active else "mar",
                 int(n_before),
                 own @ posterior.coefficients,
                 reference @ posterior.coefficients,
-                posterior.covariances[:, pattern.group],
-                posterior.covariances[:, 0],
             )
             inverse = inverse_of_seen(sigma, pattern.seen)
             completed[:, rows] = draw_missing(
@@ -94,71 +78,31 @@ def impute(outcomes, posterior, normal, strategy="mar", covariance="common"):
     return completed
 
 
-def joint_distribution(strategy, n_before, own_mean, reference_mean, own_sigma, reference_sigma):
-    """Mean and covariance of all visits of participants with an event, under a strategy.
+def expected_outcomes(strategy, n_before, own, reference):
+    """Means (..., n, n_visits) of all visits of participants with an event, under a strategy.
 
-    Carpenter, Roger & Kenward 2013, section 4.3. A participant whose event came before the first
-    visit has the reference's distribution, one without an event the own arm's.
-
-    Parameters
-    ----------
-    strategy : str
-    n_before : int
-        Number of visits before the event.
-    own_mean, reference_mean : numpy.ndarray, (..., n, n_visits)
-    own_sigma, reference_sigma : numpy.ndarray, (..., n_visits, n_visits)
-
-    Returns
-    -------
-    mean, sigma : numpy.ndarray
+    Carpenter, Roger & Kenward 2013, section 4.3, with one covariance for both arms. ``own`` and
+    ``reference`` are the arms' means, ``n_before`` the visits before the event. A participant whose
+    event came before the first visit has the reference's means, one without an event the own arm's.
     """
-    n_visits = own_mean.shape[-1]
-    if strategy == "mar" or n_before == n_visits:
-        return own_mean, own_sigma
+    if strategy == "mar" or n_before == own.shape[-1]:
+        return own
     if strategy == "copy_reference" or n_before == 0:
-        return reference_mean, reference_sigma
-    after = reference_mean[..., n_before:]
+        return reference
+    after = reference[..., n_before:]
     if strategy == "copy_increments":
         last = slice(n_before - 1, n_before)
-        after = own_mean[..., last] + after - reference_mean[..., last]
-    mean = np.concatenate([own_mean[..., :n_before], after], axis=-1)
-    return mean, _joined_covariance(own_sigma, reference_sigma, n_before)
-
-
-def _joined_covariance(own, reference, n_before):
-    """The own covariance before the event; the reference's regression of after on before."""
-    if own is reference or np.array_equal(own, reference):
-        return own
-    before, after = slice(None, n_before), slice(n_before, None)
-    own_before = own[..., before, before]
-    slope = np.linalg.solve(reference[..., before, before], reference[..., before, after])
-    across = own_before @ slope
-    difference = own_before - reference[..., before, before]
-    rest = reference[..., after, after] + np.swapaxes(slope, -1, -2) @ difference @ slope
-    top = np.concatenate([own_before, across], axis=-1)
-    bottom = np.concatenate([np.swapaxes(across, -1, -2), rest], axis=-1)
-    return np.concatenate([top, bottom], axis=-2)
+        after = own[..., last] + after - reference[..., last]
+    return np.concatenate([own[..., :n_before], after], axis=-1)
 
 
 def pool(estimates, variances, df_complete):
-    """Pool the results of completed data sets by Rubin's rules.
+    """Pool estimates and variances (n_imputations,) of completed data sets by Rubin's rules.
 
     Degrees of freedom after Barnard & Rubin (1999, Biometrika 86:948-955); where nothing that
-    matters was imputed (no variance between data sets) they are those of the complete data. The
-    fraction of missing information is that of Rubin (1987, Multiple Imputation, eq. 3.1.10).
-
-    Parameters
-    ----------
-    estimates, variances : numpy.ndarray, (n_imputations,)
-        Of each data set; variances are squared standard errors.
-    df_complete : float
-        Degrees of freedom had nothing been missing.
-
-    Returns
-    -------
-    dict
-        estimate, se, df, ci_low, ci_high, t, p, n_imputations, fraction_missing_information,
-        monte_carlo_se.
+    matters was imputed (no variance between data sets) they are ``df_complete``, those of the
+    complete data. The fraction of missing information is that of Rubin (1987, Multiple Imputation,
+    eq. 3.1.10).
     """
     m = len(estimates)
     within, between = np.mean(variances), np.var(estimates, ddof=1)

@@ -25,26 +25,13 @@ ESTIMATE = ["n_active", "n_control", "estimate", "se", "df", "ci_low", "ci_high"
 
 
 def cronbach_alpha(scores):
-    """Cronbach's alpha with Feldt's interval.
+    """Cronbach's alpha of scores (n_participants, n_items), and the limits of Feldt's interval.
 
     alpha = k / (k - 1) * (1 - sum of the items' variances / variance of their sum) (Cronbach 1951,
-    Psychometrika 16:297-334); (1 - population alpha) / (1 - alpha) has an F distribution with
-    n - 1 and (n - 1)(k - 1) degrees of freedom when items are parallel (Feldt 1965, Psychometrika
-    30:357-370).
-
-    Parameters
-    ----------
-    scores : array_like
-        (n_participants, n_items), nothing missing.
-
-    Returns
-    -------
-    alpha, ci_low, ci_high : float
-
-    Raises
-    ------
-    ValueError
-        With fewer than two items or participants, missing scores, or no variance of the sum.
+    Psychometrika 16:297-334); (1 - population alpha) / (1 - alpha) has an F distribution with n - 1
+    and (n - 1)(k - 1) degrees of freedom when items are parallel (Feldt 1965, Psychometrika
+    30:357-370). Missing scores, fewer than two items or participants, and a sum without variance
+    are refused.
     """
     scores = np.asarray(scores, float)
     n, k = scores.shape
@@ -111,17 +98,22 @@ def item_differences(study, scale, rows):
     An item without an estimate (every participant changed alike, fewer than two in an arm, a
     baseline that one participant alone determines) has a note that says why.
     """
-    long = _long(scale, rows)
-    wide = long.pivot(index=["participant_id", "arm", "item"], columns="visit", values="score")
-    wide = wide.reindex(columns=[study.baseline, study.final_visit]).dropna().reset_index()
     labels = item_labels(scale, item_columns(rows))
-    table = [
-        {"scale": scale.name, "item": item, "label": label, "visit": study.final_visit}
-        | _item_difference(study, wide[wide["item"] == item])
-        for item, label in labels.items()
-    ]
+    parts = [({"item": k, "label": label}, rows[k]) for k, label in labels.items()]
+    return _differences(study, scale, rows, parts)
+
+
+def _differences(study, scale, rows, parts):
+    """A row for each part of a scale: what it is called, and its scores, as the rows are."""
+    table = []
+    for said, scores in parts:
+        long = rows.assign(score=scores)
+        wide = long.pivot(index=["participant_id", "arm"], columns="visit", values="score")
+        wide = wide.reindex(columns=[study.baseline, study.final_visit]).dropna().reset_index()
+        line = {"scale": scale.name} | said | {"visit": study.final_visit}
+        table.append(line | _item_difference(study, wide))
     found = pd.DataFrame(table)
-    return found.assign(favours=favours(found["estimate"], scale.better))
+    return found.assign(favours=favours(found["estimate"], scale.better)) if table else found
 
 
 def _item_difference(study, own):
@@ -147,15 +139,12 @@ def _item_difference(study, own):
 
 def factor_differences(study, scale, rows):
     """Difference between arms in the change of each factor of HAMD-17, as of the items."""
-    table = []
-    for name, own in hamd17_factors(scale, item_columns(rows)).items():
-        long = rows.assign(score=rows[own].sum(axis=1, skipna=False))
-        wide = long.pivot(index=["participant_id", "arm"], columns="visit", values="score")
-        wide = wide.reindex(columns=[study.baseline, study.final_visit]).dropna().reset_index()
-        line = {"scale": scale.name, "factor": name, "n_items": len(own)}
-        table.append(line | {"visit": study.final_visit} | _item_difference(study, wide))
-    found = pd.DataFrame(table)
-    return found.assign(favours=favours(found["estimate"], scale.better)) if table else found
+    factors = hamd17_factors(scale, item_columns(rows))
+    parts = [
+        ({"factor": name, "n_items": len(own)}, rows[own].sum(axis=1, skipna=False))
+        for name, own in factors.items()
+    ]
+    return _differences(study, scale, rows, parts)
 
 
 def suicide_distribution(scale, rows):
@@ -178,14 +167,10 @@ def suicide_distribution(scale, rows):
 
 
 def suicide_worsening(study, scale, rows):
-    """Participants whose suicide item rose above its baseline, by visit and at any visit.
+    """Participants whose suicide item rose above its baseline, by visit and at any visit (last).
 
-    Returns
-    -------
-    pandas.DataFrame
-        scale, visit ("any" last), n_active, n_control (rated at baseline and then), events_active,
-        events_control (worse), risk_difference, ci_low, ci_high (score limits). No p: this is
-        surveillance of harm. Empty where the scale has no such item.
+    n are those rated at baseline and then, events those who were worse; score limits. No p: this is
+    surveillance of harm. Empty where the scale has no such item.
     """
     column = suicide_column(scale, rows)
     if column is None:
@@ -223,9 +208,7 @@ def item_tables(study, participants):
     Returns
     -------
     dict of str to pandas.DataFrame
-        alpha, item_differences, factors (of HAMD-17), item_means, suicide_item
-        and suicide_worsening; those without rows are left out, so that the dict is empty when no
-        scale has items.
+        Those without rows are left out, so that the dict is empty when no scale has items.
     """
     read = [(scale, read_scale(study, scale, participants)) for scale in study.scales]
     scales = [(scale, rows) for scale, rows in read if item_columns(rows)]

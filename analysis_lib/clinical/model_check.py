@@ -20,8 +20,7 @@ def residual_table(fits):
     Returns
     -------
     pandas.DataFrame
-        scale, participant_id, visit, residual (outcome less fitted value, over the visit's SD) and
-        quantile (of its rank at that visit, (rank - 1/2) / n).
+        Rows of conduct/residuals.tsv; quantiles are of (rank - 1/2) / n at each visit.
     """
     if not fits:
         raise NotComputed("no scale has a model")
@@ -50,8 +49,8 @@ def influence_table(fits, changes, scale, visit):
     Returns
     -------
     pandas.DataFrame
-        participant_id, arm, estimate, shift (from the estimate with all), p; missing where the
-        model without the participant has no such contrast. Empty if the model with all has none.
+        Rows of conduct/influence.tsv; missing where the model without the participant has no such
+        contrast. Empty if the model with all has none.
     """
     columns = ["participant_id", "arm", "estimate", "shift", "p"]
     if scale not in fits or visit not in fits[scale].visits:

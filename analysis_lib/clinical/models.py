@@ -110,11 +110,9 @@ def contrast_table(fits, changes, study=None):
     Returns
     -------
     pandas.DataFrame
-        scale, visit, kind, contrast, estimate, se, df, ci_low, ci_high, t, p; hedges_g, g_ci_low,
-        g_ci_high (by the model's SD); hedges_g_raw, g_raw_ci_low, g_raw_ci_high (by the SD of
-        outcomes within arms; "all": the root of the mean variance); favours (the arm that did
-        better, by the scale's direction; the estimate keeps its raw sign); n_active, n_control
-        (participants in the model); rated_active, rated_control (rated at the visit); covariance.
+        Rows of clinical/mmrm_contrasts.tsv: g by the model's SD, and by the SD of outcomes within
+        arms ("all": the root of the mean variance); the estimate keeps its raw sign, favours names
+        the arm that did better.
     """
     better = {scale.name: scale.better for scale in study.scales} if study else {}
     tables = [
@@ -224,9 +222,8 @@ def growth_table(ratings):
     Returns
     -------
     pandas.DataFrame
-        scale, effect (arm x week), n, estimate (points per week), se, ci_low, ci_high, p, note.
-        Scales with fewer than three visits are left out; where the model does not converge the
-        estimate is missing and the note says so.
+        Rows of conduct/growth.tsv. Scales with fewer than three visits are left out; where the
+        model does not converge the estimate is missing and the note says so.
     """
     groups = ratings.dropna(subset=["score"]).groupby("scale", sort=False)
     chosen = [(scale, rows) for scale, rows in groups if rows["week"].nunique() > 2]

@@ -55,9 +55,8 @@ def ancova(changes):
     Returns
     -------
     pandas.DataFrame
-        scale, visit, kind, contrast, n_active, n_control, estimate, se, df, ci_low, ci_high, t, p,
-        hedges_g_raw, g_raw_ci_low, g_raw_ci_high (see :func:`raw_g`).
-        A visit with fewer than two participants in an arm has no row; NotComputed if all have.
+        Rows of clinical/ancova.tsv. A visit with fewer than two participants in an arm has none;
+        NotComputed if all have.
     """
     groups = changes.dropna().groupby(["scale", "visit"], observed=True, sort=False)
     found = [_ancova_row(*k, rows) for k, rows in groups if _smaller_arm(rows["arm"]) > 1]
@@ -117,18 +116,8 @@ def raw_g(table, sd, n):
 
     The estimate over the SD, times J of the SD's degrees of freedom. The limits are those of the
     noncentral t of :func:`trialmmrm.hedges.hedges_g`, so that they exclude 0 where p < .05.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        estimate, se, df and t.
-    sd, n : sequence
-        Of each row: the pooled SD within arms, and the participants of each arm.
-
-    Returns
-    -------
-    pandas.DataFrame
-        hedges_g_raw, g_raw_ci_low, g_raw_ci_high.
+    ``table`` has estimate, se, df and t; of each row ``sd`` is the pooled SD within arms, ``n`` the
+    participants of each arm.
     """
     found = hedges_g(table, np.array(sd), 0.95)
     df = np.array([sum(own) - 2 for own in n])
@@ -142,10 +131,9 @@ def rm_anova(ratings):
     Returns
     -------
     pandas.DataFrame
-        scale, effect (arm, time, arm x time), n, df1, df2, F, epsilon_gg, p, p_gg, partial_eta2.
-        epsilon is Greenhouse and Geisser's from the covariance pooled within arms; with two visits
-        it is 1 (pingouin). A scale rated at one visit only, or with fewer than two complete
-        participants in an arm, has no rows.
+        Rows of clinical/anova.tsv. epsilon is Greenhouse and Geisser's from the covariance pooled
+        within arms; with two visits it is 1 (pingouin). A scale rated at one visit only, or with
+        fewer than two complete participants in an arm, has none.
     """
     tables = [_anova(name, rows) for name, rows in ratings.groupby("scale", sort=False)]
     tables = [table for table in tables if table is not None]

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis_lib.clinical.rating_patterns import ARMS, group_by_pattern
+from analysis_lib.clinical.rating_patterns import group_by_pattern
+from analysis_lib.study.contract import ARMS
 from trialmmrm import MMRM, ConvergenceError, fit_with_fallback
 from trialmmrm.identifiability import MOST_UNSTRUCTURED
 from trialmmrm.structures import FALLBACK
 
-COVARIANCES = ("common", "by_arm")
 N_CHAINS = 50  # chains advance side by side, as one array operation
+BURN_IN, THINNING = 100, 10  # steps of a chain before the first draw, and from one to the next
+MAX_R_HAT = 1.05
 EM_STEPS, EM_TOLERANCE = 2000, 1e-9
 
 
@@ -21,7 +23,7 @@ class Posterior:
     """Draws of the imputation model's parameters."""
 
     coefficients: np.ndarray  # (n_draws, columns of Outcomes.design, n_visits)
-    covariances: np.ndarray  # (n_draws, groups: one, or control, active; n_visits, n_visits)
+    covariances: np.ndarray  # (n_draws, n_visits, n_visits), of both arms
     mixing: pd.DataFrame  # r_hat, autocorrelation of successive draws, effective_draws
     structure: str = "us"
     fallback_reason: str | None = None
@@ -31,61 +33,39 @@ class TooRich(ConvergenceError, ValueError):
     """The data cannot bear an unstructured covariance."""
 
 
-def draw_posterior(
-    outcomes, n_draws=1000, covariance="common", burn_in=100, thinning=10, seed=0, max_r_hat=1.05
-):
+def draw_posterior(outcomes, n_draws=1000, seed=0):
     """Draw the imputation model's parameters from their posterior.
 
     Priors are those of the five macros and of rbmi (its "Statistical Specifications"): flat for the
-    coefficients, inverse Wishart for each covariance matrix with n_visits + 2 degrees of freedom
-    and the REML estimate as scale, so that the REML estimate is its mean and it weighs about as
-    much as one participant. Where the data cannot bear an unstructured covariance common to both
-    arms, a simpler one is drawn as :meth:`trialmmrm.MMRM.draw` does.
+    coefficients, inverse Wishart for the covariance matrix with n_visits + 2 degrees of freedom and
+    the REML estimate as scale, so that the REML estimate is its mean and it weighs about as much as
+    one participant. Where the data cannot bear an unstructured covariance, a simpler one is drawn
+    as :meth:`trialmmrm.MMRM.draw` does.
 
     The sampler alternates covariance, coefficients (with missing outcomes integrated out) and
     missing outcomes (data augmentation: Schafer 1997, Analysis of Incomplete Multivariate Data, ch.
-    5). Chains start at the REML estimate and run side by side.
-
-    Parameters
-    ----------
-    outcomes : Outcomes
-    n_draws : int
-    covariance : {"common", "by_arm"}
-        One covariance matrix, or one an arm.
-    burn_in, thinning : int
-        Steps of each chain before the first draw, and from one draw to the next.
-    seed : int
-    max_r_hat : float
-        A RuntimeWarning names the worst parameter whose R-hat is above it.
-
-    Returns
-    -------
-    Posterior
-
-    Raises
-    ------
-    ValueError
-        If the data cannot identify the model.
+    5). Chains start at the REML estimate and run side by side. A RuntimeWarning names the worst
+    parameter whose R-hat is too large. Data that cannot identify the model are a ValueError.
     """
-    ready = prepare(outcomes, covariance)
+    ready = prepare(outcomes)
     if isinstance(ready, MMRM):
         return _draw_patterned(outcomes, ready, n_draws, seed)
-    patterns, scale = _rated(group_by_pattern(outcomes, covariance)), ready
+    patterns, scale = _rated(group_by_pattern(outcomes)), ready
     n_chains = max(2, min(N_CHAINS, n_draws // 20))
     n_kept = -(-n_draws // n_chains)
     rng = np.random.default_rng([seed, 0])
     sigma = np.repeat(scale[None], n_chains, axis=0)
     kept, traces = [], []
-    for step in range(burn_in + thinning * n_kept):
+    for step in range(BURN_IN + THINNING * n_kept):
         beta, completed = _augment(outcomes, patterns, sigma, rng)
-        if step >= burn_in:
+        if step >= BURN_IN:
             traces.append(_trace(outcomes, beta, sigma))
-            if (step - burn_in) % thinning == 0:
+            if (step - BURN_IN) % THINNING == 0:
                 kept.append((beta, sigma))
-        sigma = _draw_covariances(outcomes, patterns, beta, completed, scale, rng)
+        sigma = _draw_covariance(outcomes, patterns, beta, completed, scale, rng)
     betas, sigmas = (np.stack(draws, axis=1) for draws in zip(*kept, strict=True))
-    mixing = _mixing(traces, n_draws, thinning)
-    _warn_of_mixing(mixing, max_r_hat)
+    mixing = _mixing(traces, n_draws)
+    _warn_of_mixing(mixing)
     return Posterior(
         coefficients=betas.reshape(-1, *betas.shape[2:])[:n_draws],
         covariances=sigmas.reshape(-1, *sigmas.shape[2:])[:n_draws],
@@ -93,18 +73,16 @@ def draw_posterior(
     )
 
 
-def prepare(outcomes, covariance="common"):
-    """All that comes before the draws: REML covariances, or a model with a simpler one.
+def prepare(outcomes):
+    """All that comes before the draws: the REML covariance, or a model with a simpler one.
 
     Raises ValueError if the data cannot identify the model.
     """
-    _check_options(outcomes, covariance)
+    _check_design(outcomes)
     try:
-        _check_richness(outcomes, covariance)
-        return reml_covariances(outcomes, covariance)
+        _check_richness(outcomes)
+        return reml_covariance(outcomes)
     except (TooRich, np.linalg.LinAlgError) as error:
-        if covariance != "common":
-            raise
         return _fit_patterned(outcomes, str(error))
 
 
@@ -133,7 +111,7 @@ def _draw_patterned(outcomes, fit, n_draws, seed):
     mixing = pd.DataFrame(rows).assign(effective_draws=float(n_draws))
     betas = betas.reshape(n_draws, -1, n_visits)
     found = fit.covariance_structure, fit.fallback_reason
-    return Posterior(betas, sigmas[:, None], mixing, *found)
+    return Posterior(betas, sigmas, mixing, *found)
 
 
 def _rated(patterns):
@@ -141,61 +119,28 @@ def _rated(patterns):
     return [pattern for pattern in patterns if pattern.seen.any()]
 
 
-def _check_options(outcomes, covariance):
-    """Refuse what no imputation model can be estimated from."""
-    if covariance not in COVARIANCES:
-        raise ValueError(
-            f"covariance among {', '.join(COVARIANCES)} expected, found {covariance!r}"
-        )
-    _check_attendance(outcomes)
-    _check_design(outcomes)
-
-
-def _check_richness(outcomes, covariance):
+def _check_richness(outcomes):
     """Refuse what an unstructured covariance cannot be estimated from."""
-    if len(outcomes.visits) > MOST_UNSTRUCTURED:
+    n_visits, rated = len(outcomes.visits), outcomes.observed.any(axis=1)
+    if n_visits > MOST_UNSTRUCTURED:
         raise TooRich(
             f"at most {MOST_UNSTRUCTURED} visits expected for an unstructured covariance, found "
-            f"{len(outcomes.visits)}"
+            f"{n_visits}"
         )
-    n_needed = len(outcomes.visits) + 3
-    rated = outcomes.observed.any(axis=1)
-    groups = {"all participants": (rated, "fewer visits")}
-    if covariance == "by_arm":
-        instead = "covariance='common', or fewer visits"
-        groups = {f"{arm} arm": (rated & own, instead) for arm, own in _by_arm(outcomes)}
-    for name, (who, instead) in groups.items():
-        if who.sum() < n_needed:
-            raise TooRich(
-                f"{name}: at least {n_needed} rated participants expected for a covariance matrix "
-                f"of {len(outcomes.visits)} visits, found {who.sum()}. Use {instead}"
-            )
-        _check_variation(name, outcomes, who, instead)
+    if rated.sum() < n_visits + 3:
+        raise TooRich(
+            f"all participants: at least {n_visits + 3} rated participants expected for a "
+            f"covariance matrix of {n_visits} visits, found {rated.sum()}. Use fewer visits"
+        )
+    _check_variation(outcomes)
     _check_complete(outcomes)
     seen = outcomes.observed.astype(int)
     if (seen.T @ seen).min() < 2:
         raise TooRich("two visits at which fewer than two participants were both rated")
 
 
-def _by_arm(outcomes):
-    return zip(ARMS, (outcomes.active, ~outcomes.active), strict=True)
-
-
-def _check_attendance(outcomes):
-    for arm, own in _by_arm(outcomes):
-        if not own.any():
-            raise ValueError(f"participants of both arms expected, found none of the {arm} arm")
-        rated = outcomes.observed[own].any(axis=0)
-        if not rated.all():
-            visit = outcomes.visits[int(np.argmin(rated))]
-            raise ValueError(
-                f"visit {visit}: ratings of both arms expected, found none of the {arm} arm. Leave "
-                "the visit out (and drop it with visit.cat.remove_unused_categories())"
-            )
-
-
 def _check_complete(outcomes):
-    for arm, own in _by_arm(outcomes):
+    for arm, own in zip(ARMS, (outcomes.active, ~outcomes.active), strict=True):
         if not outcomes.observed[own].all(axis=1).any():
             raise TooRich(
                 f"{arm} arm: at least one participant rated at every visit expected, found none. "
@@ -213,21 +158,21 @@ def _check_design(outcomes):
             )
 
 
-def _check_variation(name, outcomes, who, instead):
-    flat = np.nanvar(outcomes.values[who], axis=0) == 0
+def _check_variation(outcomes):
+    flat = np.nanvar(outcomes.values, axis=0) == 0
     if flat.any():
         visit = outcomes.visits[int(np.argmax(flat))]
         raise ValueError(
-            f"{name}, visit {visit}: outcomes that vary between participants expected, found one "
-            f"value. Check the scores, or use {instead}"
+            f"all participants, visit {visit}: outcomes that vary between participants expected, "
+            "found one value. Check the scores, or use fewer visits"
         )
 
 
 def _precision_parts(outcomes, patterns, sigma):
     """Information matrix of the coefficients and its right-hand side, by chain.
 
-    ``sigma`` is (chains, groups, n_visits, n_visits). Also returns, for each pattern, the inverse
-    of the rated visits' covariance, with zeros at the others.
+    ``sigma`` is (chains, n_visits, n_visits). Also returns, for each pattern, the inverse of the
+    rated visits' covariance, with zeros at the others.
     """
     n_chains, n_visits, k = sigma.shape[0], sigma.shape[-1], outcomes.design.shape[1]
     information = np.zeros((n_chains, k, n_visits, k, n_visits))
@@ -236,7 +181,7 @@ def _precision_parts(outcomes, patterns, sigma):
     for pattern in patterns:
         x = outcomes.design[pattern.rows]
         y = np.nan_to_num(outcomes.values[pattern.rows])
-        inverse = inverse_of_seen(sigma[:, pattern.group], pattern.seen)
+        inverse = inverse_of_seen(sigma, pattern.seen)
         information += np.einsum("ab,cij->caibj", x.T @ x, inverse)
         right += (x.T @ y) @ inverse
         inverses.append(inverse)
@@ -268,7 +213,7 @@ def _augment(outcomes, patterns, sigma, rng):
             drawn = draw_missing(
                 outcomes.values[pattern.rows],
                 mean,
-                sigma[:, pattern.group],
+                sigma,
                 inverse,
                 pattern.seen,
                 rng.standard_normal((n_chains, len(pattern.rows), n_visits)),
@@ -296,17 +241,12 @@ def draw_missing(values, mean, sigma, inverse, seen, normal):
     return completed
 
 
-def _draw_covariances(outcomes, patterns, beta, completed, scale, rng):
-    """Covariances given coefficients and completed outcomes: inverse Wishart, by group."""
-    n_visits = scale.shape[-1]
-    residual = completed - outcomes.design @ beta
-    drawn = []
-    for group in range(len(scale)):
-        rows = np.concatenate([p.rows for p in patterns if p.group == group])
-        own = residual[:, rows]
-        total = scale[group] + np.swapaxes(own, 1, 2) @ own
-        drawn.append(inverse_wishart(n_visits + 2 + len(rows), total, rng))
-    return np.stack(drawn, axis=1)
+def _draw_covariance(outcomes, patterns, beta, completed, scale, rng):
+    """The covariance given coefficients and completed outcomes: inverse Wishart."""
+    rows = np.concatenate([pattern.rows for pattern in patterns])
+    residual = (completed - outcomes.design @ beta)[:, rows]
+    total = scale + np.swapaxes(residual, 1, 2) @ residual
+    return inverse_wishart(len(scale) + 2 + len(rows), total, rng)
 
 
 def inverse_wishart(df, scale, rng):
@@ -323,32 +263,22 @@ def inverse_wishart(df, scale, rng):
     return np.swapaxes(root, 1, 2) @ root
 
 
-def reml_covariances(outcomes, covariance="common"):
-    """Estimate the covariance matrices by REML.
+def reml_covariance(outcomes):
+    """The covariance matrix by REML (n_visits, n_visits); visits must not determine one another.
 
     By the EM algorithm with the coefficients integrated out (Laird & Ware 1982, Biometrics
     38:963-974).
-
-    Returns
-    -------
-    numpy.ndarray, (n_groups, n_visits, n_visits)
-
-    Raises
-    ------
-    ValueError
-        If an estimate is singular: visits that determine one another.
     """
-    patterns = _rated(group_by_pattern(outcomes, covariance))
-    n_groups = len({p.group for p in patterns})
+    patterns = _rated(group_by_pattern(outcomes))
     spread = np.nanvar(outcomes.values, axis=0)
-    sigma = np.repeat(np.diag(spread)[None], n_groups, axis=0)
+    sigma = np.diag(spread)
     for _ in range(EM_STEPS):
         new = _em_step(outcomes, patterns, sigma)
         change = np.abs(new - sigma).max() / spread.max()
         sigma = new
         if change < EM_TOLERANCE:
             break
-        _check_covariances(outcomes, sigma)
+        _check_covariance(outcomes, sigma)
     else:
         warnings.warn(
             f"the REML covariance was still changing by {change:.1e} after {EM_STEPS} EM steps: "
@@ -361,17 +291,17 @@ def reml_covariances(outcomes, covariance="common"):
 
 def _em_step(outcomes, patterns, sigma):
     beta, uncertainty, inverses = _gls(outcomes, patterns, sigma)
-    total, n = np.zeros_like(sigma), np.zeros(len(sigma))
+    total, n = np.zeros_like(sigma), 0
     for pattern, inverse in zip(patterns, inverses, strict=True):
-        own, x = sigma[pattern.group], outcomes.design[pattern.rows]
+        x = outcomes.design[pattern.rows]
         residual = np.where(pattern.seen, outcomes.values[pattern.rows] - x @ beta, 0.0)
-        slope = inverse @ own
+        slope = inverse @ sigma
         expected = residual @ slope
         doubt = np.einsum("ab,aibj->ij", x.T @ x, uncertainty)  # of the means, summed
-        total[pattern.group] += expected.T @ expected + slope.T @ doubt @ slope
-        total[pattern.group] += len(x) * (own - own @ slope)
-        n[pattern.group] += len(x)
-    return total / n[:, None, None]
+        total += expected.T @ expected + slope.T @ doubt @ slope
+        total += len(x) * (sigma - sigma @ slope)
+        n += len(x)
+    return total / n
 
 
 def _gls(outcomes, patterns, sigma):
@@ -384,28 +314,20 @@ def _gls(outcomes, patterns, sigma):
     return beta, uncertainty.reshape(shape), [inverse[0] for inverse in inverses]
 
 
-def _check_covariances(outcomes, sigma):
-    arms, instead = ("",), "fewer visits"
-    if len(sigma) > 1:
-        arms = ("control arm, ", "active arm, ")
-        instead = "covariance='common', or fewer visits"
-    for arm, own in zip(arms, sigma, strict=True):
-        sd = np.sqrt(np.diag(own))
-        if np.linalg.eigvalsh(own / np.outer(sd, sd))[0] < 1e-6:
-            raise TooRich(
-                f"{arm}visits {', '.join(map(str, outcomes.visits))}: a covariance matrix of full "
-                "rank expected, found visits that determine one another. Too few participants were "
-                "rated at all of them, or scores were copied from one visit to the next: use "
-                f"{instead}"
-            )
+def _check_covariance(outcomes, sigma):
+    sd = np.sqrt(np.diag(sigma))
+    if np.linalg.eigvalsh(sigma / np.outer(sd, sd))[0] < 1e-6:
+        raise TooRich(
+            f"visits {', '.join(map(str, outcomes.visits))}: a covariance matrix of full rank "
+            "expected, found visits that determine one another. Too few participants were rated at "
+            "all of them, or scores were copied from one visit to the next: use fewer visits"
+        )
 
 
 def _trace(outcomes, beta, sigma):
     """What is watched of a step: {(parameter, visit): (chains,)}."""
     logs = np.log(np.diagonal(sigma, axis1=-2, axis2=-1))
-    groups = ("",) if logs.shape[1] == 1 else (" control", " active")
-    watched = {"arm effect": beta[:, 2]}
-    watched |= {f"log variance{name}": logs[:, g] for g, name in enumerate(groups)}
+    watched = {"arm effect": beta[:, 2], "log variance": logs}
     return {
         (parameter, visit): values[:, j]
         for parameter, values in watched.items()
@@ -413,7 +335,7 @@ def _trace(outcomes, beta, sigma):
     }
 
 
-def _mixing(traces, n_draws, thinning):
+def _mixing(traces, n_draws):
     """R-hat (Gelman & Rubin 1992, Stat Sci 7:457-472) over all steps, and what thinning leaves."""
     rows = []
     for parameter, visit in traces[0]:
@@ -422,7 +344,7 @@ def _mixing(traces, n_draws, thinning):
         centred = values - values.mean(axis=1, keepdims=True)
         within = (centred**2).sum() / (n_chains * (n - 1))
         between = values.mean(axis=1).var(ddof=1) if n_chains > 1 else np.nan
-        lagged = np.mean(centred[:, thinning:] * centred[:, :-thinning]) / within
+        lagged = np.mean(centred[:, THINNING:] * centred[:, :-THINNING]) / within
         row = {"parameter": parameter, "visit": visit}
         row |= {"r_hat": np.sqrt((n - 1) / n + between / within), "autocorrelation": lagged}
         shrink = (1 - lagged) / (1 + lagged)  # of a first-order autoregression
@@ -430,14 +352,14 @@ def _mixing(traces, n_draws, thinning):
     return pd.DataFrame(rows)
 
 
-def _warn_of_mixing(mixing, max_r_hat):
-    slow = mixing[mixing["r_hat"] > max_r_hat]
+def _warn_of_mixing(mixing):
+    slow = mixing[mixing["r_hat"] > MAX_R_HAT]
     if len(slow):
         worst = slow.loc[slow["r_hat"].idxmax()]
         warnings.warn(
-            f"{worst['parameter']}, visit {worst['visit']}: R-hat of at most {max_r_hat:g} "
-            f"expected, found {worst['r_hat']:.3f}: the sampler's chains disagree. Raise burn_in "
-            "and thinning",
+            f"{worst['parameter']}, visit {worst['visit']}: R-hat of at most {MAX_R_HAT:g} "
+            f"expected, found {worst['r_hat']:.3f}: the sampler's chains disagree. Raise BURN_IN "
+            "and THINNING in analysis_lib/clinical/posterior.py",
             RuntimeWarning,
             stacklevel=3,
         )

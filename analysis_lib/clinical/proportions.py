@@ -15,19 +15,10 @@ def compare_proportions(events, n, inflation=1.0, df=np.inf):
     not reject, p is that of the same test at no difference, so that they never disagree. With the
     restricted estimates in place, each score is Pearson's chi-squared times (N - 1) / N.
 
-    Parameters
-    ----------
-    events, n : sequence of two numbers
-        Of the active and the control arm; events may be means over imputations.
-    inflation, df : float
-        Total over within-imputation variance, and degrees of freedom (Lott & Reiter 2020, Am Stat
-        74:109-115, who widen Wilson's interval so).
-
-    Returns
-    -------
-    dict
-        risk_difference, ci_low, ci_high, risk_ratio, rr_ci_low, rr_ci_high, odds_ratio, or_ci_low,
-        or_ci_high, p; all missing if an arm is empty, a ratio if it is 0 / 0.
+    ``events`` and ``n`` are of the active and the control arm; events may be means over
+    imputations. Then ``inflation`` is the total over the within-imputation variance, with ``df``
+    degrees of freedom (Lott & Reiter 2020, Am Stat 74:109-115, who widen Wilson's interval so). All
+    are missing if an arm is empty, a ratio if it is 0 / 0.
     """
     found = {}
     scale = (1 - 1 / max(sum(n), 2)) / inflation
@@ -38,7 +29,7 @@ def compare_proportions(events, n, inflation=1.0, df=np.inf):
             score = _score(events, n, restricted, scale, special.stdtrit(df, 0.975) ** 2)
             limits = (place, _limit(score, place, 0.0), _limit(score, place, 1.0))
             found |= dict(zip(names, map(OF_PLACE[names], limits), strict=True))
-    chi2 = scale * _chi2(events, n, _same(events, n)) if min(n) > 0 else np.nan
+    chi2 = scale * _chi2(events, n, (sum(events) / sum(n),) * 2) if min(n) > 0 else np.nan
     return found | {"p": 2 * special.stdtr(df, -math.sqrt(chi2))}
 
 
@@ -74,10 +65,6 @@ def _limit(score, place, end):
         return end
     near = min(max(place, EDGE), 1 - EDGE)
     return optimize.brentq(score, far, near, xtol=1e-13)
-
-
-def _same(events, n):
-    return (sum(events) / sum(n),) * 2
 
 
 # Each measure is searched on (0, 1): its estimate there, and the restricted proportions at a place.

@@ -7,6 +7,8 @@ from analysis_lib.clinical.outcomes import usable
 from analysis_lib.study.contract import ARMS
 from voxelperm import draw_permutations, nuisance_basis
 
+CHUNK = 2000  # permutations whose arrays are held together
+
 
 def randomisation_test(changes, scale, visit, strata=None, n_permutations=5000, seed=0):
     """Test the difference at a visit against re-randomised arms.
@@ -33,16 +35,15 @@ def randomisation_test(changes, scale, visit, strata=None, n_permutations=5000, 
     Returns
     -------
     pandas.DataFrame
-        One row: scale, visit, n_active, n_control, n_strata, estimate, se, t, p_randomisation =
-        (1 + number of permutations with at least the observed |t|) / (1 + n_permutations),
-        n_permutations, exhaustive. A permutation whose t is not defined counts against the
-        observed one.
+        One row of clinical/randomisation.tsv; p_randomisation = (1 + number of permutations with at
+        least the observed |t|) / (1 + n_permutations). A permutation whose t is not defined counts
+        against the observed one.
 
     Raises
     ------
     ValueError
-        With no such scale and visit, fewer than two participants in an arm, a participant without
-        stratum, or an observed t that is not defined.
+        With no such scale and visit, fewer than two participants in an arm, or an observed t that
+        is not defined.
     """
     rows = changes[(changes["scale"] == scale) & (changes["visit"] == visit)].dropna()
     n = rows["arm"].value_counts().reindex(ARMS, fill_value=0)
@@ -51,7 +52,7 @@ def randomisation_test(changes, scale, visit, strata=None, n_permutations=5000, 
             f"{scale} at {visit}: at least two rated participants in each arm expected, found "
             f"{n['active']} active and {n['control']} control: the arms cannot be compared"
         )
-    blocks = _strata_of(rows, strata)
+    blocks = None if strata is None else rows["participant_id"].map(strata).astype(str).to_numpy()
     active = (rows["arm"] == "active").to_numpy(float)
     order, exhaustive = draw_permutations(
         n_permutations, len(rows), active, blocks=blocks, seed=seed
@@ -66,7 +67,8 @@ def randomisation_test(changes, scale, visit, strata=None, n_permutations=5000, 
             "difference can be estimated"
         )
     # place k takes participant order[k] - 1, so a participant gets the label of their new place
-    labels = (active[np.argsort(chunk, axis=1)] for chunk in _chunks(order))
+    chunks = (order[i : i + CHUNK] for i in range(0, len(order), CHUNK))
+    labels = (active[np.argsort(chunk, axis=1)] for chunk in chunks)
     with np.errstate(divide="ignore"):  # labels that leave no residual: an infinite t
         draws = [np.divide(*_hc3(chunk, held, outcome)) for chunk in labels]
     null = np.concatenate([[], *draws])
@@ -76,20 +78,6 @@ def randomisation_test(changes, scale, visit, strata=None, n_permutations=5000, 
     row |= {"estimate": estimate, "se": se, "t": estimate / se}
     row["p_randomisation"] = (1 + np.sum(~below)) / (1 + len(null))
     return pd.DataFrame([row | {"n_permutations": len(null), "exhaustive": exhaustive}])
-
-
-def _strata_of(rows, strata):
-    if strata is None:
-        return None
-    own = rows["participant_id"].map(strata)
-    if own.isna().any():
-        who = ", ".join(rows.loc[own.isna(), "participant_id"])
-        raise ValueError(f"strata: a stratum for every participant expected, found none for {who}")
-    return own.astype(str).to_numpy()
-
-
-def _chunks(order, size=2000):
-    return (order[i : i + size] for i in range(0, len(order), size))
 
 
 def _hc3(labels, held, outcome):

@@ -6,12 +6,10 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.results.problems import NotComputed
+from analysis_lib.study.contract import ARMS
 from analysis_lib.study.participants import ADJUST
 
-ARMS = ("active", "control")
 CONTRAST = "active - control"
-
-SHOWN = 5  # participants quoted in a message
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,7 @@ class Outcomes:
         )
 
     def visit_index(self, visit):
-        """Position of a visit; ValueError if there is none of that name."""
-        if visit not in self.visits:
-            known = ", ".join(map(str, self.visits))
-            raise ValueError(f"a visit among {known} expected, found {visit!r}")
+        """Position of a visit."""
         return self.visits.index(visit)
 
 
@@ -75,10 +70,8 @@ def outcome_table(changes, baselines=None, n_before=None):
     A missing outcome is a visit not rated. ``baselines`` (participant_id, arm, baseline: everyone
     with a baseline) brings in the participants without any later score, who have no row in
     ``changes`` and yet belong to the trial. ``n_before`` (by participant_id) is the number of these
-    visits up to an intercurrent event, for those who had one. More than one scale, a baseline that
-    is missing or not unique and two ratings at a visit are refused.
+    visits up to an intercurrent event, for those who had one.
     """
-    _check_rows(changes)
     people = _people(changes, baselines)
     wide = changes.pivot(index="participant_id", columns="visit", values="outcome")
     wide = wide.reindex(index=people.index, columns=changes["visit"].cat.categories)
@@ -95,21 +88,6 @@ def outcome_table(changes, baselines=None, n_before=None):
     )
 
 
-def _check_rows(changes):
-    if "scale" in changes and changes["scale"].nunique() > 1:
-        found = ", ".join(map(str, changes["scale"].unique()))
-        raise ValueError(f"one scale expected, found {found}: select the rows of one of them")
-    if not isinstance(changes["visit"].dtype, pd.CategoricalDtype):
-        raise ValueError(
-            f"visit: an ordered categorical expected, found {changes['visit'].dtype}; "
-            "pandas.Categorical(visit, visits_in_order, ordered=True) makes one"
-        )
-    twice = changes[changes.duplicated(["participant_id", "visit"])]
-    if len(twice):
-        who = f"{twice['participant_id'].iloc[0]}, {twice['visit'].iloc[0]}"
-        raise ValueError(f"one row per participant and visit expected, two for {who}: keep one")
-
-
 def with_known_baseline(changes):
     """The rows whose change is known; those without a baseline tell nothing of change."""
     return changes.dropna(subset=["baseline", "outcome"])
@@ -121,21 +99,7 @@ def _people(changes, baselines):
     rows = changes[columns]
     if baselines is not None:
         rows = pd.concat([rows, baselines[columns]])
-    people = rows.drop_duplicates().set_index("participant_id").sort_index()
-    _refuse(people["baseline"].isna(), "a baseline expected, found none. Give it, or leave out {}")
-    doubled = people.index.duplicated(keep=False)
-    _refuse(pd.Series(doubled, people.index), "one arm and one baseline expected, found several")
-    _refuse(~people["arm"].isin(ARMS), f"an arm among {', '.join(ARMS)} expected, found another")
-    return people
-
-
-def _refuse(wrong, problem):
-    who = wrong.index[wrong].unique().tolist()
-    if who:
-        more = f" and {len(who) - SHOWN} more" if len(who) > SHOWN else ""
-        names = ", ".join(map(str, who[:SHOWN])) + more
-        these = "this participant" if len(who) == 1 else "these participants"
-        raise ValueError(f"{names}: {problem.format(these)}")
+    return rows.drop_duplicates().set_index("participant_id").sort_index()
 
 
 def missing_patterns(changes, baselines=None):
@@ -188,20 +152,14 @@ class _Pattern:
     rows: np.ndarray  # positions of the participants
     seen: np.ndarray  # bool, (n_visits,)
     active: bool
-    group: int  # which covariance matrix is theirs
 
 
-def group_by_pattern(outcomes, covariance):
+def group_by_pattern(outcomes):
     """Participants who were rated at the same visits, together."""
     keys = np.column_stack([outcomes.active, outcomes.observed])
     found, which = np.unique(keys, axis=0, return_inverse=True)
     which = which.reshape(-1)
     return [
-        _Pattern(
-            rows=np.flatnonzero(which == k),
-            seen=key[1:],
-            active=bool(key[0]),
-            group=int(key[0]) if covariance == "by_arm" else 0,
-        )
+        _Pattern(np.flatnonzero(which == k), seen=key[1:], active=bool(key[0]))
         for k, key in enumerate(found)
     ]

@@ -1,15 +1,10 @@
 """Electroconvulsive therapy (Argyelan and colleagues) as a BIDS folder: regions, no control arm."""
 
 from analysis_lib.datasets.bids_tables import (
-    dataset_description,
+    bids_folder,
     described_table,
     in_visit_order,
-    require_columns,
-    scale_columns,
-    score_table,
-    session_table,
 )
-from analysis_lib.results.problems import FetchError
 
 FIRST = "Cerebellum.Cortex"  # of the columns of regions, which go to the last column
 
@@ -17,48 +12,15 @@ FIRST = "Cerebellum.Cortex"  # of the columns of regions, which go to the last c
 def argyelan_dataset(regions, scores):
     """Turn VOL_IPER.csv and hamd.csv into the files of a BIDS folder (text by path).
 
-    Participants are the pseudonyms of the source. A file that lacks columns, or people who are in
-    one file alone, are a `FetchError`.
+    Participants are the pseudonyms of the source.
     """
-    require_columns("VOL_IPER.csv", regions, ["id", FIRST])
-    require_columns("hamd.csv", scores, ["id", "hamd", "time", "age", "sex"])
-    alone = sorted(set(regions["id"]) ^ set(scores["id"]))
-    if alone:
-        raise FetchError(f"VOL_IPER.csv, hamd.csv: the same people expected, found {alone} in one")
     change = regions.loc[:, FIRST:].assign(participant_id="sub-" + regions["id"])
     scores = scores.assign(participant_id="sub-" + scores["id"])
     scores = scores.assign(visit="rating" + scores["time"].astype(str))
     rated = in_visit_order(scores, [f"rating{k}" for k in range(1, 13)])
     people = scores.drop_duplicates("participant_id").sort_values("participant_id")
     people = people.assign(sex=people["sex"].str[0])
-    described = {"participant_id": _PEOPLE["participant_id"]}
+    content = bids_folder("argyelan", people, {"hamd": (rated, "hamd")}, rated)
+    described = {"participant_id": {"Description": "Participant, the pseudonym of the source"}}
     described |= {name: {"Units": "percent"} for name in change if name != "participant_id"}
-    return {
-        **dataset_description(_ABOUT, _README),
-        **described_table("participants", people, _PEOPLE),
-        **described_table("phenotype/hamd", score_table(rated, "hamd"), scale_columns(_HAMD)),
-        **described_table("regions", change.round(6), described),
-        **session_table(rated, []),
-    }
-
-
-_HAMD = "Hamilton Depression Rating Scale, total (hamd)"
-_PEOPLE = {
-    "participant_id": {"Description": "Participant, the pseudonym of the source"},
-    "age": {"Description": "Age", "Units": "year"},
-    "sex": {"Description": "Sex", "Levels": {"F": "female", "M": "male"}},
-}
-_ABOUT = {
-    "Name": "Electroconvulsive therapy: change of 42 regions in 15 patients",
-    "License": "MIT",
-    "Authors": ["Miklos Argyelan"],
-    "SourceDatasets": [{"URL": "https://github.com/argyelan/Publications"}],
-}
-_README = """\
-Electroconvulsive therapy in 15 patients, without a control arm: percent change of regional volume
-(FreeSurfer, both sides in one) in regions.tsv, repeated HAMD ratings in phenotype/hamd.tsv. Ratings
-are numbered as in the source and taken as weekly.
-
-From argyelan/Publications, VOLUMEvsCognition/Data (MIT). Written by python -m analysis_lib fetch
-argyelan.
-"""
+    return content | described_table("regions", change.round(6), described)

@@ -1,17 +1,12 @@
-"""What the converters of public trials share: tables and descriptions of a BIDS folder."""
+"""What the converters of public trials share: tables and descriptions of a BIDS folder.
+
+Their sources are checked by sha256: what a converter assumes of them is tested, once for all.
+"""
 
 import json
+from pathlib import Path
 
 import pandas as pd
-
-from analysis_lib.results.problems import FetchError
-
-
-def require_columns(file, table, columns):
-    """Refuse a source file that lacks columns."""
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise FetchError(f"{file}: columns {', '.join(missing)} expected, found {', '.join(table)}")
 
 
 def in_visit_order(table, visits):
@@ -20,24 +15,34 @@ def in_visit_order(table, visits):
     return ordered.sort_values(["participant_id", "visit"]).reset_index(drop=True)
 
 
-def score_table(table, column):
-    """A phenotype table of one score."""
-    return pd.DataFrame(
-        {
-            "participant_id": table["participant_id"],
-            "session_id": "ses-" + table["visit"].astype(str),
-            "total": table[column].map("{:g}".format, na_action="ignore"),
-        }
-    )
+def bids_folder(name, people, scales, came, columns=(), notes=()):
+    """The files of a public trial's BIDS folder, text by path.
+
+    ``scales`` holds by name the table and column of its scores, ``came`` a row per participant and
+    visit, with further ``columns`` of the sessions. ``<name>.json`` says what the folder says of
+    itself, to which notes are added.
+    """
+    about = json.loads(Path(__file__).with_name(f"{name}.json").read_text(encoding="utf-8"))
+    files = _dataset_description(about, notes)
+    files |= described_table("participants", people, about["participants"])
+    for scale, (table, column) in scales.items():
+        files |= _scale_table(scale, table, column, about[scale])
+    return files | _session_table(came, list(columns))
 
 
-def scale_columns(description):
-    """Descriptions of the columns of a phenotype table."""
-    return {
+def _scale_table(name, table, column, description):
+    """A phenotype table of one score and its description, by file name."""
+    described = {
         "participant_id": {"Description": "Participant, as in participants.tsv"},
         "session_id": {"Description": "Visit, with ses- before it"},
         "total": {"Description": description, "Units": "point"},
     }
+    content = {
+        "participant_id": table["participant_id"],
+        "session_id": "ses-" + table["visit"].astype(str),
+        "total": table[column].map("{:g}".format, na_action="ignore"),
+    }
+    return described_table(f"phenotype/{name}", pd.DataFrame(content), described)
 
 
 _SESSION_COLUMNS = {
@@ -46,7 +51,7 @@ _SESSION_COLUMNS = {
 }
 
 
-def session_table(table, columns):
+def _session_table(table, columns):
     """One sessions file per participant: BIDS wants a folder for everyone in participants.tsv."""
     table = table.assign(session_id="ses-" + table["visit"].astype(str))
     described = {name: _SESSION_COLUMNS[name] for name in ["session_id", *columns]}
@@ -61,14 +66,16 @@ def described_table(name, table, described):
     return {f"{name}.tsv": _tsv(table[list(described)]), f"{name}.json": _json(described)}
 
 
-def dataset_description(about, readme):
+def _dataset_description(about, notes=()):
     """dataset_description.json and README, by file name."""
     fixed = {
         "BIDSVersion": "1.10.0",
         "DatasetType": "raw",
         "GeneratedBy": [{"Name": "analysis_lib.datasets.fetch"}],
     }
-    return {"dataset_description.json": _json({**about, **fixed}), "README": readme}
+    readme = "".join(f"{line}\n" for line in about["readme"])
+    readme += "".join(f"\n{note}\n" for note in notes)
+    return {"dataset_description.json": _json({**about["dataset"], **fixed}), "README": readme}
 
 
 def _tsv(table):

@@ -41,48 +41,15 @@ class Fetched:
     notes: tuple[str, ...] = ()  # where source files disagree
 
 
-_RBMI = "insightsengineering/rbmi/c872d4ac7e5406ec50ae9fe4d56898c6ecb7ec03"
-_SCORES = "egarza/sudmex_tms_main/135e0f2f38559dc8d9485b86090a4db76f439e12"
-_ECT = "argyelan/Publications/4eb1f3367f7ea512e70c61ad2430f182189dde05/VOLUMEvsCognition/Data"
-_OPENNEURO = "OpenNeuroDatasets/ds003037/68ae455007953d3d10e8012d7b1adad2aba0f400"
-
 _PARCELLATIONS = (  # where nilearn has Schaefer's parcels from
     "ThomasYeoLab/CBIG/v0.14.3-Update_Yeo2011_Schaefer2018_labelname/stable_projects/"
     "brain_parcellation/Schaefer2018_LocalGlobal/Parcellations/MNI/"
 )
 
-TRIALS = {
-    "antidepressant": (
-        PublicFile(
-            "antidepressant/antidepressant_data.rda",
-            f"{_RBMI}/data/antidepressant_data.rda",
-            "bdad3cc1f86798171d3f069b9ec21e73dff683656eb3dcfd96c16e6c5938c036",
-        ),
-    ),
-    "argyelan": (
-        PublicFile(
-            "argyelan/VOL_IPER.csv",
-            f"{_ECT}/VOL_IPER.csv",
-            "37cfcffef1bb00344c28669004f5c4505772def7c11cd0b35749f159a3332ea3",
-        ),
-        PublicFile(
-            "argyelan/hamd.csv",
-            f"{_ECT}/hamd.csv",
-            "27e58df10f7f63bfcbf03b0d512b39ae616f300f27047863ed21c0d4595cc740",
-        ),
-    ),
-    "sudmex_tms": (
-        PublicFile(
-            "sudmex_tms/participants.tsv",
-            f"{_OPENNEURO}/participants.tsv",
-            "98333f42b867698fb910f0dd70da19d705ed3662cdb67bcab740be2c7b3a27f9",
-        ),
-        PublicFile(
-            "sudmex_tms/data2w.csv",
-            f"{_SCORES}/data/clinical/data2w.csv",
-            "528f4ab599487e95c925021abaf4e3f1c6b1b58914db647c78c03918169b0e8c",
-        ),
-    ),
+_FILES = pd.read_csv(Path(__file__).with_name("trials.tsv"), sep="\t", encoding="utf-8")
+TRIALS = {  # the folder of a file is its trial
+    trial: tuple(PublicFile(*row) for row in rows.itertuples(index=False))
+    for trial, rows in _FILES.groupby(_FILES["name"].str.partition("/")[0], sort=False)
 }
 
 
@@ -105,7 +72,8 @@ def fetch_study(name, folder=None, cache=None, *, base=PUBLIC, retries=RETRIES):
     a folder is never overwritten. ``base`` serves the files; a failed download is tried ``retries``
     times.
     """
-    _known_trial(name)
+    if name not in TRIALS:
+        raise FetchError(f"{name}: no such public trial. Known: {', '.join(TRIALS)}")
     folder = _folder(name, folder)
     paths = fetch_files(TRIALS[name], cache, base=base, retries=retries)
     content, notes = _read_and_convert(name, paths)
@@ -242,11 +210,6 @@ def fetch_files(files, cache=None, *, base=PUBLIC, retries=RETRIES):
     for i, file in enumerate(wanted):
         _download(cache, file, wanted[i:], base, retries)
     return [cache / file.name for file in files]
-
-
-def _known_trial(name):
-    if name not in TRIALS:
-        raise FetchError(f"{name}: no such public trial. Known: {', '.join(TRIALS)}")
 
 
 def _download(cache, file, wanted, base, retries):

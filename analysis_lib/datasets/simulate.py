@@ -22,6 +22,8 @@ from analysis_lib.datasets.truth import (
     smooth_percent,
 )
 
+WORDS = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+
 
 def simulate_study(folder, **options):
     """Write a simulated trial as a BIDS dataset, with its truth beside it; whole or not at all.
@@ -63,10 +65,10 @@ def true_change(folder, fwhm_mm=8):
 def _write_dataset(folder, trial):
     title = "Simulated sham-controlled rTMS trial" + (" (null)" if trial.truth["null"] else "")
     _write_json(folder / "dataset_description.json", _description(title, "raw", SourceDatasets=[]))
-    _write_text(folder / "README", _readme(title))
+    _write_readme(folder, "readme", title=title)
     _write_text(folder / ".bidsignore", "adverse_events.*\nstimulation.*\n")
-    people = trial.participants[list(PARTICIPANT_COLUMNS)]
-    _write_table(folder / "participants.tsv", people, PARTICIPANT_COLUMNS)
+    people = trial.participants[list(WORDS["participants"])]
+    _write_table(folder / "participants.tsv", people, WORDS["participants"])
     _write_phenotype(folder / "phenotype", trial.scores)
     _write_sessions(folder, trial)
     _write_conduct(folder, trial)
@@ -85,41 +87,6 @@ def _description(name, kind, **more):
         "GeneratedBy": [{"Name": "analysis_lib.datasets.simulate", "Version": "0.1.0"}],
         **more,
     }
-
-
-def _readme(title):
-    return f"""{title}
-
-{SIMULATED}
-
-Depressed patients, active or sham repetitive transcranial magnetic stimulation over the left
-dorsolateral prefrontal cortex, three weeks. Ratings at baseline and weeks 1, 2 and 3; grey-matter
-maps at baseline and week 3 (derivatives/vbm). What is planted is in derivatives/truth.
-
-A rating that was missed is n/a. A participant who withdrew has no rows after the last visit.
-adverse_events.tsv and stimulation.tsv are no BIDS files; .bidsignore names them.
-"""
-
-
-PARTICIPANT_COLUMNS = {
-    "participant_id": "Participant",
-    "age": {"Description": "Age", "Units": "year"},
-    "sex": {"Description": "Sex", "Levels": {"F": "female", "M": "male"}},
-    "arm": {
-        "Description": "Randomised arm",
-        "Levels": {"active": "active stimulation", "sham": "sham coil"},
-    },
-    "tiv": {"Description": "Total intracranial volume", "Units": "mL"},
-    "withdrawn_after": "Last visit of a participant who withdrew; n/a for all others",
-    "guess": {
-        "Description": "Arm that the participant believes to have had, asked at week 3",
-        "Levels": {
-            "active": "active stimulation",
-            "sham": "sham coil",
-            "unknown": "does not know",
-        },
-    },
-}
 
 
 def _write_phenotype(folder, scores):
@@ -163,26 +130,9 @@ def _write_conduct(folder, trial):
         random = random_stream(trial.seed, row.number, "conduct")
         sessions += _treatment(random, row)
         events += _complaints(random, row)
-    _write_table(folder / "stimulation.tsv", pd.DataFrame(sessions), STIMULATION_COLUMNS)
-    table = pd.DataFrame(events, columns=list(EVENT_COLUMNS))
-    _write_table(folder / "adverse_events.tsv", table, EVENT_COLUMNS)
-
-
-STIMULATION_COLUMNS = {
-    "participant_id": "Participant",
-    "session": "Number of the treatment session, 1 to 15; a missing number was not attended",
-    "date": "Date, shifted into the year 1920 as BIDS asks of anonymised dates",
-    "percent_motor_threshold": {"Description": "Intensity", "Units": "percent"},
-    "pulses": "Pulses given (by a sham coil: played)",
-}
-EVENT_COLUMNS = {
-    "participant_id": "Participant",
-    "session_id": "Visit at which it was reported",
-    "term": "What was reported",
-    "severity": {"Description": "Severity", "Levels": {"mild": "mild", "moderate": "moderate"}},
-    "serious": {"Description": "Serious", "Levels": {"yes": "yes", "no": "no"}},
-    "related": {"Description": "Related to treatment", "Levels": {"yes": "yes", "no": "no"}},
-}
+    _write_table(folder / "stimulation.tsv", pd.DataFrame(sessions), WORDS["stimulation"])
+    table = pd.DataFrame(events, columns=list(WORDS["events"]))
+    _write_table(folder / "adverse_events.tsv", table, WORDS["events"])
 
 
 def _treatment(random, row):
@@ -227,23 +177,12 @@ def _write_maps(folder, trial):
     source = [{"URL": "../..", "Version": f"seed {trial.seed}"}]
     about = _description(title, "derivative", SourceDatasets=source)
     _write_json(folder / "dataset_description.json", about)
-    _write_text(folder / "README", _maps_readme(title))
+    _write_readme(folder, "maps_readme", title=title)
     for row in trial.participants.itertuples():
         pre, post = simulate_pair(trial, row.participant_id)
         _write_map(folder, row.participant_id, "baseline", pre, trial)
         if pd.isna(row.withdrawn_after):
             _write_map(folder, row.participant_id, "week3", post, trial)
-
-
-def _maps_readme(title):
-    return f"""{title}
-
-{SIMULATED}
-
-Modulated grey matter in MNI space ({SPACE}), unsmoothed: grey-matter volume in a voxel divided by
-the volume of the voxel. The sum of a map times the volume of a voxel is the participant's
-grey-matter volume. Integers with a scale factor of {STEP}, so that every machine writes the same.
-"""
 
 
 def _write_map(folder, name, visit, steps, trial):
@@ -263,22 +202,11 @@ def _write_map(folder, name, visit, steps, trial):
 def _write_truth(folder, trial):
     about = _description("Planted truth of a simulated trial", "derivative")
     _write_json(folder / "dataset_description.json", about)
-    _write_text(folder / "README", _truth_readme())
+    _write_readme(folder, "truth_readme")
     _write_text(folder / ".bidsignore", "*.nii.gz\ntruth.json\n")
     _write_json(folder / "truth.json", trial.truth)
     _write_image(folder / "planted.nii.gz", trial.planted)
     _write_image(folder / "template.nii.gz", trial.template)
-
-
-def _truth_readme():
-    return f"""Planted truth
-
-{SIMULATED}
-
-truth.json: seed, parameters, true differences between the arms, table of D1 weights, who withdrew,
-z of each participant. planted.nii.gz: percent change of grey matter in an average active patient,
-before any smoothing. template.nii.gz: grey-matter template that the maps are made from.
-"""
 
 
 def _write_image(path, image):
@@ -293,6 +221,11 @@ def _write_table(path, table, columns, more=None):
     table.to_csv(path, sep="\t", index=False, na_rep="n/a", lineterminator="\n")
     described = {k: {"Description": v} if isinstance(v, str) else v for k, v in columns.items()}
     _write_json(path.with_suffix(".json"), {**(more or {}), **described})
+
+
+def _write_readme(folder, which, **said):
+    words = said | {"simulated": SIMULATED, "space": SPACE, "step": STEP}
+    _write_text(folder / "README", "\n".join([*WORDS[which], ""]).format(**words))
 
 
 def _write_json(path, content):

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
-from analysis_lib.datasets.trial import random_stream, simulate_trial
-from analysis_lib.datasets.truth import STEP, TOP_VALUE, ChangeMaps, sigma_voxels
+from analysis_lib.datasets.trial import random_stream
+from analysis_lib.datasets.truth import STEP, TOP_VALUE, sigma_voxels
 
 
 def simulate_pair(trial, participant_id):
@@ -62,17 +62,3 @@ def _kernel_norm(n, sigma):
 
 def _as_steps(values):
     return np.rint(np.clip(values, 0, TOP_VALUE) / STEP).astype(np.int16)
-
-
-def simulate_change_maps(**options):
-    """Simulate a trial in memory, for benchmarks: the maps of participants scanned twice."""
-    trial = simulate_trial(**options)
-    people = trial.participants[trial.participants["withdrawn_after"].isna()]
-    maps = np.empty((2, len(people), *trial.template.shape), dtype=np.float32)
-    for k, name in enumerate(people["participant_id"]):
-        for when, steps in enumerate(simulate_pair(trial, name)):
-            maps[when, k] = steps * np.float32(STEP)
-    people = people.reset_index(drop=True)
-    return ChangeMaps(
-        people, trial.scores, trial.template, trial.planted, trial.truth, maps[0], maps[1]
-    )

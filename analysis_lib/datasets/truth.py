@@ -100,22 +100,6 @@ class Trial:
     truth: dict = field(repr=False)
 
 
-@dataclass(frozen=True)
-class ChangeMaps:
-    """A simulated trial, as `Trial` has it, with the maps of those scanned twice in memory.
-
-    pre and post, (n_participants, *grid), are the unsmoothed numbers that `simulate_study` writes.
-    """
-
-    participants: pd.DataFrame
-    scores: pd.DataFrame
-    template: nib.Nifti1Image
-    planted: nib.Nifti1Image
-    truth: dict = field(repr=False)
-    pre: np.ndarray = field(repr=False)
-    post: np.ndarray = field(repr=False)
-
-
 def planted_change(grid, plan=None):
     """Percent change planted in an average active patient, unsmoothed, float32.
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import textwrap
+from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -17,26 +18,7 @@ TICKS = {
 STYLE = {  # seaborn's theme for print, and what is ours
     **TICKS,
     **sns.plotting_context("paper", font_scale=8 / 9.6),  # labels of 8 points
-    "xtick.color": "black",
-    "ytick.color": "black",
-    "xtick.major.size": 3.5,
-    "ytick.major.size": 3.5,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "font.size": 8,
-    "font.family": "DejaVu Sans",
-    "axes.titlesize": 8.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "lines.linewidth": 1.4,
-    "legend.frameon": False,
-    "figure.dpi": 110,
-    "figure.constrained_layout.use": True,
-    "pdf.fonttype": 42,
-    "savefig.facecolor": "white",
+    **mpl.rc_params_from_file(Path(__file__).with_suffix(".mplstyle"), use_default_template=False),
 }
 COLUMN, PAGE = 3.5, 7.2  # widths of a journal's column and page, inches
 LEVEL = 0.05  # below it a p is drawn as significant
@@ -51,12 +33,12 @@ def style():
 
 
 @mpl.rc_context(STYLE)
-def brain_figure(n_rows=1, n_columns=1, width=PAGE, height=2.0, right=0.02):
+def brain_figure(n_rows=1, n_columns=1, height=2.0):
     """A figure for brain slices: fixed margins, since nilearn places its own Axes."""
-    fig = plt.figure(figsize=(width, height), layout="none")
+    fig = plt.figure(figsize=(PAGE, height), layout="none")
     axes = fig.subplots(n_rows, n_columns, squeeze=False)
     head = 0.25 / height  # room for a title above each row
-    fig.subplots_adjust(0.01, 0.2 / height, 1 - right, 1 - head, 0.03, head * n_rows + 0.05)
+    fig.subplots_adjust(0.01, 0.2 / height, 0.98, 1 - head, 0.03, head * n_rows + 0.05)
     return fig, axes
 
 

@@ -39,22 +39,24 @@ def clinical(study: Study) -> Drawn | None:
         others["response"] = catalogue.response(results)
     if catalogue.tips(results):
         others["tipping_point"] = catalogue.tipping_point(results)
-    shown = list(courses)[:AT_MOST]
-    blocks = [([shown[i : i + 2]], 2.4, None) for i in range(0, len(shown), 2)]
+    shown, blocks = _first(courses)
     blocks.append(([["differences"]], others["differences"].size[1], None))
     blocks += [([list(others)[1:]], 2.3, None)] if len(others) > 1 else []
-    panels = _said_once({name: courses[name] for name in shown}) | others
-    apart = courses | others
+    panels, apart = _said_once(shown) | others, courses | others
     return _draw(results, "figure2_clinical", "Clinical outcomes", panels, blocks, apart)
 
 
 def _courses(study, results):
     """Figure 2 of a study without a control arm."""
-    panels = {s.key: catalogue.course_of_all(results, s.name) for s in study.scales}
-    shown = list(panels)[:AT_MOST]
-    blocks = [([shown[i : i + 2]], 2.4, None) for i in range(0, len(shown), 2)]
-    panels = {name: panels[name] for name in shown}
-    return _draw(results, "figure2_clinical", "Clinical courses", panels, blocks)
+    courses = {s.key: catalogue.course_of_all(results, s.name) for s in study.scales}
+    return _draw(results, "figure2_clinical", "Clinical courses", *_first(courses))
+
+
+def _first(courses):
+    """The courses that fit on a page, and the blocks that lay them out in pairs."""
+    names = list(courses)[:AT_MOST]
+    blocks = [([names[i : i + 2]], 2.4, None) for i in range(0, len(names), 2)]
+    return {name: courses[name] for name in names}, blocks
 
 
 def grey_matter(study: Study, regions=(), slices_mm=catalogue.SLICES_MM) -> Drawn | None:

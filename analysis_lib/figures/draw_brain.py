@@ -26,48 +26,33 @@ def where(image, p_image, level):
     return new_img_like(image, kept.astype(np.float32))
 
 
-def plot_slices(
-    ax, image, threshold, label, cuts=(-20, -8, 2, 14, 30, 46), vmax=None, outline=None
-):
+def plot_slices(ax, image, label, outline, cuts, vmax=None):
     """Axial slices of a map on the MNI template, with a colour bar at the right of the Axes.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    image : nibabel image
-    threshold : float or None
-        Smaller absolute values are not drawn; None draws all but zero.
-    label : str
-        Of the colour bar, with its unit.
-    cuts : sequence of float
-        z in mm.
-    vmax : float, optional
-        End of the colour scale.
-    outline : nibabel image, optional
-        Family-wise p: all values are then drawn, the smaller the fainter, and voxels with p below
-        .05 are outlined (after Taylor et al. 2023, NeuroImage 274:120138: highlight results, do
-        not hide them).
+    All values are drawn, the smaller the fainter, and voxels with a family-wise p (``outline``)
+    below .05 outlined (Taylor et al. 2023, NeuroImage 274:120138: highlight results, do not hide
+    them). Cuts are z in mm, ``label`` is of the colour bar, ``vmax`` the end of its scale.
     """
     end = vmax or np.abs(image.get_fdata()).max()
     empty = end == 0
-    faint = {} if outline is None else {"transparency": image, "transparency_range": [0, 0.6 * end]}
     display = plot_stat_map(
         image,
         bg_img=load_mni152_template(resolution=2),
         axes=ax,
         display_mode="z",
         cut_coords=list(cuts),
-        threshold=1e-6 if threshold is None else threshold,
+        threshold=1e-6,
         vmax=end if not empty else None,
         cmap=DIVERGING,
         symmetric_cbar=True,
         colorbar=False,
         annotate=False,
         black_bg=False,
-        **faint,
+        transparency=image,
+        transparency_range=[0, 0.6 * end],
     )
     _place_slices(display)
-    if outline is not None and (outline.get_fdata() < LEVEL).any():
+    if (outline.get_fdata() < LEVEL).any():
         inside = new_img_like(outline, (outline.get_fdata() < LEVEL).astype(np.float32))
         display.add_contours(inside, levels=[0.5], colors=["black"], linewidths=0.6)
     if empty:
@@ -125,7 +110,8 @@ def plot_glass(ax, image, p_image, label, vmax=None):
     if empty:
         words = f"no voxel survives family-wise correction (p < {LEVEL:g})".replace("0.", ".", 1)
         look = {"ha": "center", "va": "center", "fontsize": 7.5, "zorder": 20}
-        ax.figure.text(*_middle(ax), words, bbox={"fc": "white", "ec": QUIET, "lw": 0.6}, **look)
+        middle = ax.get_position().get_points().mean(axis=0)
+        ax.figure.text(*middle, words, bbox={"fc": "white", "ec": QUIET, "lw": 0.6}, **look)
     else:
         _colour_bar(ax, end, label)
     return display
@@ -137,17 +123,8 @@ VIEWS = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right",
 def plot_surface(ax, image, outline, label, vmax):
     """A map on the cortical surface (nilearn's packaged fsaverage5, pial) from four sides.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    image : nibabel image
-        t, sampled along the normal between the white and the pial surface; pale where it is small.
-    outline : nibabel image
-        Family-wise p; vertices with p below .05 (of the nearest voxel) are outlined.
-    label : str
-        Of the colour bar.
-    vmax : float
-        End of the colour scale.
+    t is sampled along the normal between the white and the pial surface, and pale where it is
+    small; vertices with a family-wise p (``outline``, of the nearest voxel) below .05 are outlined.
     """
     ax.set_axis_off()
     pial, white = (load_fsaverage()[name] for name in ("pial", "white_matter"))
@@ -176,15 +153,10 @@ def _halves(side, values):
     return {name: values if name == side else np.zeros_like(values) for name in ("left", "right")}
 
 
-def _middle(ax):
-    place = ax.get_position()
-    return (place.x0 + place.x1) / 2, (place.y0 + place.y1) / 2
-
-
-def plot_region_change(ax, change, means, regions, names, legend=True):
+def plot_region_change(ax, change, means, regions, names):
     """Change (percent) by region and arm: density, each participant, mean and 95 % interval.
 
-    The first of the regions is drawn on top; ``legend`` draws a key of the arms.
+    The first of the regions is drawn on top.
     """
     if not len(regions):
         return write_nothing(ax, "no region named")
@@ -195,14 +167,11 @@ def plot_region_change(ax, change, means, regions, names, legend=True):
         row = means[means["arm"] == arm].set_index("region").reindex(list(regions))
         error = np.abs(row[["ci_low", "ci_high"]].to_numpy().T - row["mean"].to_numpy())
         look = {"fmt": "D", "ms": 3.8, "mec": "black", "mew": 0.5, "capsize": 2, "ecolor": "black"}
-        label = f"{names[arm]} (n = {row['n'].max():.0f})"
         place = np.arange(len(regions)) + (side * BESIDE if len(colours) > 1 else 0) - 0.11
-        ax.errorbar(row["mean"], place, xerr=error, color=colour, label=label, lw=1, **look)
+        ax.errorbar(row["mean"], place, xerr=error, color=colour, lw=1, **look)
     ax.set(xlabel="change from baseline, %", ylabel="", ylim=(len(regions) - 0.4, -0.6))
     ax.set_yticks(range(len(regions)), [wrapped(region, 26) for region in regions])
     ax.tick_params(axis="y", length=0)
-    if legend:
-        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0.1)
 
 
 def _strips(ax, rows, regions):

@@ -141,7 +141,7 @@ def plot_forest(ax, table, label, xlabel):
     ax.tick_params(axis="y", length=0)
 
 
-def plot_risks(ax, rows, names, legend=True):
+def plot_risks(ax, rows, names):
     """Share of participants with an outcome, by arm, events over participants written above.
 
     One row an outcome. A risk difference and its interval are written below, in percentage points.
@@ -153,14 +153,10 @@ def plot_risks(ax, rows, names, legend=True):
     look |= {"width": 0.72, "errorbar": None, "legend": False, "ax": ax}
     sns.barplot(shares, x="outcome", y="share", **look)
     for arm, bars in zip(COLOURS, ax.containers, strict=True):
-        own = shares[shares["arm"] == arm]
-        bars.set_label(names[arm])
-        ax.bar_label(bars, own["text"], fontsize=7, padding=1)
+        ax.bar_label(bars, shares.loc[shares["arm"] == arm, "text"], fontsize=7, padding=1)
     labels = [_risk_label(row, names) for row in rows.itertuples()]
     ax.set(xticks=x, xticklabels=labels, xlabel="", ylabel="participants, %", ylim=(0, 109))
     ax.set(yticks=range(0, 101, 25), xlim=(-0.6, max(len(rows), 2) - 0.4))
-    if legend:
-        ax.legend(loc="upper right")
 
 
 def _shares(rows):
@@ -183,7 +179,7 @@ def _risk_label(row, names):
     return f"{row.outcome}\n{difference}\n{below}"
 
 
-def plot_tipping(ax, curve, names, tip=None, unit="points"):
+def plot_tipping(ax, curve, names, tip=None):
     """Estimate over what is added to imputed outcomes; filled where p < .05; the tipping point.
 
     ``curve`` has a row for each delta of the active arm; no ``tip`` is drawn when it is missing.
@@ -195,19 +191,17 @@ def plot_tipping(ax, curve, names, tip=None, unit="points"):
         delta, curve["ci_low"], curve["ci_high"], color="#DDDDDD", label="95 % interval"
     )
     ax.plot(delta, estimate, color="black", lw=1)
-    for chosen, face, label in (
-        (curve["p"] < LEVEL, "black", "p < .05"),
-        (curve["p"] >= LEVEL, "white", "p at least .05"),
-    ):
+    p = curve["p"]
+    kinds = ((p < LEVEL, "black", "p < .05"), (p >= LEVEL, "white", "p at least .05"))
+    for chosen, face, label in kinds:
         if chosen.any():
-            ax.plot(
-                delta[chosen], estimate[chosen], "o", ms=3.5, mec="black", mfc=face, label=label
-            )
+            look = {"ms": 3.5, "mec": "black", "mfc": face, "label": label}
+            ax.plot(delta[chosen], estimate[chosen], "o", **look)
     if tip is not None and np.isfinite(tip):
-        label = f"p = .05 at {printed(tip, 'change')} {unit}"
+        label = f"p = .05 at {printed(tip, 'change')} points"
         ax.axvline(tip, 0, 0.72, color=ACCENT, lw=1.2, label=label)
-    ax.set_xlabel(wrapped(f"{unit} added to imputed scores, {names['active']}", 42))
-    ax.set_ylabel(wrapped(f"{names['active']} − {names['control']}, {unit}", 24))
+    ax.set_xlabel(wrapped(f"points added to imputed scores, {names['active']}", 42))
+    ax.set_ylabel(wrapped(f"{names['active']} − {names['control']}, points", 24))
     low, high = ax.get_ylim()
     ax.set_ylim(low, high + 0.35 * (high - low))  # room for the legend
     ax.legend(loc="upper left", ncols=2, fontsize=SMALL, handlelength=1.2, columnspacing=1)

@@ -11,14 +11,24 @@ from analysis_lib.figures.palette import ACCENT, COLOURS, QUIET, TISSUE
 PLAIN = "#455a64"  # no arm's: maps are judged before the arms are looked at
 
 
-def plot_homogeneity(ax, quality, threshold=3.0):
-    """Outlier score of each map, those above the threshold named."""
-    ax.plot("mean_correlation", "outlier_score", "o", data=quality, ms=3, color=PLAIN, alpha=0.7)
-    for _, row in quality[quality["outlier_score"] > threshold].iterrows():
-        name = f"{row['participant_id']} {row['session']}"
-        ax.annotate(name, (row["mean_correlation"], row["outlier_score"]), fontsize=6.5)
-    ax.axhline(threshold, color=ACCENT, lw=0.8, ls="--")
-    ax.set(xlabel="mean correlation with the other maps", ylabel="outlier score (robust SD)")
+def plot_homogeneity(ax, quality):
+    """Outlier score of each map over its likeness to the others."""
+    look = {"color": PLAIN, "alpha": 0.7}
+    _plot_scores(ax, quality, "mean_correlation", "mean correlation with the other maps", look)
+
+
+def plot_template_fit(ax, quality):
+    """Outlier score of each image (`map_quality.quality`) over its resemblance to the template."""
+    look = {"color": "black", "alpha": 0.6}
+    label = "correlation with the template's grey matter"
+    _plot_scores(ax, quality, "template_correlation", label, look)
+
+
+def _plot_scores(ax, quality, column, label, look):
+    ax.plot(quality[column], quality["outlier_score"], "o", ms=3, **look)
+    _name_outliers(ax, quality, column, "outlier_score")
+    ax.axhline(3, color=ACCENT, lw=0.8, ls="--")
+    ax.set(xlabel=label, ylabel="outlier score (robust SD)")
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
 
 
@@ -32,16 +42,9 @@ def plot_volumes(ax, quality):
 
 
 def plot_variance_ratio(ax, ratio, limits, names):
-    """Variance of change with active over that with control, voxel by voxel.
+    """Variance of change with active over that with control, by voxel (n_voxels,).
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    ratio : numpy.ndarray
-        (n_voxels,).
-    limits : (float, float)
-        What normal data of equal variance give in 95 % of cases.
-    names : dict
+    ``limits`` are what normal data of equal variance give in 95 % of cases.
     """
     sns.histplot(ratio, log_scale=2, bins=60, element="step", color=PLAIN, alpha=0.4, ax=ax)
     ax.axvspan(*limits, color=QUIET, alpha=0.25, lw=0, zorder=0)
@@ -51,16 +54,7 @@ def plot_variance_ratio(ax, ratio, limits, names):
 
 
 def plot_skewness(ax, skewness, limits):
-    """Skewness of change in each arm, voxel by voxel.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    skewness : dict of numpy.ndarray
-        By arm, (n_voxels,).
-    limits : dict of float
-        By arm: what normal data exceed in size in 5 % of cases.
-    """
+    """Skewness of change (n_voxels,) by arm; what normal data exceed in 5 % of cases."""
     for arm, values in skewness.items():
         look = {"bins": 60, "element": "step", "alpha": 0.3, "color": COLOURS[arm]}
         sns.histplot(values, ax=ax, **look)
@@ -97,35 +91,11 @@ def _grid(box, n, columns, head):
 
 
 def plot_head_size(ax, quality):
-    """Grey-matter volume over head size; a participant's images are joined.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    quality : pandas.DataFrame
-        From :func:`analysis_lib.grey_matter.map_quality.quality`.
-    """
+    """Grey-matter volume over head size (`map_quality.quality`), a person's images joined."""
     for _, own in quality.groupby("participant_id"):
         ax.plot(own["tiv_ml"], own["grey_ml"], "o-", ms=3, lw=0.7, color="black", alpha=0.6)
     _name_outliers(ax, quality, "tiv_ml", "grey_ml")
     ax.set(xlabel="total intracranial volume, ml", ylabel="grey matter, ml")
-
-
-def plot_template_fit(ax, quality):
-    """Outlier score of each image over its resemblance to the template.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    quality : pandas.DataFrame
-        From :func:`analysis_lib.grey_matter.map_quality.quality`.
-    """
-    columns = ("template_correlation", "outlier_score")
-    ax.plot(*(quality[column] for column in columns), "o", ms=3, color="black", alpha=0.6)
-    ax.axhline(3, color=ACCENT, lw=0.8, ls="--")
-    _name_outliers(ax, quality, *columns)
-    ax.set(xlabel="correlation with the template's grey matter", ylabel="outlier score (robust SD)")
-    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
 
 
 def _name_outliers(ax, quality, x, y, threshold=3.0):

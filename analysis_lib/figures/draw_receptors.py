@@ -69,9 +69,13 @@ def plot_correlations(ax, rows, bands, within=False):
     ax.tick_params(axis="y", length=0)
     over = f"r over {range_text(rows['n_parcels'])} regions"
     ax.set_xlabel(f"correlation of receptor map and {'change' if patients else 'the map'}, {over}")
+    _legend_below(ax, handlelength=1.4, columnspacing=1.2)
+
+
+def _legend_below(ax, **look):
     under = mpl.transforms.offset_copy(ax.transAxes, ax.figure, 0, -27, units="points")
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
-    ax.legend(**place, ncols=2, fontsize=SMALL, handlelength=1.4, columnspacing=1.2)
+    ax.legend(**place, ncols=2, fontsize=SMALL, **look)
 
 
 def plot_structures(ax, rows):
@@ -220,9 +224,7 @@ def plot_without(ax, rows):
     ax.tick_params(axis="y", labelsize=SMALL, length=0)
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
     ax.margins(x=0.12)
-    under = mpl.transforms.offset_copy(ax.transAxes, ax.figure, 0, -27, units="points")
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under}
-    ax.legend(**place, ncols=2, fontsize=SMALL, borderpad=0)
+    _legend_below(ax, borderpad=0)
 
 
 def plot_variograms(ax, lags, target, surrogates):

@@ -6,7 +6,7 @@ A :class:`View` is shown by a notebook as it is; :func:`files` gives what ``writ
 import hashlib
 import html
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import matplotlib as mpl
@@ -18,10 +18,12 @@ from nilearn.image import new_img_like
 from nilearn.plotting import view_img, view_markers
 
 from analysis_lib.atlas import distances, grids
+from analysis_lib.figures.appearance import warnings_of
 from analysis_lib.figures.draw_brain import where
+from analysis_lib.figures.palette import DIVERGING
 from analysis_lib.results.contrasts import contrast_title
 
-DIVERGING, DENSITY = "RdBu_r", "viridis"
+DENSITY = "viridis"
 CAPTION_STYLE = "font: 14px sans-serif; margin: 0 0 6px"
 SETTINGS = {  # of nilearn's scripts, which nilearn offers no argument for
     "mode: 'markers+text',": "mode: 'markers', hoverinfo: 'text',",  # names under the pointer
@@ -64,23 +66,14 @@ def files(views) -> dict:
     dict
         A page each, and ``views.json`` with title, alt, width and height by file name.
     """
-    pages = {f"{name}.html": view.html for name, view in views.items()}
-    about = {
-        f"{name}.html": {
-            "title": view.title,
-            "alt": view.alt,
-            "width": view.width,
-            "height": view.height,
-        }
-        for name, view in views.items()
-    }
-    return pages | {"views.json": about}
+    pages = {f"{name}.html": asdict(view) for name, view in views.items()}
+    content = {name: page.pop("html") for name, page in pages.items()}
+    return content | {"views.json": pages}
 
 
 def marked(title, study, quick=False) -> str:
     """A title that begins with SIMULATED, and QUICK, where that is so."""
-    words = [word for word, true in (("SIMULATED", study.simulated), ("QUICK", quick)) if true]
-    return " · ".join([*words, title])
+    return " · ".join([*warnings_of(study, quick), title])
 
 
 def effect_views(results) -> dict:
@@ -154,10 +147,6 @@ def effect_view(effect, p_image, title, unit="%", level=0.05, resolution=2) -> V
     Where nothing survives, every voxel is shown, and the title says so. Both images are on one
     grid; an effect of 0 lies outside the mask. The picture has voxels of ``resolution`` mm.
     """
-    if effect.shape != p_image.shape:
-        raise ValueError(
-            f"effect and p on one grid expected, found shapes {effect.shape} and {p_image.shape}"
-        )
     kept = where(effect, p_image, level)
     n_kept = int(np.count_nonzero(kept.get_fdata()))
     limit = f"{level:.3g}".removeprefix("0")
@@ -214,18 +203,20 @@ def region_view(regions, title, receptor, unit="%") -> View:
     ``regions``: x, y, z (MNI, mm); region (name); percent (change); density (of the receptor, any
     unit: the size of a ball goes by rank). Rows with a missing value are left out.
     """
-    needed = ["x", "y", "z", "region", "percent", "density"]
-    if lacking := [column for column in needed if column not in regions]:
-        raise ValueError(f"regions lack column(s) {', '.join(lacking)}; expected {needed}")
-    known = regions.dropna(subset=needed)
+    known = regions.dropna(subset=["x", "y", "z", "region", "percent", "density"])
     if known.empty:
         raise ValueError(f"no region has both a change and a density of {receptor}")
     end = known["percent"].abs().max() or 1.0
+    colours = mpl.colormaps[DIVERGING](Normalize(-end, end)(known["percent"].to_numpy()))
+    labels = [
+        f"{row.region}<br>{row.percent:+.2f} {unit}, {receptor} {row.density:.3g}"
+        for row in known.itertuples()
+    ]
     page = view_markers(
         known[["x", "y", "z"]].to_numpy(),
-        marker_color=_colours(known["percent"], end),
+        marker_color=[to_hex(colour) for colour in colours],
         marker_size=(4 + 14 * known["density"].rank(pct=True)).round(1).tolist(),
-        marker_labels=_labels(known, receptor, unit),
+        marker_labels=labels,
     )
     hint = (
         f"Colour: change, {-end:.1f} {unit} (blue) to {end:+.1f} {unit} (red). Size: {receptor} "
@@ -233,18 +224,6 @@ def region_view(regions, title, receptor, unit="%") -> View:
     )
     alt = _region_alt(known, receptor, unit)
     return View(title, alt, _page(page.html, title, hint), 720, 600)
-
-
-def _colours(values, end):
-    scale = mpl.colormaps[DIVERGING]
-    return [to_hex(colour) for colour in scale(Normalize(-end, end)(values.to_numpy()))]
-
-
-def _labels(known, receptor, unit):
-    return [
-        f"{row.region}<br>{row.percent:+.2f} {unit}, {receptor} {row.density:.3g}"
-        for row in known.itertuples()
-    ]
 
 
 def _region_alt(known, receptor, unit):

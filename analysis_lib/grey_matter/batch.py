@@ -194,9 +194,8 @@ def scans(study, participants) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        participant_id, pre, post (paths, or missing) and status, as from
-        :func:`analysis_lib.study.pair_maps`, without the arm: those who look at segmentations
-        should not know it.
+        As `study.images.pair_maps` has it, without the arm: those who look at segmentations should
+        not know it.
 
     Raises
     ------
@@ -394,20 +393,7 @@ def _write_about(batch):
         "SourceDatasets": [{"URL": raw}],
         "DatasetLinks": {"raw": raw},
     }
-    files = {"dataset_description.json": about, "README": README.format(study=study)}
+    readme = (HERE / "README.txt").read_text(encoding="utf-8").format(study=study)
+    files = {"dataset_description.json": about, "README": readme}
     files[".bidsignore"] = "figures\nquality.*\n"
     writing.write(study.made_maps, files, keep_others=True)
-
-
-README = """\
-Grey-matter maps: {study.title}
-
-Made by notebook 00_grey_matter from the T1-weighted images of the dataset "raw" (see DatasetLinks
-in dataset_description.json). Each map is modulated grey matter in MNI space, unsmoothed:
-grey-matter volume in a voxel divided by the volume of the voxel, so that the sum of a map times the
-volume of a voxel is a volume. Its JSON file has total intracranial volume and tissue volumes (ml),
-every setting, versions and times.
-
-figures/: a picture of each image. quality.tsv: volumes and outlier scores, without the arm.
-{study.label}
-"""

@@ -1,6 +1,7 @@
 """Change between two visits, from the deformation between them."""
 
 import numpy as np
+from scipy import ndimage
 
 from analysis_lib.grey_matter.images import (
     as_mask,
@@ -13,27 +14,18 @@ from analysis_lib.grey_matter.itk import SimpleITK, ants
 
 
 def change_between(first, second, skull, settings):
-    """Logarithm of local volume at the second visit over that at the first.
+    """Logarithm of local volume at the second visit over that at the first, in the halfway space.
 
     The visits are registered both ways and the two Jacobians averaged, so that exchanging the
     visits changes the sign and nothing else. greedy (Yushkevich et al. 2016, Alzheimers Dement
     12:P126) compares windows by their correlation, which a remaining bias field does not disturb.
     Its smoothing is strong, since noise between two visits of one head is as large as the change
     looked for: of 5.0 % planted in a real image 3.7 % came back. Most of that noise is no noise of
-    the scanner but interpolation, which differs between heads that lie differently: it is gone
-    with the finest detail, so both visits are blurred first.
+    the scanner but interpolation, which differs between heads that lie differently: it is gone with
+    the finest detail, so both visits are blurred first. ``skull`` is what the skull holds, 0 to 1.
 
-    Parameters
-    ----------
-    first, second : ants.core.ANTsImage
-        Both in the halfway space.
-    skull : ants.core.ANTsImage
-        What the skull holds, 0 to 1.
-    settings : Settings
-
-    Returns
-    -------
-    ants.core.ANTsImage
+    The change is half the difference between the two directions, its error half their sum: 0 where
+    what one finds the other undoes.
     """
     pair = [
         coarsened(ants.smooth_image(image, settings.visit_blur_mm), settings)
@@ -43,8 +35,22 @@ def change_between(first, second, skull, settings):
     there, back = (
         _log_jacobian(fixed, moving, within, settings) for fixed, moving in (pair, pair[::-1])
     )
-    change = image_like(pair[0], (there - back) / 2)
-    return ants.resample_image_to_target(change, first, interp_type="linear")
+    halves = [image_like(pair[0], half) for half in ((there - back) / 2, (there + back) / 2)]
+    return [ants.resample_image_to_target(half, first, interp_type="linear") for half in halves]
+
+
+def sharpness_between(first, second, settings):
+    """Logarithm of local sharpness at the second visit over that at the first.
+
+    Sharpness is the root of the mean squared gradient (Tenengrad: Krotkov 1988, Int J Comput Vis
+    1:223), over Gaussian windows as wide as the visits' blur is times four. Movement lowers it.
+    """
+    blur = settings.visit_blur_mm / first.spacing[0]
+    energy = []
+    for image in (first, second):
+        slope = ndimage.gaussian_gradient_magnitude(image.numpy(), blur)
+        energy.append(ndimage.gaussian_filter(slope**2, 4 * blur) + np.finfo(np.float32).tiny)
+    return image_like(first, np.log(energy[1] / energy[0]) / 2)
 
 
 def _log_jacobian(fixed, moving, within, settings):

@@ -29,12 +29,9 @@ def quality(study, pairs) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row an image, without the arm: participant_id, session (pre, post), tiv_ml, grey_ml,
-        white_ml, csf_ml, grey_share (of TIV), template_correlation (see
-        :func:`template_correlations`), grey_change (percent, of the second image), outlier_score:
-        the largest distance of these from the median of the session, in robust standard deviations
-        (to either side; of the correlation, below), and furthest, the column that has it. Above 3
-        an image deserves a look; nothing is dropped.
+        Rows of grey_matter/quality.tsv, without the arm. The outlier score is the largest distance
+        of a measure from the median of the session, in robust standard deviations (to either side;
+        of the correlation, below). Above 3 an image deserves a look; nothing is dropped.
 
     Raises
     ------

@@ -2,14 +2,14 @@
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 
 from analysis_lib.grey_matter.alignment import midpoint, midpoint_grid, read_t1w
-from analysis_lib.grey_matter.change import change_between
+from analysis_lib.grey_matter.change import change_between, sharpness_between
 from analysis_lib.grey_matter.images import (
     as_mask,
     image_like,
@@ -28,8 +28,6 @@ def process(paths, settings, templates):
     One visit or two, in the order of time. An image that is no T1-weighted head by its dimensions,
     voxel size or values is refused.
     """
-    if not 1 <= len(paths) <= 2:
-        raise ValueError(f"one visit or two expected, found {len(paths)}: {', '.join(paths)}")
     clock = _Clock()
     native = [read_t1w(path) for path in paths.values()]
     clock.lap("read")
@@ -49,13 +47,14 @@ def process(paths, settings, templates):
         average = _mean(visits)
         even = _without_bias(average, skull, settings, white)
         clock.lap("bias")
-        log_change = change_between(*visits, skull, settings) if len(visits) == 2 else None
+        log_change, errors = _compared(visits, skull, settings)
         clock.lap("change")
         warp = _normalise(even * as_mask(skull), settings, templates)
         clock.lap("normalise")
         tissues = segment(average, skull, warp, settings, templates)
         clock.lap("segment")
-        return _processed(paths, visits, skull, tissues, log_change, warp, templates, clock)
+        changed = _processed(paths, visits, skull, tissues, log_change, warp, templates, clock)
+        return replace(changed, errors=_in_template(errors, warp, templates))
 
 
 def _moved(image, grid, matrix):
@@ -98,6 +97,24 @@ class _Warp:
     inverse: list
     inverted: list
     jacobian: np.ndarray
+
+
+def _compared(visits, skull, settings):
+    """Change between two visits, and what tells how far to trust it; nothing with one visit."""
+    if len(visits) == 1:
+        return None, {}
+    change, error = change_between(*visits, skull, settings)
+    sharper = sharpness_between(*visits, settings)
+    return change, {"registration_error": error, "image_sharpness": sharper}
+
+
+def _in_template(errors, warp, templates):
+    """Maps of errors in MNI152, percent."""
+    moved = {
+        name: ants.apply_transforms(templates.output, image * 100, warp.forward)
+        for name, image in errors.items()
+    }
+    return {name: _nifti(image) for name, image in moved.items()}
 
 
 def _normalise(brain, settings, templates):
@@ -149,6 +166,7 @@ def _processed(paths, visits, skull, tissues, log_change, warp, templates, clock
         grey=_nifti(tissues["grey"]),
         brain=_nifti(as_mask(skull)),
         log_change=None if log_change is None else _nifti(log_change),
+        errors={},
         normalised=_nifti(brain),
         seconds=clock.laps,
     )

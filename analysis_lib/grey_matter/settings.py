@@ -85,6 +85,7 @@ class Processed:
     grey: nib.Nifti1Image  # probability, midpoint space
     brain: nib.Nifti1Image  # mask, midpoint space
     log_change: nib.Nifti1Image | None  # of volume, second visit over first, midpoint space
+    errors: dict  # by name in ERROR_MAPS: MNI152, second visit over first, percent
     normalised: nib.Nifti1Image  # the brain in MNI152
     seconds: dict  # by step
 

@@ -57,23 +57,11 @@ def inside_skull(head, settings, templates):
 
 
 def segment(average, skull, warp, settings, templates):
-    """How much of each voxel is which tissue.
+    """How much of each voxel is which tissue: csf, grey (with the deep one) and white, 0 to 1.
 
     Tissues are told apart by Atropos (Avants et al. 2011, Neuroinformatics 9:381); what a voxel at
-    a border holds of each is then read from its brightness (`volume_fractions`).
-
-    Parameters
-    ----------
-    average, skull : ants.core.ANTsImage
-    warp : _Warp
-        From `average` to MNI152.
-    settings : Settings
-    templates : Templates
-
-    Returns
-    -------
-    dict of ants.core.ANTsImage
-        csf, grey (with the deep one), white; each 0 to 1, together 1 inside the skull.
+    a border holds of each is then read from its brightness (`volume_fractions`). Together they are
+    1 inside the skull. ``warp`` leads from ``average`` to MNI152.
     """
     brought = {
         name: ants.apply_transforms(
@@ -109,37 +97,17 @@ def segment(average, skull, warp, settings, templates):
 
 
 def volume_fractions(brightness, likely, inside, sigma, certain=0.9):
-    """How much of each voxel is fluid, grey and white matter.
+    """How much of each voxel is fluid, grey and white matter: 0 to 1, together 1 inside.
 
-    The probability that a voxel *is* grey matter is not the share of it that is: more than half
-    of a brain's voxels, at 2 mm, touch another tissue and hold some of it. There the share is
-    read from the brightness between the means of the two tissues (Santago & Gage 1993, IEEE Trans
-    Med Imaging 12:566; Tohka et al. 2004, NeuroImage 23:84), means nearby, since grey matter is
-    brighter in some regions than in others (Rajapakse et al. 1997, IEEE Trans Med Imaging
-    16:176). Elsewhere a voxel is wholly its likeliest tissue.
+    The probability that a voxel *is* grey matter is not the share of it that is: more than half of
+    a brain's voxels, at 2 mm, touch another tissue and hold some of it. There the share is read
+    from the brightness between the means of the two tissues (Santago & Gage 1993, IEEE Trans Med
+    Imaging 12:566; Tohka et al. 2004, NeuroImage 23:84), means nearby, since grey matter is
+    brighter in some regions than in others (Rajapakse et al. 1997, IEEE Trans Med Imaging 16:176).
+    Elsewhere a voxel is wholly its likeliest tissue.
 
-    Parameters
-    ----------
-    brightness : numpy.ndarray
-        T1-weighted: fluid darker than grey, grey darker than white matter.
-    likely : dict of numpy.ndarray
-        Probability of csf, grey and white.
-    inside : numpy.ndarray of bool
-        What the skull holds; 0 outside.
-    sigma : float or sequence of float
-        Standard deviation, voxels, of the Gaussian in which means are taken.
-    certain : float
-        Probability above which a voxel counts in its tissue's mean.
-
-    Returns
-    -------
-    dict of numpy.ndarray
-        csf, grey, white; each 0 to 1, together 1 inside.
-
-    Raises
-    ------
-    ValueError
-        No voxel is certainly of one of the tissues.
+    ``brightness`` is T1-weighted; ``likely`` holds the probability of csf, grey and white; means
+    are over voxels ``inside`` the skull that are ``certain``, in a Gaussian of ``sigma`` voxels.
     """
     names = ("csf", "grey", "white")
     label = np.argmax([likely[name] for name in names], axis=0)

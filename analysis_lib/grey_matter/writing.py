@@ -12,6 +12,7 @@ import numpy as np
 
 from analysis_lib.results import hashing, writing
 from analysis_lib.results.files import read_mapping
+from analysis_lib.study import images
 
 ENGINES = ("antspyx", "picsl-greedy", "SimpleITK")  # another version of them makes other maps
 PACKAGES = (*ENGINES, "nibabel", "nilearn", "numpy", "scipy")  # named in each map's JSON file
@@ -40,8 +41,19 @@ def _write_visit(partial, job, visit, method, processed):
     about = _about_map(job, visit, method, processed)
     about["MapSHA256"] = hashing.file_hash(anat / name)
     writing.write(anat, {f"{job.stem(visit)}.json": about}, keep_others=True)
+    if visit == list(job.images)[-1]:
+        for measure, image in processed.errors.items():
+            _write_error(anat, job, visit, measure, image)
     picture = partial / "figures" / job.figure_path(visit).name
     _draw(picture, job, visit, method, processed)
+
+
+def _write_error(anat, job, visit, measure, image):
+    """A map of what may be wrong with the change up to this visit, and what it is."""
+    name = images.beside(job.map_path(visit), measure).name
+    about = {"Description": images.ERROR_MAPS[measure], "Units": "percent"}
+    files = {name: _stored(image), name.replace(".nii.gz", ".json"): about}
+    writing.write(anat, files, keep_others=True)
 
 
 def _move(partial, job):
@@ -71,7 +83,10 @@ def _about_map(job, visit, method, processed):
     zooms = nib.affines.voxel_sizes(processed.maps[visit].affine)
     return {
         "Description": "Modulated grey matter: its volume in a voxel over the volume of the voxel",
-        "Sources": [_uri(job, path) for path in job.images.values()],
+        "Sources": [
+            f"bids:raw:{path.relative_to(job.study.root).as_posix()}"
+            for path in job.images.values()
+        ],
         "SpatialReference": "ICBM 152 nonlinear symmetric 2009a template, as nilearn packages it",
         "SkullStripped": True,
         "Resolution": f"{' x '.join(f'{zoom:g}' for zoom in zooms)} mm",
@@ -81,10 +96,6 @@ def _about_map(job, visit, method, processed):
         "PackageVersions": engine_versions(),
         "Key": job.key,
     }
-
-
-def _uri(job, path):
-    return f"bids:raw:{path.relative_to(job.study.root).as_posix()}"
 
 
 def engine_versions():

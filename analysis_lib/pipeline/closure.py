@@ -12,6 +12,8 @@ from pathlib import Path
 from analysis_lib.results.hashing import file_hash, text_hash
 from analysis_lib.study.parameters import read_notebook
 
+BESIDE = (".tsv", ".j2", ".mplstyle")  # what a module reads: columns.tsv
+
 
 def notebook_closure(notebook, project, leaves=()) -> dict[str, str]:
     """Files of the project's packages that a notebook's code cells reach: sha256 by path, sorted.
@@ -45,7 +47,7 @@ def _packages(project):
 
 
 def _sources(package):
-    return sorted(path for suffix in ("py", "tsv") for path in package.rglob(f"*.{suffix}"))
+    return sorted(path for suffix in (".py", *BESIDE) for path in package.rglob(f"*{suffix}"))
 
 
 def closure_of(code, project, leaves=()) -> dict[str, str]:
@@ -57,8 +59,7 @@ def closure_of(code, project, leaves=()) -> dict[str, str]:
         name = path.relative_to(project).as_posix()
         if name not in reached and not name.startswith(leaves):
             reached[name] = file_hash(path)
-            beside = path.with_suffix(".tsv")  # what a module reads: columns.tsv
-            if beside.is_file():
+            for beside in filter(Path.is_file, map(path.with_suffix, BESIDE)):
                 reached[beside.relative_to(project).as_posix()] = file_hash(beside)
             waiting += house.behind(_source_of(path, _state(path)))
     return dict(sorted(reached.items()))

@@ -16,10 +16,12 @@ from analysis_lib.pipeline.differences import (
     numbers_apart,
     table_apart_from,
 )
+from analysis_lib.pipeline.freshness import unequal
 from analysis_lib.pipeline.steps import STEPS
 from analysis_lib.results import hashing
 from analysis_lib.results.files import read_mapping, write_text
 from analysis_lib.results.problems import PipelineError, UsageError
+from analysis_lib.results.words import shortened
 
 SHOWN = 10  # lines of what moved
 ON_REQUEST = {folder for step in STEPS if step.on_request for folder in step.writes}
@@ -269,19 +271,16 @@ def _differing(expected, found):
 
 
 def _unequal(prefix, before, now):
-    names = sorted(n for n in before.keys() | now.keys() if before.get(n) != now.get(n))
     return [
         f"{prefix}{name} {now.get(name, 'none')} instead of {before.get(name, 'none')}"
-        for name in names
+        for name in unequal(before, now)
     ]
 
 
 def _other_inputs(expected, found):
     """Inputs of another content; they are many, so three are named."""
-    before, now = expected["inputs"], found["inputs"]
-    names = sorted(n for n in before.keys() | now.keys() if before.get(n) != now.get(n))
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return [f"inputs: {', '.join(names[:3])}{more}"] if names else []
+    names = unequal(expected["inputs"], found["inputs"])
+    return [f"inputs: {shortened(names, 3)}"] if names else []
 
 
 # --- the file -------------------------------------------------------------------------------------

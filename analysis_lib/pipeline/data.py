@@ -28,49 +28,40 @@ def prepare_data(study, fetch=False, note=print) -> None:
     if missing:
         raise PipelineError(_missing_data(study, missing))
     makes = makes_maps(STEPS, study)
-    if fetch and makes:
-        _fetch_templates(note)
-    compares = makes or grey_matter_maps(study) or brought(study)
-    if fetch and compares:  # without, nothing is compared with receptors
-        _fetch_atlas(study, note)
-        _fetch_receptors(study, note)
+    if fetch and (makes or grey_matter_maps(study) or brought(study)):  # to be compared
+        _fetch_maps(study, note, makes)
 
 
-def _fetch_atlas(study, note):
+def _fetch_maps(study, note, makes):
+    """Atlas and receptor maps; the templates, where grey-matter maps are made."""
     from analysis_lib.atlas import files
-    from analysis_lib.datasets import fetch as datasets_fetch
+    from analysis_lib.datasets import fetch
 
-    if study.atlas not in (*files.ATLASES, *files.NILEARN, *files.SCHAEFER):
-        return
-    note(f"Fetching atlas {study.atlas}")
-    datasets_fetch.fetch_atlas(study.atlas)
-
-
-def _fetch_templates(note):
-    from analysis_lib.datasets import fetch as datasets_fetch
-
-    note("Fetching templates")
-    datasets_fetch.fetch_templates()
+    if makes:
+        note("Fetching templates")
+        fetch.fetch_templates()
+    if study.atlas in (*files.ATLASES, *files.NILEARN, *files.SCHAEFER):
+        note(f"Fetching atlas {study.atlas}")
+        fetch.fetch_atlas(study.atlas)
+    note("Fetching receptor maps")
+    fetch.fetch_receptors(study.receptors)
 
 
 def _fetch_trial(study, note):
-    from analysis_lib.datasets import fetch as datasets_fetch
+    from analysis_lib.datasets import fetch
 
-    if study.simulated or study.name not in datasets_fetch.TRIALS:
+    if study.simulated or study.name not in fetch.TRIALS:
         return
     note(f"Fetching {study.name}")
-    notes = datasets_fetch.fetch_study(study.name, study.root).notes
-    if study.name in datasets_fetch.IMAGES and not grey_matter_maps(study):
-        _tell_of_images(study, note)
+    notes = fetch.fetch_study(study.name, study.root).notes
+    if study.name in fetch.IMAGES and not grey_matter_maps(study):
+        _tell_of_images(study, note, fetch.images_of(study.name))
     for text in notes:
         note(text)
 
 
-def _tell_of_images(study, note):
+def _tell_of_images(study, note, wanted):
     """Images are never fetched by a run: too large to come unasked."""
-    from analysis_lib.datasets import fetch as datasets_fetch
-
-    wanted = datasets_fetch.images_of(study.name)
     lacking = [file.bytes for file in wanted if not (study.root / file.path).is_file()]
     if lacking:
         note(
@@ -78,13 +69,6 @@ def _tell_of_images(study, note):
             f"fetched by a run ({sum(lacking) / 1e9:.1f} GB). Get them: "
             f"python -m analysis_lib fetch {study.name} --images"
         )
-
-
-def _fetch_receptors(study, note):
-    from analysis_lib.datasets import fetch as datasets_fetch
-
-    note("Fetching receptor maps")
-    datasets_fetch.fetch_receptors(study.receptors)
 
 
 def _simulate(study, note):
@@ -101,11 +85,11 @@ def _make_data(folder):
 
 
 def _missing_data(study, missing):
-    from analysis_lib.datasets import fetch as datasets_fetch
+    from analysis_lib.datasets import fetch
 
     names = ", ".join(path.relative_to(study.root).as_posix() for path in missing)
     text = f"{study.name}: no {names} in {study.root}."
-    if study.name in datasets_fetch.TRIALS:
+    if study.name in fetch.TRIALS:
         return (
             f"{text} Get the public files with: python -m analysis_lib fetch {study.name} "
             f"(or add --fetch)"

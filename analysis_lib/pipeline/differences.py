@@ -13,6 +13,7 @@ from analysis_lib.pipeline.expected import (
 )
 from analysis_lib.pipeline.tolerance import TOLERANCE, counted_draws
 from analysis_lib.results.columns import MISSING
+from analysis_lib.results.words import shortened
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,7 @@ def _rows(rows, total):
     """Which rows moved, as a table counts them with its header as row 1."""
     if not rows:
         return "sum alone"
-    first = ", ".join(str(row + 2) for row in rows[:3])
-    more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
-    return f"{len(rows)} of {total} cells (row {first}{more})"
+    return f"{len(rows)} of {total} cells (row {shortened([str(row + 2) for row in rows], 3)})"
 
 
 def cells_apart(name, before, path, draws) -> list[Difference]:

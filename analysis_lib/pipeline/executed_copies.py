@@ -1,5 +1,6 @@
 """Executed copies of notebooks kept in step with prose and pictures that changed since."""
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -68,12 +69,7 @@ def _merged(source, executed):
             if ran is not None and "injected-parameters" in ran["metadata"].get("tags", []):
                 yield ran
             elif ran is not None:
-                done = _chained(ran, done)
-
-
-def _chained(first, rest):
-    yield first
-    yield from rest
+                done = itertools.chain([ran], done)
 
 
 def _like_papermill(cell, executed):

@@ -50,11 +50,17 @@ _MISSING, _INFINITE = "..", {1.0: ".+", -1.0: ".-"}
 def made_by(folder) -> dict:
     """What made the results in a folder, from their manifest: no place, no date, no name."""
     steps = _steps(folder)
-    inputs = {name: file["sha256"] for step in steps.values() for name, file in _own(step)}
+    inputs = {
+        name: file["sha256"]
+        for step in steps.values()
+        for name, file in step["inputs"].items()
+        if name.startswith("{")  # no result of an earlier notebook
+    }
+    machines = (step["machine"] for step in steps.values())
     return {
         "parameters": {name: step["parameters"] for name, step in steps.items()},
         "packages": {name: v for step in steps.values() for name, v in step["packages"].items()},
-        "platform": next((_platform(step["machine"]) for step in steps.values()), None),
+        "platform": next((f"{one['system']} {one['processor']}" for one in machines), None),
         "inputs": dict(sorted(inputs.items())),
     }
 
@@ -68,15 +74,6 @@ def _steps(folder):
 def sections_made(folder) -> set[str]:
     """Sections whose notebook has run, as the manifest has it."""
     return {section for step in _steps(folder).values() for section in step["numbers"]}
-
-
-def _own(step):
-    """Inputs that are not results of an earlier notebook: those carry a prefix in braces."""
-    return [(name, file) for name, file in step["inputs"].items() if name.startswith("{")]
-
-
-def _platform(machine):
-    return f"{machine['system']} {machine['processor']}"
 
 
 def draws_of(made) -> list[int]:

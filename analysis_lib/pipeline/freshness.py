@@ -46,11 +46,8 @@ def sources(step):
 def notebook_hash(path) -> str:
     """Hash of a notebook's code: prose, comments and outputs make no result out of date."""
     cells = [cell for cell in read_notebook(path)["cells"] if cell["cell_type"] == "code"]
-    return text_hash(*(text for cell in cells for text in (_tags(cell), _code(cell))))
-
-
-def _tags(cell):
-    return ",".join(cell.get("metadata", {}).get("tags", []))
+    tags = [",".join(cell.get("metadata", {}).get("tags", [])) for cell in cells]
+    return text_hash(*(text for pair in zip(tags, map(_code, cells), strict=True) for text in pair))
 
 
 def _code(cell):
@@ -123,6 +120,11 @@ def why_stale(record, now, study) -> str | None:
 def _differing(before, after):
     if not isinstance(before, dict) or not isinstance(after, dict):
         return ""
-    names = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f": {', '.join(names[:3])}{more}"
+    from analysis_lib.results.words import shortened  # slow to import
+
+    return f": {shortened(unequal(before, after), 3)}"
+
+
+def unequal(before, after):
+    """Names of what is not the same in two mappings, sorted."""
+    return sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))

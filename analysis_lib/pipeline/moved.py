@@ -1,8 +1,7 @@
 """Which numbers of a variant are not those of the default run: said where a notebook ends."""
 
-import json
-
 from analysis_lib.pipeline.tolerance import TOLERANCE
+from analysis_lib.results.files import read_mapping
 
 SHOWN = 7  # numbers
 SECTIONS = ("clinical", "vbm", "receptors")
@@ -59,8 +58,7 @@ def moved_lines(study, sections=SECTIONS) -> list[str]:
 
 def _numbers(study, sections):
     """Values in numbers.json, by key."""
-    path = study.derived / "numbers.json"
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    content = read_mapping(study.derived / "numbers.json")
     return {key: item["value"] for key, item in content.items() if key.split(".")[0] in sections}
 
 

@@ -103,7 +103,8 @@ def run(plan, show=None, fetch=False) -> Run:
             now.show.note(note)
         try:
             for step in plan.steps:
-                _add(now, _run_step(now, step))
+                now.outcomes.append(_run_step(now, step))
+                now.show.end(now.outcomes[-1])
             _publish(now)
             _compare(now)
         except KeyboardInterrupt:
@@ -156,11 +157,6 @@ def _compare(now):
     now.compared = said
 
 
-def _add(now, outcome):
-    now.outcomes.append(outcome)
-    now.show.end(outcome)
-
-
 def _run_step(now, step):
     plan, study = now.plan, now.plan.study
     reason = blocked(step, study)
@@ -174,7 +170,9 @@ def _run_step(now, step):
         _renew_copy(now, step, before)
         return Outcome(step, "up to date", quick=quick)
     if "t1w" in step.needs:
-        _require_templates()
+        from analysis_lib.atlas import files  # slow to import
+
+        files.cached_templates()  # or an error that says how to get them
     _require_sound_data(now)
     now.show.start(step, why or "--force")
     return _execute_step(now, step, before, Outcome(step, "run", why or "--force", quick=quick))
@@ -192,12 +190,6 @@ def _renew_copy(now, step, before):
         outputs = {**record["outputs"], **report_manifest.describe_files(study, [executed])}
         steps = {**steps, step.notebook: {**record, "outputs": outputs}}
         report_manifest.write_manifest(study, steps, report_manifest.read_manifest(study)["run"])
-
-
-def _require_templates():
-    from analysis_lib.atlas import files  # slow to import
-
-    files.cached_templates()
 
 
 def _require_sound_data(now):

@@ -132,14 +132,9 @@ def atlas_files(study) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def voxelwise_rates(study) -> list[Path]:
-    """False-positive rates of the voxelwise tests, which 02 shows."""
-    return [PROJECT / "benchmarks" / "calibration.tsv"]
-
-
-def spatial_rates(study) -> list[Path]:
-    """False-positive rates of the spatial nulls, which 03 and S1 show."""
-    return [PROJECT / "benchmarks" / "spatial_nulls.tsv"]
+def benchmark(name):
+    """What a benchmark has measured, which a notebook shows: false-positive rates."""
+    return lambda study: [PROJECT / "benchmarks" / name]
 
 
 def numbers(study) -> list[Path]:
@@ -159,6 +154,7 @@ def _on_request(notebook, folder, *reads):
     return Step(notebook, reads, writes=(folder,), on_request=True, fits=has_arms, **needs)
 
 
+SPATIAL_RATES = benchmark("spatial_nulls.tsv")
 STEPS = (
     Step(
         "00_grey_matter",
@@ -177,7 +173,7 @@ STEPS = (
     Step("01_courses", reads=(tables,), writes=("clinical",), fits=lambda s: not has_arms(s)),
     Step(
         "02_vbm",
-        reads=(tables, grey_matter_maps, atlas_files, voxelwise_rates),
+        reads=(tables, grey_matter_maps, atlas_files, benchmark("calibration.tsv")),
         may_use=("grey_matter",),
         writes=("vbm",),
         needs=("images",),
@@ -191,7 +187,7 @@ STEPS = (
     ),
     Step(
         "03_receptor_correlation",
-        reads=(tables, brought, receptor_maps, bundled_densities, atlas_files, spatial_rates),
+        reads=(tables, brought, receptor_maps, bundled_densities, atlas_files, SPATIAL_RATES),
         uses=("vbm",),
         writes=("receptors",),
         needs=("images",),
@@ -204,7 +200,7 @@ STEPS = (
         writes=("figures",),
     ),
     Step("S0_trial_conduct", reads=(tables,), writes=("conduct",), fits=has_arms),
-    _on_request("S1_calibration", "calibration", spatial_rates),
+    _on_request("S1_calibration", "calibration", SPATIAL_RATES),
     _on_request("S3_power", "power"),
     _on_request("S4_juspace", "juspace"),
 )

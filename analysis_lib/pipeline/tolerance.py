@@ -75,9 +75,8 @@ def counted_draws(name, values, draws):
     values = values[np.isfinite(values)]
     if not _P_VALUE.match(name.rsplit(".", 1)[-1]) or not values.size:
         return None
-    return next((n for n in draws if _are_counts(values * (1 + n), n)), None)
-
-
-def _are_counts(counts, n):
-    """Whether these are whole numbers, as far as ten digits of p tell."""
-    return bool(np.all(np.abs(counts - np.round(counts)) <= 1e-9 * (1 + n)))
+    for n in draws:
+        counts = values * (1 + n)  # whole numbers, as far as ten digits of p tell
+        if np.all(np.abs(counts - np.round(counts)) <= 1e-9 * (1 + n)):
+            return n
+    return None

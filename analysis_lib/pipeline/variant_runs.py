@@ -10,7 +10,7 @@ from analysis_lib.pipeline.freshness import folder, sources
 from analysis_lib.pipeline.plan import Plan, step_parameters
 from analysis_lib.pipeline.steps import blocked, makes_maps
 from analysis_lib.report import manifest
-from analysis_lib.results.files import write_text
+from analysis_lib.results.files import read_mapping, write_text
 from analysis_lib.results.problems import UsageError
 from analysis_lib.study import variants
 from analysis_lib.study.parameters import default_parameters, notebook_parameters, parse_overrides
@@ -159,17 +159,12 @@ def _copy(source, target):
 
 
 def _copy_numbers(default, study, sections):
-    before, own = _numbers(default), _numbers(study)
+    before, own = (read_mapping(one.derived / "numbers.json") for one in (default, study))
     taken = {key: item for key, item in before.items() if _section(key) in sections}
     kept = {key: item for key, item in own.items() if _section(key) not in sections}
     content = json.dumps(dict(sorted({**kept, **taken}.items())), indent=2, ensure_ascii=False)
     if taken or kept != own:
         write_text(study.derived / "numbers.json", f"{content}\n")
-
-
-def _numbers(study):
-    path = study.derived / "numbers.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _section(key):

@@ -13,12 +13,6 @@ from analysis_lib.receptors import slopes as slopes_test
 from analysis_lib.receptors.effects import effect_map
 from analysis_lib.results.contrasts import ARM_BY_TIME
 
-TABLE_COLUMNS = (
-    *("contrast", "receptor", "annotation", "tracer", "n_subjects_map", "n_parcels", "statistic"),
-    *("r", "ci_low", "ci_high", "r_anatomy", "p_parametric", "p_spatial", "p_fwe_spatial"),
-    *("p_spatial_anatomy", "p_fwe_spatial_anatomy", "p_randomisation", "p_fwe", "q_fdr"),
-)
-
 
 @dataclass(frozen=True)
 class ContrastResult:
@@ -101,9 +95,8 @@ def correlation_table(results, maps):
     Returns
     -------
     pandas.DataFrame
-        One row per contrast and receptor map, in the columns of `TABLE_COLUMNS`. `p_fwe`,
-        `p_fwe_spatial`, `p_fwe_spatial_anatomy` and `q_fdr` (Benjamini & Hochberg 1995, from
-        `p_randomisation`) are over the maps of one contrast.
+        One row per contrast and receptor map. What is corrected is corrected over the maps of one
+        contrast (q_fdr: Benjamini & Hochberg 1995, from p_randomisation).
     """
     return pd.concat([_contrast_rows(result, maps) for result in results], ignore_index=True)
 
@@ -132,7 +125,7 @@ def _contrast_rows(result, maps):
         "p_fwe": trial.p_fwe,
         "q_fdr": trial.p if np.isnan(trial.p).any() else multipletests(trial.p, method="fdr_bh")[1],
     }
-    return pd.DataFrame(rows)[list(TABLE_COLUMNS)]
+    return pd.DataFrame(rows)
 
 
 def anatomy_table(result, anatomy):

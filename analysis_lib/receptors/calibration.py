@@ -69,8 +69,7 @@ def rate_rows(measured, correlations, null) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        receptor, annotation, r, p_spatial, p_fwe_spatial, false_positive_rate, and the same given
-        anatomy, of the change between the arms, by |r|.
+        Of the change between the arms, by |r|; rates without and with anatomy held constant.
     """
     rows = correlations[correlations["contrast"] == ARM_BY_TIME]
     names = {"": NULL_NAMES[null], "_anatomy": f"{NULL_NAMES[null]}, anatomy held constant"}
@@ -104,7 +103,7 @@ def variogram_table(inputs, distances, seed, n_surrogates=500) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        null, distance (mm), effect, low, median, high: semivariances of normal scores.
+        Rows of calibration/variograms.tsv: semivariances of normal scores.
     """
     effect = gaussianise(inputs.effect_maps()[ARM_BY_TIME].to_numpy())
     apart = inputs.mirrored(distances)[0]

@@ -14,15 +14,6 @@ def gaussianise(x, axis=-1):
 
     Phi^-1((rank - 3/8) / (n + 1/4)), Blom's (1958) approximation of normal order statistics; ties
     share their average rank. NaN stays NaN and counts neither as a rank nor in n.
-
-    Parameters
-    ----------
-    x : array_like
-    axis : int
-
-    Returns
-    -------
-    numpy.ndarray of the shape of `x`
     """
     x = np.asarray(x, dtype=float)
     if np.isnan(x).any():

@@ -29,22 +29,16 @@ def parcellate(
     background as in `analysis_lib.atlas.grids.parcel_means`.
     """
     files = {name: locate(name, cache) for name in resolve(annotations)}
-    return parcellate_images(files, atlas, labels, background, min_coverage)
-
-
-def parcellate_images(
-    images,
-    atlas="neuromorphometrics",
-    labels=None,
-    background="drop",
-    min_coverage=MIN_COVERAGE,
-):
-    """Region means of images by name, as `parcellate`, for instance of files of one's own."""
-    return means_and_facts(images, atlas, labels, background, min_coverage)[0]
+    return means_and_facts(files, atlas, labels, background, min_coverage)[0]
 
 
 def means_and_facts(images, atlas, labels, background, min_coverage=MIN_COVERAGE):
-    """Region means, and the rows of `describe_files`: each file is read once for both."""
+    """Region means of images by name, as `parcellate`, and what their files hold.
+
+    The facts are `shape` (text, with a fourth dimension where the file has one), `n_volumes`,
+    `voxel_mm` (one length, or three where they differ) and `background_value`
+    (`analysis_lib.atlas.grids.find_background`; NaN: none).
+    """
     atlas = parcellation.load_atlas(atlas)
     labels = grids.grey_matter_labels(atlas) if labels is None else labels
     means, facts = {}, {}
@@ -53,7 +47,8 @@ def means_and_facts(images, atlas, labels, background, min_coverage=MIN_COVERAGE
         facts[name] = _facts(loaded)
         means[name] = grids.parcel_means(loaded, atlas, background, min_coverage).reindex(labels)
     means = pd.DataFrame(means).T.rename_axis(index="annotation", columns="label")
-    return means, _facts_table(facts)
+    table = pd.DataFrame.from_dict(facts, orient="index").rename_axis("annotation")
+    return means, table.astype({"n_volumes": "Int64", "background_value": float})
 
 
 def _in_memory(image):
@@ -75,20 +70,3 @@ def _facts(image):
         "voxel_mm": " x ".join(f"{length:.4g}" for length in size),
         "background_value": grids.find_background(image.dataobj),
     }
-
-
-def _facts_table(facts):
-    table = pd.DataFrame.from_dict(facts, orient="index")
-    table.index.name = "annotation"
-    return table.astype({"n_volumes": "Int64", "background_value": float})
-
-
-def describe_files(images):
-    """What the files of receptor maps, by annotation, hold, as found in their data.
-
-    `shape` (text, with a fourth dimension where the file has one), `n_volumes`, `voxel_mm` (one
-    length, or three where they differ) and `background_value`
-    (`analysis_lib.atlas.grids.find_background`; NaN: none). `maps_for` gives the same columns: a
-    large file need not be read again.
-    """
-    return _facts_table({name: _facts(_in_memory(image)) for name, image in images.items()})

@@ -30,7 +30,6 @@ class Dominance:
     """
 
     total: pd.Series
-    individual: pd.Series  # by predictor: the criterion of the model that holds it alone
     r2: float  # of the full model
     adjusted_r2: float
     criterion: str  # "adjusted_r2" or "r2"
@@ -81,28 +80,27 @@ def dominance(predictors, outcome, criterion="adjusted_r2"):
     """
     x, y = _checked(predictors, outcome, criterion)
     correlation, cross = _correlations(x, y)
-    total, individual = _all_subsets(correlation, cross, len(x), criterion)
+    total = _all_subsets(correlation, cross, len(x), criterion)
     r2 = float(_full_r2(correlation, cross)[0])
     return Dominance(
         total=pd.Series(total[:, 0], x.columns, name="total_dominance"),
-        individual=pd.Series(individual[:, 0], x.columns, name="individual_dominance"),
         r2=r2,
         adjusted_r2=float(_adjusted(r2, *x.shape)),
         criterion=criterion,
     )
 
 
-def dominance_test(predictors, outcome, surrogates, criterion="adjusted_r2"):
+def dominance_test(predictors, outcome, surrogates):
     """p of the model and of each predictor's total dominance under given surrogate outcomes.
 
     ``surrogates`` (n_surrogates, n_regions) decide which question is asked: effect maps of
     re-randomised arms, or maps as smooth as the observed one (`analysis_lib.receptors.surrogates`).
-    One-sided: a large fit or dominance is evidence. Missing and constant outcomes are refused.
+    One-sided: a large fit or dominance is evidence.
     """
-    observed = dominance(predictors, outcome, criterion)
+    observed = dominance(predictors, outcome)
     x = _table(predictors)
-    correlation, cross = _correlations(x, _checked_surrogates(surrogates, len(x)))
-    total, _ = _all_subsets(correlation, cross, len(x), criterion)
+    correlation, cross = _correlations(x, np.atleast_2d(surrogates))
+    total = _all_subsets(correlation, cross, len(x), observed.criterion)
     adjusted = _adjusted(_full_r2(correlation, cross), *x.shape)
     by_predictor, largest = total.T, total.max(axis=0)[:, None]
     bound = observed.total.to_numpy()
@@ -119,35 +117,14 @@ def dominance_test(predictors, outcome, surrogates, criterion="adjusted_r2"):
 def cross_validated_r(predictors, outcome, distances, train_share=0.75):
     """Does the regression predict regions far from those that it was fitted to?
 
-    Distance-dependent splits (Hansen et al. 2022): for each region as seed, the regions closest to
-    it, itself included, train the model, and the others test it. Near regions resemble one
-    another, so that a random split would flatter the fit.
-
-    Parameters
-    ----------
-    predictors, outcome
-        As in `dominance`.
-    distances : array_like, shape (n_regions, n_regions)
-        mm, in the order of `predictors`.
-    train_share : float
-        Share of regions that train, rounded down to whole regions.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index the seed's region; train_r, test_r: Pearson's correlation of predicted and observed,
-        NaN where either does not vary.
-
-    Raises
-    ------
-    ValueError
-        As `dominance`; distances of another shape, or a share that leaves fewer training regions
-        than the model needs or fewer than three test regions.
+    Distance-dependent splits (Hansen et al. 2022): for each region as seed, the ``train_share`` of
+    regions closest to it (``distances``, mm), itself included, train the model, and the others test
+    it. Near regions resemble one another, so that a random split would flatter the fit. Gives
+    Pearson's correlation of predicted and observed, train_r and test_r, by the seed's region; NaN
+    where either does not vary. Refused is what `dominance` refuses, and a share that leaves too few
+    regions to train or to test.
     """
     x, y = _checked(predictors, outcome)
-    distances = np.asarray(distances, dtype=float)
-    if distances.shape != (len(x), len(x)):
-        raise ValueError(f"distances have shape {distances.shape}, expected {(len(x), len(x))}")
     n_train = _train_size(len(x), x.shape[1], train_share)
     design = np.column_stack([np.ones(len(x)), _z(x.to_numpy())])
     nearest = np.argsort(distances, axis=1, kind="stable")
@@ -231,20 +208,6 @@ def _check_collinear(x):
         )
 
 
-def _checked_surrogates(surrogates, n_regions):
-    surrogates = np.atleast_2d(np.asarray(surrogates, dtype=float))
-    if surrogates.shape[1] != n_regions:
-        raise ValueError(
-            f"surrogates have {surrogates.shape[1]} regions, predictors have {n_regions}"
-        )
-    if not np.isfinite(surrogates).all():
-        raise ValueError("surrogates have missing values; make them of the regions in use")
-    constant = np.flatnonzero(np.ptp(surrogates, axis=1) == 0)
-    if constant.size:
-        raise ValueError(f"surrogates {constant[:5].tolist()} have one value in every region")
-    return surrogates
-
-
 def _train_size(n_regions, n_predictors, train_share):
     n_train = math.floor(train_share * n_regions)
     if n_train < n_predictors + 2 or n_regions - n_train < 3:
@@ -294,7 +257,7 @@ def _pearson(a, b):
 
 
 def _all_subsets(correlation, cross, n_regions, criterion):
-    """Total and individual dominance, each (n_predictors, n_outcomes)."""
+    """Total dominance (n_predictors, n_outcomes)."""
     p = len(correlation)
     size = np.arange(p + 1)
     # Of a model with k predictors: criterion = 1 - (1 - R^2) * shrink[k].
@@ -307,7 +270,7 @@ def _all_subsets(correlation, cross, n_regions, criterion):
         _sweep_subsets(correlation, np.ascontiguousarray(part), shrink, weight)
         for part in np.array_split(cross, math.ceil(cross.shape[1] / BLOCK), axis=1)
     ]
-    return np.hstack(parts), 1 - (1 - cross**2) * shrink[1]
+    return np.hstack(parts)
 
 
 @njit(nogil=True, cache=True)

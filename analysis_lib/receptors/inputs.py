@@ -23,6 +23,7 @@ from analysis_lib.results.reading import read_table
 from analysis_lib.study.catalogue import skipped
 from analysis_lib.study.contract import Study
 from analysis_lib.study.image_file import read_image
+from analysis_lib.study.images import ERROR_MAPS
 from analysis_lib.study.participants import design_columns, read_participants
 
 FEWEST = 10  # regions, below which a spatial null has too few sign patterns
@@ -44,6 +45,7 @@ class Inputs:
     whole: tuple = ()  # maps and their table before tracers were looked at
     tracers: str = "valid"
     errors: pd.Series | None = None  # standard error of one map's value, by label
+    suspects: dict = field(default_factory=dict)  # as change: what notebook 00 kept of its errors
 
     @property
     def regions(self) -> pd.Series:
@@ -106,6 +108,14 @@ class Inputs:
         maps = {c: effect_map(self.change, self.arm, c, **self.model) for c in self.study.contrasts}
         return pd.DataFrame(maps, index=self.regions[self.change.columns].rename("region"))
 
+    def suspect_maps(self, contrast) -> pd.DataFrame:
+        """The effect that a contrast would show of errors instead of change, by region."""
+        maps = {
+            measure: effect_map(values.loc[self.change.index], self.arm, contrast, **self.model)
+            for measure, values in self.suspects.items()
+        }
+        return pd.DataFrame(maps, index=self.change.columns, dtype=float).T
+
     def map_table(self) -> pd.DataFrame:
         """The receptor maps and where each comes from, by annotation."""
         table = self.about.assign(n_parcels=self.maps.notna().sum(axis=1))
@@ -162,21 +172,28 @@ def read_inputs(study, structure="all", background="drop", tracers="valid") -> I
         Each map in the regions where its tracer measures the receptor, or in all regions.
     """
     parcels = parcels_of(study)
-    change, arm, errors = _effect(study, parcels) if study.effect else _changes(study, parcels)
+    read = _effect(study, parcels) if study.effect else _changes(study, parcels)
+    change, arm, errors, suspects = read
     chosen = grey_matter_labels(parcels, None if structure == "all" else structure)
     change = change[change.columns.intersection(chosen)]
     whole = maps_for(study, parcels, change.columns, background=background)
     people = (arm.loc[change.index], *whole, _design(study, change.index))
     errors = None if errors is None else errors[change.columns]
-    options = {"whole": whole, "tracers": tracers, "errors": errors}
+    suspects = {name: values[change.columns] for name, values in suspects.items()}
+    options = {"whole": whole, "tracers": tracers, "errors": errors, "suspects": suspects}
     return Inputs(study, parcels, change, *people, **options).where_tracers_hold()
 
 
 def _changes(study, parcels):
-    """Change of each participant by region, and the arms."""
+    """Change of each participant by region, the arms, and errors by region where known."""
     rows = read_table(study.result("vbm/parcel_change.tsv"))
     arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"]
-    return change_matrix(rows, region_names(parcels)), arm, None
+    names = region_names(parcels)
+    known = [measure for measure in ERROR_MAPS if measure in rows]
+    suspects = {measure: change_matrix(rows, names, measure) for measure in known}
+    change = change_matrix(rows, names)
+    whole = [c for c in change if all(c in some for some in suspects.values())]
+    return change[whole], arm, None, suspects
 
 
 def _effect(study, parcels):
@@ -193,7 +210,7 @@ def _effect(study, parcels):
         expected = f"a map with values in {FEWEST} regions of the atlas at least"
         raise StudyError(Problem(study.effect.file, "", expected, f"{len(values)}"))
     change = values.rename(study.name).to_frame().T.rename_axis(columns="label")
-    return change, pd.Series("active", change.index), errors
+    return change, pd.Series("active", change.index), errors, {}
 
 
 def _design(study, who):
@@ -221,7 +238,7 @@ def problems(study):
     return [Problem(study.path.name, "atlas", expected, found, remedy)]
 
 
-def change_matrix(rows, names):
+def change_matrix(rows, names, column="change"):
     """Participants by regions again (percent, by label), from rows of vbm/parcel_change.tsv.
 
     ``names`` are region names by label. Regions without a value in some participant (no grey matter
@@ -233,7 +250,7 @@ def change_matrix(rows, names):
             f"parcel_change.tsv: regions of this atlas expected, found {', '.join(unknown[:5])}: "
             "run 02_vbm again with this study's atlas"
         )
-    wide = rows.pivot(index="participant_id", columns="region", values="change")
+    wide = rows.pivot(index="participant_id", columns="region", values=column)
     label = pd.Series(names.index, index=names)
     wide.columns = label[wide.columns].to_numpy()
     return wide.sort_index(axis=1).dropna(axis=1).rename_axis(columns="label")

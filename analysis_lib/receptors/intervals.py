@@ -5,14 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from analysis_lib.receptors import effects
 from analysis_lib.receptors.correlation import correlate
-from analysis_lib.receptors.effects import (
-    checked_change,
-    effect_map,
-    effect_weights,
-    nuisance_columns,
-    stratum_numbers,
-)
 from analysis_lib.results.contrasts import ARM_BY_TIME, EFFECT
 
 
@@ -25,9 +19,8 @@ class Intervals:
     noise_free_r: np.ndarray  # r / sqrt(reliability), at most 1 in size; NaN if that is not > 0
     noise_free: np.ndarray  # (n_receptors, 2): of the r of endlessly many patients; else -1 to 1
     reliability: float  # share of the effect map's variance over parcels that is not noise
-    level: float
     drawn: np.ndarray  # (n_bootstrap, n_receptors), r of each resampled effect map
-    tails: tuple  # percentiles of the draws that an interval of this level takes
+    tails: tuple  # percentiles of the draws that an interval takes
 
     def differences(self, first, rivals):
         """|r| of one receptor less that of each rival: difference, interval, how often it leads.
@@ -58,7 +51,6 @@ def bootstrap_intervals(
     covariates=None,
     strata=None,
     n_bootstrap=2000,
-    level=0.95,
     seed=0,
     method="gaussianised",
 ):
@@ -71,41 +63,26 @@ def bootstrap_intervals(
     observed one: q^2 = 1 / (1 + s), times n / (n - p) since resampled residuals are too small. The
     percentiles of the resampled r are multiplied by sqrt(1 + s) for the first interval and by
     sqrt((1 + s) / (1 - s)) for the second; they are those of Hesterberg (2015, Am Stat 69:371),
-    farther out than nominal since patients are few. Simulated (benchmarks/intervals.tsv):
-    these intervals cover what they speak of in 93 to 99 % of trials, the plain percentiles cover
-    the expected r in 82 to 94 % and the noise-free one in 0 to 93 %.
+    farther out than nominal since patients are few. Simulated (benchmarks/intervals.tsv): these
+    intervals cover what they speak of in 93 to 99 % of trials, the plain percentiles cover the
+    expected r in 82 to 94 % and the noise-free one in 0 to 93 %.
 
-    Parameters
-    ----------
-    change, arm, covariates, strata
-        See `analysis_lib.receptors.effects.effect_map`.
-    receptors : array_like, shape (n_receptors, n_parcels)
-        Taken as they are: their own noise is not in the intervals.
-    contrast : str
-        One of change; of one map without patients nothing is known but r.
-    n_bootstrap : int
-    level : float
-        Coverage aimed at.
-    seed : int
-    method : str
-        See `analysis_lib.receptors.correlation.correlate`.
-
-    Returns
-    -------
-    Intervals
+    Arguments are those of `effects.effect_map` and `correlation.correlate`. The receptors' own
+    noise is not in the intervals; of one map without patients nothing is known but r.
     """
-    change, active = checked_change(change, arm, contrast)
-    effect = effect_map(change, active, contrast, covariates, strata)
+    change, active = effects.checked_change(change, arm, contrast)
+    effect = effects.effect_map(change, active, contrast, covariates, strata)
     if contrast == EFFECT:
-        return _unknown(correlate(effect, receptors, method)[0], level)
+        return _unknown(correlate(effect, receptors, method)[0])
     weights, n_fitted = _resampled_weights(
         active, contrast, covariates, strata, n_bootstrap, np.random.default_rng(seed)
     )
     resampled = weights @ change
     r, drawn = correlate(effect, receptors, method)[0], correlate(resampled, receptors, method)
-    n = np.count_nonzero(effect_weights(active, contrast, covariates, strata))
-    share = _noise_share(resampled, effect, method) * n / (n - n_fitted)
-    tails = _percentiles(level, n, n_fitted)
+    n = np.count_nonzero(effects.effect_weights(active, contrast, covariates, strata))
+    q = correlate(resampled, effect, method).mean()
+    share = (1 / q**2 - 1 if q > 0 else np.inf) * n / (n - n_fitted)
+    tails = _percentiles(n, n_fitted)
     ends = np.quantile(drawn, tails, axis=0).T
     noise_free = share < 1
     return Intervals(
@@ -118,39 +95,33 @@ def bootstrap_intervals(
             else np.tile([-1.0, 1.0], (len(r), 1))
         ),
         reliability=float(max(0, 1 - share)),
-        level=level,
         drawn=drawn,
         tails=tails,
     )
 
 
-def _unknown(r, level):
+def _unknown(r):
     """Intervals of one map, of which no patients are known."""
     nothing = np.full((len(r), 2), np.nan)
-    return Intervals(r, nothing, nothing[:, 0], nothing, np.nan, level, nothing.T[:0], (0.5, 0.5))
+    return Intervals(r, nothing, nothing[:, 0], nothing, np.nan, nothing.T[:0], (0.5, 0.5))
 
 
 def _bounded(r, square):
     return np.clip(r * np.sqrt(square), -1, 1)
 
 
-def _noise_share(resampled, effect, method):
-    q = correlate(resampled, effect, method).mean()
-    return 1 / q**2 - 1 if q > 0 else np.inf
-
-
-def _percentiles(level, n, n_fitted):
+def _percentiles(n, n_fitted):
     df = n - n_fitted
-    tail = stats.norm.cdf(-np.sqrt(n / df) * stats.t.ppf((1 + level) / 2, df))
+    tail = stats.norm.cdf(-np.sqrt(n / df) * stats.t.ppf(0.975, df))
     return tail, 1 - tail
 
 
 def _resampled_weights(active, contrast, covariates, strata, n_bootstrap, rng):
     """Weights of each resampled effect map, (n_bootstrap, n), and how many means were fitted."""
-    counts = _resampled(active, stratum_numbers(strata, len(active)), n_bootstrap, rng)
+    counts = _resampled(active, effects.stratum_numbers(strata, len(active)), n_bootstrap, rng)
     if contrast != ARM_BY_TIME:
-        return counts * effect_weights(active, contrast), 1
-    nuisance = nuisance_columns(len(active), covariates, strata)
+        return counts * effects.effect_weights(active, contrast), 1
+    nuisance = effects.nuisance_columns(len(active), covariates, strata)
     return _bootstrap_weights(active, counts, nuisance), nuisance.shape[1] + 1
 
 

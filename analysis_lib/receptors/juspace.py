@@ -24,23 +24,6 @@ from voxelperm import draw_permutations
 KINDS = ("cohens_d", "mean")
 SCHEMES = ("balanced", "free")
 VARIANCES = range(2, 1001)  # of JuSpace's smoothing kernel, squared voxels, tried in this order
-TABLE_COLUMNS = (
-    "contrast",
-    "receptor",
-    "annotation",
-    "n_parcels",
-    "r",
-    "z",
-    "autocorrelation",
-    "adjusts",
-    "p_shuffle",
-    "p_shuffle_fwe",
-    "p_relabel_juspace",
-    "p_relabel",
-    "p_relabel_fwe",
-    "p_group_r",
-)
-
 STATISTICS = ("spearman", "pearson", "regression")
 IMAGES = (  # of a group, with contrast and kind: JuSpace's options 1, 2 and 3
     (ARM_BY_TIME, "cohens_d"),
@@ -62,14 +45,7 @@ def effect(change, arm, contrast=ARM_BY_TIME, kind="cohens_d"):
     subtracts parcel means, in the images' unit. A parcel without variation is refused.
     """
     change, active = effects.checked_change(change, arm, contrast)
-    if kind not in KINDS:
-        raise ValueError(f"kind '{kind}' is unknown; expected one of {', '.join(KINDS)}")
     if kind == "mean":
-        if contrast == ARM_BY_TIME:
-            raise ValueError(
-                f"kind 'mean', contrast '{contrast}': JuSpace averages one list of images (option "
-                "3). Use 'cohens_d', or receptors.effect_map for a difference of means."
-            )
         return effects.effect_map(change, active, contrast)
     if contrast == ARM_BY_TIME:
         groups = change[active], change[~active]
@@ -207,18 +183,8 @@ def autocorrelation(receptor_maps, places):
     is that of independent parcels. Parcels are in the order of ``places.labels``; one that a map
     lacks is left out for it.
     """
-    halves = [_half(row, places) for row in _checked_maps(receptor_maps, places)]
+    halves = [_half(row, places) for row in np.atleast_2d(np.asarray(receptor_maps, dtype=float))]
     return np.array([_autocorrelation(values[None], apart)[0] for values, apart in halves])
-
-
-def _checked_maps(receptor_maps, places):
-    maps = np.atleast_2d(np.asarray(receptor_maps, dtype=float))
-    if maps.shape[1] != len(places.labels):
-        raise ValueError(
-            f"receptor maps have {maps.shape[1]} parcels, the geometry {len(places.labels)}. Make "
-            "both from the same labels in the same order."
-        )
-    return maps
 
 
 def _half(values, places):
@@ -258,33 +224,21 @@ def _pair_means(maps, distances):
 
 
 def null_maps(receptor_map, places, n, seed):
-    """JuSpace's null maps of a receptor map.
+    """JuSpace's null maps (n, n_parcels) of a receptor map.
 
     Where `autocorrelation` is above 0: the values of one half are shuffled; a shuffle with less
     autocorrelation than the map is smoothed over parcels with a Gaussian kernel, its variance the
     smallest of `VARIANCES` that reaches the map's autocorrelation (the largest, if none does); the
     result is stretched to the map's range in that half, and mirrored. So both hemispheres hold one
     value per region, and the null has about half the parcels of the map. Elsewhere: values shuffled
-    over the parcels of both hemispheres.
+    over the parcels of both hemispheres. NaN where the map is, and where the mirrored half is
+    empty.
 
     Neither is a null for smooth effect maps. With 4,000 unrelated ones (exponential covariance of
     20 to 80 mm range) JuSpace's p was <= .05 in .25 to .39 for D1, which it only shuffles, and in
     .12 to .28 for the two maps of carfentanil, which it smooths most (Monte-Carlo error .007).
-
-    Parameters
-    ----------
-    receptor_map : array_like, shape (n_parcels,)
-    places : Geometry
-    n : int
-        Number of null maps.
-    seed : int
-
-    Returns
-    -------
-    numpy.ndarray, shape (n, n_parcels)
-        NaN where the map is, and where the mirrored half has no value.
     """
-    values = _checked_maps(receptor_map, places)[0]
+    values = np.asarray(receptor_map, dtype=float)
     rng = np.random.default_rng(seed)
     if autocorrelation(values, places)[0] > 0:
         return _mirrored_nulls(values, places, n, rng)
@@ -330,21 +284,12 @@ def _smoothed(values, distances, n, rng):
 
 
 def exact_p(observed, null):
-    """(1 + #{|null| >= |observed|}) / (1 + n), as JuSpace counts.
+    """(1 + #{|null| >= |observed|}) / (1 + n), as JuSpace counts; null is (n, ...).
 
     JuSpace gives its spatial test Fisher's z as `observed` and untransformed r as `null`. |z| is
     larger than |r|, so that p is too small: at a nominal .05 the rate is .0525 where the null is as
     wide as that of 119 independent parcels, .0676 at 20, .0927 at 10. From |r| = .762 on, z exceeds
     1 and p is the smallest possible, whatever the null.
-
-    Parameters
-    ----------
-    observed : array_like, shape (...)
-    null : array_like, shape (n, ...)
-
-    Returns
-    -------
-    numpy.ndarray, shape (...)
     """
     bound = np.abs(observed) - receptors_nulls.TIE
     return (1 + (np.abs(null) >= bound).sum(axis=0)) / (1 + len(null))
@@ -359,7 +304,7 @@ def relabel_test(
     n_permutations=5000,
     seed=0,
 ):
-    """JuSpace's group p of a correlation with Cohen's d maps, and the mended one.
+    """JuSpace's group p of a correlation with Cohen's d maps, and the mended one: `NullTest` of r.
 
     "balanced" is JuSpace: between arms half of each always changes sides; within an arm half of the
     participants change sign, n // 2 or one more. The observed labelling is none of these, and they
@@ -369,26 +314,11 @@ def relabel_test(
     error .003), p <= .001 in .0042 and .0069 (error .0009); free: .050, .049, .0015 and .0008. It
     is as if t were read as z, which gives .058 and .067.
 
-    "free" draws from all relabellings (all sign patterns), or takes every one
-    when there are no more than `n_permutations`. For arms of unequal size JuSpace's rows (v1.3, v2)
-    do not always add up; here as many leave one arm as the other.
-
-    Parameters
-    ----------
-    change, arm, contrast
-        See `effect`. JuSpace knows no covariates or strata: `nulls.randomisation_test` does.
-    receptor_maps : array_like, shape (n_receptors, n_parcels)
-    scheme : {"balanced", "free"}
-    n_permutations : int
-    seed : int
-
-    Returns
-    -------
-    receptors.NullTest
-        Of r. JuSpace compares z with z here, which gives the same p.
+    "free" draws from all relabellings (all sign patterns), or takes every one when there are no
+    more than `n_permutations`. For arms of unequal size JuSpace's rows (v1.3, v2) do not always add
+    up; here as many leave one arm as the other. JuSpace compares z with z here, which gives the
+    same p, and knows no covariates or strata: `nulls.randomisation_test` does.
     """
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme '{scheme}' is unknown; expected one of {', '.join(SCHEMES)}")
     observed = effect(change, arm, contrast)
     change, active = effects.checked_change(change, arm, contrast)
     if contrast == ARM_BY_TIME:
@@ -440,63 +370,43 @@ def juspace_table(
 ):
     """What JuSpace would report, and what it should have, one row per contrast and receptor map.
 
-    Of Cohen's d, for which JuSpace offers no spatial p: see `options_table`.
+    Of Cohen's d, for which JuSpace offers no spatial p: see `options_table`. ``change``
+    (participants by labels, percent) and ``maps_keep`` (receptor maps with the background kept)
+    have the same labels in the same order, those of the label image ``atlas``; ``about`` has rows
+    of `catalogue.library`.
 
-    Parameters
-    ----------
-    change : pandas.DataFrame, shape (n_participants, n_parcels)
-        Percent change; columns are labels.
-    arm : array_like, shape (n_participants,)
-        See `effect`; in the order of `change`.
-    maps_keep : pandas.DataFrame, shape (n_receptors, n_parcels)
-        From ``annotations.parcellate(background="keep")``; the same labels in the same order.
-    about : pandas.DataFrame
-        Rows of `catalogue.library`.
-    contrasts : sequence of str
-    n_permutations : int
-        Null maps, and relabellings.
-    seed : int
-    atlas : str, path, image or analysis_lib.atlas.parcellation.Atlas
-        The label image that both were made with.
-
-    Returns
-    -------
-    pandas.DataFrame
-        In the columns of `TABLE_COLUMNS`. `p_shuffle`: parcels of the effect map shuffled, |r*|
-        against |r|; `p_shuffle_fwe`: the same shuffles, largest |r*| over maps.
-        `p_relabel_juspace`, `p_relabel`: `relabel_test`, balanced and free. The two fwe are over
-        the maps of one contrast. `p_group_r`: `nulls.randomisation_test`. No p about shuffled
-        parcels is valid for smooth maps.
-
-    Raises
-    ------
-    ValueError
-        The labels of `change` and `maps_keep` differ, or the atlas lacks one.
+    `p_shuffle`: parcels of the effect map shuffled, |r*| against |r|; `p_shuffle_fwe`: the same
+    shuffles, largest |r*| over maps. `p_relabel_juspace`, `p_relabel`: `relabel_test`, balanced and
+    free. The two fwe are over the maps of one contrast. `p_group_r`: `nulls.randomisation_test`. No
+    p about shuffled parcels is valid for smooth maps.
     """
     correlation.check_labels(change, maps_keep)
     places = geometry(atlas, change.columns)
     amount = autocorrelation(maps_keep, places)
     tables = []
     for contrast in contrasts:
+        effect_map = effect(change, arm, contrast)
+        r, z = (found[0] for found in correlate(effect_map, maps_keep))
         rows = {
             "contrast": contrast,
             "receptor": about.loc[maps_keep.index, "receptor"].to_numpy(),
             "annotation": maps_keep.index,
+            "n_parcels": correlation.n_covered(effect_map, maps_keep),
+            "r": r,
+            "z": z,
             "autocorrelation": amount,
             "adjusts": amount > 0,
-            **_shuffle_columns(effect(change, arm, contrast), maps_keep, n_permutations, seed),
+            **_shuffle_columns(effect_map, maps_keep, n_permutations, seed),
             **_group_columns(change, arm, maps_keep, contrast, n_permutations, seed),
         }
         tables.append(pd.DataFrame(rows))
-    return pd.concat(tables, ignore_index=True)[list(TABLE_COLUMNS)]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _shuffle_columns(effect_map, maps, n_permutations, seed):
     shuffles = _shuffled(effect_map, n_permutations, np.random.default_rng(seed))
     shuffled = receptors_nulls.spatial_test(effect_map, maps, shuffles, "pearson")
-    r, z = (found[0] for found in correlate(effect_map, maps))
-    found = {"n_parcels": correlation.n_covered(effect_map, maps), "r": r, "z": z}
-    return found | {"p_shuffle": shuffled.p, "p_shuffle_fwe": shuffled.p_fwe}
+    return {"p_shuffle": shuffled.p, "p_shuffle_fwe": shuffled.p_fwe}
 
 
 def _group_columns(change, arm, maps, contrast, n_permutations, seed):

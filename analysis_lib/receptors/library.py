@@ -9,6 +9,7 @@ from analysis_lib.study.catalogue import COLUMNS, library, missing, resolve
 from analysis_lib.study.receptor_files import files_for, local_files, local_maps, refuse
 
 NOT_GIVEN = "not given"
+JOINED = ("age", "reference", "licence", "space", "res", "citation")  # texts of several maps
 OTHER = "other"
 SYSTEMS = {  # transmitter systems, and the receptors and transporters of each
     "dopamine": "D1 D2 DAT",
@@ -47,7 +48,7 @@ def maps_for(study, atlas, labels, background="drop", cache=None):
 
     Published maps come from the cache or, where it lacks them, from the tables of the repository; a
     study's own from the files that it names. The table has the columns of `library` and of
-    `describe_files`, and `densities`: "volumes" or "bundled". A map of the study's own has the
+    `means_and_facts`, and `densities`: "volumes" or "bundled". A map of the study's own has the
     annotation "local/<name>", and what it does not say is "not given". A `StudyError` says what
     cannot be had, or that a map of the study's own has no values in any region.
     """
@@ -83,71 +84,45 @@ def uncovered(receptors):
     return {name: gaps.columns[row].tolist() for name, row in gaps.iterrows() if row.any()}
 
 
-def combine(maps, about, equal_weights=False):
-    """One map per receptor: the weighted mean of the z-scores of its maps.
+def combine(maps, about):
+    """One map per receptor: the mean of the z-scores of its maps, weighted by numbers of people.
 
-    Each map is z-scored over the regions that it covers (population SD), since tracers are
-    measured on different scales, then averaged with the number of people behind it as its weight.
-    That is what the code of Hansen et al. (2022, Nature Neuroscience 25:1569-1581,
-    make_receptor_matrix.py) does for 5-HT1B (P943), D2 (FLB457) and mGluR5 (ABP688), and for VAChT
-    (FEOBV) but for two weights that it leaves out. They combine maps of one and the same tracer and
-    take a single map where tracers differ; here all maps of a receptor are combined, and `tracer`
-    and `note` say which, with what weight.
+    Each map is z-scored over the regions that it covers (population SD), since tracers are measured
+    on different scales, then averaged with the number of people behind it as its weight. That is
+    what the code of Hansen et al. (2022, Nature Neuroscience 25:1569-1581, make_receptor_matrix.py)
+    does for 5-HT1B (P943), D2 (FLB457) and mGluR5 (ABP688), and for VAChT (FEOBV) but for two
+    weights that it leaves out. They combine maps of one and the same tracer and take a single map
+    where tracers differ; here all maps of a receptor are combined, and `tracer` and `note` say
+    which, with what weight.
 
-    Parameters
-    ----------
-    maps : pandas.DataFrame, shape (n_maps, n_parcels)
-        As `maps_for` returns them; NaN where a map does not cover a region.
-    about : pandas.DataFrame
-        The table about them, with at least `receptor`, `tracer` and `n_subjects`.
-    equal_weights : bool
-        Weigh maps alike instead, for instance where the number of people is not known.
-
-    Returns
-    -------
-    maps : pandas.DataFrame, shape (n_receptors, n_parcels)
-        Receptors in the order in which they first occur. A receptor with one map keeps it as it
-        is. A region that one of several maps does not cover is NaN: a mean of the others would mix
-        regions of differently made values in one map. `uncovered` names these regions.
-    about : pandas.DataFrame
-        The same columns; for several maps the annotation is "combined/<receptor>", `n_subjects`
-        their sum, texts are joined, and what belongs to one file is empty.
-
-    Raises
-    ------
-    ValueError
-        Maps and table are of different annotations; the number of people is unknown for one of
-        several maps; a map is the same everywhere.
+    ``maps`` and ``about`` are as `maps_for` gives them. Receptors come in the order in which they
+    first occur, one with one map as it is. A region that one of several maps does not cover is NaN
+    (`uncovered` names it): a mean of the others would mix differently made values in one map. Of
+    several maps the annotation is "combined/<receptor>", `n_subjects` their sum, texts are joined,
+    and what belongs to one file is empty. A map whose number of people is unknown, or that is the
+    same everywhere, cannot be combined.
     """
-    if list(maps.index) != list(about.index):
-        raise ValueError(
-            f"maps and table: the same annotations in the same order expected, found "
-            f"{list(maps.index)} and {list(about.index)}. Give both as maps_for returns them."
-        )
     means, rows = {}, {}
     for receptor, group in about.groupby("receptor", sort=False):
         if len(group) == 1:
             means[group.index[0]], rows[group.index[0]] = maps.loc[group.index[0]], group.iloc[0]
             continue
-        weights = _weights(receptor, group["n_subjects"], equal_weights)
+        weights = _weights(receptor, group["n_subjects"])
         z = _z_scores(maps.loc[group.index])
         means[f"combined/{receptor}"] = z.mul(weights, axis=0).sum(skipna=False)
-        rows[f"combined/{receptor}"] = _combined_row(group, weights, equal_weights)
+        rows[f"combined/{receptor}"] = _combined_row(group, weights)
     combined = pd.DataFrame(means).T.rename_axis(index=maps.index.name, columns=maps.columns.name)
     table = pd.DataFrame([dict(row) for row in rows.values()], columns=list(about))
     table.index = combined.index
     return combined, table.astype(about.dtypes.to_dict())
 
 
-def _weights(receptor, n_subjects, equal):
-    if equal:
-        return pd.Series(1 / len(n_subjects), index=n_subjects.index)
+def _weights(receptor, n_subjects):
     unknown = n_subjects.index[n_subjects.isna()]
     if len(unknown):
         raise ValueError(
             f"{receptor}: {', '.join(unknown)} cannot be weighted: the number of people is not "
-            "known. Give n_subjects in the study file, or ask for equal weights "
-            "(equal_weights=True)."
+            "known. Give n_subjects in the study file."
         )
     return n_subjects.astype(float) / n_subjects.sum()
 
@@ -160,28 +135,16 @@ def _z_scores(maps):
     return maps.sub(maps.mean(axis=1), axis=0).div(spread, axis=0)
 
 
-def _combined_row(group, weights, equal):
+def _combined_row(group, weights):
     """A row of the table about the maps: texts joined, what belongs to one file left out."""
-    joined = [
-        column
-        for column in ("age", "reference", "licence", "space", "res", "citation")
-        if column in group
-    ]
-    row = {column: "; ".join(group[column].drop_duplicates()) for column in joined}
-    shares = [f"{name} {weight:.2f}" for name, weight in weights.items()]
-    basis = "equal weights" if equal else "weights by number of people"
-    notes = group["note"].drop_duplicates() if "note" in group else []
-    return {
-        **dict.fromkeys(group.columns),
-        **row,
+    shares = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
+    notes = [f"mean of z-scores, weights by number of people: {shares}", *group["note"].unique()]
+    tracers = zip(group["tracer"], weights, strict=True)
+    row = dict.fromkeys(group.columns) | {
         "receptor": group["receptor"].iloc[0],
-        "tracer": ", ".join(
-            f"{tracer} {weight:.2f}"
-            for tracer, weight in zip(group["tracer"], weights, strict=True)
-        ),
-        "n_subjects": group["n_subjects"].sum(skipna=False),
-        "default": group["default"].all() if "default" in group else None,
-        "note": "; ".join(
-            [f"mean of z-scores, {basis}: {', '.join(shares)}", *(note for note in notes if note)]
-        ),
+        "tracer": ", ".join(f"{tracer} {weight:.2f}" for tracer, weight in tracers),
+        "n_subjects": group["n_subjects"].sum(),
+        "note": "; ".join(filter(None, notes)),
     }
+    row |= {name: "; ".join(group[name].unique()) for name in JOINED if name in group}
+    return row | {name: group[name].all() for name in group if name == "default"}

@@ -6,14 +6,8 @@ from functools import partial
 import numpy as np
 from scipy import stats
 
+from analysis_lib.receptors import effects
 from analysis_lib.receptors.correlation import correlate
-from analysis_lib.receptors.effects import (
-    checked_change,
-    effect_weights,
-    nuisance_columns,
-    residuals,
-    stratum_numbers,
-)
 from analysis_lib.results.contrasts import ARM_BY_TIME
 from voxelperm import draw_permutations
 
@@ -47,48 +41,35 @@ def placed(weights, permutations):
     return placed
 
 
-def randomisation_test(
-    change,
-    arm,
-    receptors,
-    contrast=ARM_BY_TIME,
-    covariates=None,
-    strata=None,
-    n_permutations=5000,
-    seed=0,
-    method="gaussianised",
-):
+def randomisation_test(change, arm, receptors, contrast=ARM_BY_TIME, n_permutations=5000, seed=0):
     """|r| of the group's map against |r| of the maps of re-randomised arms.
 
     For comparison alone (notebook S4): `analysis_lib.receptors.slopes` has the test of the trial.
     r has no scale. Where treatment did something every relabelled map still shows some of it,
     however weakly, and |r*| is near 1: the test has next to no power.
 
-    Between the arms labels are re-randomised within strata, on residuals of intercept, covariates
-    and strata (Freedman & Lane 1983, J Bus Econ Stat 1:292). Within an arm participants' signs are
-    flipped. When no more than ``n_permutations`` relabellings differ from the observed one, each is
-    made once. ``change``, ``arm``, ``covariates`` and ``strata`` are those of
+    Between the arms labels are re-randomised, on changes less their mean; within an arm
+    participants' signs are flipped. When no more than ``n_permutations`` relabellings differ from
+    the observed one, each is made once. ``change`` and ``arm`` are those of
     `analysis_lib.receptors.effects.effect_map`, ``receptors`` (n_receptors, n_parcels).
     """
-    change, active = checked_change(change, arm, contrast)
-    weights = effect_weights(active, contrast, covariates, strata)
+    change, active = effects.checked_change(change, arm, contrast)
+    weights = effects.effect_weights(active, contrast)
     observed = weights @ change
     if contrast == ARM_BY_TIME:
-        change = residuals(nuisance_columns(len(active), covariates, strata), change)
-        stratum = stratum_numbers(strata, len(active))
+        change = effects.residuals(np.ones((len(active), 1)), change)
     else:
         used = weights != 0
-        change, weights, stratum = change[used], weights[used], None
+        change, weights = change[used], weights[used]
     permutations, exhaustive = draw_permutations(
         n_permutations,
         len(weights),
         tested=np.round(weights, 12),  # equal but for rounding is equal
-        blocks=stratum,
         sign_flip=contrast != ARM_BY_TIME,
         seed=seed,
     )
-    null = correlate(placed(weights, permutations) @ change, receptors, method)
-    return null_test(correlate(observed, receptors, method)[0], null, exhaustive)
+    null = correlate(placed(weights, permutations) @ change, receptors)
+    return null_test(correlate(observed, receptors)[0], null, exhaustive)
 
 
 def spatial_test(effect, receptors, surrogates, method="gaussianised", statistic=correlate):

@@ -30,16 +30,13 @@ def receptor_numbers(tables):
     }
     numbers = {}
     for name in (name for name in quoted if name in tables):
-        first = "" if name == "correlations" else f"{name}."
-        for _, row in _quoted_rows(tables[name]).iterrows():
+        first, table = "" if name == "correlations" else f"{name}.", tables[name]
+        if "scale" in table:
+            table = table[table["scale"] == table["scale"].iloc[0]]
+        for _, row in table.iterrows():
             contrast = f"{row['contrast']}." if "contrast" in row else ""
             annotation = row.get("rival_annotation", row["annotation"])
             for column in quoted[name]:
                 value = None if pd.isna(row[column]) else row[column]
                 numbers[f"{first}{contrast}{annotation}.{column}"] = (value, f"{name}.tsv")
     return numbers
-
-
-def _quoted_rows(table):
-    """All rows, or those of the first scale."""
-    return table[table["scale"] == table["scale"].iloc[0]] if "scale" in table else table

@@ -3,27 +3,22 @@
 import numpy as np
 import pandas as pd
 
+from analysis_lib.receptors import effects
 from analysis_lib.receptors.correlation import correlate, gaussianise, patient_slopes
-from analysis_lib.receptors.effects import (
-    checked_change,
-    effect_map,
-    effect_weights,
-    nuisance_columns,
-    residuals,
-)
 from analysis_lib.receptors.slopes import slope_test
-from analysis_lib.results.contrasts import ARM_BY_TIME, CONTROL_CHANGE
+from analysis_lib.results.contrasts import ARM_BY_TIME
 
+LEVEL = 0.05  # at or below it a p is significant
 FIT_STEPS = 201  # points of the grid on which the power curve is inverted
 
 
-def critical_r(test, level=0.05):
+def critical_r(test):
     """Smallest |r| that a test would have called significant: for each map, and for all of them.
 
     NaN where no r reaches the level with so few draws.
     """
     size = np.abs(test.null)
-    rank = int(np.floor(level * (1 + len(size)) + 1e-9))
+    rank = int(np.floor(LEVEL * (1 + len(size)) + 1e-9))
     if rank < 1:
         return np.full(size.shape[1], np.nan), np.nan
     ordered = np.sort(size, axis=0)[::-1]
@@ -34,14 +29,12 @@ def power_curve(
     change,
     arm,
     receptor,
-    contrast=ARM_BY_TIME,
     covariates=None,
     strata=None,
     reliability=0.6,
     true_r=tuple(k / 10 for k in range(11)),
     n_trials=200,
     n_permutations=199,
-    level=0.05,
     seed=0,
     method="gaussianised",
 ):
@@ -54,31 +47,26 @@ def power_curve(
     and `split_half` estimate it). Gives true_r, expected_r (mean observed r), power,
     monte_carlo_se.
     """
-    if not 0 < reliability < 1:
-        raise ValueError(
-            f"reliability between 0 and 1 expected, found {reliability}: with none the map is all "
-            "noise and no correlation can be found"
-        )
-    change, active = checked_change(change, arm, contrast)
+    change, active = effects.checked_change(change, arm, ARM_BY_TIME)
     known = np.isfinite(receptor) & np.isfinite(change).all(axis=0)
     change, target = change[:, known], _scores(np.asarray(receptor, dtype=float)[known])
     noise = _noise_maps(change, active, covariates, strata)
-    treated = ~active if contrast == CONTROL_CHANGE else active
-    size = _signal_size(noise, active, contrast, reliability)
-    rng = np.random.default_rng(seed)
-    options = {"contrast": contrast, "n_permutations": n_permutations}
+    size = _signal_size(noise, active, reliability)
+    rng, n = np.random.default_rng(seed), len(noise)
 
     def trial(rho):
         """p and observed r of one simulated trial."""
-        planted = np.outer(treated, _planted(target, rho, noise, active, rng))
-        made, seed = _reordered(noise, rng) + size * planted, int(rng.integers(2**31))
-        test = slope_test(patient_slopes(made, target, method), active, **options, seed=seed)
-        return test.p[0], correlate(effect_map(made, active, contrast), target, method)[0, 0]
+        planted = np.outer(active, _planted(target, rho, noise, active, rng))
+        flipped = noise[rng.permutation(n)] * rng.choice((-1.0, 1.0), size=(n, 1))
+        made, seed = flipped + size * planted, int(rng.integers(2**31))
+        slopes = patient_slopes(made, target, method)
+        test = slope_test(slopes, active, n_permutations=n_permutations, seed=seed)
+        return test.p[0], correlate(effects.effect_map(made, active), target, method)[0, 0]
 
     rows = []
     for rho in true_r:
         p, r = np.transpose([trial(rho) for _ in range(n_trials)])
-        rows.append((rho, r.mean(), np.mean(p <= level)))
+        rows.append((rho, r.mean(), np.mean(p <= LEVEL)))
     curve = pd.DataFrame(rows, columns=["true_r", "expected_r", "power"])
     return curve.assign(monte_carlo_se=np.sqrt(curve["power"] * (1 - curve["power"]) / n_trials))
 
@@ -113,19 +101,15 @@ def _scores(maps):
 
 def _noise_maps(change, active, covariates, strata):
     """Residuals of arm, covariates and strata, as large as the errors."""
-    nuisance = nuisance_columns(len(active), covariates, strata)
+    nuisance = effects.nuisance_columns(len(active), covariates, strata)
     design = np.column_stack([active, nuisance])
     n = len(active)
-    return residuals(design, change) * np.sqrt(n / (n - np.linalg.matrix_rank(design)))
+    return effects.residuals(design, change) * np.sqrt(n / (n - np.linalg.matrix_rank(design)))
 
 
-def _reordered(noise, rng):
-    return noise[rng.permutation(len(noise))] * rng.choice((-1.0, 1.0), size=(len(noise), 1))
-
-
-def _signal_size(noise, active, contrast, reliability):
+def _signal_size(noise, active, reliability):
     """Standard deviation over parcels of a planted map with which the effect has a reliability."""
-    weights = effect_weights(active, contrast)
+    weights = effects.effect_weights(active, ARM_BY_TIME)
     spread = noise - noise.mean(axis=1, keepdims=True)
     variance = (weights**2).sum() * (spread**2).mean()
     return np.sqrt(variance * reliability / (1 - reliability))

@@ -4,34 +4,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis_lib.receptors import effects
 from analysis_lib.receptors.correlation import correlate
-from analysis_lib.receptors.effects import checked_change, nuisance_columns, stratum_numbers
-from analysis_lib.results.contrasts import ACTIVE_CHANGE, ARM_BY_TIME, CONTROL_CHANGE
+from analysis_lib.results.contrasts import ARM_BY_TIME
 
 
 @dataclass(frozen=True)
 class SplitHalf:
-    """Agreement of effect maps from two halves of the patients.
+    """Agreement of effect maps from two halves of the patients."""
 
-    Attributes
-    ----------
-    r : float
-        Mean correlation over parcels between the halves' maps.
-    reliability : float
-        2 r / (1 + r), that of the map of all patients (Spearman 1910; Brown 1910).
-    splits : numpy.ndarray, shape (n_splits,)
-        The correlation of each split.
-    """
-
-    r: float
-    reliability: float
-    splits: np.ndarray
+    r: float  # mean correlation over parcels between the halves' maps
+    reliability: float  # 2 r / (1 + r), that of the map of all (Spearman 1910; Brown 1910)
+    splits: np.ndarray  # (n_splits,), the correlation of each
 
 
 def split_half(
     change,
     arm,
-    contrast=ARM_BY_TIME,
     covariates=None,
     strata=None,
     n_splits=500,
@@ -44,17 +33,12 @@ def split_half(
     stratum are not split there. Covariates are first removed by the model of all patients, so that
     no half has to estimate their slopes.
     """
-    change, active = checked_change(change, arm, contrast)
-    if contrast == ARM_BY_TIME:
-        change = _adjusted(change, active, covariates, strata)
+    change, active = effects.checked_change(change, arm, ARM_BY_TIME)
+    change = _adjusted(change, active, covariates, strata)
     rng = np.random.default_rng(seed)
-    first = _halves(active + 2 * stratum_numbers(strata, len(active)), n_splits, rng)
-    arms = {ACTIVE_CHANGE: ((active, 1),), CONTROL_CHANGE: ((~active, 1),)}
-    signed = arms.get(contrast, ((active, 1), (~active, -1)))
-    maps = [
-        sum(sign * _row_means(half & members) for members, sign in signed) @ change
-        for half in (first, ~first)
-    ]
+    first = _halves(active + 2 * effects.stratum_numbers(strata, len(active)), n_splits, rng)
+    signed = [_row_means(half & active) - _row_means(half & ~active) for half in (first, ~first)]
+    maps = [weights @ change for weights in signed]
     splits = np.array([correlate(a, b, method)[0, 0] for a, b in zip(*maps, strict=True)])
     r = float(splits.mean())
     return SplitHalf(r, 2 * r / (1 + r), splits)
@@ -62,7 +46,7 @@ def split_half(
 
 def _adjusted(change, active, covariates, strata):
     """Change without covariates and strata; the difference of its means is the arm's effect."""
-    nuisance = nuisance_columns(len(active), covariates, strata)
+    nuisance = effects.nuisance_columns(len(active), covariates, strata)
     slopes = np.linalg.pinv(np.column_stack([active, nuisance])) @ change
     return change - nuisance @ slopes[1:]
 

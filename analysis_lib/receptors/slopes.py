@@ -6,12 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis_lib.receptors.effects import (
-    checked_change,
-    effect_weights,
-    nuisance_columns,
-    stratum_numbers,
-)
+from analysis_lib.receptors import effects
 from analysis_lib.results.contrasts import ARM_BY_TIME, CONTRASTS, EFFECT
 from voxelperm import hedges_correction, permutation_test
 
@@ -27,41 +22,30 @@ class SlopeTest:
     p_fwe: np.ndarray  # by the largest |t| over receptors
     null: np.ndarray  # (n_permutations, n_receptors), |t| of each draw
 
-    def interval(self, level=0.95):
-        """Limits (2, n_receptors) of the estimate, from its standard error and Student's t."""
-        margin = stats.t.ppf((1 + level) / 2, self.df) * np.abs(self.estimate / self.t)
+    def interval(self):
+        """95 % limits (2, n_receptors) of the estimate, from its standard error and Student's t."""
+        margin = stats.t.ppf(0.975, self.df) * np.abs(self.estimate / self.t)
         return np.array([self.estimate - margin, self.estimate + margin])
 
 
 def slope_test(
     slopes, arm, contrast=ARM_BY_TIME, covariates=None, strata=None, n_permutations=5000, seed=0
 ):
-    """Does treatment change along a receptor?
+    """Does treatment change along a receptor? The test of `correlation.patient_slopes`.
 
     Between the arms: is the mean slope the same in both, whatever its variance in each? Covariates
     and strata are in the model, signs of the scaled residuals of the model without the arm are
     flipped, and t has an HC2 standard error (``errors="unequal"`` of `voxelperm`). Within an arm:
-    is the mean slope 0? Participants' signs are flipped, which assumes symmetric errors.
-
-    Parameters
-    ----------
-    slopes : array_like, shape (n_participants, n_receptors)
-        From `analysis_lib.receptors.correlation.patient_slopes`.
-    arm, contrast, covariates, strata
-        See `analysis_lib.receptors.effects.effect_map`.
-    n_permutations, seed : int
-
-    Returns
-    -------
-    SlopeTest
+    is the mean slope 0? Participants' signs are flipped, which assumes symmetric errors. Arm,
+    contrast, covariates and strata are those of `effects.effect_map`.
     """
-    slopes, active = checked_change(slopes, arm, contrast)
+    slopes, active = effects.checked_change(slopes, arm, contrast)
     if contrast == EFFECT:
         return _untested(slopes[0])
     draws = {"n_permutations": n_permutations, "seed": seed}
     if contrast == ARM_BY_TIME:
-        weights = effect_weights(active, contrast, covariates, strata)
-        nuisance = nuisance_columns(len(slopes), covariates, strata)
+        weights = effects.effect_weights(active, contrast, covariates, strata)
+        nuisance = effects.nuisance_columns(len(slopes), covariates, strata)
         return _tested(slopes, weights @ slopes, active.astype(float), nuisance, **draws)
     chosen = slopes[active if CONTRASTS[contrast].within == "active" else ~active]
     draws |= {"sign_flip": True, "errors": "equal"}
@@ -140,26 +124,18 @@ def improvement_table(
 ):
     """Do patients whose change follows a receptor more steeply improve more, within arms?
 
-    Partial correlation of slope with improvement, arm and covariates held constant; p from
-    participants exchanged within their arm and stratum, on residuals (Freedman & Lane 1983).
-
-    Parameters
-    ----------
-    slopes, arm, about, covariates, strata, n_permutations, seed
-        See `slope_test` and `arm_table`.
-    improvement : array_like, shape (n_participants,)
-        Points; participants without one are left out.
-
-    Returns
-    -------
-    pandas.DataFrame
-        receptor, annotation, n, r, ci_low, ci_high (Fisher), p, p_fwe.
+    Partial correlation of slope with improvement (points; participants without one are left out),
+    arm and covariates held constant, with Fisher's interval; p from participants exchanged within
+    their arm and stratum, on residuals (Freedman & Lane 1983). Arguments are those of `slope_test`
+    and `arm_table`.
     """
     slopes, improvement = np.asarray(slopes, dtype=float), np.asarray(improvement, dtype=float)
     known, active = np.isfinite(improvement), np.asarray(arm) == "active"
     of_arm = [] if active.all() else [active]
-    nuisance = np.column_stack([nuisance_columns(len(slopes), covariates, strata), *of_arm])[known]
-    cells = (active + 2 * stratum_numbers(strata, len(slopes)))[known]
+    nuisance = np.column_stack(
+        [effects.nuisance_columns(len(slopes), covariates, strata), *of_arm]
+    )[known]
+    cells = (active + 2 * effects.stratum_numbers(strata, len(slopes)))[known]
     options = {"blocks": cells, "errors": "equal", "n_permutations": n_permutations, "seed": seed}
     test = _tested(slopes[known], None, improvement[known], nuisance, **options)
     r = test.t / np.sqrt(test.t**2 + test.df)

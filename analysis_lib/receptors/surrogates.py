@@ -6,6 +6,8 @@ from scipy.linalg import helmert
 from analysis_lib.receptors import correlation
 
 DELTAS = tuple(k / 10 for k in range(1, 10))  # shares of nearest neighbours that smoothing uses
+NEAR = 25  # percentile of distances: pairs of parcels closer than this make the variogram
+N_LAGS = 25  # distances at which it is evaluated
 BATCH = 100  # surrogates made together: their pairwise differences stay in the processor's cache
 
 
@@ -53,16 +55,15 @@ def moran_surrogates(values, distances, n, seed, gaussianise=True):
     return surrogates
 
 
-def variogram_surrogates(
-    values, distances, n, seed, gaussianise=True, *, deltas=DELTAS, percentile=25, n_lags=25
-):
+def variogram_surrogates(values, distances, n, seed, gaussianise=True):
     """Surrogates with the map's variogram (Burt et al. 2020, NeuroImage 220:117038, BrainSMASH).
 
     The values are shuffled over parcels and smoothed over the nearest neighbours, with weights that
-    fall off exponentially, once for each share of neighbours in `deltas`. The map's variogram is
+    fall off exponentially, once for each share of neighbours in `DELTAS`. The map's variogram is
     regressed on that of each smoothed shuffle; the share that fits best is kept, scaled by the
-    square root of the slope, and white noise with the intercept's square root is added. Every
-    default is BrainSMASH's.
+    square root of the slope, and white noise with the intercept's square root is added. Shares and
+    lags are BrainSMASH's defaults: with a hundred parcels surrogates of rough maps come out too
+    smooth and the test is conservative.
 
     Parameters
     ----------
@@ -73,14 +74,6 @@ def variogram_surrogates(
         is a permutation of the map's normal scores (BrainSMASH's ``resample=True``, of normal
         scores). If not, surrogates have the map's mean and only roughly its variance and
         distribution (``resample=False``).
-    deltas : sequence of float
-        Shares of nearest neighbours, each in (0, 1].
-    percentile : float
-        Pairs of parcels closer than this percentile of distances make the variogram. At 25, with a
-        hundred parcels, surrogates of rough maps come out too smooth and the test is conservative;
-        at 100 they match Moran's I, and the test of very smooth maps can reject too often.
-    n_lags : int
-        Number of distances at which it is evaluated.
 
     Returns
     -------
@@ -89,8 +82,7 @@ def variogram_surrogates(
     Raises
     ------
     ValueError
-        As `moran_surrogates`; a constant map; shares, percentile or parcels that leave nothing to
-        smooth or compare.
+        As `moran_surrogates`; a constant map; parcels that leave nothing to smooth or compare.
     """
     values, distances = np.asarray(values, dtype=float), np.asarray(distances, dtype=float)
     _check(values, distances)
@@ -99,8 +91,8 @@ def variogram_surrogates(
     if np.ptp(kept) == 0:
         raise ValueError("the map has one value in every parcel; nothing to match")
     kept = correlation.gaussianise(kept) if gaussianise else kept
-    smoothers = _smoothers(apart, deltas)
-    pairs, weights, _ = _lag_weights(apart, percentile, n_lags)
+    smoothers = _smoothers(apart)
+    pairs, weights, _ = _lag_weights(apart)
     target, rng = _semivariance(kept[:, None], pairs, weights), np.random.default_rng(seed)
     made = [
         _matched(kept, target, smoothers, pairs, weights, min(BATCH, n - start), rng)
@@ -113,14 +105,14 @@ def variogram_surrogates(
     return surrogates
 
 
-def variogram(maps, distances, percentile=25, n_lags=25):
+def variogram(maps, distances):
     """Smoothed variograms, as `variogram_surrogates` matches them and as a figure shows them.
 
     Half the squared difference of two parcels, averaged over pairs around each distance (lag) with
-    Gaussian weights; pairs farther apart than the percentile take no part. Maps (n_maps, n_parcels)
-    lack nothing; distances and lags (n_lags,) are mm, semivariances (n_maps, n_lags).
+    Gaussian weights; pairs far apart (`NEAR`) take no part. Maps (n_maps, n_parcels) lack nothing;
+    distances and lags (n_lags,) are mm, semivariances (n_maps, n_lags).
     """
-    pairs, weights, lags = _lag_weights(np.asarray(distances, dtype=float), percentile, n_lags)
+    pairs, weights, lags = _lag_weights(np.asarray(distances, dtype=float))
     return lags, _semivariance(np.atleast_2d(maps).T, pairs, weights).T
 
 
@@ -163,17 +155,16 @@ def _randomised(values, eigenvectors, n, rng, normal):
     return np.round(surrogates, 6) if normal else surrogates
 
 
-def _smoothers(distances, deltas):
+def _smoothers(distances):
     """A smoothing matrix for each share of nearest neighbours, the parcel itself left out."""
     n = len(distances)
-    if not all(0 < delta <= 1 and int(delta * n) >= 1 for delta in deltas):
+    if int(DELTAS[0] * n) < 1:
         raise ValueError(
-            f"deltas {list(deltas)} of {n} parcels: each must be in (0, 1] and stand for at least "
-            "one neighbour"
+            f"{n} parcels: at least {round(1 / DELTAS[0])} expected, to have neighbours"
         )
     order = np.argsort(distances, axis=1, kind="stable")
-    matrices = np.zeros((len(deltas), n, n))
-    for matrix, delta in zip(matrices, deltas, strict=True):
+    matrices = np.zeros((len(DELTAS), n, n))
+    for matrix, delta in zip(matrices, DELTAS, strict=True):
         nearest = order[:, 1 : int(delta * n) + 1]
         near = np.take_along_axis(distances, nearest, axis=1)
         weights = np.exp(-near / near.max(axis=1, keepdims=True))
@@ -182,22 +173,18 @@ def _smoothers(distances, deltas):
     return matrices
 
 
-def _lag_weights(distances, percentile, n_lags):
+def _lag_weights(distances):
     """Pairs of near parcels, and each pair's weight at each lag: rows of sum 1."""
-    if not (0 < percentile <= 100 and n_lags >= 3):
-        raise ValueError(
-            f"percentile in (0, 100] and at least 3 lags expected, found {percentile}, {n_lags}"
-        )
     i, j = np.triu_indices(len(distances), k=1)
     apart = distances[i, j]
-    near = apart < np.percentile(apart, percentile)
+    near = apart < np.percentile(apart, NEAR)
     if np.unique(apart[near]).size < 3:
         raise ValueError(
-            f"fewer than three distances lie below percentile {percentile}: too few parcels, or "
+            f"fewer than three distances lie below percentile {NEAR}: too few parcels, or "
             "distances too alike, for a variogram"
         )
     i, j, apart = i[near], j[near], apart[near]
-    lags = np.linspace(apart.min(), apart.max(), n_lags)
+    lags = np.linspace(apart.min(), apart.max(), N_LAGS)
     bandwidth = 3 * (lags[1] - lags[0])
     weights = np.exp(-((2.68 * (apart - lags[:, None]) / bandwidth) ** 2) / 2)
     return (i, j), weights / weights.sum(axis=1, keepdims=True), lags

@@ -18,10 +18,10 @@ from analysis_lib.receptors.surrogates import moran_surrogates, variogram_surrog
 from analysis_lib.results.contrasts import ARM_BY_TIME
 from analysis_lib.results.words import p_text
 from analysis_lib.study.catalogue import library
+from analysis_lib.study.images import ERROR_MAPS
 from analysis_lib.study.scores import improvement_at_scan
 
 SURROGATES = {"moran": moran_surrogates, "variogram": variogram_surrogates}
-UNKNOWN = ("registration_error", "image_sharpness")  # what else errors could follow, by region
 MOST_SURROGATES = 1000  # of a dominance analysis, which is slow
 TESTED = ("coupling_arm", "coupling_mean")  # tables of the slopes' test, one of which there is
 
@@ -125,13 +125,16 @@ def null_draws(assessed) -> dict:
 def anatomy_rows(inputs, assessed) -> pd.DataFrame:
     """Rows of receptors/anatomy.tsv: r of each effect map with head anatomy.
 
-    No map of `UNKNOWN` is kept by notebook 00, nor by other programs: their rows are empty.
+    Below it stand the contrast's own maps of registration error and image sharpness, which notebook
+    00 keeps; their rows are empty where another program made the maps.
     """
-    rows = [assessment.anatomy_table(result, inputs.anatomy) for result in assessed.values()]
-    empty = pd.DataFrame({"measure": UNKNOWN})
-    pairs = zip(rows, assessed, strict=True)
-    rows = [part for own, c in pairs for part in (own, empty.assign(contrast=c))]
-    return pd.concat(rows, ignore_index=True)
+    rows = []
+    for contrast, result in assessed.items():
+        beside = pd.concat([inputs.anatomy, inputs.suspect_maps(contrast)])
+        rows.append(assessment.anatomy_table(result, beside))
+        lacking = [measure for measure in ERROR_MAPS if measure not in inputs.suspects]
+        rows.append(pd.DataFrame({"contrast": contrast, "measure": lacking}))
+    return pd.concat([part for part in rows if len(part)], ignore_index=True)
 
 
 def rivals(inputs, assessed) -> pd.DataFrame:

@@ -31,6 +31,10 @@ NO_SESSION_MAPS = {
 }
 OWN_SPACE = r"^r?[pc]1|_space-(?!MNI)"
 T1W = "T1w image"
+ERROR_MAPS = {  # what notebook 00 keeps to tell how far to trust a change between two visits
+    "registration_error": "What registration to the second visit and back does not undo, as volume",
+    "image_sharpness": "Local sharpness at the second visit over that at the first",
+}
 
 
 def find_maps(study, participants):
@@ -53,6 +57,12 @@ def named_maps(study, participants):
     found += [] if found else _kind_problems(maps["path"])
     found += [] if found else _mixture_problems(study, maps["path"])
     return maps, found
+
+
+def beside(path, measure):
+    """Where notebook 00 keeps a map of `ERROR_MAPS`, beside the second visit's grey matter."""
+    stem, _, _ = path.name.partition("_label-GM")
+    return path.with_name(f"{stem}_desc-{measure.replace('_', '')}_map.nii.gz")
 
 
 def find_t1w(study, participants):

@@ -13,10 +13,12 @@ from analysis_lib.atlas.grids import (
     grey_matter_labels,
     labels_on_grid,
     parcel_mean_matrix,
+    parcel_means,
     region_names,
 )
 from analysis_lib.atlas.region_table import parcels_of
 from analysis_lib.results.problems import CompendiumError, Problem, StudyError, caught
+from analysis_lib.study.images import ERROR_MAPS, beside
 from analysis_lib.study.map_file import load_map
 from analysis_lib.vbm.discoveries import share_discovered
 
@@ -114,7 +116,10 @@ def regional_tables(scans, parcels) -> dict:
     dict of pandas.DataFrame
         parcel_change: one row per participant and region; region_means.
     """
-    rows = change_rows(regional_change(scans.analysed, parcels), scans.analysed)
+    people = scans.analysed
+    rows = change_rows(regional_change(people, parcels), people)
+    for measure, values in regional_errors(people, parcels).items():
+        rows[measure] = change_rows(values, people)["change"]
     return {"parcel_change": rows, "region_means": region_means(rows)}
 
 
@@ -159,6 +164,30 @@ def regional_change(pairs, parcels):
         for session in ("pre", "post")
     ]
     return parcel_change(*means, region_names(parcels))
+
+
+def regional_errors(pairs, parcels):
+    """Means by region of what notebook 00 keeps of errors, percent; none of maps made elsewhere.
+
+    Parameters
+    ----------
+    pairs : pandas.DataFrame
+        As for :func:`regional_change`.
+    parcels : Atlas
+
+    Returns
+    -------
+    dict of pandas.DataFrame
+        (n, n_regions), by name in `analysis_lib.study.images.ERROR_MAPS`.
+    """
+    found = {}
+    for measure in ERROR_MAPS:
+        paths = [beside(path, measure) for path in pairs["post"]]
+        if all(path.is_file() for path in paths):
+            means = [parcel_means(path, parcels) for path in paths]
+            names = region_names(parcels)
+            found[measure] = pd.DataFrame(means)[names.index].set_axis(list(names), axis=1)
+    return found
 
 
 def _values(paths, mask):

@@ -141,8 +141,10 @@ print(inputs.symmetry_note(distances))
 #
 # Errors of segmentation and registration follow the anatomy of the head: they grow near the ventricles
 # and near the brain's edge, in small regions and where grey matter is thin. Before any receptor is
-# named, the effect map is compared with those four properties of each region. They also follow the errors
-# of registration and the sharpness of the images themselves; no map of these is kept, and their rows say so.
+# named, the effect map is compared with those four properties of each region. Where notebook 00 made the
+# maps, two more measures stand beside them: what registration from one visit to the other and back does not
+# undo, and the change in local sharpness, which movement lowers. From both the same contrast is made as from
+# change. Maps from other programs come without them, and their rows are empty.
 
 # %%
 anatomy = receptors.anatomy_rows(inputs, assessed)

@@ -460,12 +460,6 @@ def test_the_tipping_point_is_searched_against_the_effect(sign):
     assert np.sign(result.tips["delta_interpolated"][0]) == -sign
 
 
-def test_a_grid_of_deltas_without_0_is_refused():
-    fit = imputation.fit_imputation(leavers(-9), n_imputations=25, seed=1)
-    with pytest.raises(ValueError, match=r"^deltas_active: a grid that contains 0 expected, found"):
-        tipping.tipping_point(fit, "week2", (1.0, 2.0))
-
-
 SHIFT_ALL = [{f"imputed_{arm}", f"shifted_{arm}"} for arm in ("active", "control")]
 
 

@@ -578,35 +578,6 @@ def test_interrupt_ends_soon_and_keeps_what_came(server, files, tmp_path, monkey
     assert below(tmp_path) == server.files
 
 
-# --- lists
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        (("../a", 5, "0" * 32), "a path below the folder expected, found '../a'"),
-        (("/a", 5, "0" * 32), "a path below the folder expected"),
-        (("a\\..\\b", 5, "0" * 32), "a path below the folder expected"),
-        (("", 5, "0" * 32), "a path below the folder expected"),
-        (("a", 0, "0" * 32), "bytes above 0, .* bytes=0"),
-        (("a", 5, "0" * 31 + "G"), "an md5 of 32 digits 0-9, a-f expected"),
-    ],
-)
-def test_impossible_file_is_refused(row, message):
-    with pytest.raises(ValueError, match=message):
-        RemoteFile(*row)
-
-
-def test_list_needs_its_columns_and_each_path_once(tmp_path):
-    (tmp_path / "a.tsv").write_text("path\tbytes\nx\t5\n")
-    with pytest.raises(ValueError, match=r"not found: \['md5'\]"):
-        downloads.read_list(tmp_path / "a.tsv")
-    row = f"x\t5\t{'0' * 32}\n"
-    (tmp_path / "b.tsv").write_text("path\tbytes\tmd5\n" + row * 2)
-    with pytest.raises(ValueError, match="each path once expected"):
-        downloads.read_list(tmp_path / "b.tsv")
-
-
 # --- what is shown
 
 

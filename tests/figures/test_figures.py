@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex, to_rgb
 
-from analysis_lib.figures import appearance, composites, descriptions, palette
+from analysis_lib.figures import appearance, composites, palette
 from analysis_lib.figures import draw_brain as figures_brain
 from analysis_lib.figures import draw_clinical as clinical
 from analysis_lib.figures import draw_conduct as conduct
 from analysis_lib.figures import draw_receptors as receptors
 from analysis_lib.figures import layout as figures_panels
+from analysis_lib.figures.descriptions import describe
 from analysis_lib.figures.layout import Panel
 
 NAMES = {"active": "real", "control": "sham"}
@@ -344,9 +345,7 @@ def test_slices_say_where_they_are_and_what_the_colour_is():
     t[4, 5, 5] = -6
     fig = plt.figure(figsize=(6, 1.6))
     axes = fig.add_axes([0, 0.1, 0.9, 0.9])
-    figures_brain.plot_slices(
-        axes, brain(t), None, "t (30 df)", (-10, 20), outline=brain(t * 0 + 0.5)
-    )
+    figures_brain.plot_slices(axes, brain(t), "t (30 df)", brain(t * 0 + 0.5), (-10, 20))
     said = [text.get_text() for each in fig.axes for text in each.texts]
     assert {"z = −10 mm", "z = 20 mm", "L", "R"} <= set(said)
     bar = axes.child_axes[0]
@@ -514,7 +513,7 @@ def test_structures_stand_side_by_side_by_system_filled_beyond_anatomy(ax):
     assert found == filled | {("o", 0.5, 0, False), ("s", -0.7, 2, False)}
     said = [text.get_text() for text in ax.get_legend().get_texts()]
     assert said == ["all, 118 to 119 regions", "cortex, 98 regions", "subcortex, 16 regions"]
-    alt = descriptions.describe_structures(rows, "the change")[1]
+    alt = describe("structures", NAMES, rows=rows, effect="the change")[1]
     assert alt.endswith("Largest: all D1 0.80, cortex D1 −0.70, subcortex 5-HT4 0.60.")
 
 
@@ -559,7 +558,7 @@ def test_residuals_and_the_fits_without_each_participant_stand_where_they_are(ax
     clinical.plot_residuals(ax, rows.assign(residual=[-4.0, 0.7, 0.1]))
     points = [line.get_xydata().tolist() for line in ax.lines if line.get_marker() == "o"]
     assert points == [[[-0.5, -4.0], [0.5, 0.7]], [[0, 0.1]]]
-    caption, _ = descriptions.describe_residuals(rows.assign(residual=[-4.0, 0.7, 0.1]))
+    caption, _ = describe("residuals", NAMES, rows=rows.assign(residual=[-4.0, 0.7, 0.1]))
     assert "Beyond ±3: 1 of 3." in caption
 
 
@@ -570,7 +569,7 @@ def test_the_fits_without_each_participant_are_in_order(ax):
     points = [line.get_xydata().tolist() for line in ax.lines if line.get_marker() == "o"]
     assert points == [[[1, -2.0]], [[0, -3.5]]]
     assert ax.lines[-1].get_ydata()[0] == -3
-    caption, _ = descriptions.describe_left_out(rows, NAMES)
+    caption, _ = describe("left_out", NAMES, rows=rows)
     assert "from −3.5 to −2.0 points" in caption
 
 
@@ -578,18 +577,18 @@ def test_the_fits_without_each_participant_are_in_order(ax):
 
 
 def test_descriptions_quote_the_results():
-    caption, alt = descriptions.describe_differences(contrasts(), NAMES, ("X", "w2"))
+    caption, alt = describe("differences", NAMES, contrasts=contrasts(), primary=("X", "w2"))
     assert "X at w2: −2.5 (−4.0 to −0.01), p = .020." in caption
     assert "1 of 3 intervals include zero" in alt
-    caption, alt = descriptions.describe_risks(risks(), NAMES, "X", "w2")
+    caption, alt = describe("risks", NAMES, rows=risks())
     assert "Response: 5 of 10 with real, 2 of 8 with sham" in caption
     lines, means = clinical.since_baseline(scores()), course()[0]
-    caption, alt = descriptions.describe_course("X", "change", lines, means, NAMES)
+    shown = {"scale": "X", "kind": "change", "individuals": lines, "means": means}
+    caption, alt = describe("course", NAMES, **shown)
     assert "2 with real, 1 with sham" in caption
     assert "−8.0 (−9.0 to −6.0) with real" in alt
-    caption, alt = descriptions.describe_correlations(
-        maps(3), 41, "arm_by_time", NAMES, {"spatial": 1000}
-    )
+    shown = {"rows": maps(3), "n_all": 41, "contrast": "arm_by_time", "n_draws": {"spatial": 1000}}
+    caption, alt = describe("correlations", NAMES, **shown, one_map=False, within=False)
     assert "difference in change between real and sham with 41 receptor maps" in caption
     assert "41 receptor maps (the 3 with the largest |r| are shown)" in caption
     assert "Largest: R0, 0.80; slopes p = .003, among equally smooth maps p = .020, beyond" in alt
@@ -608,7 +607,7 @@ def test_the_lines_of_several_courses_are_explained_once():
 @pytest.mark.parametrize(("n", "said"), [(0, "No voxel survives"), (12, "12 voxels survive")])
 def test_a_brain_s_caption_says_how_many_voxels_survive(n, said):
     row = {"contrast": "active_change", "n_active": 17, "n_control": 0, "n_voxels_fwe": n}
-    caption, _ = descriptions.describe_brain(row | {"n_permutations": 5000}, NAMES)
+    caption, _ = describe("brain", NAMES, row=row | {"n_permutations": 5000}, kind="slices")
     assert said in caption
     assert "(n = 17 real)" in caption
     assert "5,000 permutations" in caption

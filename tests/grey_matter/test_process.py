@@ -25,7 +25,7 @@ from analysis_lib.grey_matter import (  # noqa: E402 - each needs both
     settings,
     tissues,
 )
-from analysis_lib.grey_matter.change import change_between  # noqa: E402 - a fixture is "change"
+from analysis_lib.grey_matter.change import change_between, sharpness_between  # noqa: E402 - a fixture is "change"
 
 SETTINGS = settings.Settings(working_mm=3.0, output_mm=3.0, visit_iterations=(40, 30, 30))
 FEW = replace(SETTINGS, visit_iterations=(10, 6, 3))  # for what holds after any number of steps
@@ -115,7 +115,7 @@ def change(pair):
             for image, matrix in zip((first, second), to_visits, strict=True)
         ]
         skull = images.image_like(grid, (process._mean(visits).numpy() > 0.2).astype(float))
-        found = change_between(*visits, skull, SETTINGS)
+        found, _ = change_between(*visits, skull, SETTINGS)
     return found, visits, skull
 
 
@@ -136,16 +136,31 @@ def test_known_growth_is_found_where_it_is_and_nowhere_else(change):
 def test_exchanging_visits_changes_the_sign_and_nothing_else(change):
     _, visits, skull = change
     with images.scratch_folder():
-        found, swapped = (change_between(*v, skull, FEW).numpy() for v in (visits, visits[::-1]))
+        pairs = [change_between(*v, skull, FEW) for v in (visits, visits[::-1])]
+    (found, error), (swapped, same) = [[part.numpy() for part in pair] for pair in pairs]
     assert np.abs(found).max() > 0.03
     np.testing.assert_array_equal(swapped, -found)
+    np.testing.assert_array_equal(same, error)
+    assert 0 < np.abs(error).mean() < np.abs(found).mean()
 
 
 def test_the_same_visit_twice_has_not_changed(change):
     _, visits, skull = change
     with images.scratch_folder():
-        found = change_between(visits[0], visits[0], skull, FEW)
-    assert np.abs(found.numpy()).max() < 1e-6
+        for found in change_between(visits[0], visits[0], skull, FEW):
+            assert np.abs(found.numpy()).max() < 1e-6
+
+
+def test_sharpness_falls_by_what_a_known_blur_takes_from_noise():
+    noise = np.random.default_rng(0).standard_normal((48, 48, 48)).astype("f4")
+    sharp = images.ants.from_numpy(noise, spacing=(1.0,) * 3)
+    blurred = images.image_like(sharp, 3 * ndimage.gaussian_filter(noise, 2.0))
+    found = sharpness_between(sharp, blurred, SETTINGS).numpy()[12:-12, 12:-12, 12:-12]
+    # white noise smoothed by s has a root mean squared gradient in proportion to s^(-5/2)
+    own = SETTINGS.visit_blur_mm
+    expected = np.log(3) - 2.5 * np.log(np.hypot(own, 2.0) / own)
+    assert found.mean() == pytest.approx(expected, abs=0.05)
+    assert np.abs(sharpness_between(sharp, sharp, SETTINGS).numpy()).max() == 0
 
 
 def test_visits_compared_on_a_coarser_grid_give_the_same_change_on_their_own(change):
@@ -153,7 +168,7 @@ def test_visits_compared_on_a_coarser_grid_give_the_same_change_on_their_own(cha
     smoothing = tuple(voxels * 3 / 4.5 for voxels in SETTINGS.visit_smoothing)  # the same in mm
     coarser = replace(SETTINGS, coarse_mm=4.5, visit_radius=2, visit_smoothing=smoothing)
     with images.scratch_folder():
-        again = change_between(*visits, skull, coarser)
+        again, _ = change_between(*visits, skull, coarser)
     assert again.shape == found.shape
     inside = skull.numpy() > 0
     assert np.corrcoef(found.numpy()[inside], again.numpy()[inside])[0, 1] > 0.9

@@ -72,18 +72,9 @@ def test_effect_is_cohens_d_by_the_formula(trial):
     assert np.abs(expected["arm_by_time"] - t * np.sqrt(1 / 9 + 1 / 7)).max() > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"kind": "hedges_g"}, "kind 'hedges_g' is unknown; expected one of cohens_d, mean"),
-        ({"kind": "mean"}, "kind 'mean', contrast 'arm_by_time': JuSpace averages one list"),
-        ({"contrast": "arm_by_week"}, "contrast 'arm_by_week' is unknown"),
-    ],
-)
-def test_effect_refuses(trial, arguments, message):
-    change, arm, _ = trial
-    with pytest.raises(ValueError, match=message):
-        juspace.effect(change, arm, **arguments)
+def test_effect_refuses_an_unknown_contrast(trial):
+    with pytest.raises(ValueError, match="contrast 'arm_by_week' is unknown"):
+        juspace.effect(*trial[:2], contrast="arm_by_week")
 
 
 def test_a_parcel_without_variation_is_named_and_one_without_voxels_stays_nan(trial):
@@ -148,8 +139,6 @@ def test_autocorrelation_is_numpys_over_all_pairs_each_with_itself(places):
         apart = np.abs(values[kept][:, None] - values[kept])
         distances = cdist(places.coordinates[kept], places.coordinates[kept])
         assert found == pytest.approx(np.corrcoef(distances.ravel(), apart.ravel())[0, 1])
-    with pytest.raises(ValueError, match="receptor maps have 23 parcels, the geometry 24"):
-        juspace.autocorrelation(maps[:, 1:], places)
     maps[:, rows[2:]] = np.nan
     with pytest.raises(ValueError, match="covers 2 parcels of the half"):
         juspace.autocorrelation(maps[:1], places)
@@ -297,10 +286,6 @@ def test_free_relabelling_equals_enumeration_of_cohens_d(trial):
         assert test.exhaustive
         r = np.abs(correlation.correlate(effects, maps, "pearson"))
         np.testing.assert_allclose(test.p, (r >= np.abs(test.r) - 1e-9).mean(axis=0))
-    with pytest.raises(
-        ValueError, match="scheme 'half' is unknown; expected one of balanced, free"
-    ):
-        juspace.relabel_test(change, arm, maps, scheme="half")
 
 
 def test_balanced_relabelling_forgets_the_difference_between_arms(trial):
@@ -360,7 +345,17 @@ def test_table_has_every_p_and_says_what_juspace_does(trial, cubes, places):
     about = catalogue.library()
     arguments = (change, arm, maps, about, OF_CHANGE, 99, 3, cubes)
     table = juspace.juspace_table(*arguments)
-    assert tuple(table.columns) == juspace.TABLE_COLUMNS
+    first = [
+        "contrast",
+        "receptor",
+        "annotation",
+        "n_parcels",
+        "r",
+        "z",
+        "autocorrelation",
+        "adjusts",
+    ]
+    assert list(table.columns[:8]) == first
     assert table["contrast"].tolist() == np.repeat(OF_CHANGE, 3).tolist()
     assert table["receptor"].tolist() == ["D1", "MOR", "VAChT"] * 3
     assert table["n_parcels"].tolist() == [24, 24, 23] * 3

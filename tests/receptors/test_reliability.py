@@ -116,11 +116,8 @@ def test_split_half_of_identical_patients_is_perfect_and_of_none_is_zero():
     arm = np.repeat(["active", "control"], 6)
     same = np.outer(arm == "active", planted) + 1e-9 * rng.standard_normal((12, 50))
     assert split_half(same, arm, n_splits=20).reliability == pytest.approx(1)
-    found = [
-        split_half(rng.standard_normal((12, 50)), arm, contrast, n_splits=20).r
-        for contrast in OF_CHANGE
-        for _ in range(10)
-    ]
+    noise = rng.standard_normal((30, 12, 50))
+    found = [split_half(change, arm, n_splits=20).r for change in noise]
     assert abs(np.mean(found)) < 0.08
 
 
@@ -176,9 +173,3 @@ def test_minimum_detectable_r_is_read_off_the_curve_or_missing():
     curve = pd.DataFrame({"true_r": [0, 0.5, 1], "power": [0.05, 0.6, 1.0]})
     assert power.minimum_detectable_r(curve) == pytest.approx(0.75, abs=0.006)
     assert np.isnan(power.minimum_detectable_r(curve.assign(power=[0.05, 0.3, 0.5])))
-
-
-def test_power_without_reliability_is_refused(trial):
-    data, _ = trial
-    with pytest.raises(ValueError, match="the map is all noise"):
-        power_curve(data["change"], data["arm"], data["receptors"][0], reliability=0)

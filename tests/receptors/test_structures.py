@@ -1,5 +1,7 @@
 """Cortex, subcortex and all regions side by side, on made-up change of real regions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,8 +38,24 @@ def inputs():
 
 
 @pytest.fixture(scope="module")
-def rows(inputs):
-    assessed = together.assess_contrasts(inputs, DRAWS, 3)
+def assessed(inputs):
+    return together.assess_contrasts(inputs, DRAWS, 3)
+
+
+def test_errors_of_images_are_compared_by_the_contrast_that_change_is(inputs, assessed):
+    kept = {"image_sharpness": inputs.change[::-1] * 2}  # rows in another order
+    read, own = replace(inputs, suspects=kept), inputs.effect_maps()
+    for contrast in own:
+        found = read.suspect_maps(contrast).loc["image_sharpness"]
+        np.testing.assert_allclose(found, 2 * own[contrast])
+    assert inputs.suspect_maps(contrast).shape == (0, inputs.change.shape[1])
+    table = together.anatomy_rows(read, assessed).set_index(["contrast", "measure"])
+    assert np.allclose(table.xs("image_sharpness", level="measure")["r"], 1)
+    assert table.xs("registration_error", level="measure")["r"].isna().all()
+
+
+@pytest.fixture(scope="module")
+def rows(inputs, assessed):
     return structures.by_structure(inputs, assessed, DRAWS, 3)
 
 

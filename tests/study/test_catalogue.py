@@ -390,7 +390,7 @@ def test_own_files_stand_beside_published_ones(own, real_cache, monkeypatch):
     alone = densities.parcellate([FEOBV, D1], labels=[57, 58])
     pd.testing.assert_frame_equal(maps.loc[[FEOBV, D1]], alone)
     pd.testing.assert_frame_equal(
-        densities.describe_files(receptor_files.files_for(study)),
+        densities.means_and_facts(receptor_files.files_for(study), "aal", [1], "drop")[1],
         about[["shape", "n_volumes", "voxel_mm", "background_value"]],
     )
 
@@ -465,12 +465,11 @@ def test_files_are_described_as_they_are():
     data = np.random.default_rng(0).standard_normal((6, 6, 6, 1))
     filled = data[..., 0].copy()
     filled[:3] = 0.25
-    facts = densities.describe_files(
-        {
-            "raw": nib.Nifti1Image(data, np.diag([-2.0, 2, 3, 1])),
-            "filled": nib.Nifti1Image(filled, np.diag([1.5, 1.5, 1.5, 1])),
-        }
-    )
+    images = {
+        "raw": nib.Nifti1Image(data, np.diag([-2.0, 2, 3, 1])),
+        "filled": nib.Nifti1Image(filled, np.diag([1.5, 1.5, 1.5, 1])),
+    }
+    facts = densities.means_and_facts(images, "neuromorphometrics", [57], "drop")[1]
     assert facts["shape"].to_dict() == {"raw": "6 x 6 x 6 x 1", "filled": "6 x 6 x 6"}
     assert facts["voxel_mm"].to_dict() == {"raw": "2 x 2 x 3", "filled": "1.5"}
     assert facts["n_volumes"].tolist() == [1, 1]
@@ -543,22 +542,15 @@ def test_region_that_one_tracer_does_not_cover_is_left_out(tracers):
     assert combined.loc["combined/R", 10] == pytest.approx(expected)
 
 
-def test_unknown_number_of_people_is_refused_unless_weights_are_equal(tracers):
+def test_an_unknown_number_of_people_is_refused(tracers):
     maps, about = tracers
     about.loc["b/x", "n_subjects"] = pd.NA
     with pytest.raises(ValueError, match=r"R: b/x cannot be weighted.*n_subjects in the study"):
         receptors_library.combine(maps, about)
-    combined, table = receptors_library.combine(maps, about, equal_weights=True)
-    unit = np.sqrt(1.5)
-    np.testing.assert_allclose(combined.loc["combined/R"], [-unit / 2, -unit / 2, unit])
-    assert table["n_subjects"].isna().tolist() == [True, False]
-    assert "equal weights: a/x 0.50, b/x 0.50" in table.loc["combined/R", "note"]
 
 
 def test_what_cannot_be_combined_is_refused(tracers):
     maps, about = tracers
-    with pytest.raises(ValueError, match=r"the same annotations in the same order expected"):
-        receptors_library.combine(maps.iloc[::-1], about)
     maps.loc["a/x"] = 3.0
     with pytest.raises(ValueError, match=r"a/x: the same value in every region"):
         receptors_library.combine(maps, about)

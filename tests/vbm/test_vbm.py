@@ -12,6 +12,7 @@ from scipy import ndimage, stats
 
 from analysis_lib.atlas import grids, parcellation
 from analysis_lib.receptors import inputs
+from analysis_lib.study.images import beside
 from analysis_lib.vbm import clusters as vbm_clusters
 from analysis_lib.vbm import contrasts, quality, regions, scans
 from analysis_lib.vbm import effects as vbm_effects
@@ -377,6 +378,23 @@ def test_regional_change_reads_the_maps_as_they_are(tmp_path, halves):
     change = regions.regional_change(pairs, halves)
     assert list(change) == ["left amygdala", "right amygdala"]
     np.testing.assert_allclose(change.to_numpy(), [[20, -25]], rtol=1e-5)
+
+
+def test_errors_that_notebook_00_kept_are_read_beside_the_second_map(tmp_path, halves):
+    pairs = pd.DataFrame({"participant_id": ["sub-2", "sub-1"], "arm": "active"})
+    name = "{}_space-MNI_label-GM_desc-modulated_probseg.nii.gz"
+    pairs["post"] = [tmp_path / name.format(who) for who in pairs["participant_id"]]
+    for k, path in enumerate(pairs["post"]):
+        data = np.full(SHAPE, 1.0 + k, np.float32)
+        data[8:] = -1 - k
+        nib.save(nib.Nifti1Image(data, AFFINE), beside(path, "registration_error"))
+    assert beside(path, "image_sharpness").name == "sub-1_space-MNI_desc-imagesharpness_map.nii.gz"
+    found = regions.regional_errors(pairs, halves)
+    assert list(found) == ["registration_error"]  # the other was not kept
+    np.testing.assert_array_equal(found["registration_error"], [[1, -1], [2, -2]])
+    assert list(found["registration_error"]) == ["left amygdala", "right amygdala"]
+    beside(path, "registration_error").unlink()
+    assert regions.regional_errors(pairs, halves) == {}
 
 
 def test_change_comes_back_from_its_rows(halves):
