@@ -287,7 +287,7 @@ def _read_table(table, found):
             raise MissingFile(f"{where}: no such file. Correct the path.")
         words = dict.fromkeys(("name", "region", "hemisphere", "tissue", "structure"), str)
         missing = {"keep_default_na": False, "na_values": ["", "n/a"]}  # a region may be called NA
-        table = read_any_table(Path(table), dtype=words, **missing)
+        table = read_any_table(table, dtype=words, **missing)
     table = table.reset_index() if table.index.name in ("label", "index") else table
     key = next((column for column in ("label", "index") if column in table), None)
     if key is None or "name" not in table:

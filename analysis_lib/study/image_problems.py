@@ -19,18 +19,8 @@ from analysis_lib.study.images import (
     refusal,
 )
 from analysis_lib.study.map_file import summarise
-from analysis_lib.study.scores import provisional_participants
 
 CENTRE_MM, CENTRE_WITHIN = (0, -23, 5), 25
-
-
-def problems(study, participants=None):
-    """List what is wrong with a study's images, values included; an empty list if nothing is."""
-    if participants is None and (participants := provisional_participants(study)) is None:
-        return []  # the images' participants are unknown; scores.problems says why
-    parts = (map_name_problems, map_problems, t1w_problems)
-    found = [problem for part in parts for problem in part(study, participants)]
-    return list(dict.fromkeys(found))
 
 
 def map_name_problems(study, participants):

@@ -4,6 +4,7 @@ import csv
 import difflib
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -63,7 +64,8 @@ def read_text_table(path, where):
 
 
 def read_any_table(path, **options):
-    """A table of another program, its columns typed; commas between them in a .csv, else tabs."""
+    """A table with tabs or, in a .csv, commas, as pandas reads it; StudyError where it is none."""
+    path = Path(path)
     try:
         return pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", **options)
     except (OSError, ValueError) as error:

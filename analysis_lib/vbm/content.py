@@ -125,18 +125,20 @@ def _placed(seen):
     shape, affine = seen["summary"].iloc[0].grid
     if not holds_a_head(shape, affine):
         return
-    template = _template(shape, affine.tobytes())
+    template, off = _template(shape, affine.tobytes()), defaultdict(list)
     for name, one in zip(seen["name"], seen["summary"], strict=True):
         fit = {way: np.corrcoef(one.blocks, blocks)[0, 1] for way, blocks in template.items()}
         best = max(fit, key=fit.get)
-        if fit[best] > FITS and not best:
-            continue
-        sure = fit[best] > FITS and "reversed" in best
-        better = f", and {fit[best]:.2f} {best}" if best else ""
+        if best or fit[best] <= FITS:
+            better = f", and {fit[best]:.2f} {best}" if best else ""
+            sure = fit[best] > FITS and "reversed" in best
+            off[best, sure].append((name, f"r = {fit['']:.2f}{better}"))
+    for (_, sure), maps in off.items():
+        names, words = tuple(name for name, _ in maps), maps[0][1]
         expected = "a map that lies as the template's grey matter does"
+        found = Listing(names, f"{words}, in {{}}", shown=2)
         remedy = "Normalise the image again, or mend the orientation in its header"
-        found = f"r = {fit['']:.2f}{better}"
-        yield Problem(name, "", expected, found, remedy, warning="" if sure else "place")
+        yield Problem(names[0], "", expected, found, remedy, warning="" if sure else "place")
 
 
 @functools.lru_cache(maxsize=2)

@@ -78,7 +78,7 @@ def test_a_map_upside_down_or_back_to_front_is_refused(trial, axes, name):
     trial.change("sub-03", "baseline", lambda m: np.flip(m, axes))
     severity, file, found = next(one for one in trial.told() if one[0] == "error")
     assert (severity, file) == ("error", "mwp1sub-03_baseline.nii")
-    assert found.endswith(f"with {name} reversed")
+    assert f"with {name} reversed, in mwp1sub-03" in found
 
 
 def test_a_mirrored_map_is_refused_though_the_template_is_symmetric(trial):
