@@ -6,7 +6,7 @@ from analysis_lib.results.contrasts import CONTROL_CHANGE
 
 
 def planted_change(study, fwhm_mm):
-    """Planted percent change of a simulated study, smoothed as its maps are; None for a real one."""
+    """Planted percent change of a simulated study, smoothed like its maps; None for a real one."""
     if not is_known(study):
         return None
     from analysis_lib.datasets.simulate import true_change  # slow to import, and for the demo alone
