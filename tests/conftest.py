@@ -16,6 +16,7 @@ import yaml
 
 from analysis_lib.pipeline import memory, running
 from analysis_lib.results import reading, writing
+from analysis_lib.study import image_problems, scores
 from analysis_lib.study.contract import load_study
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -66,6 +67,22 @@ def grey_matter(who, visit, shape=(4, 5, 6), value=None):
     data = own.uniform(0.2, 0.8, shape) * change.uniform(0.98, 1.02, shape)
     data = data if value is None else np.full(shape, value)
     return nib.Nifti1Image(data.astype("f4"), np.diag([3, 3, 3, 1]))
+
+
+def write_head(path):
+    """Write a made-up T1-weighted image, as large as a head and another one for each name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(zlib.crc32(path.name.encode()))
+    nib.save(nib.Nifti1Image(rng.integers(0, 255, (40,) * 3, "u1"), np.diag([3, 3, 3, 1])), path)
+    return path
+
+
+def image_lines(study, people=None):
+    """What is wrong with the names, pairs and values of a study's images, a line each."""
+    people = scores.provisional_participants(study) if people is None else people
+    parts = ("map_name_problems", "map_problems", "t1w_problems")
+    found = [problem for part in parts for problem in getattr(image_problems, part)(study, people)]
+    return lines(dict.fromkeys(found))
 
 
 def lines(problems):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import grey_matter
+from conftest import grey_matter, write_head
 from typer.testing import CliRunner
 
 from analysis_lib.__main__ import app
@@ -103,10 +103,8 @@ def test_check_study_finds_the_missing_map(small):
 
 
 def write_t1w(folder, who, visit):
-    path = folder / f"data/sub-{who}/ses-{visit}/anat/sub-{who}_ses-{visit}_T1w.nii.gz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"")
-    return path
+    name = f"sub-{who}_ses-{visit}_T1w.nii.gz"
+    return write_head(folder / f"data/sub-{who}/ses-{visit}/anat/{name}")
 
 
 def test_check_study_that_starts_from_t1w_images(small, monkeypatch):

@@ -12,6 +12,7 @@ from scipy.spatial import KDTree
 
 from analysis_lib.atlas.naming import BOTH, HEMISPHERES, STRUCTURES, means_by_label
 from analysis_lib.atlas.parcellation import image_name, in_3d, label_array, load_atlas
+from analysis_lib.results.problems import WrongFile
 
 
 def grey_matter_labels(atlas="neuromorphometrics", structure=None):
@@ -122,7 +123,7 @@ def parcel_means(image, atlas="neuromorphometrics", background="keep", min_cover
     data = in_3d(image).astype(np.float64)
     used = np.isfinite(data)
     if not used.any():
-        raise ValueError(f"{image_name(image)}: no finite voxel. Check how the file was written.")
+        raise WrongFile(f"{image_name(image)}: no finite voxel. Check how the file was written.")
     value = find_background(data) if background == "drop" else None
     if value is not None:
         used &= data != value

@@ -20,11 +20,12 @@ from analysis_lib.atlas.naming import (
     ordered_table,
     schaefer_row,
     schaefer_tian_table,
+    side_and_region,
     structure_of,
 )
-from analysis_lib.results.problems import CompendiumError, MissingFile, Problem, WrongFile
+from analysis_lib.results.problems import MissingFile, WrongFile
 from analysis_lib.study.contract import ATLASES
-from analysis_lib.study.map_file import UNREADABLE
+from analysis_lib.study.image_file import read_image
 from analysis_lib.study.tables import read_any_table
 
 TISSUES = ("grey", "white", "csf", "vessel", "other")
@@ -113,24 +114,8 @@ def _read_labels(image):
             "voxels, and a surface does not say to which region a voxel belongs. Use a volume of "
             "the same atlas."
         )
-    try:
-        image = nib.load(image) if isinstance(image, (str, Path)) else image
-        return image, label_array(image)
-    except UNREADABLE as error:
-        raise WrongFile(f"{image}: a readable NIfTI image expected, found: {error}") from None
-
-
-def problems(study):
-    """What is wrong with the files of a study's atlas; an atlas not downloaded is no problem."""
-    if not study.has_change:
-        return []
-    try:
-        note = load_atlas(study.atlas).note
-    except MissingFile:
-        return []
-    except CompendiumError as error:
-        return [Problem(study.path.name, "atlas", text=str(found)) for found in error.problems]
-    return [Problem(study.path.name, text=note, warning="atlas")] if note else []
+    image = read_image(image) if isinstance(image, (str, Path)) else image
+    return image, label_array(image)
 
 
 def _check_atlas_path(path):
@@ -225,13 +210,29 @@ def _schaefer_atlas(name, n_parcels, image_path, names_path):
 def _own_atlas(image, labels, table):
     """An atlas of one's own; labels that both sides share are split."""
     rows, note = _own_rows(labels, table), ""
+    lies = _hemisphere_of(labels, image.affine, rows.index)
+    _refuse_exchanged(rows, lies, table)
     if "hemisphere" not in rows:
-        rows["hemisphere"] = _hemisphere_of(labels, image.affine, rows.index)
+        rows["hemisphere"] = lies
         both = rows.index[rows["hemisphere"] == "both"]
         if len(both):
             labels, rows, note = _split(labels, image.affine, rows, both)
             image = nib.Nifti1Image(labels, image.affine)
     return Atlas(image, _described(rows, table), note=note)
+
+
+def _refuse_exchanged(rows, lies, table):
+    """Refuse labels of one side that lie on the other; where only names tell, all of them."""
+    told = "hemisphere" in rows
+    names = rows["name"].astype(str).map(lambda name: side_and_region(name)[0][0])
+    said = (rows["hemisphere"] if told else names).map({"left": "right", "right": "left"})
+    wrong = rows.index[(said == lies).to_numpy()].tolist()
+    if wrong and (told or len(wrong) == said.count()):
+        raise WrongFile(
+            f"{_table_name(table)}: labels on the side that they name expected, found "
+            f"{len(wrong)} on the other ({wrong[0]} is {rows.loc[wrong[0], 'name']}). Was the "
+            "image mirrored? Mend its header or the table."
+        )
 
 
 def _split(labels, affine, rows, both):
@@ -253,6 +254,8 @@ def _split(labels, affine, rows, both):
 def _own_rows(labels, table):
     found = np.unique(labels)
     found = found[found != 0]
+    if not len(found):
+        raise WrongFile("labels of regions expected, found 0 in every voxel. Is it the atlas?")
     if table is None:
         rows = pd.DataFrame({"name": [f"region {label}" for label in found]}, index=found)
     else:

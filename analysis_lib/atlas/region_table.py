@@ -65,6 +65,10 @@ def placed(table, atlas, file="") -> Placed:
         If fewer than ten regions, or than half of the names, are in the atlas; if a region is named
         twice; or if some names say a side and others mean both sides.
     """
+    twice = tuple(map(str, table.columns[table.columns.duplicated()]))
+    if twice:
+        found = Listing(twice, "{} again")
+        raise StudyError(Problem(file, "regions", "one column or row per region", found))
     parcels = load_atlas(atlas)
     rows = _known(parcels)
     found = {name: _label(name, rows) for name in table}
@@ -178,6 +182,14 @@ def read_effect(study) -> Placed:
         raise StudyError(Problem(path.name, "", expected, found, remedy))
     rows = table.dropna(subset=[effect.region]).set_index(effect.region)[wanted[1:]].T
     numbers = rows.apply(pd.to_numeric, errors="coerce")
+    wrong = (numbers.isna() & rows.notna()) | np.isinf(numbers)
+    if effect.se:
+        wrong.loc[effect.se] |= numbers.loc[effect.se] <= 0
+    if wrong.any(axis=None):
+        cells = rows.T[wrong.T].stack().items()
+        found = Listing(tuple(f"{region}, {column}: {cell}" for (region, column), cell in cells))
+        expected = "finite numbers (standard errors above 0)"
+        raise StudyError(Problem(path.name, "", expected, found, "Missing is written n/a"))
     return placed(numbers, study.atlas, effect.file)
 
 

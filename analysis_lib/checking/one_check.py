@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from analysis_lib.atlas import parcellation, region_table
+from analysis_lib.atlas import placement, region_table
 from analysis_lib.clinical import dry_run
-from analysis_lib.receptors import own_maps
+from analysis_lib.receptors import inputs, own_maps
 from analysis_lib.results.problems import CompendiumError, Problem, refusals
 from analysis_lib.study import conduct, image_problems, participants, receptor_files, scores
 from analysis_lib.vbm import content, diagnostics, region_tests, regions
@@ -38,12 +38,13 @@ CHECKS = (
     Check(image_problems.map_problems, "02 03", of_people=True, of_maps=True),
     Check(content.problems, "02 03", of_people=True, of_maps=True),
     Check(image_problems.t1w_problems, "00", of_people=True),
+    Check(image_problems.head_problems, "00", of_people=True),
     Check(receptor_files.problems, "03", of_effect=True),
     Check(own_maps.problems, "03", of_effect=True),
-    Check(own_maps.effect_problems, "03", of_effect=True),
+    Check(inputs.problems, "03", of_effect=True),
     Check(region_table.problems, "02 03", of_effect=True),
     Check(region_tests.problems, "02 03", of_people=True),
-    Check(parcellation.problems, "02 03", of_effect=True),
+    Check(placement.problems, "02 03", of_effect=True),
     Check(regions.problems, "02"),
     Check(diagnostics.problems, "02 03", of_people=True),
 )

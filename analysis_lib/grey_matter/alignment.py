@@ -6,31 +6,14 @@ from scipy.linalg import expm, logm
 
 from analysis_lib.grey_matter.images import image_like, read_matrix
 from analysis_lib.grey_matter.itk import ants
-
-COARSEST = 3.0  # mm; a larger voxel holds too many tissues to be segmented
+from analysis_lib.study.image_file import read_head
 
 
 def read_t1w(path):
     """A T1-weighted image, nearest to RAS orientation, its values from 0 to 1."""
-    try:
-        image = nib.load(path)
-        data = np.asanyarray(image.dataobj, dtype=np.float32)
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: a NIfTI image expected, could not be read ({error})") from error
-    if data.ndim == 4 and data.shape[3] == 1:
-        data = data[..., 0]
-    if data.ndim != 3:
-        raise ValueError(f"{path}: one three-dimensional image expected, found shape {data.shape}")
-    voxel = nib.affines.voxel_sizes(image.affine)
-    extent = voxel * data.shape
-    if voxel.max() > COARSEST or extent.min() < 120:
-        raise ValueError(
-            f"{path}: voxels of at most {COARSEST:.0f} mm and 120 mm of head in each direction "
-            f"expected, found voxels of {voxel.round(2).tolist()} and {extent.round().tolist()} mm"
-        )
-    if not np.isfinite(data).all() or data.max() <= 0:
-        raise ValueError(f"{path}: finite values above 0 expected, found none or NaN")
-    head = nib.as_closest_canonical(nib.Nifti1Image(np.clip(data, 0, None), image.affine))
+    image = read_head(path)
+    data = np.clip(image.get_fdata(dtype=np.float32), 0, None)
+    head = nib.as_closest_canonical(nib.Nifti1Image(data, image.affine))
     head.header.set_xyzt_units("mm", "sec")
     return scaled(ants.from_nibabel_nifti(head))
 

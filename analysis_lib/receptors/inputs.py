@@ -18,10 +18,11 @@ from analysis_lib.receptors.densities import MIN_COVERAGE
 from analysis_lib.receptors.effects import effect_map
 from analysis_lib.receptors.library import maps_for, systems, uncovered
 from analysis_lib.receptors.validity import where_tracers_hold
-from analysis_lib.results.problems import Problem, StudyError
+from analysis_lib.results.problems import CompendiumError, Problem, StudyError, caught
 from analysis_lib.results.reading import read_table
 from analysis_lib.study.catalogue import skipped
 from analysis_lib.study.contract import Study
+from analysis_lib.study.image_file import read_image
 from analysis_lib.study.images import ERROR_MAPS
 from analysis_lib.study.participants import design_columns, read_participants
 
@@ -201,8 +202,8 @@ def _effect(study, parcels):
         rows = read_effect(study).values
         values, errors = rows.iloc[0], rows.iloc[1] if len(rows) > 1 else None
     else:
-        path = study.path.parent / study.effect.file
-        values, errors = parcel_means(path, parcels, "drop", MIN_COVERAGE), None
+        image, errors = read_image(study.path.parent / study.effect.file), None
+        values = parcel_means(image, parcels, "drop", MIN_COVERAGE)
         values = values[grey_matter_labels(parcels)]
     values = values.dropna()
     if values.nunique() < FEWEST:
@@ -217,6 +218,24 @@ def _design(study, who):
         return {"covariates": None, "strata": None}
     covariates, strata = design_columns(study, read_participants(study), who)
     return {"covariates": covariates if covariates.shape[1] else None, "strata": strata}
+
+
+def problems(study):
+    """Whether enough regions remain for a comparison; unreadable files are told elsewhere."""
+    if not study.has_change:
+        return []
+    try:
+        parcels = parcels_of(study)
+    except CompendiumError:
+        return []
+    if study.effect:
+        return caught(_effect, study, parcels)
+    n = len(grey_matter_labels(parcels))
+    if n >= FEWEST:
+        return []
+    expected, found = f"at least {FEWEST} regions of grey matter", f"{n}"
+    remedy = "notebook 02 needs no more: run it alone (--only 02)"
+    return [Problem(study.path.name, "atlas", expected, found, remedy)]
 
 
 def change_matrix(rows, names, column="change"):

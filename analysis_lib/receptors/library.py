@@ -6,7 +6,7 @@ from analysis_lib.receptors.densities import means_and_facts
 from analysis_lib.receptors.tables import bundled
 from analysis_lib.results.problems import StudyError
 from analysis_lib.study.catalogue import COLUMNS, library, missing, resolve
-from analysis_lib.study.receptor_files import files_for, local_files, local_maps, refuse
+from analysis_lib.study.receptor_files import files_for, local_files, local_maps
 
 NOT_GIVEN = "not given"
 JOINED = ("age", "reference", "licence", "space", "res", "citation")  # texts of several maps
@@ -52,7 +52,6 @@ def maps_for(study, atlas, labels, background="drop", cache=None):
     annotation "local/<name>", and what it does not say is "not given". A `StudyError` says what
     cannot be had, or that a map of the study's own has no values in any region.
     """
-    refuse(study)
     tabled, known = bundled(atlas.name, background, missing(study.receptors, cache), labels)
     parts = [(tabled, known.assign(densities="bundled"))] if len(tabled) else []
     if files := files_for(study, cache, known=tabled.index):

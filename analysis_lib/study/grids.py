@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 
 from analysis_lib.results.problems import Problem, StudyError
-from analysis_lib.study.map_file import UNREADABLE, unreadable
+from analysis_lib.study.image_file import affine_text, open_image
 
 SAME_MM = 0.01  # grids whose corners are no further apart are the same
 # The core of grey matter in MNI space, mm, and its centre (nilearn's template: 0, -23, 5)
@@ -26,16 +26,16 @@ def check_grids(paths):
     grids, found = [], []
     for path in paths:
         try:
-            image = nib.load(path)
+            image = open_image(path)
             grids.append((path.name, *_along_axes(image.shape, image.affine)))
-        except UNREADABLE as error:
-            found.append(unreadable(path, error))
+        except StudyError as error:
+            found += error.problems
     first = _most_common(grids)
     for name, shape, affine in grids:
         if shape != first[1]:
             found.append(_other_grid(name, "shape", first[0], first[1], shape))
         elif apart_mm(shape, affine, first[2]) > SAME_MM:
-            expected, got = (_affine_text(a) for a in (first[2], affine))
+            expected, got = (affine_text(a) for a in (first[2], affine))
             found.append(_other_grid(name, "affine", first[0], expected, got))
     found += _placement_problems(*first) if first else []
     if found:
@@ -45,8 +45,6 @@ def check_grids(paths):
 
 def _along_axes(shape, affine):
     """Shape and affine of a grid turned, without interpolation, so that its axes are x, y and z."""
-    if min(shape) < 1 or not np.isfinite(affine).all() or np.linalg.det(affine) == 0:
-        raise OSError(f"shape {shape}, affine {_affine_text(affine)}")
     turn = nib.io_orientation(affine)
     order = np.argsort(turn[:, 0])
     kept = [n for n in shape[3:] if n > 1]  # one volume may be written in four dimensions
@@ -76,7 +74,7 @@ def _placement_problems(name, shape, affine):
     hint = "Is it in the participant's own space? Give the normalised map"
     steps = np.abs(affine[:3, :3])
     if (np.sort(steps, axis=0)[:2] > 0.01 * steps.max(axis=0)).any():
-        found = f"affine {_affine_text(affine)}"
+        found = f"affine {affine_text(affine)}"
         yield Problem(name, "", "axes along those of MNI space", found, hint)
         return
     box = _extent(shape, affine)
@@ -105,10 +103,6 @@ def _box_text(box):
 def _other_grid(name, what, reference, expected, got):
     remedy = "Resample the maps to one grid first; nothing is resampled here"
     return Problem(name, "", f"{what} {expected} expected (as {reference})", str(got), remedy)
-
-
-def _affine_text(affine):
-    return np.array2string(affine[:3], precision=3, suppress_small=True).replace("\n", "")
 
 
 def robust_z(values):

@@ -5,8 +5,10 @@ import re
 import numpy as np
 
 from analysis_lib.results.problems import CompendiumError, Listing, Problem, StudyError, caught
+from analysis_lib.study.catalogue import md5_of
 from analysis_lib.study.grids import check_grids, holds_a_head
 from analysis_lib.study.head_size import disagreeing_volumes, tiv_rows
+from analysis_lib.study.image_file import read_head
 from analysis_lib.study.images import (
     T1W,
     below_root,
@@ -17,18 +19,8 @@ from analysis_lib.study.images import (
     refusal,
 )
 from analysis_lib.study.map_file import summarise
-from analysis_lib.study.scores import provisional_participants
 
 CENTRE_MM, CENTRE_WITHIN = (0, -23, 5), 25
-
-
-def problems(study, participants=None):
-    """List what is wrong with a study's images, values included; an empty list if nothing is."""
-    if participants is None and (participants := provisional_participants(study)) is None:
-        return []  # the images' participants are unknown; scores.problems says why
-    parts = (map_name_problems, map_problems, t1w_problems)
-    found = [problem for part in parts for problem in part(study, participants)]
-    return list(dict.fromkeys(found))
 
 
 def map_name_problems(study, participants):
@@ -59,6 +51,24 @@ def t1w_problems(study, participants):
     scans, found = by_session(study, participants, study.t1w_images(), T1W)
     found = found or caught(pair_maps, study, participants, scans, T1W)
     return [*found, *_miswritten(study, study.imaging.t1w)]
+
+
+def head_problems(study, participants):
+    """T1-weighted images of which the files hold no head, or the same one."""
+    if study.imaging is None or study.own_maps():
+        return []
+    paths = by_session(study, participants, study.t1w_images(), T1W)[0]["path"]
+    return [*(one for path in paths for one in caught(read_head, path)), *_copied(paths)]
+
+
+def _copied(paths):
+    """Files with the same bytes: their maps would show no change."""
+    first = {}
+    for path in paths:
+        same = first.setdefault(md5_of(path), path)
+        if same != path:
+            remedy = "Was a file copied under another name?"
+            yield Problem(path.name, "", "images that differ", f"the bytes of {same.name}", remedy)
 
 
 def _overlooked(study):

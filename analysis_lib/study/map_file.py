@@ -1,28 +1,17 @@
 """One grey-matter map: its file read to the end, its values checked, and a coarse summary of it."""
 
 import functools
-import gzip
-import hashlib
-import zlib
 from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
 
 from analysis_lib.results.problems import Problem, StudyError
+from analysis_lib.study.image_file import few_values, read_image
 
 LOWEST, HIGHEST = -0.01, 3.0  # a map with modulated density beyond these is not grey matter
 STRAY = 10  # voxels beyond them that may lie outside the brain
 BLOCK_MM = 8  # side of the cubes whose means stand for a map
-
-# What nibabel raises for a file that is not an image, or is damaged or truncated.
-UNREADABLE = (
-    nib.filebasedimages.ImageFileError,
-    nib.spatialimages.HeaderDataError,
-    OSError,
-    EOFError,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +28,6 @@ class Summary:
         Volume of grey matter: the sum of the values times the volume of a voxel.
     centre : numpy.ndarray
         Centre of gravity, mm.
-    digest : str
-        The same for maps with the same values.
     grid : tuple
         Shape and affine, axes along x, y and z.
     written : str
@@ -53,7 +40,6 @@ class Summary:
     mirrored: list
     total_ml: float
     centre: np.ndarray
-    digest: str
     grid: tuple
     written: str
     oddities: dict
@@ -87,7 +73,6 @@ def _summary(path, *version):
         [block_means(other, affine) for other in (_mirrored(data, affine), data[::-1])],
         sums[0].sum() * abs(np.linalg.det(affine[:3, :3])) / 1000,
         nib.affines.apply_affine(affine, voxel),
-        hashlib.blake2b(data.tobytes()).hexdigest(),
         (data.shape, affine),
         written,
         oddities,
@@ -124,40 +109,11 @@ def _mirrored(data, affine):
 
 def _read(path):
     """A map, the orientation of its file, and what was read over."""
-    try:
-        image = _whole(path)
-        data = np.asarray(image.dataobj, dtype=np.float32)
-    except UNREADABLE as error:
-        raise StudyError(unreadable(path, error)) from None
-    oddities = {}
-    if data.ndim > 3 and data.shape[3:] == (1,) * (data.ndim - 3):
-        data = data.reshape(data.shape[:3])
-        oddities["one volume in a 4-D file, read as 3-D"] = data.size
-    if data.ndim != 3:
-        expected, found = "a three-dimensional grey-matter map", f"shape {data.shape}"
-        raise StudyError(Problem(path.name, "", expected, found, "Give one volume per file"))
+    image = read_image(path)
     written = "".join(nib.aff2axcodes(image.affine))
-    image = nib.as_closest_canonical(nib.Nifti1Image(data, image.affine))
-    data, mended = _mended(path, image.get_fdata(dtype=np.float32), image.affine)
-    return nib.Nifti1Image(data, image.affine), written, oddities | mended
-
-
-def _whole(path):
-    """An image whose file was read to its end: gzip's checksum there tells damage before it."""
-    image = nib.load(path)
-    if path.suffix != ".gz":
-        return image
-    try:
-        return type(image).from_bytes(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, zlib.error) as error:
-        remedy = "Copy it again from its source"
-        text = f"a readable NIfTI image expected, found a damaged file: {error}"
-        raise StudyError(Problem(path.name, text=text, remedy=remedy)) from None
-
-
-def unreadable(path, error):
-    """The problem with a file that is not an image."""
-    return Problem(path.name, text=f"a readable NIfTI image expected, found: {error}")
+    image = nib.as_closest_canonical(image)
+    data, oddities = _mended(path, image.get_fdata(dtype=np.float32), image.affine)
+    return nib.Nifti1Image(data, image.affine), written, oddities
 
 
 def _mended(path, data, affine):
@@ -175,9 +131,8 @@ def _mended(path, data, affine):
         words = f"values below {LOWEST:g} or above {HIGHEST:g} outside the brain, read as 0"
         oddities[words] = int(beyond.sum())
     data = np.where(missing | beyond, np.float32(0), data) if oddities else data
-    if data.min() == data.max():
-        expected, found = "a grey-matter map", f"the same value everywhere: {data.min():g}"
-        raise StudyError(Problem(path.name, "", expected, found, "Make the map again"))
+    if found := few_values(data):
+        raise StudyError(Problem(path.name, "", "a grey-matter map", found, "Make the map again"))
     return data, oddities
 
 

@@ -43,12 +43,6 @@ def local_maps(study):
     return [entry for entry in study.receptors if isinstance(entry, LocalMap)]
 
 
-def refuse(study):
-    """A `StudyError` of all that is wrong with a study's `receptors`; nothing otherwise."""
-    if found := problems(study):
-        raise StudyError(found)
-
-
 def files_for(study, cache=None, known=()):
     """Files, by annotation, of the receptor maps that a study asks for, each checked.
 
@@ -57,7 +51,8 @@ def files_for(study, cache=None, known=()):
     them. Those ``known`` from elsewhere are left out. `WrongMap`: a file in the cache is not the
     published one.
     """
-    refuse(study)
+    if found := problems(study):
+        raise StudyError(found)
     wanted = [name for name in resolve(study.receptors) if name not in set(known)]
     if lacking := [name for name in missing(study.receptors, cache) if name in wanted]:
         text = f"receptor maps {', '.join(lacking)} are not in {receptor_cache(cache)}"

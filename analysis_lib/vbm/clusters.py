@@ -14,18 +14,9 @@ OUTSIDE = "outside the grey-matter regions"
 
 
 def numbered_clusters(result, mask):
-    """Number the voxels above the cluster-forming threshold, the largest cluster first.
+    """Numbers (n_voxels,) of clusters above the forming threshold, the largest first; 0 outside.
 
-    Parameters
-    ----------
-    result : PermutationResult
-    mask : numpy.ndarray of bool
-        (x, y, z).
-
-    Returns
-    -------
-    numpy.ndarray of int
-        (n_voxels,), 0 outside clusters; the tails apart, neighbours share a face.
+    The tails are apart; neighbours share a face.
     """
     labels, sizes, _ = label_clusters(result.t, mask, result.cluster_threshold)
     number = np.zeros(len(sizes) + 1, int)

@@ -7,6 +7,7 @@ import functools
 from collections import defaultdict
 
 import numpy as np
+from scipy.spatial.distance import pdist, squareform
 
 from analysis_lib.atlas.template import grey_matter_template
 from analysis_lib.results.problems import CompendiumError, Listing, Problem
@@ -18,8 +19,11 @@ from analysis_lib.vbm.maps import homogeneity
 FEWEST = 2  # participants per arm
 CHANGE = 0.08  # of the total: more is no change of a brain within weeks
 TOTAL_ML = (300, 1000)  # grey matter of adults; unmodulated maps hold the template's volume
+LEAST_SPREAD = 0.02  # of totals over people, SD; of brains it is a tenth
 OUTLIER, FEWEST_MAPS = 5, 8  # robust standard deviations, and maps to measure them by
 FITS = 0.7  # correlation with the template of a map that lies as it does
+MOVED_MM = 8  # by which a map is moved to see whether it fits better there
+ROUNDING = 5e-4  # largest difference between blocks of maps that differ by rounding alone
 SAME_PLACE_MM = 1e-4
 
 
@@ -28,31 +32,45 @@ def problems(study, participants) -> list[Problem]:
 
     Errors: fewer than two per arm; the same values twice; a map upside down or back to front; one
     of a participant's two maps mirrored (of both nobody can tell: the template is symmetric).
-    Warnings: values read over; maps that resemble a stranger's more than the participant's other
-    one, or the others too little; a total that changes by more than 8 % or is no volume of a brain.
-    Maps that cannot be read, named or brought together are told by `image_problems`.
+    Warnings: values read over; maps beside the template, or unlike it; maps that resemble a
+    stranger's more than the participant's other one, or the others too little; a total that changes
+    by more than 8 %, is no volume of a brain, or hardly differs between people.
+    Maps that cannot be read, named or brought together are told by `image_problems`: their
+    participants are left out here, and the others looked at.
     """
     if study.imaging is None or (seen := _summaries(study, participants)) is None:
         return []
     few = _too_few(study, seen)
-    parts = (_read_over, _repeated, _turned, _mirrored, _exchanged, _totals, _outliers)
+    unread = seen.loc[seen["summary"].isna(), "participant_id"]
+    seen = seen[~seen["participant_id"].isin(unread)].reset_index(drop=True)
+    parts = (_read_over, _repeated, _placed, _mirrored, _exchanged, _totals, _outliers)
     return [*few, *(problem for part in parts for problem in part(seen))] if len(seen) else few
 
 
 def _summaries(study, participants):
-    """participant_id, arm, session, name, summary of each map analysed; None if any is unfit."""
+    """participant_id, arm, session, path, name, summary (None: unreadable) of each map analysed.
+
+    None where names, pairs or grids are wrong.
+    """
     maps, found = named_maps(study, participants)
     try:
         pairs = [] if found or maps.empty else pair_maps(study, participants, maps)
         pairs = pairs[pairs["status"] == "analysed"] if len(pairs) else pairs
         if not len(pairs):
             return None
-        check_grids([*pairs["pre"], *pairs["post"]])
         rows = pairs.melt(["participant_id", "arm"], ["pre", "post"], "session", "path")
-        return rows.assign(
-            name=[path.name for path in rows["path"]],
-            summary=[summarise(path) for path in rows["path"]],
-        )
+        rows = rows.assign(summary=[_summary(path) for path in rows["path"]])
+        if (read := rows["summary"].notna()).any():
+            check_grids(rows["path"][read])
+        return rows.assign(name=[path.name for path in rows["path"]])
+    except CompendiumError:
+        return None
+
+
+def _summary(path):
+    """None for a map that cannot be read: `image_problems` says so."""
+    try:
+        return summarise(path)
     except CompendiumError:
         return None
 
@@ -91,33 +109,41 @@ def _read_over(seen):
 
 
 def _repeated(seen):
-    """Maps with the same values: of two participants, or before and after treatment."""
-    for _, same in seen.groupby(seen["summary"].map(lambda one: one.digest), sort=False):
-        if len(same) > 1:
-            expected = "maps that differ"
-            others = Listing(tuple(same["name"][1:]), "the same values in every voxel as {}")
+    """Maps with the same values, but for rounding: of two participants, or before and after."""
+    blocks = np.stack(seen["summary"].map(lambda one: one.blocks))
+    alike = squareform(pdist(blocks, "chebyshev") < ROUNDING)
+    for i in np.flatnonzero(alike.any(axis=1)):
+        same = np.flatnonzero(alike[i])
+        if i < same.min():
+            others = Listing(tuple(seen["name"].iloc[same]), "the same values in every voxel as {}")
             remedy = "Was a file copied under another name? Give each its own map"
-            yield Problem(same["name"].iloc[0], "", expected, others, remedy)
+            yield Problem(seen["name"].iloc[i], "", "maps that differ", others, remedy)
 
 
-def _turned(seen):
-    """Maps that fit the template better upside down or back to front."""
-    first = seen["summary"].iloc[0]
-    if not holds_a_head(*first.grid):
+def _placed(seen):
+    """Maps that fit the template better reversed or moved, or do not fit it."""
+    shape, affine = seen["summary"].iloc[0].grid
+    if not holds_a_head(shape, affine):
         return
-    template = _template(first.grid[0], first.grid[1].tobytes())
+    template, off = _template(shape, affine.tobytes()), defaultdict(list)
     for name, one in zip(seen["name"], seen["summary"], strict=True):
-        fit = {axes: np.corrcoef(one.blocks, blocks)[0, 1] for axes, blocks in template.items()}
+        fit = {way: np.corrcoef(one.blocks, blocks)[0, 1] for way, blocks in template.items()}
         best = max(fit, key=fit.get)
-        if best and fit[best] > FITS:
-            found = f"r = {fit['']:.2f}, and {fit[best]:.2f} with {best} reversed"
-            remedy = "Normalise the image again, or mend the orientation in its header"
-            yield Problem(name, "", "a map that lies as the template does", found, remedy)
+        if best or fit[best] <= FITS:
+            better = f", and {fit[best]:.2f} {best}" if best else ""
+            sure = fit[best] > FITS and "reversed" in best
+            off[best, sure].append((name, f"r = {fit['']:.2f}{better}"))
+    for (_, sure), maps in off.items():
+        names, words = tuple(name for name, _ in maps), maps[0][1]
+        expected = "a map that lies as the template's grey matter does"
+        found = Listing(names, f"{words}, in {{}}", shown=2)
+        remedy = "Normalise the image again, or mend the orientation in its header"
+        yield Problem(names[0], "", expected, found, remedy, warning="" if sure else "place")
 
 
 @functools.lru_cache(maxsize=2)
 def _template(shape, affine):
-    """Blocks of the template, by the axes reversed (its left and right are the same)."""
+    """Blocks of the template as it lies, reversed (its left and right are the same), and moved."""
     affine, image = np.frombuffer(affine).reshape(4, 4), grey_matter_template(1)
     index = []
     for axis, n in enumerate(shape):
@@ -125,8 +151,14 @@ def _template(shape, affine):
         there = (mm - image.affine[axis, 3]) / image.affine[axis, axis]
         index.append(np.rint(there).astype(int).clip(0, image.shape[axis] - 1))
     data = image.get_fdata(dtype=np.float32)[np.ix_(*index)]
-    ways = {"": (), "y": 1, "z": 2, "yz": (1, 2)}
-    return {name: block_means(np.flip(data, axes), affine) for name, axes in ways.items()}
+    turned = {"with y reversed": 1, "with z reversed": 2, "with y and z reversed": (1, 2)}
+    ways = {"": data} | {way: np.flip(data, axes) for way, axes in turned.items()}
+    for axis, name in enumerate("xyz"):
+        step = max(1, round(MOVED_MM / affine[axis, axis]))
+        for sign in (-1, 1):
+            mm = sign * step * affine[axis, axis]
+            ways[f"{mm:+.0f} mm along {name}"] = np.roll(data, sign * step, axis)
+    return {way: block_means(values, affine) for way, values in ways.items()}
 
 
 def _resemblance(seen):
@@ -182,6 +214,11 @@ def _totals(seen):
             yield Problem("", who, expected, found, remedy, warning="total-change")
     if not holds_a_head(*seen["summary"].iloc[0].grid):
         return
+    if len(wide) >= FEWEST_MAPS and wide["pre"].std() < LEAST_SPREAD * wide["pre"].mean():
+        expected = f"totals of grey matter that differ by more than {LEAST_SPREAD:.0%}"
+        found = f"{wide['pre'].min():.0f} to {wide['pre'].max():.0f} ml"
+        remedy = "Were the maps modulated? Unmodulated ones hold the template's volume"
+        yield Problem("", "grey-matter maps", expected, found, remedy, warning="total")
     low, high = TOTAL_ML
     for name, ml in zip(seen["name"], total, strict=True):
         if not low <= ml <= high:

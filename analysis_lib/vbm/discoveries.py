@@ -9,20 +9,10 @@ OTHERS = ", all others"  # after a set's name: the rest of the grey-matter regio
 
 
 def share_discovered(result, groups) -> pd.Series:
-    """Lower 95 % bound on the share of each group's voxels with a true effect.
+    """Lower 95 % bound on the share of each group's voxels with a true effect, by label.
 
     Simultaneous over all groups that anyone may pick (see :mod:`voxelperm.discoveries`).
-
-    Parameters
-    ----------
-    result : PermutationResult
-    groups : array_like
-        (n_voxels,), label of each voxel.
-
-    Returns
-    -------
-    pandas.Series
-        By label.
+    ``groups`` has the label of each voxel.
     """
     places = pd.Series(groups).groupby(np.asarray(groups)).indices
     return pd.Series(
@@ -40,22 +30,9 @@ def region_of_voxels(mask, affine, parcels) -> np.ndarray:
 def set_table(contrast, result, sets, of_voxel) -> pd.DataFrame:
     """Is change found in sets of regions named beforehand, and in the rest of the grey matter?
 
-    Parameters
-    ----------
-    contrast : str
-    result : PermutationResult
-    sets : dict of str to list of str
-        Regions of each set.
-    of_voxel : numpy.ndarray of str
-        From :func:`region_of_voxels`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        contrast, region_set, n_regions, n_voxels (1 a region, where regions are tested),
-        true_discoveries, p_set; for each set also a row "<set>, all others". p_set is the level at
-        which the bound is no longer above 0: it allows for every other set that could have been
-        named.
+    ``sets`` has the regions of each set, ``of_voxel`` is from `region_of_voxels`. For each set
+    there is also a row "<set>, all others". p_set is the level at which the bound on true
+    discoveries is no longer above 0: it allows for every other set that could have been named.
     """
     rows = []
     for name, regions in sets.items():

@@ -68,25 +68,7 @@ def _ratio(above, below):
 
 
 def to_image(values, mask, affine, outside=0.0, dtype=np.float32):
-    """Put the values of a mask's voxels into an image.
-
-    Parameters
-    ----------
-    values : numpy.ndarray
-        (n_voxels,), or one value for all.
-    mask : numpy.ndarray of bool
-        (x, y, z).
-    affine : numpy.ndarray
-        (4, 4).
-    outside : float
-        Value of the other voxels: 0, or 1 for maps of p.
-    dtype : dtype
-        Of the voxels.
-
-    Returns
-    -------
-    nibabel.Nifti1Image
-    """
+    """Values of a mask's voxels, (n_voxels,) or one for all, as an image; ``outside`` elsewhere."""
     data = np.full(mask.shape, outside, dtype)
     data[mask] = values
     image = nib.Nifti1Image(data, affine)

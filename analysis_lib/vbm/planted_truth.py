@@ -6,17 +6,7 @@ from analysis_lib.results.contrasts import CONTROL_CHANGE
 
 
 def planted_change(study, fwhm_mm):
-    """Planted percent change of a simulated study, smoothed as its maps are; None for a real one.
-
-    Parameters
-    ----------
-    study : Study
-    fwhm_mm : float
-
-    Returns
-    -------
-    nibabel.Nifti1Image or None
-    """
+    """Planted percent change of a simulated study, smoothed like its maps; None for a real one."""
     if not is_known(study):
         return None
     from analysis_lib.datasets.simulate import true_change  # slow to import, and for the demo alone
@@ -37,21 +27,9 @@ def nothing_planted(study, contrast) -> bool:
 def recovery(contrast, result, truth, true_at_least=1.0, false_below=0.25):
     """Compare the voxels with family-wise p < .05 (max-t) with the planted change.
 
-    Parameters
-    ----------
-    contrast : str
-    result : PermutationResult
-    truth : numpy.ndarray
-        (n_voxels,), planted change in the active arm, percent, smoothed. In the control arm
-        nothing is planted.
-    true_at_least, false_below : float
-        Percent. Voxels between the two count neither way.
-
-    Returns
-    -------
-    dict
-        contrast, significant, true_voxels, true_found, false_found, and
-        false_discovery_proportion: false_found / significant, 0 where nothing is found.
+    ``truth`` (n_voxels,) is that of the active arm, percent, smoothed; in the control arm nothing
+    is planted. Voxels between ``true_at_least`` and ``false_below`` percent count neither way.
+    false_discovery_proportion is false_found / significant, 0 where nothing is found.
     """
     planted = np.zeros_like(truth) if contrast == CONTROL_CHANGE else np.abs(truth)
     found = result.p["max_t"] < 0.05

@@ -7,29 +7,10 @@ from analysis_lib.vbm.maps import homogeneity
 
 
 def adjust_for_tiv(maps, covariates, tiv, how):
-    """Account for head size: the total intracranial volume (TIV).
+    """Maps before and after, (n, n_voxels) each, and covariates, adjusted for head size.
 
-    Parameters
-    ----------
-    maps : sequence of numpy.ndarray
-        (n, n_voxels) each, before and after.
-    covariates : pandas.DataFrame
-        (n, n_columns).
-    tiv : pandas.Series or None
-        (n,), ml.
-    how : str
-        "none"; "covariate", which joins the covariates; "proportional", which divides each
-        participant's maps by TIV / mean TIV.
-
-    Returns
-    -------
-    maps : list of numpy.ndarray
-    covariates : pandas.DataFrame
-
-    Raises
-    ------
-    ValueError
-        For another word, or where TIV is asked for and not known of everybody.
+    ``tiv`` (n,) is the total intracranial volume, ml. ``how`` is "none"; "covariate", which joins
+    the covariates; or "proportional", which divides each participant's maps by TIV / mean TIV.
     """
     if how not in ("none", "covariate", "proportional"):
         raise ValueError(f"tiv: none, covariate or proportional expected, found {how!r}")
@@ -47,22 +28,9 @@ def adjust_for_tiv(maps, covariates, tiv, how):
 
 
 def quality_table(pairs, maps, affine):
-    """Volume and homogeneity of each map.
+    """A row per map: participant_id, arm, session, volume_ml in the mask, and `homogeneity`.
 
-    Parameters
-    ----------
-    pairs : pandas.DataFrame
-        Rows of :func:`analysis_lib.study.images.pair_maps`, those analysed.
-    maps : dict
-        "pre" and "post": (n, n_voxels), in the order of ``pairs``.
-    affine : numpy.ndarray
-        (4, 4).
-
-    Returns
-    -------
-    pandas.DataFrame
-        participant_id, arm, session, volume_ml (within the mask), mean_correlation and
-        outlier_score among the maps of the session.
+    ``maps`` are those of the sessions "pre" and "post", (n, n_voxels), in the order of ``pairs``.
     """
     voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
     tables = []

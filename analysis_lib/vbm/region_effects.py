@@ -12,18 +12,9 @@ from voxelperm import nuisance_basis
 
 
 def region_percent(contrast, maps, parcels) -> pd.DataFrame:
-    """Each participant's change by region, percent of the region's mean volume before treatment.
+    """Change by region of a contrast's participants, percent of the mean volume before treatment.
 
-    Parameters
-    ----------
-    contrast : str
-    maps : analysis_lib.vbm.scans.Maps
-    parcels : Atlas
-
-    Returns
-    -------
-    pandas.DataFrame
-        (n, n_regions) of the contrast's participants, smoothed maps within the mask.
+    (n, n_regions), from smoothed maps within the mask.
     """
     within = is_within_arm(contrast)
     rows = np.ones(len(maps.arm), bool) if within is None else (maps.arm == within).to_numpy()

@@ -142,18 +142,9 @@ def coupling_table(rows, regions, improvement) -> pd.DataFrame:
 
 
 def regional_change(pairs, parcels):
-    """Change of each grey-matter region's volume, from maps before smoothing.
+    """Change of each region's volume, percent of that before treatment, from unsmoothed maps.
 
-    Parameters
-    ----------
-    pairs : pandas.DataFrame
-        Rows of :func:`analysis_lib.study.images.pair_maps`, those analysed.
-    parcels : Atlas
-
-    Returns
-    -------
-    pandas.DataFrame
-        (n, n_regions), percent of the volume before treatment; columns are region names.
+    ``pairs`` are the rows of `pair_maps` of those analysed; (n, n_regions), columns are names.
     """
     first = load_map(pairs["pre"].iloc[0])
     labels = labels_on_grid(parcels, first.shape, first.affine)
@@ -169,16 +160,7 @@ def regional_change(pairs, parcels):
 def regional_errors(pairs, parcels):
     """Means by region of what notebook 00 keeps of errors, percent; none of maps made elsewhere.
 
-    Parameters
-    ----------
-    pairs : pandas.DataFrame
-        As for :func:`regional_change`.
-    parcels : Atlas
-
-    Returns
-    -------
-    dict of pandas.DataFrame
-        (n, n_regions), by name in `analysis_lib.study.images.ERROR_MAPS`.
+    (n, n_regions) each, by name in `analysis_lib.study.images.ERROR_MAPS`.
     """
     found = {}
     for measure in ERROR_MAPS:
@@ -216,12 +198,7 @@ def parcel_change(pre, post, regions):
 def change_rows(change, participants):
     """One row per participant and region: participant_id, arm, region, change (percent).
 
-    Parameters
-    ----------
-    change : pandas.DataFrame
-        (n, n_regions), from :func:`parcel_change`.
-    participants : pandas.DataFrame
-        (n,) rows with participant_id and arm, in the same order.
+    ``change`` (n, n_regions) is from `parcel_change`, ``participants`` in the same order.
     """
     who = participants[["participant_id", "arm"]].reset_index(drop=True)
     rows = who.join(change.reset_index(drop=True)).melt(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.spatial.distance import cdist
 
-from analysis_lib.atlas import anatomy, files, grids, naming, parcellation
+from analysis_lib.atlas import anatomy, files, grids, naming, parcellation, placement
 from analysis_lib.atlas import distances as atlas_distances
 from analysis_lib.results import problems
 from analysis_lib.study import catalogue, contract
@@ -527,9 +527,9 @@ def test_the_one_check_says_that_labels_were_split(tiny):
     nib.save(nib.Nifti1Image(data, shared().image.affine), path)
     tiny.content |= {"atlas": "atlas.nii"}
     tiny.content["imaging"] = {"sessions": {"pre": "baseline", "post": "week2"}}
-    (problem,) = parcellation.problems(tiny.write())
-    assert problem.severity == "warning"
-    assert "split at x = 0" in str(problem)
+    split, beside = placement.problems(tiny.write())  # it is a piece of no brain
+    assert (split.warning, beside.warning) == ("atlas", "atlas-place")
+    assert "split at x = 0" in str(split)
 
 
 def test_mean_matrix_agrees_with_parcel_means(named_blocks):

@@ -32,12 +32,13 @@ class Case:
 class SmallTrial(TinyTrial):
     """A sound trial of eight participants; see TinyTrial for what is in memory.
 
-    ``edit`` changes the bytes of a file after all is written; ``given`` are parameters of a run.
+    ``edit`` changes the bytes of a file after all is written; ``given`` are parameters of a run;
+    ``numbers`` are those of the notebooks to run, all if none is named.
     """
 
     def __init__(self, folder):
         super().__init__(folder)
-        self.root, self.edits, self.given = folder / "bids", [], {}
+        self.root, self.edits, self.given, self.numbers = folder / "bids", [], {}, ()
         for k, table in enumerate(self.scales.values()):  # spread, so that a model can be fitted
             table["total"] += np.random.default_rng(k).integers(-3, 4, len(table))
 
@@ -74,11 +75,11 @@ class SmallTrial(TinyTrial):
             spoilt.write_bytes(change(spoilt.read_bytes() if spoilt.exists() else b""))
         return load_study(path)
 
-    def found(self, numbers=()) -> list[Problem]:
+    def found(self, numbers=None) -> list[Problem]:
         """What loading, parameters and check say, as `check-study` and `run_all.py` do."""
         try:
             study = self.write()
             make_plans(study, overrides=[f"{name}={value}" for name, value in self.given.items()])
-            return check(study, numbers)
+            return check(study, self.numbers if numbers is None else numbers)
         except CompendiumError as error:
             return error.problems

@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
 import pytest
+from conftest import image_lines
 from joblib import parallel_config
 from nilearn.image import resample_img
 from without_ants import AFFINE, SHAPE, Settings, stand_in, template
@@ -27,7 +28,7 @@ from analysis_lib.grey_matter import map_quality, writing
 from analysis_lib.results import columns, reading
 from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.problems import StudyError
-from analysis_lib.study import head_size, image_problems, images, participants
+from analysis_lib.study import head_size, images, participants
 
 VISITS = ("baseline", "week2")
 PEOPLE = ("sub-01", "sub-02", "sub-03", "sub-04")
@@ -178,7 +179,7 @@ def test_maps_are_read_by_the_notebooks_that_follow(plain):
     assert set(images.pair_maps(study, people, maps)["status"]) == {"analysed"}
     tiv = head_size.total_intracranial_volume(study, people, maps)
     assert tiv.to_dict() == dict.fromkeys(PEOPLE, 1500)
-    assert list(map(str, image_problems.problems(study))) == []
+    assert image_lines(study) == []
 
 
 def test_maps_that_the_study_brings_come_first(plain):
@@ -197,7 +198,7 @@ def test_maps_of_several_settings_are_not_mixed(plain):
     other = replace(METHOD, settings=Settings(working_mm=1))
     job = plain.plan(other).waiting[0]
     assert grey_matter_batch._make(job, other)[1] is None
-    (found,) = list(map(str, image_problems.problems(plain.study)))
+    (found,) = image_lines(plain.study)
     assert "the same settings expected, found 6 with working_mm 2.0; 2 with working_mm 1." in found
     assert "run_all.py --only 00" in found
 

@@ -287,11 +287,11 @@ def test_modulation_keeps_the_volume():
 @pytest.mark.parametrize(
     ("change_it", "message"),
     [
-        (lambda image: None, "a NIfTI image expected"),
+        (lambda image: None, "a readable NIfTI image expected"),
         (lambda image: image.slicer[:20], "120 mm of head in each direction expected"),
         (
             lambda image: nib.Nifti1Image(np.stack([image.get_fdata()] * 2, -1), image.affine),
-            "one three-dimensional image expected, found shape",
+            "one three-dimensional volume expected, found shape",
         ),
         (
             lambda image: nib.Nifti1Image(image.get_fdata()[::2, ::2, ::2], image.affine * 2),
@@ -309,7 +309,7 @@ def test_what_is_no_head_is_refused_by_name(tmp_path, change_it, message):
     path.write_bytes(b"no image") if image is None else nib.save(image, path)
     with pytest.raises(ValueError, match=message) as caught:
         alignment.read_t1w(path)
-    assert str(path) in str(caught.value)
+    assert path.name in str(caught.value)
 
 
 def test_images_are_read_in_any_orientation_as_one(tmp_path):

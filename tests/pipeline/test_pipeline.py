@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
-from conftest import STUB_STUDY, lines, write_stub_study, write_stub_tables
+from conftest import STUB_STUDY, lines, write_head, write_stub_study, write_stub_tables
 
 from analysis_lib.atlas import files
 from analysis_lib.datasets import fetch, simulate
@@ -695,9 +695,7 @@ def scanned(fresh, monkeypatch):
     """A stub project with a participant's two T1w images; antspyx is there."""
     (fresh / "tiny.yml").write_text(MAPS)
     for visit in ("baseline", "week1"):
-        image = fresh / f"raw/sub-1/ses-{visit}/anat/sub-1_ses-{visit}_T1w.nii.gz"
-        image.parent.mkdir(parents=True)
-        image.write_text("an image")
+        write_head(fresh / f"raw/sub-1/ses-{visit}/anat/sub-1_ses-{visit}_T1w.nii.gz")
     write_notebook(fresh / "notebooks" / "00_grey.ipynb", GREY)
     second = FIRST.replace('"one"', '"two"')
     write_notebook(fresh / "notebooks" / "02_images.ipynb", second)

@@ -9,13 +9,13 @@ from pathlib import Path
 import nibabel as nib
 import pandas as pd
 import pytest
-from conftest import grey_matter, lines
+from conftest import grey_matter, image_lines, lines
 from typer.testing import CliRunner
 
 from analysis_lib.__main__ import app
 from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.problems import StudyError
-from analysis_lib.study import conduct, image_problems, participants, skeleton
+from analysis_lib.study import conduct, participants, skeleton
 from analysis_lib.study import scores as study_scores
 from analysis_lib.study.contract import Arms, Imaging, LocalMap, Scale, Sessions, Study, load_study
 
@@ -66,7 +66,7 @@ def check(study):
     return [
         *lines(study_scores.problems(study)),
         *conduct.problems(study, people),
-        *image_problems.problems(study, people),
+        *image_lines(study, people),
     ]
 
 
