@@ -18,6 +18,7 @@ from nilearn.image import new_img_like
 from nilearn.plotting import view_img, view_markers
 
 from analysis_lib.atlas import distances, grids
+from analysis_lib.figures.appearance import warnings_of
 from analysis_lib.figures.draw_brain import where
 from analysis_lib.results.contrasts import contrast_title
 
@@ -78,9 +79,8 @@ def files(views) -> dict:
 
 
 def marked(title, study, quick=False) -> str:
-    """A title that begins with SIMULATED, and QUICK, where that is so."""
-    words = [word for word, true in (("SIMULATED", study.simulated), ("QUICK", quick)) if true]
-    return " · ".join([*words, title])
+    """A title that begins with SIMULATED or IDENTIFIABLE, and QUICK, where that is so."""
+    return " · ".join([*warnings_of(study, quick), title])
 
 
 def effect_views(results) -> dict:

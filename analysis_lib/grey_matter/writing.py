@@ -84,6 +84,9 @@ def _about_map(job, visit, method, processed):
 
 
 def _uri(job, path):
+    """An image of the raw data set; its name is not told where participants are protected."""
+    if job.study.protected:
+        return f"bids:raw:{job.participant_id}"
     return f"bids:raw:{path.relative_to(job.study.root).as_posix()}"
 
 

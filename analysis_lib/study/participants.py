@@ -1,14 +1,14 @@
 """Participants of a study: arms, covariates, strata."""
 
-import json
-
 import pandas as pd
 
 from analysis_lib.results.problems import SHOWN, Listing, Problem, StudyError, caught
+from analysis_lib.study.pseudonyms import shown_people
 from analysis_lib.study.tables import (
     MISSING,
     bare_id,
     cell_problem,
+    declared_levels,
     duplicate_problems,
     is_decimal,
     numeric_if_all_are,
@@ -98,15 +98,15 @@ def _participant_columns(study, table, arms):
 
 def _word_problems(study, path, table):
     """Covariates and strata in which one thing is written in several ways."""
-    levels = _levels(path)
+    known = declared_levels(path)
     for name in study.held_columns:
         values = table[name][table[name].notna() & table[name].ne("")]
         numbers = pd.to_numeric(values, errors="coerce")
         plain = values.str.strip().str.casefold()
-        if name in levels:
+        if name in known:
             wrong, expected = (
-                ~values.isin(levels[name]),
-                (f"{' or '.join(levels[name])}, as participants.json says,"),
+                ~values.isin(known[name]),
+                (f"{' or '.join(known[name])}, as participants.json says,"),
             )
         elif name in study.numeric_columns and (is_decimal(values) | numbers.notna()).mean() > 0.5:
             wrong, expected = numbers.isna(), "a number"
@@ -114,17 +114,8 @@ def _word_problems(study, path, table):
             wrong, expected = values.groupby(plain).transform("nunique").gt(1), "one spelling"
         if wrong.any():
             yield cell_problem(
-                path, table, values.index[wrong], name, expected, values, levels.get(name, ())
+                path, table, values.index[wrong], name, expected, values, known.get(name, ())
             )
-
-
-def _levels(path):
-    """Levels of the columns that the JSON file beside a table describes; none where it has none."""
-    try:
-        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        return {k: list(map(str, v["Levels"])) for k, v in about.items() if v.get("Levels")}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
 
 
 def _tidy_participants(study, table, arms):
@@ -140,7 +131,8 @@ def _tidy_participants(study, table, arms):
         }
     )
     words = rest.columns.intersection(["treatment_stopped_after", "stopped_because"])
-    return tidy.join(rest.drop(columns=words).apply(numeric_if_all_are)).join(rest[words])
+    people = tidy.join(rest.drop(columns=words).apply(numeric_if_all_are)).join(rest[words])
+    return shown_people(study, people)
 
 
 def _unseen(study, table, key):
