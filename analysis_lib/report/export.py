@@ -115,7 +115,7 @@ def secrets(study) -> dict:
         for column in table:
             _sort_in(found, study, column, table[column].dropna(), path)
     folders = {study.root, study.path.parent, study.place.output, PROJECT, Path.home()}
-    found[PATHS] |= {str(folder) for folder in folders if len(folder.parts) > 1}
+    found[PATHS] |= {str(folder) for folder in folders if len(folder.parts) > 2}  # no /root, /tmp
     found[PATHS] |= {getpass.getuser()}
     public = _published(study)
     return {kind: _unpublished(words, public) for kind, words in found.items()}
@@ -162,20 +162,20 @@ def _unpublished(words, public):
 
 def search(found, hidden) -> Counter:
     """How many of the hidden words stand in some texts, by their kind."""
-    counts = Counter()
-    for text in found:
-        plain = " ".join(text.casefold().split())
-        prose = SCRIPT.sub(" ", plain)  # libraries of views name people, too
-        for kind, words in hidden.items():
-            counts[kind] += sum(_stands_in(w, prose if kind == PARTS else plain) for w in words)
-        counts[PATHS] += len(set(HOME.findall(text)))
+    text = "\n\n".join(found)
+    plain = " ".join(text.casefold().split())
+    prose = SCRIPT.sub(" ", plain)  # libraries of views name people, too
+    counts = Counter({PATHS: len(set(HOME.findall(text)))})
+    for kind, words in hidden.items():
+        counts[kind] += sum(_stands_in(w, prose if kind == PARTS else plain) for w in words)
     return +counts
 
 
 def _stands_in(word, text):
     """Whether a text holds a word as a whole."""
-    whole = rf"(?<![^\W_]){re.escape(word)}(?![^\W_])"
-    return word in text and re.search(whole, text) is not None
+    if word not in text:
+        return False
+    return re.search(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", text) is not None
 
 
 def texts(name, content):

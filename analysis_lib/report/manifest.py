@@ -21,12 +21,13 @@ from analysis_lib.study.contract import TABLES
 INDIRECT = ("scikit-learn", "simpleitk")
 EXTRAS = ("preprocess",)  # of pyproject.toml; "dev" makes no number
 ID = r"sub-[A-Za-z0-9]+"
-HOME = re.compile(r"(?<![\w./-])(?:/home|/Users|[A-Z]:\\+Users)[/\\]+[^/\\\s\"'<>]+")
+HOME = re.compile(r"(?<![\w./-])(?:/root(?=/)|(?:/home|/Users|[A-Z]:\\+Users)[/\\]+[^/\\\s\"'<>]+)")
 PATHS = (
     "paths without a prefix are relative to the folder of this file; {study} is the study file, "
     "{data} the folder that it names, {figures} the study's figures, {receptors} neuromaps' cache, "
     "{project} the compendium, {study folder} where the study file is, {elsewhere} another folder"
 )
+IMAGES = "images of {data} have a pseudonym and the start of their sha256 in the place of names"
 
 
 def label(study, path) -> str:
@@ -172,7 +173,7 @@ def write_manifest(study, steps, run) -> None:
         **protection(study),
         "quick": any(step["quick"] for step in steps.values()),
         "owner": owner(study),
-        "paths": PATHS,
+        "paths": f"{PATHS}; {IMAGES}" if study.protected else PATHS,
         "run": run,
         "shared_outputs": describe_files(study, shared),
         "steps": dict(sorted(steps.items())),

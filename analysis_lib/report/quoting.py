@@ -152,7 +152,8 @@ class Quotes:
 
     def of_study(self, place, value, kind=None) -> Quoted:
         """A value of the study file."""
-        return self._quote(f"study file: {place}", value, kind or "plain", "{study}")
+        kind = kind or ("plain" if isinstance(value, int | float) else "text")
+        return self._quote(f"study file: {place}", value, kind, "{study}")
 
     def row(self, file, **where):
         """A row of a table, whose cells are quoted by their column."""

@@ -10,7 +10,7 @@ import secrets
 import pandas as pd
 
 from analysis_lib.results.files import write_text
-from analysis_lib.results.problems import Listing, Problem, StudyError
+from analysis_lib.results.problems import Listing, Problem, StudyError, WrongFile
 from analysis_lib.study.tables import declared_levels, read_text_table
 
 FEWEST = 5  # participants who share a word, or a cell of a table of attributes, that is shown
@@ -57,12 +57,13 @@ def made_key(study) -> dict:
             expected = "a folder that the key of the pseudonyms can be written to"
             remedy = "Or put the study file where it can"
             found = error.strerror or str(error)
-            raise StudyError(Problem(key_path(study).name, "", expected, found, remedy)) from None
+            raise WrongFile(Problem(key_path(study).name, "", expected, found, remedy)) from None
     return known
 
 
 def _identifiers(study):
-    table = read_text_table(study.root / "participants.tsv", "participants.tsv")
+    path = study.root / "participants.tsv"
+    table = read_text_table(path, path.name) if path.is_file() else {}
     return table.get("participant_id", pd.Series(dtype=str)).dropna().unique()
 
 
