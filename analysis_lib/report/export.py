@@ -23,6 +23,7 @@ from analysis_lib.results.problems import NotShareable, Problem, StudyError
 from analysis_lib.study import pseudonyms
 from analysis_lib.study.tables import read_text_table
 
+MANIFEST = "/manifest.json"
 MADE = (1980, 1, 1, 0, 0, 0)  # of every file in the pack: the same results give the same bytes
 SHORTEST = 4  # letters: shorter words stand in encoded pictures by chance
 DATE = re.compile(r"\d{4}-\d\d?-\d\d?|\d\d?[./]\d\d?[./]\d{2,4}")
@@ -75,15 +76,14 @@ def _is_left_out(name):
 
 def _refuse_named(study, files):
     """Refuse results that no run vouches for as protected."""
-    manifests = [read_manifest(study), *(read_mapping(p) for n, p in files.items() if _is(n))]
+    manifests = [
+        read_manifest(study),
+        *(read_mapping(p) for n, p in files.items() if n.endswith(MANIFEST)),
+    ]
     if any(manifest.get("protected") is not True for manifest in manifests):
         remedy = "Delete them and run again, without --identifiable"
         expected, found = "results under pseudonyms", "some that may name participants"
         raise NotShareable(Problem(study.name, "", expected, found, remedy))
-
-
-def _is(name):
-    return name.endswith("/manifest.json")
 
 
 def _refuse_found(files, hidden):
@@ -117,8 +117,12 @@ def secrets(study) -> dict:
     folders = {study.root, study.path.parent, study.place.output, PROJECT, Path.home()}
     found[PATHS] |= {str(folder) for folder in folders if len(folder.parts) > 2}  # no /root, /tmp
     found[PATHS] |= {getpass.getuser()}
+    found = {kind: {" ".join(w.casefold().split()) for w in words} for kind, words in found.items()}
     public = _published(study)
-    return {kind: _unpublished(words, public) for kind, words in found.items()}
+    return {
+        kind: words if kind in (IDS, DATES) else _unpublished(words, public)
+        for kind, words in found.items()
+    }
 
 
 def _sort_in(found, study, column, values, path):
@@ -153,8 +157,7 @@ def _published(study):
 
 
 def _unpublished(words, public):
-    short = {" ".join(word.casefold().split()) for word in words}
-    return {word for word in short if len(word) >= SHORTEST and not _stands_in(word, public)}
+    return {word for word in words if len(word) >= SHORTEST and not _stands_in(word, public)}
 
 
 # --- the search -----------------------------------------------------------------------------------
@@ -209,19 +212,18 @@ def _of_text(text):
             continue
         for blob in BLOB.findall(string):
             yield from _of_picture(base64.b64decode(blob + "=" * (-len(blob) % 4)))
-        seen = html.unescape(html.unescape(BLOB.sub(" ", string)))
-        yield seen
+        yield html.unescape(html.unescape(BLOB.sub(" ", string)))
 
 
 def _strings(content):
-    if isinstance(content, dict):
-        yield from (text for pair in content.items() for part in pair for text in _strings(part))
-    elif isinstance(content, list):
-        yield from (
-            ("\n".join(content),)
-            if all(isinstance(c, str) for c in content)
-            else (text for part in content for text in _strings(part))
+    """Every key and value of JSON as a text; lines of one text, as notebooks have them, joined."""
+    if isinstance(content, list) and all(isinstance(part, str) for part in content):
+        yield (
+            "".join(content) if any(part.endswith("\n") for part in content) else "\n".join(content)
         )
+    elif isinstance(content, dict | list):
+        pairs = content.items() if isinstance(content, dict) else enumerate(content)
+        yield from (text for key, part in pairs for text in (str(key), *_strings(part)))
     else:
         yield str(content)
 
