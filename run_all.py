@@ -117,6 +117,14 @@ def main(
         Path | None,
         typer.Option(help="Folder for data/derived and figures (default: this folder)."),
     ] = None,
+    identifiable: Annotated[
+        bool,
+        typer.Option(
+            "--identifiable",
+            help="Name real participants in outputs, which are marked so. Without it they have "
+            "pseudonyms, unless the study file says public: true.",
+        ),
+    ] = False,
 ):
     """Run, in order, the notebooks of a study that are not up to date.
 
@@ -129,7 +137,7 @@ def main(
     errors = Console(stderr=True, highlight=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended in order, as by Ctrl-C
     try:
-        opened = load_study(study, output, dask)
+        opened = load_study(study, output, dask, identifiable=identifiable or None)
         if compare is not None:
             sys.exit(show_comparison(opened, compare))
         names = [name.strip() for text in only or [] for name in text.split(",") if name.strip()]
@@ -233,8 +241,10 @@ def show_summary(done, console):
     quick = any(outcome.quick for outcome in done.outcomes)
     if quick:
         console.print("QUICK: few permutations, for a first look; draw no conclusions")
-    if study.label:
+    if study.simulated:
         console.print(f"{study.label}: these are not a real trial's data")
+    elif study.label:
+        console.print(f"{study.label}: outputs name participants; not to be shared")
     console.print(f"results: {escape(str(study.derived))}", soft_wrap=True)
     figures = study.figure_folder(quick)
     console.print(f"figures: {escape(str(figures))}", soft_wrap=True)

@@ -281,6 +281,38 @@ def trace(
         raise typer.Exit(1)
 
 
+@app.command()
+def export(
+    study: Annotated[str, typer.Argument(help="Study file, or a name in data/studies")],
+    to: Annotated[
+        Path | None, typer.Option(help="File to write (default: NAME_results.zip, here)")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder that run_all.py wrote to (default: the project's)")
+    ] = None,
+):
+    """Pack the results that may be shared: all but private/, searched for what names participants.
+
+    Exit status: 0 done, 1 refused (nothing is packed), 2 no such study.
+    """
+    from analysis_lib.report import export as packing
+    from analysis_lib.results.problems import CompendiumError
+    from analysis_lib.study.contract import find_study, load_study
+
+    try:
+        path = find_study(study)
+    except CompendiumError as error:
+        raise typer.BadParameter(str(error)) from None
+    try:
+        loaded = load_study(path, output)
+        packed = packing.export(loaded, to or Path(f"{loaded.name}_results.zip"))
+    except CompendiumError as error:
+        _say(str(error), error=True)
+        raise typer.Exit(1) from None
+    what = "searched: nothing names a participant" if loaded.real else "open data, not searched"
+    _say(f"{packed}: {what}")
+
+
 def _no_such_number(key, study, origins):
     if not origins:
         return f"{study.name}: no numbers yet. Run: python run_all.py --study {study.path}"

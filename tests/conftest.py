@@ -1,5 +1,6 @@
 """Shared fixtures. Real files are those of $REFERENCE_DATA, else of ../shared; none is copied."""
 
+import ast
 import contextlib
 import io
 import os
@@ -7,6 +8,7 @@ import signal
 import zlib
 from pathlib import Path
 
+import IPython.display
 import nbformat
 import nibabel as nib
 import numpy as np
@@ -90,15 +92,33 @@ def lines(problems):
     return [str(problem) for problem in problems]
 
 
+def show(*values):
+    """Stands for ``display``: prints what HTML and Markdown hold; a picture is its text."""
+    for value in values:
+        print(getattr(value, "data", value))
+
+
+def run_cell(source, variables):
+    """Run a cell, and show the value of its last line as a kernel does."""
+    *body, last = ast.parse(source).body or [ast.Pass()]
+    last = ast.Expression(last.value) if isinstance(last, ast.Expr) else None
+    tree = ast.parse(source)
+    tree.body = body if last else tree.body
+    exec(compile(tree, "cell", "exec"), variables)
+    if last and (value := eval(compile(last, "cell", "eval"), variables)) is not None:
+        show(value)
+
+
 def execute_here(notebook, executed, passed, on_cell=None, library=None, told=None):
     """Stands for `execution.execute`: runs the cells in this process, and keeps what they print."""
     content, variables = nbformat.read(notebook, as_version=4), {}
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(IPython.display, "display", show)
         for name, value in (told or {}).items():
             patch.setenv(name, value)
         for cell in content.cells:
             with contextlib.redirect_stdout(io.StringIO()) as printed:
-                exec(cell.source if cell.cell_type == "code" else "", variables)
+                run_cell(cell.source if cell.cell_type == "code" else "", variables)
             if text := printed.getvalue():
                 cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
             variables |= passed if "parameters" in cell.metadata.get("tags", []) else {}
@@ -144,6 +164,7 @@ class TinyTrial:
             "name": "tiny",
             "title": "A tiny trial",
             "data": "bids",
+            "public": True,
             "arms": {"column": "arm", "active": "active", "control": "sham"},
             "visits": {"baseline": 0, "week1": 1, "week2": 2},
             "scales": [

@@ -1,13 +1,17 @@
 """A small trial whose answers are known, and a way to run a notebook's cells without a kernel."""
 
+import contextlib
 import inspect
+import io
 import itertools
+import re
 
 import jupytext
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import yaml
+from conftest import run_cell
 
 from analysis_lib.results.environment import PROJECT
 
@@ -27,7 +31,7 @@ STUDY = {
     "name": "small",
     "title": "A small trial",
     "data": "bids",
-    "simulated": True,
+    "declared": {"term": ["headache"]},
     "arms": {"column": "group", "active": "verum", "control": "placebo"},
     "visits": VISITS,
     "exclude": {"eligible": "no"},
@@ -44,6 +48,12 @@ STUDY = {
 }
 STUDY["scales"][1]["remission_at_most"] = 7
 STUDY["arms"] |= {"active_name": "rTMS", "control_name": "sham coil"}
+# Real people: planted in the files, never in an output. The key is fixed, so that tests are.
+HOME = "drmustermann"  # a user's folder
+REASON = "moved away, ask Anna Wolkenstein, phone 0171-5550123"  # of sub-03
+TERM = "fainted in the office of Dr Hagedornbusch"  # a serious event of sub-07
+DATE = "2019-03-14"
+IN_FILES = "sub-MUC80"  # in the place of sub-
 
 
 def blocks():
@@ -166,7 +176,9 @@ def write_study(folder):
     bids = folder / "bids"
     (bids / "phenotype").mkdir(parents=True)
     people = participants()
-    _write_table(bids / "participants.tsv", people.drop(columns="z"))
+    told = people.assign(image_missing=None, born=DATE).drop(columns="z")
+    told.loc[told["participant_id"] == "sub-03", "image_missing"] = REASON
+    _write_table(bids / "participants.tsv", told)
     for scale in FALL:
         _write_table(bids / "phenotype" / f"{scale}.tsv", scores(people, scale))
     _write_conduct(bids, people)
@@ -187,7 +199,27 @@ def write_study(folder):
     path = folder / "small.yml"
     content = STUDY | {"receptors": receptors}
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    _rename(bids)
+    key = pd.DataFrame({"pseudonym": people["participant_id"]})
+    key.insert(0, "participant_id", key["pseudonym"].str.replace("sub-", IN_FILES))
+    _write_table(path.with_suffix(".key.tsv"), key)
     return path
+
+
+def _rename(bids):
+    """Give participants other names in files, and in the names of files."""
+    for table in bids.rglob("*.tsv"):
+        text = re.sub(r"\bsub-(?=\d)", IN_FILES, table.read_text(encoding="utf-8"))
+        table.write_text(text, encoding="utf-8")
+    for file in sorted(bids.rglob("*sub-*"), reverse=True):
+        file.rename(file.with_name(file.name.replace("sub-", IN_FILES)))
+
+
+def read_raw(folder, name):
+    """A table of the trial, participants as in the key."""
+    table = pd.read_csv(folder / "bids" / name, sep="\t")
+    names = table["participant_id"].str.replace(IN_FILES, "sub-")
+    return table.assign(participant_id=names)
 
 
 def _write_receptors(folder, labels):
@@ -208,9 +240,10 @@ def _write_conduct(bids, people):
     for k, row in enumerate(people.itertuples()):
         received = 4 - (k % 2 if row.group == "verum" else k % 3)
         for session in range(1, received + 1):
-            sessions.append((row.participant_id, session, "n/a", 100 + k, 1000 + 10 * k))
+            sessions.append((row.participant_id, session, DATE, 100 + k, 1000 + 10 * k))
         if (row.group == "verum" and k % 2) or k == 5:
             events.append((row.participant_id, "ses-week1", "headache", "mild", "no", "yes"))
+    events.append(("sub-07", "ses-week1", TERM, "severe", "yes", "no"))
     columns = ["participant_id", "session", "date", "percent_motor_threshold", "pulses"]
     _write_table(bids / "stimulation.tsv", pd.DataFrame(sessions, columns=columns))
     columns = ["participant_id", "session_id", "term", "severity", "serious", "related"]
@@ -245,6 +278,8 @@ class Recorder:
 def run_cells(name, **parameters):
     """Run the code cells of a notebook in this process; return its variables.
 
+    What it shows, as text, is the variable ``_printed``.
+
     Parameters
     ----------
     name : str
@@ -253,12 +288,13 @@ def run_cells(name, **parameters):
         Instead of the defaults of the parameters cell.
     """
     (script,) = (PROJECT / "notebooks" / "percent").rglob(f"{name}.py")
-    variables = {}
-    for number, cell in enumerate(jupytext.read(script).cells):
+    variables, printed = {}, io.StringIO()
+    for cell in jupytext.read(script).cells:
         if cell.cell_type != "code":
             continue
-        exec(compile(cell.source, f"{name}, cell {number}", "exec"), variables)
+        with contextlib.redirect_stdout(printed):
+            run_cell(cell.source, variables)
         if "parameters" in cell.metadata.get("tags", []):
             assert set(parameters) <= set(variables)
             variables |= parameters
-    return variables
+    return variables | {"_printed": printed.getvalue()}

@@ -1,21 +1,31 @@
 """The cells of notebooks 01 to 04 on a small trial: each arm, sign, visit and contrast is right."""
 
+import gzip
+import re
+import zipfile
 from dataclasses import replace
 from types import SimpleNamespace
+from urllib.parse import unquote
 
 import IPython.display
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import nbformat
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
+from bs4 import BeautifulSoup
+from conftest import show as show_text
 from nilearn.image import smooth_img
 from scipy import special, stats
 from small_study import (
     AFFINE,
+    DATE,
     FALL,
+    HOME,
+    IN_FILES,
     RECEPTORS,
     Recorder,
     attended,
@@ -23,6 +33,7 @@ from small_study import (
     centres,
     participants,
     pattern,
+    read_raw,
     run_cells,
     scores,
     write_study,
@@ -33,14 +44,19 @@ from analysis_lib.clinical.models import mean_table
 from analysis_lib.figures import catalogue, composites, views
 from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS
 from analysis_lib.figures.views import View
+from analysis_lib.pipeline import freshness, running
+from analysis_lib.pipeline.plan import make_plan
 from analysis_lib.receptors import library
 from analysis_lib.receptors.correlation import slopes_given_others
 from analysis_lib.receptors.dominance_analysis import dominance
 from analysis_lib.receptors.library import combine
 from analysis_lib.receptors.slopes import slope_test
 from analysis_lib.receptors.surrogates import variogram
-from analysis_lib.report import findings
+from analysis_lib.report import crate, export, findings
+from analysis_lib.report.page import write_report
 from analysis_lib.results import reading
+from analysis_lib.results.problems import NotShareable, PipelineError
+from analysis_lib.study.contract import load_study
 from voxelperm import draw_permutations
 
 ARMS = {"verum": "active", "placebo": "control"}
@@ -59,11 +75,11 @@ def record(patch, module, names, gives=None):
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """The small trial as files, and where its results will be."""
-    folder = tmp_path_factory.mktemp("small")
+    folder = tmp_path_factory.mktemp("small") / HOME
     study = str(write_study(folder))
     with pytest.MonkeyPatch.context() as patch, mpl.rc_context({"backend": "Agg"}):
         patch.setenv("COMPENDIUM_OUTPUT", str(folder))
-        patch.setattr(IPython.display, "display", lambda *shown: None)
+        patch.setattr(IPython.display, "display", show_text)
         derived = folder / "data/derived/small/variants/wired"  # other parameters for each notebook
         yield SimpleNamespace(folder=folder, derived=derived, study=study)
     plt.close("all")
@@ -75,6 +91,7 @@ def run_shown(place, name, **parameters):
 
     def show(results, name, **options):
         panels.setdefault(name, []).append(catalogue.CATALOGUE[name](results, **options))
+        return str(vars(panels[name][-1]))
 
     told = {"study": place.study, "variant": place.derived.name} | parameters
     told |= {} if name == "S0_trial_conduct" else {"seed": 5}  # it draws nothing
@@ -131,12 +148,13 @@ def ran04(place, ran01, ran03, ran_appendix):
         patch.setattr(composites, "_draw", keep)
         for name in ("compose", "alone"):
             patch.setattr(composites, name, lambda *args: empty)
-        run_cells("04_figures", study=place.study, variant=place.derived.name)
-    return SimpleNamespace(single=single, pages=pages, **vars(place))
+        variables = run_cells("04_figures", study=place.study, variant=place.derived.name)
+    return SimpleNamespace(variables=variables, single=single, pages=pages, **vars(place))
 
 
 def table(ran, name):
-    return reading.read_table(ran.derived / name)
+    private = ran.derived / "private" / name
+    return reading.read_table(private if private.is_file() else ran.derived / name)
 
 
 @pytest.fixture(scope="module")
@@ -264,9 +282,9 @@ def test_responders_are_counted_from_the_raw_scores(ran01, people, ratings):
 def test_guesses_events_and_doses_are_those_of_each_arm(ran_s0, people):
     blinding = table(ran_s0, "conduct/blinding.tsv").set_index("arm")
     right = people["guess"] == people["group"]
-    events = pd.read_csv(ran_s0.folder / "bids" / "adverse_events.tsv", sep="\t")
+    events = read_raw(ran_s0.folder, "adverse_events.tsv")
     harms = table(ran_s0, "conduct/adverse_events.tsv").set_index("term").loc["any event"]
-    sessions = pd.read_csv(ran_s0.folder / "bids" / "stimulation.tsv", sep="\t")
+    sessions = read_raw(ran_s0.folder, "stimulation.tsv")
     received = sessions["participant_id"].value_counts()
     adherence = table(ran_s0, "conduct/adherence.tsv").set_index(["arm", "measure"])
     dose = table(ran_s0, "conduct/dose.tsv").set_index("participant_id")
@@ -355,9 +373,11 @@ def smoothed(ran02, people):
     arm = people.loc[who, "arm"].to_numpy()
     mask = nib.load(ran02.derived / "vbm" / "mask.nii.gz").get_fdata() > 0
 
+    raw = ran02.folder / "bids" / "derivatives"
+
     def read(visit, fwhm):
         images = [
-            next((ran02.folder / "bids" / "derivatives" / p / f"ses-{visit}").rglob("*.nii.gz"))
+            next((raw / p.replace("sub-", IN_FILES) / f"ses-{visit}").rglob("*.nii.gz"))
             for p in who
         ]
         return np.array([smooth_img(i, fwhm).get_fdata(dtype=np.float32)[mask] for i in images])
@@ -505,7 +525,7 @@ def test_each_picture_of_02_is_of_the_contrast_in_its_title(ran02, smoothed):
         np.testing.assert_allclose(shown.get_fdata()[smoothed.mask], expected)
         expected = image(ran02, f"{contrast}_p_fwe_t", smoothed.mask)
         np.testing.assert_allclose(p.get_fdata()[smoothed.mask], expected)
-        assert call["title"] == f"SIMULATED · {title}"
+        assert call["title"] == title
     (regions,) = ran02.panels["regions"]
     assert regions.draw.keywords["regions"] == ["left area 7", "right area 12"]
     assert regions.draw.keywords["names"] == {"active": "rTMS", "control": "sham coil"}
@@ -1022,8 +1042,106 @@ COVERED = {
 def test_every_table_that_the_notebooks_write_has_its_columns_tested(ran04, ran_s0):
     """A new table belongs here once each of its columns has a test: see ``wired``."""
     for folder, names in COVERED.items():
-        found = {path.stem for path in (ran04.derived / folder).glob("*.tsv")}
+        found = {path.stem for path in ran04.derived.glob(f"**/{folder}/*.tsv")}
         assert found == set(names.split()), folder
+
+
+# --- what may be shared
+
+
+@pytest.fixture(scope="module")
+def shared(ran01, ran02, ran03, ran04, ran_s0):
+    """The wired study with all that a run adds: executed notebooks, manifest, report, crate."""
+    study = load_study(ran04.study).as_variant(ran04.derived.name)
+    plan = make_plan(study)
+    now = running.Run(plan)
+    for step, ran in zip(plan.steps[1:], (ran01, ran02, ran03, ran04, ran_s0), strict=True):
+        executed = study.derived / "notebooks" / f"{step.notebook}.ipynb"
+        executed.parent.mkdir(exist_ok=True)
+        content = nbformat.read(plan.path(step), as_version=4)
+        told = [f"study = {ran.study!r}", ran.variables["_printed"]]
+        outputs = [nbformat.v4.new_output("stream", text="\n".join(told))]
+        content.cells = [*content.cells, nbformat.v4.new_code_cell("pass", outputs=outputs)]
+        nbformat.write(content, executed)
+        running._clear(study, executed, None)
+        files = [path for name in step.writes for path in freshness.results_of(study, name)]
+        outcome = running.Outcome(step, "run")
+        running._record(now, step, plan.signature(step), outcome, now.started, [*files, executed])
+    write_report(study, coming=(running.CRATE,))
+    crate.write_crate(study)
+    return study
+
+
+def test_no_planted_secret_is_in_any_output(shared):
+    raw = "".join(p.read_text() for p in shared.root.rglob("*.tsv")) + str(shared.root)
+    secrets = ("Wolkenstein", "5550123", "Hagedornbusch", DATE, HOME, "MUC80")
+    assert all(word in raw for word in secrets)
+    paths = [path for path in shared.derived.rglob("*") if path.is_file()]
+    assert {"manifest.json", "ro-crate-metadata.json", "index.html"} <= {p.name for p in paths}
+    for path in paths:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        content += path.name.encode()
+        assert not [w for w in secrets if w.encode() in content], path.name
+    printed = (shared.derived / "notebooks" / "02_vbm.ipynb").read_text(encoding="utf-8")
+    assert "no image at week 3: other" in printed  # the reason was there to be told
+
+
+def test_tables_about_participants_lie_apart(shared):
+    for path in shared.derived.rglob("*.tsv"):
+        assert ("participant_id" in pd.read_csv(path, sep="\t")) == ("private" in path.parts)
+
+
+def test_the_manifest_names_images_by_pseudonym_and_checksum(shared):
+    manifest = reading.read_json(shared.derived / "manifest.json")
+    assert manifest["protected"] is True
+    inputs = manifest["steps"]["02_vbm"]["inputs"]
+    images = [name for name in inputs if name.startswith("{data}") and name.endswith(".nii.gz")]
+    assert len(images) == 39
+    assert all(re.fullmatch(r"{data}/sub-\d\d/[0-9a-f]{12}\.nii\.gz", name) for name in images)
+    assert "{data}/phenotype/hamd17.tsv" in inputs
+
+
+def test_serious_harms_are_counted_though_their_words_are_not_shown(shared):
+    rows = reading.read_table(shared.derived / "conduct" / "adverse_events.tsv")
+    assert rows.loc[rows["group"] == "term", "term"].tolist() == ["headache", "other"]
+    serious = rows[rows["group"] == "serious"].iloc[0]
+    assert serious["participants_active"] + serious["participants_control"] == 1
+
+
+def test_links_of_the_report_lead_to_files_in_the_pack(shared, tmp_path):
+    with zipfile.ZipFile(export.export(shared, tmp_path / "pack.zip")) as pack:
+        names = pack.namelist()
+        pack.extractall(tmp_path / "unpacked")
+    assert not [name for name in names if "private" in name or "/." in name]
+    (index,) = (tmp_path / "unpacked").rglob("index.html")
+    soup = BeautifulSoup(index.read_text(encoding="utf-8"), "html.parser")
+    links = {unquote(a["href"].split("#")[0]) for a in soup.select("a[href]")}
+    links = {link for link in links if link and "://" not in link}
+    assert len(links) > 40
+    assert not [link for link in links if not (index.parent / link).is_file()]
+
+
+def test_a_pack_with_a_secret_is_refused_and_the_secret_not_told(shared, tmp_path):
+    path = shared.derived / "clinical" / "note.json"
+    path.write_text('{"said by": "wolkenstein", "who": "sub-MUC8003"}')
+    try:
+        with pytest.raises(NotShareable, match=r"clinical/note\.json: nothing about") as refused:
+            export.export(shared, tmp_path / "pack.zip")
+    finally:
+        path.unlink()
+    told = str(refused.value)
+    assert "1 names or numbers from free text, 2 participant_id" in told  # with and without sub-
+    assert "olkenstein" not in told
+    assert not (tmp_path / "pack.zip").exists()
+
+
+def test_results_that_name_participants_are_not_mixed_with_others(shared, tmp_path):
+    named = load_study(shared.path, identifiable=True).as_variant(shared.variant)
+    with pytest.raises(PipelineError, match=r"identifiable expected, found .*pseudonyms"):
+        running.refuse_other_protection(named)
+    with pytest.raises(NotShareable, match="that may name participants"):
+        export.export(load_study(shared.path, tmp_path, identifiable=True), tmp_path / "pack.zip")
 
 
 def test_the_small_trial_is_what_it_says():

@@ -12,7 +12,14 @@ from analysis_lib.atlas import placement, region_table
 from analysis_lib.clinical import dry_run
 from analysis_lib.receptors import inputs, own_maps
 from analysis_lib.results.problems import CompendiumError, Problem, refusals
-from analysis_lib.study import conduct, image_problems, participants, receptor_files, scores
+from analysis_lib.study import (
+    conduct,
+    image_problems,
+    participants,
+    pseudonyms,
+    receptor_files,
+    scores,
+)
 from analysis_lib.vbm import content, diagnostics, region_tests, regions
 
 
@@ -34,6 +41,7 @@ CHECKS = (
     Check(scores.problems, "02 03", of_primary=True),
     Check(dry_run.problems, "01"),
     Check(conduct.problems, "01", of_people=True),
+    Check(pseudonyms.problems, "00 01 02"),
     Check(image_problems.map_name_problems, "01 02 03", of_people=True, of_maps=True),
     Check(image_problems.map_problems, "02 03", of_people=True, of_maps=True),
     Check(content.problems, "02 03", of_people=True, of_maps=True),

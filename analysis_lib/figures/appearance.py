@@ -43,9 +43,8 @@ def brain_figure(n_rows=1, n_columns=1, height=2.0):
 
 
 def warnings_of(study, quick=False):
-    """What a figure has to say of its numbers: SIMULATED, QUICK."""
-    words = {"SIMULATED": study.simulated, "QUICK": quick}
-    return [word for word, true in words.items() if true]
+    """What a figure has to say of its numbers: SIMULATED or IDENTIFIABLE, QUICK."""
+    return [*filter(None, [study.label]), *["QUICK"] * bool(quick)]
 
 
 def write_marks(fig, words, side=0.0):

@@ -92,6 +92,7 @@ def captions(title, panels, marks=(), lettered=True):
     """Title, caption and text alternative of a figure, from those of its panels."""
     words = {
         "SIMULATED": "Simulated data: no patient took part.",
+        "IDENTIFIABLE": "Participants are named as they are: not to be shared.",
         "QUICK": "Quick run with few permutations: do not quote these p-values.",
     }
     parts = {"caption": [], "alt": []}

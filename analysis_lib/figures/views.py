@@ -72,7 +72,7 @@ def files(views) -> dict:
 
 
 def marked(title, study, quick=False) -> str:
-    """A title that begins with SIMULATED, and QUICK, where that is so."""
+    """A title that begins with SIMULATED or IDENTIFIABLE, and QUICK, where that is so."""
     return " · ".join([*warnings_of(study, quick), title])
 
 

@@ -379,6 +379,7 @@ def _write_about(batch):
     """What makes the folder a dataset; what is no part of BIDS is named in .bidsignore."""
     study = batch.study
     raw = Path(os.path.relpath(study.root, study.made_maps)).as_posix()
+    raw = "raw" if study.protected else raw
     about = {
         "Name": f"Grey-matter maps: {study.title}",
         "BIDSVersion": "1.10.0",

@@ -83,10 +83,7 @@ def _about_map(job, visit, method, processed):
     zooms = nib.affines.voxel_sizes(processed.maps[visit].affine)
     return {
         "Description": "Modulated grey matter: its volume in a voxel over the volume of the voxel",
-        "Sources": [
-            f"bids:raw:{path.relative_to(job.study.root).as_posix()}"
-            for path in job.images.values()
-        ],
+        "Sources": [_uri(job, path) for path in job.images.values()],
         "SpatialReference": "ICBM 152 nonlinear symmetric 2009a template, as nilearn packages it",
         "SkullStripped": True,
         "Resolution": f"{' x '.join(f'{zoom:g}' for zoom in zooms)} mm",
@@ -96,6 +93,13 @@ def _about_map(job, visit, method, processed):
         "PackageVersions": engine_versions(),
         "Key": job.key,
     }
+
+
+def _uri(job, path):
+    """An image of the raw data set; its name is not told where participants are protected."""
+    if job.study.protected:
+        return f"bids:raw:{job.participant_id}"
+    return f"bids:raw:{path.relative_to(job.study.root).as_posix()}"
 
 
 def engine_versions():

@@ -90,11 +90,12 @@ def draws_of(made) -> list[int]:
 def describe_numbers(folder, draws) -> dict:
     """Each number of ``numbers.json``: value, source and the difference that is allowed."""
     entries = read_mapping(Path(folder) / "numbers.json")
-    return {key: _described_number(key, **entry, draws=draws) for key, entry in entries.items()}
+    return {key: _described_number(key, entry, draws) for key, entry in entries.items()}
 
 
-def _described_number(key, value, source, draws):
-    entry = {"value": value, "source": source, "tolerance": 0}
+def _described_number(key, entry, draws):
+    value = entry["value"]
+    entry = {"value": value, "source": entry["source"], "tolerance": 0}
     if isinstance(value, float):
         allowed = float(TOLERANCE.allowed(value, counted_draws(key, [value], draws)))
         entry |= {"value": ten_digits(value), "tolerance": ten_digits(allowed)}

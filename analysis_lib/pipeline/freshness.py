@@ -20,9 +20,14 @@ SHOWN = (
 NOT_COMPARED = ("study", "variant", *WITHOUT_EFFECT)
 
 
-def folder(study, name) -> Path:
-    """Folder of results: "figures", or one below ``study.derived``."""
-    return study.figures if name == "figures" else study.derived / name
+def folders(study, name) -> list[Path]:
+    """Folders of results: "figures", or one below ``study.derived``.
+
+    What is about single participants lies apart, where they are protected.
+    """
+    if name == "figures":
+        return [study.figures]
+    return [study.derived / name, *([study.private / name] if study.protected else [])]
 
 
 def files_below(path):
@@ -31,10 +36,15 @@ def files_below(path):
     return [f for f in found if not any(p.startswith(".") for p in f.relative_to(path).parts)]
 
 
+def results_of(study, name):
+    """Files of `folders`."""
+    return [path for folder in folders(study, name) for path in files_below(folder)]
+
+
 def input_files(step, study) -> list[Path]:
     """Every file that a step reads, as far as it exists now."""
     own = {path for read in step.reads for path in read(study)}
-    earlier = {path for name in sources(step) for path in files_below(folder(study, name))}
+    earlier = {path for name in sources(step) for path in results_of(study, name)}
     return sorted({study.path} | own | earlier)
 
 

@@ -14,9 +14,9 @@ from analysis_lib.pipeline.data import prepare_data
 from analysis_lib.pipeline.executed_copies import renew
 from analysis_lib.pipeline.execution import NotebookFailure, execute
 from analysis_lib.pipeline.freshness import (
-    files_below,
-    folder,
+    folders,
     older_pictures,
+    results_of,
     signature,
     sources,
     why_stale,
@@ -27,9 +27,10 @@ from analysis_lib.pipeline.steps import Step, blocked, blocked_note, makes_maps
 from analysis_lib.pipeline.variant_runs import take
 from analysis_lib.report import manifest as report_manifest
 from analysis_lib.results.environment import KERNEL_ENVIRONMENT
-from analysis_lib.results.files import sweep
+from analysis_lib.results.files import sweep, write_text
 from analysis_lib.results.problems import CompendiumError, PipelineError, StudyError
 from analysis_lib.study.place import WARNINGS
+from analysis_lib.study.pseudonyms import made_key
 
 PAGE = "report/index.html"
 CRATE = "ro-crate-metadata.json"  # as report.crate names it, which is slow to import
@@ -100,6 +101,10 @@ def run(plan, show=None, fetch=False) -> Run:
         prepare_data(plan.study, fetch, now.show.note)
         if not plan.force:
             refuse_other_owner(plan.study)
+        refuse_other_protection(plan.study)
+        if plan.study.protected:
+            with contextlib.suppress(StudyError):  # in the table: told by the check
+                made_key(plan.study)
         take(plan)
         note = blocked_note(plan.steps, plan.study)
         if note:
@@ -240,6 +245,8 @@ def _execute_step(now, step, before, outcome):
         except NotebookFailure as failure:
             now.failure = failure
     outcome.seconds, outcome.peak_mb = time.perf_counter() - clock, memory.mb
+    if study.protected:
+        _clear(study, executed, now.failure)
     if now.failure:
         outcome.status, outcome.why = "failed", now.failure.cause
         return outcome
@@ -255,10 +262,22 @@ def _execute_step(now, step, before, outcome):
     return outcome
 
 
+def _clear(study, executed, failure):
+    """Take this machine's folders out of an executed notebook; keep apart one that failed."""
+    if failure:
+        apart = study.private / "notebooks" / failure.kept.name
+        apart.parent.mkdir(parents=True, exist_ok=True)
+        failure.kept = failure.kept.replace(apart) if failure.kept.is_file() else failure.kept
+    else:
+        text = executed.read_text(encoding="utf-8")
+        write_text(executed, report_manifest.without_paths(study, text))
+
+
 @contextlib.contextmanager
 def _watched(step, study, note, seconds=1.0):
     """Show the lines that a long step leaves in ``.progress`` of its folder, as they come."""
-    paths = [folder(study, name) / ".progress" for name in step.writes if step.resumes]
+    written = step.writes if step.resumes else ()
+    paths = [one / ".progress" for name in written for one in folders(study, name)]
     ended, shown = threading.Event(), set()
 
     def look():
@@ -288,7 +307,7 @@ def _watched(step, study, note, seconds=1.0):
 
 def _written(step, study):
     """When and as what each file in the folders of a step was written."""
-    files = [path for name in step.writes for path in files_below(folder(study, name))]
+    files = [path for name in step.writes for path in results_of(study, name)]
     states = {path: path.stat() for path in files}
     return {path: (s.st_mtime_ns, s.st_ino, s.st_size) for path, s in states.items()}
 
@@ -337,7 +356,7 @@ def _check_earlier(now, step):
         if source is None or source in plan.steps or blocked(source, plan.study):
             continue
         advice = f"run {source.number} too: --only {source.number},{step.number}"
-        if files_below(folder(plan.study, name)):
+        if results_of(plan.study, name):
             why = _outdated(plan, source)
             if why:
                 now.show.note(
@@ -358,6 +377,23 @@ def _outdated(plan, source):
     passed = (record or {}).get("parameters", {})
     made = signature(source, plan.study, plan.path(source), passed, plan.library, record)
     return why_stale(record, made, plan.study)
+
+
+def refuse_other_protection(study) -> None:
+    """Refuse to mix results that name participants with those that do not."""
+    manifest = report_manifest.read_manifest(study)
+    before, now = manifest.get("protected"), report_manifest.protection(study).get("protected")
+    if manifest["steps"] and before != now:
+        raise PipelineError(
+            f"{study.derived}: results in which participants are {_treated(now)} expected, found "
+            f"some in which they are {_treated(before)}. Delete that folder and {study.figures}, "
+            "or name another with --output"
+        )
+
+
+def _treated(protected):
+    words = {True: "protected (pseudonyms)", False: "identifiable", None: "named as they are"}
+    return words[protected]
 
 
 def refuse_other_owner(study) -> None:

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass, replace
 
 from analysis_lib.pipeline import plan as pipeline_plan
-from analysis_lib.pipeline.freshness import folder, sources
+from analysis_lib.pipeline.freshness import folders, results_of, sources
 from analysis_lib.pipeline.plan import Plan, step_parameters
 from analysis_lib.pipeline.steps import blocked, makes_maps
 from analysis_lib.report import manifest
@@ -92,11 +92,11 @@ def _in_variant(plain, asked):
     coming = makes_maps(plain.all_steps, plain.study)
     can = [step for step in plain.all_steps if not blocked(step, plain.study, coming)]
     own, affected = _own(study, can), []
-    folders = {name for step in own for name in step.writes}
+    made = {name for step in own for name in step.writes}
     for step in can:
-        if asked.changed.get(step.notebook) or folders & {*sources(step)}:
+        if asked.changed.get(step.notebook) or made & {*sources(step)}:
             affected.append(step)
-            folders |= {*step.writes}
+            made |= {*step.writes}
     if not affected and not any(asked.changed.values()):  # a name alone
         affected = [step for step in can if step in plain.steps]
     taken = [step for step in can if step not in affected and step not in own]
@@ -108,7 +108,7 @@ def _own(study, steps):
     """Steps whose results a variant has and did not take: of a run, or of a notebook by hand."""
     records = manifest.read_manifest(study)["steps"]
     own = [step for step in steps if not records.get(step.notebook, {}).get(TAKEN)]
-    return [step for step in own if any(folder(study, name).is_dir() for name in step.writes)]
+    return [step for step in own if any(results_of(study, name) for name in step.writes)]
 
 
 # --- what is taken from the default run -----------------------------------------------------------
@@ -138,10 +138,11 @@ def take(plan) -> None:
 
 
 def _copy_results(step, default, study):
-    for name in step.writes:
-        if folder(default, name).is_dir():
-            shutil.rmtree(folder(study, name), ignore_errors=True)
-            shutil.copytree(folder(default, name), folder(study, name), copy_function=_copy)
+    pairs = [zip(folders(default, n), folders(study, n), strict=True) for n in step.writes]
+    for source, target in (pair for of_name in pairs for pair in of_name):
+        if source.is_dir():
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(source, target, copy_function=_copy)
     executed = default.derived / "notebooks" / f"{step.notebook}.ipynb"
     if executed.is_file():
         (study.derived / "notebooks").mkdir(exist_ok=True)

@@ -19,7 +19,7 @@ from analysis_lib.receptors.effects import effect_map
 from analysis_lib.receptors.library import maps_for, systems, uncovered
 from analysis_lib.receptors.validity import where_tracers_hold
 from analysis_lib.results.problems import CompendiumError, Problem, StudyError, caught
-from analysis_lib.results.reading import read_table
+from analysis_lib.results.section import Section
 from analysis_lib.study.catalogue import skipped
 from analysis_lib.study.contract import Study
 from analysis_lib.study.image_file import read_image
@@ -186,7 +186,7 @@ def read_inputs(study, structure="all", background="drop", tracers="valid") -> I
 
 def _changes(study, parcels):
     """Change of each participant by region, the arms, and errors by region where known."""
-    rows = read_table(study.result("vbm/parcel_change.tsv"))
+    rows = Section(study, "vbm").table("parcel_change")
     arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"]
     names = region_names(parcels)
     known = [measure for measure in ERROR_MAPS if measure in rows]

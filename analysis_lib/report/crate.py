@@ -121,7 +121,8 @@ def describe(study, manifest) -> dict:
 
 
 def _inside(name):
-    return not name.startswith("{")
+    """Whether a file is one of the crate's: others, and those not to be shared, are named."""
+    return not name.startswith(("{", "private/"))
 
 
 def _current(manifest):
@@ -334,7 +335,7 @@ def _add_action(crate, study, manifest, notebook, step):
         for name, value in step.get("environment", {}).items()
     ]
     properties = {
-        "name": f"Run of notebook {notebook}{' (SIMULATED data)' if step['simulated'] else ''}",
+        "name": f"Run of notebook {notebook}{f' ({study.label} data)' if study.label else ''}",
         "description": _circumstances(step),
         "instrument": _add_notebook(crate, notebook, step),
         "object": [*inputs, *_add_parameters(crate, study, notebook, step)],

@@ -52,8 +52,8 @@ class Links:
             return Markup("study file ({})").format(self._evidence.study.path.name)
         if path.startswith("{figures}/"):
             href = self.figure(path.removeprefix("{figures}/"))
-        elif path.startswith("{"):
-            return path
+        elif path.startswith("{") or self._evidence.is_private(path):
+            return path  # elsewhere, or not to be shared
         else:
             href = f"../{quote(path)}"
         return Markup('<a href="{}">{}</a>').format(href, path.removeprefix("../"))

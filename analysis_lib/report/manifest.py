@@ -7,21 +7,27 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import tomllib
 
-from analysis_lib.results.environment import PROJECT, receptor_cache
+from analysis_lib.results.environment import PROJECT, cache_folder, receptor_cache
 from analysis_lib.results.files import read_mapping, write_text
 from analysis_lib.results.hashing import file_hash, text_hash
 from analysis_lib.results.problems import WrongFile
+from analysis_lib.study import pseudonyms
+from analysis_lib.study.contract import TABLES
 
 # Numbers come from these too, although pyproject.toml does not name them.
 INDIRECT = ("scikit-learn", "simpleitk")
 EXTRAS = ("preprocess",)  # of pyproject.toml; "dev" makes no number
+ID = r"sub-[A-Za-z0-9]+"
+HOME = re.compile(r"(?<![\w./-])(?:/root(?=/)|(?:/home|/Users|[A-Z]:\\+Users)[/\\]+[^/\\\s\"'<>]+)")
 PATHS = (
     "paths without a prefix are relative to the folder of this file; {study} is the study file, "
     "{data} the folder that it names, {figures} the study's figures, {receptors} neuromaps' cache, "
     "{project} the compendium, {study folder} where the study file is, {elsewhere} another folder"
 )
+IMAGES = "images of {data} have a pseudonym and the start of their sha256 in the place of names"
 
 
 def label(study, path) -> str:
@@ -31,26 +37,56 @@ def label(study, path) -> str:
     """
     if path == study.path:
         return "{study}"
-    anchors = {
-        "": study.derived,
-        "{data}/": study.root,
-        "{figures}/": study.figures,
-        "{receptors}/": receptor_cache(),
-        "{project}/": PROJECT,
-        "{study folder}/": study.path.parent,
-    }
-    for prefix, folder in anchors.items():
+    for prefix, folder in _anchors(study).items():
         if path.is_relative_to(folder):
-            return prefix + path.relative_to(folder).as_posix()
-    return f"{{elsewhere}}/{path.parent.name}/{path.name}"
+            return f"{prefix}/{path.relative_to(folder).as_posix()}".removeprefix("/")
+    return f"{{elsewhere}}/{path.name if study.protected else f'{path.parent.name}/{path.name}'}"
+
+
+def _anchors(study):
+    return {
+        "": study.derived,
+        "{data}": study.root,
+        "{figures}": study.figures,
+        "{receptors}": receptor_cache(),
+        "{project}": PROJECT,
+        "{study folder}": study.path.parent,
+    }
+
+
+def without_paths(study, text) -> str:
+    """A text, or JSON, with the manifest's words for this machine's folders, and ~ for homes."""
+    folders = {str(folder): name or "{results}" for name, folder in _anchors(study).items()}
+    folders |= {str(study.path): study.path.name, str(study.place.output): "{output}"}
+    folders |= {sys.prefix: "{python}", str(cache_folder()): "{cache}"}
+    for folder in sorted(folders, key=len, reverse=True):
+        text = text.replace(json.dumps(folder, ensure_ascii=False)[1:-1], folders[folder])
+    return HOME.sub("~", text)
 
 
 def describe_files(study, paths) -> dict:
-    """sha256 and size in bytes of files, by the name that the manifest gives them."""
-    return {
-        label(study, path): {"sha256": file_hash(path), "bytes": path.stat().st_size}
-        for path in sorted(paths)
-    }
+    """sha256 and size in bytes of files, by the name that the manifest gives them.
+
+    The name of an image says who was scanned, and more: where participants are protected it gives
+    way to the pseudonym and the start of the sha256.
+    """
+    names, found = pseudonyms.read_key(study) if study.protected else {}, {}
+    for path in sorted(paths):
+        name, sha256 = label(study, path), file_hash(path)
+        if study.protected and name.startswith("{data}/") and path.suffix not in TABLES:
+            name = f"{{data}}/{_scanned(path, names)}/{sha256[:12]}{''.join(path.suffixes[-2:])}"
+        found[name] = {"sha256": sha256, "bytes": path.stat().st_size}
+    return dict(sorted(found.items())) if study.protected else found
+
+
+def _scanned(path, names):
+    """Pseudonym of the participant that a path names."""
+    return next((names[part] for part in re.findall(ID, str(path)) if part in names), "sub-unknown")
+
+
+def protection(study) -> dict:
+    """What the manifest says of real participants; nothing where there are none."""
+    return {"protected": study.protected} if study.real else {}
 
 
 def number_hashes(study, sections) -> dict:
@@ -134,9 +170,10 @@ def write_manifest(study, steps, run) -> None:
         "name": study.name,
         "title": study.title,
         "simulated": study.simulated,
+        **protection(study),
         "quick": any(step["quick"] for step in steps.values()),
         "owner": owner(study),
-        "paths": PATHS,
+        "paths": f"{PATHS}; {IMAGES}" if study.protected else PATHS,
         "run": run,
         "shared_outputs": describe_files(study, shared),
         "steps": dict(sorted(steps.items())),

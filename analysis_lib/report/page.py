@@ -191,15 +191,15 @@ def is_quick(evidence) -> bool:
 
 def _flag(evidence):
     """What every part of the page says first: SIMULATED, QUICK, a variant's name, or nothing."""
-    words = [("SIMULATED", evidence.study.simulated), ("QUICK", is_quick(evidence))]
+    words = [(evidence.study.label, True), ("QUICK", is_quick(evidence))]
     variant = evidence.study.variant
     words.append((f"VARIANT {variant}", bool(variant)))
-    return " · ".join(word for word, true in words if true)
+    return " · ".join(word for word, true in words if word and true)
 
 
 def _notices(evidence):
     """Title and text of each warning; text keeps its own wording, without Markdown."""
-    chosen = [report_sentences.SIMULATED] if evidence.study.simulated else []
+    chosen = [report_sentences.MARKS.get(evidence.study.label)]
     chosen += [report_sentences.QUICK] if is_quick(evidence) else []
     chosen += [_warned(evidence.manifest["steps"])]
     pairs = [line.replace("`", "").split(": ", 1) for line in chosen if line]

@@ -72,7 +72,14 @@ class Quotes:
         """Where a result file is: "clinical/flow.json"."""
         section, _, name = file.rpartition("/")
         own = self._results is not None and section == self._results.name
-        return self._results.folder / name if own else self.study.derived / file
+        if own:
+            return self._results.path(name)
+        private = self.study.private / file
+        return private if self.study.protected and private.is_file() else self.study.derived / file
+
+    def is_private(self, file) -> bool:
+        """Whether a result file is about single participants, and lies apart."""
+        return self.study.protected and self.path(file).is_relative_to(self.study.private)
 
     def exists(self, *files) -> bool:
         """Whether result files are there."""
@@ -145,7 +152,8 @@ class Quotes:
 
     def of_study(self, place, value, kind=None) -> Quoted:
         """A value of the study file."""
-        return self._quote(f"study file: {place}", value, kind or "plain", "{study}")
+        kind = kind or ("plain" if isinstance(value, int | float) else "text")
+        return self._quote(f"study file: {place}", value, kind, "{study}")
 
     def row(self, file, **where):
         """A row of a table, whose cells are quoted by their column."""

@@ -22,6 +22,11 @@ SIMULATED = (
     "SIMULATED DATA: no patient took part. The demo trial is drawn from a known truth "
     "(`analysis_lib/datasets/simulate.py`), and nothing below is evidence about rTMS."
 )
+IDENTIFIABLE = (
+    "IDENTIFIABLE: made with `--identifiable`, outputs name participants as they are. "
+    "Not to be shared."
+)
+MARKS = {"SIMULATED": SIMULATED, "IDENTIFIABLE": IDENTIFIABLE}
 
 
 def findings(results) -> str:
@@ -213,7 +218,7 @@ def notice(study, quick=False):
     -------
     str
     """
-    lines = [SIMULATED] if study.simulated else []
+    lines = [said for said in (MARKS.get(study.label),) if said]
     lines += [QUICK] if quick else []
     lines += [VARIANT.format(study.variant)] if study.variant else []
     warned = warning_words(json.loads(os.environ.get(WARNINGS) or "{}"))  # in a run

@@ -1,6 +1,7 @@
 """Problems: what is wrong with a study, an option or a file, and the errors that carry them."""
 
 import errno
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -29,6 +30,7 @@ WARNINGS = {  # what a study file can accept, by name, in words for people who m
     "total": "a grey-matter volume that no adult has",
     "total-change": "a total of grey matter that changes too much between sessions",
     "visit-order": "visits of a participant that seem to be in reverse order",
+    "undeclared": "words that outputs do not show",
 }
 
 
@@ -124,6 +126,13 @@ def warning_words(warnings) -> str:
     return f"WARNED: {kinds}. `check-study` says where." if kinds else ""
 
 
+def unnamed(problems, accept=()) -> list[Problem]:
+    """Warnings in one that names nobody, as outputs of a protected study have them."""
+    counts = Counter(problem.warning for problem in problems)
+    told = {name: {"count": n, "accepted": name in accept} for name, n in sorted(counts.items())}
+    return [Problem(text=warning_words(told))] if told else []
+
+
 class CompendiumError(Exception):
     """Something is wrong with a study, an option or a file; each problem says what to do.
 
@@ -207,6 +216,10 @@ class MissingMap(MissingFile):
 
 class WrongMap(WrongFile):
     """A file in the cache is not the one that neuromaps publishes."""
+
+
+class NotShareable(CompendiumError, ValueError):
+    """Results hold what must not leave this machine, or nobody vouches that they do not."""
 
 
 class FetchError(CompendiumError, RuntimeError):

@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.results import files, reading, writing
+from analysis_lib.results.problems import StudyError
 
+PERSON = "participant_id"  # a table with this column is about participants, one by one
+UNTOLD = "the study's tables or images do not allow it; `check-study` says where"
 # What computations raise on data that cannot answer: LinAlgError is a ValueError, ConvergenceError
 # a RuntimeError (trialmmrm would be slow to import here).
 UNANSWERED = (ValueError, ArithmeticError, RuntimeError)
@@ -41,11 +44,20 @@ class Section:
 
     def table(self, name) -> pd.DataFrame:
         """A table, with its types; raises as :func:`analysis_lib.results.read_table`."""
-        return reading.read_table(self.folder / f"{name}.tsv")
+        return reading.read_table(self.path(f"{name}.tsv"))
+
+    def path(self, file):
+        """Where a result file is: with those about participants, or in the notebook's folder."""
+        private = self._private / file
+        return private if private.is_file() else self.folder / file
+
+    @property
+    def _private(self):
+        return self.folder.parent / "private" / self.name
 
     def has(self, name) -> bool:
         """Whether there is a table of this name."""
-        return (self.folder / f"{name}.tsv").is_file()
+        return self.path(f"{name}.tsv").is_file()
 
     def json(self, name):
         """A JSON file's content."""
@@ -84,9 +96,20 @@ class NewSection(Section):
         return type(image)(np.asanyarray(image.dataobj), image.affine, image.header)
 
     def keep(self, **contents):
-        """Keep results: a DataFrame, a dict (JSON, or arrays), an image, under its name."""
+        """Keep results: a DataFrame, a dict (JSON, or arrays), an image, under its name.
+
+        Where real participants are protected, a table with rows of theirs is kept apart.
+        """
         for name, content in contents.items():
-            writing.write_one(self.folder / f"{name}{_suffix(content)}", content)
+            file = f"{name}{_suffix(content)}"
+            apart = self.study.protected and isinstance(content, pd.DataFrame) and PERSON in content
+            folder = self._private if apart else self.folder
+            folder.mkdir(exist_ok=True)
+            writing.write_one(folder / file, content)
+
+    @property
+    def _private(self):
+        return super()._private if self.folder == self.place else self.folder / ".private"
 
     @contextmanager
     def part(self, title):
@@ -98,6 +121,7 @@ class NewSection(Section):
 
     def note(self, title, reason):
         """Note why a part could not be computed; ``reason`` may be a dict, by scale."""
+        reason = UNTOLD if self.study.protected and _quotes_data(reason) else reason
         reasons = reason if isinstance(reason, dict) else {"": reason}
         for scale, why in reasons.items():
             part = f"{title}, {scale}" if scale else title
@@ -112,7 +136,7 @@ class NewSection(Section):
         ``numbers``, name to (value, source file), are what texts and figures quote; ``pages`` the
         content of the folder "views".
         """
-        written = writing.move(self.folder, self.place)
+        written = self._publish_private() + writing.move(self.folder, self.place)
         self._end()  # removes the place aside
         self.folder = self.place
         if pages is not None:
@@ -122,6 +146,17 @@ class NewSection(Section):
         shown = (path for path in written if path.suffix != ".json")
         print(*(path.relative_to(self.study.derived) for path in shown), sep="\n")
 
+    def _publish_private(self):
+        """What is kept apart comes before the rest, which says that the notebook is done."""
+        if not self.study.protected:
+            return []
+        place = super()._private
+        place.parent.mkdir(exist_ok=True)
+        self._private.mkdir(exist_ok=True)
+        written = writing.move(self._private, place)
+        self._private.rmdir()
+        return written
+
 
 def begin(study, name, quick=False) -> NewSection:
     """Results of a notebook that starts.
@@ -130,6 +165,11 @@ def begin(study, name, quick=False) -> NewSection:
     an earlier run left, and an interrupted notebook leaves the earlier results as they were.
     """
     return NewSection(study, name, quick)
+
+
+def _quotes_data(reason):
+    """Whether a reason is what a reader of tables says, with names and cells."""
+    return type(reason) is StudyError
 
 
 def _suffix(content):

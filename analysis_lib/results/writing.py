@@ -155,7 +155,10 @@ def write_numbers(study, section, numbers):
     path = study.derived / "numbers.json"
     others = read_json(path) if path.is_file() else {}
     kept = {key: item for key, item in others.items() if not key.startswith(f"{section}.")}
+    marks = {"label": study.label} if study.label == "IDENTIFIABLE" else {}
     for name, (value, source) in numbers.items():
-        kept[f"{section}.{name}"] = {"value": value, "source": f"{section}/{source}"}
+        apart = study.protected and (study.private / section / source).is_file()
+        source = f"{'private/' * apart}{section}/{source}"
+        kept[f"{section}.{name}"] = {"value": value, "source": source} | marks
     write(path.parent, {path.name: dict(sorted(kept.items()))}, keep_others=True)
     return path

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from analysis_lib.results.files import read_json
 from analysis_lib.results.problems import Problem, StudyError, caught
 from analysis_lib.study.contract import ARMS
+from analysis_lib.study.pseudonyms import shown_terms
 from analysis_lib.study.tables import (
     MISSING,
     cell_problem,
@@ -18,6 +19,7 @@ from analysis_lib.study.tables import (
     one_of,
     read_text_table,
     refuse_duplicates,
+    renamed,
     text_column,
 )
 
@@ -104,7 +106,8 @@ def read_adverse_events(study, participants):
         check_table(path, table, pa.DataFrameSchema(columns))
         _refuse_spellings(path, table)
     table = table.assign(visit=table["session_id"].str.removeprefix("ses-"))
-    return _with_arm(participants, table, ["visit", *EVENT_COLUMNS[2:]])
+    events = _with_arm(participants, table, ["visit", *EVENT_COLUMNS[2:]])
+    return shown_terms(study, events)
 
 
 def _refuse_spellings(path, table):
@@ -303,7 +306,7 @@ def _read_optional(study, name, needed):
     path = study.root / name
     if not path.is_file():
         return None
-    table = read_text_table(path, name)
+    table = renamed(study, read_text_table(path, name))
     table.attrs["file"] = name
     missing = [missing_column(study, path, c, table) for c in needed if c not in table]
     if missing:

@@ -329,6 +329,8 @@ class Study(_Strict):
     title: Annotated[str, Field(pattern=r"^[^\r\n]+$", max_length=300)]
     data: str
     simulated: bool = False
+    public: bool = False
+    declared: dict[str, list[Word]] = {}
     arms: Arms | None  # None: "none" in the file, a study without a control arm
     visits: dict[Label, Annotated[float, Field(le=5200)]]  # weeks
     windows: dict[Label, tuple[float, float]] = {}
@@ -353,6 +355,7 @@ class Study(_Strict):
 
     _path: Path = PrivateAttr()
     _place: Place = PrivateAttr(default_factory=Place.of)
+    _names: dict = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -393,6 +396,27 @@ class Study(_Strict):
         """Name of the variant whose results these are; empty for the default ones."""
         return self._place.variant
 
+    @property
+    def real(self) -> bool:
+        """Whether the data are of real participants and not public."""
+        return not (self.simulated or self.public or self.effect)
+
+    @property
+    def protected(self) -> bool:
+        """Whether nothing that a run writes may name a participant."""
+        return self.real and not self._place.identifiable
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Pseudonym by participant_id, in a study that is read under pseudonyms; else empty."""
+        return self._names
+
+    def under(self, names) -> "Study":
+        """The same study, whose participants are read under other names."""
+        other = self.model_copy()
+        other._names = names
+        return other
+
     def as_variant(self, name="") -> "Study":
         """The same study with the results of a variant, or with the default ones."""
         other = self.model_copy()
@@ -419,9 +443,14 @@ class Study(_Strict):
         return (self.derived if there else self.variants.parent) / name
 
     @property
+    def private(self) -> Path:
+        """Folder for what has a row or a file per participant, where the study is protected."""
+        return self.derived / "private"
+
+    @property
     def made_maps(self) -> Path:
         """Folder for the grey-matter maps that notebook 00 makes."""
-        return self.derived / "grey_matter"
+        return (self.private if self.protected else self.derived) / "grey_matter"
 
     def own_maps(self) -> list[Path]:
         """Grey-matter maps that the study brings, sorted."""
@@ -430,7 +459,8 @@ class Study(_Strict):
 
     def grey_matter_maps(self) -> list[Path]:
         """Grey-matter maps, sorted: those that the study brings, else those of notebook 00."""
-        made = self.result(self.made_maps.name)
+        places = (self.made_maps, self.as_variant().made_maps)
+        made = next((folder for folder in places if folder.exists()), self.made_maps)
         return self.own_maps() or (_matches(made, MADE_MAPS) if self.imaging else [])
 
     def t1w_images(self) -> list[Path]:
@@ -542,8 +572,9 @@ class Study(_Strict):
 
     @property
     def label(self) -> str:
-        """SIMULATED, or nothing: to be shown wherever a number or a picture is."""
-        return "SIMULATED" if self.simulated else ""
+        """SIMULATED, IDENTIFIABLE, or nothing: to be shown wherever a number or a picture is."""
+        named = "IDENTIFIABLE" if self.real and self._place.identifiable else ""
+        return "SIMULATED" if self.simulated else named
 
 
 def _spelled_out(content):
@@ -675,15 +706,16 @@ def find_study(study) -> Path:
     return path.resolve()
 
 
-def load_study(study="demo", output=None, dask=None, variant="") -> Study:
+def load_study(study="demo", output=None, dask=None, variant="", identifiable=None) -> Study:
     """Read a study file, from its path or its name in ``data/studies``, and check it.
 
     ``output`` is the folder for ``data/derived`` and ``figures``, by default $COMPENDIUM_OUTPUT or
-    the project; ``dask`` the address of a scheduler, by default $COMPENDIUM_DASK. The environment
-    is read here and nowhere else: what is set later does not move the results of a study that is
-    open. An empty ``variant`` stands for the default results. A `StudyError` has every problem of
-    the file: unknown or missing keys, values of the wrong type, visits or scales that do not fit
-    together.
+    the project; ``dask`` the address of a scheduler, by default $COMPENDIUM_DASK;
+    ``identifiable`` whether outputs may name real participants, by default whether
+    $COMPENDIUM_IDENTIFIABLE is set. The environment is read here and nowhere else: what is set
+    later does not move the results of a study that is open. An empty ``variant`` stands for the
+    default results. A `StudyError` has every problem of the file: unknown or missing keys, values
+    of the wrong type, visits or scales that do not fit together.
     """
     path = find_study(study)
     content = _read_yaml(path)
@@ -692,7 +724,7 @@ def load_study(study="demo", output=None, dask=None, variant="") -> Study:
             loaded = Study.model_validate(content, context={"folder": path.parent})
     except ValidationError as error:
         raise StudyError(_explain(path, e) for e in error.errors()) from None
-    loaded._path, loaded._place = path, Place.of(output, dask, variant)
+    loaded._path, loaded._place = path, Place.of(output, dask, variant, identifiable)
     return loaded
 
 

@@ -6,6 +6,7 @@ import re
 import pandas as pd
 
 from analysis_lib.results.problems import Listing, Problem, StudyError
+from analysis_lib.study.pseudonyms import named
 
 # What in a name says that a map holds volumes (modulated), and which pipeline made it: CAT12's,
 # T1Prep's and deepmriprep's prefix mwp1, with all that stands before the image's own name
@@ -82,6 +83,7 @@ def by_session(study, participants, paths, what):
     columns = ["participant_id", "visit", "path"]
     rows = [(*_entities(below_root(study, path)), path) for path in paths]
     table = pd.DataFrame(rows, columns=columns)
+    table["participant_id"] = table["participant_id"].map(named(study))
     found = [*_name_problems(study, table, participants, what)]
     if study.imaging:
         sessions = [study.imaging.sessions.pre, study.imaging.sessions.post]

@@ -4,6 +4,7 @@ from analysis_lib.results.environment import notebook_path
 from analysis_lib.study import variants
 from analysis_lib.study.contract import Study, load_study
 from analysis_lib.study.parameters import check_parameters, default_parameters
+from analysis_lib.study.pseudonyms import pseudonymised
 
 
 def open_study(notebook, values) -> Study:
@@ -20,7 +21,8 @@ def open_study(notebook, values) -> Study:
     -------
     Study
         Its results go to the default folder where every parameter has its default; else to that of
-        the variant that ``variant`` names, or that is named after what was changed.
+        the variant that ``variant`` names, or that is named after what was changed. Real
+        participants have pseudonyms.
 
     Raises
     ------
@@ -32,4 +34,5 @@ def open_study(notebook, values) -> Study:
     check_parameters(notebook, values)
     changes = variants.changed(default_parameters(notebook_path(notebook)), values)
     given = variants.checked(values.get("variant", ""))
-    return load_study(values["study"], variant=given or variants.name_of(changes))
+    study = load_study(values["study"], variant=given or variants.name_of(changes))
+    return pseudonymised(study)

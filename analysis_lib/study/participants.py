@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis_lib.results.problems import SHOWN, Listing, Problem, StudyError, caught
 from analysis_lib.study.plausible import far_values, number_problems, sidecar
+from analysis_lib.study.pseudonyms import shown_people
 from analysis_lib.study.tables import (
     MISSING,
     bare_id,
@@ -161,15 +162,15 @@ def _participant_columns(study, table, arms):
 def _word_problems(study, path, table, about):
     """Covariates and strata in which one thing is written in several ways."""
     given = {name: told.get("Levels") for name, told in about.items()}
-    levels = {k: list(map(str, v)) for k, v in given.items() if v and isinstance(v, dict | list)}
+    known = {k: list(map(str, v)) for k, v in given.items() if v and isinstance(v, dict | list)}
     for name in study.held_columns:
         values = table[name][table[name].notna() & table[name].ne("")]
         numbers = pd.to_numeric(values, errors="coerce")
         plain = values.str.strip().str.casefold()
-        if name in levels:
+        if name in known:
             wrong, expected = (
-                ~values.isin(levels[name]),
-                (f"{' or '.join(levels[name])}, as participants.json says,"),
+                ~values.isin(known[name]),
+                (f"{' or '.join(known[name])}, as participants.json says,"),
             )
         elif name in study.numeric_columns and (is_decimal(values) | numbers.notna()).mean() > 0.5:
             wrong, expected = ~np.isfinite(numbers), "a number"
@@ -177,7 +178,7 @@ def _word_problems(study, path, table, about):
             wrong, expected = values.groupby(plain).transform("nunique").gt(1), "one spelling"
         if wrong.any():
             yield cell_problem(
-                path, table, values.index[wrong], name, expected, values, levels.get(name, ())
+                path, table, values.index[wrong], name, expected, values, known.get(name, ())
             )
 
 
@@ -194,7 +195,8 @@ def _tidy_participants(study, table, arms):
         }
     )
     words = rest.columns.intersection(["treatment_stopped_after", "stopped_because"])
-    return tidy.join(rest.drop(columns=words).apply(numeric_if_all_are)).join(rest[words])
+    people = tidy.join(rest.drop(columns=words).apply(numeric_if_all_are)).join(rest[words])
+    return shown_people(study, people)
 
 
 def _unseen(study, table, key):

@@ -90,6 +90,7 @@ def new_study(
         f"{name}.yml": study_text(name, title, words, weeks, parsed, images),
         **bids_files(title, words, weeks, parsed, images, n_participants),
         **_optional_files(weeks),
+        ".gitignore": "*.key.tsv\nbids/\n",
     }
     _write(folder, files, f"{name}.yml")
     return folder / f"{name}.yml"
@@ -199,6 +200,10 @@ name: {_scalar(name)}  # names the folders of results: lower-case letters, digit
 title: {_scalar(title)}  # for headings
 data: bids  # the BIDS folder, relative to this file
 # simulated: false  # true labels every number and picture SIMULATED
+# Results name no participant: pseudonyms stand for them, and words that are not declared are called
+# "other". The key of the pseudonyms will lie beside this file: keep it to yourself.
+# public: false  # true: open data, whose participants are named as they are
+# declared: {{}}  # words that outputs may show, by column: {{term: [headache, nausea]}}
 
 # Two arms: the column of participants.tsv that holds them, and its two values as written there.
 arms:

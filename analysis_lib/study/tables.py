@@ -3,6 +3,7 @@
 import csv
 import difflib
 import io
+import json
 import re
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def read_tsv(study, path, needed):
         hint = "Simulate it: python -m analysis_lib simulate FOLDER" if study.simulated else ""
         none = "none" if hint else "none."
         raise StudyError(Problem(where, "", f"file expected in {study.root}", none, hint))
-    table = read_text_table(path, where)
+    table = renamed(study, read_text_table(path, where))
     table.attrs["file"] = where
     missing = [missing_column(study, path, name, table) for name in needed if name not in table]
     if missing:
@@ -77,6 +78,23 @@ def read_any_table(path, **options):
         return pd.read_csv(text, sep="," if path.suffix == ".csv" else "\t", **options)
     except (UnicodeDecodeError, *NO_TABLE) as error:
         raise StudyError(_no_table(path, path.name, error)) from None
+
+
+def renamed(study, table):
+    """Rows under the names that the study is read under: pseudonyms, or as they are."""
+    if study.names and "participant_id" in table:
+        column = table["participant_id"].map(lambda who: study.names.get(who, who))
+        return table.assign(participant_id=column)
+    return table
+
+
+def declared_levels(path):
+    """Levels of the columns that the JSON file beside a table describes; none where it has none."""
+    try:
+        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        return {k: list(map(str, v["Levels"])) for k, v in about.items() if v.get("Levels")}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
 
 
 def _no_table(path, where, error):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.results.problems import Problem, StudyError
+from analysis_lib.study.pseudonyms import in_file
 from analysis_lib.study.tables import read_text_table
 
 COLUMNS = ["visit", "planned_days", "n", "median_days", "first_day", "last_day"]
@@ -47,7 +48,8 @@ def visit_order(study, participants):
 def _days(study, participants):
     tables = [pd.DataFrame(columns=["participant_id", "visit", "days"])]
     for who in participants.loc[participants["excluded"].isna(), "participant_id"]:
-        path = study.root / who / f"{who}_sessions.tsv"
+        own = in_file(study, who)
+        path = study.root / own / f"{own}_sessions.tsv"
         if path.is_file():
             table = read_text_table(path, path.name)
             if {"session_id", "days"} <= set(table):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis_lib.results.problems import Problem, StudyError
+from analysis_lib.results.problems import Problem, StudyError, unnamed
 from analysis_lib.study.contract import Study
 from analysis_lib.study.grids import check_grids
 from analysis_lib.study.head_size import total_intracranial_volume
@@ -194,6 +194,7 @@ def smooth(scans, fwhm_mm, mask_threshold, tiv="none") -> Maps:
     odd = content.problems(scans.study, scans.participants)
     if wrong := [problem for problem in odd if problem.severity == "error"]:
         raise StudyError(wrong)
+    odd = unnamed(odd, scans.study.accept) if scans.study.protected else odd
     people = scans.analysed
     affine = check_grids([*people["pre"], *people["post"]])
     values, mask = smooth_in_mask([*people["pre"], *people["post"]], fwhm_mm, mask_threshold)

@@ -254,7 +254,7 @@ def test_empty_folder_is_filled(tmp_path):
     (tmp_path / "trial").mkdir()
     skeleton.new_study(tmp_path / "trial")
     assert sorted(path.name for path in (tmp_path / "trial").iterdir()) == [
-        *("bids", "optional", "trial.yml")
+        *(".gitignore", "bids", "optional", "trial.yml")
     ]
 
 
