@@ -250,7 +250,7 @@ def _balls(known, end, receptor, unit):
 
 def _shell():
     """Places on the outside of the template's brain, mm: what the balls lie in."""
-    mask = load_mni152_brain_mask(resolution=8)
+    mask = load_mni152_brain_mask(resolution=6)
     inside = mask.get_fdata() > 0
     voxels = np.argwhere(inside & ~binary_erosion(inside))
     return (voxels @ mask.affine[:3, :3].T + mask.affine[:3, 3]).round().astype(int).tolist()

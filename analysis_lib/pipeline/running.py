@@ -104,8 +104,8 @@ def run(plan, show=None, fetch=False) -> Run:
         try:
             for step in plan.steps:
                 _add(now, _run_step(now, step))
+            _compare(now)  # first: the report begins with what it says
             _publish(now)
-            _compare(now)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(now.outcomes) from None
     return now
@@ -153,6 +153,7 @@ def _compare(now):
         now.comparison = compare(study)
         said = comparison.write(study, now.comparison)
         said = moved.moved_lines(study) if study.variant else said
+        now.renewed = now.renewed or not study.variant
     now.compared = said
 
 

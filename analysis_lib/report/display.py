@@ -16,6 +16,7 @@ from analysis_lib.results.words import (
     visit_words,
 )
 
+SCROLLED = 'role="group" aria-label="Table" tabindex="0" style="overflow-x: auto; font-size: 90%"'
 UNITS = {"year": "years", "mL": "ml"}  # of BIDS, as they are printed
 CODED = ("analysis", "effect", "kind", "missingness", "session")  # columns of codes
 CODES = {"mar": "missing at random", "arm x time": "arm × time", "arm x week": "arm × week"}
@@ -55,7 +56,7 @@ def table(frame, study, file="", index=False, title=""):
     html = pd.DataFrame(shown).to_html(index=False, border=0, justify="left", escape=True)
     html = html.replace("<td>", '<td style="white-space: nowrap">')
     above = f"<p><b>{in_markdown(title)}</b></p>" if title else ""
-    return HTML(f'{above}<div style="overflow-x: auto; font-size: 90%">{html}</div>')
+    return HTML(f"{above}<div {SCROLLED}>{html}</div>")
 
 
 def variables(study):

@@ -23,6 +23,11 @@ TEMPLATES = Path(__file__).parent / "template"
 FIGURES_LIMIT = 3_500_000  # bytes of all figures in it, as base64
 WIDTHS = (1400, 1000, 700)  # pixels: figures are made narrower until they fit
 
+INVALID = re.compile(  # rules of nbconvert's style sheet, for JupyterLab alone, that are not CSS
+    r"^\.jp-scrollbar-tiny\S+-track:(?:horizontal|vertical) \{[^}]*\}|^  overflow: overlay;"
+    r"|^  box-shadow: '[^']*';",
+    re.MULTILINE,
+)
 VIEW = re.compile(r'<iframe [^>]*?srcdoc="[^"]*" title="(?P<title>[^"]*)"')  # views.View
 
 
@@ -221,7 +226,8 @@ def write_notebooks(study, folder, flag="") -> list:
         _link_views(notebook, views)
         resources = {"flag": flag, "metadata": {"name": path.stem}}
         body, _ = exporter.from_notebook_node(notebook, resources=resources)
-        (folder / f"{path.stem}.html").write_text(closed(body), encoding="utf-8")
+        page = closed(INVALID.sub("", body))
+        (folder / f"{path.stem}.html").write_text(page, encoding="utf-8")
         written.append(
             {
                 "name": path.stem,

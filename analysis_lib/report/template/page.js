@@ -95,10 +95,10 @@
     next.focus();
   });
 
-  // On paper nothing can be unfolded: all is, but the list of numbers and what columns mean.
+  // On paper nothing can be unfolded: all is, but what stands in a figure or in a file, too.
   const opened = new Set();
   window.addEventListener("beforeprint", () => {
-    document.querySelectorAll("main details:not([open], .meanings, #all-numbers)").forEach((part) => {
+    document.querySelectorAll("main details:not([open], .meanings, .drawn, #all-numbers)").forEach((part) => {
       part.open = true;
       opened.add(part);
     });
