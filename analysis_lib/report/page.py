@@ -219,8 +219,6 @@ def _study_facts(evidence):
         "one_visit": len(study.visits) == 2,
         "simulated": study.simulated,
         "estimand": describe_estimand(study).split("\n"),
-        "quick": is_quick(evidence),
-        "colours": COLOURS,
         "contrasts": [row["contrast"] for row in evidence.select(SUMMARY).to_dict("records")],
     }
 
@@ -258,7 +256,7 @@ def _warned(steps):
 
 def _quoting(evidence):
     """Functions by which the page alone quotes numbers."""
-    names = ("number", "version", "mask_voxels", "mask_grid", "has", "value")
+    names = ("number", "version", "mask_voxels", "mask_grid")
     return {name: getattr(evidence, name) for name in names}
 
 
