@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 
 from analysis_lib.figures.appearance import COLUMN, PAGE, STYLE, style, write_marks
 from analysis_lib.figures.palette import COLOURS
+from analysis_lib.results.words import in_markdown
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Drawn:
         from IPython.display import Markdown, display  # slow to import
 
         display({"image/png": self.png(), "text/plain": self.said["alt"]}, raw=True)
-        display(Markdown(f"**{self.said['title']}.** {self.said['caption']}"))
+        title, caption = (in_markdown(self.said[name]) for name in ("title", "caption"))
+        display(Markdown(f"**{title}.** {caption}"))
 
 
 @mpl.rc_context(STYLE)

@@ -8,27 +8,28 @@ import html
 import re
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.colors import Normalize, to_hex
-from nilearn.datasets import load_mni152_template
+from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 from nilearn.image import new_img_like
-from nilearn.plotting import view_img, view_markers
+from nilearn.plotting import view_img
+from scipy.ndimage import binary_erosion
 
 from analysis_lib.atlas import distances, grids
 from analysis_lib.figures.appearance import warnings_of
 from analysis_lib.figures.draw_brain import where
 from analysis_lib.figures.palette import DIVERGING
+from analysis_lib.results.closed_page import closed, in_script, scripts_of
 from analysis_lib.results.contrasts import contrast_title
 
+BALLS = Path(__file__).with_name("balls.html")
 DENSITY = "viridis"
 CAPTION_STYLE = "font: 14px sans-serif; margin: 0 0 6px"
 SETTINGS = {  # of nilearn's scripts, which nilearn offers no argument for
-    "mode: 'markers+text',": "mode: 'markers', hoverinfo: 'text',",  # names under the pointer
-    "displayLogo: false": "displaylogo: false, scrollZoom: false",  # the wheel scrolls the notebook
-    "outerHeight() * 0.9": "outerHeight() * 0.8",  # room for the caption
     '"flagValue": false': '"flagValue": true',  # the value at the cross
 }
 NOTHING = "no voxel has family-wise p < {level}: every voxel is shown"
@@ -47,7 +48,8 @@ class View:
     def _repr_html_(self):
         page, title, alt = (html.escape(text) for text in (self.html, self.title, self.alt))
         return (
-            f'<iframe srcdoc="{page}" title="{title}" aria-description="{alt}" '
+            f'<iframe sandbox="allow-scripts" srcdoc="{page}" title="{title}" '
+            f'aria-description="{alt}" '
             f'width="{self.width}" height="{self.height}" style="border: 0; max-width: 100%">'
             "</iframe>"
         )
@@ -207,23 +209,42 @@ def region_view(regions, title, receptor, unit="%") -> View:
     if known.empty:
         raise ValueError(f"no region has both a change and a density of {receptor}")
     end = known["percent"].abs().max() or 1.0
-    colours = mpl.colormaps[DIVERGING](Normalize(-end, end)(known["percent"].to_numpy()))
-    labels = [
-        f"{row.region}<br>{row.percent:+.2f} {unit}, {receptor} {row.density:.3g}"
-        for row in known.itertuples()
-    ]
-    page = view_markers(
-        known[["x", "y", "z"]].to_numpy(),
-        marker_color=[to_hex(colour) for colour in colours],
-        marker_size=(4 + 14 * known["density"].rank(pct=True)).round(1).tolist(),
-        marker_labels=labels,
-    )
     hint = (
         f"Colour: change, {-end:.1f} {unit} (blue) to {end:+.1f} {unit} (red). Size: {receptor} "
-        "density, by rank. Drag to turn, point at a ball for its name."
+        "density, by rank. Drag, or use the arrow keys, to turn; point at a ball for its name."
     )
     alt = _region_alt(known, receptor, unit)
-    return View(title, alt, _page(page.html, title, hint), 720, 600)
+    shown = {"balls": _balls(known, end, receptor, unit), "shell": _shell(), "alt": alt}
+    page = BALLS.read_text(encoding="utf-8").replace("DATA", in_script(shown), 1)
+    return View(title, alt, _page(page, title, hint), 720, 590)
+
+
+def _balls(known, end, receptor, unit):
+    sizes = (4 + 14 * known["density"].rank(pct=True)).round(1)
+    return [
+        {
+            "at": [round(row.x, 1), round(row.y, 1), round(row.z, 1)],
+            "label": f"{row.region}: {row.percent:+.2f} {unit}, {receptor} {row.density:.3g}",
+            "colour": colour,
+            "size": size,
+        }
+        for row, colour, size in zip(
+            known.itertuples(), _colours(known["percent"], end), sizes, strict=True
+        )
+    ]
+
+
+def _shell():
+    """Places on the outside of the template's brain, mm: what the balls lie in."""
+    mask = load_mni152_brain_mask(resolution=6)
+    inside = mask.get_fdata() > 0
+    voxels = np.argwhere(inside & ~binary_erosion(inside))
+    return (voxels @ mask.affine[:3, :3].T + mask.affine[:3, 3]).round().astype(int).tolist()
+
+
+def _colours(values, end):
+    scale = mpl.colormaps[DIVERGING]
+    return [to_hex(colour) for colour in scale(Normalize(-end, end)(values.to_numpy()))]
 
 
 def _region_alt(known, receptor, unit):
@@ -256,7 +277,8 @@ def _page(page, title, hint):
     fixed = hashlib.sha256(title.encode()).hexdigest()[:32]  # in place of a random name
     for name in set(re.findall(r"div_viewer-([0-9a-f]{32})", page)):
         page = page.replace(name, fixed)
+    own = scripts_of(page)
     title, hint = html.escape(title), html.escape(hint)
     page = re.sub(r"<title>.*?</title>", lambda _: f"<title>{title}</title>", page, count=1)
     caption = f'<p style="{CAPTION_STYLE}"><b>{title}</b><br>{hint}</p>'
-    return page.replace("<body>", f"<body>\n{caption}", 1)
+    return closed(page.replace("<body>", f"<body>\n{caption}", 1), own)

@@ -113,8 +113,8 @@ def run(plan, show=None, fetch=False) -> Run:
             for step in plan.steps:
                 now.outcomes.append(_run_step(now, step))
                 now.show.end(now.outcomes[-1])
+            _compare(now)  # first: the report begins with what it says
             _publish(now)
-            _compare(now)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(now.outcomes) from None
     return now
@@ -162,6 +162,7 @@ def _compare(now):
         now.comparison = compare(study)
         said = comparison.write(study, now.comparison)
         said = moved.moved_lines(study) if study.variant else said
+        now.renewed = now.renewed or not study.variant
     now.compared = said
 
 

@@ -44,6 +44,7 @@ FORMATS = {
     ".yaml": "application/yaml",
     ".txt": "text/plain",
     ".md": "text/markdown",
+    ".bib": "application/x-bibtex",
 }
 UNKNOWN_FORMAT = "application/octet-stream"
 # Where an input lies, by the manifest's prefix.
@@ -67,6 +68,8 @@ FILES = {
     "mask.nii.gz": "Voxels that were analysed",
     "mean.nii.gz": "Mean of all smoothed grey-matter maps, within the mask",
     "index.html": "Report of the results",
+    "methods_and_results.md": "Methods and results of the report in Markdown, to quote from",
+    "references.bib": "References of the methods",
 }
 ARMS = {"active": "active treatment", "control": "control treatment"}
 MAPS = {

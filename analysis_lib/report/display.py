@@ -7,8 +7,16 @@ from analysis_lib.report.sentences import marked_rates
 from analysis_lib.results import reading
 from analysis_lib.results.columns import head
 from analysis_lib.results.contrasts import CONTRASTS, OF_CHANGE, contrast_title
-from analysis_lib.results.words import interval_words, number_text, p_cell, printed, visit_words
+from analysis_lib.results.words import (
+    in_markdown,
+    interval_words,
+    number_text,
+    p_cell,
+    printed,
+    visit_words,
+)
 
+SCROLLED = 'role="group" aria-label="Table" tabindex="0" style="overflow-x: auto; font-size: 90%"'
 UNITS = {"year": "years", "mL": "ml"}  # of BIDS, as they are printed
 CODED = ("analysis", "effect", "kind", "missingness", "session")  # columns of codes
 CODES = {"mar": "missing at random", "arm x time": "arm × time", "arm x week": "arm × week"}
@@ -16,7 +24,7 @@ CODES |= {"pre": "before treatment", "post": "after treatment"}
 SHARES = ("risk_difference", "ci_low", "ci_high")  # proportions in the tables of events
 
 
-def table(frame, study, file="", index=False):
+def table(frame, study, file="", index=False, title=""):
     """A table as it is printed: heads and codes in words, limits of an interval in one column.
 
     p has three decimals, estimates have two, and counts are whole.
@@ -30,6 +38,8 @@ def table(frame, study, file="", index=False):
         Stem of the result table, where a column means something else in it.
     index : bool
         Show the index.
+    title : str
+        Stands above the table.
 
     Returns
     -------
@@ -45,7 +55,8 @@ def table(frame, study, file="", index=False):
         shown[head] = joined(shown[head], cells) if head in shown else cells
     html = pd.DataFrame(shown).to_html(index=False, border=0, justify="left", escape=True)
     html = html.replace("<td>", '<td style="white-space: nowrap">')
-    return HTML(f'<div style="overflow-x: auto; font-size: 90%">{html}</div>')
+    above = f"<p><b>{in_markdown(title)}</b></p>" if title else ""
+    return HTML(f"{above}<div {SCROLLED}>{html}</div>")
 
 
 def variables(study):

@@ -3,28 +3,32 @@
 import base64
 import html
 import io
-import json
-import os
 import re
+import shutil
 from pathlib import Path
 from urllib.parse import quote
 
 import jinja2
+import nbformat
 from markupsafe import Markup
 from PIL import Image
 
 from analysis_lib.report import evidence as report_evidence
 from analysis_lib.results import reading
+from analysis_lib.results.closed_page import closed
 from analysis_lib.results.section import Section
 
 TEMPLATES = Path(__file__).parent / "template"
 
-FIGURES_LIMIT = 8_000_000  # bytes of all figures in it, as base64
-WIDTHS = (2200, 1400, 1000, 700)  # pixels: figures are made narrower until they fit
+FIGURES_LIMIT = 3_500_000  # bytes of all figures in it, as base64
+WIDTHS = (1400, 1000, 700)  # pixels: figures are made narrower until they fit
 
-LOADED = re.compile(  # icons that views would load, as HTML and within a frame's srcdoc
-    r"<link\b[^>]*?https?://[^>]*>|&lt;link\b(?:(?!&gt;).)*?https?://(?:(?!&gt;).)*&gt;", re.DOTALL
+INVALID = re.compile(  # rules of nbconvert's style sheet, for JupyterLab alone, that are not CSS
+    r"^\.jp-scrollbar-tiny\S+-track:(?:horizontal|vertical) \{[^}]*\}|^  overflow: overlay;"
+    r"|^  box-shadow: '[^']*';",
+    re.MULTILINE,
 )
+VIEW = re.compile(r'<iframe [^>]*?srcdoc="[^"]*" title="(?P<title>[^"]*)"')  # views.View
 
 
 class Links:
@@ -33,12 +37,10 @@ class Links:
     def __init__(self, evidence, notebooks):
         self._evidence = evidence
         self._notebooks = {notebook["name"]: notebook["href"] for notebook in notebooks}
-        folder = evidence.derived / "report"
-        self._figures = Path(os.path.relpath(evidence.study.figures, folder)).as_posix()
 
     def figure(self, name):
-        """Address of a file in the folder of figures."""
-        return f"{self._figures}/{quote(name)}"
+        """Address of the copy of a figure beside the page."""
+        return f"figures/{quote(name)}"
 
     def file(self, path):
         """A result file, and the notebook that wrote it."""
@@ -50,13 +52,9 @@ class Links:
         """A file by the name that the manifest gives it; one of another folder is only named."""
         if path == "{study}":
             return Markup("study file ({})").format(self._evidence.study.path.name)
-        if path.startswith("{figures}/"):
-            href = self.figure(path.removeprefix("{figures}/"))
-        elif path.startswith("{") or self._evidence.is_private(path):
+        if path.startswith("{") or self._evidence.is_private(path):
             return path  # elsewhere, or not to be shared
-        else:
-            href = f"../{quote(path)}"
-        return Markup('<a href="{}">{}</a>').format(href, path.removeprefix("../"))
+        return Markup('<a href="../{}">{}</a>').format(quote(path), path)
 
     def notebook(self, name):
         """An executed notebook."""
@@ -70,11 +68,8 @@ def read_figures(evidence, links) -> dict:
     Those of one number stand in the order of ``captions.json``. All are made narrower until they
     fit together.
     """
-    folder, current = evidence.study.figures, _current(evidence)
-    captions = _captions(current)
-    place = _place_in(captions)
-    paths = [path for path in current if not report_evidence.is_panel(path.stem, captions)]
-    paths = sorted(paths, key=lambda path: (path.stem.split("_")[0], place(path.stem)))
+    folder = evidence.study.figures
+    paths, captions = shown_figures(evidence)
     for width in WIDTHS:
         embedded = {path: _embed(path, width) for path in paths}
         if sum(len(uri) for uri, _ in embedded.values()) <= FIGURES_LIMIT:
@@ -91,12 +86,30 @@ def read_figures(evidence, links) -> dict:
             "uri": uri,
             "width": size[0],
             "height": size[1],
-            "png": links.figure(path.relative_to(folder).as_posix()),
-            "pdf": links.figure(pdf.relative_to(folder).as_posix()) if pdf.is_file() else None,
+            "png": links.figure(path.name),
+            "pdf": links.figure(pdf.name) if pdf.is_file() else None,
             "notebook": evidence.notebook_of(f"{{figures}}/{path.relative_to(folder).as_posix()}"),
         }
         found.setdefault(report_evidence.figure_topic(path.stem), []).append(figure)
     return found
+
+
+def shown_figures(evidence):
+    """Files of the figures that the page shows, in its order, and what captions say of each."""
+    current = _current(evidence)
+    captions = _captions(current)
+    place = _place_in(captions)
+    paths = [path for path in current if not report_evidence.is_panel(path.stem, captions)]
+    return sorted(paths, key=lambda path: (path.stem.split("_")[0], place(path.stem))), captions
+
+
+def copy_figures(evidence, folder):
+    """The figures shown, as they are, beside the page, so that results can be moved as a whole."""
+    folder.mkdir(parents=True)
+    for path in shown_figures(evidence)[0]:
+        for file in (path, path.with_suffix(".pdf")):
+            if file.is_file():
+                shutil.copyfile(file, folder / file.name)
 
 
 def draw_figures(evidence) -> dict:
@@ -121,13 +134,11 @@ def _drawn(evidence, section, name, options):
     from analysis_lib.figures import panel  # slow to import
 
     drawn = panel(Section(evidence.study, section), name, **options)
-    content = drawn.png(dpi=250)
-    with Image.open(io.BytesIO(content)) as image:
-        width, height = image.size
+    uri, (width, height) = _embed(io.BytesIO(drawn.png(dpi=250)), WIDTHS[0])
     return drawn.said | {
         "id": "-".join(["figure", name, *options.values()]),
         "label": "",
-        "uri": f"data:image/png;base64,{base64.b64encode(content).decode()}",
+        "uri": uri,
         "width": width,
         "height": height,
         "png": None,
@@ -162,17 +173,13 @@ def _captions(pictures):
 
 
 def _embed(path, width):
-    """A PNG as data URI, at most so wide, and its size in pixels."""
+    """A picture as data URI, at most so wide, and its size in pixels."""
     with Image.open(path) as image:
-        size = image.size
-        if size[0] <= width:
-            content = path.read_bytes()
-        else:
-            size = width, round(size[1] * width / size[0])
-            buffer = io.BytesIO()
-            image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(buffer, "PNG")
-            content = buffer.getvalue()
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}", size
+        picture = image.convert("RGB")
+        picture.thumbnail((width, 10 * width), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=88, method=6)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}", picture.size
 
 
 def _described(folder):
@@ -184,20 +191,11 @@ def _described(folder):
     return [(path, about) for path in pages]
 
 
-def read_views(study, room) -> list:
-    """Interactive views in folders ``views``, within the page as long as there is room (bytes).
-
-    ``views.json`` beside them gives title, alt and, in pixels, height by file name. Where a view
-    does not fit, its html is None.
-    """
+def read_views(study) -> list:
+    """Interactive views in folders ``views``: title, alt and address, by their ``views.json``."""
     found = []
     folders = (study.derived / name for name in ("views", "vbm/views", "receptors/views"))
     for path, about in (pair for folder in folders for pair in _described(folder)):
-        content = path.read_text(encoding="utf-8")
-        content = LOADED.sub("", content)
-        size = len(html.escape(content).encode())
-        fits = size <= room
-        room -= size if fits else 0
         words = path.stem.replace("_", " ").capitalize()
         own = about.get(path.name, {})
         found.append(
@@ -205,8 +203,6 @@ def read_views(study, room) -> list:
                 "title": own.get("title") or words,
                 "alt": own.get("alt") or f"Interactive view: {words}.",
                 "href": f"../{quote(path.relative_to(study.derived).as_posix())}",
-                "height": int(own.get("height", 440)),
-                "html": content if fits else None,
             }
         )
     return found
@@ -223,20 +219,34 @@ def write_notebooks(study, folder, flag="") -> list:
         return []
     exporter = _exporter()
     folder.mkdir(parents=True)
+    views = {view["title"]: f"../{view['href']}" for view in read_views(study)}
     written = []
     for path in paths:
+        notebook = nbformat.read(path, as_version=4)
+        _link_views(notebook, views)
         resources = {"flag": flag, "metadata": {"name": path.stem}}
-        body, _ = exporter.from_filename(str(path), resources=resources)
-        (folder / f"{path.stem}.html").write_text(body, encoding="utf-8")
+        body, _ = exporter.from_notebook_node(notebook, resources=resources)
+        page = closed(INVALID.sub("", body))
+        (folder / f"{path.stem}.html").write_text(page, encoding="utf-8")
         written.append(
             {
                 "name": path.stem,
-                "title": _title(path),
+                "title": _title(notebook),
                 "href": f"notebooks/{quote(path.stem)}.html",
                 "ipynb": f"../notebooks/{quote(path.name)}",
             }
         )
     return written
+
+
+def _link_views(notebook, views):
+    """Interactive views by their own pages: within another page, a script of theirs may not run."""
+    for output in (one for cell in notebook.cells for one in cell.get("outputs", ())):
+        shown = output.get("data", {}).get("text/html", "")
+        if found := VIEW.match(shown):
+            title = html.unescape(found["title"])
+            link = Markup('<p>Interactive view: <a href="{}">{}</a></p>')
+            output["data"]["text/html"] = str(link.format(views.get(title, "../index.html"), title))
 
 
 def _exporter():
@@ -255,8 +265,7 @@ def _exporter():
     return exporter
 
 
-def _title(path):
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    sources = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+def _title(notebook):
+    sources = (cell["source"] for cell in notebook.cells if cell["cell_type"] == "markdown")
     found = re.search(r"^# +(.+)$", "\n".join(sources), flags=re.MULTILINE)
-    return found[1] if found else path.stem
+    return found[1] if found else "Notebook"

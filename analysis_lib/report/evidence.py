@@ -38,40 +38,6 @@ SURROGATES = {
     "moran": "Moran spectral randomisation",
     "variogram": "variogram matching",
 }
-FIGURES = {
-    "clinical": (
-        "Scores over time, and differences between the arms",
-        "Scores of every participant (thin lines) with observed means and 95 % confidence "
-        "intervals; adjusted differences between the arms at each visit; and the share of "
-        "participants who respond or remit at the last visit (unrated participants count as "
-        "failures).",
-        "Line plots of each scale by arm and visit, a forest plot of the differences between the "
-        "arms with their confidence intervals, and bars of response and remission by arm. The "
-        "numbers are in the tables of the differences between arms and of response.",
-    ),
-    "vbm": (
-        "Where grey-matter volume changed",
-        "Maps of t on axial slices of the MNI brain, shown where a voxel survives family-wise "
-        "correction. If nothing is drawn, no voxel does.",
-        "Axial brain slices with coloured t values for each contrast. The peaks, their regions, "
-        "coordinates and effect sizes are in the table of clusters.",
-    ),
-    "regions": (
-        "Volume change by region",
-        "Change of each participant's grey-matter volume in the study's regions of interest, "
-        "with the mean of each arm and its 95 % confidence interval.",
-        "Dot plot of percent volume change by region and arm, each dot one participant, with the "
-        "arms' means and confidence intervals.",
-    ),
-    "receptors": (
-        "Correlation with receptor maps",
-        "Correlation of the effect map with every receptor map (intervals: patients resampled); "
-        "for the leading map, its two null distributions and the regions behind the correlation.",
-        "Dot plot of correlations with confidence intervals by receptor map, histograms of the "
-        "two null distributions with the observed correlation marked, and a scatter plot of "
-        "regions. The numbers are in the table of receptor correlations.",
-    ),
-}
 MASK = "vbm/mask.nii.gz"
 TOPICS = {
     "flow": r"participants|flow|consort|ratings",
@@ -101,16 +67,6 @@ class Evidence(Quotes):
         self.numbers = reading.read_json(study.derived / "numbers.json")
         self.manifest = manifest.read_manifest(study)
         self.quoted = {}
-
-    # what is there
-
-    def has(self, *keys) -> bool:
-        """Whether numbers.json holds a value for every key."""
-        return all(self.numbers.get(key, {}).get("value") is not None for key in keys)
-
-    def value(self, key):
-        """A number to decide a wording by; it is not printed."""
-        return self._entry(key)["value"]
 
     def notebook_of(self, file) -> str | None:
         """Which notebook wrote a file, by the manifest."""
@@ -143,14 +99,6 @@ class Evidence(Quotes):
         value = " × ".join(f"{size:.3g}" for size in sizes)
         return self._quote(f"{MASK}: voxel size", value, "text", MASK)
 
-    def parameter(self, notebook, name, kind=None) -> Quoted:
-        """A parameter that a notebook was run with, by the manifest."""
-        used = self.manifest["steps"].get(notebook, {}).get("parameters", {})
-        if name not in used:
-            known = ", ".join(used) or "none"
-            raise UnknownNumber(f"manifest.json: {notebook} has no parameter {name!r} ({known})")
-        return self._quote(f"parameter {name} of {notebook}", used[name], kind, "manifest.json")
-
     def version(self, package) -> Quoted:
         """Version of a package that the notebooks ran with, by the manifest."""
         found = {
@@ -170,8 +118,6 @@ class Evidence(Quotes):
 
     def _quote(self, key, value, kind, source):
         notebook = self.notebook_of(source) if source not in ("manifest.json", "{study}") else None
-        if source == "manifest.json" and key.startswith("parameter "):
-            notebook = key.rsplit(" of ", 1)[1]
         words = printed(value, kind or kind_of(key, value))
         known = self.quoted.get(key)
         anchor = known.anchor if known else f"n{len(self.quoted) + 1}"
@@ -213,18 +159,16 @@ def is_panel(name, captions) -> bool:
 def figure_words(name, captions) -> dict:
     """Label ("Figure 2", or empty), title, caption and alt of a figure, by its file's name.
 
-    What ``captions.json`` lacks is taken from :data:`FIGURES`, and where that has none, the name.
+    What ``captions.json`` lacks is made from the name.
     """
     found = re.match(r"fig(?:ure)?_?([A-Z]?\d+)[_-]?(.*)$", name, flags=re.IGNORECASE)
     label, rest = (f"Figure {found[1]}", found[2]) if found else ("", name)
     words = rest.replace("_", " ").replace("-", " ").strip().capitalize() or name
-    plain = (words, "", f"Figure: {words}. The numbers behind it are in the tables of this report.")
-    title, caption, alt = FIGURES.get(rest, plain)
     own = captions.get(name, {})
-    title = re.sub(r"^Figure \w+\s*[·:.|-]\s*", "", own.get("title") or title)
+    title = re.sub(r"^Figure \w+\s*[·:.|-]\s*", "", own.get("title") or words)
     return {
         "label": label,
         "title": title,
-        "caption": own.get("caption") or caption,
-        "alt": own.get("alt") or alt,
+        "caption": own.get("caption") or "",
+        "alt": own.get("alt") or f"{words}. Its numbers are in the tables of this report.",
     }

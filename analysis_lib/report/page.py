@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,10 +14,12 @@ from markupsafe import Markup
 from analysis_lib.clinical.estimand import describe_estimand
 from analysis_lib.figures.palette import COLOURS
 from analysis_lib.report import evidence as report_evidence
+from analysis_lib.report import references
 from analysis_lib.report import sentences as report_sentences
 from analysis_lib.report.embedding import (
     TEMPLATES,
     Links,
+    copy_figures,
     draw_figures,
     read_figures,
     read_views,
@@ -25,6 +28,7 @@ from analysis_lib.report.embedding import (
 from analysis_lib.report.evidence import Evidence
 from analysis_lib.report.tables import read_tables
 from analysis_lib.results import words as results_words
+from analysis_lib.results.closed_page import closed
 from analysis_lib.results.files import staging_folder, staging_name, write_text
 from analysis_lib.results.problems import WrongFile, refusals, warning_words
 
@@ -35,7 +39,7 @@ ON_REQUEST = {
     "power": "What a trial of this size can find",
     "juspace": "What JuSpace would have said",
 }
-LIMIT = 15_000_000  # bytes of the page
+LIMIT = 5_000_000  # bytes of the page
 
 SOFTWARE = ("python", "numpy", "scipy", "statsmodels", "pingouin", "nibabel", "nilearn", "numba")
 MAP_SOFTWARE = ("antspyx", "picsl-greedy", "picsl_greedy")
@@ -50,12 +54,13 @@ TIV = {
 
 
 def write_report(study, coming=()) -> Path:
-    """Write ``report/index.html`` and the notebooks beside it, whole or not at all.
+    """Write ``report/index.html`` and what it leads to beside it, whole or not at all.
 
     Everything is read from the study's folder of results and its folder of figures. The page, whose
-    path is returned, loads nothing from elsewhere; it links to records that are ``coming``, written
-    after it. Refused: no clinical results (the message says which notebook to run), a quoted number
-    that no result holds (`UnknownNumber`: results of an older version), a page larger than 15 MB.
+    path is returned, loads nothing from elsewhere and leads to nothing outside the results; it
+    links to records that are ``coming``, written after it. Refused: no clinical results (the
+    message says which notebook to run), a quoted number that no result holds (`UnknownNumber`:
+    results of an older version), a page larger than 5 MB.
     """
     evidence = Evidence(study)
     final = study.derived / "report"
@@ -63,14 +68,16 @@ def write_report(study, coming=()) -> Path:
     staging.chmod(0o755)
     try:
         notebooks = write_notebooks(study, staging / "notebooks", _flag(evidence))
-        page = render(evidence, notebooks, coming)
+        copy_figures(evidence, staging / "figures")
+        page, texts = render(evidence, notebooks, coming)
         size = len(page.encode())
         if size > LIMIT:
             raise WrongFile(
                 f"report of {study.name}: {size / 1e6:.1f} MB, at most {LIMIT / 1e6:.0f} expected; "
                 f"make the figures in {study.figures} smaller"
             )
-        write_text(staging / "index.html", page)
+        for name, text in {"index.html": page, **texts}.items():
+            write_text(staging / name, text)
         with refusals(final):
             _replace(staging, final)
     finally:
@@ -92,21 +99,27 @@ def _replace(staging, final):
     shutil.rmtree(old, ignore_errors=True)
 
 
-def render(evidence, notebooks, coming=()) -> str:
-    """The page as HTML, which leads to ``notebooks`` and to files that are still ``coming``."""
+def render(evidence, notebooks, coming=()):
+    """The page as HTML, which leads to ``notebooks`` and ``coming`` files; its texts by name."""
     environment = _environment()
+    said = report_sentences.sentences(evidence, environment)
+    told = partial(report_sentences.paragraphs, said)
     context = report_sentences.context(evidence) | _context(evidence, notebooks)
-    context |= _provenance(evidence, coming) | _said(evidence, environment)
+    context |= _provenance(evidence, coming) | {"said": said, "paragraphs": told}
+    methods = report_sentences.blocks(environment.get_template("methods.md.j2").render(context))
+    context |= {"methods": prose(methods), "references": references.cited(methods)}
     parts = {
         name: Markup(environment.get_template(f"{name}.html.j2").render(context))
-        for name in (*_parts(evidence.study), "provenance")
+        for name in ("answers", "results", "provenance")
     }
-    return environment.get_template("page.html.j2").render(context | parts)
-
-
-def _parts(study):
-    """Templates of the page's body: one for all where there is no control arm."""
-    return ("abstract", "methods", "results") if study.arms else ("plain",)
+    style = ":root {{ --active: {active}; --control: {control}; }}\n".format(**COLOURS)
+    style += (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    parts |= {"css": Markup(style), "js": Markup(script)}
+    page = environment.get_template("page.html.j2").render(context | parts)
+    found = {heading: told(section) for _, heading, section, *_ in context["parts"]}
+    texts = references.texts(evidence.study.title, _flag(evidence), methods, found)
+    return closed(page, [script], [style]), texts
 
 
 def split_panels(caption) -> list:
@@ -117,26 +130,21 @@ def split_panels(caption) -> list:
 
 
 def _environment():
-    environment = report_sentences.environment(autoescape=True)
+    environment = report_sentences.environment()
     environment.filters |= {
         "scale": report_evidence.scale_words,
         "covariance": lambda name: report_evidence.COVARIANCES.get(name, name),
-        "sentence": lambda words: words[:1].upper() + words[1:],
         "inline": lambda words: Markup(_MARKDOWN.renderInline(" ".join(str(words).split()))),
+        "prose": prose,
         "panels": split_panels,
         "tojson_text": lambda value: json.dumps(value, ensure_ascii=False),
     }
     return environment
 
 
-def _said(evidence, environment):
-    """The sentences of the notebooks: one by one, and all of a section."""
-    said = report_sentences.sentences(evidence, environment)
-
-    def found(section):
-        return Markup(_MARKDOWN.render(report_sentences.paragraphs(said, section)))
-
-    return {"said": said, "findings": found}
+def prose(blocks) -> Markup:
+    """Paragraphs of Markdown as HTML, their citations as links to the list of references."""
+    return references.linked(_MARKDOWN.render("\n\n".join(blocks)))
 
 
 def _context(evidence, notebooks):
@@ -146,28 +154,63 @@ def _context(evidence, notebooks):
     facts |= {"link": links.file, "source_link": links.source, "notebook_link": links.notebook}
     receptors = _receptor_facts(evidence)
     figures = read_figures(evidence, links) | draw_figures(evidence)
-    size = sum(len(figure["uri"]) for group in figures.values() for figure in group)
-    views = read_views(study, LIMIT - size - 2_000_000)
     facts |= _imaging_facts(evidence) | receptors | _clinical_facts(evidence)
     facts |= {
-        "on_request": [
-            pair for pair in ON_REQUEST.items() if (evidence.derived / pair[0]).is_dir()
-        ],
         "figures_of": figures,
         "tables": read_tables(evidence, receptors["has_receptors"]),
-        "views": views,
+        "views": read_views(study),
         "notebooks": notebooks,
         "flag": _flag(evidence),
         "tag": Markup('<span class="tag">{}</span> ').format(_flag(evidence))
         if _flag(evidence)
         else "",
         "notices": _notices(evidence),
+        "agreement": next(iter(evidence.json("comparison.json").get("lines", ())), ""),
         "quoted": evidence.quoted.values(),
-        "css": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-        "js": Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
     }
-    contents = {"contents": _contents(evidence, facts, views)}
-    return facts | contents
+    facts |= {"parts": _parts(evidence, facts), "lacking": _lacking(study, facts)}
+    return facts | {"questions": _questions(study, facts), "contents": _contents(facts)}
+
+
+def _parts(evidence, facts):
+    """Parts of the results: anchor, heading, section of sentences, tables, paragraphs shown."""
+    scored = bool(evidence.study.arms) or facts["conducted_courses"]
+    of_scores, harms = ("contrasts", "responders", "change"), "Harms, blinding and dose"
+    parts = [("clinical", "Clinical outcomes", "clinical", of_scores, 1)] * scored
+    parts += [("conduct", harms, "conduct", ("harms",), 2)] * facts["conducted"]
+    parts += [("vbm", "Grey-matter change", "vbm", ("clusters", "regions"), 1)] * facts["has_vbm"]
+    parts += [("receptors", "Receptors", "receptors", ("receptors",), 1)] * facts["has_receptors"]
+    asked = [name for name in ON_REQUEST if (evidence.derived / name).is_dir()]
+    return parts + [(name, ON_REQUEST[name], name, (name,), 1) for name in asked]
+
+
+def _lacking(study, facts):
+    """Which parts have not been run, in words."""
+    missing = {
+        "The notebook on the conduct of the trial has not been run for this study.": study.arms
+        and not facts["conducted"],
+        "The imaging notebooks have not been run for this study.": study.imaging
+        and not facts["has_vbm"],
+        "No receptor correlation has been computed for this study.": study.imaging
+        and not facts["has_receptors"],
+    }
+    return [words for words, true in missing.items() if true]
+
+
+def _questions(study, facts):
+    """The questions that these results answer, each with the section of its answer."""
+    names, arms = study.arm_names, study.arms
+    asked = []
+    if study.scales and (arms or facts["conducted_courses"]):
+        better = f"improve differently with {names['active']} than with {names['control']}"
+        better = better if arms else "change"
+        asked.append((f"Does {study.primary_scale.name} {better}?", "answer_clinical"))
+    if facts["has_vbm"]:
+        by_arm = ", and differently by arm" if arms else ""
+        asked.append((f"Does grey-matter volume change{by_arm}?", "answer_vbm"))
+    if facts["has_receptors"]:
+        asked.append(("Does the change follow a receptor or transporter?", "answer_receptors"))
+    return asked
 
 
 def _study_facts(evidence):
@@ -177,8 +220,6 @@ def _study_facts(evidence):
         "one_visit": len(study.visits) == 2,
         "simulated": study.simulated,
         "estimand": describe_estimand(study).split("\n"),
-        "quick": is_quick(evidence),
-        "colours": COLOURS,
         "contrasts": [row["contrast"] for row in evidence.select(SUMMARY).to_dict("records")],
     }
 
@@ -216,13 +257,8 @@ def _warned(steps):
 
 def _quoting(evidence):
     """Functions by which the page alone quotes numbers."""
-
-    def arm(which):
-        swatch = Markup('<span class="arm {}">{}</span>')
-        return swatch.format(which, evidence.study.arm_names[which])
-
-    names = ("number", "version", "mask_voxels", "mask_grid", "has", "value")
-    return {name: getattr(evidence, name) for name in names} | {"arm": arm}
+    names = ("number", "version", "mask_voxels", "mask_grid")
+    return {name: getattr(evidence, name) for name in names}
 
 
 def _clinical_facts(evidence):
@@ -289,47 +325,20 @@ def _receptor_facts(evidence):
     }
 
 
-def _contents(evidence, facts, views):
+def _contents(facts):
     """Sections of the page: anchor, title, and the parts of each."""
-    if not evidence.study.arms:
-        return _short_contents(facts, views)
-    methods = [("participants", "Participants and design"), ("outcomes", "Outcomes")]
-    methods += [("clinical-methods", "Clinical analysis")]
-    methods += [("vbm-methods", "Imaging")] if facts["has_vbm"] else []
-    methods += [("receptor-methods", "Receptor correlation")] if facts["has_receptors"] else []
-    methods += [("software", "Software")]
-    found = [("flow", "Participant flow"), ("clinical", "Clinical outcomes")]
-    found += [("conduct", "Harms, blinding and dose")]
-    if evidence.study.imaging:
-        found += [("vbm", "Grey-matter change"), ("receptors", "Receptors"), *facts["on_request"]]
-    found += [("further", "Further figures")] if "other" in facts["figures_of"] else []
+    flow = bool(facts["flow"])
+    found = [("flow", "Participant flow")] * flow
+    found += [(anchor, heading) for anchor, heading, *_ in facts["parts"]]
+    found += [("further", "Further figures")] * ("other" in facts["figures_of"])
+    found += [("limits", "Limits")] * flow
     return [
-        ("summary", "Summary", []),
-        ("methods", "Methods", methods),
-        ("results", "Results", [*found, ("limits", "Limits")]),
-        *([("views", "Interactive brain views", [])] if views else []),
-        ("notebooks", "Notebooks", []),
-        *([("checklist", "CONSORT checklist", [])] if facts["checklist"] else []),
-        ("provenance", "Provenance", []),
-        ("numbers", "Numbers quoted", []),
-        ("references", "References", []),
-    ]
-
-
-def _short_contents(facts, views):
-    """The same without a control arm."""
-    found = [
-        ("clinical", "Clinical course"),
-        ("vbm", "Change by region"),
-        ("receptors", "Receptors"),
-    ]
-    there = {"clinical": facts["conducted_courses"], "vbm": facts["has_vbm"]}
-    found = [part for part in found if there.get(part[0], facts["has_receptors"])]
-    return [
+        ("summary", "Questions and answers", []),
         ("methods", "Methods", []),
         ("results", "Results", found),
-        *([("views", "Interactive brain views", [])] if views else []),
+        *([("views", "Interactive brain views", [])] if facts["views"] else []),
         ("notebooks", "Notebooks", []),
+        *([("checklist", "CONSORT checklist", [])] if facts["checklist"] else []),
         ("provenance", "Provenance", []),
         ("numbers", "Numbers quoted", []),
         ("references", "References", []),

@@ -7,11 +7,11 @@ import re
 from dataclasses import dataclass
 
 import pandas as pd
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from analysis_lib.results import reading
 from analysis_lib.results.problems import CompendiumError
-from analysis_lib.results.words import printed
+from analysis_lib.results.words import in_markdown, printed
 
 # By the end of a number's name: how it is printed; the first that fits.
 KINDS = (
@@ -49,7 +49,8 @@ class Quoted:
         return self.text
 
     def __html__(self):
-        return Markup('<a class="q" href="#{}">{}</a>').format(self.anchor, escape(self.text))
+        text, link = in_markdown(self.text), Markup('<a class="q" href="#{}">{}</a>')
+        return link.format(self.anchor, text) if self.anchor else text  # no link in a notebook
 
 
 def kind_of(key, value) -> str:

@@ -43,20 +43,24 @@ def findings(results) -> str:
         For ``IPython.display.Markdown``.
     """
     quotes = Quotes(results.study, results)
-    said = sentences(quotes, environment(autoescape=False))
+    said = sentences(quotes, environment())
     noted = notice(results.study, results.quick)
-    return "\n\n".join(part for part in (noted, paragraphs(said, results.name)) if part)
+    return "\n\n".join([noted] * bool(noted) + paragraphs(said, results.name))
 
 
-def environment(**options):
-    """Jinja's environment for the sentences and for the page."""
+def environment():
+    """Jinja's environment for the sentences and for the page: names are text, never markup."""
     import jinja2  # slow to import
 
     loader = jinja2.FileSystemLoader(TEMPLATES)
-    options = {"lstrip_blocks": True, "undefined": jinja2.StrictUndefined} | options
-    made = jinja2.Environment(loader=loader, **options)
+    options = {"lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
+    made = jinja2.Environment(loader=loader, autoescape=True, finalize=_as_text, **options)
     made.filters |= {"visit": words.visit_words, "listed": words.listed, "place": place}
     return made
+
+
+def _as_text(value):
+    return value if hasattr(value, "__html__") else words.in_markdown(value)
 
 
 def sentences(quotes, made):
@@ -64,10 +68,14 @@ def sentences(quotes, made):
     return made.get_template(SENTENCES).make_module(context(quotes))
 
 
-def paragraphs(said, section) -> str:
+def paragraphs(said, section) -> list[str]:
     """All sentences on a section, in paragraphs of one line."""
-    blocks = str(getattr(said, section)()).split("¶")
-    return "\n\n".join(text for text in (" ".join(block.split()) for block in blocks) if text)
+    return blocks(getattr(said, section)())
+
+
+def blocks(text) -> list[str]:
+    """Paragraphs of a template, of one line each: there, ¶ ends one."""
+    return [words for words in (" ".join(block.split()) for block in str(text).split("¶")) if words]
 
 
 def context(quotes) -> dict:

@@ -3,6 +3,19 @@
 import re
 
 import numpy as np
+from markupsafe import Markup
+
+_MARKUP = re.compile(  # what may begin an element in Markdown or HTML, wherever a name stands
+    r"""[\\`*_\[\]<>&|~$@"'\n]|(?<=:)/(?=/)|(?<=www)\.|^[-+=#](?![\d.])|(?<=^\d)[.)](?=\s)"""
+)
+
+
+def in_markdown(text) -> Markup:
+    """Words that others chose, as they stand in Markdown and in HTML alike: none of it is markup.
+
+    CommonMark (6.2): a character reference is never taken for a sign of structure.
+    """
+    return Markup(_MARKUP.sub(lambda found: f"&#{ord(found[0])};", str(text)))
 
 
 def visit_words(label) -> str:

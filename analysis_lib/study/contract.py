@@ -30,6 +30,7 @@ from analysis_lib.results.contrasts import CHANGE, EFFECT, OF_CHANGE, contrast_t
 from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.files import read_text
 from analysis_lib.results.problems import WARNINGS, Problem, StudyError, refusals
+from analysis_lib.study.enclosure import refuse_outside
 from analysis_lib.study.items import MAXIMA
 from analysis_lib.study.place import Place
 from analysis_lib.study.yaml_reading import parse_yaml
@@ -352,6 +353,7 @@ class Study(_Strict):
     equivalence: Equivalence | None = None
     receptors: Receptors = "default"
     accept: list[Literal[tuple(WARNINGS)]] = []
+    outside: bool = False  # whether files outside the study's own folders are meant
 
     _path: Path = PrivateAttr()
     _place: Place = PrivateAttr(default_factory=Place.of)
@@ -725,6 +727,7 @@ def load_study(study="demo", output=None, dask=None, variant="", identifiable=No
     except ValidationError as error:
         raise StudyError(_explain(path, e) for e in error.errors()) from None
     loaded._path, loaded._place = path, Place.of(output, dask, variant, identifiable)
+    refuse_outside(loaded)
     return loaded
 
 

@@ -29,6 +29,7 @@ def write_study(file, folder, name, kind, atlas, given) -> Path:
         given = given | _columns(file, given)
     effect = {"file": str(file), "kind": kind} | {k: v for k, v in given.items() if v is not None}
     content = {"name": name, "title": f"One map: {file.name}", "effect": effect, "atlas": atlas}
+    content["outside"] = True  # the file was named on purpose
     path, text = Path(folder) / f"{name}.yml", yaml.safe_dump(content, sort_keys=False)
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         remedy = "Give another --name, or remove that file"

@@ -256,6 +256,7 @@ covariates: [age, sex]
 # of its receptor, give n_subjects: 31. A checksum, md5: 0123..., is checked first.
 # receptors: default
 # accept: []  # warnings of check-study that were looked at and are no fault
+# outside: false  # true: files outside this folder and an absolute data folder are meant
 """
 
 

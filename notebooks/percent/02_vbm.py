@@ -218,9 +218,7 @@ for contrast in trial.contrasts:
     peaks = found.table(f"{contrast}_clusters").drop(columns="volume_mm3")
     best = peaks.sort_values("t", key=abs, ascending=False, kind="stable").head(10)
     title = trial.titled(contrast)
-    display(
-        Markdown(f"**{title}**: {len(peaks)} peaks, at most ten shown"), report.table(best, trial)
-    )
+    display(report.table(best, trial, title=f"{title}: {len(peaks)} peaks, at most ten shown"))
 
 # %% [markdown]
 # The highest peaks come first; letters mark further peaks of one cluster. A cluster can extend through

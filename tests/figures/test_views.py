@@ -82,10 +82,11 @@ def test_the_same_data_give_the_same_page(effect, shown):
 
 def test_balls_have_names_and_the_largest_change_is_darkest(regions, shown):
     view = shown["regions"]
-    assert "left putamen<br>+5.00 %, D1 70" in view.html
+    assert "left putamen: +5.00 %, D1 70" in view.html
+    assert "right \\u003cputamen>: +4.00 %" in view.html
     assert "Largest changes: left putamen +5.0 %" in view.alt
-    colours = re.search(r'"marker_color": (\[.*?\])', view.html).group(1)
-    assert colours.startswith('["#67001f"')  # the red end of the scale
+    colours = re.findall(r'"colour": "(#\w+)"', view.html)
+    assert colours[0] == "#67001f"  # the red end of the scale
     missing = regions.assign(density=[np.nan, 1, 2])
     assert views.region_view(missing, "t", "D1").alt.startswith("2 regions")
 
@@ -130,6 +131,7 @@ def test_views_are_drawn_without_a_network(shown, tmp_path):
         browser = playwright.chromium.launch(executable_path=chromium, args=options.split())
         page = browser.new_page(viewport={"width": 760, "height": 600})
         page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda one: errors.extend([one.text] * (one.type == "error")))  # refused
         page.on("request", lambda request: outside.append(request.url))
         page.context.set_offline(True)
         for name, view in shown.items():

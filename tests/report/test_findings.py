@@ -132,10 +132,10 @@ def said(tiny, monkeypatch, tmp_path):
         )
         results = section.Section(study, name)
         if macro is None:
-            return sentences.findings(results)
+            return html.unescape(sentences.findings(results))
         quotes = quoting.Quotes(study, results)
         module = sentences.sentences(quotes, sentences.environment())
-        return " ".join(str(getattr(module, macro)(*arguments)).split())
+        return html.unescape(" ".join(str(getattr(module, macro)(*arguments)).split()))
 
     return of
 
@@ -372,7 +372,7 @@ def test_no_change_is_told_of_the_contrast_and_the_bound(said):
     rows = [vbm_row("control_change", n_voxels_fwe=0), vbm_row(n_voxels_fwe=0)]
     equal = {"contrast": ["control_change"] * 2 + ["arm_by_time"] * 2, "region": list("abab")}
     equal |= {"bound": 1.5, "p_equivalence_holm": [0.01, 0.04, 0.3, 0.04]}
-    control, between = said("vbm", summary=rows, equivalence=equal).split("\n\n")[-2:]
+    between, control = said("vbm", summary=rows, equivalence=equal).split("\n\n")[-2:]
     assert "change with sham was shown to be smaller than the declared bound of 1.5 % in" in control
     assert "in 2 of 2 regions (two one-sided tests, Holm)" in control
     assert "in 1 of 2 regions" in between

@@ -69,7 +69,7 @@ def test_study_is_found_by_name_and_by_path(tiny):
 
 
 def test_data_folder_is_relative_to_the_study_file(tiny, monkeypatch):
-    tiny.content["data"] = "../elsewhere"
+    tiny.content |= {"data": "../elsewhere", "outside": True}
     monkeypatch.chdir("/")
     assert tiny.write().root == (tiny.folder.parent / "elsewhere").resolve()
 

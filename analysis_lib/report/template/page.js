@@ -2,7 +2,6 @@
 (() => {
   const note = document.getElementById("quote");
   const contents = document.getElementById("contents");
-  const numbers = document.getElementById("all-numbers");
   let asker = null;
 
   const narrow = window.matchMedia("(max-width: 70rem)");
@@ -68,17 +67,6 @@
   window.addEventListener("hashchange", unfold);
   unfold();
 
-  // Brain views are large: each is built when its part is opened.
-  document.querySelectorAll("details.view").forEach((part) => {
-    part.addEventListener("toggle", () => {
-      const frame = part.querySelector("iframe[data-view]");
-      if (part.open && frame) {
-        frame.srcdoc = frame.dataset.view;
-        delete frame.dataset.view;
-      }
-    });
-  });
-
   // The contents say where the reader is.
   const links = new Map([...contents.querySelectorAll("a")].map((a) => [a.hash.slice(1), a]));
   const watched = [...links.keys()].map((id) => document.getElementById(id)).filter(Boolean);
@@ -90,5 +78,33 @@
   window.addEventListener("scroll", seen, { passive: true });
   seen();
 
-  window.addEventListener("beforeprint", () => { numbers.open = true; });
+  // Tab reaches the first number of each part, the arrow keys its others.
+  const group = ".answers li, .prose";
+  document.querySelectorAll(group).forEach((part) => {
+    [...part.querySelectorAll("a.q")].slice(1).forEach((number) => { number.tabIndex = -1; });
+  });
+  document.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const here = step && event.target.closest("a.q");
+    const near = here ? [...here.closest(group).querySelectorAll("a.q")] : [];
+    const next = near[near.indexOf(here) + step];
+    if (!next) return;
+    event.preventDefault();
+    here.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
+
+  // On paper nothing can be unfolded: all is, but what stands in a figure or in a file, too.
+  const opened = new Set();
+  window.addEventListener("beforeprint", () => {
+    document.querySelectorAll("main details:not([open], .meanings, .drawn, #all-numbers)").forEach((part) => {
+      part.open = true;
+      opened.add(part);
+    });
+  });
+  window.addEventListener("afterprint", () => {
+    opened.forEach((part) => { part.open = false; });
+    opened.clear();
+  });
 })();

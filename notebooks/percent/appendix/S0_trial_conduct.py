@@ -213,7 +213,7 @@ recorded += [] if protocol is None else [f"protocol.{name}" for name in protocol
 for guideline in ("consort", "harms", "tidier", "chipchase"):
     checklist = clinical.consort_checklist(trial, recorded, guideline)
     found.keep(**{f"{guideline}_checklist": checklist})
-    display(Markdown(f"**{guideline.upper()}**"), report.table(checklist, trial))
+    display(report.table(checklist, trial, title=guideline.upper()))
 
 # %% [markdown]
 # The column *where* names the notebook and section that answers an item.
