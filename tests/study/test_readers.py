@@ -4,19 +4,20 @@ import contextlib
 import json
 
 import pytest
-from conftest import STUB_STUDY
+from conftest import STUB_STUDY, grey_matter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis_lib.datasets.antidepressant import read_rda
 from analysis_lib.results import columns, files
 from analysis_lib.results.problems import CompendiumError
-from analysis_lib.study import head_size, parameters, tables
+from analysis_lib.study import head_size, image_file, parameters, tables
 from analysis_lib.study.contract import load_study
 
 TABLE = b"participant_id\tage\tarm\nsub-01\t41\tactive\nsub-02\tn/a\tsham\n"
 REPORT = b"<S><subjectmeasures><vol_TIV>1450.5</vol_TIV></subjectmeasures></S>"
 CELL = {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": "seed: int = 0"}
+MAP = grey_matter("sub-01", "baseline").to_bytes()
 READERS = {  # a name of the file, a sound content, and who reads it
     "study file": ("tiny.yml", STUB_STUDY.encode(), load_study),
     "table": ("people.tsv", TABLE, lambda path: tables.read_text_table(path, path.name)),
@@ -33,6 +34,7 @@ READERS = {  # a name of the file, a sound content, and who reads it
         *("tiv1.csv", b"tiv_cm3\n1450\n"),
         lambda path: head_size._read_deepmriprep(path, path.name),
     ),
+    "NIfTI": ("map.nii", MAP, image_file.read_image),
     "R data": ("trial.rda", b"RDX3\nX\n" + bytes(40), lambda path: read_rda(path, "data")),
 }
 
