@@ -1054,7 +1054,7 @@ def shared(ran01, ran02, ran03, ran04, ran_s0):
     """The wired study with all that a run adds: executed notebooks, manifest, report, crate."""
     study = load_study(ran04.study).as_variant(ran04.derived.name)
     plan = make_plan(study)
-    now = running.Run(plan)
+    now = running.Run(plan, running.Quiet())
     for step, ran in zip(plan.steps[1:], (ran01, ran02, ran03, ran04, ran_s0), strict=True):
         executed = study.derived / "notebooks" / f"{step.notebook}.ipynb"
         executed.parent.mkdir(exist_ok=True)
@@ -1140,8 +1140,14 @@ def test_results_that_name_participants_are_not_mixed_with_others(shared, tmp_pa
     named = load_study(shared.path, identifiable=True).as_variant(shared.variant)
     with pytest.raises(PipelineError, match=r"identifiable expected, found .*pseudonyms"):
         running.refuse_other_protection(named)
-    with pytest.raises(NotShareable, match="that may name participants"):
-        export.export(load_study(shared.path, tmp_path, identifiable=True), tmp_path / "pack.zip")
+    manifest = shared.derived / "manifest.json"
+    before = manifest.read_text(encoding="utf-8")
+    manifest.write_text(before.replace('"protected": true', '"protected": false'), encoding="utf-8")
+    try:
+        with pytest.raises(NotShareable, match="that may name participants"):
+            export.export(shared, tmp_path / "pack.zip")
+    finally:
+        manifest.write_text(before, encoding="utf-8")
 
 
 def test_the_small_trial_is_what_it_says():
