@@ -170,6 +170,5 @@ def figure_words(name, captions) -> dict:
         "label": label,
         "title": title,
         "caption": own.get("caption") or "",
-        "alt": own.get("alt")
-        or f"{words}. Its numbers are in the tables of this report.",
+        "alt": own.get("alt") or f"{words}. Its numbers are in the tables of this report.",
     }
