@@ -727,7 +727,8 @@ def load_study(study="demo", output=None, dask=None, variant="", identifiable=No
     except ValidationError as error:
         raise StudyError(_explain(path, e) for e in error.errors()) from None
     loaded._path, loaded._place = path, Place.of(output, dask, variant, identifiable)
-    refuse_outside(loaded)
+    with refusals():
+        refuse_outside(loaded)
     return loaded
 
 

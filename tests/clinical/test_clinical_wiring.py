@@ -752,7 +752,9 @@ def table_1(**columns):
     """Table 1 of four active and four control participants, by variable."""
     participants = pd.DataFrame({"participant_id": list("abcdefgh"), "excluded": pd.NA, **columns})
     participants["arm"] = ["active"] * 4 + ["control"] * 4
-    study = SimpleNamespace(covariates=list(columns), strata=[], scales=[], baseline="baseline")
+    study = SimpleNamespace(
+        covariates=list(columns), strata=[], scales=[], baseline="baseline", protected=False
+    )
     return baseline.baseline_table(study, participants, pd.DataFrame({"visit": []})).set_index(
         "variable"
     )
@@ -776,7 +778,9 @@ def test_table_1_gives_head_size_where_it_is_known():
     assert found.loc["tiv", "active"] == "1550.0 (129.1)"
     participants = pd.DataFrame({"participant_id": ["a", "b"], "arm": ["active", "control"]})
     participants = participants.assign(excluded=pd.NA, tiv=[1400.0, 1500.0])
-    study = SimpleNamespace(covariates=[], strata=[], scales=[], baseline="baseline")
+    study = SimpleNamespace(
+        covariates=[], strata=[], scales=[], baseline="baseline", protected=False
+    )
     unasked = baseline.baseline_table(study, participants, pd.DataFrame({"visit": []}))
     assert unasked["variable"].tolist() == ["tiv: 1400", "tiv: 1500"]
 

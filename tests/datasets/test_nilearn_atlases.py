@@ -53,9 +53,11 @@ KINDS = {  # what each fetcher is called with, and some of its names: label, nam
 def fetched(monkeypatch, function, names):
     """Put a stand-in for nilearn's function; give the list of what it is called with."""
     labels = np.zeros((20, 20, 20), np.float32)
-    for k, (label, *_) in enumerate(names):
-        labels[k] = label
-    image = nib.Nifti1Image(labels, np.diag([4.0, 4, 4, 1]))
+    for k, (label, _, side, _) in enumerate(names):
+        labels[k if side == "left" else 19 - k] = label
+    affine = np.diag([4.0, 4, 4, 1])
+    affine[0, 3] = -38  # x of the first slice; the last is at 38
+    image = nib.Nifti1Image(labels, affine)
     lut = pd.DataFrame(
         {
             "index": [0, *(row[0] for row in names)],
