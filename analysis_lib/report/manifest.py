@@ -14,7 +14,6 @@ from analysis_lib.results.environment import PROJECT, cache_folder, receptor_cac
 from analysis_lib.results.files import read_mapping, write_text
 from analysis_lib.results.hashing import file_hash, text_hash
 from analysis_lib.results.problems import WrongFile
-from analysis_lib.study import pseudonyms
 from analysis_lib.study.contract import TABLES
 
 # Numbers come from these too, although pyproject.toml does not name them.
@@ -64,13 +63,20 @@ def without_paths(study, text) -> str:
     return HOME.sub("~", text)
 
 
+def _pseudonyms(study):
+    """Those of a protected study."""
+    from analysis_lib.study.pseudonyms import read_key  # pandas is slow, and --help needs none
+
+    return read_key(study) if study.protected else {}
+
+
 def describe_files(study, paths) -> dict:
     """sha256 and size in bytes of files, by the name that the manifest gives them.
 
     The name of an image says who was scanned, and more: where participants are protected it gives
     way to the pseudonym and the start of the sha256.
     """
-    names, found = pseudonyms.read_key(study) if study.protected else {}, {}
+    names, found = _pseudonyms(study), {}
     for path in sorted(paths):
         name, sha256 = label(study, path), file_hash(path)
         if study.protected and name.startswith("{data}/") and path.suffix not in TABLES:

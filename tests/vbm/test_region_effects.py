@@ -19,6 +19,8 @@ ARM = np.repeat(["active", "control"], [9, 5])
 ACTIVE = ARM == "active"
 AGE = np.array([31.0, 45, 52, 38, 60, 27, 49, 33, 41, 55, 36, 47, 29, 58])[:, None]
 MASK = np.ones((4, 3, 3), bool)
+AFFINE = np.diag([1.0, 1, 1, 1])
+AFFINE[0, 3] = -4  # all on the left
 PLAIN = SimpleNamespace(region_sets={}, equivalence=None)  # names nothing beforehand
 
 
@@ -84,7 +86,7 @@ def parcels():
     labels[3] = 3
     table = {"label": [1, 2, 3], "name": list("abc"), "region": ["Amygdala", "Insula", "Ventricle"]}
     table |= {"hemisphere": ["left", "left", "midline"], "tissue": ["grey", "grey", "csf"]}
-    return parcellation.load_atlas(nib.Nifti1Image(labels, np.eye(4)), pd.DataFrame(table))
+    return parcellation.load_atlas(nib.Nifti1Image(labels, AFFINE), pd.DataFrame(table))
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def maps():
     people = pd.DataFrame({"participant_id": range(14), "arm": ARM})
     gain = np.where(np.arange(MASK.sum()) < 18, 0.2, 0) * ACTIVE[:, None]
     post = pre + gain + rng.normal(0, 0.02, pre.shape)
-    return Maps(people, pre, post, MASK, np.eye(4), pd.DataFrame(index=range(14)), None)
+    return Maps(people, pre, post, MASK, AFFINE, pd.DataFrame(index=range(14)), None)
 
 
 def test_region_change_is_percent_of_the_mean_before_in_those_compared(maps, parcels):
@@ -124,7 +126,7 @@ def result(maps, request):
 
 
 def test_a_set_and_the_rest_of_the_grey_matter_have_bounds_of_their_own(maps, parcels, result):
-    of_voxel = discoveries.region_of_voxels(MASK, np.eye(4), parcels)
+    of_voxel = discoveries.region_of_voxels(MASK, AFFINE, parcels)
     sets = {"limbic": ["left amygdala"], "other": ["left insula"]}
     table = discoveries.set_table("arm_by_time", result, sets, of_voxel).set_index("region_set")
     assert list(table.index) == ["limbic", "limbic, all others", "other", "other, all others"]

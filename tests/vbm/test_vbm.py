@@ -372,6 +372,7 @@ def test_regional_change_reads_the_maps_as_they_are(tmp_path, halves):
     for name, (left, right) in {"pre": (0.5, 0.4), "post": (0.6, 0.3)}.items():
         data = np.full(SHAPE, left, np.float32)
         data[8:] = right
+        data[2, 2, 2:4] += [0.1, -0.1]  # the mean stays
         paths.append(tmp_path / f"{name}.nii.gz")
         nib.save(nib.Nifti1Image(data, AFFINE), paths[-1])
     pairs = pd.DataFrame({"pre": [paths[0]], "post": [paths[1]]})
