@@ -65,9 +65,11 @@ def without_paths(study, text) -> str:
 
 def _pseudonyms(study):
     """Those of a protected study."""
-    from analysis_lib.study.pseudonyms import read_key  # pandas is slow, and --help needs none
+    if not study.protected:
+        return {}
+    from analysis_lib.study.pseudonyms import read_key  # pandas is slow, and --list needs none
 
-    return read_key(study) if study.protected else {}
+    return read_key(study)
 
 
 def describe_files(study, paths) -> dict:
