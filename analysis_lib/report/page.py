@@ -165,11 +165,16 @@ def _context(evidence, notebooks):
         if _flag(evidence)
         else "",
         "notices": _notices(evidence),
-        "agreement": next(iter(evidence.json("comparison.json").get("lines", ())), ""),
+        "agreement": _agreement(evidence.json("comparison.json").get("lines")),
         "quoted": evidence.quoted.values(),
     }
     facts |= {"parts": _parts(evidence, facts), "lacking": _lacking(study, facts)}
     return facts | {"questions": _questions(study, facts), "contents": _contents(facts)}
+
+
+def _agreement(lines):
+    """How many numbers are those of the published run; which moved, the terminal tells."""
+    return lines[0].partition("; these ")[0].rstrip(":") if lines else ""
 
 
 def _parts(evidence, facts):
