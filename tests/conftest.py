@@ -24,7 +24,13 @@ from analysis_lib.study.contract import load_study
 PROJECT = Path(__file__).resolve().parents[1]
 # The files that take longest, from the longest, as measured with --durations.
 LONGEST = (
-    *("test_notebooks.py", "test_cluster.py", "test_jupyterlab.py", "test_batch.py"),
+    *(
+        "test_notebooks.py",
+        "test_bad_input.py",
+        "test_cluster.py",
+        "test_jupyterlab.py",
+        "test_batch.py",
+    ),
     *("test_process.py", "test_page.py", "test_wiring.py", "test_doors.py", "test_pipeline.py"),
     *("test_imputation.py", "test_surrogates.py", "test_simulate.py", "test_fetch.py"),
 )
