@@ -9,7 +9,7 @@ difference between the arms. Patients leave after week 1 or 2, the likelier the 
 score (missing at random). The test is of the arms' difference at week 3. Beside it stands a
 random-intercept model with z tests (statsmodels' MixedLM), on the first of the same trials since it
 is slow. The same at 12 + 12 where an assumption fails: residuals with Student's t distribution (3
-degrees of freedom), scores that cannot fall below a floor which a third of them reach, 45 % of the
+degrees of freedom), scores that cannot fall below a floor which 38 % of them reach, 45 % of the
 week-3 scores missing, and two strata that differ by 8 points and balance the arms, in the model and
 left out. The table is written beside this file.
 """
