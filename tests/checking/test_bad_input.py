@@ -8,6 +8,7 @@ from bad_input.frame import SmallTrial
 
 from analysis_lib.checking import one_check
 from analysis_lib.clinical import dry_run
+from analysis_lib.study import scores
 
 KINDS = (tables, settings, parameters, images, maps)
 CASES = [
@@ -15,19 +16,15 @@ CASES = [
     for kind in KINDS
     for case in kind.CASES
 ]
+CHECKS = one_check.CHECKS
 SECONDS = 10  # of a processor, whatever else runs; a case takes a fraction of one
 
 
-@pytest.fixture
-def without_models(monkeypatch):
-    """The check without its models, which take longest and have tests of their own."""
-    checks = [one for one in one_check.CHECKS if one.problems is not dry_run.problems]
-    monkeypatch.setattr(one_check, "CHECKS", checks)
-
-
-@pytest.mark.usefixtures("without_models")
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input_is_told_in_one_line(case, tmp_path):
+def test_bad_input_is_told_in_one_line(case, tmp_path, monkeypatch):
+    # without the models, and for images without the scores: these take longest, and have tests
+    slow = {dry_run.problems, *([scores.problems] * (case in [*images.CASES, *maps.CASES]))}
+    monkeypatch.setattr(one_check, "CHECKS", [c for c in CHECKS if c.problems not in slow])
     trial, started = SmallTrial(tmp_path), time.process_time()
     case.spoil(trial)
     found = trial.found()  # what is no CompendiumError comes out, and fails here
