@@ -192,7 +192,8 @@ def write(found, seed):
     about = f"{when}, seed {seed}, Python {platform.python_version()}, {platform.system()}"
     REPORT.write_text(
         "# Reliability\n\n"
-        "`make campaign` runs a small study with a stub notebook, disturbs it, and compares its\n"
+        "`make campaign` ([campaign.py](../tests/campaign.py)) runs a small study with a stub\n"
+        "notebook, disturbs it, and compares its\n"
         "results with those of an undisturbed run. Litter is what is half-written and still there\n"
         f"after the next start. Last result: {about}.\n\n"
         "| disturbed by | found |\n|---|---|\n" + "\n".join(rows) + "\n",
