@@ -6,17 +6,19 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.results.problems import SHOWN, Listing, Problem, StudyError, caught
-from analysis_lib.study.plausible import far_values, number_problems, sidecar
+from analysis_lib.study.plausible import far_values, number_problems
 from analysis_lib.study.pseudonyms import shown_people
 from analysis_lib.study.tables import (
     MISSING,
     bare_id,
     cell_problem,
+    declared_levels,
     duplicate_problems,
     is_decimal,
     numeric_if_all_are,
     one_of,
     read_tsv,
+    sidecar,
     table_problems,
     text_column,
 )
@@ -58,7 +60,7 @@ def read_participants(study):
     found = [
         *table_problems(path, own, _participant_columns(study, own, arms))[1],
         *duplicate_problems(path, table, ["participant_id"]),
-        *_word_problems(study, path, own, about),
+        *_word_problems(study, path, own),
         *number_problems(path, own, study.numeric_columns, about),
         *_unseen(study, table, "exclude"),
         *_unseen(study, table, "not_randomised"),
@@ -159,10 +161,9 @@ def _participant_columns(study, table, arms):
     return columns
 
 
-def _word_problems(study, path, table, about):
+def _word_problems(study, path, table):
     """Covariates and strata in which one thing is written in several ways."""
-    given = {name: told.get("Levels") for name, told in about.items()}
-    known = {k: list(map(str, v)) for k, v in given.items() if v and isinstance(v, dict | list)}
+    known = declared_levels(path)
     for name in study.held_columns:
         values = table[name][table[name].notna() & table[name].ne("")]
         numbers = pd.to_numeric(values, errors="coerce")

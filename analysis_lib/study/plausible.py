@@ -3,25 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from analysis_lib.results.files import read_json
-from analysis_lib.results.problems import Problem, StudyError
+from analysis_lib.results.problems import Problem
 from analysis_lib.study.tables import cell_problem, cell_problem_if_any
 
 LARGEST = 1e9  # of a covariate, either sign: beyond, squares are no longer exact
 AGE = (1, 120)  # years
 YEARS = {"year", "years", "yr", "yrs", "y", "a"}
 FAR = 20  # robust standard deviations from the median
-
-
-def sidecar(path) -> dict:
-    """What the JSON file beside a table says of each column; nothing where there is none."""
-    beside = path.with_suffix(".json")
-    if not beside.is_file():
-        return {}
-    about = read_json(beside)
-    if not isinstance(about, dict):
-        raise StudyError(Problem(beside.name, "", "columns and what they hold", repr(about)[:60]))
-    return {name: told for name, told in about.items() if isinstance(told, dict)}
 
 
 def number_problems(path, table, names, about):

@@ -3,7 +3,6 @@
 import csv
 import difflib
 import io
-import json
 import re
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
+from analysis_lib.results.files import read_json
 from analysis_lib.results.problems import SHOWN, Listing, Problem, StudyError, refusals
 
 MISSING = "n/a"
@@ -88,13 +88,21 @@ def renamed(study, table):
     return table
 
 
-def declared_levels(path):
-    """Levels of the columns that the JSON file beside a table describes; none where it has none."""
-    try:
-        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        return {k: list(map(str, v["Levels"])) for k, v in about.items() if v.get("Levels")}
-    except (OSError, ValueError, AttributeError, TypeError):
+def sidecar(path) -> dict:
+    """What the JSON file beside a table says of each column; nothing where there is none."""
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
         return {}
+    about = read_json(beside)
+    if not isinstance(about, dict):
+        raise StudyError(Problem(beside.name, "", "columns and what they hold", repr(about)[:60]))
+    return {name: told for name, told in about.items() if isinstance(told, dict)}
+
+
+def declared_levels(path):
+    """Levels of the columns that the JSON file beside a table describes, as text."""
+    given = {name: told.get("Levels") for name, told in sidecar(path).items()}
+    return {k: list(map(str, v)) for k, v in given.items() if v and isinstance(v, dict | list)}
 
 
 def _no_table(path, where, error):
