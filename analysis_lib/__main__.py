@@ -78,41 +78,125 @@ def check_study(
     raise typer.Exit(1 if errors(problems) else 0)
 
 
+Name = Annotated[
+    str | None, typer.Option(help="Short name of the study (default: the folder's name)")
+]
+Title = Annotated[str | None, typer.Option(help="Title, for headings")]
+ScaleOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A clinical scale, optionally with its cut-off for remission. Repeat for each "
+        "scale, the primary outcome first (default: HAMD-17:0:52:7 and HAMA:0:56)",
+        metavar="NAME:LOWEST:HIGHEST[:REMISSION]",
+    ),
+]
+Visits = Annotated[
+    str | None,
+    typer.Option(
+        help="Visits in order, baseline first (default: baseline,week1,week2,week3). The "
+        "number in a name is its week; otherwise write pre=0,post=4"
+    ),
+]
+ArmsOption = Annotated[
+    str | None, typer.Option(help="The two arms, active first (default: active,sham)")
+]
+ImagesOption = Annotated[
+    Images,
+    typer.Option(
+        help="Your own grey-matter maps, T1w images (notebook 00 makes the maps), or none"
+    ),
+]
+Rows = Annotated[
+    int,
+    typer.Option(min=0, max=999, help="Rows to prepare: sub-01, sub-02, ...; 0: only headers"),
+]
+
+
+@app.command("import-study")
+def import_study(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Tables as you have them: .xlsx, .csv, .tsv, .sav, .dta, .rda, a REDCap export "
+            "with its data dictionary, tables of regions, or a BIDS folder"
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Folder to write (default: named after the first file)")
+    ] = None,
+    name: Name = None,
+    title: Title = None,
+    scale: ScaleOption = None,
+    visits: Visits = None,
+    arms: ArmsOption = None,
+    images: ImagesOption = Images.maps,
+    participants: Rows = 0,
+):
+    """Turn your own tables into a study, as import.yml in the folder says.
+
+    The first time, import.yml is guessed; what is uncertain is asked for. Edit it and run the
+    same command again. The tables are not changed. Without files, --to gets an empty study
+    (new-study), which the other options describe. Exit status: 0 done, 1 something is to be
+    answered or mended, 2 usage.
+    """
+    described = (name, title, scale, visits, arms, images, participants)
+    if not files and to is None:
+        raise typer.BadParameter("FILE..., or --to FOLDER for an empty study, expected")
+    if not files:
+        return new_study(to, *described)
+    if described != (None,) * 5 + (Images.maps, 0):
+        raise typer.BadParameter(
+            "--name to --participants are for a study without files; with files, import.yml says it"
+        )
+    from analysis_lib.importing import OpenQuestions
+    from analysis_lib.importing import import_study as read_and_write
+    from analysis_lib.results.problems import CompendiumError
+
+    try:
+        written = _asking(read_and_write, files, to)
+    except OpenQuestions as error:
+        _say(f"Answer these in {error.path}, then run the same command again:")
+        _list(error.problems, whole=True)
+        raise typer.Exit(1) from None
+    except CompendiumError as error:
+        _list(error.problems, whole=True)
+        raise typer.Exit(1) from None
+    counts = ", ".join(f"{name}: {count}" for name, count in written.counts.items())
+    page = written.path.parent / "private" / "what_was_read.md"
+    _say(f"Written: {written.path} ({counts})")
+    if written.misfits:
+        _say(f"{_counted(len(written.misfits), 'cell')} that do not fit, listed in {page}")
+    _say(f"What was read: {page}. How: {written.path.with_name('import.yml')}")
+    _say(f"Next: python -m analysis_lib check-study {written.path}")
+
+
+def _asking(read_and_write, files, to):
+    """Import; on a terminal, each open question is asked and its answer written down."""
+    from analysis_lib.importing import OpenQuestions, answer
+
+    try:
+        return read_and_write(files, to)
+    except OpenQuestions as error:
+        if not sys.stdin.isatty():
+            raise
+        answers = [
+            typer.prompt(f"{question['place']}: {question['words']}", question["guess"] or None)
+            for question in error.questions
+        ]
+        answer(error.path, answers)
+    return read_and_write(files, to)
+
+
 @app.command("new-study")
 def new_study(
     folder: Annotated[Path, typer.Argument(help="Folder to write: new or empty")],
-    name: Annotated[
-        str | None, typer.Option(help="Short name of the study (default: the folder's name)")
-    ] = None,
-    title: Annotated[str | None, typer.Option(help="Title, for headings")] = None,
-    scale: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A clinical scale, optionally with its cut-off for remission. Repeat for each "
-            "scale, the primary outcome first (default: HAMD-17:0:52:7 and HAMA:0:56)",
-            metavar="NAME:LOWEST:HIGHEST[:REMISSION]",
-        ),
-    ] = None,
-    visits: Annotated[
-        str | None,
-        typer.Option(
-            help="Visits in order, baseline first (default: baseline,week1,week2,week3). The "
-            "number in a name is its week; otherwise write pre=0,post=4"
-        ),
-    ] = None,
-    arms: Annotated[
-        str | None, typer.Option(help="The two arms, active first (default: active,sham)")
-    ] = None,
-    images: Annotated[
-        Images,
-        typer.Option(
-            help="Your own grey-matter maps, T1w images (notebook 00 makes the maps), or none"
-        ),
-    ] = Images.maps,
-    participants: Annotated[
-        int,
-        typer.Option(min=0, max=999, help="Rows to prepare: sub-01, sub-02, ...; 0: only headers"),
-    ] = 0,
+    name: Name = None,
+    title: Title = None,
+    scale: ScaleOption = None,
+    visits: Visits = None,
+    arms: ArmsOption = None,
+    images: ImagesOption = Images.maps,
+    participants: Rows = 0,
 ):
     """Write a commented study file and empty tables for your own trial.
 

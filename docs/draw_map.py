@@ -27,6 +27,7 @@ PACKAGES = {  # where, which colour, in a few words
     "vbm": (MIDDLE_RIGHT, "answer", "change of volume (02)"),
     "receptors": (RIGHT, "answer", "the receptor link (03)"),
     "datasets": (MIDDLE_RIGHT + 118, "base", "the demo, public trials"),
+    "importing": (MIDDLE, "base", "any table into a study"),
     "atlas": (MIDDLE, "base", "regions, their names"),
     "study": (MIDDLE_LEFT, "base", "the study file, its tables"),
     "results": (MIDDLE_LEFT, "base", "result files, numbers"),
