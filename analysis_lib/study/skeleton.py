@@ -78,14 +78,17 @@ def new_study(
             "name another folder"
         )
     name = name or re.sub(r"[^a-z0-9_-]+", "_", folder.name.lower()).strip("_-") or "my_trial"
-    title = title or "Sham-controlled rTMS trial"
+    words = read_arms(arms)
+    title = title or (
+        "Sham-controlled rTMS trial" if arms == ARMS else f"Randomised trial, {' and '.join(words)}"
+    )
     if (STUDIES / f"{name}.yml").exists():
         raise ValueError(
             f"name: one that no study in data/studies has expected, found {name!r}: the results "
             "of both would lie in one folder. Say --name"
         )
     _check_choices(images, n_participants)
-    words, weeks, parsed = read_arms(arms), read_visits(visits), read_scales(scales)
+    weeks, parsed = read_visits(visits), read_scales(scales)
     files = {
         f"{name}.yml": study_text(name, title, words, weeks, parsed, images),
         **bids_files(title, words, weeks, parsed, images, n_participants),
@@ -211,8 +214,8 @@ arms:
   column: arm
   active: {_scalar(arms[0])}
   control: {_scalar(arms[1])}
-  # active_name: active rTMS  # name in text and figures (default: the value above)
-  # control_name: sham coil
+  # active_name: {_scalar(arms[0])}  # name in text and figures (default: the value above)
+  # control_name: {_scalar(arms[1])}
   # left_out: []  # further arms, in the flow and nowhere else: [waiting list]
 
 # Visits in order, each with its week; the first is the baseline, week 0. In the tables, the

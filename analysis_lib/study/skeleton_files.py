@@ -49,7 +49,8 @@ def _participants(n):
 
 def participant_columns(arms, images="maps"):
     """Columns of participants.tsv, each with what its JSON file says."""
-    levels = {arms[0]: "active stimulation", arms[1]: "sham coil"}
+    words = {"active": "active stimulation", "sham": "sham coil"}
+    levels = {arm: words.get(arm, arm) for arm in arms}
     columns = {
         "participant_id": "sub- and letters or digits",
         "age": {"Description": "Age at baseline", "Units": "year"},

@@ -14,6 +14,7 @@ from analysis_lib.results.files import read_json
 from analysis_lib.results.problems import SHOWN, Listing, Problem, StudyError, refusals
 
 MISSING = "n/a"
+IMPORT = "A table with a column per visit is read by: python -m analysis_lib import-study FILE"
 
 NOT_MISSING = {"na", "nan", "n.a.", "none", "null", "missing", "-", ".", "?"}  # in other programs
 
@@ -153,6 +154,8 @@ def missing_column(study, path, name, table):
     near = difflib.get_close_matches(name, list(table), n=1)
     guess = f"did you mean '{near[0]}'? " if near else ""
     remedy = f"{guess}Rename it in the file or in {study.path.name}"
+    if name == "session_id":  # a row per participant, perhaps, with a column per visit
+        remedy = f"{remedy}. {IMPORT}"
     where = path.relative_to(study.root).as_posix()
     return Problem(where, "", f"column '{name}'", ", ".join(table), remedy)
 
