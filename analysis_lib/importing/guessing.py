@@ -321,7 +321,7 @@ def _codes(tables, parts):
             if all(re.fullmatch(r"-?\d+(?:\.\d+)?", code) for code in codes):
                 codes = sorted(codes, key=float)
             found |= {c: found.get(c) or words.get(c, words.get(f"ses-{c}", "")) for c in codes}
-        elif column == part["participant"]:
+        elif column and column == part["participant"]:
             found |= {code: found.get(code, "") for code in visits_behind(cells[column])}
         else:
             given = [r.visit for r in readings if r.visit and scored[r.column].notna().any()]

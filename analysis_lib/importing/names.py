@@ -64,18 +64,21 @@ _KEYS = _keys()
 
 
 @cache
-def _patterns():
-    """Names of columns of scores: what may stand before, the scale, what stands behind."""
-    keys = "|".join(key for key, _ in _KEYS)
+def _patterns(numbered):
+    """Names of columns of scores: what may stand before, the scale, what stands behind.
+
+    ``numbered`` is whether a number may belong to the scale's name.
+    """
+    keys = "|".join(key for key, _ in _KEYS if numbered or not key[-1].isdecimal())
     start = rf"(?:(?P<before>{VISIT}){_GAP})?(?P<key>{keys})"
     ends = [rf"(?![a-z]){_GAP}{rest}" for rest in _RESTS]
     return [re.compile(rf"{start}{end}{_GAP}", re.I) for end in [*ends, _GAP + _RESTS[0]]]
 
 
 @cache
-def read_column(column) -> Reading | None:
+def read_column(column, numbered=True) -> Reading | None:
     """What a column's name says; None where it names no scale that is known."""
-    found = next((match for one in _patterns() if (match := one.fullmatch(column))), None)
+    found = next((match for one in _patterns(numbered) if (match := one.fullmatch(column))), None)
     if found is None:
         return None
     scale = next(name for key, name in _KEYS if re.fullmatch(key, found["key"], re.I))
@@ -124,10 +127,9 @@ def _of_file(scale, column):
 
 def _second_look(reading, others):
     """HAMD17 beside HAMD16 is an item of HAMD, not the scale HAMD-17."""
-    found = re.fullmatch(r"(.*?)(\d+)", reading.column)
-    before = found and f"{found[1]}{int(found[2]) - 1}"
-    if reading.item is None and before in {r.column for r in others if r.item}:
-        return replace(reading, pattern=f"{found[1]}{{item}}", item=int(found[2]), visit=None)
+    item = read_column(reading.column, numbered=False)
+    if item and item != reading and any(item.pattern == r.pattern for r in others):
+        return item
     return reading
 
 
