@@ -40,6 +40,7 @@ def apply(mapping, tables) -> Imported:
     _refuse(problems)
     change = _change(mapping, tables, who)
     misfits = [text for scale, table in scores.items() for text in _misfits(mapping, scale, table)]
+    misfits += _unrated(people, scores)
     return Imported(people, scores, change, keys, _counts(tables, people, scores), tuple(misfits))
 
 
@@ -67,7 +68,11 @@ def _absent(mapping, tables):
                     wanted.append(f"{pattern} ({scale})")
         for column in wanted:
             yield Problem(name, "", f"column {column!r}", Listing(tuple(given[name])))
-    for scale in dict.fromkeys(s for part in mapping.tables.values() for s in part.scales):
+    scales = dict.fromkeys(s for part in mapping.tables.values() for s in part.scales)
+    if not scales:
+        remedy = "Name the file that holds its scores, too, or its columns under tables"
+        yield Problem(FILE, "tables", "a clinical scale", "none", remedy)
+    for scale in scales:
         if "range" not in about_scale(mapping, scale):
             remedy = f"write, under scales: {scale}: {{range: [0, 52]}}"
             yield Problem(FILE, f"scales.{scale}", text="its range is not known", remedy=remedy)
@@ -92,13 +97,18 @@ def _who(part, cells):
 
 
 def _keys_of(found):
-    """participant_id by name: letters and digits of it; numbers in order where it may be a name."""
-    bare = {name: re.sub(r"[^A-Za-z0-9]", "", re.sub(r"(?i)^sub-", "", name)) for name in found}
-    digits = len(str(len(found)))
-    plain = len(set(bare.values())) == len(bare) and all(0 < len(b) <= 64 for b in bare.values())
-    if plain and all(re.search(r"\d", b) for b in bare.values()):
-        return {name: f"sub-{text}" for name, text in bare.items()}
-    return {name: f"sub-{k:0{max(2, digits)}d}" for k, name in enumerate(found, 1)}
+    """participant_id by name: letters and digits of it; numbers in order where it may be a name.
+
+    The same name with sub- before it is the same participant.
+    """
+    plain = {name: re.sub(r"(?i)^sub-", "", name) for name in found}
+    bare = {name: re.sub(r"[^A-Za-z0-9]", "", name) for name in dict.fromkeys(plain.values())}
+    apart = len(set(bare.values())) == len(bare)
+    if apart and all(re.fullmatch(r"(?=.*\d).{1,64}", text) for text in bare.values()):
+        return {name: f"sub-{bare[text]}" for name, text in plain.items()}
+    digits = max(2, len(str(len(bare))))
+    numbers = {text: f"sub-{k:0{digits}d}" for k, text in enumerate(bare, 1)}
+    return {name: numbers[text] for name, text in plain.items()}
 
 
 def _people(mapping, tables, who, keys):
@@ -281,6 +291,13 @@ def _misfits(mapping, scale, table):
             total = numbers["total"][row]
             found = f"total {total:g}, but its items add up to {sums[row]:g}"
             yield f"{_place(scale, table, row)}: {found}"
+
+
+def _unrated(people, scores):
+    """Participants without any score: perhaps another table writes them in another way."""
+    rated = pd.concat([table.dropna(thresh=3)["participant_id"] for table in scores.values()])
+    absent = people.loc[~people["participant_id"].isin(rated), "participant_id"]
+    return [f"{who}: no score in any table" for who in absent]
 
 
 def _place(scale, table, row):

@@ -406,7 +406,10 @@ def _arms(tables, parts):
             outside = _not_randomised(table, part)
             cells = table.cells
             for name, values in outside.items():
-                cells = cells[~cells[part["participants"][name]].isin(values)]
+                own = cells[part["participants"][name]].replace(
+                    part.get("values", {}).get(name, {})
+                )
+                cells = cells[~own.isin(values)]
             words = part.get("values", {}).get("arm", {})
             levels = [words.get(code, code) for code in sorted(cells[column].dropna().unique())]
             if _some_without(table, part, cells, column):
@@ -427,12 +430,10 @@ def _some_without(table, part, cells, column):
 def _not_randomised(table, part):
     found = {}
     for name, column in part["participants"].items():
-        words = table.levels.get(column, {})
-        given = table.cells[column].dropna().unique()
-        own = [v for v in given if re.fullmatch(HEALTHY, words.get(v, v), re.I)]
-        if own:
-            found[name] = own
-    return found
+        words = part.get("values", {}).get(name, {})
+        given = [words.get(v, v) for v in table.cells[column].dropna().unique()]
+        found[name] = sorted(v for v in given if re.fullmatch(HEALTHY, v, re.I))
+    return {name: values for name, values in found.items() if values}
 
 
 def _two_valued(table, part):

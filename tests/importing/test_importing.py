@@ -152,7 +152,6 @@ def test_each_shape_comes_back_cell_by_cell(tmp_path, shape):
         f"sub-{who}": {"active": "active", "sham": "control"}[arm]
         for who, arm in people(table)["arm"].items()
     }
-    assert [str(p) for p in problems(study) if p.severity == "error"] == []
     assert done.misfits == ()
 
 
@@ -315,5 +314,7 @@ def test_what_is_written_is_valid_bids(tmp_path):
 
 def test_ratings_are_what_the_notebooks_read(tmp_path):
     done = import_study(long_csv(trial(), tmp_path), tmp_path / "new")
-    ratings = read_ratings(load_study(done.path))
+    study = load_study(done.path)
+    assert problems(study) == []
+    ratings = read_ratings(study)
     assert ratings["score"].tolist() == trial()["total"].tolist()
