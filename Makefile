@@ -29,7 +29,7 @@ help:
 	@echo
 	@echo "Without make, in the environment that it builds (source $(VENV)/bin/activate):"
 	@echo "python run_all.py --study my_trial.yml           run a study; --help lists the options"
-	@echo "python -m analysis_lib new-study FOLDER          a skeleton for a trial of yours: docs/your_own_trial.md"
+	@echo "python -m analysis_lib import-study TABLE.xlsx   your own table as a study: docs/your_own_trial.md"
 	@echo "python -m analysis_lib check-study my_trial.yml  list every problem of a study"
 	@echo "python -m analysis_lib fetch receptors           get the receptor maps; also templates, public trials, atlases"
 	@echo "python -m analysis_lib trace NUMBER              say which file and notebook made a number"

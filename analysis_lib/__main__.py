@@ -151,6 +151,7 @@ def import_study(
     from analysis_lib.importing import OpenQuestions
     from analysis_lib.importing import import_study as read_and_write
     from analysis_lib.results.problems import CompendiumError
+    from analysis_lib.study.contract import load_study
 
     try:
         written = _asking(read_and_write, files, to)
@@ -162,8 +163,12 @@ def import_study(
         _list(error.problems, whole=True)
         raise typer.Exit(1) from None
     counts = ", ".join(f"{name}: {count}" for name, count in written.counts.items())
+    study = load_study(written.path)
     page = written.path.parent / "private" / "what_was_read.md"
     _say(f"Written: {written.path} ({counts})")
+    arms = " against ".join(study.arm_names.values()) if study.arms else "no control arm"
+    visits = ", ".join(f"{name} (week {week:g})" for name, week in study.visits.items())
+    _say(f"Read as: {arms}; primary outcome {study.primary_scale.name}; {visits}")
     if written.misfits:
         _say(f"{_counted(len(written.misfits), 'cell')} that do not fit, listed in {page}")
     _say(f"What was read: {page}. How: {written.path.with_name('import.yml')}")
@@ -177,7 +182,7 @@ def _asking(read_and_write, files, to):
     try:
         return read_and_write(files, to)
     except OpenQuestions as error:
-        if not sys.stdin.isatty():
+        if not _on_terminal():
             raise
         answers = [
             typer.prompt(f"{question['place']}: {question['words']}", question["guess"] or None)
@@ -185,6 +190,10 @@ def _asking(read_and_write, files, to):
         ]
         answer(error.path, answers)
     return read_and_write(files, to)
+
+
+def _on_terminal():
+    return sys.stdin.isatty()
 
 
 @app.command("new-study")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import grey_matter, write_head
 from typer.testing import CliRunner
@@ -214,6 +215,57 @@ def test_new_study_explains_what_an_option_must_be(tmp_path, option):
     assert result.exit_code == 2
     assert "expected" in result.output
     assert not list(tmp_path.iterdir())
+
+
+WIDE = """Patient;Group;HAMD_T0;HAMD_T1
+P1;0;20;12
+P2;1;22;15
+P3;0;19;
+P4;1;25;11
+"""
+
+
+def test_import_study_asks_on_a_terminal_and_else_lists_the_lines(tmp_path, monkeypatch):
+    (tmp_path / "my.csv").write_text(WIDE)
+    listed = run("import-study", tmp_path / "my.csv", "--to", tmp_path / "a")
+    assert listed.exit_code == 1
+    assert "then run the same command again:" in listed.output
+    assert "weeks since baseline, one for each of visits? Guessed: 0, 1;" in listed.output
+    monkeypatch.setattr("analysis_lib.__main__._on_terminal", lambda: True)
+    command = ["import-study", str(tmp_path / "my.csv"), "--to", str(tmp_path / "b")]
+    asked = CliRunner().invoke(app, command, input="0, 6\n1\n")
+    assert asked.exit_code == 0, asked.output
+    assert "1 against 0; primary outcome HAMD-17; T0 (week 0), T1 (week 6)" in asked.output
+    assert f"check-study {tmp_path / 'b' / 'b.yml'}" in asked.output
+
+
+def test_import_study_without_files_is_new_study(tmp_path):
+    options = ["--arms", "drug,placebo", "--visits", "baseline,week4", "--images", "none"]
+    made = [
+        run(*c, *options)
+        for c in (
+            ["import-study", "--to", tmp_path / "a" / "trial"],
+            ["new-study", tmp_path / "b" / "trial"],
+        )
+    ]
+    assert [result.exit_code for result in made] == [0, 0]
+    texts = [(tmp_path / n / "trial/trial.yml").read_text() for n in "ab"]
+    assert texts[0] == texts[1]
+    everything = "".join(p.read_text() for p in (tmp_path / "a").rglob("*.*") if p.is_file())
+    for word in ("coil", "sham", "rTMS", "active stimulation"):
+        assert word not in everything.replace("Pulses given (by a sham coil: played)", ""), word
+    assert run("import-study", tmp_path / "x.csv", *options).exit_code == 2
+    assert run("import-study").exit_code == 2
+
+
+def test_a_table_with_a_column_per_visit_is_told_what_reads_it(small):
+    table = small / "data/phenotype/hamd17.tsv"
+    rows = pd.read_csv(table, sep="\t", dtype=str)
+    wide = rows.pivot(index="participant_id", columns="session_id", values="total")
+    wide.add_prefix("HAMD_").to_csv(table, sep="\t", na_rep="n/a")
+    result = run("check-study", small / "small.yml")
+    assert "column 'session_id' expected" in result.output
+    assert "python -m analysis_lib import-study FILE" in result.output
 
 
 def test_check_study_says_how_to_get_a_public_trial(tmp_path):

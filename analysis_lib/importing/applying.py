@@ -29,7 +29,13 @@ def apply(mapping, tables) -> Imported:
     """Read tables as a mapping says; a `StudyError` has all that stands in the way."""
     _refuse(list(_absent(mapping, tables)))
     tables = {t.name: t.cells.mask(t.cells.isin(mapping.missing)) for t in tables}
-    who = {name: _who(part, tables[name]) for name, part in mapping.tables.items()}
+    used = {n: p for n, p in mapping.tables.items() if p.participants or p.scales or p.regions}
+    who = {name: _who(part, tables[name]) for name, part in used.items()}
+    nobody = [
+        f"{name}: row {row + 2} names no participant"
+        for name, column in who.items()
+        for row in column.index[column.isna()]
+    ]
     keys = _keys_of(pd.concat(who.values()).dropna().unique())
     who = {name: column.map(keys) for name, column in who.items()}
     people, problems = _people(mapping, tables, who, keys)
@@ -40,7 +46,7 @@ def apply(mapping, tables) -> Imported:
     _refuse(problems)
     change = _change(mapping, tables, who)
     misfits = [text for scale, table in scores.items() for text in _misfits(mapping, scale, table)]
-    misfits += _unrated(people, scores)
+    misfits += [*nobody, *_unrated(people, scores)]
     return Imported(people, scores, change, keys, _counts(tables, people, scores), tuple(misfits))
 
 
@@ -80,7 +86,10 @@ def _absent(mapping, tables):
 
 def about_scale(mapping, scale) -> dict:
     """Keys of a scale in the study file."""
-    return names.scale_keys(scale) | mapping.scales.get(scale, {})
+    keys = names.scale_keys(scale) | mapping.scales.get(scale, {})
+    if isinstance(keys.get("range"), str):
+        keys["range"] = [float(number) for number in keys["range"].split(",")]
+    return keys
 
 
 # --- who

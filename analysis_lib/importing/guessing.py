@@ -38,6 +38,7 @@ BASELINE = r"^bas|_bas|baseline|_bl$|^bl_"
 DAYS = r"rel_?days?|days?(?:_since.*)?|ady|tage?|study_?day"
 MISSING_CODES = ("-9", "-99", "-999", "-9999", "999", "9999")
 NO_VALUE = r"missing|not (?:done|assessed|known|applicable|available)|unknown|refused|k\.? ?a\.?"
+NEARLY_ALL = 0.8
 MOST_VISITS = 24
 ARMS = 6  # a column with more words does not hold the arm
 
@@ -47,8 +48,12 @@ def guess(tables, folder) -> dict:
     missing = sorted({code for table in tables for code in _missing_codes(table)})
     tables = _with_missing(tables)
     _refuse_effects(tables)
-    parts = {table.name: _table(table) for table in tables}
-    visits, weeks, named = _visits(tables, parts)
+    read = {table.name: _table(table) for table in tables}
+    if not any(part["scales"] for part, _ in read.values()):
+        read = {table.name: _table(table, others=True) for table in tables}
+    parts = {name: part for name, (part, _) in read.items()}
+    _refuse_nameless(parts)
+    visits, weeks, named = _visits(tables, parts, {name: own for name, (_, own) in read.items()})
     _drop_doubles(parts)
     name = slug(folder)
     name = f"{name}_import" if (STUDIES / f"{name}.yml").exists() else name
@@ -64,7 +69,9 @@ def guess(tables, folder) -> dict:
         "arms": arms,
     }
     if scales := list(dict.fromkeys(scales)):
-        content["scales"] = {scale: names.scale_keys(scale) for scale in scales}
+        content["scales"] = {
+            s: names.scale_keys(s) or _guessed_range(s, tables, parts) for s in scales
+        }
         content["primary"] = _primary(scales)
     else:
         _ask_for_scales(tables, parts)
@@ -82,7 +89,7 @@ def _with_missing(tables):
 
 def _missing_codes(table):
     """Numbers that stand for a missing value: labelled so, or far from all others."""
-    scored = [c for c in table.cells if names.read_column(c) or re.fullmatch(KEPT["age"], c, re.I)]
+    scored = [c for c in table.cells if names.read_column(c) or _named(KEPT["age"], c)]
     for column in scored:
         for code, word in table.levels.get(column, {}).items():
             if re.fullmatch(NO_VALUE, word.strip(), re.I):
@@ -104,11 +111,26 @@ def _refuse_effects(tables):
             raise StudyError(Problem(table.name, text=text, remedy=remedy))
 
 
+def _refuse_nameless(parts):
+    """Of several tables each one that is used names its participants."""
+    for part in parts.values():
+        if len(parts) > 1 and part["participant"] is None and used_keys(part):
+            part["participant"] = "?"
+
+
+def used_keys(part):
+    """What a table contributes."""
+    return [key for key in ("participants", "scales", "regions") if part.get(key)]
+
+
 # --- one table
 
 
-def _table(table):
-    """What each column of a table is."""
+def _table(table, others=False):
+    """What each column of a table is, and what its columns of scores say.
+
+    ``others``: scales that are not known are read, too.
+    """
     cells = table.cells
     who = _participant(table)
     visit = _visit_column(cells, who)
@@ -116,9 +138,9 @@ def _table(table):
     if is_regional := len(regional(cells)) > 0:
         behind = who and visits_behind(cells[who])
         part |= {"visit": who} if not visit and behind else {}
-    readings = [
-        r for r in names.read_columns(cells, bool(visit), table.name) if _is_scored(cells[r.column])
-    ]
+    read = names.read_others(cells) if others else []
+    read = read or names.read_columns(cells, bool(visit), table.name)
+    readings = [reading for reading in read if _is_scored(cells[reading.column])]
     part |= _people(table, who, {r.column for r in readings} | {visit})
     if is_regional:
         changes = (cells[regional(cells)].apply(pd.to_numeric, errors="coerce") < 0).any(axis=None)
@@ -127,15 +149,21 @@ def _table(table):
     for scale, column in _baselines(table, part, readings).items():
         doubt = " ?" * scale.endswith("?")
         part["scales"][scale.removesuffix(" ?")]["baseline"] = column + doubt
-    return part | {"left_out": _left_out(table, part, readings)}
+    return part | {"left_out": _left_out(table, part, readings)}, readings
+
+
+def _named(pattern, column):
+    """Whether a column has a name of some kind, however it is spelled: "Patient No." """
+    plain = re.sub(r"\W+", "_", re.sub(r"\(.*?\)|\[.*?\]", "", column)).strip("_")
+    return bool(re.fullmatch(pattern, plain, re.I))
 
 
 def _participant(table):
     """Column of the participant: by its name, else the first whose values come several times."""
     cells = table.cells
-    whole = [c for c in cells if cells[c].notna().all()]
+    whole = [c for c in cells if cells[c].notna().mean() > NEARLY_ALL]  # a last row may say "mean"
     for pattern in ID:
-        if named := [c for c in whole if re.fullmatch(pattern, c, re.I)]:
+        if named := [c for c in whole if _named(pattern, c)]:
             return named[0]
     first = cells.columns[0]
     if re.match(r"[lr]h\.|measure:", first, re.I):
@@ -164,8 +192,8 @@ def _visit_column(cells, who):
     if who is None or not cells[who].duplicated().any():
         return None
     apart = _unique_with(cells, who)
-    named = [c for c in apart if re.fullmatch(VISIT, c, re.I)]
-    named += [c for c in cells if re.fullmatch(VISIT, c, re.I) and c not in named]
+    named = [c for c in apart if _named(VISIT, c)]
+    named += [c for c in cells if _named(VISIT, c) and c not in named]
     if named:
         told = [c for c in named if all(names.week_of(v)[1] is not None for v in cells[c].dropna())]
         return (told or named)[0]
@@ -187,7 +215,7 @@ def _people(table, who, taken):
     if arm := _arm_column(table, who, free):
         kept["arm"] = arm
     for name, pattern in KEPT.items():
-        found = [c for c in free if re.fullmatch(pattern, c, re.I) and c not in kept.values()]
+        found = [c for c in free if _named(pattern, c) and c not in kept.values()]
         kept |= {name: found[0]} if found else {}
     healthy = [c for c in free if c not in kept.values() and _healthy(table, c)]
     kept |= {_plain(c): c for c in healthy}
@@ -220,7 +248,7 @@ def _arm_column(table, who, free):
     ranked = []
     for column in free:
         named, given = (
-            re.fullmatch(ARM, column.split("(")[0].strip(), re.I),
+            _named(ARM, column),
             table.cells[column].dropna(),
         )
         alike = who is None or table.cells.groupby(who)[column].nunique().le(1).all()
@@ -240,7 +268,7 @@ def _scales(readings):
         of_scale.setdefault(kind, reading.pattern)
     for scale, columns in found.items():
         items = {r.item for r in readings if r.scale == scale and r.item}
-        whole = len(items) == names.INSTRUMENTS["items"][scale]
+        whole = len(items) == names.INSTRUMENTS["items"].get(scale)
         if "items" in columns and "total" in columns and not whole:
             del columns["items"]
     return found
@@ -305,14 +333,13 @@ def _reason(column, name, part, readings):
 # --- all tables
 
 
-def _codes(tables, parts):
+def _codes(tables, parts, read):
     """Visits as they are written, in order, with their labels; only those with a score."""
     found = {}
     for table in tables:
         part, cells = parts[table.name], table.cells
-        readings = names.read_columns(cells, bool(part.get("visit")), table.name)
         used = {p for columns in part["scales"].values() for p in columns.values()}
-        readings = [r for r in readings if r.pattern in used]
+        readings = [r for r in read[table.name] if r.pattern in used]
         scored = cells[[r.column for r in readings]]
         if (column := part.get("visit")) in cells and column != part["participant"]:
             rows = scored.notna().any(axis=1) if len(readings) else cells[column].notna()
@@ -329,9 +356,9 @@ def _codes(tables, parts):
     return found
 
 
-def _visits(tables, parts):
+def _visits(tables, parts, read):
     """Name and codes of each visit, their weeks, and the name of each code."""
-    codes = _codes(tables, parts)
+    codes = _codes(tables, parts, read)
     if not codes:
         return {"baseline": "?"}, "0, ?", {}
     told = {code: names.week_of(code, label) for code, label in codes.items()}
@@ -368,7 +395,7 @@ def _days(tables, parts):
     found = {}
     for table in tables:
         visit = parts[table.name].get("visit")
-        column = next((c for c in table.cells if re.fullmatch(DAYS, c, re.I)), None)
+        column = next((c for c in table.cells if _named(DAYS, c)), None)
         if column and visit in table.cells:
             days = pd.to_numeric(table.cells[column], errors="coerce")
             found |= days.groupby(table.cells[visit]).median().dropna().to_dict()
@@ -415,7 +442,7 @@ def _arms(tables, parts):
             if _some_without(table, part, cells, column):
                 outside = outside | {"arm": ["unassigned"]}
             study = {"not_randomised": outside} if outside else {}
-            return _named(levels, table.levels.get(column, {})), study
+            return _named_arms(levels, table.levels.get(column, {})), study
     others = [c for table in tables for c in _two_valued(table, parts[table.name])]
     return ("none ?" if others else "none"), {}
 
@@ -447,7 +474,7 @@ def _two_valued(table, part):
             yield column
 
 
-def _named(levels, words):
+def _named_arms(levels, words):
     """Active arm and control; ? where words do not tell."""
     control = [v for v in levels if re.search(CONTROL, f"{v} {words.get(v, '')}", re.I)]
     if len(levels) < 2:
@@ -465,7 +492,7 @@ def _named(levels, words):
 
 def _primary(scales):
     """The one clinicians' scale of depression, if there is one; else in doubt."""
-    rated = [s for s in scales if names.INSTRUMENTS.loc[s, "order"]]
+    rated = [s for s in scales if names.INSTRUMENTS["order"].get(s)]
     return (
         scales[0]
         if len(scales) == 1
@@ -473,6 +500,19 @@ def _primary(scales):
         if len(rated) == 1
         else f"{(rated or scales)[0]} ?"
     )
+
+
+def _guessed_range(scale, tables, parts):
+    """A range as the scores have it, in doubt."""
+    regex = [
+        names.as_regex(columns["total"], ".+")
+        for part in parts.values()
+        for name, columns in part["scales"].items()
+        if name == scale
+    ]
+    own = [t.cells[c] for t in tables for c in t.cells if re.fullmatch(regex[0], c)]
+    numbers = pd.to_numeric(pd.concat(own), errors="coerce")
+    return {"range": f"{min(0, numbers.min()):g}, {numbers.max():g} ?"}
 
 
 def _ask_for_scales(tables, parts):

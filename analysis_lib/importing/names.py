@@ -85,6 +85,19 @@ def read_column(column, numbered=True) -> Reading | None:
     return _reading(column, scale, found)
 
 
+_OTHER = re.compile(
+    rf"(?:(?P<before>{VISIT}){_GAP})?(?P<key>[a-z][\w -]*?){_GAP}(?P<visit>{VISIT})?{_GAP}", re.I
+)
+
+
+def read_others(columns) -> list[Reading]:
+    """Columns of scales that are not known, but whose names differ by a visit alone."""
+    found = [(column, _OTHER.fullmatch(column)) for column in columns]
+    found = [_reading(c, m["key"], m) for c, m in found if m and (m["visit"] or m["before"])]
+    counts = pd.Series([r.pattern for r in found], dtype=object).value_counts()
+    return [reading for reading in found if counts[reading.pattern] > 1]
+
+
 def _reading(column, scale, found):
     parts = found.groupdict()
     spans = {name: found.span(name) for name in parts if parts[name]}
