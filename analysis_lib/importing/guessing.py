@@ -45,8 +45,8 @@ ARMS = 6  # a column with more words does not hold the arm
 
 def guess(tables, folder) -> dict:
     """The content of import.yml for some tables; what a person is to confirm ends in ?."""
-    missing = sorted({code for table in tables for code in _missing_codes(table)})
-    tables = _with_missing(tables)
+    missing = {table.name: set(_missing_codes(table)) for table in tables}
+    tables = [replace(t, cells=t.cells.mask(t.cells.isin(missing[t.name]))) for t in tables]
     _refuse_effects(tables)
     read = {table.name: _table(table) for table in tables}
     if not any(part["scales"] for part, _ in read.values()):
@@ -63,7 +63,7 @@ def guess(tables, folder) -> dict:
         "name": name,
         "title": str(name).replace("_", " "),
         "tables": parts,
-        "missing": missing,
+        "missing": sorted(set().union(*missing.values())),
         "visits": visits,
         "weeks": weeks,
         "arms": arms,
@@ -79,12 +79,6 @@ def guess(tables, folder) -> dict:
         content["imaging"] = guess_regions(tables, parts, visits, named)
     study |= _covariates(tables, parts)
     return content | ({"study": study} if study else {})
-
-
-def _with_missing(tables):
-    """Tables in which codes of missing values are missing."""
-    masked = [t.cells.mask(t.cells.isin(set(_missing_codes(t)))) for t in tables]
-    return [replace(table, cells=cells) for table, cells in zip(tables, masked, strict=True)]
 
 
 def _missing_codes(table):
@@ -114,13 +108,9 @@ def _refuse_effects(tables):
 def _refuse_nameless(parts):
     """Of several tables each one that is used names its participants."""
     for part in parts.values():
-        if len(parts) > 1 and part["participant"] is None and used_keys(part):
+        used = any(part.get(key) for key in ("participants", "scales", "regions"))
+        if len(parts) > 1 and part["participant"] is None and used:
             part["participant"] = "?"
-
-
-def used_keys(part):
-    """What a table contributes."""
-    return [key for key in ("participants", "scales", "regions") if part.get(key)]
 
 
 # --- one table
@@ -246,15 +236,12 @@ def _healthy(table, column):
 def _arm_column(table, who, free):
     """The column that holds the arm: by its words, then by its name."""
     ranked = []
-    for column in free:
-        named, given = (
-            _named(ARM, column),
-            table.cells[column].dropna(),
-        )
+    for column in [column for column in free if _named(ARM, column)]:
+        given = table.cells[column].dropna()
         alike = who is None or table.cells.groupby(who)[column].nunique().le(1).all()
         said = [*given.unique(), *table.levels.get(column, {}).values()]
         control = any(re.search(CONTROL, w, re.I) for w in said if re.search("[a-z]{2}", w, re.I))
-        if 2 <= given.nunique() <= ARMS and alike and named:
+        if 2 <= given.nunique() <= ARMS and alike:
             ranked.append((-2 * control - 1 + _healthy(table, column), len(ranked), column))
     return min(ranked)[2] if ranked else None
 
@@ -271,6 +258,8 @@ def _scales(readings):
         whole = len(items) == names.INSTRUMENTS["items"].get(scale)
         if "items" in columns and "total" in columns and not whole:
             del columns["items"]
+        elif "items" in columns and not whole:  # their sum is not the scale's total
+            columns["items"] += " ?"
     return found
 
 

@@ -27,7 +27,7 @@ def region_name(column) -> str:
 def _keys(atlas):
     if atlas == "dkt31_aseg":
         return {side_and_region(n)[0][1] for n in dkt31_aseg_table()["name"]} | MORE
-    return {_letters(name) for name in load_atlas(atlas).table["name"]}
+    return set(_own_names(atlas))
 
 
 def _letters(name):
@@ -111,10 +111,14 @@ def regional_change(amounts, pre, post) -> pd.DataFrame:
     return (100 * (last - first) / first.where(first > 0)).round(6)
 
 
+@cache
+def _own_names(atlas):
+    return {_letters(name): name for name in load_atlas(atlas).table["name"]}
+
+
 def written_name(column, atlas) -> str:
     """Name of a region as the atlas, or whoever reads it, knows it."""
     name = region_name(column)
     if atlas == "neuromorphometrics":
-        known = {_letters(n): n for n in load_atlas(atlas).table["name"]}
-        return known.get(_letters(name), name)
+        return _own_names(atlas).get(_letters(name), name)
     return name

@@ -13,7 +13,7 @@ from analysis_lib.importing import OpenQuestions, import_study, reading
 from analysis_lib.results.problems import StudyError, WrongFile
 from analysis_lib.study.contract import load_study
 from analysis_lib.study.participants import read_participants
-from analysis_lib.study.scores import problems, read_ratings
+from analysis_lib.study.scores import read_ratings
 
 PROJECT = Path(__file__).resolve().parents[2]
 ITEMS = [f"item_{k}" for k in range(1, 18)]
@@ -280,6 +280,21 @@ def test_what_does_not_fit_is_listed_on_the_page(tmp_path):
     assert "but its items add up to" in page
 
 
+def test_items_that_are_not_the_whole_scale_are_not_summed_unasked(tmp_path):
+    rows = trial()[["id", "arm", "visit", *ITEMS[:4]]]
+    rows.columns = ["id", "arm", "visit", *(f"HAMD_{k}" for k in range(1, 5))]
+    with pytest.raises(OpenQuestions, match=r"items: which column it is\? Guessed: HAMD_\{item\}"):
+        import_study(csv(rows, tmp_path / "t.csv"), tmp_path / "new")
+
+
+def test_a_scale_that_is_not_known_asks_for_its_range_alone(tmp_path):
+    rows = wide(trial(), lambda code, _: f"Foo_{code}", ["w0", "w2", "w4"])
+    edits = {"scales/Foo/range": [0, 60]}
+    done = import_edited(csv(rows, tmp_path / "t.csv"), tmp_path / "new", edits)
+    assert written(done.path, "foo") == expected(trial())
+    assert load_study(done.path).primary_scale.range == (0, 60)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -314,7 +329,5 @@ def test_what_is_written_is_valid_bids(tmp_path):
 
 def test_ratings_are_what_the_notebooks_read(tmp_path):
     done = import_study(long_csv(trial(), tmp_path), tmp_path / "new")
-    study = load_study(done.path)
-    assert problems(study) == []
-    ratings = read_ratings(study)
+    ratings = read_ratings(load_study(done.path))
     assert ratings["score"].tolist() == trial()["total"].tolist()
