@@ -36,7 +36,7 @@ def apply(mapping, tables) -> Imported:
         for name, column in who.items()
         for row in column.index[column.isna()]
     ]
-    keys = _keys_of(pd.concat(who.values()).dropna().unique())
+    keys = _keys_of(who.values())
     who = {name: column.map(keys) for name, column in who.items()}
     people, problems = _people(mapping, tables, who, keys)
     scores = {}
@@ -105,19 +105,28 @@ def _who(part, cells):
     return column
 
 
-def _keys_of(found):
+def _keys_of(columns):
     """participant_id by name: letters and digits of it; numbers in order where it may be a name.
 
-    The same name with sub- before it is the same participant.
+    The same name with sub- before it is the same participant, and so are 1 and 01 of two tables.
     """
-    plain = {name: re.sub(r"(?i)^sub-", "", name) for name in found}
-    bare = {name: re.sub(r"[^A-Za-z0-9]", "", name) for name in dict.fromkeys(plain.values())}
+    names_of = [column.dropna().unique() for column in columns]
+    plain = {name: re.sub(r"(?i)^sub-", "", name) for own in names_of for name in own}
+    short = {name: text.lstrip("0") or "0" for name, text in plain.items()}
+    if all(len({short[name] for name in own}) == len(own) for own in names_of):
+        longest = {short[name]: text for name, text in sorted(plain.items(), key=_length)}
+        plain = {name: longest[short[name]] for name in plain}
+    bare = {text: re.sub(r"[^A-Za-z0-9]", "", text) for text in dict.fromkeys(plain.values())}
     apart = len(set(bare.values())) == len(bare)
     if apart and all(re.fullmatch(r"(?=.*\d).{1,64}", text) for text in bare.values()):
         return {name: f"sub-{bare[text]}" for name, text in plain.items()}
     digits = max(2, len(str(len(bare))))
     numbers = {text: f"sub-{k:0{digits}d}" for k, text in enumerate(bare, 1)}
     return {name: numbers[text] for name, text in plain.items()}
+
+
+def _length(pair):
+    return len(pair[1])
 
 
 def _people(mapping, tables, who, keys):

@@ -23,15 +23,16 @@ VISIT = (
 )
 ARM = (
     r"(?:study_?|treatment_?|actual_?)?(?:arm(?:_?cd)?|group|grp|treat(?:ment)?|trt|therapy|coil|"
-    r"condition|allocation|rand(?:omi[sz](?:ation|ed))?(?:_?to)?|intervention|infusion_?1?|"
-    r"gruppe|bedingung)"
+    r"condition|alloca(?:tion|ted)(?:_?to)?|assign(?:ed|ment)(?:_?to)?|rand(?:omi[sz](?:ation|ed))?(?:_?to)?|intervention|infusion_?1?|"
+    r"(?:behandlungs?)?gruppe|behandlung|studienarm|bedingung)"
 )
 KEPT = {  # columns of participants.tsv, by the names that they have elsewhere
     **{"age": r"age(?:_?(?:years|baseline|bl))?|alter", "sex": r"sex|gender|geschlecht"},
     **{"site": r"site|cent(?:re|er)|poolinv|zentrum", "tiv": r"tiv(?:_ml)?"},
 }
 CONTROL = (
-    r"sham|placebo|plc?b|control|ctrl?l?|tau|usual|wait|wl|no[_ ]?treat|untreated|inactive|kontroll"
+    r"(?<![a-z])(?:sham|placebo|plc?b|control|ctrl?l?|tau|treatment as usual|usual care|wait|wl|"
+    r"no[_ ]?treat|untreated|inactive|kontroll)"
 )
 HEALTHY = r"hc|healthy.*|.*healthy control.*"
 BASELINE = r"^bas|_bas|baseline|_bl$|^bl_"
@@ -128,7 +129,7 @@ def _table(table, others=False):
     if is_regional := len(regional(cells)) > 0:
         behind = who and visits_behind(cells[who])
         part |= {"visit": who} if not visit and behind else {}
-    read = names.read_others(cells) if others else []
+    read = names.read_others(cells) if others and not visit else []
     read = read or names.read_columns(cells, bool(visit), table.name)
     readings = [reading for reading in read if _is_scored(cells[reading.column])]
     part |= _people(table, who, {r.column for r in readings} | {visit})
@@ -187,6 +188,8 @@ def _visit_column(cells, who):
     if named:
         told = [c for c in named if all(names.week_of(v)[1] is not None for v in cells[c].dropna())]
         return (told or named)[0]
+    if any((reading := names.read_column(c)) and reading.visit for c in cells):
+        return None  # in the names of columns; somebody has two rows
     if len(apart) == 1 or (apart and apart[0].startswith("column")):
         return apart[0]
     return f"{apart[0] if apart else ''} ?".strip()
@@ -236,13 +239,13 @@ def _healthy(table, column):
 def _arm_column(table, who, free):
     """The column that holds the arm: by its words, then by its name."""
     ranked = []
-    for column in [column for column in free if _named(ARM, column)]:
-        given = table.cells[column].dropna()
+    for column in free:
+        named, given = _named(ARM, column), table.cells[column].dropna()
         alike = who is None or table.cells.groupby(who)[column].nunique().le(1).all()
         said = [*given.unique(), *table.levels.get(column, {}).values()]
         control = any(re.search(CONTROL, w, re.I) for w in said if re.search("[a-z]{2}", w, re.I))
-        if 2 <= given.nunique() <= ARMS and alike:
-            ranked.append((-2 * control - 1 + _healthy(table, column), len(ranked), column))
+        if 2 <= given.nunique() <= ARMS and alike and (named or control):
+            ranked.append((_healthy(table, column) - 2 * control - named, len(ranked), column))
     return min(ranked)[2] if ranked else None
 
 

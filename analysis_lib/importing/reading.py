@@ -39,9 +39,12 @@ def read_tables(files) -> list[Table]:
     if twice := [t.name for k, t in enumerate(tables) if t.name in {u.name for u in tables[:k]}]:
         remedy = "Rename one"
         raise StudyError(Problem(twice[0], "", "files of different names", "two", remedy))
-    books = [table for table in tables if DICTIONARY in table.cells]
-    said = [_dictionary(book.cells) for book in books]
-    return [_explained(table, said) for table in tables if table not in books]
+    said = [_dictionary(table.cells) for table in tables if DICTIONARY in table.cells]
+    found = [_explained(table, said) for table in tables if DICTIONARY not in table.cells]
+    if not found:
+        expected = "a table with a header and rows"
+        raise StudyError(Problem(", ".join(path.name for path in paths), "", expected, "none"))
+    return found
 
 
 def _paths(path):
@@ -75,11 +78,13 @@ def _read(path):
         found = " ".join(str(error).split())[:200] or type(error).__name__
         expected = f"a readable {path.suffix} file"
         raise StudyError(Problem(path.name, "", expected, found)) from None
-    return [table for table in tables if len(table.cells)]
+    return [table for table in tables if not table.cells.empty]
 
 
 def _text(path, content):
     """A text with any separator; a first row of numbers alone is no header."""
+    if b"\0" in content and content[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        raise ValueError("null bytes: it is no text, or damaged")
     rows = _split(_decoded(content).rstrip("\x1a \r\n\t"))
     about = sidecar(path)
     labels = {name: told.get("Description", "") for name, told in about.items()}
@@ -153,8 +158,8 @@ def _table(name, rows, labels=None, levels=None):
     rows = [row + [""] * (width - len(row)) for row in rows if any(row)]
     full = max((sum(map(bool, row)) for row in rows), default=0)
     start = next((k for k, row in enumerate(rows) if sum(map(bool, row)) > LONELY * full), 0)
-    rows = rows[start:]
-    headless = bool(rows) and all(_is_number(cell) for cell in rows[0] if cell)
+    rows = rows[start:] or [[]]
+    headless = all(_is_number(cell) for cell in rows[0] if cell)
     names = [f"column{k + 1}" for k in range(width)] if headless else _unique(rows[0])
     cells = pd.DataFrame(rows[0 if headless else 1 :], columns=names, dtype=str)
     cells = cells[[c for c in cells if not (c.startswith("column") and (cells[c] == "").all())]]
@@ -177,7 +182,7 @@ def _unique(header):
 
 def _cell(value):
     """A cell as text: whole numbers without .0, dates as 2025-12-31."""
-    if value is None or value is pd.NA or value is pd.NaT or value != value:
+    if value is None or value is pd.NA or value != value:
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))

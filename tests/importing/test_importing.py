@@ -280,6 +280,32 @@ def test_what_does_not_fit_is_listed_on_the_page(tmp_path):
     assert "but its items add up to" in page
 
 
+def test_ids_padded_in_one_of_two_files_are_the_same_people(tmp_path):
+    rows = wide(trial(), lambda code, _: f"HAMD_{code}", ["w0", "w2", "w4"])
+    own = rows[["id", "arm", "age"]].assign(id=range(1, 9)).rename(columns={"arm": "given"})
+    scores = rows.drop(columns=["arm", "age", "sex"]).assign(id=[f"0{k}" for k in range(1, 9)])
+    files = csv(own, tmp_path / "a.csv") + csv(scores, tmp_path / "b.csv")
+    done = import_study(files, tmp_path / "new")  # the arm is known by its words alone
+    assert done.misfits == ()
+    assert {who for who, _, _ in written(done.path)} == {f"sub-0{k}" for k in range(1, 9)}
+    assert load_study(done.path).arms.control == "sham"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "a table with a header and rows"),
+        (b"id,HAMD_w0\n", "a table with a header and rows"),
+        (bytes(range(256)), "null bytes"),
+        (b"id,HAMD_w0,HAMD_w0\n1,4,5\n1,4,6\n", "one row per visit expected, found two of sub-1"),
+    ],
+)
+def test_a_file_that_holds_no_table_is_refused(tmp_path, content, message):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(StudyError, match=message):
+        import_edited([tmp_path / "t.csv"], tmp_path / "new", {"weeks": "0"})
+
+
 def test_items_that_are_not_the_whole_scale_are_not_summed_unasked(tmp_path):
     rows = trial()[["id", "arm", "visit", *ITEMS[:4]]]
     rows.columns = ["id", "arm", "visit", *(f"HAMD_{k}" for k in range(1, 5))]
