@@ -17,6 +17,10 @@ LEVEL = 0.05  # below it a family-wise p is called significant in words
 TOLERATED = 0.07  # a false-positive rate at .05 above this is marked
 
 QUICK = "QUICK: few permutations, for a first look. Do not quote these p-values."
+ONE_ARM = (
+    "No control arm: there is one contrast, the change of all participants, and it is meant where "
+    "the text speaks of a difference between arms. Such a change is not an effect of treatment."
+)
 VARIANT = "VARIANT {}: some parameters differ from their defaults; the default results are kept."
 SIMULATED = (
     "SIMULATED DATA: no patient took part. The demo trial is drawn from a known truth "
@@ -229,6 +233,7 @@ def notice(study, quick=False):
     lines = [said for said in (MARKS.get(study.label),) if said]
     lines += [QUICK] if quick else []
     lines += [VARIANT.format(study.variant)] if study.variant else []
+    lines += [ONE_ARM] if study.scales and not study.arms else []
     warned = warning_words(json.loads(os.environ.get(WARNINGS) or "{}"))  # in a run
     lines += [warned] if warned else []
     return "\n\n".join(f"> **{line.split(':')[0]}**:{line.split(':', 1)[1]}" for line in lines)

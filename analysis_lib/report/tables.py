@@ -146,7 +146,7 @@ def _clusters(evidence, n=12):
     return _table(
         evidence,
         file,
-        "Peaks and clusters, difference between the arms",
+        "Peaks and clusters: " + contrast_words(evidence.study.main, evidence.study.arm_names),
         "Letters mark further peaks of a cluster. Coordinates: MNI, mm. p-values are family-wise. "
         "Effect sizes at selected peaks are biased away from zero.",
         [*columns, "percent", "true_discoveries", "p_fwe_t", "p_fwe_cluster", "p_fwe_tfce"],
@@ -167,7 +167,8 @@ def _regions(evidence, n=12):
     return _table(
         evidence,
         file,
-        "Where surviving voxels lie, difference between the arms",
+        "Where surviving voxels lie: "
+        + contrast_words(evidence.study.main, evidence.study.arm_names),
         "A cluster can span many regions; these are the voxels that survive individually. "
         "Change and g are means over the region; t is that of its highest voxel.",
         ["region", "n_voxels", "n_voxels_fwe", "t", "hedges_g", "percent", *bounds],
