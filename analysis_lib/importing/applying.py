@@ -75,6 +75,7 @@ def _absent(mapping, tables):
         for column in wanted:
             yield Problem(name, "", f"column {column!r}", Listing(tuple(given[name])))
     scales = dict.fromkeys(s for part in mapping.tables.values() for s in part.scales)
+    yield from _inconsistent(mapping, scales)
     if not scales:
         remedy = "Name the file that holds its scores, too, or its columns under tables"
         yield Problem(FILE, "tables", "a clinical scale", "none", remedy)
@@ -82,6 +83,24 @@ def _absent(mapping, tables):
         if "range" not in about_scale(mapping, scale):
             remedy = f"write, under scales: {scale}: {{range: [0, 52]}}"
             yield Problem(FILE, f"scales.{scale}", text="its range is not known", remedy=remedy)
+
+
+def _inconsistent(mapping, scales):
+    """Keys of import.yml that do not go together."""
+    n = len(mapping.visits)
+    if len(mapping.weeks) != n:
+        yield Problem(FILE, "weeks", f"{n}, one for each of visits", str(len(mapping.weeks)))
+    if mapping.primary and scales and mapping.primary not in scales:
+        yield Problem(FILE, "primary", f"one of {', '.join(scales)}", mapping.primary)
+    columns = {name for part in mapping.tables.values() for name in part.participants}
+    if mapping.arms != "none" and mapping.arms.column not in columns:
+        remedy = f"write, in a table: participants: {{{mapping.arms.column}: COLUMN}}"
+        yield Problem(FILE, "arms.column", "a column under participants", "none", remedy)
+    regional = any(part.regions == "amounts" for part in mapping.tables.values())
+    wanted = ("atlas", *(("pre", "post") if regional else ()))
+    lacking = [key for key in wanted if key not in mapping.imaging]
+    if lacking and any(part.regions for part in mapping.tables.values()):
+        yield Problem(FILE, "imaging", f"keys {', '.join(wanted)}", f"no {', '.join(lacking)}")
 
 
 def about_scale(mapping, scale) -> dict:

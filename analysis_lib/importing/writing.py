@@ -36,29 +36,21 @@ def files_of(mapping, imported) -> dict:
 def study_text(mapping, imported) -> str:
     """The study file."""
     content = {"name": mapping.name, "title": mapping.title, "data": "bids"}
-    arms = (
-        mapping.arms if mapping.arms == "none" else mapping.arms.model_dump(exclude_defaults=False)
-    )
+    arms = mapping.arms if mapping.arms == "none" else mapping.arms.model_dump()
     if arms != "none" and not arms["left_out"]:
         del arms["left_out"]
     weeks = dict(zip(mapping.visits, map(_number, mapping.weeks), strict=True))
     content |= {"arms": arms, "visits": weeks, "scales": []}
     first = next(iter(imported.scores), None)
     for scale in imported.scores:
-        entry = {"name": scale, "file": f"phenotype/{_key(scale)}.tsv"} | about_scale(
-            mapping, scale
-        )
-        entry |= {"primary": True} if scale == (mapping.primary or first) else {}
-        content["scales"].append(entry)
+        entry = {"name": scale, "file": f"phenotype/{_key(scale)}.tsv"}
+        primary = {"primary": True} if scale == (mapping.primary or first) else {}
+        content["scales"].append(entry | about_scale(mapping, scale) | primary)
     if imported.change is not None:
         sessions = {k: v for k, v in mapping.imaging.items() if k in ("pre", "post")}
-        imaging = {"sessions": sessions} if sessions else {}
-        atlas = mapping.imaging["atlas"]
-        content["imaging"] = imaging | {
-            "table": "regions.tsv",
-            "atlas": atlas,
-            "values": "percent_change",
-        }
+        table = {"table": "regions.tsv", "atlas": mapping.imaging["atlas"]}
+        table |= {"values": "percent_change"}
+        content["imaging"] = ({"sessions": sessions} if sessions else {}) | table
         content["regions"] = []
     content |= mapping.study
     options = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 98}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from made_up_tables import VISITS, expected, import_edited, people, trial, wide, written
+from made_up_tables import VISITS, edit, expected, import_edited, people, trial, wide, written
 
 from analysis_lib.importing import OpenQuestions, import_study, reading
 from analysis_lib.results.problems import StudyError, WrongFile
@@ -304,6 +304,23 @@ def test_a_file_that_holds_no_table_is_refused(tmp_path, content, message):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(StudyError, match=message):
         import_edited([tmp_path / "t.csv"], tmp_path / "new", {"weeks": "0"})
+
+
+def test_a_mapping_that_does_not_fit_together_is_told_at_once(tmp_path):
+    files = long_csv(trial(), tmp_path)
+    import_study(files, tmp_path / "new")
+    wrong = {"weeks": "0, 2", "primary": "MADRS", "tables/t.csv/participants": {"age": "Age"}}
+    edit(tmp_path / "new", wrong)
+    with pytest.raises(StudyError) as caught:
+        import_study(files, tmp_path / "new")
+    told = str(caught.value)
+    for part in (
+        "t.csv: column 'Age' expected, found id, arm, age, sex, visit",
+        "import.yml: weeks: 3, one for each of visits expected, found 2",
+        "import.yml: primary: one of HAMD-17 expected, found MADRS",
+        "import.yml: arms.column: a column under participants expected",
+    ):
+        assert part in told
 
 
 def test_items_that_are_not_the_whole_scale_are_not_summed_unasked(tmp_path):
