@@ -230,7 +230,7 @@ def test_import_study_asks_on_a_terminal_and_else_lists_the_lines(tmp_path, monk
     listed = run("import-study", tmp_path / "my.csv", "--to", tmp_path / "a")
     assert listed.exit_code == 1
     assert "then run the same command again:" in listed.output
-    assert "weeks since baseline, one for each of visits? Guessed: 0, 1;" in listed.output
+    assert "weeks since baseline of the visits (T0, T1)? Guessed: 0, 1;" in listed.output
     monkeypatch.setattr("analysis_lib.__main__._on_terminal", lambda: True)
     command = ["import-study", str(tmp_path / "my.csv"), "--to", str(tmp_path / "b")]
     asked = CliRunner().invoke(app, command, input="0, 6\n1\n")

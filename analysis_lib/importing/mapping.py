@@ -92,7 +92,7 @@ ABOUT = {  # above each key of import.yml
     "study": "Further keys of the study file (data/README.md), copied as they are.",
 }
 ASKED = {  # what to answer, by the beginning of a place
-    "weeks": "weeks since baseline, one for each of visits",
+    "weeks": "weeks since baseline of the visits",
     "arms.active": "which arm is the active one",
     "arms.control": "which arm is the control",
     "arms": "the column of the arms, or none",
@@ -172,14 +172,20 @@ def _wrong(error):
 
 def open_questions(text) -> list[dict]:
     """Each value that ends in ?: its place, line, span in the text, and the guess."""
-    found = []
-    for place, node in _scalars(yaml.compose(text)):
+    found, root = [], yaml.compose(text)
+    named = {
+        key.value: [k.value for k, _ in value.value]
+        for key, value in root.value
+        if isinstance(value, yaml.MappingNode)
+    }
+    for place, node in _scalars(root):
         if place[0] in ("title", "study", "missing") or "left_out" in place[:-1]:
             continue
         if node.value.endswith(OPEN):
             dotted = ".".join(place)
             words = next(w for key, w in ASKED.items() if dotted.startswith(key))
             words = COLUMNS if place[-1] == "scales" else words
+            words += f" ({', '.join(named['visits'])})" if dotted == "weeks" else ""
             found.append(
                 {
                     "place": dotted,

@@ -211,7 +211,9 @@ def test_a_third_arm_is_left_out_and_the_question_names_the_lines(tmp_path):
     assert len(caught.value.problems) == len(caught.value.questions) == 2
     for question in caught.value.questions:
         assert question["key"] in lines[question["line"] - 1]
-    assert "weeks since baseline, one for each of visits? Guessed: 0, 1, 2" in str(caught.value)
+    assert "weeks since baseline of the visits (visit0, visit1, visit2)? Guessed: 0, 1, 2" in str(
+        caught.value
+    )
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["import.yml"]
     arms = {"column": "arm", "active": "cbt", "control": "nfb", "left_out": ["no_treatment"]}
     done = import_edited(files, tmp_path / "new", {"arms": arms} | WEEKS)
