@@ -43,7 +43,11 @@ class Source(StrEnum):
     receptors = "receptors"
     templates = "templates"
     antidepressant = "antidepressant"
-    argyelan = "argyelan"
+    argyelan_ect = "argyelan_ect"
+    argyelan_rtms = "argyelan_rtms"
+    claus2020 = "claus2020"
+    ds003007 = "ds003007"
+    ds005917 = "ds005917"
     sudmex_tms = "sudmex_tms"
 
 
@@ -193,7 +197,7 @@ def fetch(
         ),
     ] = False,
     images: Annotated[
-        bool, typer.Option("--images", help="Also the trial's T1w images (sudmex_tms: 88, 0.7 GB)")
+        bool, typer.Option("--images", help="Also the trial's T1w images (0.1 to 0.7 GB)")
     ] = False,
     jobs: Annotated[
         int | None,
