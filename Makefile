@@ -8,11 +8,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help paper quick test faults mutants campaign lint format map lab bench expected lock badge clean
+.PHONY: help paper quick all test faults mutants campaign lint format map lab bench expected lock badge clean
 
 help:
 	@echo "make paper   set up, simulate the demo trial, run every notebook (minutes)"
 	@echo "make quick   the same with few permutations, for a first look"
+	@echo "make all     the demo with its appendix, and the real trials that this repository holds (ten minutes)"
 	@echo "make lab     set up and open JupyterLab in notebooks/"
 	@echo "make test    set up and run the tests: those of each engine, then those of the project"
 	@echo "make faults  put sixty faults in, one at a time: does a test notice each? (a quarter of an hour)"
@@ -52,6 +53,13 @@ paper: $(READY)
 
 quick: $(READY)
 	$(BIN)/python run_all.py --quick
+
+# S5 comes last: it compares what the others found.
+BUNDLED := antidepressant argyelan_ect argyelan_rtms enigma_mdd
+all: paper
+	$(BIN)/python run_all.py --only S1,S3,S4
+	@for study in $(BUNDLED); do $(BIN)/python run_all.py --study $$study || exit 1; done
+	$(BIN)/python run_all.py --only S5
 
 # A pytest each, because each has a conftest.py of its own. All run, whichever fails. A process a core;
 # a file stays in one of them, which makes its fixtures once. The longest files come first (LONGEST in

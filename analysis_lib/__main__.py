@@ -236,11 +236,16 @@ def simulate(
     seed: Annotated[int | None, typer.Option(help="Seed of the random numbers")] = None,
     resolution: Annotated[float | None, typer.Option(help="Voxel size of the maps, mm")] = None,
     null: Annotated[bool, typer.Option("--null", help="Plant no effect at all")] = False,
+    realistic: Annotated[
+        bool, typer.Option("--realistic", help="Change as noisy and as small as real data have it")
+    ] = False,
 ):
     """Write a simulated trial with a known truth, as a BIDS folder."""
     from analysis_lib.datasets.simulate import simulate_study
+    from analysis_lib.datasets.truth import REALISTIC
 
     given = {"seed": seed, "resolution": resolution, "null": null or None}
+    given["plan"] = REALISTIC if realistic else None
     try:
         simulate_study(folder, **{k: v for k, v in given.items() if v is not None})
     except (RuntimeError, ValueError, OSError) as error:
