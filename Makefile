@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help paper quick all test faults mutants campaign lint format map lab bench expected lock badge clean
+.PHONY: help paper quick all gallery test faults mutants campaign lint format map lab bench expected lock badge clean
 
 help:
 	@echo "make paper   set up, simulate the demo trial, run every notebook (minutes)"
@@ -25,6 +25,7 @@ help:
 	@echo "make bench   recovery, calibration and speed tables (long)"
 	@echo "make expected  write data/expected anew: the numbers that later runs are compared with"
 	@echo "make lock    write requirements.lock anew from pyproject.toml (UPGRADE=1: with newer packages)"
+	@echo "make gallery  write docs/trials.md anew: results of the public trials that were run"
 	@echo "make badge   REPOSITORY=owner/name: point the README's Binder badge to where this is published"
 	@echo "make clean   remove the environment and data/derived; data/raw is left alone"
 	@echo
@@ -128,6 +129,9 @@ lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" --quiet \
 		$(if $(UPGRADE),--upgrade) -o requirements.lock
+
+gallery: $(READY)
+	$(BIN)/python docs/trials.py
 
 badge:
 	@echo "$(REPOSITORY)" | grep -Eqx '[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+' || { echo "say make badge REPOSITORY=owner/name (found '$(REPOSITORY)')"; exit 1; }
