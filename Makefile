@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help paper quick all gallery test faults mutants campaign lint format map lab bench expected lock badge clean
+.PHONY: help paper quick all gallery test faults mutants campaign lint format map schema lab bench expected lock badge clean
 
 help:
 	@echo "make paper   set up, simulate the demo trial, run every notebook (minutes)"
@@ -21,6 +21,7 @@ help:
 	@echo "make campaign  kill, interrupt and double runs of a small study, fill its disk (an hour): docs/reliability.md"
 	@echo "make lint    check style, and that imports flow one way"
 	@echo "make format  apply the style, bring notebooks and notebooks/percent in line (no edit is lost)"
+	@echo "make schema  write data/studies/study.schema.json, by which editors check a study file"
 	@echo "make map     draw docs/map.svg, the packages and what they import"
 	@echo "make bench   recovery, calibration and speed tables (long)"
 	@echo "make expected  write data/expected anew: the numbers that later runs are compared with"
@@ -93,6 +94,9 @@ format: $(READY)
 
 map: $(READY)
 	$(BIN)/python docs/draw_map.py
+
+schema: $(READY)
+	$(BIN)/python docs/schema.py
 
 data/raw/demo: | $(READY)
 	$(BIN)/python -m analysis_lib simulate $@
