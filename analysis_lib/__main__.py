@@ -43,7 +43,11 @@ class Source(StrEnum):
     receptors = "receptors"
     templates = "templates"
     antidepressant = "antidepressant"
-    argyelan = "argyelan"
+    argyelan_ect = "argyelan_ect"
+    argyelan_rtms = "argyelan_rtms"
+    claus2020 = "claus2020"
+    ds003007 = "ds003007"
+    ds005917 = "ds005917"
     sudmex_tms = "sudmex_tms"
 
 
@@ -286,7 +290,7 @@ def fetch(
         ),
     ] = False,
     images: Annotated[
-        bool, typer.Option("--images", help="Also the trial's T1w images (sudmex_tms: 88, 0.7 GB)")
+        bool, typer.Option("--images", help="Also the trial's T1w images (0.1 to 0.7 GB)")
     ] = False,
     jobs: Annotated[
         int | None,
@@ -325,11 +329,16 @@ def simulate(
     seed: Annotated[int | None, typer.Option(help="Seed of the random numbers")] = None,
     resolution: Annotated[float | None, typer.Option(help="Voxel size of the maps, mm")] = None,
     null: Annotated[bool, typer.Option("--null", help="Plant no effect at all")] = False,
+    realistic: Annotated[
+        bool, typer.Option("--realistic", help="Change as noisy and as small as real data have it")
+    ] = False,
 ):
     """Write a simulated trial with a known truth, as a BIDS folder."""
     from analysis_lib.datasets.simulate import simulate_study
+    from analysis_lib.datasets.truth import REALISTIC
 
     given = {"seed": seed, "resolution": resolution, "null": null or None}
+    given["plan"] = REALISTIC if realistic else None
     try:
         simulate_study(folder, **{k: v for k, v in given.items() if v is not None})
     except (RuntimeError, ValueError, OSError) as error:
