@@ -170,7 +170,7 @@ def leading_peaks(quotes, contrast, n=4) -> list:
 def leading_regions(quotes, contrast, n=4) -> list:
     """Regions with surviving voxels, by |t|: rows of vbm/<contrast>_regions.tsv."""
     rows = quotes.select(f"vbm/{contrast}_regions.tsv")
-    rows = rows[rows["n_voxels_fwe"] > 0] if len(rows) else rows
+    rows = rows[rows["n_voxels_fwe"] > 0] if "n_voxels_fwe" in rows else rows.iloc[:0]
     return by_size(rows, "t").head(n).to_dict("records")
 
 

@@ -729,3 +729,10 @@ def test_numbers_of_images_and_receptors_are_named_by_contrast():
 def test_a_p_from_a_fitted_tail_is_not_called_the_smallest_possible():
     assert results_words.p_text(1.7e-5, 600) == "p = .000017 (fitted tail of 600 permutations)"
     assert results_words.p_text(1 / 601, 600).endswith("(the smallest that 600 permutations allow)")
+
+
+def test_a_table_of_regions_has_no_surviving_voxels_to_lead_with():
+    rows = pd.DataFrame({"region": ["hippocampus"], "t": [4.0]})
+    quotes = SimpleNamespace(select=lambda file: rows)
+    assert sentences.leading_regions(quotes, "change") == []
+    assert sentences.largest_changes(quotes, "change")[0]["region"] == "hippocampus"
