@@ -33,7 +33,7 @@ def read_scale(study, scale, participants=None):
     it stays missing. Participants that the study excludes are left out. A `StudyError` has every
     problem of the file: missing columns, unknown participants or visits, scores that are no numbers
     or out of range, participants rated twice at a visit, totals that are not the sum of their
-    items.
+    items; of the primary scale, no score at baseline.
     """
     if participants is None:
         participants = read_participants(study)
@@ -52,7 +52,11 @@ def read_scale(study, scale, participants=None):
     table["prorated"] = given.isna() & table["score"].notna() & table[items].isna().any(axis=1)
     if found := found + wrong:
         raise StudyError(found)
-    return _tidy_scores(study, scale, table, participants, items)
+    scores = _tidy_scores(study, scale, table, participants, items)
+    rated = scores.loc[scores["score"].notna(), "visit"]
+    if scale.primary and study.baseline not in set(rated):
+        raise StudyError(Problem(scale.file, "", f"scores at ses-{study.baseline}", "none"))
+    return scores
 
 
 def _scale_columns(study, scale, table, participants, items):
@@ -172,8 +176,6 @@ def problems(study):
         if len(scores) > 1 and scores["score"].nunique() == 1:
             always = f"{scores['score'].iloc[0]:g} in every row"
             found.append(Problem(scale.file, scale.column, "scores that differ", always, COPIED))
-        if scale.primary and study.baseline not in set(scores["visit"]):
-            found.append(Problem(scale.file, "", f"scores at ses-{study.baseline}", "none"))
     if not found:
         found += [*visit_order(study, participants), *_lost_totals(study, read)]
         found += [problem for one in read for problem in _reversed_visits(study, *one)]
