@@ -545,6 +545,7 @@ def test_the_mosaic_shows_the_mean_and_the_maps_least_like_the_others(ran02, smo
     for found, row in zip(least, rows.itertuples(), strict=True):
         raw = smoothed.raw[row.session == "post"][smoothed.who.index(row.participant_id)]
         np.testing.assert_allclose(found.get_fdata()[smoothed.mask], raw, rtol=1e-5)
+    assert mosaic.draw.keywords["titles"][2:] == rows["session"].tolist()  # and no name
 
 
 def test_what_is_left_out_of_02_is_named_and_the_rest_counted(ran02):
@@ -1125,7 +1126,7 @@ def test_links_of_the_report_lead_to_files_in_the_pack(shared, tmp_path):
 
 def test_a_pack_with_a_secret_is_refused_and_the_secret_not_told(shared, tmp_path):
     path = shared.derived / "clinical" / "note.json"
-    path.write_text('{"said by": "wolkenstein", "who": "sub-MUC8003"}')
+    path.write_text('{"said by": "wolkenstein", "who": "sub-MUC8003", "is": "sub-03"}')
     try:
         with pytest.raises(NotShareable, match=r"clinical/note\.json: nothing about") as refused:
             export.export(shared, tmp_path / "pack.zip")
@@ -1133,6 +1134,7 @@ def test_a_pack_with_a_secret_is_refused_and_the_secret_not_told(shared, tmp_pat
         path.unlink()
     told = str(refused.value)
     assert "1 names or numbers from free text, 2 participant_id" in told  # with and without sub-
+    assert "1 pseudonyms" in told
     assert "olkenstein" not in told
     assert not (tmp_path / "pack.zip").exists()
 

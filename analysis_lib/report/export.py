@@ -32,6 +32,7 @@ LONG = r"\+?\d{7,}"  # a number that is no measurement
 BLOB = re.compile(r"[A-Za-z0-9+/]{120,}={0,2}")
 SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
 IDS, PARTS = "participant_id", "names or numbers from free text"
+PSEUDONYMS = "pseudonyms"
 DATES, WORDS, PATHS = "dates", "undeclared words", "folders of this machine"
 
 
@@ -104,9 +105,10 @@ def secrets(study) -> dict:
 
     Of every table of the study: participant_id; words that the study file, a JSON file beside the
     table or the compendium itself does not publish; dates; names and numbers within free text. And
-    folders of this machine, and its user.
+    pseudonyms, which join what is shared to private/; folders of this machine, and its user.
     """
     found = {kind: set() for kind in (IDS, DATES, WORDS, PARTS, PATHS)}
+    found[PSEUDONYMS] = set(pseudonyms.read_key(study).values())  # of the rows in private/
     for path in sorted(study.root.rglob("*.tsv")):
         try:
             table = read_text_table(path, path.name)
@@ -120,7 +122,7 @@ def secrets(study) -> dict:
     found = {kind: {" ".join(w.casefold().split()) for w in words} for kind, words in found.items()}
     public = _published(study)
     return {
-        kind: words if kind in (IDS, DATES) else _unpublished(words, public)
+        kind: words if kind in (IDS, DATES, PSEUDONYMS) else _unpublished(words, public)
         for kind, words in found.items()
     }
 
