@@ -91,7 +91,8 @@ def run_shown(place, name, **parameters):
 
     def show(results, name, **options):
         panels.setdefault(name, []).append(catalogue.CATALOGUE[name](results, **options))
-        return str(vars(panels[name][-1]))
+        shown = panels[name][-1]  # of a picture, an executed notebook holds these words
+        return f"{shown.title}. {shown.caption} {shown.alt}"
 
     told = {"study": place.study, "variant": place.derived.name} | parameters
     told |= {} if name == "S0_trial_conduct" else {"seed": 5}  # it draws nothing
@@ -231,7 +232,7 @@ def test_table_1_and_the_flow_are_of_the_right_arm(ran01, people, ratings):
     assert [flow[arm]["analysed"] for arm in ARMS.values()] == [12, 8]
     assert [flow[arm]["scanned_twice"] for arm in ARMS.values()] == [10, 8]
     excluded = [flow[arm]["excluded"] for arm in ARMS.values()]
-    assert excluded == [{"eligible": ["sub-22"]}, {}]
+    assert excluded == [{"eligible": ["a participant"]}, {}]  # protected
     boxes = table(ran01, "clinical/consort_flow.tsv").set_index(["stage", "arm"])
     assert boxes.loc[("excluded", "active"), "n"] == 1
     assert "Allocated to rTMS: 13" in boxes.loc[("allocated", "active"), "text"]
