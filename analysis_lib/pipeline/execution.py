@@ -22,6 +22,7 @@ from analysis_lib.results.problems import (
 )
 from analysis_lib.study.parameters import read_notebook
 
+FORGETFUL = "--InteractiveShell.cache_size=0"  # figures that were shown are not kept in Out
 KILLED = {  # exceptions that tell of a process that ended without a word
     "DeadKernelError": "the notebook's process",
     "BrokenProcessPool": "one of the notebook's worker processes",
@@ -131,6 +132,7 @@ def _kernel_class(log):
                 self.transport_encryption = "auto"
 
         async def start_kernel(self, **options):
+            options["extra_arguments"] = [*options.get("extra_arguments", ()), FORGETFUL]
             return await super().start_kernel(stderr=log, **options)
 
     return Kernel
