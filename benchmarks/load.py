@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 PER_ARM, N_SCALES, N_VISITS, N_MAPS, MM = 100, 10, 8, 60, 2.0
 VISITS = {"baseline": 0} | {f"week{k}": k for k in range(1, N_VISITS)}
 SCALES = [f"S{k:02d}" for k in range(1, N_SCALES + 1)]
+TABLE, QUICK = {"sep": "\t", "index": False, "na_rep": "n/a"}, ("--quick",)
 STUDY = {
     "name": "load",
     "title": "A large simulated trial",
@@ -54,7 +55,7 @@ def make_study(folder):
     for table in raw.glob("phenotype/*"):
         table.unlink()
     for name in SCALES:
-        _scores(people, rng).to_csv(raw / f"phenotype/{name}.tsv", sep="\t", index=False)
+        _scores(people, rng).to_csv(raw / f"phenotype/{name}.tsv", **TABLE)
     scales = [
         {"name": name, "file": f"phenotype/{name}.tsv", "range": [0, 60], "primary": not k}
         for k, name in enumerate(SCALES)
@@ -100,9 +101,6 @@ def run(path, output, full):
     ]
     page = study.derived / "report" / "index.html"
     return pd.DataFrame([*rows, {"what": "report", "size_mb": page.stat().st_size / 1e6}])
-
-
-QUICK = ("--quick",)
 
 
 def main():

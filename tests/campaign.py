@@ -11,6 +11,7 @@ import os
 import platform
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -230,6 +231,33 @@ def removed(stage, expected, seconds, times, rng):
     return count
 
 
+WRONG = (
+    *("fwhm_mm=-3", "fwhm_mm=abc", "fwhm_mm=nan", "fwhm_mm=inf", "tail=gdp2", "delta_step=0"),
+    *("seed=-1", "seed=1.5", "mask_threshold=-1", "mask_threshold=1", "n_permutations=5"),
+    *("n_permutations=1e9", "cluster_p=0", "cluster_p=1", "tiv=head", "errors=same", "n_jobs=0"),
+    *("errors_within=x", "quick_permutations=3", "statistic=tau", "null=shuffle", "nosuch=1"),
+)
+
+
+def wrong_parameters():
+    """Wrong values of notebook parameters: exit status 2, one line that names them, within 2 s.
+
+    Processor time is measured: this machine may have other work.
+    """
+    count, slowest = {"times": 0, "refused in a line": 0, "wrong": 0}, 0.0
+    for given in WRONG:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [sys.executable, "run_all.py", "--set", given]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        said = done.stderr.strip()
+        good = done.returncode == 2 and given.split("=")[0] in said and "\n" not in said
+        slowest = max(slowest, took)
+        count = _counted(count, {"refused in a line": good}, good and took < 2, f"{said}\n")
+    return count | {"longest": f"{slowest:.1f} s"}
+
+
 def _counted(count, found, good, said):
     """One more time; what was said if it went wrong."""
     print("" if good else said, end="")
@@ -274,6 +302,7 @@ def main(
             "a table removed while a run works": lambda: removed(
                 stage, expected, seconds, removals, rng
             ),
+            "a wrong value given with --set": wrong_parameters,
             **determinism.parts(Path(place), python),
         }
         for name, part in parts.items():
