@@ -34,8 +34,8 @@ def diagnose(maps, parcels, errors="unequal", errors_within="skewed") -> dict:
         :func:`~analysis_lib.vbm.null_rates.null_rates`).
     """
     residuals, arm = maps.residuals(), maps.arm.to_numpy()
-    ratio = variance_ratio(residuals, arm)
-    skewness = {name: stats.skew(residuals[arm == name], bias=False) for name in ARMS}
+    ratio = _by_block(variance_ratio, residuals, arm)
+    skewness = {name: _by_block(_skewness, residuals, arm == name) for name in ARMS}
     by_region = region_variances(residuals, arm, maps.image(1), parcels)
     spread = spread_table(ratio, by_region["variance_ratio"], skewness, arm)
     images = {"variance_ratio": ratio} | {f"skewness_{k}": v for k, v in skewness.items()}
@@ -46,6 +46,16 @@ def diagnose(maps, parcels, errors="unequal", errors_within="skewed") -> dict:
         "variance_by_region": by_region,
         "design": design_table(arm, maps.covariates),
     }
+
+
+def _by_block(statistic, values, rows, size=2**14):
+    """A statistic of each column, from some columns at a time: what it copies stays small."""
+    blocks = (values[:, start : start + size] for start in range(0, values.shape[1], size))
+    return np.concatenate([statistic(block, rows) for block in blocks])
+
+
+def _skewness(values, rows):
+    return stats.skew(values[rows], bias=False)
 
 
 def variance_ratio(values, arm):
