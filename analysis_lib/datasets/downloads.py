@@ -148,7 +148,7 @@ def _chunks(response):
 
 
 def _refuse_open(response):
-    """Refuse an answer to which a redirect led from https to http: anyone on the way can read it."""
+    """Refuse an answer to which a redirect led from https to http, where anyone may change it."""
     way = [one.url for one in (*response.history, response)]
     if way[0].startswith("https:") and not all(url.startswith("https:") for url in way):
         raise ValueError(f"https all the way expected, found a redirect to {way[-1]}")
