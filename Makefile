@@ -18,7 +18,7 @@ help:
 	@echo "make test    set up and run the tests: those of each engine, then those of the project"
 	@echo "make faults  put sixty faults in, one at a time: does a test notice each? (a quarter of an hour)"
 	@echo "make mutants the same with the faults that mutmut makes of the table builders (long)"
-	@echo "make campaign  kill, interrupt and double runs of a small study, fill its disk (an hour): docs/reliability.md"
+	@echo "make campaign  kill and starve runs of a small study, run the demo elsewhere (hours): docs/reliability.md"
 	@echo "make lint    check style, and that imports flow one way"
 	@echo "make format  apply the style, bring notebooks and notebooks/percent in line (no edit is lost)"
 	@echo "make schema  write data/studies/study.schema.json, by which editors check a study file"
@@ -120,6 +120,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.intervals
 	$(BIN)/python -m benchmarks.calibration
 	$(BIN)/python -m benchmarks.lost_runs
+	$(BIN)/python -m benchmarks.load
 
 # What is up to date does not run again. The diff of data/expected shows which numbers a change moved.
 EXPECTED := demo antidepressant

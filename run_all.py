@@ -152,7 +152,7 @@ def main(
         lead = "-" if isinstance(error, StudyError) else "Error:"
         show_problems(error.problems, errors, lead)
         sys.exit(error.exit_status)
-    except OSError as error:  # of the system, where nothing of ours has told it
+    except (OSError, MemoryError) as error:  # of the system, where nothing of ours has told it
         show_problems([of_system(error)], errors, "Error:")
         sys.exit(1)
 

@@ -1,14 +1,17 @@
-"""Runs that are killed, interrupted, doubled or out of disk: `make campaign` (long; Linux).
+"""Runs that are killed, doubled, out of disk, memory or input: `make campaign` (long; Linux).
 
 A small study with a stub notebook is run as `run_all.py` runs it, and disturbed. Afterwards its
 results must be those of the run before or after, complete; what is half-written must be gone at the
-next start; and each message must be one of ours. The last result is in docs/reliability.md.
+next start; and each message must be one of ours. Then the demo study runs in several surroundings
+(determinism.py). The last result of each part is in docs/reliability.md.
 """
 
 import hashlib
 import os
 import platform
 import random
+import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -18,6 +21,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import determinism
 import nbformat
 import typer
 from conftest import write_stub_study
@@ -26,11 +30,29 @@ PROJECT = Path(__file__).resolve().parents[1]
 REPORT = PROJECT / "docs" / "reliability.md"
 PARAMETERS = 'study: str = "demo"  # a study\nquick: bool = False  # a first look'
 CODE = """\
-import numpy as np, pandas as pd
+import os, resource, numpy as np, pandas as pd
+from joblib import Parallel, delayed
 from analysis_lib import results
 from analysis_lib.study.contract import load_study
+from analysis_lib.study.participants import read_participants
+from analysis_lib.study.scores import read_ratings
 trial = load_study(study)
 found = results.begin(trial, "one", quick)
+def die():
+    os.kill(os.getpid(), 9)
+def grow():
+    resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
+    np.ones(2**30)
+def apart(function):
+    Parallel(2, prefer="processes")(delayed(function)() for _ in range(4))
+disturb = os.environ.get("DISTURB", "")
+if disturb in ("die", "grow"):
+    dict(die=die, grow=grow)[disturb]()
+elif disturb.startswith("worker"):
+    apart(dict(die=die, grow=grow)[disturb.split()[1]])
+elif disturb.endswith(".tsv"):
+    (trial.root / disturb).unlink()
+read_ratings(trial, read_participants(trial))
 rows = [f"part {k}" for k in range(2000)]
 for name in ("notes", "patterns"):
     found.keep(**{name: pd.DataFrame({"part": rows, "reason": "why " * 10})})
@@ -38,12 +60,17 @@ found.keep(draws={"x": np.random.default_rng(0).random(20_000)})
 found.publish({"n": (2000, "notes.tsv")})
 """
 LAUNCH = f"""\
-import sys
+import os, sys
 sys.path[:0] = [{str(PROJECT)!r}, {str(PROJECT / "tests")!r}]
 try:  # interrupted while the tests are imported: nothing of ours runs yet
     import test_run_all, typer
+    from analysis_lib.pipeline import running
 except KeyboardInterrupt:
     sys.exit(130)
+def die(*_):
+    os.kill(os.getpid(), 9)
+if os.environ.get("DISTURB") == "check":
+    running._checked = die
 test_run_all.stub_pipeline(sys.argv.pop(1))
 typer.run(test_run_all.load_script().main)
 """
@@ -56,16 +83,17 @@ class Stage:
         self.folder, self.out = folder, out
         self.results = out / "data" / "derived" / "tiny" / "one"
 
-    def start(self):
+    def start(self, **environment):
         """Start a run, in a process group of its own, whether or not it is up to date."""
         options = ["--study", "tiny.yml", "--output", str(self.out), "--force"]
         command = [sys.executable, "launch.py", str(self.folder), *options]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen(command, cwd=self.folder, start_new_session=True, **pipes)
+        pipes |= {"cwd": self.folder, "env": os.environ | environment}
+        return subprocess.Popen(command, start_new_session=True, **pipes)
 
-    def run(self):
+    def run(self, **environment):
         """Run to the end: exit status, and what was said."""
-        process = self.start()
+        process = self.start(**environment)
         said, _ = process.communicate(timeout=600)
         return process.returncode, said
 
@@ -163,43 +191,135 @@ def _fill(place, room):
     filler.write_bytes(bytes(max(0, free - room)))
 
 
-def main(seed: int = 0, kills: int = 100, interrupts: int = 10, fills: int = 20, pairs: int = 5):
-    """Disturb the small study in every way, and write docs/reliability.md."""
-    rng, found = random.Random(seed), {}
+MEMORY = {  # how the stub is to disturb itself, and what must be said
+    "die": "the notebook's process was killed",
+    "worker die": "one of the notebook's worker processes was killed",
+    "check": "a process of this run was killed",
+    "grow": "the machine had too little memory",
+    "worker grow": "the machine had too little memory",
+}
+
+
+def out_of_memory(stage, expected):
+    """Processes that are killed, or meet a limit (RLIMIT_AS): memory is named, and a remedy."""
+    count = {"times": 0, "said to lack memory": 0, "wrong": 0}
+    for disturb, words in MEMORY.items():
+        status, said = stage.run(DISTURB=disturb)
+        told = words in said and "memory" in said and "--jobs 1" in said
+        good = status == 1 and told and "Traceback" not in said and stage.digest() == expected
+        count = _counted(count, {"said to lack memory": told}, good, said)
+    return count
+
+
+def removed(stage, expected, seconds, times, rng):
+    """Tables removed after the check, and at random moments: the file is named, or was read."""
+    count = {"times": 0, "complete": 0, "named": 0, "wrong": 0}
+    for name in ("participants.tsv", "phenotype/hamd17.tsv"):
+        path = stage.folder / "raw" / name
+        content = path.read_bytes()
+        for time_no in range(1 + times):
+            process = stage.start(DISTURB="" if time_no else name)
+            if time_no:
+                time.sleep(rng.uniform(0, seconds))
+                path.unlink()
+            said, _ = process.communicate(timeout=600)
+            path.write_bytes(content)
+            named = process.returncode == 1 and name in said and "Traceback" not in said
+            done = process.returncode == 0
+            good = (named or (done and time_no)) and stage.digest() == expected
+            count = _counted(count, {"complete": done, "named": named}, good, said)
+    return count
+
+
+WRONG = (
+    *("fwhm_mm=-3", "fwhm_mm=abc", "fwhm_mm=nan", "fwhm_mm=inf", "tail=gdp2", "delta_step=0"),
+    *("seed=-1", "seed=1.5", "mask_threshold=-1", "mask_threshold=1", "n_permutations=5"),
+    *("n_permutations=1e9", "cluster_p=0", "cluster_p=1", "tiv=head", "errors=same", "n_jobs=0"),
+    *("errors_within=x", "quick_permutations=3", "statistic=tau", "null=shuffle", "nosuch=1"),
+)
+
+
+def wrong_parameters():
+    """Wrong values of notebook parameters: exit status 2, one line that names them, within 2 s.
+
+    Processor time is measured: this machine may have other work.
+    """
+    count, slowest = {"times": 0, "refused in a line": 0, "wrong": 0}, 0.0
+    for given in WRONG:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [sys.executable, "run_all.py", "--set", given]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        said = done.stderr.strip()
+        good = done.returncode == 2 and given.split("=")[0] in said and "\n" not in said
+        slowest = max(slowest, took)
+        count = _counted(count, {"refused in a line": good}, good and took < 2, f"{said}\n")
+    return count | {"longest": f"{slowest:.1f} s"}
+
+
+def _counted(count, found, good, said):
+    """One more time; what was said if it went wrong."""
+    print("" if good else said, end="")
+    more = {"times": 1, **found, "wrong": not good}
+    return {name: n + more[name] for name, n in count.items()}
+
+
+def main(
+    seed: int = 0,
+    kills: int = 100,
+    interrupts: int = 20,
+    fills: int = 20,
+    pairs: int = 5,
+    removals: int = 10,
+    only: str = "",
+    python: list[Path] = (),
+):
+    """Run all parts, or those whose names hold ``only``, and write docs/reliability.md.
+
+    ``python`` names further interpreters, each with the packages of requirements.lock.
+    """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         build(folder)
-        stage = Stage(folder, folder / "out")
+        stage, rng = Stage(folder, folder / "out"), random.Random(seed)
+        stage.run()  # compiles
         started = time.perf_counter()
         status, said = stage.run()
         assert status == 0, said
         seconds, expected = time.perf_counter() - started, stage.digest()
-        for number, times in (("SIGKILL", kills), ("SIGINT", interrupts), ("SIGTERM", interrupts)):
-            how = getattr(signal, number)
-            found[f"{number} at random moments"] = signals(
-                stage, expected, seconds, how, times, rng
-            )
-            print(number, found[f"{number} at random moments"])
-        found["two runs at once"] = doubled(stage, expected, pairs)
-        found["a full disk, at levels of room"] = full_disks(folder, expected, fills)
-    write(found, seed)
+
+        def sent(number, times):
+            return lambda: signals(stage, expected, seconds, number, times, rng)
+
+        parts = {
+            "SIGKILL at random moments": sent(signal.SIGKILL, kills),
+            "SIGINT at random moments": sent(signal.SIGINT, interrupts),
+            "SIGTERM at random moments": sent(signal.SIGTERM, interrupts),
+            "two runs at once": lambda: doubled(stage, expected, pairs),
+            "a full disk, at levels of room": lambda: full_disks(folder, expected, fills),
+            "processes killed, or out of memory": lambda: out_of_memory(stage, expected),
+            "a table removed while a run works": lambda: removed(
+                stage, expected, seconds, removals, rng
+            ),
+            "a wrong value given with --set": wrong_parameters,
+            **determinism.parts(Path(place), python),
+        }
+        for name, part in parts.items():
+            if only in name:
+                write(name, part(), seed)
 
 
-def write(found, seed):
-    """The last result, as a page."""
-    when = datetime.now(UTC).date()
-    rows = [f"| {name} | {_words(count)} |" for name, count in found.items()]
-    about = f"{when}, seed {seed}, Python {platform.python_version()}, {platform.system()}"
-    REPORT.write_text(
-        "# Reliability\n\n"
-        "`make campaign` ([campaign.py](../tests/campaign.py)) runs a small study with a stub\n"
-        "notebook, disturbs it, and compares its\n"
-        "results with those of an undisturbed run. Litter is what is half-written and still there\n"
-        f"after the next start. Last result: {about}.\n\n"
-        "| disturbed by | found |\n|---|---|\n" + "\n".join(rows) + "\n",
-        encoding="utf-8",
-    )
-    print(REPORT.read_text(encoding="utf-8"))
+def write(name, count, seed):
+    """Put the result of a part in the place of its last one."""
+    about = f"{datetime.now(UTC).date()}, seed {seed}, Python {platform.python_version()}"
+    row = f"| {name} | {_words(count)} | {about}, {platform.system()} |"
+    text = REPORT.read_text(encoding="utf-8")
+    known = re.compile(rf"^\| {re.escape(name)} \|.*$", re.MULTILINE)
+    last = re.compile(r"(\| disturbed by .*\n(?:\|.*\n)*)")
+    text = known.sub(row, text) if known.search(text) else last.sub(rf"\1{row}\n", text, count=1)
+    REPORT.write_text(text, encoding="utf-8")
+    print(row)
 
 
 def _words(count):

@@ -91,7 +91,8 @@ def run_shown(place, name, **parameters):
 
     def show(results, name, **options):
         panels.setdefault(name, []).append(catalogue.CATALOGUE[name](results, **options))
-        return str(vars(panels[name][-1]))
+        shown = panels[name][-1]  # of a picture, an executed notebook holds these words
+        return f"{shown.title}. {shown.caption} {shown.alt}"
 
     told = {"study": place.study, "variant": place.derived.name} | parameters
     told |= {} if name == "S0_trial_conduct" else {"seed": 5}  # it draws nothing
@@ -231,7 +232,7 @@ def test_table_1_and_the_flow_are_of_the_right_arm(ran01, people, ratings):
     assert [flow[arm]["analysed"] for arm in ARMS.values()] == [12, 8]
     assert [flow[arm]["scanned_twice"] for arm in ARMS.values()] == [10, 8]
     excluded = [flow[arm]["excluded"] for arm in ARMS.values()]
-    assert excluded == [{"eligible": ["sub-22"]}, {}]
+    assert excluded == [{"eligible": ["a participant"]}, {}]  # protected
     boxes = table(ran01, "clinical/consort_flow.tsv").set_index(["stage", "arm"])
     assert boxes.loc[("excluded", "active"), "n"] == 1
     assert "Allocated to rTMS: 13" in boxes.loc[("allocated", "active"), "text"]
@@ -545,6 +546,7 @@ def test_the_mosaic_shows_the_mean_and_the_maps_least_like_the_others(ran02, smo
     for found, row in zip(least, rows.itertuples(), strict=True):
         raw = smoothed.raw[row.session == "post"][smoothed.who.index(row.participant_id)]
         np.testing.assert_allclose(found.get_fdata()[smoothed.mask], raw, rtol=1e-5)
+    assert mosaic.draw.keywords["titles"][2:] == rows["session"].tolist()  # and no name
 
 
 def test_what_is_left_out_of_02_is_named_and_the_rest_counted(ran02):
@@ -1125,7 +1127,7 @@ def test_links_of_the_report_lead_to_files_in_the_pack(shared, tmp_path):
 
 def test_a_pack_with_a_secret_is_refused_and_the_secret_not_told(shared, tmp_path):
     path = shared.derived / "clinical" / "note.json"
-    path.write_text('{"said by": "wolkenstein", "who": "sub-MUC8003"}')
+    path.write_text('{"said by": "wolkenstein", "who": "sub-MUC8003", "is": "sub-03"}')
     try:
         with pytest.raises(NotShareable, match=r"clinical/note\.json: nothing about") as refused:
             export.export(shared, tmp_path / "pack.zip")
@@ -1133,6 +1135,7 @@ def test_a_pack_with_a_secret_is_refused_and_the_secret_not_told(shared, tmp_pat
         path.unlink()
     told = str(refused.value)
     assert "1 names or numbers from free text, 2 participant_id" in told  # with and without sub-
+    assert "1 pseudonyms" in told
     assert "olkenstein" not in told
     assert not (tmp_path / "pack.zip").exists()
 

@@ -147,7 +147,7 @@ def parcel_mean_matrix(maps, mask_image, atlas="neuromorphometrics", labels=None
     _check_maps(maps, mask)
     voxel_labels = labels_on_grid(atlas, mask.shape, mask_image.affine)[mask]
     weights = _averaging_matrix(voxel_labels, labels)
-    means = (weights @ maps.T).T
+    means = np.stack([weights @ row for row in maps])  # of all at once, scipy makes two copies
     means[:, np.diff(weights.indptr) == 0] = np.nan
     return pd.DataFrame(means, columns=labels)
 

@@ -9,9 +9,17 @@ def participant_flow(study, participants, ratings, pairs=None):
     For each arm: randomised; excluded, withdrew and not_scanned_twice (participants by reason);
     rated (participants with the primary score, by visit); analysed (with a baseline and at least
     one later primary score); not_analysed (how many others are not excluded, by reason);
-    scanned_twice, where ``pairs`` of maps are given.
+    scanned_twice, where ``pairs`` of maps are given. Protected participants are counted, not named.
     """
-    return {arm: _arm_flow(study, arm, participants, ratings, pairs) for arm in ARMS}
+    flow = {arm: _arm_flow(study, arm, participants, ratings, pairs) for arm in ARMS}
+    return _unnamed(flow) if study.protected else flow
+
+
+def _unnamed(part):
+    """The same with lists of names as long, and without names."""
+    if isinstance(part, dict):
+        return {name: _unnamed(value) for name, value in part.items()}
+    return ["a participant"] * len(part) if isinstance(part, list) else part
 
 
 def _arm_flow(study, arm, participants, ratings, pairs):

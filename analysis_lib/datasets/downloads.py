@@ -122,6 +122,7 @@ class ResumingDownloader:
         had = _size(part)
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={had}-"} if had else {})
         with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as response:
+            _refuse_open(response)
             start = _first_byte(response, part, had)
             length = response.headers.get("Content-Length", "")
             if length.isdecimal() and size not in (math.inf, start + int(length)):
@@ -151,6 +152,13 @@ def _chunks(response):
         yield from response.raw.stream(CHUNK, decode_content=False)
     except urllib3.exceptions.HTTPError as error:
         raise BrokenOff(error) from error
+
+
+def _refuse_open(response):
+    """Refuse an answer to which a redirect led from https to http, where anyone may change it."""
+    way = [one.url for one in (*response.history, response)]
+    if way[0].startswith("https:") and not all(url.startswith("https:") for url in way):
+        raise ValueError(f"https all the way expected, found a redirect to {way[-1]}")
 
 
 def _first_byte(response, part, had):

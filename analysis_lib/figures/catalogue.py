@@ -219,9 +219,16 @@ def _of_quality(picture, title, **look):
     """A figure of the table of quality."""
 
     def figure(results):
-        return _panel(results, picture, title, {"quality": results.table("quality")}, **look)
+        return _panel(results, picture, title, {"quality": _quality(results)}, **look)
 
     return figure
+
+
+def _quality(results):
+    """The table of quality; images have a name unless participants are protected."""
+    table = results.table("quality")
+    who = "" if results.study.protected else table["participant_id"] + " "
+    return table.assign(image=who + table["session"])
 
 
 head_size = _of_quality("head_size", "Grey matter and head size")
@@ -262,10 +269,10 @@ def _analysed(results):
 
 def mosaic(results, most=4):
     """The mean map, the mask, and the maps least like the others, from the study."""
-    least = results.table("quality").nlargest(most, "outlier_score")
+    least = _quality(results).nlargest(most, "outlier_score")
     pairs = read_scans(results.study).analysed.set_index("participant_id")
     own = [load_map(pairs.loc[row.participant_id, row.session]) for row in least.itertuples()]
-    titles = ["mean, within the mask", "mask", *(least["participant_id"] + " " + least["session"])]
+    titles = ["mean, within the mask", "mask", *least["image"]]
     data = {"images": [results.image("mean"), results.image("mask"), *own], "titles": titles}
     title, look = "Maps least like the others", {"size": (PAGE, 2.5), "brain": True}
     return _panel(results, "mosaic", title, data, {"least": least}, **look)

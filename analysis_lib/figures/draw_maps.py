@@ -100,7 +100,7 @@ def plot_head_size(ax, quality):
 
 def _name_outliers(ax, quality, x, y, threshold=3.0):
     for _, row in quality[quality["outlier_score"] > threshold].iterrows():
-        ax.annotate(f"{row['participant_id']} {row['session']}", (row[x], row[y]), fontsize=6.5)
+        ax.annotate(row["image"], (row[x], row[y]), fontsize=6.5)
 
 
 def plot_segmentation(axes, images, cuts):

@@ -12,7 +12,6 @@ __getattr__, __dir__, __all__ = attach(
             "scans",  # T1w images of each participant that the study does not exclude
         ],
         "map_quality": [
-            "named",  # images whose outlier score is above a threshold
             "quality",  # volumes of each image, and how unlike the others it is
         ],
     },

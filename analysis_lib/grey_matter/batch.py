@@ -142,14 +142,15 @@ class Progress:
 
     done: int  # participants of this run
     total: int
-    participant_id: str  # the last
+    participant_id: str  # the last; empty where participants are protected
     failed: bool  # whether that one did
     seconds_left: float  # an estimate
 
     def __str__(self):
         end = "FAILED" if self.failed else "done"
         left = f"; about {duration(self.seconds_left)} left" if self.done < self.total else ""
-        return f"{self.done} of {self.total}: {self.participant_id} {end}{left}"
+        who = f": {self.participant_id}" if self.participant_id else ""
+        return f"{self.done} of {self.total}{who} {end}{left}"
 
 
 def ants_method(draw, cache=None, **settings) -> Method:
@@ -282,7 +283,8 @@ def _follow(batch, attempts, slots, progress):
         passed = time.perf_counter() - start
         # Those under way are half done on average; starting the processes takes a while too.
         left = max(total * each - passed, (total - len(seconds)) * each / 2)
-        step = Progress(len(seconds), total, who, bool(error), left)
+        shown = "" if batch.study.protected else who
+        step = Progress(len(seconds), total, shown, bool(error), left)
         _say(batch.study, step, progress)
     return failed
 

@@ -89,20 +89,3 @@ def template_correlations(paths, fwhm_mm=8.0) -> np.ndarray:
     expected = smooth_img(template, fwhm_mm).get_fdata()[inside]
     found = (smooth_img(load_map(path), fwhm_mm).get_fdata()[inside] for path in paths)
     return np.array([np.corrcoef(expected, values)[0, 1] for values in found])
-
-
-def named(table, threshold=3.0) -> list[str]:
-    """Images whose outlier score is above a threshold, the furthest first, in words.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        From :func:`quality`.
-    threshold : float
-    """
-    above = table[table["outlier_score"] > threshold].sort_values("outlier_score", ascending=False)
-    return [
-        f"{row.participant_id} {row.session}: {row.furthest} {getattr(row, row.furthest):.3g} "
-        f"(score {row.outlier_score:.1f})"
-        for row in above.itertuples()
-    ]

@@ -12,24 +12,49 @@ import tempfile
 from analysis_lib.pipeline.executed_copies import with_findings
 from analysis_lib.results.environment import LIBRARY, kernel_environment
 from analysis_lib.results.files import staging_name, write_text
-from analysis_lib.results.problems import PipelineError, Problem, kinds, of_system, refusals
+from analysis_lib.results.problems import (
+    PipelineError,
+    Problem,
+    killed,
+    kinds,
+    of_system,
+    refusals,
+)
 from analysis_lib.study.parameters import read_notebook
+
+FORGETFUL = "--InteractiveShell.cache_size=0"  # figures that were shown are not kept in Out
+KILLED = {  # exceptions that tell of a process that ended without a word
+    "DeadKernelError": "the notebook's process",
+    "BrokenProcessPool": "one of the notebook's worker processes",
+    "TerminatedWorkerError": "one of the notebook's worker processes",
+}
+TOLD = re.compile(rf"\[Errno ({errno.ENOSPC}|{errno.EDQUOT}|{errno.EFBIG}|{errno.ENOMEM})\]")
 
 
 class NotebookFailure(PipelineError):
     """A notebook stopped at a cell: the partly executed copy is kept.
 
-    ``told`` holds the problems of an exception that lists them, in the place of a traceback.
+    ``told`` holds the problems of an exception that lists them, or of the system's, in the place of
+    a traceback; what a process said before it died is kept.
     """
 
     def __init__(self, notebook, cell, kind, message, traceback, kept):
         self.notebook, self.cell, self.kind, self.kept = notebook, cell, kind, kept
-        self.told = [Problem(text=line) for line in message.splitlines() if kind in kinds()]
-        if number := re.match(rf"\[Errno ({errno.ENOSPC}|{errno.EDQUOT}|{errno.EFBIG})\]", message):
-            self.told = [of_system(OSError(int(number[1]), message))]
-        self.traceback = "" if self.told else traceback
+        self.told = _told(kind, message)
+        self.traceback = "" if self.told and kind != "DeadKernelError" else traceback
         self.cause = f"{kind}: {message}" if message else kind
         super().__init__(f"{notebook} stopped at {cell}: {self.cause}")
+
+
+def _told(kind, message):
+    """The problems that an exception of a kernel tells; none of one that only a traceback tells."""
+    if kind in KILLED:
+        return [killed(KILLED[kind])]
+    if kind.endswith("MemoryError"):  # numpy has one of its own
+        return [of_system(MemoryError())]
+    if number := TOLD.match(message):
+        return [of_system(OSError(int(number[1]), message))]
+    return [Problem(text=line) for line in message.splitlines() if kind in kinds()]
 
 
 def execute(
@@ -107,6 +132,7 @@ def _kernel_class(log):
                 self.transport_encryption = "auto"
 
         async def start_kernel(self, **options):
+            options["extra_arguments"] = [*options.get("extra_arguments", ()), FORGETFUL]
             return await super().start_kernel(stderr=log, **options)
 
     return Kernel
@@ -135,8 +161,6 @@ def _failure(notebook, error, index, kept, said):
     else:
         kind, traceback = type(error).__name__, said
         message = str(error) or "no message"
-    if kind == "DeadKernelError":
-        message = f"{message}. Often the machine had too little memory"
     where = describe_cell(notebook, kept, index)
     return NotebookFailure(notebook.stem, where, kind, message, traceback, kept)
 

@@ -2,20 +2,26 @@
 
 import multiprocessing
 import threading
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 
 import psutil
+
+from analysis_lib.results.problems import PipelineError, killed
 
 
 def apart(function, *arguments):
     """The result of a function called in its own process.
 
     What it imports and holds is gone afterwards, and does not lie beside a kernel for the rest of a
-    run. The process is a copy of this one, which has imported little by then.
+    run. The process is a copy of this one, which has imported little by then. A `PipelineError`
+    says that it was killed.
     """
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
     with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as process:
-        return process.submit(function, *arguments).result()
+        try:
+            return process.submit(function, *arguments).result()
+        except BrokenExecutor:
+            raise PipelineError(killed("a process of this run")) from None
 
 
 class PeakMemory:

@@ -30,7 +30,6 @@ from analysis_lib.results.environment import KERNEL_ENVIRONMENT
 from analysis_lib.results.files import sweep, write_text
 from analysis_lib.results.problems import CompendiumError, PipelineError, StudyError
 from analysis_lib.study.place import WARNINGS
-from analysis_lib.study.pseudonyms import made_key
 
 PAGE = "report/index.html"
 CRATE = "ro-crate-metadata.json"  # as report.crate names it, which is slow to import
@@ -103,6 +102,8 @@ def run(plan, show=None, fetch=False) -> Run:
             refuse_other_owner(plan.study)
         refuse_other_protection(plan.study)
         if plan.study.protected:
+            from analysis_lib.study.pseudonyms import made_key  # pandas is slow, and large
+
             with contextlib.suppress(StudyError):  # in the table: told by the check
                 made_key(plan.study)
         take(plan)

@@ -27,7 +27,8 @@ SHARES = ("risk_difference", "ci_low", "ci_high")  # proportions in the tables o
 def table(frame, study, file="", index=False, title=""):
     """A table as it is printed: heads and codes in words, limits of an interval in one column.
 
-    p has three decimals, estimates have two, and counts are whole.
+    p has three decimals, estimates have two, and counts are whole. Where participants are protected
+    they have no name here.
 
     Parameters
     ----------
@@ -46,6 +47,8 @@ def table(frame, study, file="", index=False, title=""):
     IPython.display.HTML
     """
     names, whole = study.arm_names, frame.reset_index() if index else frame
+    if study.protected:  # rows of single participants: their names are in private/ alone
+        whole = whole.drop(columns="participant_id", errors="ignore")
     if "variable" in whole:
         whole = whole.assign(variable=whole["variable"].replace(variables(study)))
     shown = {}

@@ -24,6 +24,7 @@ from analysis_lib.study import pseudonyms
 from analysis_lib.study.tables import read_text_table
 
 MANIFEST = "/manifest.json"
+RECORDS = (MANIFEST, "/ro-crate-metadata.json")  # of files: images and private ones by pseudonym
 MADE = (1980, 1, 1, 0, 0, 0)  # of every file in the pack: the same results give the same bytes
 SHORTEST = 4  # letters: shorter words stand in encoded pictures by chance
 DATE = re.compile(r"\d{4}-\d\d?-\d\d?|\d\d?[./]\d\d?[./]\d{2,4}")
@@ -32,6 +33,7 @@ LONG = r"\+?\d{7,}"  # a number that is no measurement
 BLOB = re.compile(r"[A-Za-z0-9+/]{120,}={0,2}")
 SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
 IDS, PARTS = "participant_id", "names or numbers from free text"
+PSEUDONYMS = "pseudonyms"
 DATES, WORDS, PATHS = "dates", "undeclared words", "folders of this machine"
 
 
@@ -89,7 +91,9 @@ def _refuse_named(study, files):
 def _refuse_found(files, hidden):
     found = []
     for name, path in files.items():
-        counts = search([name, *texts(name, path.read_bytes())], hidden)
+        known = {PSEUDONYMS} if name.endswith(RECORDS) else {}
+        wanted = {kind: words for kind, words in hidden.items() if kind not in known}
+        counts = search([name, *texts(name, path.read_bytes())], wanted)
         told = ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))
         found += [Problem(name, "", "nothing about single participants", told)] if told else []
     if found:
@@ -104,9 +108,10 @@ def secrets(study) -> dict:
 
     Of every table of the study: participant_id; words that the study file, a JSON file beside the
     table or the compendium itself does not publish; dates; names and numbers within free text. And
-    folders of this machine, and its user.
+    pseudonyms, which join what is shared to private/; folders of this machine, and its user.
     """
     found = {kind: set() for kind in (IDS, DATES, WORDS, PARTS, PATHS)}
+    found[PSEUDONYMS] = set(pseudonyms.read_key(study).values())  # of the rows in private/
     for path in sorted(study.root.rglob("*.tsv")):
         try:
             table = read_text_table(path, path.name)
@@ -120,7 +125,7 @@ def secrets(study) -> dict:
     found = {kind: {" ".join(w.casefold().split()) for w in words} for kind, words in found.items()}
     public = _published(study)
     return {
-        kind: words if kind in (IDS, DATES) else _unpublished(words, public)
+        kind: words if kind in (IDS, DATES, PSEUDONYMS) else _unpublished(words, public)
         for kind, words in found.items()
     }
 

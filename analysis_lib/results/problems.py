@@ -157,6 +157,9 @@ class CompendiumError(Exception):
         return [f"{type(self).__name__}: {problem}" for problem in self.problems]
 
 
+MORE_MEMORY = (
+    "Close other programs and run again with --jobs 1, or give it more. What was there is unchanged"
+)
 SYSTEM = {  # of the system: in words, and what to do
     (errno.ENOSPC, errno.EDQUOT): (
         "the disk is full",
@@ -169,14 +172,21 @@ SYSTEM = {  # of the system: in words, and what to do
     (errno.EISDIR,): ("it is a folder", "Name a file"),
     (errno.ENOTDIR, errno.EEXIST): ("a file is where a folder should be", "Name another place"),
     (errno.ENOENT,): ("no such file or folder", "Correct the path"),
+    (errno.ENOMEM,): ("the machine had too little memory", MORE_MEMORY),
 }
 
 
 def of_system(error, path="") -> Problem:
-    """What an OSError says, in words that tell what to do."""
+    """What an OSError, or a MemoryError, says, in words that tell what to do."""
+    error = OSError(errno.ENOMEM, "") if isinstance(error, MemoryError) else error
     known = (words for codes, words in SYSTEM.items() if error.errno in codes)
     text, remedy = next(known, (error.strerror or str(error), ""))
     return Problem(str(path or error.filename or ""), text=text, remedy=remedy)
+
+
+def killed(what) -> Problem:
+    """A process ended without a word; nobody can say why, but the likely cause is known."""
+    return Problem(text=f"{what} was killed, most often for want of memory", remedy=MORE_MEMORY)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import numpy as np
 from analysis_lib.vbm.contrasts import is_within_arm
 from voxelperm import hedges_correction, nuisance_basis
 
+BLOCK = 2**14  # voxels
 P_NAMES = {
     "max_t": "p_fwe_t",
     "cluster_extent": "p_fwe_cluster",
@@ -37,19 +38,26 @@ def effect_sizes(contrast, pre, post, arm, columns=None):
         whatever is tested. Each (n_voxels,); 0 where nothing varies.
     """
     arm, within = np.asarray(arm), is_within_arm(contrast)
-    names = [within] if within else ["active", "control"]
-    rows = np.isin(arm, names)
-    change, arm = post[rows] - pre[rows], arm[rows]
-    effect = arm_weights(arm, within, columns) @ change.astype(float)
-    groups = [change[arm == name] for name in names]
+    rows = np.isin(arm, [within] if within else ["active", "control"])
+    weights = arm_weights(arm[rows], within, columns)
+    blocks = [slice(start, start + BLOCK) for start in range(0, pre.shape[1], BLOCK)]
+    parts = [_sizes(pre[:, b][rows], post[:, b][rows], arm[rows], weights) for b in blocks]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _sizes(pre, post, arm, weights):
+    """Effect sizes of some voxels: maps of all are not copied in double precision."""
+    change = post - pre
+    effect = weights @ change.astype(float)
+    groups = [change[arm == name] for name in np.unique(arm)]
     df = [len(group) - 1 for group in groups]
     squares = sum(d * g.var(axis=0, ddof=1, dtype=float) for g, d in zip(groups, df, strict=True))
-    before = pre[rows].mean(axis=0, dtype=float)
     standardised = _ratio(effect, np.sqrt(squares / sum(df)))
     sizes = {
         "g": standardised * hedges_correction(sum(df)),
-        "percent": 100 * _ratio(effect, before),
+        "percent": 100 * _ratio(effect, pre.mean(axis=0, dtype=float)),
     }
+    within = len(groups) == 1
     return sizes | ({"t": standardised * np.sqrt(len(arm))} if within else {})
 
 

@@ -130,12 +130,12 @@ def coupling_table(rows, regions, improvement) -> pd.DataFrame:
     ----------
     rows : pandas.DataFrame
     regions : sequence of str
-        Empty: all.
+        Empty: all in which every participant has grey matter.
     improvement : pandas.Series
         Points, by participant_id.
     """
     change = rows.pivot(index="participant_id", columns="region", values="change")
-    regions = list(regions) or list(change.columns)
+    regions = list(regions) or list(change.columns[change.notna().all()])
     arm = rows.drop_duplicates("participant_id").set_index("participant_id")["arm"]
     who = improvement.index
     return region_coupling(change.loc[who, list(regions)], improvement, arm[who])
@@ -248,7 +248,7 @@ def region_coupling(change, improvement, arm):
     """
     empty = list(change.columns[change.isna().any()])
     if empty:
-        raise ValueError(
+        raise StudyError(
             f"regions {', '.join(empty)}: grey matter in every participant's map expected, found "
             "none in some: choose other regions"
         )

@@ -116,8 +116,10 @@ class Maps:
 
     def residuals(self) -> np.ndarray:
         """Difference maps without what arm, covariates and strata explain, (n, n_voxels)."""
-        rows = residual_maps(self.change, self.active, self.columns)
-        return np.stack([row.astype(np.float32) for row in rows])
+        rows = np.empty(self.change.shape, np.float32)
+        for k, row in enumerate(residual_maps(self.change, self.active, self.columns)):
+            rows[k] = row
+        return rows
 
     @functools.cached_property
     def smoothness(self):

@@ -55,7 +55,7 @@ pairs = grey_matter.scans(trial, participants)
 sessions = trial.imaging.sessions
 two, incomplete = pairs["status"] == "analysed", pairs[pairs["status"] != "analysed"]
 print(f"{two.sum()} participants with images at {sessions.pre} and {sessions.post}")
-print(*(incomplete["participant_id"] + ": " + incomplete["status"]), sep="\n")
+report.table(incomplete[["participant_id", "status"]], trial)
 
 # %% [markdown]
 # ## How it is done, and why
@@ -125,8 +125,8 @@ grey_matter.run(batch, n_jobs, progress=print)
 
 # %%
 quality = grey_matter.quality(trial, pairs)
-outliers = grey_matter.named(quality)
-print(f"{len(outliers)} of {len(quality)} images score above 3: {'; '.join(outliers) or 'none'}")
+n_outliers = (quality["outlier_score"] > 3).sum()
+print(f"{n_outliers} of {len(quality)} images score above 3")
 written = results.write(trial.made_maps, {"quality.tsv": quality}, keep_others=True)
 report.table(quality.nlargest(8, "outlier_score"), trial)
 
@@ -142,11 +142,12 @@ display(figures.panel(found, "head_size"), figures.panel(found, "template_fit"))
 # The two images with the highest scores follow; the others are in `figures/`. The orange line should
 # follow the outside of the brain, neither cutting into it nor including the skull; the blue line should
 # separate cortex from white matter and from fluid; and the template's edges (blue, below) should lie
-# on the edges of the normalised brain.
+# on the edges of the normalised brain. Pictures of protected participants are not shown here: they stay
+# in `private/grey_matter/figures`.
 
 # %%
 folder = trial.made_maps / "figures"
-for row in quality.nlargest(2, "outlier_score").itertuples():
+for row in quality.nlargest(0 if trial.protected else 2, "outlier_score").itertuples():
     name = f"{row.participant_id}_ses-{getattr(sessions, row.session)}.png"
     display(Markdown(f"`{name}`: outlier score {row.outlier_score:.1f}"))
     display(Image(folder / name))
@@ -165,7 +166,7 @@ display(
         f"{quality['grey_ml'].median():.0f} ml ({quality['grey_ml'].min():.0f} to "
         f"{quality['grey_ml'].max():.0f}). From before to after treatment grey matter changed by "
         f"{change.median():+.2f} % (median of both arms together; middle half of the participants: "
-        f"{low:+.2f} to {high:+.2f} %). {len(outliers)} images score above 3."
+        f"{low:+.2f} to {high:+.2f} %). {n_outliers} images score above 3."
     )
 )
 
@@ -176,6 +177,6 @@ display(
 # versions in a JSON file beside it; `figures/` holds a picture of each image.
 
 # %%
-written += trial.grey_matter_maps()
 print(*(path.relative_to(trial.derived) for path in written), sep="\n")
+print(f"{len(trial.grey_matter_maps())} maps in {trial.made_maps.relative_to(trial.derived)}")
 pipeline.what_moved(trial, "grey_matter")

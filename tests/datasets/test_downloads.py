@@ -375,6 +375,19 @@ def test_redirect_is_followed_with_its_range(server, files, tmp_path):
     assert server.ranges("moved/a.gz") == [None, "bytes=70000-"]
 
 
+def test_redirect_from_https_to_http_is_refused(server, files, tmp_path, monkeypatch):
+    def redirected(*given, **options):
+        response = get_plain(*given, **options)
+        response.history = [SimpleNamespace(url="https://example.org/sub/a.gz")]
+        return response
+
+    get_plain = downloads.requests.get
+    monkeypatch.setattr(downloads.requests, "get", redirected)
+    failed = get(server, files[:1], tmp_path).failed["sub/a.gz"]
+    assert "https all the way expected, found a redirect to http://127.0.0.1" in failed
+    assert not below(tmp_path)
+
+
 def test_endless_redirect_is_refused(server, files, tmp_path):
     def round_about(handler):
         handler.send_response(302)

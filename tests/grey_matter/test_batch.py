@@ -22,13 +22,14 @@ from joblib import parallel_config
 from nilearn.image import resample_img
 from without_ants import AFFINE, SHAPE, Settings, stand_in, template
 
+from analysis_lib.figures import catalogue
 from analysis_lib.figures.segmentation import segmentation_picture
 from analysis_lib.grey_matter import batch as grey_matter_batch
 from analysis_lib.grey_matter import map_quality, writing
 from analysis_lib.results import columns, reading
 from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.problems import StudyError
-from analysis_lib.study import head_size, images, participants
+from analysis_lib.study import head_size, images, participants, pseudonyms
 
 VISITS = ("baseline", "week2")
 PEOPLE = ("sub-01", "sub-02", "sub-03", "sub-04")
@@ -390,16 +391,17 @@ def test_quality_has_volumes_change_and_no_arm(plain):
     assert np.isnan(first["grey_change"])
     assert second["grey_change"] == pytest.approx(1)
     assert second["tiv_ml"] == 1500
-    assert map_quality.named(table) == []
+    assert table["outlier_score"].max() < 3
 
 
-def test_outliers_are_named_with_the_measure_and_kept(plain):
+def test_outliers_have_a_high_score_of_the_measure_and_are_kept(plain):
     write_t1w(plain.root, "sub-04", "week2", 900)
     plain.run()
     table = map_quality.quality(plain.study, plain.pairs())
     assert len(table) == 8
-    (name,) = map_quality.named(table)
-    assert name.startswith("sub-04 post: grey_change 42.9 (score ")
+    (odd,) = table[table["outlier_score"] > 3].itertuples()
+    assert (odd.participant_id, odd.session, odd.furthest) == ("sub-04", "post", "grey_change")
+    assert odd.grey_change == pytest.approx(42.9, abs=0.05)
     post = table[table["session"] == "post"]["grey_change"]
     mad = np.median(np.abs(post - post.median()))
     expected = (post.iloc[3] - post.median()) / (1.4826 * mad)
@@ -428,7 +430,8 @@ def test_quality_without_all_maps_is_refused(plain):
 # --- the notebook, from images to a valid dataset
 
 
-def test_notebook_00_writes_a_valid_dataset(plain, monkeypatch, capsys):
+def run_notebook(plain, monkeypatch):
+    """Run notebook 00 on the trial, with a stand-in for ANTs."""
     plain.tiny.write()
     process, settings = (
         types.ModuleType(f"analysis_lib.grey_matter.{name}") for name in ("process", "settings")
@@ -446,6 +449,29 @@ def test_notebook_00_writes_a_valid_dataset(plain, monkeypatch, capsys):
     (plain.tiny.folder / "notebook.py").write_text(script)
     runpy.run_path(str(plain.tiny.folder / "notebook.py"))
     plt.close("all")
+
+
+def test_notebook_00_on_a_protected_study_shows_no_participant(plain, monkeypatch, capsys):
+    plain.tiny.content.pop("public")
+    write_t1w(plain.root, "sub-04", "week2", 900)  # an outlier, whom figures would name
+    shown, drawn, make = [], [], catalogue._panel
+    monkeypatch.setattr("IPython.display.display", lambda *parts: shown.extend(parts))
+    monkeypatch.setattr(
+        catalogue, "_panel", lambda *given, **look: drawn.append(given) or make(*given, **look)
+    )
+    run_notebook(plain, monkeypatch)
+    names = pseudonyms.read_key(plain.study)
+    text = capsys.readouterr().out + " ".join(str(getattr(part, "data", part)) for part in shown)
+    assert "4 of 4 done" in text
+    assert not [name for pair in names.items() for name in pair if name in text]
+    assert drawn[0][3]["quality"]["image"].tolist() == ["pre", "post"] * 4
+    out = plain.study.place.output
+    apart = [p.relative_to(out).parts[3] for p in below(out).values()]
+    assert set(apart) == {"private"}
+
+
+def test_notebook_00_writes_a_valid_dataset(plain, monkeypatch, capsys):
+    run_notebook(plain, monkeypatch)
     printed = capsys.readouterr().out
     assert "4 participants with images at baseline and week2" in printed
     assert "4 of 4: sub-04 done" in printed

@@ -17,7 +17,7 @@ from conftest import STUB_STUDY, lines, write_head, write_stub_study, write_stub
 
 from analysis_lib.atlas import files
 from analysis_lib.datasets import fetch, simulate
-from analysis_lib.pipeline import data, freshness, locking, running
+from analysis_lib.pipeline import data, execution, freshness, locking, running
 from analysis_lib.pipeline import memory as pipeline_memory
 from analysis_lib.pipeline import plan as pipeline_plan
 from analysis_lib.pipeline import steps as pipeline_steps
@@ -361,8 +361,32 @@ def test_failure_names_the_cell_and_keeps_what_was_there(project, mode):
         assert done.failure.traceback == ""
     else:
         assert done.failure.kind == "DeadKernelError"
-        assert "too little memory" in done.failure.cause
+        told = "the notebook's process was killed, most often for want of memory. Close other "
+        assert lines(done.failure.told)[0].startswith(told)
         assert done.failure.traceback == "last words"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "told"),
+    [
+        ("TerminatedWorkerError", "A worker...", "worker processes was killed"),
+        ("BrokenProcessPool", "A process...", "worker processes was killed"),
+        ("MemoryError", "", "too little memory"),
+        ("_ArrayMemoryError", "Unable to allocate 8 GiB", "too little memory"),
+        ("OSError", "[Errno 12] Cannot allocate memory", "too little memory"),
+    ],
+)
+def test_want_of_memory_is_named_with_a_remedy(kind, message, told):
+    failure = execution.NotebookFailure("02", "cell 1", kind, message, "Traceback", None)
+    (line,) = lines(failure.told)
+    assert told in line
+    assert "--jobs 1" in line
+    assert failure.traceback == ""
+
+
+def test_a_process_that_is_killed_is_an_error_of_the_run():
+    with pytest.raises(PipelineError, match="was killed, most often for want of memory"):
+        pipeline_memory.apart(os._exit, 9)
 
 
 def test_notebook_of_a_failure_goes_with_the_next_success(project):

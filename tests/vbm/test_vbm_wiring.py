@@ -505,6 +505,16 @@ def test_regions_that_somebody_s_map_lacks_are_refused_by_name():
         regions.region_coupling(change, [1.0, 2.0], ["active", "control"])
 
 
+def test_where_no_region_is_named_those_that_somebody_s_map_lacks_are_left_out():
+    who = [f"sub-{k}" for k in range(6)]
+    rows = [(w, "active", r, float(k * (r == "a"))) for k, w in enumerate(who) for r in "ab"]
+    rows = pd.DataFrame(rows, columns=["participant_id", "arm", "region", "change"])
+    rows.loc[[1, 3], "change"] = np.nan  # of b
+    rows["arm"] = rows["participant_id"].map(dict(zip(who, ["active", "control"] * 3, strict=True)))
+    improvement = pd.Series([1.0, 3, 2, 5, 4, 6], who)
+    assert regions.coupling_table(rows, [], improvement)["region"].tolist() == ["a"]
+
+
 def test_quality_is_told_of_each_map_by_session():
     rng = np.random.default_rng(10)
     pairs = pd.DataFrame(
