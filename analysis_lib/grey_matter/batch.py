@@ -16,14 +16,9 @@ import psutil
 from joblib import Parallel, delayed, effective_n_jobs
 
 from analysis_lib.grey_matter import cluster as grey_matter_cluster
-from analysis_lib.grey_matter.writing import (
-    ENGINES,
-    PACKAGES,
-    engine_versions,
-    read_sidecar,
-    write_participant,
-)
+from analysis_lib.grey_matter.writing import ENGINES, PACKAGES, read_sidecar, write_participant
 from analysis_lib.results import hashing, writing
+from analysis_lib.results.environment import versions
 from analysis_lib.results.files import write_text
 from analysis_lib.results.problems import CompendiumError, StudyError
 from analysis_lib.study.contract import Study
@@ -68,14 +63,10 @@ class Job:
         """The participant's folder."""
         return self.study.made_maps / self.participant_id
 
-    def stem(self, visit) -> str:
-        """Name of a visit's map, without suffix."""
-        space = f"space-{self.space}"
-        return f"{self.participant_id}_ses-{visit}_{space}_label-GM_desc-modulated_probseg"
-
     def map_path(self, visit) -> Path:
         """A visit's map."""
-        return self.folder / f"ses-{visit}" / "anat" / f"{self.stem(visit)}.nii.gz"
+        named = f"{self.participant_id}_ses-{visit}_space-{self.space}_label-GM_desc-modulated"
+        return self.folder / f"ses-{visit}" / "anat" / f"{named}_probseg.nii.gz"
 
     def figure_path(self, visit) -> Path:
         """A visit's picture."""
@@ -206,7 +197,7 @@ def scans(study, participants) -> pd.DataFrame:
     found = find_t1w(study, participants)
     if found.empty:
         where = f"at {study.imaging.t1w} in {study.root}" if study.imaging else "in the study file"
-        raise StudyError([f"T1w images expected {where}, found none"])
+        raise StudyError(f"T1w images expected {where}, found none")
     return pair_maps(study, participants, found, T1W).drop(columns="arm")
 
 
@@ -221,11 +212,11 @@ def plan(study, pairs, method) -> Batch:
     method : Method
     """
     jobs = [_job(study, row, method) for _, row in pairs.iterrows()]
-    jobs = [job for job in jobs if job.images]
-    done = [job.is_done() for job in jobs]
-    waiting = (job for job, is_done in zip(jobs, done, strict=True) if not is_done)
-    present = (job for job, is_done in zip(jobs, done, strict=True) if is_done)
-    return Batch(study, method, tuple(waiting), tuple(present))
+    by_state = {True: [], False: []}
+    for job in jobs:
+        if job.images:
+            by_state[job.is_done()].append(job)
+    return Batch(study, method, tuple(by_state[False]), tuple(by_state[True]))
 
 
 def _job(study, row, method):
@@ -233,8 +224,9 @@ def _job(study, row, method):
     images = {visit: row[when] for when, visit in visits.items() if not pd.isna(row[when])}
     parts = [text for visit, path in images.items() for text in (visit, hashing.file_hash(path))]
     settings = json.dumps(asdict(method.settings), sort_keys=True, default=str)
-    versions = json.dumps({name: engine_versions().get(name) for name in ENGINES}, sort_keys=True)
-    key = hashing.text_hash(*parts, settings, method.code, versions)
+    installed = versions(ENGINES)
+    engines = json.dumps({name: installed.get(name) for name in ENGINES}, sort_keys=True)
+    key = hashing.text_hash(*parts, settings, method.code, engines)
     return Job(study, row["participant_id"], images, key, method.space)
 
 
@@ -380,17 +372,16 @@ def _write_about(batch):
     study = batch.study
     raw = Path(os.path.relpath(study.root, study.made_maps)).as_posix()
     raw = "raw" if study.protected else raw
+    made_by = {
+        "Name": "analysis_lib.grey_matter",
+        "Version": "0.1.0",
+        "Description": "notebook 00_grey_matter; settings are in each map's JSON file",
+    }
     about = {
         "Name": f"Grey-matter maps: {study.title}",
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
-        "GeneratedBy": [
-            {
-                "Name": "analysis_lib.grey_matter",
-                "Version": "0.1.0",
-                "Description": "notebook 00_grey_matter; settings are in each map's JSON file",
-            }
-        ],
+        "GeneratedBy": [made_by],
         "SourceDatasets": [{"URL": raw}],
         "DatasetLinks": {"raw": raw},
     }

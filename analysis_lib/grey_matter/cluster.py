@@ -10,7 +10,6 @@ were lost, that backend's generator of results waits without end (joblib 1.6).
 """
 
 import contextlib
-import importlib.metadata
 import os
 import pickle
 import platform
@@ -23,9 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 
-from analysis_lib.results.environment import KERNEL_ENVIRONMENT, whole_folders
+from analysis_lib.results.environment import KERNEL_ENVIRONMENT, versions, whole_folders
 from analysis_lib.results.hashing import library_hash
 from analysis_lib.results.problems import StudyError
+from analysis_lib.results.words import shortened
 
 ITK_THREADS = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 CONNECTING = 10  # s, for a scheduler to answer and for a first worker to come
@@ -102,7 +102,7 @@ def connect(address, packages=()):
         return
     with _client(address) as client:
         _require_worker(client, CONNECTING)
-        same = _require_same(client, identity, list(packages), INSTALL)
+        same = _require_same(client, identity, list(packages), INSTALL, 99)
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         shares = [w["memory_limit"] / w["nthreads"] / 1e6 for w in workers if w["memory_limit"]]
         slots = sum(w["nthreads"] for w in workers)
@@ -111,10 +111,7 @@ def connect(address, packages=()):
 
 def identity(packages=()) -> dict:
     """What has to be the same wherever a number is made: hash of the code, Python, versions."""
-    found = dict.fromkeys(packages)
-    for name in packages:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
+    found = dict.fromkeys(packages) | versions(packages)
     python = ".".join(platform.python_version_tuple()[:2])
     return {**found, "python": python, "analysis_lib": library_hash()[:16]}
 
@@ -129,19 +126,18 @@ def _sizes(paths):
 def _client(where):
     try:
         import distributed
-
-        return distributed.Client(where, timeout=CONNECTING, set_as_default=False)
     except ImportError:
-        text = (
+        raise StudyError(
             "--dask needs the package distributed, which is not installed. Get it: "
             "python -m pip install distributed"
-        )
+        ) from None
+    try:
+        return distributed.Client(where, timeout=CONNECTING, set_as_default=False)
     except (OSError, ValueError) as error:  # no answer; not an address
-        text = (
+        raise StudyError(
             f"--dask {where}: a Dask scheduler expected, none answers ({error}). Start one "
             "(dask scheduler), and give the address that it prints, such as tcp://127.0.0.1:8786"
-        )
-    raise StudyError([text])
+        ) from None
 
 
 def _require_worker(client, seconds):
@@ -149,15 +145,14 @@ def _require_worker(client, seconds):
         client.wait_for_workers(1, timeout=seconds)
     except TimeoutError:
         where = client.scheduler.address
-        text = (
+        raise StudyError(
             f"--dask {where}: at least one worker expected, found none after {seconds} s. What was "
             "done is kept. Start some, with the Python of this compendium, and run again: "
             f"dask worker {where} --nworkers 2"
-        )
-        raise StudyError([text]) from None
+        ) from None
 
 
-def _require_same(client, ask, names, advice, n_shown=None):
+def _require_same(client, ask, names, advice, n_shown):
     """What ``ask(names)`` gives here, if it gives the same on each worker.
 
     Client.get_versions knows neither this library nor the packages that make the maps.
@@ -165,10 +160,11 @@ def _require_same(client, ask, names, advice, n_shown=None):
     expected, problems = ask(names), defaultdict(list)
     for worker, found in client.run(ask, names, on_error="return").items():
         if unlike := _unlike(expected, found):
-            problems[f"{_some(unlike, n_shown)}. {advice}"].append(worker)
+            problems[f"{shortened(unlike, n_shown)}. {advice}"].append(worker)
     if problems:
-        texts = [f"Dask workers {_some(sorted(at), 3)}: {text}" for text, at in problems.items()]
-        raise StudyError(texts)
+        raise StudyError(
+            f"Dask workers {shortened(sorted(at), 3)}: {text}" for text, at in problems.items()
+        )
     return expected
 
 
@@ -181,11 +177,6 @@ def _unlike(expected, found):
         for name, value in expected.items()
         if found.get(name) != value
     ]
-
-
-def _some(texts, n=None):
-    more = f" and {len(texts) - n} more" if n and len(texts) > n else ""
-    return f"{', '.join(texts[:n])}{more}"
 
 
 def _environment():
@@ -204,8 +195,10 @@ def _as_they_end(client, futures):
         try:  # with results: to fetch one, too, may take as long as a worker does to come back
             for future, result in as_completed(left, with_results=True, **options):
                 if future.cancelled():
-                    lost = f"Dask cluster at {client.scheduler.address}: its scheduler was lost"
-                    raise StudyError([f"{lost}. What was done is kept: mend it and run again"])
+                    raise StudyError(
+                        f"Dask cluster at {client.scheduler.address}: its scheduler was lost. "
+                        "What was done is kept: mend it and run again"
+                    )
                 left.remove(future)
                 yield future, result
         except TimeoutError:  # tasks wait, and do not fail, while there is no worker
@@ -224,7 +217,7 @@ def _apart(name, path, expected, environment):
     host = platform.node()
     if unlike := _unlike(expected, identity(list(expected))):
         # The worker came late, or the code was changed meanwhile.
-        raise StudyError([f"Dask worker on {host}: {_some(unlike)}. {INSTALL}"])
+        raise StudyError(f"Dask worker on {host}: {shortened(unlike, 99)}. {INSTALL}")
     told = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", __name__, str(path), name]
     process = Popen(command, env=told, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
@@ -232,7 +225,7 @@ def _apart(name, path, expected, environment):
     if status := process.returncode:
         said = log.decode(errors="replace").strip().splitlines() if status > 0 else []
         how = f"status {status}" if status > 0 else f"signal {-status}"
-        raise StudyError([f"its process on {host} ended with {how}: {(said or [SILENT])[-1]}"])
+        raise StudyError(f"its process on {host} ended with {how}: {(said or [SILENT])[-1]}")
     return pickle.loads(answer)
 
 

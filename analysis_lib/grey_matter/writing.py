@@ -1,9 +1,7 @@
 """A participant's maps, written as a BIDS derivative."""
 
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 from dataclasses import asdict
 
@@ -11,6 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from analysis_lib.results import hashing, writing
+from analysis_lib.results.environment import versions
 from analysis_lib.results.files import read_mapping
 from analysis_lib.study import images
 
@@ -40,7 +39,8 @@ def _write_visit(partial, job, visit, method, processed):
     writing.write(anat, {name: _stored(processed.maps[visit])})
     about = _about_map(job, visit, method, processed)
     about["MapSHA256"] = hashing.file_hash(anat / name)
-    writing.write(anat, {f"{job.stem(visit)}.json": about}, keep_others=True)
+    sidecar = name.replace(".nii.gz", ".json")
+    writing.write(anat, {sidecar: about}, keep_others=True)
     if visit == list(job.images)[-1]:
         for measure, image in processed.errors.items():
             _write_error(anat, job, visit, measure, image)
@@ -90,7 +90,7 @@ def _about_map(job, visit, method, processed):
         **{name: round(float(volumes[column]), 3) for column, name in VOLUMES.items()},
         "Settings": json.loads(json.dumps(asdict(method.settings), default=str)),
         "Seconds": {step: round(took, 1) for step, took in processed.seconds.items()},
-        "PackageVersions": engine_versions(),
+        "PackageVersions": versions(PACKAGES),
         "Key": job.key,
     }
 
@@ -100,17 +100,6 @@ def _uri(job, path):
     if job.study.protected:
         return f"bids:raw:{job.participant_id}"
     return f"bids:raw:{path.relative_to(job.study.root).as_posix()}"
-
-
-def engine_versions():
-    """Versions of what makes the maps."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _draw(path, job, visit, method, processed):

@@ -12,7 +12,7 @@ from pathlib import Path
 from analysis_lib.results.hashing import file_hash, text_hash
 from analysis_lib.study.parameters import read_notebook
 
-BESIDE = (".tsv", ".j2", ".mplstyle")  # what a module reads: columns.tsv
+BESIDE = (".tsv", ".yml", ".j2", ".mplstyle")  # what a module reads: columns.tsv
 
 
 def notebook_closure(notebook, project, leaves=()) -> dict[str, str]:

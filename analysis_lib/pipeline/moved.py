@@ -1,7 +1,7 @@
 """Which numbers of a variant are not those of the default run: said where a notebook ends."""
 
 from analysis_lib.pipeline.tolerance import TOLERANCE
-from analysis_lib.results.files import read_json
+from analysis_lib.results.files import read_if_there
 
 SHOWN = 7  # numbers
 SECTIONS = ("clinical", "vbm", "receptors")
@@ -58,8 +58,7 @@ def moved_lines(study, sections=SECTIONS) -> list[str]:
 
 def _numbers(study, sections):
     """Values in numbers.json, by key."""
-    path = study.derived / "numbers.json"
-    content = read_json(path) if path.is_file() else {}
+    content = read_if_there(study.derived / "numbers.json")
     return {key: item["value"] for key, item in content.items() if key.split(".")[0] in sections}
 
 
@@ -82,9 +81,8 @@ def main_keys(study, values) -> list[str]:
 
 
 def _agree(before, now):
-    if not all(isinstance(value, int | float) for value in (before, now)):
-        return before == now
-    return bool(TOLERANCE.agrees(before, now))
+    numbers = all(isinstance(value, int | float) for value in (before, now))
+    return bool(TOLERANCE.agrees(before, now)) if numbers else before == now
 
 
 def _text(value):

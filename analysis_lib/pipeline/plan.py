@@ -41,10 +41,17 @@ class Plan:
         """The notebook file of a step."""
         return notebook_path(step.notebook, self.notebooks)
 
+    def executed(self, step) -> Path:
+        """The executed copy of a step's notebook."""
+        return self.study.derived / "notebooks" / f"{step.notebook}.ipynb"
+
+    def record(self, step) -> dict | None:
+        """The entry of a step in the manifest."""
+        return manifest.read_manifest(self.study)["steps"].get(step.notebook)
+
     def signature(self, step) -> dict:
         """See :func:`signature`."""
-        passed = self.passed[step.notebook]
-        record = manifest.read_manifest(self.study)["steps"].get(step.notebook)
+        passed, record = self.passed[step.notebook], self.record(step)
         return signature(step, self.study, self.path(step), passed, self.library, record)
 
 
@@ -77,14 +84,12 @@ def make_plan(
 
 def status(plan) -> dict[str, str]:
     """By notebook: "up to date", "skipped: why" or "to run: why", as things are now."""
-    records = manifest.read_manifest(plan.study)["steps"]
-    found = {}
     coming = makes_maps(plan.steps, plan.study)
-    for step in plan.steps:
-        reason = blocked(step, plan.study, coming)
-        if reason:
-            found[step.notebook] = f"skipped: {reason}"
-            continue
-        why = why_stale(records.get(step.notebook), plan.signature(step), plan.study)
-        found[step.notebook] = f"to run: {why}" if why else "up to date"
-    return found
+    return {step.notebook: _status(plan, step, coming) for step in plan.steps}
+
+
+def _status(plan, step, coming):
+    if reason := blocked(step, plan.study, coming):
+        return f"skipped: {reason}"
+    why = why_stale(plan.record(step), plan.signature(step), plan.study)
+    return f"to run: {why}" if why else "up to date"

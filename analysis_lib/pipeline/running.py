@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from analysis_lib.pipeline.plan import Plan
 from analysis_lib.pipeline.steps import Step, blocked, blocked_note, makes_maps
 from analysis_lib.pipeline.variant_runs import take
 from analysis_lib.report import manifest as report_manifest
+from analysis_lib.report.manifest import CRATE
 from analysis_lib.results.environment import KERNEL_ENVIRONMENT
 from analysis_lib.results.files import sweep, write_text
 from analysis_lib.results.problems import CompendiumError, PipelineError, StudyError
@@ -33,8 +33,6 @@ from analysis_lib.study.place import WARNINGS
 from analysis_lib.study.pseudonyms import made_key
 
 PAGE = "report/index.html"
-CRATE = "ro-crate-metadata.json"  # as report.crate names it, which is slow to import
-NEEDED_BY_REPORT = ("clinical/mmrm_contrasts.tsv", "clinical/flow.json", "numbers.json")
 
 
 @dataclass
@@ -53,16 +51,16 @@ class Quiet:
     """Told what a run does; this one shows nothing."""
 
     def note(self, text):
-        """Show a sentence."""
+        """A sentence."""
 
     def start(self, step, why):
-        """Show that a notebook starts, and why."""
+        """A notebook starts, and why."""
 
     def cell(self, step, done, total):
-        """Show that cells are done."""
+        """Cells are done."""
 
     def end(self, outcome):
-        """Show what became of a notebook."""
+        """What became of a notebook."""
 
 
 @dataclass
@@ -123,11 +121,9 @@ def run(plan, show=None, fetch=False) -> Run:
 def _publish(now):
     """Write report and RO-Crate, where a step has run or they are not there yet."""
     study = now.plan.study
-    there = all((study.derived / name).is_file() for name in (PAGE, CRATE))
-    ready = all((study.derived / name).is_file() for name in needed_by_report(study))
-    if now.failure or not ready:
+    if now.failure or not _are_there(study, needed_by_report(study)):
         return
-    if there and not now.ran and not now.renewed:
+    if _are_there(study, (PAGE, CRATE)) and not now.ran and not now.renewed:
         now.report = study.derived / PAGE
         return
     from analysis_lib.report import crate, page  # slow to import
@@ -139,10 +135,14 @@ def _publish(now):
         raise PipelineError(f"The results are complete; the report failed: {error}") from None
 
 
+def _are_there(study, names):
+    return all((study.derived / name).is_file() for name in names)
+
+
 def needed_by_report(study) -> tuple:
     """Results without which there is nothing to report."""
     if study.arms:
-        return NEEDED_BY_REPORT
+        return ("clinical/mmrm_contrasts.tsv", "clinical/flow.json", "numbers.json")
     return ("receptors/correlations.tsv" if study.effect else "clinical/change.tsv", "numbers.json")
 
 
@@ -174,7 +174,7 @@ def _run_step(now, step):
     _check_earlier(now, step)
     before = plan.signature(step)
     quick = bool(before["parameters"].get("quick"))
-    why = why_stale(report_manifest.read_manifest(study)["steps"].get(step.notebook), before, study)
+    why = why_stale(plan.record(step), before, study)
     if not why and not plan.force:
         _renew_copy(now, step, before)
         return Outcome(step, "up to date", quick=quick)
@@ -182,29 +182,27 @@ def _run_step(now, step):
         from analysis_lib.atlas import files  # slow to import
 
         files.cached_templates()  # or an error that says how to get them
-    _require_sound_data(now)
+    if not now.checked:
+        _require_sound_data(now)
     now.show.start(step, why or "--force")
     return _execute_step(now, step, before, Outcome(step, "run", why or "--force", quick=quick))
 
 
 def _renew_copy(now, step, before):
     """Bring the executed copy of a step that is up to date in line with changed prose."""
-    study, steps = now.plan.study, report_manifest.read_manifest(now.plan.study)["steps"]
-    record, executed = steps[step.notebook], study.derived / "notebooks" / f"{step.notebook}.ipynb"
+    study, manifest = now.plan.study, report_manifest.read_manifest(now.plan.study)
+    record, executed = manifest["steps"][step.notebook], now.plan.executed(step)
     older = older_pictures(record, before)
     if older:
         now.show.note(f"{step.number}: results up to date, pictures older than {older}")
     if executed.is_file() and renew(now.plan.path(step), executed, older):
         now.renewed = True
-        outputs = {**record["outputs"], **report_manifest.describe_files(study, [executed])}
-        steps = {**steps, step.notebook: {**record, "outputs": outputs}}
-        report_manifest.write_manifest(study, steps, report_manifest.read_manifest(study)["run"])
+        record["outputs"] |= report_manifest.describe_files(study, [executed])
+        report_manifest.write_manifest(study, manifest["steps"], manifest["run"])
 
 
 def _require_sound_data(now):
-    """Check the study once, before the first kernel: a run with nothing to do needs no check."""
-    if now.checked:
-        return
+    """Check the study before the first kernel: a run with nothing to do needs no check."""
     study, done = now.plan.study, [outcome.step for outcome in now.outcomes]
     ahead = [step for step in now.plan.steps if step not in done]
     coming = makes_maps(ahead, study)
@@ -230,10 +228,11 @@ def _checked(study, runs):
 
 def _execute_step(now, step, before, outcome):
     study, plan, warnings = now.plan.study, now.plan, now.warnings.get(step.number, {})
-    executed = study.derived / "notebooks" / f"{step.notebook}.ipynb"
+    executed = plan.executed(step)
     seen = _written(step, study)
     started, clock = datetime.now(UTC), time.perf_counter()
-    with pipeline_memory.PeakMemory() as memory, _watched(step, study, now.show.note):
+    memory = pipeline_memory.PeakMemory()
+    with pipeline_memory.repeated(memory.sample, 0.2), _watched(step, study, now.show.note):
         try:
             execute(
                 plan.path(step),
@@ -279,7 +278,7 @@ def _watched(step, study, note, seconds=1.0):
     """Show the lines that a long step leaves in ``.progress`` of its folder, as they come."""
     written = step.writes if step.resumes else ()
     paths = [one / ".progress" for name in written for one in folders(study, name)]
-    ended, shown = threading.Event(), set()
+    shown = set()
 
     def look():
         for path in paths:
@@ -289,21 +288,10 @@ def _watched(step, study, note, seconds=1.0):
                     shown.add(text)
                     note(f"{step.number}: {text}")
 
-    def watch():
-        while not ended.wait(seconds):
-            look()
-
     for path in paths:
         path.unlink(missing_ok=True)  # of an interrupted run
-    thread = threading.Thread(target=watch, daemon=True)
-    if paths:
-        thread.start()
-    try:
+    with pipeline_memory.repeated(look, seconds) if paths else contextlib.nullcontext():
         yield
-    finally:
-        ended.set()
-        if paths:
-            thread.join()
 
 
 def _written(step, study):
@@ -374,7 +362,7 @@ def _check_earlier(now, step):
 
 def _outdated(plan, source):
     """Why an earlier step that is not selected is out of date, whatever its parameters were."""
-    record = report_manifest.read_manifest(plan.study)["steps"].get(source.notebook)
+    record = plan.record(source)
     passed = (record or {}).get("parameters", {})
     made = signature(source, plan.study, plan.path(source), passed, plan.library, record)
     return why_stale(record, made, plan.study)
@@ -384,17 +372,13 @@ def refuse_other_protection(study) -> None:
     """Refuse to mix results that name participants with those that do not."""
     manifest = report_manifest.read_manifest(study)
     before, now = manifest.get("protected"), report_manifest.protection(study).get("protected")
+    words = {True: "protected (pseudonyms)", False: "identifiable", None: "named as they are"}
     if manifest["steps"] and before != now:
         raise PipelineError(
-            f"{study.derived}: results in which participants are {_treated(now)} expected, found "
-            f"some in which they are {_treated(before)}. Delete that folder and {study.figures}, "
+            f"{study.derived}: results in which participants are {words[now]} expected, found "
+            f"some in which they are {words[before]}. Delete that folder and {study.figures}, "
             "or name another with --output"
         )
-
-
-def _treated(protected):
-    words = {True: "protected (pseudonyms)", False: "identifiable", None: "named as they are"}
-    return words[protected]
 
 
 def refuse_other_owner(study) -> None:

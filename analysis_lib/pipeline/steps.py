@@ -296,8 +296,9 @@ def blocked_note(steps, study) -> str | None:
 
 
 def _note(reason, numbers):
-    plural = len(numbers) > 1
-    names = f"{', '.join(numbers[:-1])} and {numbers[-1]}" if plural else numbers[0]
+    from analysis_lib.results.words import listed  # slow to import
+
+    plural, names = len(numbers) > 1, listed(numbers)
     what, _, detail = reason.partition(": ")
     if what == "no grey-matter maps":
         return f"{names} {'wait' if plural else 'waits'} for grey-matter maps: {detail}"

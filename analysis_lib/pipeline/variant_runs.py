@@ -10,7 +10,7 @@ from analysis_lib.pipeline.freshness import folders, results_of, sources
 from analysis_lib.pipeline.plan import Plan, step_parameters
 from analysis_lib.pipeline.steps import blocked, makes_maps
 from analysis_lib.report import manifest
-from analysis_lib.results.files import read_json, write_text
+from analysis_lib.results.files import read_if_there, write_text
 from analysis_lib.results.problems import UsageError
 from analysis_lib.study import variants
 from analysis_lib.study.parameters import default_parameters, notebook_parameters, parse_overrides
@@ -160,8 +160,7 @@ def _copy(source, target):
 
 
 def _copy_numbers(default, study, sections):
-    paths = [one.derived / "numbers.json" for one in (default, study)]
-    before, own = (read_json(path) if path.is_file() else {} for path in paths)
+    before, own = (read_if_there(one.derived / "numbers.json") for one in (default, study))
     taken = {key: item for key, item in before.items() if _section(key) in sections}
     kept = {key: item for key, item in own.items() if _section(key) not in sections}
     content = json.dumps(dict(sorted({**kept, **taken}.items())), indent=2, ensure_ascii=False)

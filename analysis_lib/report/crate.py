@@ -7,9 +7,10 @@ parameters, packages and results. Everything comes from ``manifest.json`` and th
 
 import json
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
+import yaml
 from rocrate.model.contextentity import ContextEntity
 from rocrate.model.file import File
 from rocrate.rocrate import ROCrate
@@ -17,71 +18,19 @@ from rocrate.rocrate import ROCrate
 from analysis_lib.report import manifest as report_manifest
 from analysis_lib.results import hashing
 from analysis_lib.results.contrasts import CONTRASTS, contrast_words
-from analysis_lib.results.files import read_json, write_text
+from analysis_lib.results.files import read_if_there, write_text
 from analysis_lib.results.problems import WrongFile
 from analysis_lib.study import parameters
 from analysis_lib.study.contract import LocalMap
 
-NAME = "ro-crate-metadata.json"
 VERSION = "1.1"  # Process Run Crate 0.5 extends this one
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 TERMS = "https://w3id.org/ro/terms/workflow-run/context"  # sha256 and environment
 CODE_LICENCE = "https://spdx.org/licenses/BSD-3-Clause"
-# Not from the machine's own table of types: the crate is the same everywhere.
-FORMATS = {
-    ".tsv": "text/tab-separated-values",
-    ".json": "application/json",
-    ".ipynb": "application/x-ipynb+json",
-    ".nii.gz": "application/gzip",
-    ".nii": "application/octet-stream",
-    ".npz": "application/zip",
-    ".gii": "application/xml",
-    ".html": "text/html",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-    ".pdf": "application/pdf",
-    ".yml": "application/yaml",
-    ".yaml": "application/yaml",
-    ".txt": "text/plain",
-    ".md": "text/markdown",
-    ".bib": "application/x-bibtex",
-}
+# Media types, and what files hold: by the ends of names, and by names.
+WORDS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
 UNKNOWN_FORMAT = "application/octet-stream"
-# Where an input lies, by the manifest's prefix.
-PLACES = {
-    "study": "The study file",
-    "data": "File of the trial's data set",
-    "figures": "Figure, beside this folder in figures/",
-    "receptors": "Receptor map in neuromaps' cache",
-    "project": "File of the compendium",
-    "study folder": "File beside the study file",
-    "elsewhere": "File in another folder",
-}
-FILES = {
-    "numbers.json": "Every number that a text or figure quotes: by its key, value and source, the "
-    "table here that it was taken from. The action with that table among its results made it.",
-    "manifest.json": "What each notebook was made from and what it made: files with sha256, "
-    "parameters, packages, times, memory, commit. This crate is written from it.",
-    "settings.json": "Settings that the notebook ran with",
-    "flow.json": "Participants by stage of the trial and arm, with reasons",
-    "nulls.npz": "Null distributions of the receptor correlations",
-    "mask.nii.gz": "Voxels that were analysed",
-    "mean.nii.gz": "Mean of all smoothed grey-matter maps, within the mask",
-    "index.html": "Report of the results",
-    "methods_and_results.md": "Methods and results of the report in Markdown, to quote from",
-    "references.bib": "References of the methods",
-}
 ARMS = {"active": "active treatment", "control": "control treatment"}
-MAPS = {
-    "t": "t statistic",
-    "g": "Hedges g",
-    "r": "correlation",
-    "percent": "mean change, percent of before treatment",
-    "p_fwe_t": "family-wise p of the voxel's t; 1 outside the mask",
-    "p_fwe_tfce": "family-wise p, threshold-free cluster enhancement; 1 outside the mask",
-    "p_fwe_cluster": "family-wise p of the cluster's extent; 1 outside the mask",
-    "p_fwe_mass": "family-wise p of the cluster's mass; 1 outside the mask",
-}
 
 
 def write_crate(study):
@@ -91,7 +40,7 @@ def write_crate(study):
     are not there, and files that are not the ones that the manifest lists. Returns the path.
     """
     content = describe(study, report_manifest.read_manifest(study))
-    path = study.derived / NAME
+    path = study.derived / report_manifest.CRATE
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path
 
@@ -190,16 +139,15 @@ def _file(name, about, text):
 def file_format(name) -> str:
     """Media type of a file, from its name."""
     suffixes = PurePosixPath(name).suffixes
-    return FORMATS.get("".join(suffixes[-2:])) or FORMATS.get(
-        "".join(suffixes[-1:]), UNKNOWN_FORMAT
-    )
+    found = (WORDS["formats"].get("".join(suffixes[-n:])) for n in (2, 1))
+    return next(filter(None, found), UNKNOWN_FORMAT)
 
 
 def describe_file(study, name) -> str:
     """What a result file below ``study.derived`` holds, in words; empty where that is unknown."""
     path = study.derived / name
-    if path.name in FILES:
-        return FILES[path.name]
+    if path.name in WORDS["files"]:
+        return WORDS["files"][path.name]
     if path.suffix == ".ipynb":
         return "Executed notebook: text, code, numbers and figures"
     if path.suffix == ".tsv":
@@ -210,12 +158,9 @@ def describe_file(study, name) -> str:
 
 
 def _columns(sidecar):
-    if not sidecar.is_file():
-        return ""
-    content = read_json(sidecar)
     texts = [
         ", ".join([f"{column}: {about['Description']}", *filter(None, [about.get("Units")])])
-        for column, about in content.items()
+        for column, about in read_if_there(sidecar).items()
         if isinstance(about, dict) and "Description" in about
     ]
     return f"Table. {'; '.join(texts)}" if texts else ""
@@ -235,7 +180,7 @@ def _map(name):
         return "Modulated grey matter of a participant and session, in MNI space"
     stem = name.removesuffix(".nii.gz")
     for contrast in CONTRASTS:
-        kind = MAPS.get(stem.removeprefix(f"{contrast}_"))
+        kind = WORDS["maps"].get(stem.removeprefix(f"{contrast}_"))
         if kind and stem.startswith(contrast):
             words = contrast_words(contrast, ARMS)
             return f"Grey-matter volume, {words}: {kind} (map in MNI space)"
@@ -252,7 +197,7 @@ def _add_outside(crate, study, manifest, licences):
                 known[identifier] = name, about
     for identifier, (name, about) in sorted(known.items()):
         place = re.match(r"\{(.+?)\}", name)
-        text = PLACES[place.group(1)] if place else describe_file(study, name)
+        text = WORDS["places"][place[1]] if place else describe_file(study, name)
         properties = _file(study.path.name if name == "{study}" else name, about, text)
         if identifier.startswith("#earlier/"):
             properties["description"] = f"Version that was read, replaced since. {text}".strip()
@@ -269,15 +214,9 @@ def _add_outside(crate, study, manifest, licences):
 def _licences(study, manifest):
     """Licence by the manifest's name of an input, as far as the input's own files name one."""
     names = {name for step in manifest["steps"].values() for name in step["inputs"]}
-    data = _data_set(study).get("License")
+    data = read_if_there(study.root / "dataset_description.json").get("License")
     given = {name: data for name in names if data and name.startswith("{data}/")}
     return given | _map_licences(study, names)
-
-
-def _data_set(study):
-    """The data set's own dataset_description.json (BIDS), empty without one."""
-    path = study.root / "dataset_description.json"
-    return read_json(path) if path.is_file() else {}
 
 
 def _map_licences(study, names):
@@ -299,10 +238,9 @@ def _map_licences(study, names):
 
 def _terms(study, licences):
     """Terms of use of the results, in words, since no licence of their own applies."""
-    by_kind = {
-        "data": {lic for name, lic in licences.items() if name.startswith("{data}/")},
-        "receptor maps": {lic for name, lic in licences.items() if not name.startswith("{data}/")},
-    }
+    by_kind = {"data": set(), "receptor maps": set()}
+    for name, licence in licences.items():
+        by_kind["data" if name.startswith("{data}/") else "receptor maps"].add(licence)
     said = [f"{kind}: {', '.join(sorted(found))}" for kind, found in by_kind.items() if found]
     patients = (
         "No patient took part: the data are SIMULATED."
@@ -331,30 +269,27 @@ def _add_action(crate, study, manifest, notebook, step):
     current = _current(manifest)
     inputs = [{"@id": _identifier(n, a, current)} for n, a in step["inputs"].items()]
     results = [{"@id": _identifier(n, a, current)} for n, a in step["outputs"].items()]
-    if _wrote_numbers(study, step):
+    numbers = read_if_there(study.derived / "numbers.json")
+    if any(key.partition(".")[0] in step["numbers"] for key in numbers):
         results += [{"@id": name} for name in manifest["shared_outputs"]]
     environment = [
         _add(crate, f"#environment/{quote(name)}", "PropertyValue", name=name, value=value)
         for name, value in step.get("environment", {}).items()
     ]
-    properties = {
-        "name": f"Run of notebook {notebook}{f' ({study.label} data)' if study.label else ''}",
-        "description": _circumstances(step),
-        "instrument": _add_notebook(crate, notebook, step),
-        "object": [*inputs, *_add_parameters(crate, study, notebook, step)],
-        "result": results,
-        "startTime": step["started"],
-        "endTime": step["ended"],
-        "actionStatus": "http://schema.org/CompletedActionStatus",
-    } | ({"environment": environment} if environment else {})
-    return _add(crate, f"#run/{quote(notebook)}", "CreateAction", **properties)
-
-
-def _wrote_numbers(study, step):
-    """Whether numbers.json holds numbers of the step's sections."""
-    path = study.derived / "numbers.json"
-    numbers = read_json(path) if path.is_file() else {}
-    return any(key.partition(".")[0] in step["numbers"] for key in numbers)
+    return _add(
+        crate,
+        f"#run/{quote(notebook)}",
+        "CreateAction",
+        name=f"Run of notebook {notebook}{f' ({study.label} data)' if study.label else ''}",
+        description=_circumstances(step),
+        instrument=_add_notebook(crate, notebook, step),
+        object=[*inputs, *_add_parameters(crate, study, notebook, step)],
+        result=results,
+        startTime=step["started"],
+        endTime=step["ended"],
+        actionStatus="http://schema.org/CompletedActionStatus",
+        **({"environment": environment} if environment else {}),
+    )
 
 
 def _circumstances(step):
@@ -435,29 +370,22 @@ def _add_parameters(crate, study, notebook, step):
 
 def _describe_root(crate, study, manifest, actions, licences):
     """Say what the crate as a whole is."""
-    label = f" ({study.label})" if study.label else ""
-    profile = _add(
-        crate, PROFILE, "CreativeWork", name="Process Run Crate", url=PROFILE, version="0.5"
-    )
-    terms = _add(
-        crate,
-        "#terms",
-        "CreativeWork",
-        name="Terms of the inputs",
-        description=_terms(study, licences),
-    )
-    crate.root_dataset["conformsTo"] = profile
-    crate.root_dataset["name"] = f"{manifest['title']}: results{label}"
-    crate.root_dataset["description"] = _summary(study, manifest)
-    crate.root_dataset["datePublished"] = max(s["ended"] for s in manifest["steps"].values())
-    crate.root_dataset["license"] = terms
-    crate.root_dataset["keywords"] = [
-        *([study.label] if study.label else []),
-        *(["quick run"] if manifest["quick"] else []),
-        *("randomised controlled trial", "repetitive transcranial magnetic stimulation"),
-        *([] if study.imaging is None else ["voxel-based morphometry"]),
-    ]
-    crate.root_dataset["mentions"] = actions
+    terms = {"name": "Terms of the inputs", "description": _terms(study, licences)}
+    profile = {"name": "Process Run Crate", "url": PROFILE, "version": "0.5"}
+    label, quick = [study.label] * bool(study.label), ["quick run"] * manifest["quick"]
+    imaging = ["voxel-based morphometry"] * (study.imaging is not None)
+    treatment = ["randomised controlled trial", "repetitive transcranial magnetic stimulation"]
+    about = {
+        "conformsTo": _add(crate, PROFILE, "CreativeWork", **profile),
+        "name": f"{manifest['title']}: results{f' ({study.label})' if label else ''}",
+        "description": _summary(study, manifest),
+        "datePublished": max(step["ended"] for step in manifest["steps"].values()),
+        "license": _add(crate, "#terms", "CreativeWork", **terms),
+        "keywords": [*label, *quick, *treatment, *imaging],
+        "mentions": actions,
+    }
+    for name, value in about.items():
+        crate.root_dataset[name] = value
 
 
 def _summary(study, manifest):

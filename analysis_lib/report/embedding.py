@@ -14,8 +14,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from analysis_lib.report import evidence as report_evidence
-from analysis_lib.results import reading
 from analysis_lib.results.closed_page import closed
+from analysis_lib.results.files import read_if_there
 from analysis_lib.results.section import Section
 
 TEMPLATES = Path(__file__).parent / "template"
@@ -97,10 +97,11 @@ def read_figures(evidence, links) -> dict:
 def shown_figures(evidence):
     """Files of the figures that the page shows, in its order, and what captions say of each."""
     current = _current(evidence)
-    captions = _captions(current)
-    place = _place_in(captions)
+    files = dict.fromkeys(path.with_name("captions.json") for path in current)
+    captions = {name: words for file in files for name, words in read_if_there(file).items()}
+    places = [*captions, *(path.stem for path in current)]
     paths = [path for path in current if not report_evidence.is_panel(path.stem, captions)]
-    return sorted(paths, key=lambda path: (path.stem.split("_")[0], place(path.stem))), captions
+    return sorted(paths, key=lambda p: (p.stem.split("_")[0], places.index(p.stem))), captions
 
 
 def copy_figures(evidence, folder):
@@ -147,12 +148,6 @@ def _drawn(evidence, section, name, options):
     }
 
 
-def _place_in(named):
-    """Where a name stands in a file that was written in order; after all others if it does not."""
-    places = {name: i for i, name in enumerate(named)}
-    return lambda name: places.get(name, len(places))
-
-
 def _current(evidence):
     """Figures that the last runs wrote, by the manifest; all of them where it names none.
 
@@ -165,13 +160,6 @@ def _current(evidence):
     return known or sorted(folder.glob("*.png"))
 
 
-def _captions(pictures):
-    """What the ``captions.json`` beside some pictures say of them, by name."""
-    files = dict.fromkeys(path.with_name("captions.json") for path in pictures)
-    found = [reading.read_json(path) for path in files if path.is_file()]
-    return {name: words for captions in found for name, words in captions.items()}
-
-
 def _embed(path, width):
     """A picture as data URI, at most so wide, and its size in pixels."""
     with Image.open(path) as image:
@@ -182,29 +170,18 @@ def _embed(path, width):
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}", picture.size
 
 
-def _described(folder):
-    """Pages of a folder, in the order of its ``views.json``, each with the whole of that."""
-    about = folder / "views.json"
-    about = reading.read_json(about) if about.is_file() else {}
-    place = _place_in(about)
-    pages = sorted(folder.glob("*.html"), key=lambda path: (place(path.name), path.name))
-    return [(path, about) for path in pages]
-
-
 def read_views(study) -> list:
-    """Interactive views in folders ``views``: title, alt and address, by their ``views.json``."""
+    """Interactive views in folders ``views``: title and address, by their ``views.json``."""
     found = []
-    folders = (study.derived / name for name in ("views", "vbm/views", "receptors/views"))
-    for path, about in (pair for folder in folders for pair in _described(folder)):
-        words = path.stem.replace("_", " ").capitalize()
-        own = about.get(path.name, {})
-        found.append(
-            {
-                "title": own.get("title") or words,
-                "alt": own.get("alt") or f"Interactive view: {words}.",
-                "href": f"../{quote(path.relative_to(study.derived).as_posix())}",
-            }
-        )
+    for folder in (study.derived / name for name in ("views", "vbm/views", "receptors/views")):
+        about = read_if_there(folder / "views.json")
+        pages = sorted(folder.glob("*.html"))
+        places = [*about, *(page.name for page in pages)]
+        for page in sorted(pages, key=lambda page: places.index(page.name)):
+            words = page.stem.replace("_", " ").capitalize()
+            title = about.get(page.name, {}).get("title") or words
+            href = f"../{quote(page.relative_to(study.derived).as_posix())}"
+            found.append({"title": title, "href": href})
     return found
 
 

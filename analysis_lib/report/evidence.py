@@ -15,28 +15,12 @@ from analysis_lib.report.quoting import Quoted, Quotes, UnknownNumber, kind_of
 from analysis_lib.results import reading
 from analysis_lib.results.words import printed
 
-COVARIANCES = {
-    "us": "unstructured (each visit with its own variance, each pair of visits with its own "
-    "correlation)",
-    "toeph": "heterogeneous Toeplitz",
-    "csh": "heterogeneous compound symmetry",
-    "cs": "compound symmetry",
-}
 SCALES = {
     "hamd17": "Hamilton Depression Rating Scale",
     "hdrs": "Hamilton Depression Rating Scale",
     "hama": "Hamilton Anxiety Rating Scale",
     "hars": "Hamilton Anxiety Rating Scale",
     "madrs": "Montgomery-Åsberg Depression Rating Scale",
-}
-CORRELATIONS = {
-    "gaussianised": "Pearson's correlation after both maps were rank-transformed to normal scores",
-    "spearman": "Spearman's rank correlation",
-    "pearson": "Pearson's correlation",
-}
-SURROGATES = {
-    "moran": "Moran spectral randomisation",
-    "variogram": "variogram matching",
 }
 MASK = "vbm/mask.nii.gz"
 TOPICS = {
@@ -69,22 +53,24 @@ class Evidence(Quotes):
         self.quoted = {}
 
     def notebook_of(self, file) -> str | None:
-        """Which notebook wrote a file, by the manifest."""
-        steps = self.manifest["steps"]
-        exact = [name for name, step in steps.items() if file in step.get("outputs", {})]
-        folder = f"{file.split('/')[0]}/" if "/" in file else None
-        near = [
-            name
-            for name, step in steps.items()
-            if folder and any(path.startswith(folder) for path in step.get("outputs", {}))
-        ]
-        return (exact or near or [None])[0]
+        """Which notebook wrote a file, or others of its folder, by the manifest."""
+        made = {name: step.get("outputs", {}) for name, step in self.manifest["steps"].items()}
+        for name, outputs in made.items():
+            if file in outputs:
+                return name
+        folder = f"{file.split('/')[0]}/"
+        near = (name for name in made if any(path.startswith(folder) for path in made[name]))
+        return next(near, None) if "/" in file else None
 
     # what is quoted
 
     def number(self, key, kind=None) -> Quoted:
         """A number of numbers.json; for a name that is not there, the nearest one is told."""
-        entry = self._entry(key)
+        if key not in self.numbers:
+            near = difflib.get_close_matches(key, self.numbers, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UnknownNumber(f"numbers.json of {self.study.name} has no {key!r}{hint}")
+        entry = self.numbers[key]
         return self._quote(key, entry["value"], kind, entry["source"])
 
     def mask_voxels(self) -> Quoted:
@@ -109,18 +95,10 @@ class Evidence(Quotes):
         words = " and ".join(sorted(found)) or "version not recorded"
         return self._quote(f"version of {package}", words, "text", "manifest.json")
 
-    def _entry(self, key):
-        if key not in self.numbers:
-            near = difflib.get_close_matches(key, self.numbers, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UnknownNumber(f"numbers.json of {self.study.name} has no {key!r}{hint}")
-        return self.numbers[key]
-
     def _quote(self, key, value, kind, source):
         notebook = self.notebook_of(source) if source not in ("manifest.json", "{study}") else None
         words = printed(value, kind or kind_of(key, value))
-        known = self.quoted.get(key)
-        anchor = known.anchor if known else f"n{len(self.quoted) + 1}"
+        anchor = self.quoted[key].anchor if key in self.quoted else f"n{len(self.quoted) + 1}"
         quoted = Quoted(anchor, key, value, words, source, notebook)
         self.quoted.setdefault(key, quoted)
         return quoted
@@ -140,10 +118,8 @@ def scale_words(scale) -> str:
 
 def figure_topic(name) -> str:
     """Which part of the results a figure shows: flow, clinical, vbm, receptors or other."""
-    for topic, pattern in TOPICS.items():
-        if re.search(pattern, name.lower()):
-            return topic
-    return "other"
+    found = (topic for topic, pattern in TOPICS.items() if re.search(pattern, name.lower()))
+    return next(found, "other")
 
 
 def is_panel(name, captions) -> bool:

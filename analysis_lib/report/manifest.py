@@ -1,7 +1,6 @@
 """The manifest of a run: which files went in and came out, with what code, packages and memory."""
 
 import functools
-import importlib.metadata
 import json
 import os
 import platform
@@ -10,12 +9,13 @@ import subprocess
 import sys
 import tomllib
 
-from analysis_lib.results.environment import PROJECT, cache_folder, receptor_cache
+from analysis_lib.results.environment import PROJECT, cache_folder, receptor_cache, versions
 from analysis_lib.results.files import read_mapping, write_text
 from analysis_lib.results.hashing import file_hash, text_hash
 from analysis_lib.results.problems import WrongFile
 from analysis_lib.study.contract import TABLES
 
+CRATE = "ro-crate-metadata.json"  # written from the manifest: see `crate`
 # Numbers come from these too, although pyproject.toml does not name them.
 INDIRECT = ("scikit-learn", "simpleitk")
 EXTRAS = ("preprocess",)  # of pyproject.toml; "dev" makes no number
@@ -63,22 +63,17 @@ def without_paths(study, text) -> str:
     return HOME.sub("~", text)
 
 
-def _pseudonyms(study):
-    """Those of a protected study."""
-    if not study.protected:
-        return {}
-    from analysis_lib.study.pseudonyms import read_key  # pandas is slow, and --list needs none
-
-    return read_key(study)
-
-
 def describe_files(study, paths) -> dict:
     """sha256 and size in bytes of files, by the name that the manifest gives them.
 
     The name of an image says who was scanned, and more: where participants are protected it gives
     way to the pseudonym and the start of the sha256.
     """
-    names, found = _pseudonyms(study), {}
+    names, found = {}, {}
+    if study.protected:
+        from analysis_lib.study.pseudonyms import read_key  # pandas is slow, and --list needs none
+
+        names = read_key(study)
     for path in sorted(paths):
         name, sha256 = label(study, path), file_hash(path)
         if study.protected and name.startswith("{data}/") and path.suffix not in TABLES:
@@ -99,11 +94,10 @@ def protection(study) -> dict:
 
 def number_hashes(study, sections) -> dict:
     """sha256 of each section's part of numbers.json, which several notebooks write to."""
-    content = read_mapping(study.derived / "numbers.json")
-    parts = {
-        section: {key: item for key, item in content.items() if key.startswith(f"{section}.")}
-        for section in sections
-    }
+    parts = {section: {} for section in sections}
+    for key, item in read_mapping(study.derived / "numbers.json").items():
+        if (section := key.partition(".")[0]) in parts:
+            parts[section][key] = item
     return {section: text_hash(json.dumps(part, sort_keys=True)) for section, part in parts.items()}
 
 
@@ -118,13 +112,7 @@ def package_versions(project=PROJECT) -> dict:
     extras = content.get("optional-dependencies", {})
     wanted = [*content["dependencies"], *(r for name in EXTRAS for r in extras.get(name, []))]
     names = [re.match(r"[\w.-]+", requirement).group() for requirement in wanted]
-    versions = {"python": platform.python_version()}
-    for name in sorted({*names, *INDIRECT}):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    return versions(sorted({*names, *INDIRECT}))
 
 
 def git_state(project=PROJECT) -> dict | None:
@@ -197,33 +185,27 @@ def number_origins(study) -> dict:
     made that file; and the file's sha256. Refused if a source is no output of a notebook in the
     manifest, or numbers were changed after the notebook wrote them.
     """
-    steps = read_manifest(study)["steps"]
+    file, steps = study.derived / "numbers.json", read_manifest(study)["steps"]
+    advice = f"Run: python run_all.py --study {study.path}"
     made = {
         name: {"notebook": notebook, "sha256": about["sha256"]}
         for notebook, step in steps.items()
         for name, about in step["outputs"].items()
     }
-    numbers = read_mapping(study.derived / "numbers.json")
-    _refuse_unknown_numbers(study, numbers, steps, made)
-    return {key: {**item, **made[item["source"]]} for key, item in numbers.items()}
-
-
-def _refuse_unknown_numbers(study, numbers, steps, made):
-    """Refuse numbers that the manifest does not vouch for."""
-    advice = f"Run: python run_all.py --study {study.path}"
+    numbers = read_mapping(file)
     unknown = [key for key, item in numbers.items() if item["source"] not in made]
     if unknown:
         raise WrongFile(
-            f"{study.derived / 'numbers.json'}: {unknown[0]} comes from "
-            f"{numbers[unknown[0]]['source']}, an output of a notebook in manifest.json expected, "
-            f"found none ({len(unknown)} such numbers). {advice}"
+            f"{file}: {unknown[0]} comes from {numbers[unknown[0]]['source']}, an output of a "
+            f"notebook in manifest.json expected, found none ({len(unknown)} such numbers). "
+            f"{advice}"
         )
     for notebook, step in steps.items():
         if number_hashes(study, step["numbers"]) != step["numbers"]:
             raise WrongFile(
-                f"{study.derived / 'numbers.json'}: the numbers that {notebook} wrote expected, "
-                f"found others. {advice}"
+                f"{file}: the numbers that {notebook} wrote expected, found others. {advice}"
             )
+    return {key: {**item, **made[item["source"]]} for key, item in numbers.items()}
 
 
 def owner(study) -> dict:

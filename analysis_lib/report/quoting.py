@@ -72,8 +72,7 @@ class Quotes:
     def path(self, file):
         """Where a result file is: "clinical/flow.json"."""
         section, _, name = file.rpartition("/")
-        own = self._results is not None and section == self._results.name
-        if own:
+        if self._results is not None and section == self._results.name:
             return self._results.path(name)
         private = self.study.private / file
         return private if self.study.protected and private.is_file() else self.study.derived / file
@@ -96,13 +95,20 @@ class Quotes:
         """A result of kind JSON; empty where it is not there."""
         return reading.read_json(self.path(file)) if self.exists(file) else {}
 
-    def select(self, file, **where):
-        """Rows of a result table with these values; none where the table is not there."""
+    def select(self, file, above=None, below=None, **where):
+        """Rows of a result table with these values, or values above or below limits.
+
+        None where the table is not there.
+        """
         if not self.exists(file):
             return pd.DataFrame()
         rows = self.table(file)
         for column, wanted in where.items():
             rows = rows[rows[column] == wanted]
+        for column, limit in (above or {}).items():
+            rows = rows[rows[column] > limit]
+        for column, limit in (below or {}).items():
+            rows = rows[rows[column] < limit]
         return rows
 
     def cell(self, file, column, kind=None, **where) -> Quoted:
@@ -118,24 +124,15 @@ class Quotes:
         return self._quote(key, value, kind or kind_of(f"{file}.{column}", value), file)
 
     def count(self, file, above=None, below=None, **where) -> Quoted:
-        """How many rows of a result table have these values, or values above or below limits."""
-        rows = self.select(file, **where)
-        for column, limit in (above or {}).items():
-            rows = rows[rows[column] > limit]
-        for column, limit in (below or {}).items():
-            rows = rows[rows[column] < limit]
+        """How many rows `select` gives."""
         parts = [f"{name} {value}" for name, value in where.items()]
         parts += [f"{name} > {value}" for name, value in (above or {}).items()]
         parts += [f"{name} < {value}" for name, value in (below or {}).items()]
         key = f"{file}: rows" + (f" with {', '.join(parts)}" if parts else "")
-        return self._quote(key, len(rows), "count", file)
-
-    def smallest(self, file, column, kind=None) -> Quoted:
-        """The smallest value of a column."""
-        return self.largest(file, column, kind, "smallest")
+        return self._quote(key, len(self.select(file, above, below, **where)), "count", file)
 
     def largest(self, file, column, kind=None, which="largest") -> Quoted:
-        """The largest value of a column."""
+        """The largest value of a column; the smallest, where ``which`` says so."""
         value = float(self.table(file)[column].agg("max" if which == "largest" else "min"))
         key = f"{file}: {which} {column}"
         return self._quote(key, value, kind or kind_of(f"{file}.{column}", value), file)

@@ -1,7 +1,9 @@
 """Folders and settings that come from the environment."""
 
 import contextlib
+import importlib.metadata
 import os
+import platform
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -65,6 +67,15 @@ def cache_folder(cache=None):
         cache or os.environ.get("COMPENDIUM_CACHE") or user_cache_path("rtms-compendium", False)
     )
     return Path(chosen).expanduser().resolve()
+
+
+def versions(packages) -> dict:
+    """Versions of Python and of those of some packages that are installed."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def notebook_path(name, notebooks=NOTEBOOKS):

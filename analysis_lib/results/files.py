@@ -97,6 +97,11 @@ def read_json(path, expected="a JSON file", where=""):
     raise WrongFile(Problem(where or Path(path).name, "", expected, found, "Mend or remove it"))
 
 
+def read_if_there(path) -> dict:
+    """A JSON file's content, empty where there is none; damage is told, as by `read_json`."""
+    return read_json(path) if Path(path).is_file() else {}
+
+
 def read_mapping(path) -> dict:
     """A JSON file's mapping, empty where there is none or it is damaged."""
     try:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis_lib.results import columns
 from analysis_lib.results.columns import MISSING
-from analysis_lib.results.files import read_json, staging_folder, write_text
+from analysis_lib.results.files import read_if_there, staging_folder, write_text
 from analysis_lib.results.problems import refusals
 
 # Of 255 levels of a colour. Two runs on one machine differ by 2 at most; a moved line by 100.
@@ -153,8 +153,9 @@ def write_numbers(study, section, numbers):
     wrote before and leave those of the others.
     """
     path = study.derived / "numbers.json"
-    others = read_json(path) if path.is_file() else {}
-    kept = {key: item for key, item in others.items() if not key.startswith(f"{section}.")}
+    kept = {
+        key: item for key, item in read_if_there(path).items() if not key.startswith(f"{section}.")
+    }
     marks = {"label": study.label} if study.label == "IDENTIFIABLE" else {}
     for name, (value, source) in numbers.items():
         apart = study.protected and (study.private / section / source).is_file()

@@ -123,7 +123,7 @@ def finished(tmp_path_factory):
 def checked_here(monkeypatch):
     """The check before a run takes place in this process, which has imported it already."""
     here = SimpleNamespace(apart=lambda function, *arguments: function(*arguments))
-    here.PeakMemory = pipeline_memory.PeakMemory
+    here.PeakMemory, here.repeated = pipeline_memory.PeakMemory, pipeline_memory.repeated
     monkeypatch.setattr(running, "pipeline_memory", here)
 
 
@@ -589,9 +589,9 @@ def test_a_run_that_was_killed_is_not_in_the_way(tmp_path):
 
 def test_peak_memory_counts_processes_that_were_started():
     code = "x = bytearray(300_000_000); import time; time.sleep(0.6)"
-    with pipeline_memory.PeakMemory(interval=0.05) as alone:
-        pass
-    with pipeline_memory.PeakMemory(interval=0.05) as memory:
+    alone, memory = pipeline_memory.PeakMemory(), pipeline_memory.PeakMemory()
+    alone.sample()
+    with pipeline_memory.repeated(memory.sample, 0.05):
         subprocess.run([sys.executable, "-c", code], check=True)
     assert 290 < memory.mb - alone.mb < 600
 

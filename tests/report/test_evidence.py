@@ -227,5 +227,3 @@ def test_the_leading_map_is_that_with_the_largest_absolute_r(evidence):
     )
     writing.write(evidence.derived / "receptors", {"correlations.tsv": table})
     assert [row["receptor"] for row in sentences.receptor_maps(evidence)] == ["B", "A"]
-    assert sentences.of_receptor(evidence, "A")["annotation"] == "a"
-    assert sentences.of_receptor(evidence, "D") is None

@@ -26,6 +26,7 @@ from analysis_lib.results.section import Section
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
 FLAGS += ["--disable-component-update", "--no-first-run"]
+SOFTWARE = ("python", "numpy", "scipy", "statsmodels", "pingouin", "nibabel", "nilearn", "numba")
 CONTRASTS = ("active_change", "control_change", "arm_by_time", "improvement")
 WRITERS = {"clinical": "01_clinical_outcomes", "vbm": "02_vbm", "conduct": "S0_trial_conduct"}
 WRITERS |= {"receptors": "03_receptor_correlation", "calibration": "S1_calibration"}
@@ -261,7 +262,7 @@ def write_record(study, files):
     steps = {
         WRITERS[section]: {
             "parameters": {"n_permutations": 4321},
-            "packages": dict.fromkeys(page.SOFTWARE, "3.2.1") | {"neuromaps": "0.0.7"},
+            "packages": dict.fromkeys(SOFTWARE, "3.2.1") | {"neuromaps": "0.0.7"},
             "inputs": {"{data}/participants.tsv": about},
             "outputs": {f"{section}/{name}": about for name in content},
             **{"seed": 7, "quick": False, "started": "2026-01-02T03:04:05+00:00"},
