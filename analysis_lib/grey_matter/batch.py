@@ -102,29 +102,27 @@ class Batch:
         if not self.waiting:
             return first
         with grey_matter_cluster.connect(self.study.place.dask, PACKAGES) as cluster:
-            room = self._room_here(n_jobs) if cluster is None else self._room_there(cluster)
-            return "\n".join([first, *room])
+            slots = cluster.slots if cluster else effective_n_jobs(n_jobs)
+            at_a_time, each = min(slots, len(self.waiting)), self.method.memory_mb
+            second = f"about {each:.0f} MB each, {at_a_time} at a time"
+            return f"{first}\n{second}{_room(cluster, each, at_a_time * each)}"
 
-    def _room_here(self, n_jobs):
-        n_workers = min(effective_n_jobs(n_jobs), len(self.waiting))
-        needed, free = n_workers * self.method.memory_mb, psutil.virtual_memory().available / 1e6
-        yield (
-            f"about {self.method.memory_mb:.0f} MB each, {n_workers} at a time: "
-            f"{needed:.0f} MB of {free:.0f} MB that are free"
-        )
-        if needed > free:
-            yield "That may be too little: choose fewer n_jobs, or a larger working_mm"
 
-    def _room_there(self, cluster):
-        needed, free = self.method.memory_mb, cluster.memory_mb
-        there = f"{min(cluster.slots, len(self.waiting))} at a time on the Dask cluster at "
+def _room(cluster, each, needed):
+    """Whether there is memory for a batch, here or on a cluster, as the end of a sentence."""
+    if cluster is None:
+        free = psutil.virtual_memory().available / 1e6
+        told = f": {needed:.0f} MB of {free:.0f} MB that are free"
+        advice = "choose fewer n_jobs, or a larger working_mm"
+    else:
+        needed, free = each, cluster.memory_mb
         limit = f", whose workers have {free:.0f} MB for each" if np.isfinite(free) else ""
-        yield f"about {needed:.0f} MB each, {there}{cluster.address}{limit}"
-        if needed > free:
-            yield (
-                "That may be too little: give the workers more memory, or fewer threads each "
-                "(dask worker --nthreads 1), or choose a larger working_mm"
-            )
+        told = f" on the Dask cluster at {cluster.address}{limit}"
+        advice = (
+            "give the workers more memory, or fewer threads each (dask worker --nthreads 1), or "
+            "choose a larger working_mm"
+        )
+    return told + (f"\nThat may be too little: {advice}" if needed > free else "")
 
 
 @dataclass(frozen=True)
@@ -258,7 +256,13 @@ def run(batch, n_jobs=1, progress=None) -> None:
         with contextlib.closing(there or _attempts(batch, n_jobs)) as attempts:
             failed = _follow(batch, attempts, slots, progress)
     if failed:
-        raise StudyError(_failures(failed, len(batch.waiting), len(batch.present)))
+        total = len(batch.waiting) + len(batch.present)
+        first = (
+            f"{len(failed)} of {total} participants failed, {total - len(failed)} are in place. "
+            "Mend or exclude them (exclude in the study file, or image_missing in "
+            "participants.tsv) and run again: only they are processed"
+        )
+        raise StudyError([first, *(f"{who}: {cause}" for who, cause in failed.items())])
 
 
 def _follow(batch, attempts, slots, progress):
@@ -275,18 +279,11 @@ def _follow(batch, attempts, slots, progress):
         # Those under way are half done on average; starting the processes takes a while too.
         left = max(total * each - passed, (total - len(seconds)) * each / 2)
         step = Progress(len(seconds), total, who, bool(error), left)
-        _say(batch.study, step, progress)
+        write_text(progress_file(batch.study), f"{step}\n")  # for a terminal that watches
+        if progress is not None:
+            progress(step)
+    progress_file(batch.study).unlink(missing_ok=True)
     return failed
-
-
-def _say(study, step, progress):
-    """Tell the caller, and leave a line for a terminal that watches from outside."""
-    path = progress_file(study)
-    write_text(path, f"{step}\n")
-    if step.done == step.total:
-        path.unlink()
-    if progress is not None:
-        progress(step)
 
 
 def progress_file(study) -> Path:
@@ -302,21 +299,10 @@ def duration(seconds) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def _failures(failed, total, n_present):
-    n_done = total - len(failed) + n_present
-    first = (
-        f"{len(failed)} of {total + n_present} participants failed, {n_done} are in place. Mend or "
-        "exclude them (exclude in the study file, or image_missing in participants.tsv) and run "
-        "again: only they are processed"
-    )
-    return [first, *(f"{who}: {cause}" for who, cause in failed.items())]
-
-
 def _attempts(batch, n_jobs):
     """Participant, cause of a failure or None, and seconds, as each is done.
 
-    When a worker process dies, joblib cannot say which participant it had. Those who are left then
-    go one at a time, each in a process of its own, so that the others go on.
+    When a worker dies, joblib cannot say which participant it had: the rest then go one at a time.
     """
     left = {job.participant_id: job for job in batch.waiting}
     try:

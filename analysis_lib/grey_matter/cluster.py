@@ -46,10 +46,7 @@ SILENT = (
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster whose workers have been checked: ``slots`` tasks at once, ``memory_mb`` for each.
-
-    ``identity`` is what :func:`identity` gives, of ``client`` (distributed.Client) and workers.
-    """
+    """A cluster whose workers have been checked: ``slots`` tasks at once, MB of memory for each."""
 
     client: object
     identity: dict
@@ -64,10 +61,8 @@ class Cluster:
     def run(self, function, tasks, shared, folder):
         """Call ``function(task, shared)`` for each named task; again, once, where its process died.
 
-        Yields name, result and cause as the tasks end: what the function gave, or a text on why it
-        gave nothing. Workers can import the function and see the folder under the same path;
-        ``shared`` is written once, with the tasks, into a hidden file there. A `StudyError` says
-        that the scheduler is lost, or all workers are and none comes back.
+        Yields name, result and cause: what the function gave, or why it gave nothing. ``shared`` is
+        written once, with the tasks, into a hidden file of the folder, which workers must see.
         """
         path = folder / f".tasks.{uuid.uuid4().hex}"
         told = (path, self.identity, _environment())
@@ -91,11 +86,9 @@ class Cluster:
 
 @contextlib.contextmanager
 def connect(address, packages=()):
-    """Connect with the cluster of the scheduler at an address, and check its workers: a `Cluster`.
+    """Connect with the cluster of a scheduler, and check its workers: a `Cluster`, or None.
 
-    ``packages`` must have the same versions as here. Without an address it is None. A `StudyError`
-    says what to do without the package distributed, an answer from a scheduler or a worker, and
-    where workers have other code or versions.
+    ``packages`` must have the same versions as here. A `StudyError` says what to do.
     """
     if not address:
         yield None
@@ -118,9 +111,6 @@ def identity(packages=()) -> dict:
 
 def _sizes(paths):
     return {p: f"{os.stat(p).st_size} bytes" if os.path.isfile(p) else None for p in paths}
-
-
-# --- the cluster, as seen from here -------------------------------------------------------------
 
 
 def _client(where):
@@ -207,9 +197,6 @@ def _as_they_end(client, futures):
 
 def _cause(error):
     return "; ".join(map(str, getattr(error, "problems", [f"{type(error).__name__}: {error}"])))
-
-
-# --- a task, as seen from its worker, and in a process of its own --------------------------------
 
 
 def _apart(name, path, expected, environment):

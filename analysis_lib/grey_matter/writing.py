@@ -41,19 +41,14 @@ def _write_visit(partial, job, visit, method, processed):
     about["MapSHA256"] = hashing.file_hash(anat / name)
     sidecar = name.replace(".nii.gz", ".json")
     writing.write(anat, {sidecar: about}, keep_others=True)
-    if visit == list(job.images)[-1]:
-        for measure, image in processed.errors.items():
-            _write_error(anat, job, visit, measure, image)
+    last = visit == list(job.images)[-1]
+    for measure, image in processed.errors.items() if last else ():
+        name = images.beside(job.map_path(visit), measure).name
+        about = {"Description": images.ERROR_MAPS[measure], "Units": "percent"}
+        files = {name: _stored(image), name.replace(".nii.gz", ".json"): about}
+        writing.write(anat, files, keep_others=True)
     picture = partial / "figures" / job.figure_path(visit).name
     _draw(picture, job, visit, method, processed)
-
-
-def _write_error(anat, job, visit, measure, image):
-    """A map of what may be wrong with the change up to this visit, and what it is."""
-    name = images.beside(job.map_path(visit), measure).name
-    about = {"Description": images.ERROR_MAPS[measure], "Units": "percent"}
-    files = {name: _stored(image), name.replace(".nii.gz", ".json"): about}
-    writing.write(anat, files, keep_others=True)
 
 
 def _move(partial, job):
@@ -80,10 +75,15 @@ def _stored(image):
 
 def _about_map(job, visit, method, processed):
     volumes = processed.volumes.set_index("visit").loc[visit]
+    sources = [
+        f"bids:raw:{path.relative_to(job.study.root).as_posix()}" for path in job.images.values()
+    ]
+    if job.study.protected:  # names of images tell more than who it is
+        sources = [f"bids:raw:{job.participant_id}"] * len(job.images)
     zooms = nib.affines.voxel_sizes(processed.maps[visit].affine)
     return {
         "Description": "Modulated grey matter: its volume in a voxel over the volume of the voxel",
-        "Sources": [_uri(job, path) for path in job.images.values()],
+        "Sources": sources,
         "SpatialReference": "ICBM 152 nonlinear symmetric 2009a template, as nilearn packages it",
         "SkullStripped": True,
         "Resolution": f"{' x '.join(f'{zoom:g}' for zoom in zooms)} mm",
@@ -93,13 +93,6 @@ def _about_map(job, visit, method, processed):
         "PackageVersions": versions(PACKAGES),
         "Key": job.key,
     }
-
-
-def _uri(job, path):
-    """An image of the raw data set; its name is not told where participants are protected."""
-    if job.study.protected:
-        return f"bids:raw:{job.participant_id}"
-    return f"bids:raw:{path.relative_to(job.study.root).as_posix()}"
 
 
 def _draw(path, job, visit, method, processed):

@@ -4,15 +4,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from analysis_lib.pipeline import agreement
+from analysis_lib.pipeline import agreement, differences
 from analysis_lib.pipeline import expected as published
 from analysis_lib.pipeline.agreement import NAME, published_hash
-from analysis_lib.pipeline.differences import (
-    Difference,
-    cells_apart,
-    numbers_apart,
-    table_apart_from,
-)
 from analysis_lib.pipeline.freshness import unequal
 from analysis_lib.pipeline.steps import STEPS
 from analysis_lib.results import hashing
@@ -32,7 +26,7 @@ class Comparison:
     numbers: tuple[int, int] = (0, 0)  # how many agree, and how many were expected
     tables: tuple[int, int] = (0, 0)
     identical: int = 0  # tables that are the same byte for byte
-    moved: tuple[Difference, ...] = ()  # numbers, then tables; what is missing or new is there too
+    moved: tuple = ()  # each Difference: numbers, then tables; what is missing or new is there too
     differs: tuple[str, ...] = ()  # else: packages, platform, parameters, inputs
     left_out: tuple[str, ...] = ()  # what was not compared, and why
     reason: str = ""  # why nothing was compared
@@ -77,13 +71,10 @@ def lines(comparison, most=SHOWN, rest=NAME) -> list[str]:
         listed.append(f"  and {more} more: {rest}")
     values = any(difference.has_values for difference in comparison.moved)
     what = "these moved" if values else "these are new or missing"
-    return [f"{first}; {what}:", *listed, _what_differs(comparison), *comparison.left_out]
-
-
-def _what_differs(comparison):
+    why = "Packages, platform, parameters and inputs are the same, so the code must have changed"
     if comparison.differs:
-        return f"What else differs: {'; '.join(comparison.differs)}"
-    return "Packages, platform, parameters and inputs are the same, so the code must have changed"
+        why = f"What else differs: {'; '.join(comparison.differs)}"
+    return [f"{first}; {what}:", *listed, why, *comparison.left_out]
 
 
 # --- with the published numbers -------------------------------------------------------------------
@@ -112,7 +103,7 @@ def _with_content(reference, expected, study):
         reference,
         expected,
         found,
-        lambda name: table_apart_from(name, about[name], study.derived / name),
+        lambda name: differences.table_apart_from(name, about[name], study.derived / name),
         skipped,
     )
 
@@ -144,20 +135,20 @@ def _compare(reference, expected, found, detail, skipped=()) -> Comparison:
     numbers, tables = (
         _pairs(expected[kind], found[kind], skipped) for kind in ("numbers", "tables")
     )
-    moved = numbers_apart(*numbers)
+    moved = differences.numbers_apart(*numbers)
     before, now = ({name: one["sha256"] for name, one in side.items()} for side in tables)
     apart = {
-        name: detail(name) if name in now else [Difference(name, note="is missing")]
+        name: detail(name) if name in now else [differences.Difference(name, note="is missing")]
         for name in sorted(before)
         if now.get(name) != before[name]
     }
-    new = [Difference(name, note="is new") for name in now if name not in before]
+    new = [differences.Difference(name, note="is new") for name in now if name not in before]
     return Comparison(
         reference,
         _agreeing(numbers[0], {difference.what for difference in moved}),
-        _agreeing(before, {name for name, differences in apart.items() if differences}),
+        _agreeing(before, {name for name, columns in apart.items() if columns}),
         len(before) - len(apart),
-        (*moved, *(one for differences in apart.values() for one in differences), *new),
+        (*moved, *(one for columns in apart.values() for one in columns), *new),
         tuple(_differing(expected["made"], found["made"])),
         tuple(
             _left_out(expected, found, *item) for item in sorted(dict(skipped).items()) if item[1]
@@ -182,12 +173,8 @@ def _left_out(expected, found, section, why):
         sum(_section(name) == section for name in expected[kind] | found[kind])
         for kind in ("numbers", "tables")
     )
-    what = f"{_count(numbers, 'number')} and {_count(tables, 'table')}"
+    what = f"{numbers} number{'s' * (numbers != 1)} and {tables} table{'s' * (tables != 1)}"
     return f"{what} of {section} are not compared: {why}"
-
-
-def _count(n, word):
-    return f"{n} {word}{'' if n == 1 else 's'}"
 
 
 # --- with the default run -------------------------------------------------------------------------
@@ -211,7 +198,7 @@ def _by_cell(reference, before, study, skipped=()):
         reference,
         expected,
         _results(study.derived),
-        lambda name: cells_apart(name, before / name, study.derived / name, draws),
+        lambda name: differences.cells_apart(name, before / name, study.derived / name, draws),
         skipped,
     )
 

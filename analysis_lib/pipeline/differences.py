@@ -5,13 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from analysis_lib.pipeline.expected import (
-    describe_labels,
-    describe_values,
-    numbers_in,
-    read_cells,
-    rows_apart,
-)
+from analysis_lib.pipeline import expected as published
 from analysis_lib.pipeline.tolerance import TOLERANCE, counted_draws
 from analysis_lib.results.columns import MISSING
 from analysis_lib.results.words import shortened
@@ -59,9 +53,6 @@ def _words(value):
     return str(value)
 
 
-# --- numbers --------------------------------------------------------------------------------------
-
-
 def numbers_apart(expected, found) -> list[Difference]:
     """Numbers that are missing, moved or new; what moved most comes first."""
     both = [_number_apart(key, expected[key], found[key]) for key in expected if key in found]
@@ -85,12 +76,9 @@ def _number_apart(key, expected, found):
     return None if TOLERANCE.within(by, allowed) else apart
 
 
-# --- tables ---------------------------------------------------------------------------------------
-
-
 def table_apart_from(name, about, path) -> list[Difference]:
     """How the table ``path`` differs from what is published of it (`expected.describe_table`)."""
-    return _table_apart(name, about["columns"], about, read_cells(path), _column_apart)
+    return _table_apart(name, about["columns"], about, published.read_cells(path), _column_apart)
 
 
 def cells_apart(name, before, path, draws) -> list[Difference]:
@@ -98,10 +86,10 @@ def cells_apart(name, before, path, draws) -> list[Difference]:
 
     p-values that count one of the numbers of permutations ``draws`` may be one count apart.
     """
-    expected = read_cells(before)
+    expected = published.read_cells(before)
     about = {"header": list(expected), "rows": len(expected)}
     compare = functools.partial(_cells_of_column_apart, draws=draws)
-    return _table_apart(name, expected, about, read_cells(path), compare)
+    return _table_apart(name, expected, about, published.read_cells(path), compare)
 
 
 def _table_apart(name, expected, about, table, compare):
@@ -120,14 +108,14 @@ def _table_apart(name, expected, about, table, compare):
 
 def _column_apart(what, name, about, cells):
     """A Difference between a column and its published description, None if they agree."""
-    values = numbers_in(name, cells)
+    values = published.numbers_in(name, cells)
     if (values is None) != (about["kind"] == "labels"):
         return Difference(what, note="numbers in the one, text or whole numbers in the other")
     if values is None:
-        same = describe_labels(cells) == about
+        same = published.describe_labels(cells) == about
         return None if same else Difference(what, note="other text, labels or whole numbers")
-    found = describe_values(values, about.get("permutations"))
-    rows = rows_apart(about["cells"], found["cells"])
+    found = published.describe_values(values, about.get("permutations"))
+    rows = published.rows_apart(about["cells"], found["cells"])
     by = abs(found["sum"] - about["sum"])
     if not rows and TOLERANCE.within(by, about["tolerance"]):
         return None
@@ -143,7 +131,7 @@ def _rows(rows, total):
 
 def _cells_of_column_apart(what, name, expected, found, draws):
     """A Difference between two columns, None if they agree."""
-    one, other = numbers_in(name, expected), numbers_in(name, found)
+    one, other = published.numbers_in(name, expected), published.numbers_in(name, found)
     if one is None or other is None:
         return _labels_apart(what, expected.fillna(MISSING), found.fillna(MISSING))
     counted = counted_draws(name, one, draws)

@@ -13,10 +13,9 @@ HEADING = re.compile(r"^## What we found", re.MULTILINE)
 
 
 def renew(notebook, executed, older=None) -> bool:
-    """Give an executed copy the present text of its notebook; its outputs stay.
+    """Give an executed copy the present text of its notebook; True if that was another.
 
-    The notebook's code, but for comments, is that which was executed. ``older``, what draws and
-    words results and has changed since, is said at the top. True if the copy was written anew.
+    ``older``, what draws and words results and has changed since, is said at the top.
     """
     before = read_json(executed)
     cells = list(_merged(read_notebook(notebook)["cells"], read_notebook(executed)["cells"]))

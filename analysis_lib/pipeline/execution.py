@@ -17,10 +17,7 @@ from analysis_lib.study.parameters import read_notebook
 
 
 class NotebookFailure(PipelineError):
-    """A notebook stopped at a cell: the partly executed copy is kept.
-
-    ``told`` holds the problems of an exception that lists them, in the place of a traceback.
-    """
+    """A notebook stopped at a cell; ``told`` holds problems that stand for a traceback."""
 
     def __init__(self, notebook, cell, kind, message, traceback, kept):
         self.notebook, self.cell, self.kind, self.kept = notebook, cell, kind, kept
@@ -37,10 +34,9 @@ def execute(
 ):
     """Execute a notebook, in its folder and a new kernel, and keep it whole as ``executed``.
 
-    When a cell fails, ``NAME.failed.ipynb`` is written beside it instead, an earlier ``executed``
-    stays, and `NotebookFailure` is raised. ``on_cell`` is told how many cells are done, and of how
-    many; the kernel imports ``library`` first; ``told`` are environment variables: where results
-    go, and the address of a cluster.
+    When a cell fails, ``NAME.failed.ipynb`` is written beside it and `NotebookFailure` raised.
+    ``on_cell`` is told how many cells are done, and of how many; the kernel imports ``library``
+    first; ``told`` are environment variables.
     """
     import papermill
 

@@ -9,11 +9,7 @@ import psutil
 
 
 def apart(function, *arguments):
-    """The result of a function called in its own process.
-
-    What it imports and holds is gone afterwards, and does not lie beside a kernel for the rest of a
-    run. The process is a copy of this one, which has imported little by then.
-    """
+    """The result of a function called in its own process: what it imports is gone afterwards."""
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
     with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as process:
         return process.submit(function, *arguments).result()
@@ -42,8 +38,7 @@ def repeated(look, seconds):
 class PeakMemory:
     """Peak resident memory, in MB, of this process and all that it started, when sampled.
 
-    Summed over processes, so that pages which processes share count more than once: an upper bound,
-    but for peaks shorter than the interval of samples.
+    Pages that processes share count more than once.
     """
 
     mb = 0.0

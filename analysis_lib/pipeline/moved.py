@@ -63,11 +63,7 @@ def _numbers(study, sections):
 
 
 def main_keys(study, values) -> list[str]:
-    """Keys of the numbers that a reader asks for first.
-
-    They are the primary outcome, the difference in grey-matter change between arms, and the
-    receptor whose map follows it most closely.
-    """
+    """Keys of what a reader asks for first: outcome, difference in change, closest receptor."""
     lead = f"receptors.{study.main}."
     rs = {k.removesuffix(".r"): abs(v) for k, v in values.items() if v and k.endswith(".r")}
     rs = {key: r for key, r in rs.items() if key.startswith(lead)}

@@ -14,8 +14,7 @@ from analysis_lib.study.parameters import notebook_parameters, parse_overrides
 def step_parameters(study, known, overrides, quick=False, jobs=None) -> dict:
     """What is passed to one notebook: only what differs from its defaults, and the study.
 
-    A study of ``data/studies`` is passed by name, so that the executed notebook holds no path of
-    this machine; another one by its absolute path.
+    A study of ``data/studies`` is passed by name: executed notebooks hold no path of this machine.
     """
     own = study.path.parent == PROJECT / "data" / "studies"
     wanted = {"study": study.path.stem if own else str(study.path)}
@@ -68,8 +67,7 @@ def make_plan(
 ) -> Plan:
     """Check the options of a run against the notebooks: all run in the study's own folder.
 
-    `variant_runs.make_plans` tells variants apart and is what a command line calls. Unknown
-    notebooks or parameters, and values of the wrong type, are a `UsageError`.
+    A command line calls `variant_runs.make_plans`. Wrong names or values are a `UsageError`.
     """
     steps = [step for step in steps if step.fits(study)]
     chosen = select(steps, list(only))

@@ -7,19 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from analysis_lib.pipeline import freshness
 from analysis_lib.pipeline import memory as pipeline_memory
 from analysis_lib.pipeline.agreement import said_before
 from analysis_lib.pipeline.data import prepare_data
 from analysis_lib.pipeline.executed_copies import renew
 from analysis_lib.pipeline.execution import NotebookFailure, execute
-from analysis_lib.pipeline.freshness import (
-    folders,
-    older_pictures,
-    results_of,
-    signature,
-    sources,
-    why_stale,
-)
 from analysis_lib.pipeline.locking import lock
 from analysis_lib.pipeline.plan import Plan
 from analysis_lib.pipeline.steps import Step, blocked, blocked_note, makes_maps
@@ -88,9 +81,8 @@ class Run:
 def run(plan, show=None, fetch=False) -> Run:
     """Run the steps of a plan that are not up to date; stop at the first failure, and record it.
 
-    A `PipelineError` says that another run is under way, data are missing, or results belong to
-    another study; a `StudyError` has every problem of the data that concerns a notebook that is to
-    run; a `KeyboardInterrupt` has the outcomes of what was complete, after the kernel was stopped.
+    A `StudyError` has every problem of the data that concerns a notebook that is to run; a
+    `KeyboardInterrupt` has the outcomes of what was complete.
     """
     now = Run(plan, show or Quiet())
     with lock(plan.study.derived):
@@ -147,10 +139,7 @@ def needed_by_report(study) -> tuple:
 
 
 def _compare(now):
-    """Compare with the published numbers, or a variant with the default run.
-
-    What does not agree is said and fails nothing.
-    """
+    """Compare with the published numbers, or a variant with the default run; fails nothing."""
     if now.failure:
         return
     study = now.plan.study
@@ -174,7 +163,7 @@ def _run_step(now, step):
     _check_earlier(now, step)
     before = plan.signature(step)
     quick = bool(before["parameters"].get("quick"))
-    why = why_stale(plan.record(step), before, study)
+    why = freshness.why_stale(plan.record(step), before, study)
     if not why and not plan.force:
         _renew_copy(now, step, before)
         return Outcome(step, "up to date", quick=quick)
@@ -192,7 +181,7 @@ def _renew_copy(now, step, before):
     """Bring the executed copy of a step that is up to date in line with changed prose."""
     study, manifest = now.plan.study, report_manifest.read_manifest(now.plan.study)
     record, executed = manifest["steps"][step.notebook], now.plan.executed(step)
-    older = older_pictures(record, before)
+    older = freshness.older_pictures(record, before)
     if older:
         now.show.note(f"{step.number}: results up to date, pictures older than {older}")
     if executed.is_file() and renew(now.plan.path(step), executed, older):
@@ -277,7 +266,7 @@ def _clear(study, executed, failure):
 def _watched(step, study, note, seconds=1.0):
     """Show the lines that a long step leaves in ``.progress`` of its folder, as they come."""
     written = step.writes if step.resumes else ()
-    paths = [one / ".progress" for name in written for one in folders(study, name)]
+    paths = [one / ".progress" for name in written for one in freshness.folders(study, name)]
     shown = set()
 
     def look():
@@ -296,7 +285,7 @@ def _watched(step, study, note, seconds=1.0):
 
 def _written(step, study):
     """When and as what each file in the folders of a step was written."""
-    files = [path for name in step.writes for path in results_of(study, name)]
+    files = [path for name in step.writes for path in freshness.results_of(study, name)]
     states = {path: path.stat() for path in files}
     return {path: (s.st_mtime_ns, s.st_ino, s.st_size) for path, s in states.items()}
 
@@ -340,12 +329,12 @@ def _times(started, ended):
 def _check_earlier(now, step):
     """Refuse a step without the results that it needs; say when those it takes are out of date."""
     plan = now.plan
-    for name in sources(step):
+    for name in freshness.sources(step):
         source = next((s for s in plan.all_steps if name in s.writes), None)
         if source is None or source in plan.steps or blocked(source, plan.study):
             continue
         advice = f"run {source.number} too: --only {source.number},{step.number}"
-        if results_of(plan.study, name):
+        if freshness.results_of(plan.study, name):
             why = _outdated(plan, source)
             if why:
                 now.show.note(
@@ -364,8 +353,8 @@ def _outdated(plan, source):
     """Why an earlier step that is not selected is out of date, whatever its parameters were."""
     record = plan.record(source)
     passed = (record or {}).get("parameters", {})
-    made = signature(source, plan.study, plan.path(source), passed, plan.library, record)
-    return why_stale(record, made, plan.study)
+    made = freshness.signature(source, plan.study, plan.path(source), passed, plan.library, record)
+    return freshness.why_stale(record, made, plan.study)
 
 
 def refuse_other_protection(study) -> None:

@@ -25,10 +25,7 @@ class Tolerance:
     floor: float = 1e-8
 
     def allowed(self, values, draws=None):
-        """Largest difference that agrees.
-
-        With ``draws``, values are p-values that count permutations.
-        """
+        """Largest difference that agrees; with ``draws``, of p-values that count permutations."""
         values = np.asarray(values, dtype=float)
         if draws:
             return np.full(values.shape, 1 / (1 + draws))
@@ -49,9 +46,9 @@ class Tolerance:
         return difference <= allowed * _BORDER
 
     def steps(self, values, draws=None):
-        """Numbers in steps of one tolerance: a scale that is linear near zero, then logarithmic.
+        """Numbers in steps of one tolerance: linear near zero, then logarithmic.
 
-        Numbers that agree are at most one step apart on it, wherever on the scale they are.
+        Numbers that agree are at most one step apart.
         """
         values = np.asarray(values, dtype=float)
         if draws:
@@ -67,9 +64,8 @@ TOLERANCE = Tolerance()
 def counted_draws(name, values, draws):
     """Of how many permutations numbers are p-values, None if they are not.
 
-    The first of ``draws`` for which every value is a multiple of 1 / (1 + draws). Of the key of a
-    number, the last part is its name. Where a small trial has fewer distinct relabellings, none is:
-    the usual tolerance then applies.
+    The first of ``draws`` for which every value is a multiple of 1 / (1 + draws). Where a small
+    trial has fewer distinct relabellings, none is: the usual tolerance then applies.
     """
     values = np.asarray(values, dtype=float)
     values = values[np.isfinite(values)]

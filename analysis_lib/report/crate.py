@@ -1,8 +1,7 @@
 """An RO-Crate of a study's results: which notebook made which file from what, machine-readable.
 
 ``ro-crate-metadata.json`` makes ``data/derived/<study>/`` a crate of RO-Crate 1.1 and the profile
-Process Run Crate 0.5 (w3id.org/ro/wfrun/process/0.5): an action a notebook, with its inputs,
-parameters, packages and results. Everything comes from ``manifest.json`` and the files it lists.
+Process Run Crate 0.5 (w3id.org/ro/wfrun/process/0.5), from ``manifest.json`` and what it lists.
 """
 
 import json
@@ -34,10 +33,9 @@ ARMS = {"active": "active treatment", "control": "control treatment"}
 
 
 def write_crate(study):
-    """Write ``ro-crate-metadata.json`` into a study's folder of results, whole or not at all.
+    """Write ``ro-crate-metadata.json`` into a study's folder of results; its path.
 
-    The same manifest and files give the same bytes. Nothing is downloaded. Refused are results that
-    are not there, and files that are not the ones that the manifest lists. Returns the path.
+    Refused: results that are not there, and files that are not those that the manifest lists.
     """
     content = describe(study, report_manifest.read_manifest(study))
     path = study.derived / report_manifest.CRATE
@@ -46,10 +44,9 @@ def write_crate(study):
 
 
 def describe(study, manifest) -> dict:
-    """The crate's metadata as JSON-LD: what :func:`write_crate` writes.
+    """The crate's metadata as JSON-LD.
 
-    Figures, data, receptor maps and notebooks lie outside the crate's folder, so they are
-    contextual entities that the manifest's names identify, with sha256 and size.
+    What lies outside the crate's folder is a contextual entity, by the manifest's name of it.
     """
     if not manifest["steps"]:
         raise WrongFile(
@@ -67,9 +64,6 @@ def describe(study, manifest) -> dict:
     ]
     _describe_root(crate, study, manifest, actions, licences)
     return crate.metadata.generate()
-
-
-# --- files --------------------------------------------------------------------------------------
 
 
 def _inside(name):
@@ -208,32 +202,22 @@ def _add_outside(crate, study, manifest, licences):
         _add(crate, identifier, "CreativeWork", **properties)
 
 
-# --- licences -----------------------------------------------------------------------------------
-
-
 def _licences(study, manifest):
-    """Licence by the manifest's name of an input, as far as the input's own files name one."""
+    """Licence by the manifest's name of an input: its own files', the study file's, neuromaps'."""
     names = {name for step in manifest["steps"].values() for name in step["inputs"]}
     data = read_if_there(study.root / "dataset_description.json").get("License")
-    given = {name: data for name in names if data and name.startswith("{data}/")}
-    return given | _map_licences(study, names)
-
-
-def _map_licences(study, names):
-    """Licences of receptor maps: those of neuromaps' list, and those that a study file gives."""
-    own = [entry for entry in study.receptors if isinstance(entry, LocalMap) and entry.licence]
-    found = {
-        report_manifest.label(study, (study.path.parent / entry.file).resolve()): entry.licence
-        for entry in own
-    }
-    cached = {name: name.split("/")[2:4] for name in names if name.startswith("{receptors}/")}
+    found = {name: data for name in names if name.startswith("{data}/")}
+    for entry in study.receptors:
+        if isinstance(entry, LocalMap):
+            path = (study.path.parent / entry.file).resolve()
+            found[report_manifest.label(study, path)] = entry.licence
+    cached = {name: "/".join(name.split("/")[2:4]) for name in names if name.startswith("{recep")}
     if cached:
         from analysis_lib.study import catalogue
 
         known = catalogue.library()["licence"]
-        annotation = {name: "/".join(parts) for name, parts in cached.items()}
-        found |= {n: known[a] for n, a in sorted(annotation.items()) if a in known.index}
-    return {name: licence for name, licence in found.items() if name in names}
+        found |= {name: known.get(annotation) for name, annotation in sorted(cached.items())}
+    return {name: licence for name, licence in found.items() if licence and name in names}
 
 
 def _terms(study, licences):
@@ -253,9 +237,6 @@ def _terms(study, licences):
         f"them. The terms of the inputs apply, as each states ({'; '.join(said) or 'none named'}; "
         f"atlas and templates: data/README.md of the compendium). {patients}"
     )
-
-
-# --- actions ------------------------------------------------------------------------------------
 
 
 def _add(crate, identifier, kind, **properties):
@@ -293,37 +274,28 @@ def _add_action(crate, study, manifest, notebook, step):
 
 
 def _circumstances(step):
-    machine, parts = step["machine"], [f"{step['seconds']:.1f} s"]
-    parts += [f"{step['peak_memory_mb']:.0f} MB of memory at most"]
-    parts += [f"{machine['system']} {machine['processor']}, {machine['cores']} cores"]
-    parts += [f"seed {step['seed']}"] if step["seed"] is not None else []
-    parts += ["few permutations (quick): for a first look only"] if step["quick"] else []
-    return "; ".join(parts)
-
-
-def _code_version(step):
-    """Commit of the code, "+changes" where files differed from it, else the library's hash."""
-    git = step["git"]
-    return git["commit"] + ("+changes" if git["dirty"] else "") if git else _library(step)
-
-
-def _library(step):
-    """sha256 over the files of the project that a notebook's code reaches."""
-    return hashing.text_hash(*(text for item in sorted(step["library"].items()) for text in item))
+    seed, quick = step["seed"], "; few permutations (quick): for a first look only"
+    return (
+        "{seconds:.1f} s; {peak_memory_mb:.0f} MB of memory at most; {machine[system]} "
+        "{machine[processor]}, {machine[cores]} cores".format(**step)
+        + (f"; seed {seed}" if seed is not None else "")
+        + quick * step["quick"]
+    )
 
 
 def _add_notebook(crate, notebook, step):
     """Add the notebook as the tool of an action, with the library and packages that it used."""
-    licence = _add(
-        crate, CODE_LICENCE, "CreativeWork", name="BSD 3-Clause License", url=CODE_LICENCE
-    )
-    shared = {"version": _code_version(step), "license": licence}
+    git, files = step["git"], sorted(step["library"].items())
+    used = hashing.text_hash(*(text for item in files for text in item))
+    commit = git["commit"] + "+changes" * git["dirty"] if git else used
+    named = {"name": "BSD 3-Clause License", "url": CODE_LICENCE}
+    shared = {"version": commit, "license": _add(crate, CODE_LICENCE, "CreativeWork", **named)}
     library = _add(
         crate,
-        f"#analysis_lib/{_library(step)[:12]}",
+        f"#analysis_lib/{used[:12]}",
         "SoftwareSourceCode",
         name="analysis_lib",
-        description=f"Library of the compendium; sha256 of what was used: {_library(step)}",
+        description=f"Library of the compendium; sha256 of what was used: {used}",
         **shared,
     )
     packages = [_add_package(crate, name, v) for name, v in step["packages"].items()]
@@ -365,9 +337,6 @@ def _add_parameters(crate, study, notebook, step):
     ]
 
 
-# --- the crate ----------------------------------------------------------------------------------
-
-
 def _describe_root(crate, study, manifest, actions, licences):
     """Say what the crate as a whole is."""
     terms = {"name": "Terms of the inputs", "description": _terms(study, licences)}
@@ -389,9 +358,11 @@ def _describe_root(crate, study, manifest, actions, licences):
 
 
 def _summary(study, manifest):
-    made = ", ".join(manifest["steps"])
-    parts = ["SIMULATED data: no evidence about any treatment."] if study.simulated else []
-    parts += [f"Results of {study.name}, made by the notebooks {made} of a research compendium."]
-    parts += ["A quick run: few permutations, for a first look only."] if manifest["quick"] else []
-    parts += ["numbers.json names the file that each quoted number comes from."]
-    return " ".join(parts)
+    return (
+        "SIMULATED data: no evidence about any treatment. "
+        * study.simulated
+        + f"Results of {study.name}, made by the notebooks {', '.join(manifest['steps'])} of a "
+        "research compendium. "
+        + "A quick run: few permutations, for a first look only. " * manifest["quick"]
+        + "numbers.json names the file that each quoted number comes from."
+    )

@@ -4,17 +4,10 @@ import pandas as pd
 from IPython.display import HTML
 
 from analysis_lib.report.sentences import marked_rates
+from analysis_lib.results import words
 from analysis_lib.results.columns import head
 from analysis_lib.results.contrasts import CONTRASTS, OF_CHANGE, contrast_title
 from analysis_lib.results.files import read_if_there
-from analysis_lib.results.words import (
-    in_markdown,
-    interval_words,
-    number_text,
-    p_cell,
-    printed,
-    visit_words,
-)
 
 SCROLLED = 'role="group" aria-label="Table" tabindex="0" style="overflow-x: auto; font-size: 90%"'
 UNITS = {"year": "years", "mL": "ml"}  # of BIDS, as they are printed
@@ -55,7 +48,7 @@ def table(frame, study, file="", index=False, title=""):
         shown[head] = joined(shown[head], cells) if head in shown else cells
     html = pd.DataFrame(shown).to_html(index=False, border=0, justify="left", escape=True)
     html = html.replace("<td>", '<td style="white-space: nowrap">')
-    above = f"<p><b>{in_markdown(title)}</b></p>" if title else ""
+    above = f"<p><b>{words.in_markdown(title)}</b></p>" if title else ""
     return HTML(f"{above}<div {SCROLLED}>{html}</div>")
 
 
@@ -71,7 +64,7 @@ def variables(study):
 def joined(low, high):
     """Limits of intervals, in one column."""
     pairs = zip(low, high, strict=True)
-    return [interval_words(a, b) if a != "–" else "–" for a, b in pairs]
+    return [words.interval_words(a, b) if a != "–" else "–" for a, b in pairs]
 
 
 def spoken(values, column, names):
@@ -90,7 +83,7 @@ def _in_words(column, value, names):
     if column == "contrast" and value in CONTRASTS:
         return contrast_title(value, names)
     if column in ("visit", "status"):
-        return visit_words(value)
+        return words.visit_words(value)
     if column == "furthest":
         return head(value, names)
     if column in CODED:
@@ -100,7 +93,7 @@ def _in_words(column, value, names):
 
 def _head(name, names, file, kind):
     if kind == "visit":
-        return visit_words(name)
+        return words.visit_words(name)
     return f"{contrast_title(name, names)}, %" if name in OF_CHANGE else head(name, names, file)
 
 
@@ -128,16 +121,16 @@ def _printed(frame, name, names):
         return cells
     values = pd.to_numeric(frame[name]).astype(float)
     if str(name).startswith(("p_", "q_", "smallest_p")) or name == "p":
-        return values.map(p_cell).tolist()
+        return values.map(words.p_cell).tolist()
     if "risk_difference" in frame and name in SHARES:
-        return ["–" if pd.isna(value) else printed(value, "percent") for value in values]
+        return ["–" if pd.isna(value) else words.printed(value, "percent") for value in values]
     if str(name).startswith("nnt"):
-        return ["–" if pd.isna(value) else printed(value, "nnt") for value in values]
+        return ["–" if pd.isna(value) else words.printed(value, "nnt") for value in values]
     whole = values.dropna().mod(1).eq(0)
     form = ".0f" if whole.all() else ".2f"
     if str(name).startswith("events_"):  # a mean over imputations beside counts
-        return [number_text(value, ".0f" if value % 1 == 0 else ".1f") for value in values]
-    return ["–" if pd.isna(value) else number_text(value, form) for value in values]
+        return [words.number_text(value, ".0f" if value % 1 == 0 else ".1f") for value in values]
+    return ["–" if pd.isna(value) else words.number_text(value, form) for value in values]
 
 
 def rate_table(measured, study):

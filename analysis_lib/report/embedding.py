@@ -65,8 +65,7 @@ class Links:
 def read_figures(evidence, links) -> dict:
     """Figures by topic (flow, clinical, vbm, receptors, other), each within the page.
 
-    Those of one number stand in the order of ``captions.json``. All are made narrower until they
-    fit together.
+    All are made narrower until they fit together.
     """
     folder = evidence.study.figures
     paths, captions = shown_figures(evidence)
@@ -114,13 +113,7 @@ def copy_figures(evidence, folder):
 
 
 def draw_figures(evidence) -> dict:
-    """Figures of the appendix, drawn from its results: there are no files of them.
-
-    Returns
-    -------
-    dict of list of dict
-        By section, as :func:`read_figures` has them; without files to link to.
-    """
+    """Figures of the appendix by section, drawn from its results: there are no files of them."""
     kinds = evidence.select("calibration/variograms.tsv")
     asked = {"calibration": [("variogram", {"null": null}) for null in set(kinds.get("null", ()))]}
     asked["power"] = [("power", {})] if evidence.exists("power/power.tsv") else []
@@ -136,23 +129,13 @@ def _drawn(evidence, section, name, options):
 
     drawn = panel(Section(evidence.study, section), name, **options)
     uri, (width, height) = _embed(io.BytesIO(drawn.png(dpi=250)), WIDTHS[0])
-    return drawn.said | {
-        "id": "-".join(["figure", name, *options.values()]),
-        "label": "",
-        "uri": uri,
-        "width": width,
-        "height": height,
-        "png": None,
-        "pdf": None,
-        "notebook": evidence.notebook_of(f"{section}/settings.json"),
-    }
+    about = {"id": "-".join(["figure", name, *options.values()]), "label": ""}
+    about |= {"uri": uri, "width": width, "height": height, "png": None, "pdf": None}
+    return drawn.said | about | {"notebook": evidence.notebook_of(f"{section}/settings.json")}
 
 
 def _current(evidence):
-    """Figures that the last runs wrote, by the manifest; all of them where it names none.
-
-    Earlier versions of a notebook may have left others in the folder, and quick runs theirs.
-    """
+    """Figures that the last runs wrote, by the manifest; all of them where it names none."""
     folder, steps = evidence.study.figures, evidence.manifest["steps"].values()
     written = {name for step in steps for name in step.get("outputs", {})}
     paths = sorted(folder.rglob("*.png"))
@@ -186,7 +169,7 @@ def read_views(study) -> list:
 
 
 def write_notebooks(study, folder, flag="") -> list:
-    """Executed notebooks as pages that load nothing from elsewhere, with a flag such as SIMULATED.
+    """Executed notebooks as pages that load nothing, with a flag such as SIMULATED.
 
     Gives name, title (its first heading), href and ipynb (relative to the report) of each.
     """
@@ -205,10 +188,12 @@ def write_notebooks(study, folder, flag="") -> list:
         body, _ = exporter.from_notebook_node(notebook, resources=resources)
         page = closed(INVALID.sub("", body))
         (folder / f"{path.stem}.html").write_text(page, encoding="utf-8")
+        texts = (cell["source"] for cell in notebook.cells if cell["cell_type"] == "markdown")
+        title = re.search(r"^# +(.+)$", "\n".join(texts), flags=re.MULTILINE)
         written.append(
             {
                 "name": path.stem,
-                "title": _title(notebook),
+                "title": title[1] if title else "Notebook",
                 "href": f"notebooks/{quote(path.stem)}.html",
                 "ipynb": f"../notebooks/{quote(path.name)}",
             }
@@ -240,9 +225,3 @@ def _exporter():
     )
     exporter.log.setLevel(logging.ERROR)  # it warns of pictures that notebooks do not describe
     return exporter
-
-
-def _title(notebook):
-    sources = (cell["source"] for cell in notebook.cells if cell["cell_type"] == "markdown")
-    found = re.search(r"^# +(.+)$", "\n".join(sources), flags=re.MULTILINE)
-    return found[1] if found else "Notebook"

@@ -32,15 +32,8 @@ TOPICS = {
 }
 
 
-# --- where numbers come from --------------------------------------------------------------------
-
-
 class Evidence(Quotes):
-    """The results of a study, as its report quotes them.
-
-    What is quoted is remembered in ``quoted``, in the order of the text. Without clinical results,
-    a FileNotFoundError names the notebook to run.
-    """
+    """The results of a study, as its report quotes them; ``quoted`` remembers what was quoted."""
 
     def __init__(self, study):
         needed = ("mmrm_contrasts.tsv", "flow.json", "settings.json") if study.arms else ()
@@ -104,16 +97,10 @@ class Evidence(Quotes):
         return quoted
 
 
-# --- words --------------------------------------------------------------------------------------
-
-
 def scale_words(scale) -> str:
     """A scale with its full name, where that is known."""
     known = SCALES.get(scale.key)
     return f"{known} ({scale.name})" if known else scale.name
-
-
-# --- figures ------------------------------------------------------------------------------------
 
 
 def figure_topic(name) -> str:
@@ -123,20 +110,14 @@ def figure_topic(name) -> str:
 
 
 def is_panel(name, captions) -> bool:
-    """Whether a figure is one panel of another figure of that number, by itself.
-
-    Captions of figures that have panels name them by letters.
-    """
+    """Whether a figure is one panel, by itself, of another figure, whose caption has letters."""
     number = name.split("_")[0]
     lettered = {own for own, words in captions.items() if "(a)" in words.get("caption", "")}
     return name not in lettered and any(own.split("_")[0] == number for own in lettered)
 
 
 def figure_words(name, captions) -> dict:
-    """Label ("Figure 2", or empty), title, caption and alt of a figure, by its file's name.
-
-    What ``captions.json`` lacks is made from the name.
-    """
+    """Label ("Figure 2", or empty), title, caption and alt of a figure, by its file's name."""
     found = re.match(r"fig(?:ure)?_?([A-Z]?\d+)[_-]?(.*)$", name, flags=re.IGNORECASE)
     label, rest = (f"Figure {found[1]}", found[2]) if found else ("", name)
     words = rest.replace("_", " ").replace("-", " ").strip().capitalize() or name

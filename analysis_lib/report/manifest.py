@@ -30,10 +30,7 @@ IMAGES = "images of {data} have a pseudonym and the start of their sha256 in the
 
 
 def label(study, path) -> str:
-    """Name of a file in the manifest: it does not tell where on this machine the file is.
-
-    A file of the study's own that lies in no known folder is named by its folder and name.
-    """
+    """Name of a file in the manifest, which does not tell where on this machine it is."""
     if path == study.path:
         return "{study}"
     for prefix, folder in _anchors(study).items():
@@ -66,8 +63,7 @@ def without_paths(study, text) -> str:
 def describe_files(study, paths) -> dict:
     """sha256 and size in bytes of files, by the name that the manifest gives them.
 
-    The name of an image says who was scanned, and more: where participants are protected it gives
-    way to the pseudonym and the start of the sha256.
+    The name of a protected participant's image gives way to the pseudonym and the sha256.
     """
     names, found = {}, {}
     if study.protected:
@@ -103,11 +99,7 @@ def number_hashes(study, sections) -> dict:
 
 @functools.cache
 def package_versions(project=PROJECT) -> dict:
-    """Installed versions of Python and of the packages that pyproject.toml asks for.
-
-    Those of the extra that makes grey-matter maps count too. Packages that are not installed are
-    left out.
-    """
+    """Installed versions of Python and of what pyproject.toml asks for, to make maps, too."""
     content = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = content.get("optional-dependencies", {})
     wanted = [*content["dependencies"], *(r for name in EXTRAS for r in extras.get(name, []))]
@@ -116,10 +108,7 @@ def package_versions(project=PROJECT) -> dict:
 
 
 def git_state(project=PROJECT) -> dict | None:
-    """Commit of the project and whether files differ from it; None without git or repository.
-
-    Figures do not count: notebook 04 writes them, and the demo's are committed.
-    """
+    """Commit of the project, and whether files other than figures differ from it, or None."""
     if not (project / ".git").exists():
         return None
     commit = _git(project, "rev-parse", "HEAD")
@@ -158,8 +147,7 @@ def read_manifest(study) -> dict:
 def write_manifest(study, steps, run) -> None:
     """Write ``manifest.json``: of each notebook, what it was made from and what it made.
 
-    ``run``: notebooks, times and peak memory of the last run that did something. Commit and machine
-    are each step's own.
+    ``run``: notebooks, times and peak memory of the last run that did something.
     """
     shared = [path for path in (study.derived / "numbers.json",) if path.is_file()]
     content = {
@@ -179,11 +167,9 @@ def write_manifest(study, steps, run) -> None:
 
 
 def number_origins(study) -> dict:
-    """Which file and notebook each number of ``numbers.json`` comes from, if there are any.
+    """Each number of ``numbers.json``: value, source file, and that file's notebook and sha256.
 
-    By its key: value; source, the file below ``study.derived``; notebook, whose name without suffix
-    made that file; and the file's sha256. Refused if a source is no output of a notebook in the
-    manifest, or numbers were changed after the notebook wrote them.
+    Refused if a source is no output of a notebook in the manifest, or numbers were changed since.
     """
     file, steps = study.derived / "numbers.json", read_manifest(study)["steps"]
     advice = f"Run: python run_all.py --study {study.path}"
@@ -209,11 +195,7 @@ def number_origins(study) -> dict:
 
 
 def owner(study) -> dict:
-    """Which study file results belong to, in a form that survives moving the project.
-
-    file: hash of the study file's path (below the project, if it is there). participants: sha256 of
-    participants.tsv, None when there is none.
-    """
+    """Hashes of a study file's path and of participants.tsv: a study that was moved is known."""
     inside = study.path.is_relative_to(PROJECT)
     path = study.path.relative_to(PROJECT) if inside else study.path
     participants = study.root / "participants.tsv"

@@ -12,18 +12,9 @@ from markupsafe import Markup
 
 from analysis_lib.clinical.estimand import describe_estimand
 from analysis_lib.figures.palette import COLOURS
+from analysis_lib.report import embedding, references
 from analysis_lib.report import evidence as report_evidence
-from analysis_lib.report import references
 from analysis_lib.report import sentences as report_sentences
-from analysis_lib.report.embedding import (
-    TEMPLATES,
-    Links,
-    copy_figures,
-    draw_figures,
-    read_figures,
-    read_views,
-    write_notebooks,
-)
 from analysis_lib.report.evidence import Evidence
 from analysis_lib.report.manifest import CRATE
 from analysis_lib.report.tables import read_tables
@@ -43,21 +34,19 @@ _MARKDOWN = MarkdownIt("commonmark", {"html": True})  # numbers come as links
 
 
 def write_report(study, coming=()) -> Path:
-    """Write ``report/index.html`` and what it leads to beside it, whole or not at all.
+    """Write ``report/index.html`` and what it leads to beside it, whole or not at all; its path.
 
-    Everything is read from the study's folder of results and its folder of figures. The page, whose
-    path is returned, loads nothing from elsewhere and leads to nothing outside the results; it
-    links to records that are ``coming``, written after it. Refused: no clinical results (the
-    message says which notebook to run), a quoted number that no result holds (`UnknownNumber`:
-    results of an older version), a page larger than 5 MB.
+    It leads to nothing outside the results, and to records that are ``coming``, written after it.
+    Refused: no clinical results, a quoted number that no result holds (`UnknownNumber`: results of
+    an older version), a page larger than 5 MB.
     """
     evidence = Evidence(study)
     final = study.derived / "report"
     staging = staging_folder(study.derived, "report")
     staging.chmod(0o755)
     try:
-        notebooks = write_notebooks(study, staging / "notebooks", _flag(evidence))
-        copy_figures(evidence, staging / "figures")
+        notebooks = embedding.write_notebooks(study, staging / "notebooks", _flag(evidence))
+        embedding.copy_figures(evidence, staging / "figures")
         page, texts = render(evidence, notebooks, coming)
         size = len(page.encode())
         if size > LIMIT:
@@ -102,8 +91,8 @@ def render(evidence, notebooks, coming=()):
         for name in ("answers", "results", "provenance")
     }
     style = ":root {{ --active: {active}; --control: {control}; }}\n".format(**COLOURS)
-    style += (TEMPLATES / "page.css").read_text(encoding="utf-8")
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    style += (embedding.TEMPLATES / "page.css").read_text(encoding="utf-8")
+    script = (embedding.TEMPLATES / "page.js").read_text(encoding="utf-8")
     parts |= {"css": Markup(style), "js": Markup(script)}
     page = environment.get_template("page.html.j2").render(context | parts)
     found = {heading: told(section) for _, heading, section, *_ in context["parts"]}
@@ -140,10 +129,10 @@ def _context(evidence, notebooks):
     """What the templates of the page are filled with, beside what sentences are made from."""
     study, flag = evidence.study, _flag(evidence)
     atlas = study.atlas if isinstance(study.atlas, str) else study.atlas["image"]
-    links = Links(evidence, notebooks)
+    links = embedding.Links(evidence, notebooks)
     receptors = study.has_change and evidence.exists("receptors/settings.json")
     receptors = receptors and bool(report_sentences.receptor_maps(evidence))
-    figures = read_figures(evidence, links) | draw_figures(evidence)
+    figures = embedding.read_figures(evidence, links) | embedding.draw_figures(evidence)
     facts = {
         "number": evidence.number,
         "version": evidence.version,
@@ -163,7 +152,7 @@ def _context(evidence, notebooks):
         "maps": [f"vbm/{path.name}" for path in sorted(study.derived.glob("vbm/*.nii.gz"))],
         "figures_of": figures,
         "tables": read_tables(evidence, receptors),
-        "views": read_views(study),
+        "views": embedding.read_views(study),
         "notebooks": notebooks,
         "flag": flag,
         "tag": Markup('<span class="tag">{}</span> ').format(flag) if flag else "",

@@ -96,10 +96,7 @@ class Quotes:
         return reading.read_json(self.path(file)) if self.exists(file) else {}
 
     def select(self, file, above=None, below=None, **where):
-        """Rows of a result table with these values, or values above or below limits.
-
-        None where the table is not there.
-        """
+        """Rows of a result table with these values, or values above or below limits, if any."""
         if not self.exists(file):
             return pd.DataFrame()
         rows = self.table(file)

@@ -106,9 +106,6 @@ def context(quotes) -> dict:
     }
 
 
-# --- which rows are reported ----------------------------------------------------------------------
-
-
 def excludes_zero(low, high) -> bool:
     """Whether an interval leaves zero out."""
     return low > 0 or high < 0
@@ -150,9 +147,6 @@ def place(peak) -> str:
         return "no region of the atlas"
     side = "" if peak["hemisphere"] == "midline" else peak["hemisphere"]
     return f"{side} {peak['region'].lower()}".strip()
-
-
-# --- notices --------------------------------------------------------------------------------------
 
 
 def notice(study, quick=False):

@@ -54,8 +54,7 @@ def kernel_environment(library=LIBRARY, told=None):
 def receptor_cache(cache=None) -> Path:
     """Folder of receptor maps: the argument, $NEUROMAPS_DATA, or neuromaps' own default.
 
-    ``neuromaps.datasets.get_data_dir`` follows the same rule (a test compares the two) but creates
-    the folder, which looking for a file must not do.
+    ``neuromaps.datasets.get_data_dir`` follows the same rule, but creates the folder.
     """
     chosen = cache or os.environ.get("NEUROMAPS_DATA") or "~/neuromaps-data"
     return Path(chosen).expanduser()

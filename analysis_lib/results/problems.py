@@ -90,18 +90,12 @@ class Problem:
 
     def _sentence(self):
         told = "" if " expected" in self.expected else " expected"
-        found = f", found {self.found}" if str(self.found) else ""
-        return f"{self.expected}{told}{found}"
+        return f"{self.expected}{told}{f', found {self.found}' if str(self.found) else ''}"
 
     def whole(self):
         """The same problem with no list cut."""
         parts = {name: getattr(self, name) for name in ("found", "remedy", "text")}
         return replace(self, **{k: v.whole() for k, v in parts.items() if isinstance(v, Listing)})
-
-
-def as_problem(problem) -> Problem:
-    """A problem; text becomes one that says it."""
-    return problem if isinstance(problem, Problem) else Problem(text=str(problem))
 
 
 def caught(check, *arguments) -> list[Problem]:
@@ -114,13 +108,7 @@ def caught(check, *arguments) -> list[Problem]:
 
 
 def warning_words(warnings) -> str:
-    """Warnings of the check in a line that names nobody; empty without any.
-
-    Parameters
-    ----------
-    warnings : dict
-        count and accepted, by name.
-    """
+    """Warnings (count and accepted, by name) in a line that names nobody; empty without any."""
     told = {name: f"{w['count']}{', accepted' * w['accepted']}" for name, w in warnings.items()}
     kinds = "; ".join(f"{WARNINGS[name]} ({words})" for name, words in told.items())
     return f"WARNED: {kinds}. `check-study` says where." if kinds else ""
@@ -136,15 +124,14 @@ def unnamed(problems, accept=()) -> list[Problem]:
 class CompendiumError(Exception):
     """Something is wrong with a study, an option or a file; each problem says what to do.
 
-    Everything that reads or writes files raises a subclass of this one, of a text, a Problem, or
-    several of them. One that comes twice is kept once.
+    Made of a text, a Problem, or several of them; one that comes twice is kept once.
     """
 
     exit_status = 1  # for the shell
 
     def __init__(self, problems):
-        single = isinstance(problems, str | Problem)
-        found = [as_problem(problem) for problem in ([problems] if single else problems)]
+        given = [problems] if isinstance(problems, str | Problem) else problems
+        found = (one if isinstance(one, Problem) else Problem(text=str(one)) for one in given)
         self.problems = list(dict.fromkeys(found))
         super().__init__("\n".join(map(str, self.problems)))
 

@@ -75,8 +75,8 @@ def move(staging, folder, keep_others=False):
 
 def _pictures_to_keep(staging, folder):
     """Names of pictures, and of their PDFs, that look the same as those in a folder."""
-    pictures = [path for path in staging.glob("*.png") if looks_the_same(path, folder / path.name)]
-    names = {p.with_suffix(kind).name for p in pictures for kind in (".png", ".pdf")}
+    same = [path for path in staging.glob("*.png") if looks_the_same(path, folder / path.name)]
+    names = {path.with_suffix(kind).name for path in same for kind in (".png", ".pdf")}
     return {name for name in names if (staging / name).is_file() and (folder / name).is_file()}
 
 
@@ -149,8 +149,7 @@ def _plain(value):
 def write_numbers(study, section, numbers):
     """Put the numbers that a text or figure quotes into numbers.json.
 
-    ``numbers``, name to (value, source file within the section), replace those that this section
-    wrote before and leave those of the others.
+    ``numbers``, name to (value, source file within the section), replace those of this section.
     """
     path = study.derived / "numbers.json"
     kept = {

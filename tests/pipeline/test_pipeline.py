@@ -28,7 +28,7 @@ from analysis_lib.results import environment, hashing, problems
 from analysis_lib.results import files as result_files
 from analysis_lib.results.problems import FetchError, MissingFile, PipelineError, UsageError
 from analysis_lib.study import parameters as study_parameters
-from analysis_lib.study.contract import load_study
+from analysis_lib.study.contract import Study, load_study
 
 PARAMETERS = """\
 study: str = "demo"  # name or path of a study file
@@ -42,7 +42,7 @@ READ = """\
 import os
 import stub_lib.module
 from analysis_lib.results import StudyError
-from analysis_lib.study.contract import load_study
+from analysis_lib.study.contract import Study, load_study
 loaded = load_study(study)
 """
 FIRST = """\
@@ -65,7 +65,7 @@ loaded.figures.mkdir(parents=True, exist_ok=True)
 """
 STEPS = (
     Step("01_first", reads=(pipeline_steps.tables,), writes=("one",)),
-    Step("02_images", reads=(pipeline_steps.grey_matter_maps,), writes=("two",), needs=("images",)),
+    Step("02_images", reads=(Study.grey_matter_maps,), writes=("two",), needs=("images",)),
     Step("04_last", uses=("one",), may_use=("two",), writes=("figures",)),
 )
 
@@ -666,7 +666,7 @@ MAPS = STUB_STUDY + "imaging: {sessions: {pre: baseline, post: week1}}\n"
 GREY_STEPS = (
     Step(
         "00_grey",
-        reads=(pipeline_steps.tables, pipeline_steps.t1w_images),
+        reads=(pipeline_steps.tables, Study.t1w_images),
         writes=("grey_matter",),
         needs=("t1w",),
         resumes=True,

@@ -154,7 +154,9 @@ def test_each_file_has_the_sha256_and_size_of_the_one_on_disk(study):
 
 def test_graph_is_flat_and_every_reference_resolves(study):
     graph = entities(crate.write_crate(study))
-    assert len(graph) == len(json.loads((study.derived / report_manifest.CRATE).read_text())["@graph"])
+    assert len(graph) == len(
+        json.loads((study.derived / report_manifest.CRATE).read_text())["@graph"]
+    )
     for entity in graph.values():
         for key, value in entity.items():
             for item in value if isinstance(value, list) else [value]:
@@ -233,7 +235,8 @@ def test_a_real_trial_is_not_called_simulated_and_its_patients_are_named_as_a_li
     text = crate.write_crate(real).read_text()
     assert "SIMULATED" not in text
     assert (
-        "share them only as consent" in entities(real.derived / report_manifest.CRATE)["#terms"]["description"]
+        "share them only as consent"
+        in entities(real.derived / report_manifest.CRATE)["#terms"]["description"]
     )
 
 
