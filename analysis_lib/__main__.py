@@ -316,27 +316,20 @@ def _summary(study):
     arms = participants.loc[participants["excluded"].isna(), "arm"].value_counts()
     maps = study_images.find_maps(study, participants)
     both = ", ".join(f"{arms.get(arm, 0)} {name}" for arm, name in study.arm_names.items())
+    analysed = participants.loc[participants["excluded"].isna(), "participant_id"]
+    without = analysed[~analysed.isin(maps["participant_id"])]
+    images = f"{len(maps) or 'no'} grey-matter maps"
+    if study.regional:
+        images = f"changes by region in {study.imaging.table}"
+    if len(maps) and len(without):  # worth a look, since others have one
+        images += f", none of {', '.join(without)}"
+    if n_scans := len(study.t1w_images()):
+        images += f", {n_scans} T1w images"
     return (
         f"{both if study.arms else f'{arms.sum()} participants'}, "
         f"{participants['excluded'].notna().sum()} excluded; "
-        f"{', '.join(scale.name for scale in study.scales)} at {len(study.visits)} visits; "
-        + _images(study, maps)
-        + _unseen(participants, maps)
-        + (f", {n_scans} T1w images" if (n_scans := len(study.t1w_images())) else "")
+        f"{', '.join(scale.name for scale in study.scales)} at {len(study.visits)} visits; {images}"
     )
-
-
-def _images(study, maps):
-    if study.regional:
-        return f"changes by region in {study.imaging.table}"
-    return f"{len(maps)} grey-matter maps" if len(maps) else "no grey-matter maps"
-
-
-def _unseen(participants, maps):
-    """Analysed participants without a map, although others have one: worth a look."""
-    analysed = participants.loc[participants["excluded"].isna(), "participant_id"]
-    without = analysed[~analysed.isin(maps["participant_id"])]
-    return f", none of {', '.join(without)}" if len(maps) and len(without) else ""
 
 
 def _report(path, problems, whole):
@@ -345,23 +338,21 @@ def _report(path, problems, whole):
 
     stops = errors(problems)
     warnings = [problem for problem in problems if problem not in stops]
-    _say(f"{path}: {_counted(stops, 'problem') if stops else 'no problems'}")
-    _list(stops, whole)
+    lists = {f"{path}: {_counted(stops, 'problem') if stops else 'no problems'}": stops}
     if warnings:
-        _say(f"{_counted(warnings, 'warning')} (these stop nothing; look at each):")
-    _list(warnings, whole)
+        head = f"{_counted(warnings, 'warning')} (these stop nothing; look at each):"
+        lists[head] = warnings
+    for head, listed in lists.items():
+        _say(head)
+        for problem in listed:
+            told = " (accepted)" if problem.accepted else ""
+            _say(f"- {problem.whole() if whole else problem}{told}")
     if names := sorted({problem.warning for problem in warnings if not problem.accepted}):
         _say(f"Once looked at, accept them in {path.name}: accept: [{', '.join(names)}]")
 
 
 def _counted(things, noun):
     return f"{len(things)} {noun}{'s' * (len(things) > 1)}"
-
-
-def _list(problems, whole):
-    for problem in problems:
-        told = " (accepted)" if problem.accepted else ""
-        _say(f"- {problem.whole() if whole else problem}{told}")
 
 
 def _source(study):

@@ -65,16 +65,20 @@ class Cluster:
         written once, with the tasks, into a hidden file of the folder, which workers must see.
         """
         path = folder / f".tasks.{uuid.uuid4().hex}"
-        told = (path, self.identity, _environment())
+        passed = (path, self.identity, _environment())
         options = {"pure": False, "retries": 1}
         try:
             path.write_bytes(pickle.dumps((function, tasks, shared)))
             names = {
-                self.client.submit(_apart, name, *told, key=f"{name}{path.suffix}", **options): name
+                self.client.submit(
+                    _apart, name, *passed, key=f"{name}{path.suffix}", **options
+                ): name
                 for name in tasks
             }
             for future, result in _as_they_end(self.client, names):
-                cause = _cause(future.exception()) if future.status == "error" else None
+                error = future.exception() if future.status == "error" else None
+                told = getattr(error, "problems", [f"{type(error).__name__}: {error}"])
+                cause = "; ".join(map(str, told)) if error else None
                 yield names[future], None if cause else result, cause
         finally:
             path.unlink(missing_ok=True)
@@ -171,9 +175,8 @@ def _unlike(expected, found):
 
 def _environment():
     """What a task's process is told, beside what its worker was told."""
-    threads = os.environ.get(ITK_THREADS, "1")
-    own = {"MPLBACKEND": "Agg"}  # the study of the task knows where results go
-    return {**KERNEL_ENVIRONMENT, **whole_folders(), ITK_THREADS: threads, **own}
+    own = {ITK_THREADS: os.environ.get(ITK_THREADS, "1"), "MPLBACKEND": "Agg"}
+    return {**KERNEL_ENVIRONMENT, **whole_folders(), **own}
 
 
 def _as_they_end(client, futures):
@@ -193,10 +196,6 @@ def _as_they_end(client, futures):
                 yield future, result
         except TimeoutError:  # tasks wait, and do not fail, while there is no worker
             _require_worker(client, PATIENCE)
-
-
-def _cause(error):
-    return "; ".join(map(str, getattr(error, "problems", [f"{type(error).__name__}: {error}"])))
 
 
 def _apart(name, path, expected, environment):

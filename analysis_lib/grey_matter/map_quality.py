@@ -65,9 +65,8 @@ def _volume_rows(study, pairs):
             if not set(VOLUMES.values()) <= set(about):
                 lacking.append(f"{row['participant_id']} ses-{visit}")
                 continue
-            volumes = {column: about[name] for column, name in VOLUMES.items()}
             who = {"participant_id": row["participant_id"], "session": session}
-            rows.append(who | volumes)
+            rows.append(who | {column: about[name] for column, name in VOLUMES.items()})
             paths.append(path)
     if lacking or not rows:
         found = f"none for {', '.join(lacking)}" if lacking else "no image at all"

@@ -50,8 +50,7 @@ def _section(name):
 # --- in words -------------------------------------------------------------------------------------
 
 
-def sentence(comparison) -> str:
-    """How many numbers and tables agree, or why none were compared."""
+def _sentence(comparison):
     if comparison.reason:
         return f"Not compared with {comparison.reference}: {comparison.reason}"
     (agree, total), (tables, of) = comparison.numbers, comparison.tables
@@ -63,7 +62,7 @@ def sentence(comparison) -> str:
 
 def lines(comparison, most=SHOWN, rest=NAME) -> list[str]:
     """The comparison as printed: at most ``most`` differences (None: all), others in ``rest``."""
-    first, shown = sentence(comparison), comparison.moved[:most]
+    first, shown = _sentence(comparison), comparison.moved[:most]
     if not comparison.moved:
         return [first, *comparison.left_out]
     listed = [f"  {difference.line}" for difference in shown]
@@ -133,7 +132,11 @@ def _not_comparable(expected, found, there):
 def _compare(reference, expected, found, detail, skipped=()) -> Comparison:
     """Compare all that is not in a section skipped; ``detail`` compares one table by name."""
     numbers, tables = (
-        _pairs(expected[kind], found[kind], skipped) for kind in ("numbers", "tables")
+        [
+            {name: one for name, one in side[kind].items() if _section(name) not in skipped}
+            for side in (expected, found)
+        ]
+        for kind in ("numbers", "tables")
     )
     moved = differences.numbers_apart(*numbers)
     before, now = ({name: one["sha256"] for name, one in side.items()} for side in tables)
@@ -154,14 +157,6 @@ def _compare(reference, expected, found, detail, skipped=()) -> Comparison:
             _left_out(expected, found, *item) for item in sorted(dict(skipped).items()) if item[1]
         ),
     )
-
-
-def _pairs(expected, found, skipped):
-    """Numbers or tables of both, without those of some sections."""
-    return [
-        {name: item for name, item in side.items() if _section(name) not in skipped}
-        for side in (expected, found)
-    ]
 
 
 def _agreeing(expected, moved):

@@ -16,7 +16,10 @@ def prepare_data(study, fetch=False, note=print) -> None:
     if fetch:
         _fetch_trial(study, note)
     if study.simulated and not (study.root.is_dir() and any(study.root.iterdir())):
-        _simulate(study, note)
+        note(f"Simulating the data of {study.name} (once)")
+        start = time.perf_counter()
+        apart(_make_data, study.root)
+        note(f"Simulated {study.name} in {time.perf_counter() - start:.1f} s: {study.root}")
     missing = [path for path in steps.required_tables(study) if not path.is_file()]
     if missing:
         raise PipelineError(_missing_data(study, missing))
@@ -47,28 +50,16 @@ def _fetch_trial(study, note):
         return
     note(f"Fetching {study.name}")
     notes = fetch.fetch_study(study.name, study.root).notes
-    if study.name in fetch.IMAGES and not study.grey_matter_maps():
-        _tell_of_images(study, note, fetch.images_of(study.name))
-    for text in notes:
-        note(text)
-
-
-def _tell_of_images(study, note, wanted):
-    """Images are never fetched by a run: too large to come unasked."""
+    wanted = [] if study.grey_matter_maps() else fetch.images_of(study.name)
     lacking = [file.bytes for file in wanted if not (study.root / file.path).is_file()]
-    if lacking:
+    if lacking:  # too large to come unasked
         note(
             f"{study.name}: {len(lacking)} of {len(wanted)} T1w images are not here and are not "
             f"fetched by a run ({sum(lacking) / 1e9:.1f} GB). Get them: "
             f"python -m analysis_lib fetch {study.name} --images"
         )
-
-
-def _simulate(study, note):
-    note(f"Simulating the data of {study.name} (once)")
-    start = time.perf_counter()
-    apart(_make_data, study.root)
-    note(f"Simulated {study.name} in {time.perf_counter() - start:.1f} s: {study.root}")
+    for text in notes:
+        note(text)
 
 
 def _make_data(folder):

@@ -1,18 +1,15 @@
 """The published numbers of a study, ``data/expected/<study>.json``, and what made them.
 
-The file holds each entry of ``numbers.json`` with its tolerance. Of each result table it holds
+The file holds each entry of ``numbers.json`` with its tolerance, and of each result table the
+sha256, which settles most comparisons at once, and of each column
 
-- the sha256 of its bytes, which settles most comparisons at once;
-- the header and the number of rows;
-- for each column of text, labels or whole numbers, the sha256 of its cells;
-- for each column of numbers, their sum and sum of absolute values, to say how far off they are, and
-  two characters per cell. The characters are the number in steps of one tolerance
-  (`Tolerance.steps`), modulo 4,096: cells that agree are at most one step apart, so there are no
-  borders at which rounding decides, and the rows that moved are known. A cell that moved at random
-  is taken for the old one with a probability of 3 in 4,096.
+- of text, labels or whole numbers: the sha256 of its cells;
+- of numbers: their sum and sum of absolute values, to say how far off they are, and two characters
+  per cell: the number in steps of one tolerance (`Tolerance.steps`), modulo 4,096. Cells that agree
+  are at most one step apart; one that moved at random agrees with a probability of 3 in 4,096.
 
 A table itself is not kept: those of a public trial have rows of participants, and not every licence
-allows passing them on. Numbers cannot be read back from sums and remainders.
+allows passing them on.
 """
 
 import json

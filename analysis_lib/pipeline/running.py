@@ -43,17 +43,10 @@ class Outcome:
 class Quiet:
     """Told what a run does; this one shows nothing."""
 
-    def note(self, text):
-        """A sentence."""
+    def note(self, *told):
+        """A sentence; a step that starts, and why; cells of one that are done; its outcome."""
 
-    def start(self, step, why):
-        """A notebook starts, and why."""
-
-    def cell(self, step, done, total):
-        """Cells are done."""
-
-    def end(self, outcome):
-        """What became of a notebook."""
+    start = cell = end = note
 
 
 @dataclass

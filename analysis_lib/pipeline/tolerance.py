@@ -1,11 +1,8 @@
 """How far apart two results may be and still agree: the one place that says so.
 
-Two machines that run the same code on the same data round differently, because linear algebra
-libraries add in another order. The differences are of the order of 1e-12 of a number, and larger
-where an optimiser stops; 1e-6 is far above both and far below anything that a text could print.
-
-p-values that count permutations are different. They are multiples of 1 / (1 + n), and rounding can
-move one relabelling across a tie, which moves p by a whole count. They may be one count apart.
+Two machines round differently, by about 1e-12 of a number, and more where an optimiser stops; 1e-6
+is far above both and far below anything that a text could print. p-values that count permutations
+are multiples of 1 / (1 + n): rounding can move one relabelling across a tie, and p by a count.
 """
 
 import re

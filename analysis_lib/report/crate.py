@@ -226,17 +226,8 @@ def _terms(study, licences):
     for name, licence in licences.items():
         by_kind["data" if name.startswith("{data}/") else "receptor maps"].add(licence)
     said = [f"{kind}: {', '.join(sorted(found))}" for kind, found in by_kind.items() if found]
-    patients = (
-        "No patient took part: the data are SIMULATED."
-        if study.simulated
-        else "Tables with one row per participant are patients' data: share them only as consent "
-        "and the trial's approval allow."
-    )
-    return (
-        "The results have no licence of their own; that of the code (BSD-3-Clause) does not cover "
-        f"them. The terms of the inputs apply, as each states ({'; '.join(said) or 'none named'}; "
-        f"atlas and templates: data/README.md of the compendium). {patients}"
-    )
+    patients = WORDS["simulated" if study.simulated else "patients"]
+    return WORDS["terms"].format(inputs="; ".join(said) or "none named", patients=patients)
 
 
 def _add(crate, identifier, kind, **properties):

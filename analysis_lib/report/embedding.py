@@ -38,10 +38,6 @@ class Links:
         self._evidence = evidence
         self._notebooks = {notebook["name"]: notebook["href"] for notebook in notebooks}
 
-    def figure(self, name):
-        """Address of the copy of a figure beside the page."""
-        return f"figures/{quote(name)}"
-
     def file(self, path):
         """A result file, and the notebook that wrote it."""
         own = self.source(path)
@@ -62,7 +58,7 @@ class Links:
         return Markup('<a href="{}">{}</a>').format(href, name) if href else name
 
 
-def read_figures(evidence, links) -> dict:
+def read_figures(evidence) -> dict:
     """Figures by topic (flow, clinical, vbm, receptors, other), each within the page.
 
     All are made narrower until they fit together.
@@ -85,8 +81,8 @@ def read_figures(evidence, links) -> dict:
             "uri": uri,
             "width": size[0],
             "height": size[1],
-            "png": links.figure(path.name),
-            "pdf": links.figure(pdf.name) if pdf.is_file() else None,
+            "png": f"figures/{quote(path.name)}",
+            "pdf": f"figures/{quote(pdf.name)}" if pdf.is_file() else None,
             "notebook": evidence.notebook_of(f"{{figures}}/{path.relative_to(folder).as_posix()}"),
         }
         found.setdefault(report_evidence.figure_topic(path.stem), []).append(figure)

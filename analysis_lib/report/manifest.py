@@ -73,14 +73,11 @@ def describe_files(study, paths) -> dict:
     for path in sorted(paths):
         name, sha256 = label(study, path), file_hash(path)
         if study.protected and name.startswith("{data}/") and path.suffix not in TABLES:
-            name = f"{{data}}/{_scanned(path, names)}/{sha256[:12]}{''.join(path.suffixes[-2:])}"
+            parts = (names[part] for part in re.findall(ID, str(path)) if part in names)
+            who, ends = next(parts, "sub-unknown"), "".join(path.suffixes[-2:])
+            name = f"{{data}}/{who}/{sha256[:12]}{ends}"
         found[name] = {"sha256": sha256, "bytes": path.stat().st_size}
     return dict(sorted(found.items())) if study.protected else found
-
-
-def _scanned(path, names):
-    """Pseudonym of the participant that a path names."""
-    return next((names[part] for part in re.findall(ID, str(path)) if part in names), "sub-unknown")
 
 
 def protection(study) -> dict:

@@ -129,10 +129,11 @@ def _context(evidence, notebooks):
     """What the templates of the page are filled with, beside what sentences are made from."""
     study, flag = evidence.study, _flag(evidence)
     atlas = study.atlas if isinstance(study.atlas, str) else study.atlas["image"]
+    agreement = evidence.json("comparison.json").get("lines", [])[:1]  # not which numbers moved
     links = embedding.Links(evidence, notebooks)
     receptors = study.has_change and evidence.exists("receptors/settings.json")
     receptors = receptors and bool(report_sentences.receptor_maps(evidence))
-    figures = embedding.read_figures(evidence, links) | embedding.draw_figures(evidence)
+    figures = embedding.read_figures(evidence) | embedding.draw_figures(evidence)
     facts = {
         "number": evidence.number,
         "version": evidence.version,
@@ -157,7 +158,7 @@ def _context(evidence, notebooks):
         "flag": flag,
         "tag": Markup('<span class="tag">{}</span> ').format(flag) if flag else "",
         "notices": _notices(evidence),
-        "agreement": _agreement(evidence.json("comparison.json").get("lines", [""])[:1]),
+        "agreement": "".join(agreement).partition("; these ")[0].rstrip(":"),
         "quoted": evidence.quoted.values(),
     }
     return facts | {"parts": _parts(evidence, facts)}
@@ -167,11 +168,6 @@ def _made_maps(study):
     """What describes one of the maps that notebook 00 made; None where the study brings them."""
     made = next(study.made_maps.glob("sub-*/ses-*/anat/*_probseg.json"), None)
     return None if made is None or study.own_maps() else made.relative_to(study.derived).as_posix()
-
-
-def _agreement(lines):
-    """How many numbers are those of the published run; which moved, the terminal tells."""
-    return "".join(lines).partition("; these ")[0].rstrip(":")
 
 
 def _parts(evidence, facts):

@@ -15,12 +15,11 @@ def entries() -> dict:
     found = re.findall(
         r"^(@\w+\{(\w+),\n.*?^\})", BIBLIOGRAPHY.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE
     )
-    return {key: {"bibtex": text, **_fields(text)} for text, key in found}
-
-
-def _fields(text):
-    found = re.findall(r"(\w+) = \{(.*?)\}(?=,|$)", text, flags=re.MULTILINE)
-    return {name: value.strip("{}") for name, value in found}
+    field = re.compile(r"(\w+) = \{(.*?)\}(?=,|$)", flags=re.MULTILINE)
+    return {
+        key: {"bibtex": text, **{name: value.strip("{}") for name, value in field.findall(text)}}
+        for text, key in found
+    }
 
 
 def keys_of(blocks) -> list[str]:

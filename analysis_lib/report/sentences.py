@@ -186,17 +186,15 @@ def receptor_notice(about):
     return f"Receptor and transporter maps: {told}."
 
 
-def marked_rates(rates, warn=TOLERATED):
+def marked_rates(rates):
     """False-positive rates as they are printed: an asterisk above what is tolerated.
 
     Parameters
     ----------
     rates : array_like
-    warn : float
-        Above it a rate is marked.
 
     Returns
     -------
     list of str
     """
-    return [f"{rate:.3f}".replace("0.", ".", 1) + " *" * int(rate > warn) for rate in rates]
+    return [f"{rate:.3f}".replace("0.", ".", 1) + " *" * int(rate > TOLERATED) for rate in rates]

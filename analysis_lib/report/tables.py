@@ -3,7 +3,6 @@
 ``tables.yml`` has their titles, notes and columns.
 """
 
-import functools
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +14,7 @@ from analysis_lib.results import words
 from analysis_lib.results.columns import describe, head
 from analysis_lib.results.contrasts import contrast_words
 
+SPECIFIED = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
 # Limits of intervals, and the columns that are joined.
 INTERVALS = {name: (f"{name}_low", f"{name}_high") for name in ("ci", "g_ci", "rr_ci", "nnt_ci")}
 TWO_DECIMALS = (
@@ -34,13 +34,8 @@ def read_tables(evidence, has_receptors) -> dict:
     names = clinical if study.arms else ["change"]
     names += ["clusters", "regions"] if study.imaging else []
     names += ["receptors", "calibration", "power", "juspace"] if has_receptors else []
-    made = {name: _table(evidence, name, _specified()[_kind(study, name)]) for name in names}
+    made = {name: _table(evidence, name, SPECIFIED[_kind(study, name)]) for name in names}
     return {name: table for name, table in made.items() if table}
-
-
-@functools.cache
-def _specified():
-    return yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
 
 
 def _kind(study, name):

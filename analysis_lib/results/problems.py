@@ -4,34 +4,12 @@ import errno
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 SHOWN = 5  # items of a list that a line shows
-WARNINGS = {  # what a study file can accept, by name, in words for people who may not see more
-    "arm-covariate": "a covariate that goes with the arm",
-    "alike-covariates": "covariates that follow from one another",
-    "atlas": "an atlas whose labels were read in a way that its file does not say",
-    "event-late": "an adverse event after its participant withdrew",
-    "event-twice": "an adverse event that is there twice",
-    "atlas-place": "an atlas that lies beside the template's grey matter",
-    "exchanged": "maps of one participant that resemble a stranger's more than each other",
-    "far-value": "a covariate with a value unlike all others, as of another unit",
-    "head-size": "head sizes of one participant that differ between sessions",
-    "intensity": "an intensity of stimulation of another order than the others",
-    "lost-totals": "totals of a scale that are missing because an item is missing",
-    "not-computed": "a part that these data cannot answer",
-    "oddities": "images that are read over something harmless",
-    "outlier": "a grey-matter map unlike all others",
-    "place": "a grey-matter map that lies beside the template's grey matter, or unlike it",
-    "receptor-cut": "a map without values in much of grey matter",
-    "receptor-place": "a map that lies beside grey matter",
-    "receptor-sides": "a receptor map with left and right exchanged",
-    "table-gaps": "regions of a table that somebody has no value for",
-    "table-names": "names in a table that are no grey-matter region of the atlas",
-    "total": "a grey-matter volume that no adult has",
-    "total-change": "a total of grey matter that changes too much between sessions",
-    "visit-order": "visits of a participant that seem to be in reverse order",
-    "undeclared": "words that outputs do not show",
-}
+# What a study file can accept, by name, in words for people who may not see more.
+_WARNINGS = Path(__file__).with_suffix(".tsv").read_text(encoding="utf-8").splitlines()
+WARNINGS = dict(line.split("\t") for line in _WARNINGS[1:])
 
 
 @dataclass(frozen=True)

@@ -503,7 +503,7 @@ def test_fetch_gets_a_public_trial_and_receptors_only_where_there_are_images(fre
     assert calls == [("sudmex_tms", study.root)]
     assert notes[-1] == "a note"
 
-    monkeypatch.setattr(data, "grey_matter_maps", lambda study: ["a map"])
+    monkeypatch.setattr(Study, "grey_matter_maps", lambda study: ["a map"])
     data.prepare_data(study, fetch=True, note=str)
     assert calls[1:] == [("default",)]
 

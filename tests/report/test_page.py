@@ -640,7 +640,7 @@ def test_figures_of_one_number_stand_in_the_order_of_their_captions(alone):
     captions = {"figure3_b": {"caption": "(a) One. (b) Two."}, "figure3_a": {"caption": "(a) One."}}
     (study.figures / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
     evidence = report_evidence.Evidence(study)
-    figures = embedding.read_figures(evidence, embedding.Links(evidence, []))["other"]
+    figures = embedding.read_figures(evidence)["other"]
     assert [figure["label"] for figure in figures] == ["Figure 3", "Figure 3, continued"]
     assert [figure["id"] for figure in figures] == ["figure-figure3-b", "figure-figure3-a"]
 
@@ -684,9 +684,7 @@ def test_large_figures_are_made_narrower_until_they_fit(alone, monkeypatch):
     noise = np.random.default_rng(0).integers(0, 256, (900, 2400, 3), np.uint8)
     Image.fromarray(noise).save(study.figures / "figure2_noise.png")
     monkeypatch.setattr(embedding, "FIGURES_LIMIT", 600_000)
-    figures = embedding.read_figures(
-        report_evidence.Evidence(study), embedding.Links(report_evidence.Evidence(study), [])
-    )
+    figures = embedding.read_figures(report_evidence.Evidence(study))
     found = {figure["id"]: figure for group in figures.values() for figure in group}
     assert found["figure-figure2-noise"]["width"] in (1000, 700)
     assert found["figure-figure1-clinical"]["width"] == 300
@@ -705,7 +703,7 @@ def test_figures_of_an_earlier_version_and_single_panels_stay_away(alone):
     step = manifest["steps"]["01_clinical_outcomes"] | {"outputs": wrote}
     report_manifest.write_manifest(study, manifest["steps"] | {"04_figures": step}, {})
     evidence = report_evidence.Evidence(study)
-    figures = embedding.read_figures(evidence, embedding.Links(evidence, []))
+    figures = embedding.read_figures(evidence)
     found = [figure["id"] for group in figures.values() for figure in group]
     assert found == ["figure-figure1-clinical"]
 
@@ -722,7 +720,7 @@ def test_figures_of_a_quick_run_are_shown_instead_of_those_beside_them(alone):
     step = manifest["steps"]["01_clinical_outcomes"] | {"outputs": wrote}
     report_manifest.write_manifest(study, manifest["steps"] | {"04_figures": step}, {})
     evidence = report_evidence.Evidence(study)
-    found = embedding.read_figures(evidence, embedding.Links(evidence, []))
+    found = embedding.read_figures(evidence)
     (figure,) = (figure for group in found.values() for figure in group)
     assert (figure["title"], figure["width"]) == ("Few", 30)
     assert figure["png"] == "figures/figure1_clinical.png"
