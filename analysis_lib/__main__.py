@@ -209,11 +209,16 @@ def fetch(
         if "receptors" not in asked:
             raise typer.BadParameter("--all-maps needs 'receptors', which is not among the names")
         asked["receptors"] = partial(_fetch_receptors, wanted="all")
-    asked |= _with_images(asked, images, jobs)
+    if images:
+        _require_images([name for name, get in asked.items() if get is _fetch_study])
+    elif jobs is not None:
+        raise typer.BadParameter("--jobs needs --images, which is not given")
     failed = False
     for name, get in asked.items():
         try:
             get(name)
+            if images and get is _fetch_study:
+                _fetch_images(name, jobs)
         except (CompendiumError, OSError) as error:  # no space left, and the like
             _say(f"{name}: FAILED\n{_told(error)}", error=True)
             failed = True
@@ -415,31 +420,23 @@ def _fetch_study(name):
     _say(f"{name}: {'written to' if got.is_new else 'up to date in'} {got.folder}")
 
 
-def _with_images(asked, images, jobs):
-    """The functions that fetch trials with their images; empty without ``images``."""
-    if not images:
-        if jobs is not None:
-            raise typer.BadParameter("--jobs needs --images, which is not given")
-        return {}
+def _require_images(trials):
     from analysis_lib.datasets.fetch import IMAGES
 
-    trials = [name for name, get in asked.items() if get is _fetch_study]
     without = [name for name in trials if name not in IMAGES]
     if without or not trials:
         found = f"{', '.join(without)} has none" if without else "no trial is named"
         raise typer.BadParameter(
             f"--images: a trial with images expected ({', '.join(IMAGES)}); {found}"
         )
-    return {name: partial(_fetch_study_and_images, jobs=jobs) for name in trials}
 
 
-def _fetch_study_and_images(name, jobs):
+def _fetch_images(name, jobs):
     from rich.console import Console
 
     from analysis_lib.datasets import downloads
     from analysis_lib.datasets.fetch import fetch_images
 
-    _fetch_study(name)
     try:
         got = fetch_images(name, jobs=jobs or downloads.JOBS, console=Console())
     except KeyboardInterrupt:
@@ -457,8 +454,8 @@ def _say(text, error=False):
 
 def _told(error):
     """An error in words: what the system refuses says what to do."""
-    ours = isinstance(error, CompendiumError) or not isinstance(error, OSError)
-    return str(error if ours else of_system(error))
+    system = isinstance(error, OSError) and not isinstance(error, CompendiumError)
+    return str(of_system(error) if system else error)
 
 
 if __name__ == "__main__":

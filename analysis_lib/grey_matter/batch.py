@@ -311,15 +311,11 @@ def _attempts(batch, n_jobs):
             yield result
     except BrokenProcessPool:
         for who, job in left.items():
-            yield _alone(who, job, batch.method, n_jobs)
-
-
-def _alone(who, job, method, n_jobs):
-    start = time.perf_counter()
-    try:
-        return next(iter(_parallel([job], method, n_jobs)))
-    except BrokenProcessPool:
-        return who, DIED, time.perf_counter() - start
+            start = time.perf_counter()
+            try:
+                yield from _parallel([job], batch.method, n_jobs)
+            except BrokenProcessPool:
+                yield who, DIED, time.perf_counter() - start
 
 
 def _parallel(jobs, method, n_jobs):

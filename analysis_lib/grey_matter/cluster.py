@@ -1,9 +1,8 @@
 """An existing Dask cluster: what must hold of its workers, and work on it, a process a task.
 
-A task runs in a new process of the worker that it is given to: code as it is on the disk now, this
-run's folders, and one thread, which ITK and OpenBLAS can only be told before they are loaded. Its
-death is then that of one task, not of a worker with all that it holds. It is a plain subprocess:
-a worker that has a nanny is a daemon, and multiprocessing lets daemons have no children.
+A task runs in a new process of its worker: code as it is on the disk now, and one thread, which ITK
+can only be told before it is loaded; its death is then that of one task. It is a plain subprocess,
+since a worker that has a nanny is a daemon, and multiprocessing lets daemons have no children.
 
 joblib's Dask backend is not used: once Dask gives up a task, since the workers that it was given to
 were lost, that backend's generator of results waits without end (joblib 1.6).
@@ -34,14 +33,6 @@ INSTALL = (
     "Install what requirements.lock names where the workers run, and this folder as it is here "
     "beside it (python -m pip install --no-deps -e .), or put it on a disk that all machines share"
 )
-SHARE = (
-    "Workers must see the data and the results under the same paths: put both (see --output) on a "
-    "disk that all machines share"
-)
-SILENT = (
-    "no word of why, most often for want of memory. Give the workers more, or fewer threads each "
-    "(dask worker --nthreads 1), or choose a larger working_mm"
-)
 
 
 @dataclass(frozen=True)
@@ -65,7 +56,8 @@ class Cluster:
         written once, with the tasks, into a hidden file of the folder, which workers must see.
         """
         path = folder / f".tasks.{uuid.uuid4().hex}"
-        passed = (path, self.identity, _environment())
+        own = {ITK_THREADS: os.environ.get(ITK_THREADS, "1"), "MPLBACKEND": "Agg"}
+        passed = (path, self.identity, {**KERNEL_ENVIRONMENT, **whole_folders(), **own})
         options = {"pure": False, "retries": 1}
         try:
             path.write_bytes(pickle.dumps((function, tasks, shared)))
@@ -85,7 +77,11 @@ class Cluster:
 
     def require_files(self, paths) -> None:
         """Refuse workers that do not see the same files; StudyError names them and a file."""
-        _require_same(self.client, _sizes, [str(path) for path in paths], SHARE, 1)
+        advice = (
+            "Workers must see the data and the results under the same paths: put both (see "
+            "--output) on a disk that all machines share"
+        )
+        _require_same(self.client, _sizes, [str(path) for path in paths], advice, 1)
 
 
 @contextlib.contextmanager
@@ -163,7 +159,6 @@ def _require_same(client, ask, names, advice, n_shown):
 
 
 def _unlike(expected, found):
-    """Where a worker is unlike this process, in words."""
     if isinstance(found, Exception):
         return [f"analysis_lib expected, found {type(found).__name__}: {found}"]
     return [
@@ -171,12 +166,6 @@ def _unlike(expected, found):
         for name, value in expected.items()
         if found.get(name) != value
     ]
-
-
-def _environment():
-    """What a task's process is told, beside what its worker was told."""
-    own = {ITK_THREADS: os.environ.get(ITK_THREADS, "1"), "MPLBACKEND": "Agg"}
-    return {**KERNEL_ENVIRONMENT, **whole_folders(), **own}
 
 
 def _as_they_end(client, futures):
@@ -210,8 +199,12 @@ def _apart(name, path, expected, environment):
     answer, log = _wait(process)
     if status := process.returncode:
         said = log.decode(errors="replace").strip().splitlines() if status > 0 else []
+        said = said or [
+            "no word of why, most often for want of memory. Give the workers more, or fewer "
+            "threads each (dask worker --nthreads 1), or choose a larger working_mm"
+        ]
         how = f"status {status}" if status > 0 else f"signal {-status}"
-        raise StudyError(f"its process on {host} ended with {how}: {(said or [SILENT])[-1]}")
+        raise StudyError(f"its process on {host} ended with {how}: {said[-1]}")
     return pickle.loads(answer)
 
 

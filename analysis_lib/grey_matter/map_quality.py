@@ -75,10 +75,7 @@ def _volume_rows(study, pairs):
 
 
 def template_correlations(paths, fwhm_mm=8.0) -> np.ndarray:
-    """Pearson correlation (n_maps,) of maps with the template's grey matter, over its brain.
-
-    All maps are on one grid and, like the template, smoothed with ``fwhm_mm``.
-    """
+    """Pearson correlation (n_maps,) of smoothed maps, on one grid, with the template's grey."""
     first = nib.load(paths[0])
     grid = {"target_affine": first.affine, "target_shape": first.shape}
     grid |= {"force_resample": True, "copy_header": True}

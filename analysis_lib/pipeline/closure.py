@@ -1,8 +1,7 @@
 """Which files of this project a notebook's code can reach: the closure of its imports.
 
-Read from the source, nothing is imported. A package's door (``lazy_loader.attach``) stands for the
-files of those names alone that are used through it, so that a change in one wing leaves the
-notebooks of the others up to date.
+Nothing is imported. Of a package's door (``lazy_loader.attach``) the files of those names alone
+count that are used through it: a change in one wing leaves notebooks of the others up to date.
 """
 
 import ast
@@ -40,7 +39,6 @@ def house_hash(project) -> str:
 
 
 def _packages(project):
-    """Folder of each of the project's packages."""
     sources = [project, *sorted(project.glob("engines/*/src"))]
     found = (path for folder in sources for path in folder.glob("*/__init__.py"))
     return {path.parent.name: path.parent for path in found}

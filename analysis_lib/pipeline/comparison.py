@@ -47,9 +47,6 @@ def _section(name):
     return name.replace("/", ".").split(".")[0]
 
 
-# --- in words -------------------------------------------------------------------------------------
-
-
 def _sentence(comparison):
     if comparison.reason:
         return f"Not compared with {comparison.reference}: {comparison.reason}"
@@ -74,9 +71,6 @@ def lines(comparison, most=SHOWN, rest=NAME) -> list[str]:
     if comparison.differs:
         why = f"What else differs: {'; '.join(comparison.differs)}"
     return [f"{first}; {what}:", *listed, why, *comparison.left_out]
-
-
-# --- with the published numbers -------------------------------------------------------------------
 
 
 def with_published(study) -> Comparison | None:
@@ -148,8 +142,8 @@ def _compare(reference, expected, found, detail, skipped=()) -> Comparison:
     new = [differences.Difference(name, note="is new") for name in now if name not in before]
     return Comparison(
         reference,
-        _agreeing(numbers[0], {difference.what for difference in moved}),
-        _agreeing(before, {name for name, columns in apart.items() if columns}),
+        (len(numbers[0].keys() - {one.what for one in moved}), len(numbers[0])),
+        (len(before) - sum(map(bool, apart.values())), len(before)),
         len(before) - len(apart),
         (*moved, *(one for columns in apart.values() for one in columns), *new),
         tuple(_differing(expected["made"], found["made"])),
@@ -159,10 +153,6 @@ def _compare(reference, expected, found, detail, skipped=()) -> Comparison:
     )
 
 
-def _agreeing(expected, moved):
-    return len(expected.keys() - moved), len(expected)
-
-
 def _left_out(expected, found, section, why):
     numbers, tables = (
         sum(_section(name) == section for name in expected[kind] | found[kind])
@@ -170,9 +160,6 @@ def _left_out(expected, found, section, why):
     )
     what = f"{numbers} number{'s' * (numbers != 1)} and {tables} table{'s' * (tables != 1)}"
     return f"{what} of {section} are not compared: {why}"
-
-
-# --- with the default run -------------------------------------------------------------------------
 
 
 def with_default(study) -> Comparison | None:
@@ -196,9 +183,6 @@ def _by_cell(reference, before, study, skipped=()):
         lambda name: differences.cells_apart(name, before / name, study.derived / name, draws),
         skipped,
     )
-
-
-# --- with another folder --------------------------------------------------------------------------
 
 
 def with_folder(study, folder) -> Comparison:
@@ -228,9 +212,6 @@ def _results_in(study, folder):
     return found
 
 
-# --- what made the two ----------------------------------------------------------------------------
-
-
 def _differing(expected, found):
     """What is not the same of that which made results; of other inputs, three are named."""
     before, now = expected["parameters"], found["parameters"]
@@ -244,9 +225,6 @@ def _differing(expected, found):
     ]
     inputs = unequal(expected["inputs"], found["inputs"])
     return [*told, *[f"inputs: {shortened(inputs, 3)}"] * bool(inputs)]
-
-
-# --- the file -------------------------------------------------------------------------------------
 
 
 def write(study, comparison) -> list[str]:

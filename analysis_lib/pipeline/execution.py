@@ -51,7 +51,9 @@ def execute(
         last["index"] = cell_index
         on_cell(cell_index, n_cells)
 
-    with tempfile.TemporaryFile() as log, kernel_environment(library, told), _no_log("papermill"):
+    # What papermill would log, an interrupt or a kernel's death, is told here in words.
+    logging.getLogger("papermill").setLevel(logging.CRITICAL + 1)
+    with tempfile.TemporaryFile() as log:
         try:
             papermill.execute_notebook(
                 str(notebook),
@@ -62,7 +64,7 @@ def execute(
                 progress_bar=False,
                 cwd=str(notebook.parent),
                 on_cell_start=start,
-                kernel_manager_class=_kernel_class(log),
+                kernel_manager_class=_kernel_class(log, kernel_environment(library, told)),
             )
             _keep(partial, executed, notebook.name, with_findings)
             failed.unlink(missing_ok=True)
@@ -80,19 +82,7 @@ def execute(
     on_cell(n_cells, n_cells)
 
 
-@contextlib.contextmanager
-def _no_log(name):
-    """Keep a package from logging what is told here in words: an interrupt, a kernel's death."""
-    logger = logging.getLogger(name)
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-def _kernel_class(log):
+def _kernel_class(log, environment):
     """A kernel whose own error stream goes to a file: an interrupted one prints a traceback."""
     from jupyter_client import AsyncKernelManager
 
@@ -103,7 +93,7 @@ def _kernel_class(log):
                 self.transport_encryption = "auto"
 
         async def start_kernel(self, **options):
-            return await super().start_kernel(stderr=log, **options)
+            return await super().start_kernel(stderr=log, env=environment, **options)
 
     return Kernel
 

@@ -40,9 +40,6 @@ MARKS = [one + other for one in DIGITS for other in DIGITS]  # of finite numbers
 PLACES = {mark: place for place, mark in enumerate(MARKS)}
 
 
-# --- what made results ----------------------------------------------------------------------------
-
-
 def made_by(folder) -> dict:
     """What made the results in a folder, from their manifest: no place, no date, no name."""
     steps = _steps(folder)
@@ -78,9 +75,6 @@ def draws_of(made) -> list[int]:
     return sorted({*found} - {None}, reverse=True)
 
 
-# --- numbers --------------------------------------------------------------------------------------
-
-
 def describe_numbers(folder, draws) -> dict:
     """Each number of ``numbers.json``: value, source and the difference that is allowed."""
     found = {}
@@ -96,9 +90,6 @@ def describe_numbers(folder, draws) -> dict:
 def ten_digits(value) -> float:
     """A number as result tables write it."""
     return float(f"{value:.10g}")
-
-
-# --- tables ---------------------------------------------------------------------------------------
 
 
 def tables_of(folder) -> dict:
@@ -188,9 +179,6 @@ def _near(one, other):
         return one == other
     apart = abs(PLACES[one] - PLACES[other])
     return min(apart, len(MARKS) - apart) <= 1
-
-
-# --- the file -------------------------------------------------------------------------------------
 
 
 def describe_results(folder) -> dict:

@@ -41,13 +41,8 @@ def results_of(study, name):
 def input_files(step, study) -> list[Path]:
     """Every file that a step reads, as far as it exists now."""
     own = {path for read in step.reads for path in read(study)}
-    earlier = {path for name in sources(step) for path in results_of(study, name)}
+    earlier = {path for name in step.takes for path in results_of(study, name)}
     return sorted({study.path} | own | earlier)
-
-
-def sources(step):
-    """Folders of earlier results that a step takes."""
-    return (*step.uses, *step.may_use)
 
 
 def notebook_hash(path) -> str:

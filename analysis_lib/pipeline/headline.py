@@ -43,7 +43,6 @@ def _imaging(study):
 
 
 def _table(study, name, **where):
-    """Rows of a result table; none where it is not there."""
     path = study.derived / name
     rows = reading.read_table(path) if path.is_file() else pd.DataFrame()
     for column, value in where.items() if len(rows) else ():

@@ -25,18 +25,14 @@ def what_moved(study, *sections) -> None:
     *sections : str
         Folders of results whose numbers are compared: the one that a notebook wrote, or all.
     """
-    if study.variant:
-        print(_where(study, sections), *moved_lines(study, sections), sep="\n")
-
-
-def _where(study, sections):
-    lines = [f"These results are in variants/{study.variant}; the default ones are as they were."]
-    taken = [n for n in TAKES.get(sections, ()) if study.result(n).parent != study.derived]
-    if taken:
-        lines.append(f"{' and '.join(taken)} of the default run went into them.")
+    if not study.variant:
+        return
+    print(f"These results are in variants/{study.variant}; the default ones are as they were.")
+    if taken := [n for n in TAKES.get(sections, ()) if study.result(n).parent != study.derived]:
+        print(f"{' and '.join(taken)} of the default run went into them.")
     if len(sections) == 1 and sections[0] in NEXT:
-        lines.append(f'To go on, set variant = "{study.variant}" in {NEXT[sections[0]]}.')
-    return "\n".join(lines)
+        print(f'To go on, set variant = "{study.variant}" in {NEXT[sections[0]]}.')
+    print(*moved_lines(study, sections), sep="\n")
 
 
 def moved_lines(study, sections=SECTIONS) -> list[str]:
@@ -57,7 +53,6 @@ def moved_lines(study, sections=SECTIONS) -> list[str]:
 
 
 def _numbers(study, sections):
-    """Values in numbers.json, by key."""
     content = read_if_there(study.derived / "numbers.json")
     return {key: item["value"] for key, item in content.items() if key.split(".")[0] in sections}
 

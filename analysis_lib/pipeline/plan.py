@@ -48,9 +48,10 @@ class Plan:
         """The entry of a step in the manifest."""
         return manifest.read_manifest(self.study)["steps"].get(step.notebook)
 
-    def signature(self, step) -> dict:
-        """See :func:`signature`."""
-        passed, record = self.passed[step.notebook], self.record(step)
+    def signature(self, step, passed=None) -> dict:
+        """See :func:`signature`; ``passed`` are by default the parameters of this run."""
+        passed = self.passed[step.notebook] if passed is None else passed
+        record = self.record(step)
         return signature(step, self.study, self.path(step), passed, self.library, record)
 
 

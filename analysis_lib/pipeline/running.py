@@ -322,14 +322,15 @@ def _times(started, ended):
 def _check_earlier(now, step):
     """Refuse a step without the results that it needs; say when those it takes are out of date."""
     plan = now.plan
-    for name in freshness.sources(step):
+    for name in step.takes:
         source = next((s for s in plan.all_steps if name in s.writes), None)
         if source is None or source in plan.steps or blocked(source, plan.study):
             continue
         advice = f"run {source.number} too: --only {source.number},{step.number}"
         if freshness.results_of(plan.study, name):
-            why = _outdated(plan, source)
-            if why:
+            record = plan.record(source)  # out of date, whatever its parameters were
+            made = plan.signature(source, (record or {}).get("parameters", {}))
+            if why := freshness.why_stale(record, made, plan.study):
                 now.show.note(
                     f"{step.number} takes {name}/ as it is, out of date ({why}); {advice}"
                 )
@@ -340,14 +341,6 @@ def _check_earlier(now, step):
             )
         else:
             now.show.note(f"{step.number} runs without {name}/, which does not exist yet; {advice}")
-
-
-def _outdated(plan, source):
-    """Why an earlier step that is not selected is out of date, whatever its parameters were."""
-    record = plan.record(source)
-    passed = (record or {}).get("parameters", {})
-    made = freshness.signature(source, plan.study, plan.path(source), passed, plan.library, record)
-    return freshness.why_stale(record, made, plan.study)
 
 
 def refuse_other_protection(study) -> None:
@@ -369,9 +362,8 @@ def refuse_other_owner(study) -> None:
     before, now = manifest.get("owner"), report_manifest.owner(study)
     if not before or before["file"] == now["file"]:
         return
-    if now["participants"] and before.get("participants") == now["participants"]:
-        return  # moved or copied, but the same trial
-    raise PipelineError(
-        f"{study.derived} holds results of another study of the same name: {study.name} "
-        f"({manifest.get('title')}). Give {study.path} another name, or overwrite with --force"
-    )
+    if now["participants"] is None or before.get("participants") != now["participants"]:
+        raise PipelineError(
+            f"{study.derived} holds results of another study of the same name: {study.name} "
+            f"({manifest.get('title')}). Give {study.path} another name, or overwrite with --force"
+        )

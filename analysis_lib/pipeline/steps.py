@@ -1,5 +1,6 @@
 """The numbered notebooks: what each reads and writes, and what a study cannot run."""
 
+import contextlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,11 @@ class Step:
         """What the notebook's name starts with: 02."""
         return self.notebook.split("_")[0]
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Folders of earlier results that it takes."""
+        return (*self.uses, *self.may_use)
+
 
 def required_tables(study) -> list[Path]:
     """Tables that a study must have: participants and one file per scale, there or not."""
@@ -67,10 +73,9 @@ def templates(study) -> list[Path]:
     """Templates for brain extraction, if they are in the cache."""
     from analysis_lib.atlas import files  # slow to import
 
-    try:
+    with contextlib.suppress(CompendiumError):
         return files.cached_templates()
-    except CompendiumError:
-        return []
+    return []
 
 
 def receptor_maps(study) -> list[Path]:

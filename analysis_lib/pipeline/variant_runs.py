@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass, replace
 
 from analysis_lib.pipeline import plan as pipeline_plan
-from analysis_lib.pipeline.freshness import folders, results_of, sources
+from analysis_lib.pipeline.freshness import folders, results_of
 from analysis_lib.pipeline.plan import Plan, step_parameters
 from analysis_lib.pipeline.steps import blocked, makes_maps
 from analysis_lib.report import manifest
@@ -86,7 +86,7 @@ def _in_variant(plain, asked):
     own, affected = _own(study, can), []
     made = {name for step in own for name in step.writes}
     for step in can:
-        if asked.changed.get(step.notebook) or made & {*sources(step)}:
+        if asked.changed.get(step.notebook) or made & {*step.takes}:
             affected.append(step)
             made |= {*step.writes}
     if not affected and not any(asked.changed.values()):  # a name alone

@@ -28,7 +28,7 @@ TERMS = "https://w3id.org/ro/terms/workflow-run/context"  # sha256 and environme
 CODE_LICENCE = "https://spdx.org/licenses/BSD-3-Clause"
 # Media types, and what files hold: by the ends of names, and by names.
 WORDS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
-UNKNOWN_FORMAT = "application/octet-stream"
+OUTSIDE = ("{", "private/")  # names of files that are not in the crate, or not to be shared
 ARMS = {"active": "active treatment", "control": "control treatment"}
 
 
@@ -66,11 +66,6 @@ def describe(study, manifest) -> dict:
     return crate.metadata.generate()
 
 
-def _inside(name):
-    """Whether a file is one of the crate's: others, and those not to be shared, are named."""
-    return not name.startswith(("{", "private/"))
-
-
 def _current(manifest):
     """sha256 and size of files by name, as the latest step that read or made each found it."""
     steps = sorted(manifest["steps"].values(), key=lambda step: step["ended"])
@@ -87,13 +82,15 @@ def _identifier(name, about, current):
     plain = quote(re.sub(r"^\{(.+?)\}", lambda place: place[1].replace(" ", "-"), name))
     if current.get(name, {}).get("sha256") != about["sha256"]:
         return f"#earlier/{about['sha256'][:12]}/{plain}"
-    return plain if _inside(name) else f"#{plain}"
+    return f"#{plain}" if name.startswith(OUTSIDE) else plain
 
 
 def _add_files(crate, study, manifest):
     """Add the files of the folder: outputs of notebooks, the manifest, and the report."""
     made = {name for step in manifest["steps"].values() for name in step["outputs"]}
-    made = sorted(name for name in made | set(manifest["shared_outputs"]) if _inside(name))
+    made = sorted(
+        name for name in made | set(manifest["shared_outputs"]) if not name.startswith(OUTSIDE)
+    )
     current = _current(manifest)
     for name in made:
         _check(study, name, current[name])
@@ -108,7 +105,6 @@ def _add_files(crate, study, manifest):
 
 
 def _check(study, name, about):
-    """Refuse a file that is not the one the manifest lists."""
     path = study.derived / name
     found = hashing.file_hash(path) if path.is_file() else "no such file"
     if found != about["sha256"]:
@@ -119,7 +115,6 @@ def _check(study, name, about):
 
 
 def _file(name, about, text):
-    """Properties that every file has."""
     properties = {
         "name": name,
         "description": text,
@@ -134,7 +129,7 @@ def file_format(name) -> str:
     """Media type of a file, from its name."""
     suffixes = PurePosixPath(name).suffixes
     found = (WORDS["formats"].get("".join(suffixes[-n:])) for n in (2, 1))
-    return next(filter(None, found), UNKNOWN_FORMAT)
+    return next(filter(None, found), "application/octet-stream")
 
 
 def describe_file(study, name) -> str:
@@ -329,7 +324,6 @@ def _add_parameters(crate, study, notebook, step):
 
 
 def _describe_root(crate, study, manifest, actions, licences):
-    """Say what the crate as a whole is."""
     terms = {"name": "Terms of the inputs", "description": _terms(study, licences)}
     profile = {"name": "Process Run Crate", "url": PROFILE, "version": "0.5"}
     label, quick = [study.label] * bool(study.label), ["quick run"] * manifest["quick"]

@@ -13,7 +13,6 @@ import nbformat
 from markupsafe import Markup
 from PIL import Image
 
-from analysis_lib.report import evidence as report_evidence
 from analysis_lib.results.closed_page import closed
 from analysis_lib.results.files import read_if_there
 from analysis_lib.results.section import Section
@@ -29,6 +28,15 @@ INVALID = re.compile(  # rules of nbconvert's style sheet, for JupyterLab alone,
     re.MULTILINE,
 )
 VIEW = re.compile(r'<iframe [^>]*?srcdoc="[^"]*" title="(?P<title>[^"]*)"')  # views.View
+
+
+TOPICS = {
+    "flow": r"participants|flow|consort|ratings",
+    "receptors": r"receptor|dominance|null|coupling|juspace|surrogate|correlation|scatter|influen"
+    r"|slope|anatomy",
+    "vbm": r"vbm|region|brain|grey|gray|voxel|cluster|volume|glass|slice",
+    "clinical": r"clinical|trajector|forest|course|differ|respon|remi|score|missing|blind|tipping",
+}
 
 
 class Links:
@@ -71,7 +79,7 @@ def read_figures(evidence) -> dict:
             break
     found, labels = {}, set()
     for path, (uri, size) in embedded.items():
-        words = report_evidence.figure_words(path.stem, captions)
+        words = figure_words(path.stem, captions)
         if words["label"] in labels:
             words["label"] += ", continued"
         labels.add(words["label"])
@@ -85,7 +93,7 @@ def read_figures(evidence) -> dict:
             "pdf": f"figures/{quote(pdf.name)}" if pdf.is_file() else None,
             "notebook": evidence.notebook_of(f"{{figures}}/{path.relative_to(folder).as_posix()}"),
         }
-        found.setdefault(report_evidence.figure_topic(path.stem), []).append(figure)
+        found.setdefault(figure_topic(path.stem), []).append(figure)
     return found
 
 
@@ -95,7 +103,7 @@ def shown_figures(evidence):
     files = dict.fromkeys(path.with_name("captions.json") for path in current)
     captions = {name: words for file in files for name, words in read_if_there(file).items()}
     places = [*captions, *(path.stem for path in current)]
-    paths = [path for path in current if not report_evidence.is_panel(path.stem, captions)]
+    paths = [path for path in current if not is_panel(path.stem, captions)]
     return sorted(paths, key=lambda p: (p.stem.split("_")[0], places.index(p.stem))), captions
 
 
@@ -221,3 +229,31 @@ def _exporter():
     )
     exporter.log.setLevel(logging.ERROR)  # it warns of pictures that notebooks do not describe
     return exporter
+
+
+def figure_topic(name) -> str:
+    """Which part of the results a figure shows: flow, clinical, vbm, receptors or other."""
+    found = (topic for topic, pattern in TOPICS.items() if re.search(pattern, name.lower()))
+    return next(found, "other")
+
+
+def is_panel(name, captions) -> bool:
+    """Whether a figure is one panel, by itself, of another figure, whose caption has letters."""
+    number = name.split("_")[0]
+    lettered = {own for own, words in captions.items() if "(a)" in words.get("caption", "")}
+    return name not in lettered and any(own.split("_")[0] == number for own in lettered)
+
+
+def figure_words(name, captions) -> dict:
+    """Label ("Figure 2", or empty), title, caption and alt of a figure, by its file's name."""
+    found = re.match(r"fig(?:ure)?_?([A-Z]?\d+)[_-]?(.*)$", name, flags=re.IGNORECASE)
+    label, rest = (f"Figure {found[1]}", found[2]) if found else ("", name)
+    words = rest.replace("_", " ").replace("-", " ").strip().capitalize() or name
+    own = captions.get(name, {})
+    title = re.sub(r"^Figure \w+\s*[·:.|-]\s*", "", own.get("title") or words)
+    return {
+        "label": label,
+        "title": title,
+        "caption": own.get("caption") or "",
+        "alt": own.get("alt") or f"{words}. Its numbers are in the tables of this report.",
+    }

@@ -108,13 +108,14 @@ def git_state(project=PROJECT) -> dict | None:
     """Commit of the project, and whether files other than figures differ from it, or None."""
     if not (project / ".git").exists():
         return None
-    commit = _git(project, "rev-parse", "HEAD")
-    changes = _git(project, "status", "--porcelain", "--", ".", ":(exclude)figures")
+    commit = git(project, "rev-parse", "HEAD")
+    changes = git(project, "status", "--porcelain", "--", ".", ":(exclude)figures")
     return None if commit is None else {"commit": commit, "dirty": bool(changes)}
 
 
-def _git(project, *arguments):
-    command = ["git", "-C", str(project), *arguments]
+def git(folder, *arguments) -> str | None:
+    """What a git command says; None without git, or where it fails."""
+    command = ["git", "-C", str(folder), *arguments]
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # look, do not touch the index
     try:
         done = subprocess.run(

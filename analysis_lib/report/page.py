@@ -13,10 +13,9 @@ from markupsafe import Markup
 from analysis_lib.clinical.estimand import describe_estimand
 from analysis_lib.figures.palette import COLOURS
 from analysis_lib.report import embedding, references
-from analysis_lib.report import evidence as report_evidence
 from analysis_lib.report import sentences as report_sentences
-from analysis_lib.report.evidence import Evidence
 from analysis_lib.report.manifest import CRATE
+from analysis_lib.report.quoting import Evidence
 from analysis_lib.report.tables import read_tables
 from analysis_lib.results.closed_page import closed
 from analysis_lib.results.files import staging_folder, staging_name, write_text
@@ -27,6 +26,13 @@ ON_REQUEST = {
     "calibration": "How far the p-values can be trusted",
     "power": "What a trial of this size can find",
     "juspace": "What JuSpace would have said",
+}
+SCALES = {
+    "hamd17": "Hamilton Depression Rating Scale",
+    "hdrs": "Hamilton Depression Rating Scale",
+    "hama": "Hamilton Anxiety Rating Scale",
+    "hars": "Hamilton Anxiety Rating Scale",
+    "madrs": "Montgomery-Åsberg Depression Rating Scale",
 }
 LIMIT = 5_000_000  # bytes of the page
 
@@ -100,6 +106,12 @@ def render(evidence, notebooks, coming=()):
     return closed(page, [script], [style]), texts
 
 
+def scale_words(scale) -> str:
+    """A scale with its full name, where that is known."""
+    known = SCALES.get(scale.key)
+    return f"{known} ({scale.name})" if known else scale.name
+
+
 def split_panels(caption) -> list:
     """A caption as (letter, words): what comes before "(a)", then each panel's; one without any."""
     parts = re.split(r"(?:^|(?<=\. ))\(([a-z])\) ", caption)
@@ -111,7 +123,7 @@ def split_panels(caption) -> list:
 def _environment():
     environment = report_sentences.environment()
     environment.filters |= {
-        "scale": report_evidence.scale_words,
+        "scale": scale_words,
         "inline": lambda words: Markup(_MARKDOWN.renderInline(" ".join(str(words).split()))),
         "prose": prose,
         "panels": split_panels,

@@ -1,18 +1,19 @@
-"""Numbers of result tables, as sentences quote them.
+"""Numbers of results, as sentences quote them: printed in a notebook, links in the report."""
 
-A notebook prints them, the report makes each one a link to the file that it was read from.
-"""
-
+import difflib
 import re
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from analysis_lib.report import manifest
 from analysis_lib.results import reading
 from analysis_lib.results.problems import CompendiumError
 from analysis_lib.results.words import in_markdown, printed
 
+MASK = "vbm/mask.nii.gz"
 # By the end of a number's name: how it is printed; the first that fits.
 KINDS = (
     (r"(response|remission)\.(risk_difference|ci_low|ci_high)$", "percent"),
@@ -175,3 +176,72 @@ class Row:
     def value(self, column):
         """A cell to decide a wording by; it is not printed."""
         return self.quotes.select(self.file, **self.where)[column].iloc[0]
+
+
+class Evidence(Quotes):
+    """The results of a study, as its report quotes them; ``quoted`` remembers what was quoted."""
+
+    def __init__(self, study):
+        needed = ("mmrm_contrasts.tsv", "flow.json", "settings.json") if study.arms else ()
+        for name in needed:
+            reading.require(study.derived / "clinical" / name)
+        super().__init__(study)
+        self.derived = study.derived
+        self.numbers = reading.read_json(study.derived / "numbers.json")
+        self.manifest = manifest.read_manifest(study)
+        self.quoted = {}
+
+    def notebook_of(self, file) -> str | None:
+        """Which notebook wrote a file, or others of its folder, by the manifest."""
+        made = {name: step.get("outputs", {}) for name, step in self.manifest["steps"].items()}
+        for name, outputs in made.items():
+            if file in outputs:
+                return name
+        folder = f"{file.split('/')[0]}/"
+        near = (name for name in made if any(path.startswith(folder) for path in made[name]))
+        return next(near, None) if "/" in file else None
+
+    # what is quoted
+
+    def number(self, key, kind=None) -> Quoted:
+        """A number of numbers.json; for a name that is not there, the nearest one is told."""
+        if key not in self.numbers:
+            near = difflib.get_close_matches(key, self.numbers, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UnknownNumber(f"numbers.json of {self.study.name} has no {key!r}{hint}")
+        entry = self.numbers[key]
+        return self._quote(key, entry["value"], kind, entry["source"])
+
+    def _mask(self):
+        import nibabel as nib  # slow to import
+
+        return nib.load(self.derived / MASK)
+
+    def mask_voxels(self) -> Quoted:
+        """How many voxels the VBM mask holds."""
+        value = int(np.count_nonzero(self._mask().get_fdata()))
+        return self._quote(f"{MASK}: voxels", value, "count", MASK)
+
+    def mask_grid(self) -> Quoted:
+        """Voxel size of the VBM mask, mm."""
+        sizes = self._mask().header.get_zooms()[:3]
+        value = " × ".join(f"{size:.3g}" for size in sizes)
+        return self._quote(f"{MASK}: voxel size", value, "text", MASK)
+
+    def version(self, package) -> Quoted:
+        """Version of a package that the notebooks ran with, by the manifest."""
+        found = {
+            step["packages"][package]
+            for step in self.manifest["steps"].values()
+            if package in step.get("packages", {})
+        }
+        words = " and ".join(sorted(found)) or "version not recorded"
+        return self._quote(f"version of {package}", words, "text", "manifest.json")
+
+    def _quote(self, key, value, kind, source):
+        notebook = self.notebook_of(source) if source not in ("manifest.json", "{study}") else None
+        words = printed(value, kind or kind_of(key, value))
+        anchor = self.quoted[key].anchor if key in self.quoted else f"n{len(self.quoted) + 1}"
+        quoted = Quoted(anchor, key, value, words, source, notebook)
+        self.quoted.setdefault(key, quoted)
+        return quoted

@@ -99,7 +99,6 @@ def context(quotes) -> dict:
         "is_least": is_least,
         "nothing_planted": lambda contrast: nothing_planted(study, contrast),
         "gain": lambda name: next(scale.gain for scale in study.scales if scale.name == name),
-        "incomplete": lambda: incomplete(quotes),
         "records": lambda file, **where: quotes.select(file, **where).to_dict("records"),
         "leading": lambda file, column, **where: leading(quotes, file, column, **where),
         "receptor_maps": lambda: receptor_maps(quotes),
@@ -133,12 +132,6 @@ def leading(quotes, file, column, **where) -> list:
 def receptor_maps(quotes) -> list:
     """Rows of receptors/correlations.tsv by |r|; none where nothing was computed."""
     return leading(quotes, "receptors/correlations.tsv", "r", contrast=quotes.study.main)
-
-
-def incomplete(quotes) -> bool:
-    """Whether a rating of the primary scale is missing."""
-    patterns = quotes.select("clinical/missing_patterns.tsv")
-    return len(patterns) > 0 and not patterns["missingness"].eq("complete").all()
 
 
 def place(peak) -> str:

@@ -1,7 +1,4 @@
-"""Tables of the report: which rows are shown, and to how many decimals.
-
-``tables.yml`` has their titles, notes and columns.
-"""
+"""Tables of the report: rows and decimals; ``tables.yml`` has titles, notes and columns."""
 
 from pathlib import Path
 
@@ -17,14 +14,7 @@ from analysis_lib.results.contrasts import contrast_words
 SPECIFIED = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
 # Limits of intervals, and the columns that are joined.
 INTERVALS = {name: (f"{name}_low", f"{name}_high") for name in ("ci", "g_ci", "rr_ci", "nnt_ci")}
-TWO_DECIMALS = (
-    *("hedges_g", "g_ci_low", "g_ci_high", "hedges_g_raw", "standardised_mean_difference"),
-    *("t", "se", "risk_ratio", "rr_ci_low", "rr_ci_high"),
-)
-WORDS = (  # columns that hold no numbers
-    *("variable", "summary", "scale", "visit", "outcome", "term", "item", "topic", "where"),
-    *("analysis", "status", "cluster", "region", "hemisphere", "receptor", "annotation"),
-)
+TWO_DECIMALS, WORDS = (SPECIFIED["columns"][kind].split() for kind in ("two decimals", "words"))
 
 
 def read_tables(evidence, has_receptors) -> dict:

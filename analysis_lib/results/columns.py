@@ -184,7 +184,6 @@ def _read_text(path):
 
 
 def _typed(path, about, cells):
-    """Values of a column from its text."""
     if about.type in ("text", "category"):
         return cells
     if about.type == "boolean":

@@ -33,22 +33,16 @@ def whole_folders() -> dict:
     return {name: str(Path(text).expanduser().resolve()) for name, text in folders.items()}
 
 
-@contextlib.contextmanager
-def kernel_environment(library=LIBRARY, told=None):
+def kernel_environment(library=LIBRARY, told=None) -> dict:
     """Environment of the kernels: one BLAS thread, this library before any other, whole paths.
 
     ``told`` is what else they are told, by variable.
     """
-    before, project = dict(os.environ), Path(library).parent
+    project = Path(library).parent
     own = [project, *sorted(project.glob("engines/*/src"))]
-    path = [*map(str, own), *filter(None, [before.get("PYTHONPATH")])]
-    told = {"PYTHONPATH": os.pathsep.join(path), **whole_folders(), **(told or {})}
-    os.environ.update(KERNEL_ENVIRONMENT, **told)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    path = [*map(str, own), *filter(None, [os.environ.get("PYTHONPATH")])]
+    own = {"PYTHONPATH": os.pathsep.join(path), **whole_folders(), **(told or {})}
+    return {**os.environ, **KERNEL_ENVIRONMENT, **own}
 
 
 def receptor_cache(cache=None) -> Path:
@@ -62,10 +56,8 @@ def receptor_cache(cache=None) -> Path:
 
 def cache_folder(cache=None):
     """Folder that keeps downloaded files: the argument, $COMPENDIUM_CACHE, or the system's."""
-    chosen = (
-        cache or os.environ.get("COMPENDIUM_CACHE") or user_cache_path("rtms-compendium", False)
-    )
-    return Path(chosen).expanduser().resolve()
+    chosen = cache or os.environ.get("COMPENDIUM_CACHE")
+    return Path(chosen or user_cache_path("rtms-compendium", False)).expanduser().resolve()
 
 
 def versions(packages) -> dict:

@@ -100,27 +100,23 @@ def looks_the_same(picture, other) -> bool:
 def write_one(path, content):
     """Write one result file, of the kind that its content is."""
     with refusals(path):
-        _write_one(path, content)
-
-
-def _write_one(path, content):
-    if isinstance(content, pd.DataFrame):
-        _write_table(path, content)
-    elif hasattr(content, "savefig"):  # a Figure, without importing matplotlib
-        content.savefig(f"{path}.png", dpi=300)
-        content.savefig(f"{path}.pdf", metadata={"CreationDate": None})
-    elif path.suffix == ".npz":
-        np.savez_compressed(path, **content)
-    elif isinstance(content, dict | list):
-        path.write_text(_json(content), encoding="utf-8")
-    elif hasattr(content, "to_filename"):  # an image, without importing nibabel
-        content.to_filename(path)
-    elif isinstance(content, np.ndarray):
-        np.save(path, content)
-    elif isinstance(content, str):
-        write_text(path, content)
-    else:
-        raise ValueError(f"{path.name}: no way to write a {type(content).__name__}")
+        if isinstance(content, pd.DataFrame):
+            _write_table(path, content)
+        elif hasattr(content, "savefig"):  # a Figure, without importing matplotlib
+            content.savefig(f"{path}.png", dpi=300)
+            content.savefig(f"{path}.pdf", metadata={"CreationDate": None})
+        elif path.suffix == ".npz":
+            np.savez_compressed(path, **content)
+        elif isinstance(content, dict | list):
+            path.write_text(_json(content), encoding="utf-8")
+        elif hasattr(content, "to_filename"):  # an image, without importing nibabel
+            content.to_filename(path)
+        elif isinstance(content, np.ndarray):
+            np.save(path, content)
+        elif isinstance(content, str):
+            write_text(path, content)
+        else:
+            raise ValueError(f"{path.name}: no way to write a {type(content).__name__}")
 
 
 def _write_table(path, table):

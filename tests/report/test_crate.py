@@ -85,7 +85,7 @@ def write_notebook(path, code):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, without_kernels):
     """A stub project after a run of both its notebooks."""
     folder = tmp_path_factory.mktemp("finished")
     write_notebook(folder / "notebooks" / "01_first.ipynb", FIRST)

@@ -17,7 +17,6 @@ from PIL import Image
 from analysis_lib.clinical.imputation import STRATEGIES
 from analysis_lib.figures import palette
 from analysis_lib.report import embedding, page, quoting, sentences
-from analysis_lib.report import evidence as report_evidence
 from analysis_lib.report import manifest as report_manifest
 from analysis_lib.results import columns, reading, writing
 from analysis_lib.results import words as results_words
@@ -639,7 +638,7 @@ def test_figures_of_one_number_stand_in_the_order_of_their_captions(alone):
         Image.new("RGB", (30, 20)).save(study.figures / f"{name}.png")
     captions = {"figure3_b": {"caption": "(a) One. (b) Two."}, "figure3_a": {"caption": "(a) One."}}
     (study.figures / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
-    evidence = report_evidence.Evidence(study)
+    evidence = quoting.Evidence(study)
     figures = embedding.read_figures(evidence)["other"]
     assert [figure["label"] for figure in figures] == ["Figure 3", "Figure 3, continued"]
     assert [figure["id"] for figure in figures] == ["figure-figure3-b", "figure-figure3-a"]
@@ -684,7 +683,7 @@ def test_large_figures_are_made_narrower_until_they_fit(alone, monkeypatch):
     noise = np.random.default_rng(0).integers(0, 256, (900, 2400, 3), np.uint8)
     Image.fromarray(noise).save(study.figures / "figure2_noise.png")
     monkeypatch.setattr(embedding, "FIGURES_LIMIT", 600_000)
-    figures = embedding.read_figures(report_evidence.Evidence(study))
+    figures = embedding.read_figures(quoting.Evidence(study))
     found = {figure["id"]: figure for group in figures.values() for figure in group}
     assert found["figure-figure2-noise"]["width"] in (1000, 700)
     assert found["figure-figure1-clinical"]["width"] == 300
@@ -702,7 +701,7 @@ def test_figures_of_an_earlier_version_and_single_panels_stay_away(alone):
     wrote = {f"{{figures}}/{name}.png": about for name in ("figure1_clinical", "figure1_forest")}
     step = manifest["steps"]["01_clinical_outcomes"] | {"outputs": wrote}
     report_manifest.write_manifest(study, manifest["steps"] | {"04_figures": step}, {})
-    evidence = report_evidence.Evidence(study)
+    evidence = quoting.Evidence(study)
     figures = embedding.read_figures(evidence)
     found = [figure["id"] for group in figures.values() for figure in group]
     assert found == ["figure-figure1-clinical"]
@@ -719,7 +718,7 @@ def test_figures_of_a_quick_run_are_shown_instead_of_those_beside_them(alone):
     wrote = {"{figures}/quick/figure1_clinical.png": {"sha256": "0", "bytes": 1}}
     step = manifest["steps"]["01_clinical_outcomes"] | {"outputs": wrote}
     report_manifest.write_manifest(study, manifest["steps"] | {"04_figures": step}, {})
-    evidence = report_evidence.Evidence(study)
+    evidence = quoting.Evidence(study)
     found = embedding.read_figures(evidence)
     (figure,) = (figure for group in found.values() for figure in group)
     assert (figure["title"], figure["width"]) == ("Few", 30)
