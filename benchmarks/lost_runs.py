@@ -1,9 +1,10 @@
 """Does notebook 01 run on whatever was deleted, and does the check foresee what it cannot compute?
 
 Five hundred made-up trials of 2 + 2 to 12 + 12 participants, each with a pattern of deletions of
-its own: `python -m benchmarks.lost_runs [N]`. Every code cell of the notebook runs, most without
-drawing. Counted are stops that the check did not foresee, notes with a reason that names no cause,
-parts on which check and run disagree, and primary tables that are not there though a model fits.
+its own: `python -m benchmarks.lost_runs [N [FIRST]]`. Every code cell of the notebook runs, most
+without drawing. Counted are stops that the check did not foresee, notes with a reason that names no
+cause, parts on which check and run disagree, and primary tables that are not there though a model
+fits.
 """
 
 import contextlib
@@ -176,9 +177,10 @@ def _explains(reason):
 
 def main():
     """Run as many trials as asked for; exit status 1 if anything went wrong."""
-    n = int(sys.argv[1]) if len(sys.argv) > 1 else 500
+    given = [int(word) for word in sys.argv[1:]]
+    n, first = given + [500, 0][len(given) :]
     n_wrong = 0
-    for seed in range(n):
+    for seed in range(first, first + n):
         wrong = outcome_of(seed, drawing=seed % 20 == 0)
         n_wrong += bool(wrong)
         for words in wrong:

@@ -14,7 +14,7 @@ from analysis_lib.figures import draw_brain, draw_clinical, draw_conduct, draw_m
 from analysis_lib.figures.appearance import COLUMN, PAGE, warnings_of
 from analysis_lib.figures.descriptions import describe
 from analysis_lib.figures.layout import Drawn, Panel, alone, captions
-from analysis_lib.figures.palette import BANDS, COLOURS
+from analysis_lib.figures.palette import BANDS, COLOURS, colours_of
 from analysis_lib.results.contrasts import (
     CONTRASTS,
     EFFECT,
@@ -28,19 +28,20 @@ from analysis_lib.study.map_file import load_map
 from analysis_lib.vbm.diagnostics import skewness_limit
 from analysis_lib.vbm.scans import read_scans
 
-NO_PATIENTS = "not available: one map, no patients"
 OF_PATIENTS = ("slopes", "improvement")
+BETWEEN_ARMS = ("variance_ratio",)
 SLICES_MM = (-20, -8, 2, 14, 30, 46)  # z of axial slices
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A figure that needs patients, where there is one map alone."""
+    """A figure that a study has not the data for."""
 
     name: str
+    reason: str
 
     def _repr_markdown_(self):
-        return f"*{self.name}*: {NO_PATIENTS}"
+        return f"*{self.name}*: not available: {self.reason}"
 
 
 def panel(results, name, **options) -> Drawn | Missing:
@@ -61,7 +62,9 @@ def panel(results, name, **options) -> Drawn | Missing:
         If there is no figure of this name; the message lists those there are.
     """
     if results.study.effect and name in OF_PATIENTS:
-        return Missing(name)
+        return Missing(name, "one map, no patients")
+    if not results.study.arms and name in BETWEEN_ARMS:
+        return Missing(name, "there is no control arm")
     if name not in CATALOGUE:
         raise UsageError(f"no figure {name!r}; there are: {', '.join(sorted(CATALOGUE))}")
     one = CATALOGUE[name](results, **options)
@@ -228,9 +231,9 @@ def variance_ratio(results):
 
 def skewness(results):
     n = _analysed(results)
-    data = {"skewness": {arm: _in_mask(results, f"skewness_{arm}") for arm in COLOURS}}
-    data["limits"] = {arm: skewness_limit(n[arm]) for arm in COLOURS}
-    look = {"size": (COLUMN, 2.4), "arms": True}
+    data = {"skewness": {arm: _in_mask(results, f"skewness_{arm}") for arm in colours_of(n.index)}}
+    data["limits"] = {arm: skewness_limit(n[arm]) for arm in data["skewness"]}
+    look = {"size": (COLUMN, 2.4), "arms": results.study.arms is not None}
     return _panel(results, "skewness", "Skewness of change", data, _spread(results), **look)
 
 

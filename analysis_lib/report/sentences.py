@@ -18,6 +18,10 @@ LEVEL = 0.05  # below it a family-wise p is called significant in words
 TOLERATED = 0.07  # a false-positive rate at .05 above this is marked
 
 QUICK = "QUICK: few permutations, for a first look. Do not quote these p-values."
+ONE_ARM = (
+    "No control arm: there is one contrast, the change of all participants, and it is meant where "
+    "the text speaks of a difference between arms. Such a change is not an effect of treatment."
+)
 VARIANT = "VARIANT {}: some parameters differ from their defaults; the default results are kept."
 MARKS = {
     "": "",
@@ -156,7 +160,8 @@ def notice(study, quick=False):
     """
     variant = VARIANT.format(study.variant) if study.variant else ""
     warned = warning_words(json.loads(os.environ.get(WARNINGS) or "{}"))  # in a run
-    lines = filter(None, (MARKS[study.label], QUICK * quick, variant, warned))
+    one_arm = ONE_ARM if study.scales and not study.arms else ""
+    lines = filter(None, (MARKS[study.label], QUICK * quick, variant, one_arm, warned))
     return "\n\n".join(f"> **{line.split(':')[0]}**:{line.split(':', 1)[1]}" for line in lines)
 
 

@@ -371,7 +371,7 @@ class Study(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self):
-        of_people = (_visit_problems, _scale_problems, _arm_problems, _model_problems)
+        of_people = (_visit_problems, _scale_problems, _model_problems)
         parts = (_receptor_problems, *((_effect_problems,) if self.effect else of_people))
         problems = [problem for part in parts for problem in part(self)]
         if problems:
@@ -630,11 +630,6 @@ def _visit_problems(study):
                 yield f"imaging.sessions.{when}: {visit!r} is not among the visits ({visits})"
         if sessions.pre == sessions.post:
             yield "imaging.sessions: pre and post are the same visit"
-
-
-def _arm_problems(study):
-    if not study.arms and study.imaging and not study.imaging.table:
-        yield "imaging: images are compared between two arms; arms: none needs a table of regions"
 
 
 def _model_problems(study):

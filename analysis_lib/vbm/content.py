@@ -79,12 +79,14 @@ def _too_few(study, seen):
     """Arms with fewer than two participants to compare."""
     if seen["arm"].isna().any():  # told where participants are read
         return []
-    n = seen["arm"][seen["session"] == "pre"].value_counts().reindex(study.arm_names, fill_value=0)
+    names = study.arm_names if study.arms else {"active": "in all"}
+    n = seen["arm"][seen["session"] == "pre"].value_counts().reindex(names, fill_value=0)
     if n.min() >= FEWEST:
         return []
-    found = ", ".join(f"{n[arm]} {name}" for arm, name in study.arm_names.items())
+    found = ", ".join(f"{n[arm]} {name}" for arm, name in names.items())
     remedy = "Notebook 01 needs no images: run it alone (--only 01)"
-    expected = f"at least {FEWEST} participants per arm with a map before and one after treatment"
+    per_arm = " per arm" if study.arms else ""
+    expected = f"at least {FEWEST} participants{per_arm} with a map before and one after treatment"
     return [Problem("", "grey-matter maps", expected, found, remedy)]
 
 

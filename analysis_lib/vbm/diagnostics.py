@@ -31,21 +31,26 @@ def diagnose(maps, parcels, errors="unequal", errors_within="skewed") -> dict:
     dict
         Images variance_ratio, skewness_active, skewness_control; tables diagnostics (see
         :func:`spread_table`), variance_by_region, design, and null_rates (see
-        :func:`~analysis_lib.vbm.null_rates.null_rates`).
+        :func:`~analysis_lib.vbm.null_rates.null_rates`). Without a control arm what concerns it,
+        and the ratio, are left out.
     """
     residuals, arm = maps.residuals(), maps.arm.to_numpy()
-    ratio = variance_ratio(residuals, arm)
-    skewness = {name: stats.skew(residuals[arm == name], bias=False) for name in ARMS}
+    names = [name for name in ARMS if name in set(arm)]
+    skewness = {name: stats.skew(residuals[arm == name], bias=False) for name in names}
     by_region = region_variances(residuals, arm, maps.image(1), parcels)
-    spread = spread_table(ratio, by_region["variance_ratio"], skewness, arm)
-    images = {"variance_ratio": ratio} | {f"skewness_{k}": v for k, v in skewness.items()}
-    return {
-        **{name: maps.image(values) for name, values in images.items()},
+    images, ratios = {f"skewness_{name}": values for name, values in skewness.items()}, {}
+    designed = {}
+    if names == list(ARMS):
+        images["variance_ratio"] = variance_ratio(residuals, arm)
+        designed = {"design": design_table(arm, maps.covariates)}
+        ratios = {"voxels": images["variance_ratio"], "regions": by_region["variance_ratio"]}
+    spread = spread_table(ratios, skewness, arm)
+    tables = {
         "diagnostics": spread,
-        "null_rates": null_rates(spread, arm, errors, errors_within),
+        "null_rates": null_rates(spread, arm, errors, errors_within, maps.contrasts),
         "variance_by_region": by_region,
-        "design": design_table(arm, maps.covariates),
     }
+    return {name: maps.image(values) for name, values in images.items()} | tables | designed
 
 
 def variance_ratio(values, arm):
@@ -58,13 +63,24 @@ def region_variances(residuals, arm, mask_image, parcels) -> pd.DataFrame:
     """Standard deviation of change by region and arm, and the ratio of the variances."""
     means = parcel_mean_matrix(residuals, mask_image, parcels).dropna(axis=1)
     table = pd.DataFrame({"region": region_names(parcels)[means.columns].to_numpy()})
-    for name in ARMS:
+    names = [name for name in ARMS if name in set(arm)]
+    for name in names:
         table[f"sd_{name}"] = means[arm == name].std().to_numpy()
+    if names != list(ARMS):
+        return table
     return table.assign(variance_ratio=variance_ratio(means.to_numpy(), arm))
 
 
-def spread_table(ratio, ratio_of_regions, skewness, arm) -> pd.DataFrame:
+def spread_table(ratios, skewness, arm) -> pd.DataFrame:
     """Quartiles of what the tests assume, and how often normal, equally varying data exceed it.
+
+    Parameters
+    ----------
+    ratios : dict of array_like
+        Variance ratios of voxels and of regions; empty without a control arm.
+    skewness : dict of array_like
+        By arm, (n_voxels,) each.
+    arm : array_like of str
 
     Returns
     -------
@@ -76,11 +92,8 @@ def spread_table(ratio, ratio_of_regions, skewness, arm) -> pd.DataFrame:
     df = [(arm == name).sum() - 1 for name in ARMS]
     low, high = stats.f.ppf([0.025, 0.975], *df)
     rows = {
-        "variance ratio, voxels": (ratio, (ratio < low) | (ratio > high)),
-        "variance ratio, regions": (
-            ratio_of_regions,
-            (ratio_of_regions < low) | (ratio_of_regions > high),
-        ),
+        f"variance ratio, {what}": (ratio, (ratio < low) | (ratio > high))
+        for what, ratio in ratios.items()
     }
     for name, values in skewness.items():
         rows[f"skewness, {name}"] = (values, _skewed(values, (arm == name).sum()))

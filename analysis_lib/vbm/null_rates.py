@@ -12,7 +12,7 @@ FEWEST = 8  # participants, for a test of skewness (D'Agostino 1970)
 STATISTICS = ["max_t", "cluster_extent", "tfce"]
 
 
-def null_rates(spread, arm, errors, errors_within) -> pd.DataFrame:
+def null_rates(spread, arm, errors, errors_within, contrasts=OF_CHANGE) -> pd.DataFrame:
     """False-positive rates of the simulated design that is most like this trial, by contrast.
 
     Parameters
@@ -23,6 +23,7 @@ def null_rates(spread, arm, errors, errors_within) -> pd.DataFrame:
         (n,), "active" or "control".
     errors, errors_within : str
         As for `assess_contrasts`.
+    contrasts : sequence of str
 
     Returns
     -------
@@ -31,7 +32,7 @@ def null_rates(spread, arm, errors, errors_within) -> pd.DataFrame:
         rate_cluster_extent and rate_tfce, from benchmarks/calibration.tsv.
     """
     rows = []
-    for contrast in OF_CHANGE:
+    for contrast in contrasts:
         within = CONTRASTS[contrast].within
         assumed = errors_within if within else errors
         own = own_design(spread, np.asarray(arm), within)

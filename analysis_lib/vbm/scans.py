@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis_lib.results.contrasts import OF_CHANGE
 from analysis_lib.results.problems import Problem, StudyError, unnamed
 from analysis_lib.study.contract import Study
 from analysis_lib.study.grids import check_grids
@@ -55,8 +56,9 @@ class Scans:
     def counted(self) -> str:
         """How many of each arm have both maps."""
         n = self.analysed["arm"].value_counts()
-        arms = self.study.arm_names.items()
-        return f"{n.sum()} with both maps: " + ", ".join(f"{n[arm]} {name}" for arm, name in arms)
+        arms = self.study.arm_names.items() if self.study.arms else ()
+        by_arm = ", ".join(f"{n[arm]} {name}" for arm, name in arms)
+        return f"{n.sum()} with both maps" + (f": {by_arm}" if by_arm else "")
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Maps:
         Where head size comes from, and what is odd about it; empty where it is not asked for.
     odd : tuple of Problem
         What is odd in the maps' files or content, and was read all the same.
+    contrasts : tuple of str
+        Those of change that the study can answer, the main one last.
     """
 
     people: pd.DataFrame
@@ -88,6 +92,7 @@ class Maps:
     blocks: np.ndarray | None
     head_size: str = ""
     odd: tuple[Problem, ...] = ()
+    contrasts: tuple[str, ...] = OF_CHANGE
 
     @property
     def arm(self) -> pd.Series:
@@ -201,8 +206,8 @@ def smooth(scans, fwhm_mm, mask_threshold, tiv="none") -> Maps:
     covariates, blocks = design_columns(scans.study, scans.participants, people["participant_id"])
     maps, (size, words) = (values[: len(people)], values[len(people) :]), _head_size(scans, tiv)
     (pre, post), covariates = adjust_for_tiv(maps, covariates, size, tiv)
-    people = people[["participant_id", "arm"]]
-    return Maps(people, pre, post, mask, affine, covariates, blocks, words, tuple(odd))
+    people, contrasts = people[["participant_id", "arm"]], scans.study.contrasts
+    return Maps(people, pre, post, mask, affine, covariates, blocks, words, tuple(odd), contrasts)
 
 
 def _head_size(scans, tiv):

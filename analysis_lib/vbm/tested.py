@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis_lib.results.contrasts import ACTIVE_CHANGE, CONTRASTS, IMPROVEMENT, OF_CHANGE
+from analysis_lib.results.contrasts import CONTRASTS, CONTROL_CHANGE, IMPROVEMENT
 from analysis_lib.vbm import effects
 from analysis_lib.vbm.clusters import cluster_regions, cluster_table, numbered_clusters
 from analysis_lib.vbm.contrasts import (
@@ -67,7 +67,7 @@ def assess_contrasts(maps, errors="unequal", errors_within="skewed", **options) 
     """
     model = (maps.change, maps.mask, maps.arm, maps.covariates, maps.blocks)
     options |= {"statistics": EVERYTHING}
-    assumed = {c: errors_within if CONTRASTS[c].within else errors for c in OF_CHANGE}
+    assumed = {c: errors_within if CONTRASTS[c].within else errors for c in maps.contrasts}
     return {
         contrast: Tested(
             contrast,
@@ -178,7 +178,7 @@ def set_files(study, tests, maps, parcels) -> dict:
     dict of pandas.DataFrame
         region_sets, equivalence; each only where the study file names it.
     """
-    files, contrasts = {}, [tests[name] for name in OF_CHANGE]
+    files, contrasts = {}, [tests[name] for name in maps.contrasts]
     if study.region_sets:
         of_voxel = region_of_voxels(maps.mask, maps.affine, parcels)
         rows = (set_table(t.contrast, t.result, study.region_sets, of_voxel) for t in contrasts)
@@ -188,7 +188,7 @@ def set_files(study, tests, maps, parcels) -> dict:
         rows = (
             equivalence(estimates(t, maps, parcels), bound).assign(contrast=t.contrast, bound=bound)
             for t in contrasts
-            if t.contrast != ACTIVE_CHANGE
+            if t.contrast in (CONTROL_CHANGE, maps.contrasts[-1])
         )
         files["equivalence"] = pd.concat(rows, ignore_index=True)
     return files
@@ -222,4 +222,4 @@ def recovery_table(study, tests, maps, fwhm_mm) -> pd.DataFrame | None:
     if truth is None:
         return None
     planted = truth.get_fdata()[maps.mask]
-    return pd.DataFrame([recovery(c, tests[c].result, planted) for c in OF_CHANGE])
+    return pd.DataFrame([recovery(c, tests[c].result, planted) for c in maps.contrasts])

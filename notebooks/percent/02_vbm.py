@@ -138,7 +138,8 @@ display(figures.panel(found, "variance_ratio"), figures.panel(found, "skewness")
 
 # %%
 display(report.table(found.table("diagnostics"), trial))
-report.table(found.table("design"), trial, "design")
+if trial.arms:
+    display(report.table(found.table("design"), trial, "design"))
 
 # %% [markdown]
 # The second table shows how closely each covariate is tied to the arm. Inflation is the factor by

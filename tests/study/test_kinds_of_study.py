@@ -62,12 +62,6 @@ def test_no_arms_is_one_contrast_and_01_courses(tiny):
     assert "01_clinical_outcomes" not in fitting
 
 
-def test_images_need_two_arms(tiny):
-    tiny.content |= {"arms": "none", "imaging": {"sessions": {"pre": "baseline", "post": "week2"}}}
-    with pytest.raises(StudyError, match="arms: none needs a table of regions"):
-        tiny.write()
-
-
 def test_a_table_of_regions_takes_its_sessions_and_atlas(tiny):
     tiny.content["imaging"] = {"table": "regions.tsv", "atlas": "aal"}
     study = tiny.write()

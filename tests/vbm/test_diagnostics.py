@@ -11,7 +11,7 @@ from statsmodels.stats.outliers_influence import variance_inflation_factor
 
 from analysis_lib.atlas import parcellation
 from analysis_lib.results.problems import Problem
-from analysis_lib.vbm import diagnostics
+from analysis_lib.vbm import diagnostics, tested
 from analysis_lib.vbm.scans import Maps
 
 ARM = np.repeat(["active", "control"], [14, 10])
@@ -85,16 +85,53 @@ def test_each_arm_s_spread_and_skewness_are_its_own(maps, parcels):
     )
 
 
+@pytest.fixture
+def one_arm(maps):
+    """Ten participants without a control arm."""
+    rows = ARM == "control"
+    people = maps.people[rows].assign(arm="active").reset_index(drop=True)
+    values = (10 + maps.pre[rows], 10 + maps.post[rows], MASK, np.eye(4), maps.covariates[rows])
+    return Maps(people, *values, None, contrasts=("change",))
+
+
+def test_without_a_control_arm_the_mean_change_is_tested_in_the_same_way(one_arm, parcels):
+    tests = tested.assess_contrasts(one_arm, n_permutations=99, seed=0)
+    improvement = pd.Series(np.arange(10.0))
+    tests["improvement"] = tested.assess_improvement(one_arm, improvement, n_permutations=99)
+    study = SimpleNamespace(region_sets={}, equivalence=SimpleNamespace(percent=20))
+    files = tested.result_files(study, tests, one_arm, parcels)
+    np.testing.assert_allclose(
+        files["change_t"].get_fdata()[MASK], stats.ttest_1samp(one_arm.change, 0)[0], rtol=1e-5
+    )
+    held = np.column_stack([np.ones(10), one_arm.covariates])
+    left = np.eye(10) - held @ np.linalg.pinv(held)
+    r = [stats.pearsonr(left @ values, left @ improvement)[0] for values in one_arm.change.T]
+    np.testing.assert_allclose(files["improvement_r"].get_fdata()[MASK], r, rtol=1e-4, atol=1e-6)
+    summary = files["summary"].set_index("contrast")[["n_active", "n_control"]]
+    assert (summary == [10, 0]).all(axis=None)
+    assert set(files["equivalence"]["contrast"]) == {"change"}
+    assert files["change_about"]["number_of_subjects"] == 10
+
+
+def test_without_a_control_arm_there_is_one_skewness_and_no_ratio(one_arm, parcels):
+    found = diagnostics.diagnose(one_arm, parcels)
+    assert list(found["diagnostics"]["measure"]) == ["skewness, active"]
+    assert list(found["null_rates"]["contrast"]) == ["change"]
+    assert "variance_ratio" not in found["variance_by_region"]
+    skewness = stats.skew(one_arm.residuals(), bias=False)
+    values = found["skewness_active"].get_fdata()[MASK]
+    np.testing.assert_allclose(values, skewness, rtol=1e-5)
+    assert {"variance_ratio", "skewness_control", "design"}.isdisjoint(found)
+
+
 def test_normal_data_of_equal_variance_lie_beyond_the_limits_as_often_as_said():
     rng = np.random.default_rng(1)
     values = rng.standard_normal((24, 20_000))
     ratio = diagnostics.variance_ratio(values, ARM)
     skewness = {name: stats.skew(values[name == ARM], bias=False) for name in ("active", "control")}
-    table = diagnostics.spread_table(ratio, ratio[:9], skewness, ARM).set_index("measure")
+    table = diagnostics.spread_table({"voxels": ratio}, skewness, ARM).set_index("measure")
     error = 4 * np.sqrt(0.05 * 0.95 / 20_000)
-    assert table.drop("variance ratio, regions")["share_beyond"].to_numpy() == pytest.approx(
-        0.05, abs=error
-    )
+    assert table["share_beyond"].to_numpy() == pytest.approx(0.05, abs=error)
 
 
 @pytest.mark.parametrize("n", [8, 18, 60])
@@ -107,7 +144,7 @@ def test_the_limit_of_skewness_is_where_scipy_s_p_is_05(n):
 def test_seven_participants_are_too_few_to_judge_skewness():
     arm = np.repeat(["active", "control"], [7, 8])
     skewness = {"active": np.ones(3), "control": np.ones(3)}
-    table = diagnostics.spread_table(np.ones(3), np.ones(3), skewness, arm).set_index("measure")
+    table = diagnostics.spread_table({}, skewness, arm).set_index("measure")
     assert np.isnan(table.loc["skewness, active", "share_beyond"])
     assert table.loc["skewness, control", "share_beyond"] == 0
 

@@ -20,7 +20,7 @@ def spread(ratio=1.0, active=0.0, control=0.0, arm=ARM):
         "active": active + chance["active"] * rng.standard_normal(n),
         "control": control + chance["control"] * rng.standard_normal(n),
     }
-    return spread_table(np.full(n, ratio), np.full(9, ratio), skewness, arm)
+    return spread_table({"voxels": np.full(n, ratio)}, skewness, arm)
 
 
 @pytest.mark.parametrize(
