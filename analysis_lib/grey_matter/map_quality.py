@@ -45,10 +45,8 @@ def quality(study, pairs) -> pd.DataFrame:
     before = table[table["session"] == "pre"].set_index("participant_id")["grey_ml"]
     ratio = table["grey_ml"] / table["participant_id"].map(before)
     table["grey_change"] = 100 * (ratio - 1).where(table["session"] == "post")
-    scores = table.groupby("session", sort=False)[list(QUALITY)].transform(robust_z).abs()
-    low = -table.groupby("session", sort=False)["template_correlation"].transform(robust_z)
-    scores["template_correlation"] = low
-    scores = scores.fillna(0.0)
+    z = table.groupby("session", sort=False)[list(QUALITY)].transform(robust_z)
+    scores = z.abs().assign(template_correlation=-z["template_correlation"]).fillna(0.0)
     return table.assign(outlier_score=scores.max(axis=1), furthest=scores.idxmax(axis=1))
 
 

@@ -47,21 +47,18 @@ def _section(name):
     return name.replace("/", ".").split(".")[0]
 
 
-def _sentence(comparison):
+def lines(comparison, most=SHOWN, rest=NAME) -> list[str]:
+    """The comparison as printed: at most ``most`` differences (None: all), others in ``rest``."""
     if comparison.reason:
-        return f"Not compared with {comparison.reference}: {comparison.reason}"
+        return [f"Not compared with {comparison.reference}: {comparison.reason}"]
     (agree, total), (tables, of) = comparison.numbers, comparison.tables
-    return (
+    first = (
         f"{agree} of {total} numbers agree with {comparison.reference}, and {tables} of {of} "
         f"tables, {comparison.identical} of them byte for byte"
     )
-
-
-def lines(comparison, most=SHOWN, rest=NAME) -> list[str]:
-    """The comparison as printed: at most ``most`` differences (None: all), others in ``rest``."""
-    first, shown = _sentence(comparison), comparison.moved[:most]
     if not comparison.moved:
         return [first, *comparison.left_out]
+    shown = comparison.moved[:most]
     listed = [f"  {difference.line}" for difference in shown]
     if more := len(comparison.moved) - len(shown):
         listed.append(f"  and {more} more: {rest}")

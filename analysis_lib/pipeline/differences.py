@@ -139,8 +139,9 @@ def _cells_of_column_apart(what, name, expected, found, draws):
     if not rows.size:
         return None
     with np.errstate(invalid="ignore"):
-        apart = np.abs(other - one)
-    apart[np.isnan(apart)] = np.inf  # a number in the one, none in the other
+        apart = np.nan_to_num(
+            np.abs(other - one), nan=np.inf, posinf=np.inf
+        )  # NaN: a number in one alone
     worst = rows[apart[rows].argmax()]
     values = float(one[worst]), float(other[worst]), float(apart[worst])
     return Difference(what, *values, f"{_rows(list(rows), len(one))}, at most in row {worst + 2}")

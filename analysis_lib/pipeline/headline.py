@@ -19,11 +19,10 @@ def headline(study) -> dict:
 
 
 def _clinical(study):
-    rows = _table(study, "clinical/mmrm_contrasts.tsv")
-    if rows.empty:
+    if not study.scales:
         return {}
-    primary = rows["scale"].eq(study.primary_scale.name) & rows["visit"].eq(study.final_visit)
-    return _first(rows[primary], "estimate", "p")
+    primary = {"scale": study.primary_scale.name, "visit": study.final_visit}
+    return _first(_table(study, "clinical/mmrm_contrasts.tsv", **primary), "estimate", "p")
 
 
 def _imaging(study):

@@ -12,7 +12,6 @@ from analysis_lib.results.problems import CompendiumError, UsageError
 from analysis_lib.study.contract import LocalMap, Study
 
 # What notebook 00 needs beside the rest (extra "preprocess"): module and package.
-ONE_MAP = "one map, no patients"
 FOR_T1W = {"ants": "antspyx", "picsl_greedy": "picsl-greedy"}
 
 
@@ -230,7 +229,7 @@ def blocked(step, study, coming=False) -> str | None:
         Grey-matter maps that are not there yet will be, once an earlier step has run.
     """
     if study.effect:
-        return None if step.number in ("03", "04") else ONE_MAP
+        return None if step.number in ("03", "04") else "one map, no patients"
     if study.regional and step.needs:
         return None if step.number == "03" else "the study brings changes by region"
     if step.needs and study.imaging is None:

@@ -58,10 +58,8 @@ def describe(study, manifest) -> dict:
     _add_files(crate, study, manifest)
     licences = _licences(study, manifest)
     _add_outside(crate, study, manifest, licences)
-    actions = [
-        _add_action(crate, study, manifest, notebook, step)
-        for notebook, step in manifest["steps"].items()
-    ]
+    steps = manifest["steps"].items()
+    actions = [_add_action(crate, study, manifest, *step) for step in steps]
     _describe_root(crate, study, manifest, actions, licences)
     return crate.metadata.generate()
 

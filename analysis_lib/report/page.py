@@ -21,7 +21,6 @@ from analysis_lib.results.closed_page import closed
 from analysis_lib.results.files import staging_folder, staging_name, write_text
 from analysis_lib.results.problems import WrongFile, refusals, warning_words
 
-SUMMARY = "vbm/summary.tsv"
 ON_REQUEST = {
     "calibration": "How far the p-values can be trusted",
     "power": "What a trial of this size can find",
@@ -159,7 +158,7 @@ def _context(evidence, notebooks):
         "atlas_name": Path(atlas).name,
         "courses": evidence.exists("clinical/change.tsv"),
         "conducted": (evidence.derived / "conduct").is_dir(),
-        "has_vbm": study.has_change and evidence.exists(SUMMARY, "vbm/settings.json"),
+        "has_vbm": study.has_change and evidence.exists("vbm/summary.tsv", "vbm/settings.json"),
         "has_receptors": receptors,
         "made_maps": _made_maps(study),
         "maps": [f"vbm/{path.name}" for path in sorted(study.derived.glob("vbm/*.nii.gz"))],

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from analysis_lib.report import manifest
 from analysis_lib.results import reading
 from analysis_lib.results.problems import CompendiumError
+from analysis_lib.results.section import Section
 from analysis_lib.results.words import in_markdown, printed
 
 MASK = "vbm/mask.nii.gz"
@@ -58,10 +59,8 @@ def kind_of(key, value) -> str:
     """How a number is printed when the text does not say: by the end of its name."""
     if isinstance(value, str | bool):
         return "text"
-    for pattern, kind in KINDS:
-        if re.search(pattern, key):
-            return kind
-    return "count" if isinstance(value, int) else "plain"
+    otherwise = "count" if isinstance(value, int) else "plain"
+    return next((kind for pattern, kind in KINDS if re.search(pattern, key)), otherwise)
 
 
 class Quotes:
@@ -170,8 +169,7 @@ class Row:
     def __call__(self, column, kind=None):
         return self.quotes.cell(self.file, column, kind, **self.where)
 
-    def __getitem__(self, column):
-        return self(column)
+    __getitem__ = __call__
 
     def value(self, column):
         """A cell to decide a wording by; it is not printed."""
@@ -201,8 +199,6 @@ class Evidence(Quotes):
         near = (name for name in made if any(path.startswith(folder) for path in made[name]))
         return next(near, None) if "/" in file else None
 
-    # what is quoted
-
     def number(self, key, kind=None) -> Quoted:
         """A number of numbers.json; for a name that is not there, the nearest one is told."""
         if key not in self.numbers:
@@ -212,19 +208,14 @@ class Evidence(Quotes):
         entry = self.numbers[key]
         return self._quote(key, entry["value"], kind, entry["source"])
 
-    def _mask(self):
-        import nibabel as nib  # slow to import
-
-        return nib.load(self.derived / MASK)
-
     def mask_voxels(self) -> Quoted:
         """How many voxels the VBM mask holds."""
-        value = int(np.count_nonzero(self._mask().get_fdata()))
+        value = int(np.count_nonzero(Section(self.study, "vbm").image("mask").get_fdata()))
         return self._quote(f"{MASK}: voxels", value, "count", MASK)
 
     def mask_grid(self) -> Quoted:
         """Voxel size of the VBM mask, mm."""
-        sizes = self._mask().header.get_zooms()[:3]
+        sizes = Section(self.study, "vbm").image("mask").header.get_zooms()[:3]
         value = " × ".join(f"{size:.3g}" for size in sizes)
         return self._quote(f"{MASK}: voxel size", value, "text", MASK)
 
