@@ -1,6 +1,7 @@
 """Figures, views and notebooks, embedded in the report or laid beside it."""
 
 import base64
+import functools
 import html
 import io
 import re
@@ -215,6 +216,7 @@ def _link_views(notebook, views):
             output["data"]["text/html"] = str(link.format(views.get(title, "../index.html"), title))
 
 
+@functools.cache
 def _exporter():
     import logging
 

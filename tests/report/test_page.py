@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import shutil
+from functools import cache
 
 import nbformat
 import numpy as np
@@ -325,8 +326,9 @@ def words(soup, selector="body"):
 def test_every_quoted_number_leads_to_the_file_and_notebook_that_it_is_from(study, soup):
     anchors = soup.select("a.q")
     assert len(anchors) > 80
-    for anchor in anchors:
-        key, value, source, notebook = soup.select_one(anchor["href"]).find_all(["th", "td"])
+    rows, read_table = {row["id"]: row for row in soup.select("tr[id]")}, cache(reading.read_table)
+    for href in {anchor["href"] for anchor in anchors}:
+        key, value, source, notebook = rows[href.removeprefix("#")].find_all(["th", "td"])
         link = source.find("a")
         if link is None:
             assert "study file" in source.get_text()
@@ -337,7 +339,7 @@ def test_every_quoted_number_leads_to_the_file_and_notebook_that_it_is_from(stud
             continue
         assert notebook.get_text() == WRITERS[path.parent.name]
         if path.suffix == ".tsv" and "rows" not in key.get_text() and value.get_text() != "us":
-            table = reading.read_table(path).select_dtypes("number")
+            table = read_table(path).select_dtypes("number")
             assert np.isclose(table, float(value.get_text())).any(), key.get_text()
 
 
