@@ -8,11 +8,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help paper quick test faults mutants campaign lint format map lab bench expected lock badge clean
+.PHONY: help paper quick all gallery test faults mutants campaign lint format map schema lab bench expected lock badge clean
 
 help:
 	@echo "make paper   set up, simulate the demo trial, run every notebook (minutes)"
 	@echo "make quick   the same with few permutations, for a first look"
+	@echo "make all     the demo with its appendix, and the real trials that this repository holds (ten minutes)"
 	@echo "make lab     set up and open JupyterLab in notebooks/"
 	@echo "make test    set up and run the tests: those of each engine, then those of the project"
 	@echo "make faults  put sixty faults in, one at a time: does a test notice each? (a quarter of an hour)"
@@ -20,10 +21,12 @@ help:
 	@echo "make campaign  kill, interrupt and double runs of a small study, fill its disk (an hour): docs/reliability.md"
 	@echo "make lint    check style, and that imports flow one way"
 	@echo "make format  apply the style, bring notebooks and notebooks/percent in line (no edit is lost)"
+	@echo "make schema  write data/studies/study.schema.json, by which editors check a study file"
 	@echo "make map     draw docs/map.svg, the packages and what they import"
 	@echo "make bench   recovery, calibration and speed tables (long)"
 	@echo "make expected  write data/expected anew: the numbers that later runs are compared with"
 	@echo "make lock    write requirements.lock anew from pyproject.toml (UPGRADE=1: with newer packages)"
+	@echo "make gallery  write docs/trials.md anew: results of the public trials that were run"
 	@echo "make badge   REPOSITORY=owner/name: point the README's Binder badge to where this is published"
 	@echo "make clean   remove the environment and data/derived; data/raw is left alone"
 	@echo
@@ -52,6 +55,13 @@ paper: $(READY)
 
 quick: $(READY)
 	$(BIN)/python run_all.py --quick
+
+# S5 comes last: it compares what the others found.
+BUNDLED := antidepressant argyelan_ect argyelan_rtms enigma_mdd
+all: paper
+	$(BIN)/python run_all.py --only S1,S3,S4
+	@for study in $(BUNDLED); do $(BIN)/python run_all.py --study $$study || exit 1; done
+	$(BIN)/python run_all.py --only S5
 
 # A pytest each, because each has a conftest.py of its own. All run, whichever fails. A process a core;
 # a file stays in one of them, which makes its fixtures once. The longest files come first (LONGEST in
@@ -84,6 +94,9 @@ format: $(READY)
 
 map: $(READY)
 	$(BIN)/python docs/draw_map.py
+
+schema: $(READY)
+	$(BIN)/python docs/schema.py
 
 data/raw/demo: | $(READY)
 	$(BIN)/python -m analysis_lib simulate $@
@@ -120,6 +133,9 @@ lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" --quiet \
 		$(if $(UPGRADE),--upgrade) -o requirements.lock
+
+gallery: $(READY)
+	$(BIN)/python docs/trials.py
 
 badge:
 	@echo "$(REPOSITORY)" | grep -Eqx '[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+' || { echo "say make badge REPOSITORY=owner/name (found '$(REPOSITORY)')"; exit 1; }

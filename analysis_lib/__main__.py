@@ -15,7 +15,10 @@ from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.problems import CompendiumError, of_system
 
 # What ``fetch`` can get.
-SOURCES = ("receptors", "templates", "antidepressant", "argyelan", "sudmex_tms")
+SOURCES = (
+    *("receptors", "templates", "antidepressant", "argyelan_ect", "argyelan_rtms", "claus2020"),
+    *("ds003007", "ds005917", "sudmex_tms"),
+)
 
 
 class Commands(TyperGroup):
@@ -189,7 +192,7 @@ def fetch(
         ),
     ] = False,
     images: Annotated[
-        bool, typer.Option("--images", help="Also the trial's T1w images (sudmex_tms: 88, 0.7 GB)")
+        bool, typer.Option("--images", help="Also the trial's T1w images (0.1 to 0.7 GB)")
     ] = False,
     jobs: Annotated[
         int | None,
@@ -231,11 +234,16 @@ def simulate(
     seed: Annotated[int | None, typer.Option(help="Seed of the random numbers")] = None,
     resolution: Annotated[float | None, typer.Option(help="Voxel size of the maps, mm")] = None,
     null: Annotated[bool, typer.Option("--null", help="Plant no effect at all")] = False,
+    realistic: Annotated[
+        bool, typer.Option("--realistic", help="Change as noisy and as small as real data have it")
+    ] = False,
 ):
     """Write a simulated trial with a known truth, as a BIDS folder."""
     from analysis_lib.datasets.simulate import simulate_study
+    from analysis_lib.datasets.truth import REALISTIC
 
     given = {"seed": seed, "resolution": resolution, "null": null or None}
+    given["plan"] = REALISTIC if realistic else None
     try:
         simulate_study(folder, **{k: v for k, v in given.items() if v is not None})
     except (RuntimeError, ValueError) as error:

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import pooch
 
-from analysis_lib.results.environment import cache_folder
+from analysis_lib.results.environment import PROJECT, cache_folder
 from analysis_lib.results.problems import FetchError, MissingFile
 
 PUBLIC = "https://raw.githubusercontent.com"
+BUNDLED = PROJECT / "data" / "public"  # what the licence lets this repository hold
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,16 @@ class PublicFile:
     def address(self, base):
         """Where the file is, from the base address; a file elsewhere has its own."""
         return self.home if "://" in self.home else f"{base}/{self.home}"
+
+
+def is_bundled(file):
+    """Whether this repository holds a public file."""
+    return (BUNDLED / file.name).is_file()
+
+
+def place(file, cache=None):
+    """Where a public file lies, or will: in this repository, else in the cache."""
+    return BUNDLED / file.name if is_bundled(file) else cache_folder(cache) / file.name
 
 
 _SUBCORTEX = "yetianmed/subcortex/5f353a86a230a04c5cf9bc138dc8c26af416675b"
@@ -98,7 +109,7 @@ def cached_atlas(name, cache=None):
 def atlas_paths(name, cache=None):
     """Where the cache keeps the files of a downloadable atlas, there or not; image first."""
     if name in ATLASES:
-        return [cache_folder(cache) / file.name for file in ATLASES[name]]
+        return [place(file, cache) for file in ATLASES[name]]
     if name in NILEARN:
         folder = cache_folder(cache) / "atlases"
         return [folder / f"{name}.nii.gz", folder / f"{name}.tsv"]
@@ -126,8 +137,8 @@ def cached_templates(cache=None):
 
 
 def is_cached(cache, file, base):
-    """Whether the cache holds a file, and the right one; FetchError if it is another."""
-    path = cache / file.name
+    """Whether a file is here, and the right one; FetchError if it is another."""
+    path = place(file, cache)
     if not path.exists():
         return False
     found = pooch.file_hash(str(path))

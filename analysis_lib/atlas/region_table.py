@@ -150,7 +150,8 @@ def folded(parcels) -> Atlas:
     table = table.drop(index=pairs.index)
     table.loc[pairs, "hemisphere"] = BOTH
     image = nib.Nifti1Image(lookup[labels].astype(np.int32), parcels.image.affine)
-    return replace(parcels, image=image, table=table, name="")
+    name = parcels.name and f"{parcels.name}_both"
+    return replace(parcels, image=image, table=table, name=name)
 
 
 def read_changes(study) -> Placed:

@@ -41,11 +41,17 @@ class DownloadError(FetchError):
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to download: its path below the folder and the address, its size, its md5."""
+    """A file to download: its path below the folder, its size, its hash, its path at home."""
 
     path: str
     bytes: int
-    md5: str
+    hash: str  # md5 if it names no other algorithm: "sha256:..."
+    source: str = ""  # below the address, where that is another path
+
+    @property
+    def home(self):
+        """Path below the address."""
+        return self.source or self.path
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,10 @@ class Outcome:
 
 
 def read_list(path):
-    """Read a TSV file (path, bytes, md5) of files into a tuple of RemoteFile."""
-    columns = ["path", "bytes", "md5"]
-    rows = pd.read_csv(path, sep="\t", usecols=columns, dtype={"path": str, "md5": str})[columns]
+    """Read a TSV file (path, bytes, md5 or sha256, and maybe source) into RemoteFiles."""
+    rows = pd.read_csv(path, sep="\t", dtype={"md5": str, "sha256": str})
+    if "sha256" in rows:
+        rows = rows.assign(sha256="sha256:" + rows["sha256"])
     return tuple(RemoteFile(*row) for row in rows.itertuples(index=False))
 
 
@@ -229,8 +236,9 @@ def _difference(path, file):
     """How a file differs from the one expected, or None."""
     if (size := path.stat().st_size) != file.bytes:
         return f"{file.bytes} bytes expected, found {size}"
-    md5 = pooch.file_hash(str(path), alg="md5")
-    return None if md5 == file.md5 else f"md5 {file.md5} expected, found {md5}"
+    expected, algorithm = file.hash.rpartition(":")[2], file.hash.rpartition(":")[0] or "md5"
+    found = pooch.file_hash(str(path), alg=algorithm)
+    return None if found == expected else f"{algorithm} {expected} expected, found {found}"
 
 
 def _held(folder, file):
@@ -251,7 +259,7 @@ class _Batch(ResumingDownloader):
     """A downloader of several files at once that shows how far they are."""
 
     def __init__(self, files, folder, base, bar, options):
-        self.files = {f"{base}/{requests.utils.quote(file.path)}": file for file in files}
+        self.files = {f"{base}/{requests.utils.quote(file.home)}": file for file in files}
         super().__init__({url: file.bytes for url, file in self.files.items()}, **options)
         self.folder, self.base, self.bar = folder, base, bar
         self.in_a_row, self.over = 0, ""

@@ -15,13 +15,15 @@ from analysis_lib.atlas.files import (
     TEMPLATES,
     PublicFile,
     atlas_paths,
+    is_bundled,
     is_cached,
+    place,
 )
 from analysis_lib.atlas.naming import region_rows
 from analysis_lib.datasets import downloads
 from analysis_lib.datasets.antidepressant import antidepressant_dataset, read_rda
-from analysis_lib.datasets.argyelan import argyelan_dataset
 from analysis_lib.datasets.folders import write_folder
+from analysis_lib.datasets.small_trials import CONVERTERS
 from analysis_lib.datasets.sudmex import sudmex_dataset
 from analysis_lib.results.environment import PROJECT, cache_folder
 from analysis_lib.results.problems import FetchError
@@ -61,7 +63,14 @@ class ImageList:
     home: str  # folder of the data set below the base address
 
 
-IMAGES = {"sudmex_tms": ImageList(PROJECT / "data" / "sudmex_tms_t1w.tsv", "ds003037")}
+IMAGES = {
+    name: ImageList(PROJECT / "data" / f"{name}_t1w.tsv", home)
+    for name, home in (
+        ("sudmex_tms", "ds003037"),
+        ("ds003007", "ds003007"),
+        ("ds005917", "ds005917"),
+    )
+}
 
 
 def fetch_study(name, folder=None, cache=None, *, base=PUBLIC, retries=RETRIES):
@@ -79,6 +88,11 @@ def fetch_study(name, folder=None, cache=None, *, base=PUBLIC, retries=RETRIES):
     content, notes = _read_and_convert(name, paths)
     images = [file.path for file in images_of(name)]
     return Fetched(folder, write_folder(folder, content, images), tuple(notes))
+
+
+def is_at_hand(name):
+    """Whether this repository holds all files of a public trial."""
+    return name in TRIALS and all(map(is_bundled, TRIALS[name]))
 
 
 def images_of(name):
@@ -209,7 +223,7 @@ def fetch_files(files, cache=None, *, base=PUBLIC, retries=RETRIES):
     wanted = [file for file in files if not is_cached(cache, file, base)]
     for i, file in enumerate(wanted):
         _download(cache, file, wanted[i:], base, retries)
-    return [cache / file.name for file in files]
+    return [place(file, cache) for file in files]
 
 
 def _download(cache, file, wanted, base, retries):
@@ -248,9 +262,16 @@ def _offline(cache, file, wanted, base, error):
 
 
 def _read_and_convert(name, paths):
-    if name == "argyelan":
-        return argyelan_dataset(*(pd.read_csv(path) for path in paths)), ()
-    if name == "antidepressant":
-        return antidepressant_dataset(read_rda(paths[0], "antidepressant_data")), ()
-    participants = pd.read_csv(paths[0], sep="\t", dtype={"participant_id": str})
-    return sudmex_dataset(participants, pd.read_csv(paths[1]))
+    """The files of a BIDS folder, text by path, and notes."""
+    tables = [_read(path) for path in paths]
+    if name == "sudmex_tms":
+        return sudmex_dataset(*tables)
+    convert = antidepressant_dataset if name == "antidepressant" else CONVERTERS[name]
+    return convert(*tables), ()
+
+
+def _read(path):
+    """A source file as a table."""
+    if path.suffix == ".rda":
+        return read_rda(path, path.stem)
+    return pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",")

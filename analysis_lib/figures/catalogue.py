@@ -10,7 +10,14 @@ from inspect import signature
 import numpy as np
 from scipy import stats
 
-from analysis_lib.figures import draw_brain, draw_clinical, draw_conduct, draw_maps, draw_receptors
+from analysis_lib.figures import (
+    draw_brain,
+    draw_clinical,
+    draw_conduct,
+    draw_maps,
+    draw_receptors,
+    draw_trials,
+)
 from analysis_lib.figures.appearance import COLUMN, PAGE, warnings_of
 from analysis_lib.figures.descriptions import describe
 from analysis_lib.figures.layout import Drawn, Panel, alone, captions
@@ -74,13 +81,16 @@ def panel(results, name, **options) -> Drawn | Missing:
 
 
 def marks_of(results):
-    """The label of every figure of these results: SIMULATED, QUICK."""
-    return warnings_of(results.study, results.quick)
+    """The label of every figure of these results: SIMULATED, QUICK.
+
+    Where trials are compared each row says what it is.
+    """
+    return () if results.name == "trials" else warnings_of(results.study, results.quick)
 
 
 PLOTS = {
     name.removeprefix("plot_"): plot
-    for module in (draw_brain, draw_clinical, draw_conduct, draw_maps, draw_receptors)
+    for module in (draw_brain, draw_clinical, draw_conduct, draw_maps, draw_receptors, draw_trials)
     for name, plot in vars(module).items()
     if name.startswith("plot_")
 }
@@ -444,11 +454,33 @@ def _axis(study):
     return f"change, {names['active']} − {names['control']}" if study.arms else "change"
 
 
+# --- trials ---------------------------------------------------------------------------------------
+
+
+def trials_symptoms(results):
+    rows = results.table("symptoms")
+    title, size = "Symptoms in each trial", (PAGE, 0.22 * len(rows) + 0.9)
+    return _panel(results, "trials_symptoms", title, {"rows": rows}, size=size)
+
+
+def trials_regions(results):
+    rows = results.table("regions")
+    title, size = "Change in four structures", (PAGE, 0.17 * len(rows) + 1)
+    return _panel(results, "trials_regions", title, {"rows": rows}, size=size)
+
+
+def trials_receptors(results):
+    rows = results.table("receptors")
+    title, size = "Receptors in each trial", (PAGE, 0.2 * rows["annotation"].nunique() + 1)
+    return _panel(results, "trials_receptors", title, {"rows": rows}, size=size)
+
+
 IN_ORDER = (
     *("flow", "ratings", "course", "course_of_all", "differences", "response", "tipping_point"),
     *("items", "stimulation", "residuals", "left_out", "head_size", "template_fit", "homogeneity"),
     *("volumes", "variance_ratio", "skewness", "mosaic", "slices", "glass", "surface", "regions"),
     *("correlations", "structures", "scatter", "dominance", "nulls", "slopes", "anatomy"),
     *("improvement", "influence", "power", "variogram", "patients_z"),
+    *("trials_symptoms", "trials_regions", "trials_receptors"),
 )
 CATALOGUE = {name: globals()[name] for name in IN_ORDER}

@@ -10,10 +10,11 @@ from analysis_lib.results.problems import PipelineError
 def prepare_data(study, fetch=False, note=print) -> None:
     """Make sure that a study's tables are there, or say in an error how to get them.
 
-    A simulated study is generated when its folder is absent; with ``fetch``, a public trial is
-    downloaded, and the maps and templates that the study's images need.
+    A simulated study is generated when its folder is absent, and so is a public one whose files
+    this repository holds; with ``fetch``, another public trial is downloaded, and the maps and
+    templates that the study's images need.
     """
-    if fetch:
+    if fetch or _is_at_hand(study):
         _fetch_trial(study, note)
     if study.simulated and not (study.root.is_dir() and any(study.root.iterdir())):
         note(f"Simulating the data of {study.name} (once)")
@@ -41,6 +42,13 @@ def _fetch_maps(study, note, makes):
         fetch.fetch_atlas(study.atlas)
     note("Fetching receptor maps")
     fetch.fetch_receptors(study.receptors)
+
+
+def _is_at_hand(study):
+    """Whether the study's folder is absent and can be made without a download."""
+    from analysis_lib.datasets import fetch
+
+    return not study.root.exists() and fetch.is_at_hand(study.name)
 
 
 def _fetch_trial(study, note):

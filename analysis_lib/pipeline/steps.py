@@ -92,8 +92,8 @@ def bundled_densities(study) -> list[Path]:
     """Tables that stand in for receptor maps which the cache lacks; one's own atlas has none."""
     if not isinstance(study.atlas, str) or Path(study.atlas).is_absolute():
         return []
-    names = (f"{study.atlas}.tsv", f"{study.atlas}_background_kept.tsv", "maps.tsv")
-    return _there(*(PROJECT / "data" / "receptors" / name for name in names))
+    folder = PROJECT / "data" / "receptors"
+    return [*sorted(folder.glob(f"{study.atlas}*.tsv")), folder / "maps.tsv"]
 
 
 def _cached_names(names):
@@ -128,6 +128,11 @@ def benchmark(name):
 def numbers(study) -> list[Path]:
     """The file of numbers that notebooks share, if it is there."""
     return _there(study.derived / "numbers.json")
+
+
+def every_study(study) -> list[Path]:
+    """The files of numbers of all studies that have results."""
+    return sorted(study.derived.parent.glob("*/numbers.json"))
 
 
 def has_arms(study) -> bool:
@@ -191,6 +196,7 @@ STEPS = (
     _on_request("S1_calibration", "calibration", SPATIAL_RATES),
     _on_request("S3_power", "power"),
     _on_request("S4_juspace", "juspace"),
+    Step("S5_trials", reads=(every_study,), writes=("trials",), on_request=True),
 )
 
 

@@ -207,8 +207,8 @@ def _effect(study, parcels):
         values = values[grey_matter_labels(parcels)]
     values = values.dropna()
     if values.nunique() < FEWEST:
-        expected = f"a map with values in {FEWEST} regions of the atlas at least"
-        raise StudyError(Problem(study.effect.file, "", expected, f"{len(values)}"))
+        expected = f"a map with {FEWEST} different values in regions of the atlas at least"
+        raise StudyError(Problem(study.effect.file, "", expected, f"{values.nunique()}"))
     change = values.rename(study.name).to_frame().T.rename_axis(columns="label")
     return change, pd.Series("active", change.index), errors, {}
 

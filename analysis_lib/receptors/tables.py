@@ -8,12 +8,13 @@ import pandas as pd
 
 from analysis_lib.atlas import grids
 from analysis_lib.atlas.parcellation import load_atlas
+from analysis_lib.atlas.region_table import folded
 from analysis_lib.receptors.densities import means_and_facts
 from analysis_lib.results.environment import PROJECT
 from analysis_lib.study.catalogue import library, locate, resolve
 
 FOLDER = PROJECT / "data" / "receptors"
-ATLASES = ("neuromorphometrics", "aal", "schaefer100_tian_s1")
+ATLASES = ("neuromorphometrics", "aal", "schaefer100_tian_s1", "dkt31_aseg", "dkt31_aseg_both")
 ENDINGS = {"drop": "", "keep": "_background_kept"}  # background of the maps: see parcel_means
 DIGITS = 9  # significant ones; a rounded density keeps its rank
 ABOUT = ["receptor", "tracer", "n_subjects", "age", "reference", "licence", "md5", "citation"]
@@ -42,11 +43,17 @@ def bundled(atlas, background, annotations, labels):
     return maps.rename_axis(index="annotation", columns="label"), facts
 
 
+def _atlas(name):
+    """An atlas by name; "_both" after it has both sides of a region in one."""
+    parcels = load_atlas(name.removesuffix("_both"))
+    return folded(parcels) if name.endswith("_both") else parcels
+
+
 def make_tables(folder=FOLDER, cache=None, atlases=ATLASES):
     """Write all tables from the volumes in the cache: densities by atlas, facts in ``maps.tsv``."""
     files = {name: locate(name, cache) for name in resolve("default")}
     options = {"sep": "\t", "float_format": f"%.{DIGITS}g", "lineterminator": "\n", "na_rep": "n/a"}
-    for atlas in map(load_atlas, atlases):
+    for atlas in map(_atlas, atlases):
         names = grids.region_names(atlas)
         for background in ENDINGS:
             maps, facts = means_and_facts(files, atlas, names.index, background)

@@ -16,5 +16,8 @@ __getattr__, __dir__, __all__ = attach(
             "notice",  # what a reader must know before any number, in Markdown
             "receptor_notice",  # what a reader must know of the receptor maps, in Markdown
         ],
+        "trials": [
+            "side_by_side",  # results of the gallery's trials, in three tables
+        ],
     },
 )

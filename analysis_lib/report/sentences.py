@@ -38,7 +38,7 @@ def findings(results) -> str:
     Parameters
     ----------
     results : Section
-        "clinical", "vbm", "receptors", "conduct", "calibration", "power" or "juspace".
+        "clinical", "vbm", "receptors", "conduct", "calibration", "power", "juspace" or "trials".
 
     Returns
     -------
@@ -47,7 +47,7 @@ def findings(results) -> str:
     """
     quotes = Quotes(results.study, results)
     said = sentences(quotes, environment())
-    noted = notice(results.study, results.quick)
+    noted = "" if results.name == "trials" else notice(results.study, results.quick)
     return "\n\n".join([noted] * bool(noted) + paragraphs(said, results.name))
 
 

@@ -439,7 +439,7 @@ def test_wrong_file_is_refused_and_not_kept_and_the_others_go_on(server, files, 
     found = hashlib.md5(other).hexdigest()
     message = got.failed["sub/b.gz"]
     assert f"{server.base}/sub/b.gz does not serve the expected file" in message
-    assert f"md5 {files[1].md5} expected, found {found}" in message
+    assert f"md5 {files[1].hash} expected, found {found}" in message
     assert "it was not kept" in message
     assert set(below(tmp_path)) == {"sub/a.gz", "sub/c.gz"}
     assert server.ranges("sub/b.gz") == [None]
@@ -497,7 +497,7 @@ def test_file_that_differs_is_left_and_named(server, files, tmp_path):
     )
     assert path.read_bytes() == b"mine"
     path.write_bytes(content(9))
-    assert f"md5 {files[0].md5} expected, found" in get(server, files, tmp_path).failed["sub/a.gz"]
+    assert f"md5 {files[0].hash} expected, found" in get(server, files, tmp_path).failed["sub/a.gz"]
 
 
 # --- the disk
@@ -635,7 +635,7 @@ def test_list_of_images_is_that_of_openneuro_for_the_patients_analysed(trials, t
     assert [file.path for file in files] == sorted(expected)
     for file in files:
         row = published.loc[file.path]
-        assert (file.bytes, file.md5) == (row["bytes"], row["hash"])
+        assert (file.bytes, file.hash) == (row["bytes"], row["hash"])
 
 
 @pytest.fixture
@@ -646,7 +646,7 @@ def small(server, tmp_path, monkeypatch):
     image.header.set_xyzt_units("mm", "sec")
     server.files = {f"ds003037/{path}": gzip.compress(image.to_bytes()) for path in paths}
     rows = [listed(path, server.files[f"ds003037/{path}"]) for path in paths]
-    lines = ["path\tbytes\tmd5", *(f"{row.path}\t{row.bytes}\t{row.md5}" for row in rows)]
+    lines = ["path\tbytes\tmd5", *(f"{row.path}\t{row.bytes}\t{row.hash}" for row in rows)]
     (tmp_path / "list.tsv").write_text("\n".join(lines) + "\n")
     source = fetch.ImageList(tmp_path / "list.tsv", fetch.IMAGES["sudmex_tms"].home)
     monkeypatch.setattr(fetch, "IMAGES", {"sudmex_tms": source})

@@ -48,8 +48,9 @@ def no_network(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _direct(monkeypatch):
-    """No proxy for the local server, no cache of the user's, no waiting before a retry."""
+    """No proxy for the local server, no cache of the user's, nothing bundled, no waiting."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(atlas_files, "BUNDLED", Path("none"))
     monkeypatch.delenv("COMPENDIUM_CACHE", raising=False)
     monkeypatch.setattr(downloads, "PAUSE", 0.001)
 

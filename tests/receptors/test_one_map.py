@@ -87,33 +87,22 @@ def test_without_arms_improvement_is_a_plain_correlation(made):
     assert found["r"].to_numpy() == pytest.approx(r)
 
 
-def test_argyelan_agrees_with_an_independent_script(tmp_path, reference_data, monkeypatch):
+def test_argyelan_agrees_with_an_independent_script(tmp_path, monkeypatch):
     """Electroconvulsive therapy: 39 regions, amygdala and hippocampus grow, no receptor survives.
 
-    An independent script gave r of .38 and .34 for two maps of 5-HT1A and .08 for D1.
+    An independent script gave r of .38 and .34 for two maps of 5-HT1A and .08 for D1. Everything is
+    at hand: tables, atlas, densities.
     """
-    from analysis_lib.atlas import files
     from analysis_lib.datasets import fetch
     from analysis_lib.vbm.region_tests import read_region_changes
 
-    cache = tmp_path / "cache"
-    for folder, names in (
-        ("atlases", [files.DKT31_ASEG]),
-        ("argyelan", ["VOL_IPER.csv", "hamd.csv"]),
-    ):
-        (cache / folder).mkdir(parents=True)
-        source = (
-            reference_data / "data" / ("atlases" if folder == "atlases" else f"trials/{folder}")
-        )
-        for name in names:
-            (cache / folder / name).symlink_to(source / name)
-    monkeypatch.setenv("COMPENDIUM_CACHE", str(cache))
-    monkeypatch.setenv("NEUROMAPS_DATA", str(reference_data / "data" / "neuromaps"))
-    fetch.fetch_study("argyelan", tmp_path / "bids", cache)
-    own = load_study("argyelan")
-    text = own.path.read_text().replace("../raw/argyelan", str(tmp_path / "bids"))
-    (tmp_path / "argyelan.yml").write_text(text + "receptors: [5-HT1A, D1]\n")
-    study = load_study(tmp_path / "argyelan.yml", tmp_path)
+    for cache in ("COMPENDIUM_CACHE", "NEUROMAPS_DATA"):
+        monkeypatch.setenv(cache, str(tmp_path / "empty"))
+    fetch.fetch_study("argyelan_ect", tmp_path / "bids")
+    own = load_study("argyelan_ect")
+    text = own.path.read_text().replace("../raw/argyelan_ect", str(tmp_path / "bids"))
+    (tmp_path / "ect.yml").write_text(text + "receptors: [5-HT1A, D1]\n")
+    study = load_study(tmp_path / "ect.yml", tmp_path)
     changes = read_region_changes(study)
     assert changes.change.shape == (15, 39)
     means = changes.change.mean()

@@ -378,7 +378,8 @@ def test_unknown_study_lists_the_known():
         load_study("demmo")
     assert str(caught.value) == (
         "demmo: no such study. Give the path of a study file, or one of: "
-        "antidepressant, argyelan, demo, sudmex_tms"
+        "antidepressant, argyelan_ect, argyelan_rtms, claus2020, demo, ds003007, ds005917, "
+        "enigma_mdd, sudmex_tms"
     )
 
 
