@@ -6,13 +6,37 @@ import sys
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from analysis_lib.results.environment import PROJECT
+from analysis_lib.results.problems import CompendiumError, of_system
+
+# What ``fetch`` can get.
+SOURCES = (
+    *("receptors", "templates", "antidepressant", "argyelan_ect", "argyelan_rtms", "claus2020"),
+    *("ds003007", "ds005917", "sudmex_tms"),
+)
+
+
+class Commands(TyperGroup):
+    """Commands of which each tells what goes wrong in a line, with exit status 1."""
+
+    def invoke(self, context):
+        """Run a command."""
+        try:
+            return super().invoke(context)
+        except BrokenPipeError:  # whoever reads the output has seen enough
+            raise
+        except (CompendiumError, OSError) as error:
+            _say(_told(error), error=True)
+            raise typer.Exit(1) from None
+
 
 app = typer.Typer(
+    cls=Commands,
     help="Set up, check, fetch and simulate studies. To analyse one: python run_all.py",
     no_args_is_help=True,
     add_completion=False,
@@ -28,29 +52,6 @@ class Images(StrEnum):
     none = "none"
 
 
-class Kind(StrEnum):
-    """What the values of one map are."""
-
-    t = "t"
-    d = "d"
-    beta = "beta"
-    percent = "percent"
-
-
-class Source(StrEnum):
-    """What ``fetch`` can get."""
-
-    receptors = "receptors"
-    templates = "templates"
-    antidepressant = "antidepressant"
-    argyelan_ect = "argyelan_ect"
-    argyelan_rtms = "argyelan_rtms"
-    claus2020 = "claus2020"
-    ds003007 = "ds003007"
-    ds005917 = "ds005917"
-    sudmex_tms = "sudmex_tms"
-
-
 @app.command("check-study")
 def check_study(
     file: Annotated[str, typer.Argument(help="Study file (YAML), or a name in data/studies")],
@@ -61,13 +62,9 @@ def check_study(
     Exit status: 0 no problems (or only warnings), 1 problems, 2 no such file.
     """
     from analysis_lib.checking import check, errors
-    from analysis_lib.results.problems import CompendiumError
-    from analysis_lib.study.contract import find_study, load_study
+    from analysis_lib.study.contract import load_study
 
-    try:
-        path = find_study(file)
-    except CompendiumError as error:
-        raise typer.BadParameter(str(error)) from None
+    path = _found(file)
     try:
         study = load_study(path)
         problems = check(study)
@@ -77,9 +74,10 @@ def check_study(
     _report(path, problems, whole)
     if not errors(problems):
         _say(_summary(study))
-    elif not study.root.exists():
+        return
+    if not study.root.exists():
         _say(f"The folder {study.root} does not exist. {_source(study)}")
-    raise typer.Exit(1 if errors(problems) else 0)
+    raise typer.Exit(1)
 
 
 Name = Annotated[
@@ -154,16 +152,12 @@ def import_study(
         )
     from analysis_lib.importing import OpenQuestions
     from analysis_lib.importing import import_study as read_and_write
-    from analysis_lib.results.problems import CompendiumError
     from analysis_lib.study.contract import load_study
 
     try:
         written = _asking(read_and_write, files, to)
     except OpenQuestions as error:
         _say(f"Answer these in {error.path}, then run the same command again:")
-        _list(error.problems, whole=True)
-        raise typer.Exit(1) from None
-    except CompendiumError as error:
         _list(error.problems, whole=True)
         raise typer.Exit(1) from None
     counts = ", ".join(f"{name}: {count}" for name, count in written.counts.items())
@@ -242,7 +236,9 @@ def compare_map(
         Path, typer.Argument(help="An image in MNI space (.nii, .nii.gz), or a table (.tsv, .csv)")
     ],
     name: Annotated[str | None, typer.Option(help="Of the study (default: the file's)")] = None,
-    kind: Annotated[Kind, typer.Option(help="What the values are")] = Kind.t,
+    kind: Annotated[
+        Literal["t", "d", "beta", "percent"], typer.Option(help="What the values are")
+    ] = "t",
     n: Annotated[int | None, typer.Option(min=1, help="People behind the map")] = None,
     atlas: Annotated[str, typer.Option(help="Atlas of the regions")] = "neuromorphometrics",
     region: Annotated[str | None, typer.Option(help="Table: column of the regions")] = None,
@@ -260,15 +256,10 @@ def compare_map(
     Writes a study file, NAME.yml, in the current folder, and runs it. Exit
     status: 0 done, 1 problems, 2 usage.
     """
-    from analysis_lib.results.problems import CompendiumError
     from analysis_lib.study import one_map
 
-    try:
-        given = {"region": region, "value": value, "se": se, "n": n}
-        path = one_map.write_study(file, Path.cwd(), name, kind.value, atlas, given)
-    except CompendiumError as error:
-        _say(str(error), error=True)
-        raise typer.Exit(1) from None
+    given = {"region": region, "value": value, "se": se, "n": n}
+    path = one_map.write_study(file, Path.cwd(), name, kind, atlas, given)
     _say(f"Study file: {path}")
     run = [sys.executable, str(PROJECT / "run_all.py"), "--study", str(path)]
     run += ["--quick"] * quick + (["--output", str(output)] if output else [])
@@ -280,7 +271,7 @@ def fetch(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAMES", help=f"Any of: {', '.join(Source)}, atlas NAME (see data/README.md)"
+            metavar="NAMES", help=f"Any of: {', '.join(SOURCES)}, atlas NAME (see data/README.md)"
         ),
     ],
     all_maps: Annotated[
@@ -309,18 +300,21 @@ def fetch(
     if all_maps:
         if "receptors" not in asked:
             raise typer.BadParameter("--all-maps needs 'receptors', which is not among the names")
-        asked["receptors"] = _fetch_all_receptors
-    from analysis_lib.results.problems import CompendiumError
-
-    asked |= _with_images(asked, images, jobs)
+        asked["receptors"] = partial(_fetch_receptors, wanted="all")
+    if images:
+        _require_images([name for name, get in asked.items() if get is _fetch_study])
+    elif jobs is not None:
+        raise typer.BadParameter("--jobs needs --images, which is not given")
     failed = False
     for name, get in asked.items():
         try:
             get(name)
+            if images and get is _fetch_study:
+                _fetch_images(name, jobs)
         except (CompendiumError, OSError) as error:  # no space left, and the like
             _say(f"{name}: FAILED\n{_told(error)}", error=True)
             failed = True
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(int(failed))
 
 
 @app.command()
@@ -341,8 +335,8 @@ def simulate(
     given["plan"] = REALISTIC if realistic else None
     try:
         simulate_study(folder, **{k: v for k, v in given.items() if v is not None})
-    except (RuntimeError, ValueError, OSError) as error:
-        _say(_told(error), error=True)
+    except (RuntimeError, ValueError) as error:
+        _say(str(error), error=True)
         raise typer.Exit(1) from None
     _say(f"SIMULATED trial written to {folder}")
 
@@ -357,19 +351,10 @@ def trace(
     Exit status: 0 found, 1 no such number or results changed, 2 no such study.
     """
     from analysis_lib.report import manifest
-    from analysis_lib.results.problems import CompendiumError
-    from analysis_lib.study.contract import find_study, load_study
+    from analysis_lib.study.contract import load_study
 
-    try:
-        path = find_study(study)
-    except CompendiumError as error:
-        raise typer.BadParameter(str(error)) from None
-    try:
-        loaded = load_study(path)
-        origins = manifest.number_origins(loaded)
-    except CompendiumError as error:
-        _say(str(error), error=True)
-        raise typer.Exit(1) from None
+    loaded = load_study(_found(study))
+    origins = manifest.number_origins(loaded)
     found = {k: o for k, o in origins.items() if k == key or k.startswith(f"{key}.")}
     for name, origin in found.items():
         _say(
@@ -379,8 +364,7 @@ def trace(
             f"  sha256    {origin['sha256']}"
         )
     if not found:
-        _say(_no_such_number(key, loaded, origins), error=True)
-        raise typer.Exit(1)
+        raise CompendiumError(_no_such_number(key, loaded, origins))
 
 
 @app.command()
@@ -398,21 +382,22 @@ def export(
     Exit status: 0 done, 1 refused (nothing is packed), 2 no such study.
     """
     from analysis_lib.report import export as packing
-    from analysis_lib.results.problems import CompendiumError
-    from analysis_lib.study.contract import find_study, load_study
+    from analysis_lib.study.contract import load_study
 
-    try:
-        path = find_study(study)
-    except CompendiumError as error:
-        raise typer.BadParameter(str(error)) from None
-    try:
-        loaded = load_study(path, output)
-        packed = packing.export(loaded, to or Path(f"{loaded.name}_results.zip"))
-    except CompendiumError as error:
-        _say(str(error), error=True)
-        raise typer.Exit(1) from None
+    loaded = load_study(_found(study), output)
+    packed = packing.export(loaded, to or Path(f"{loaded.name}_results.zip"))
     what = "searched: nothing names a participant" if loaded.real else "open data, not searched"
     _say(f"{packed}: {what}")
+
+
+def _found(study):
+    """Path of a study file; to name none is a mistake in the command, with exit status 2."""
+    from analysis_lib.study.contract import find_study
+
+    try:
+        return find_study(study)
+    except CompendiumError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _no_such_number(key, study, origins):
@@ -433,27 +418,20 @@ def _summary(study):
     arms = participants.loc[participants["excluded"].isna(), "arm"].value_counts()
     maps = study_images.find_maps(study, participants)
     both = ", ".join(f"{arms.get(arm, 0)} {name}" for arm, name in study.arm_names.items())
+    analysed = participants.loc[participants["excluded"].isna(), "participant_id"]
+    without = analysed[~analysed.isin(maps["participant_id"])]
+    images = f"{len(maps) or 'no'} grey-matter maps"
+    if study.regional:
+        images = f"changes by region in {study.imaging.table}"
+    if len(maps) and len(without):  # worth a look, since others have one
+        images += f", none of {', '.join(without)}"
+    if n_scans := len(study.t1w_images()):
+        images += f", {n_scans} T1w images"
     return (
         f"{both if study.arms else f'{arms.sum()} participants'}, "
         f"{participants['excluded'].notna().sum()} excluded; "
-        f"{', '.join(scale.name for scale in study.scales)} at {len(study.visits)} visits; "
-        + _images(study, maps)
-        + _unseen(participants, maps)
-        + (f", {n_scans} T1w images" if (n_scans := len(study.t1w_images())) else "")
+        f"{', '.join(scale.name for scale in study.scales)} at {len(study.visits)} visits; {images}"
     )
-
-
-def _images(study, maps):
-    if study.regional:
-        return f"changes by region in {study.imaging.table}"
-    return f"{len(maps)} grey-matter maps" if len(maps) else "no grey-matter maps"
-
-
-def _unseen(participants, maps):
-    """Analysed participants without a map, although others have one: worth a look."""
-    analysed = participants.loc[participants["excluded"].isna(), "participant_id"]
-    without = analysed[~analysed.isin(maps["participant_id"])]
-    return f", none of {', '.join(without)}" if len(maps) and len(without) else ""
 
 
 def _report(path, problems, whole):
@@ -462,23 +440,25 @@ def _report(path, problems, whole):
 
     stops = errors(problems)
     warnings = [problem for problem in problems if problem not in stops]
-    _say(f"{path}: {_counted(len(stops), 'problem') if stops else 'no problems'}")
-    _list(stops, whole)
+    lists = {f"{path}: {_counted(stops, 'problem') if stops else 'no problems'}": stops}
     if warnings:
-        _say(f"{_counted(len(warnings), 'warning')} (these stop nothing; look at each):")
-    _list(warnings, whole)
+        head = f"{_counted(warnings, 'warning')} (these stop nothing; look at each):"
+        lists[head] = warnings
+    for head, listed in lists.items():
+        _say(head)
+        _list(listed, whole)
     if names := sorted({problem.warning for problem in warnings if not problem.accepted}):
         _say(f"Once looked at, accept them in {path.name}: accept: [{', '.join(names)}]")
-
-
-def _counted(n, noun):
-    return f"1 {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _list(problems, whole):
     for problem in problems:
         told = " (accepted)" if problem.accepted else ""
         _say(f"- {problem.whole() if whole else problem}{told}")
+
+
+def _counted(things, noun):
+    return f"{len(things)} {noun}{'s' * (len(things) > 1)}"
 
 
 def _source(study):
@@ -495,16 +475,16 @@ def _asked_for(words):
     """The function that fetches each name; the word after "atlas" is the name of an atlas."""
     from analysis_lib.study.contract import ATLASES
 
+    others = {"receptors": _fetch_receptors, "templates": _fetch_templates}
     found, words = {}, iter(words)
     for word in words:
         is_atlas = word == "atlas"
-        name, known = (next(words, None), ATLASES) if is_atlas else (word, [*Source, "atlas NAME"])
+        name, known = (next(words, None), ATLASES) if is_atlas else (word, [*SOURCES, "atlas NAME"])
         if name not in known:
             raise typer.BadParameter(
                 f"{'atlas: a name' if is_atlas else 'a name'} expected, found {name!r}. "
                 f"Known: {', '.join(known)}"
             )
-        others = {"receptors": _fetch_receptors, "templates": _fetch_templates}
         found[name] = _fetch_atlas if is_atlas else others.get(name, _fetch_study)
     return found
 
@@ -532,10 +512,6 @@ def _fetch_templates(_name):
     _say(f"templates: {len(fetch_templates())} files in the cache, checked")
 
 
-def _fetch_all_receptors(name):
-    _fetch_receptors(name, "all")
-
-
 def _fetch_study(name):
     from analysis_lib.datasets.fetch import fetch_study
 
@@ -545,31 +521,23 @@ def _fetch_study(name):
     _say(f"{name}: {'written to' if got.is_new else 'up to date in'} {got.folder}")
 
 
-def _with_images(asked, images, jobs):
-    """The functions that fetch trials with their images; empty without ``images``."""
-    if not images:
-        if jobs is not None:
-            raise typer.BadParameter("--jobs needs --images, which is not given")
-        return {}
+def _require_images(trials):
     from analysis_lib.datasets.fetch import IMAGES
 
-    trials = [name for name, get in asked.items() if get is _fetch_study]
     without = [name for name in trials if name not in IMAGES]
     if without or not trials:
         found = f"{', '.join(without)} has none" if without else "no trial is named"
         raise typer.BadParameter(
             f"--images: a trial with images expected ({', '.join(IMAGES)}); {found}"
         )
-    return {name: partial(_fetch_study_and_images, jobs=jobs) for name in trials}
 
 
-def _fetch_study_and_images(name, jobs):
+def _fetch_images(name, jobs):
     from rich.console import Console
 
     from analysis_lib.datasets import downloads
     from analysis_lib.datasets.fetch import fetch_images
 
-    _fetch_study(name)
     try:
         got = fetch_images(name, jobs=jobs or downloads.JOBS, console=Console())
     except KeyboardInterrupt:
@@ -587,22 +555,9 @@ def _say(text, error=False):
 
 def _told(error):
     """An error in words: what the system refuses says what to do."""
-    from analysis_lib.results.problems import CompendiumError, of_system
-
-    ours = isinstance(error, CompendiumError) or not isinstance(error, OSError)
-    return str(error if ours else of_system(error))
-
-
-def main():
-    """Run a command; what goes wrong is told in a line each, exit status 1."""
-    from analysis_lib.results.problems import CompendiumError
-
-    try:
-        app(prog_name="python -m analysis_lib")
-    except (CompendiumError, OSError) as error:
-        _say(_told(error), error=True)
-        sys.exit(1)
+    system = isinstance(error, OSError) and not isinstance(error, CompendiumError)
+    return str(of_system(error) if system else error)
 
 
 if __name__ == "__main__":
-    main()
+    app(prog_name="python -m analysis_lib")

@@ -16,14 +16,9 @@ import psutil
 from joblib import Parallel, delayed, effective_n_jobs
 
 from analysis_lib.grey_matter import cluster as grey_matter_cluster
-from analysis_lib.grey_matter.writing import (
-    ENGINES,
-    PACKAGES,
-    engine_versions,
-    read_sidecar,
-    write_participant,
-)
+from analysis_lib.grey_matter.writing import ENGINES, PACKAGES, read_sidecar, write_participant
 from analysis_lib.results import hashing, writing
+from analysis_lib.results.environment import versions
 from analysis_lib.results.files import write_text
 from analysis_lib.results.problems import CompendiumError, StudyError
 from analysis_lib.study.contract import Study
@@ -68,14 +63,10 @@ class Job:
         """The participant's folder."""
         return self.study.made_maps / self.participant_id
 
-    def stem(self, visit) -> str:
-        """Name of a visit's map, without suffix."""
-        space = f"space-{self.space}"
-        return f"{self.participant_id}_ses-{visit}_{space}_label-GM_desc-modulated_probseg"
-
     def map_path(self, visit) -> Path:
         """A visit's map."""
-        return self.folder / f"ses-{visit}" / "anat" / f"{self.stem(visit)}.nii.gz"
+        named = f"{self.participant_id}_ses-{visit}_space-{self.space}_label-GM_desc-modulated"
+        return self.folder / f"ses-{visit}" / "anat" / f"{named}_probseg.nii.gz"
 
     def figure_path(self, visit) -> Path:
         """A visit's picture."""
@@ -111,29 +102,27 @@ class Batch:
         if not self.waiting:
             return first
         with grey_matter_cluster.connect(self.study.place.dask, PACKAGES) as cluster:
-            room = self._room_here(n_jobs) if cluster is None else self._room_there(cluster)
-            return "\n".join([first, *room])
+            slots = cluster.slots if cluster else effective_n_jobs(n_jobs)
+            at_a_time, each = min(slots, len(self.waiting)), self.method.memory_mb
+            second = f"about {each:.0f} MB each, {at_a_time} at a time"
+            return f"{first}\n{second}{_room(cluster, each, at_a_time * each)}"
 
-    def _room_here(self, n_jobs):
-        n_workers = min(effective_n_jobs(n_jobs), len(self.waiting))
-        needed, free = n_workers * self.method.memory_mb, psutil.virtual_memory().available / 1e6
-        yield (
-            f"about {self.method.memory_mb:.0f} MB each, {n_workers} at a time: "
-            f"{needed:.0f} MB of {free:.0f} MB that are free"
-        )
-        if needed > free:
-            yield "That may be too little: choose fewer n_jobs, or a larger working_mm"
 
-    def _room_there(self, cluster):
-        needed, free = self.method.memory_mb, cluster.memory_mb
-        there = f"{min(cluster.slots, len(self.waiting))} at a time on the Dask cluster at "
+def _room(cluster, each, needed):
+    """Whether there is memory for a batch, here or on a cluster, as the end of a sentence."""
+    if cluster is None:
+        free = psutil.virtual_memory().available / 1e6
+        told = f": {needed:.0f} MB of {free:.0f} MB that are free"
+        advice = "choose fewer n_jobs, or a larger working_mm"
+    else:
+        needed, free = each, cluster.memory_mb
         limit = f", whose workers have {free:.0f} MB for each" if np.isfinite(free) else ""
-        yield f"about {needed:.0f} MB each, {there}{cluster.address}{limit}"
-        if needed > free:
-            yield (
-                "That may be too little: give the workers more memory, or fewer threads each "
-                "(dask worker --nthreads 1), or choose a larger working_mm"
-            )
+        told = f" on the Dask cluster at {cluster.address}{limit}"
+        advice = (
+            "give the workers more memory, or fewer threads each (dask worker --nthreads 1), or "
+            "choose a larger working_mm"
+        )
+    return told + (f"\nThat may be too little: {advice}" if needed > free else "")
 
 
 @dataclass(frozen=True)
@@ -207,7 +196,7 @@ def scans(study, participants) -> pd.DataFrame:
     found = find_t1w(study, participants)
     if found.empty:
         where = f"at {study.imaging.t1w} in {study.root}" if study.imaging else "in the study file"
-        raise StudyError([f"T1w images expected {where}, found none"])
+        raise StudyError(f"T1w images expected {where}, found none")
     return pair_maps(study, participants, found, T1W).drop(columns="arm")
 
 
@@ -222,11 +211,11 @@ def plan(study, pairs, method) -> Batch:
     method : Method
     """
     jobs = [_job(study, row, method) for _, row in pairs.iterrows()]
-    jobs = [job for job in jobs if job.images]
-    done = [job.is_done() for job in jobs]
-    waiting = (job for job, is_done in zip(jobs, done, strict=True) if not is_done)
-    present = (job for job, is_done in zip(jobs, done, strict=True) if is_done)
-    return Batch(study, method, tuple(waiting), tuple(present))
+    by_state = {True: [], False: []}
+    for job in jobs:
+        if job.images:
+            by_state[job.is_done()].append(job)
+    return Batch(study, method, tuple(by_state[False]), tuple(by_state[True]))
 
 
 def _job(study, row, method):
@@ -234,8 +223,9 @@ def _job(study, row, method):
     images = {visit: row[when] for when, visit in visits.items() if not pd.isna(row[when])}
     parts = [text for visit, path in images.items() for text in (visit, hashing.file_hash(path))]
     settings = json.dumps(asdict(method.settings), sort_keys=True, default=str)
-    versions = json.dumps({name: engine_versions().get(name) for name in ENGINES}, sort_keys=True)
-    key = hashing.text_hash(*parts, settings, method.code, versions)
+    installed = versions(ENGINES)
+    engines = json.dumps({name: installed.get(name) for name in ENGINES}, sort_keys=True)
+    key = hashing.text_hash(*parts, settings, method.code, engines)
     return Job(study, row["participant_id"], images, key, method.space)
 
 
@@ -267,7 +257,13 @@ def run(batch, n_jobs=1, progress=None) -> None:
         with contextlib.closing(there or _attempts(batch, n_jobs)) as attempts:
             failed = _follow(batch, attempts, slots, progress)
     if failed:
-        raise StudyError(_failures(failed, len(batch.waiting), len(batch.present)))
+        total = len(batch.waiting) + len(batch.present)
+        first = (
+            f"{len(failed)} of {total} participants failed, {total - len(failed)} are in place. "
+            "Mend or exclude them (exclude in the study file, or image_missing in "
+            "participants.tsv) and run again: only they are processed"
+        )
+        raise StudyError([first, *(f"{who}: {cause}" for who, cause in failed.items())])
 
 
 def _follow(batch, attempts, slots, progress):
@@ -285,18 +281,11 @@ def _follow(batch, attempts, slots, progress):
         left = max(total * each - passed, (total - len(seconds)) * each / 2)
         shown = "" if batch.study.protected else who
         step = Progress(len(seconds), total, shown, bool(error), left)
-        _say(batch.study, step, progress)
+        write_text(progress_file(batch.study), f"{step}\n")  # for a terminal that watches
+        if progress is not None:
+            progress(step)
+    progress_file(batch.study).unlink(missing_ok=True)
     return failed
-
-
-def _say(study, step, progress):
-    """Tell the caller, and leave a line for a terminal that watches from outside."""
-    path = progress_file(study)
-    write_text(path, f"{step}\n")
-    if step.done == step.total:
-        path.unlink()
-    if progress is not None:
-        progress(step)
 
 
 def progress_file(study) -> Path:
@@ -312,21 +301,10 @@ def duration(seconds) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def _failures(failed, total, n_present):
-    n_done = total - len(failed) + n_present
-    first = (
-        f"{len(failed)} of {total + n_present} participants failed, {n_done} are in place. Mend or "
-        "exclude them (exclude in the study file, or image_missing in participants.tsv) and run "
-        "again: only they are processed"
-    )
-    return [first, *(f"{who}: {cause}" for who, cause in failed.items())]
-
-
 def _attempts(batch, n_jobs):
     """Participant, cause of a failure or None, and seconds, as each is done.
 
-    When a worker process dies, joblib cannot say which participant it had. Those who are left then
-    go one at a time, each in a process of its own, so that the others go on.
+    When a worker dies, joblib cannot say which participant it had: the rest then go one at a time.
     """
     left = {job.participant_id: job for job in batch.waiting}
     try:
@@ -335,15 +313,11 @@ def _attempts(batch, n_jobs):
             yield result
     except BrokenProcessPool:
         for who, job in left.items():
-            yield _alone(who, job, batch.method, n_jobs)
-
-
-def _alone(who, job, method, n_jobs):
-    start = time.perf_counter()
-    try:
-        return next(iter(_parallel([job], method, n_jobs)))
-    except BrokenProcessPool:
-        return who, DIED, time.perf_counter() - start
+            start = time.perf_counter()
+            try:
+                yield from _parallel([job], batch.method, n_jobs)
+            except BrokenProcessPool:
+                yield who, DIED, time.perf_counter() - start
 
 
 def _parallel(jobs, method, n_jobs):
@@ -382,17 +356,16 @@ def _write_about(batch):
     study = batch.study
     raw = Path(os.path.relpath(study.root, study.made_maps)).as_posix()
     raw = "raw" if study.protected else raw
+    made_by = {
+        "Name": "analysis_lib.grey_matter",
+        "Version": "0.1.0",
+        "Description": "notebook 00_grey_matter; settings are in each map's JSON file",
+    }
     about = {
         "Name": f"Grey-matter maps: {study.title}",
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
-        "GeneratedBy": [
-            {
-                "Name": "analysis_lib.grey_matter",
-                "Version": "0.1.0",
-                "Description": "notebook 00_grey_matter; settings are in each map's JSON file",
-            }
-        ],
+        "GeneratedBy": [made_by],
         "SourceDatasets": [{"URL": raw}],
         "DatasetLinks": {"raw": raw},
     }

@@ -1,16 +1,14 @@
 """An existing Dask cluster: what must hold of its workers, and work on it, a process a task.
 
-A task runs in a new process of the worker that it is given to: code as it is on the disk now, this
-run's folders, and one thread, which ITK and OpenBLAS can only be told before they are loaded. Its
-death is then that of one task, not of a worker with all that it holds. It is a plain subprocess:
-a worker that has a nanny is a daemon, and multiprocessing lets daemons have no children.
+A task runs in a new process of its worker: code as it is on the disk now, and one thread, which ITK
+can only be told before it is loaded; its death is then that of one task. It is a plain subprocess,
+since a worker that has a nanny is a daemon, and multiprocessing lets daemons have no children.
 
 joblib's Dask backend is not used: once Dask gives up a task, since the workers that it was given to
 were lost, that backend's generator of results waits without end (joblib 1.6).
 """
 
 import contextlib
-import importlib.metadata
 import os
 import pickle
 import platform
@@ -23,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 
-from analysis_lib.results.environment import KERNEL_ENVIRONMENT, whole_folders
+from analysis_lib.results.environment import KERNEL_ENVIRONMENT, versions, whole_folders
 from analysis_lib.results.hashing import library_hash
 from analysis_lib.results.problems import StudyError
+from analysis_lib.results.words import shortened
 
 ITK_THREADS = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 CONNECTING = 10  # s, for a scheduler to answer and for a first worker to come
@@ -34,22 +33,11 @@ INSTALL = (
     "Install what requirements.lock names where the workers run, and this folder as it is here "
     "beside it (python -m pip install --no-deps -e .), or put it on a disk that all machines share"
 )
-SHARE = (
-    "Workers must see the data and the results under the same paths: put both (see --output) on a "
-    "disk that all machines share"
-)
-SILENT = (
-    "no word of why, most often for want of memory. Give the workers more, or fewer threads each "
-    "(dask worker --nthreads 1), or choose a larger working_mm"
-)
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster whose workers have been checked: ``slots`` tasks at once, ``memory_mb`` for each.
-
-    ``identity`` is what :func:`identity` gives, of ``client`` (distributed.Client) and workers.
-    """
+    """A cluster whose workers have been checked: ``slots`` tasks at once, MB of memory for each."""
 
     client: object
     identity: dict
@@ -64,45 +52,50 @@ class Cluster:
     def run(self, function, tasks, shared, folder):
         """Call ``function(task, shared)`` for each named task; again, once, where its process died.
 
-        Yields name, result and cause as the tasks end: what the function gave, or a text on why it
-        gave nothing. Workers can import the function and see the folder under the same path;
-        ``shared`` is written once, with the tasks, into a hidden file there. A `StudyError` says
-        that the scheduler is lost, or all workers are and none comes back.
+        Yields name, result and cause: what the function gave, or why it gave nothing. ``shared`` is
+        written once, with the tasks, into a hidden file of the folder, which workers must see.
         """
         path = folder / f".tasks.{uuid.uuid4().hex}"
-        told = (path, self.identity, _environment())
+        own = {ITK_THREADS: os.environ.get(ITK_THREADS, "1"), "MPLBACKEND": "Agg"}
+        passed = (path, self.identity, {**KERNEL_ENVIRONMENT, **whole_folders(), **own})
         options = {"pure": False, "retries": 1}
         try:
             path.write_bytes(pickle.dumps((function, tasks, shared)))
             names = {
-                self.client.submit(_apart, name, *told, key=f"{name}{path.suffix}", **options): name
+                self.client.submit(
+                    _apart, name, *passed, key=f"{name}{path.suffix}", **options
+                ): name
                 for name in tasks
             }
             for future, result in _as_they_end(self.client, names):
-                cause = _cause(future.exception()) if future.status == "error" else None
+                error = future.exception() if future.status == "error" else None
+                told = getattr(error, "problems", [f"{type(error).__name__}: {error}"])
+                cause = "; ".join(map(str, told)) if error else None
                 yield names[future], None if cause else result, cause
         finally:
             path.unlink(missing_ok=True)
 
     def require_files(self, paths) -> None:
         """Refuse workers that do not see the same files; StudyError names them and a file."""
-        _require_same(self.client, _sizes, [str(path) for path in paths], SHARE, 1)
+        advice = (
+            "Workers must see the data and the results under the same paths: put both (see "
+            "--output) on a disk that all machines share"
+        )
+        _require_same(self.client, _sizes, [str(path) for path in paths], advice, 1)
 
 
 @contextlib.contextmanager
 def connect(address, packages=()):
-    """Connect with the cluster of the scheduler at an address, and check its workers: a `Cluster`.
+    """Connect with the cluster of a scheduler, and check its workers: a `Cluster`, or None.
 
-    ``packages`` must have the same versions as here. Without an address it is None. A `StudyError`
-    says what to do without the package distributed, an answer from a scheduler or a worker, and
-    where workers have other code or versions.
+    ``packages`` must have the same versions as here. A `StudyError` says what to do.
     """
     if not address:
         yield None
         return
     with _client(address) as client:
         _require_worker(client, CONNECTING)
-        same = _require_same(client, identity, list(packages), INSTALL)
+        same = _require_same(client, identity, list(packages), INSTALL, 99)
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         shares = [w["memory_limit"] / w["nthreads"] / 1e6 for w in workers if w["memory_limit"]]
         slots = sum(w["nthreads"] for w in workers)
@@ -111,10 +104,7 @@ def connect(address, packages=()):
 
 def identity(packages=()) -> dict:
     """What has to be the same wherever a number is made: hash of the code, Python, versions."""
-    found = dict.fromkeys(packages)
-    for name in packages:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
+    found = dict.fromkeys(packages) | versions(packages)
     python = ".".join(platform.python_version_tuple()[:2])
     return {**found, "python": python, "analysis_lib": library_hash()[:16]}
 
@@ -123,25 +113,21 @@ def _sizes(paths):
     return {p: f"{os.stat(p).st_size} bytes" if os.path.isfile(p) else None for p in paths}
 
 
-# --- the cluster, as seen from here -------------------------------------------------------------
-
-
 def _client(where):
     try:
         import distributed
-
-        return distributed.Client(where, timeout=CONNECTING, set_as_default=False)
     except ImportError:
-        text = (
+        raise StudyError(
             "--dask needs the package distributed, which is not installed. Get it: "
             "python -m pip install distributed"
-        )
+        ) from None
+    try:
+        return distributed.Client(where, timeout=CONNECTING, set_as_default=False)
     except (OSError, ValueError) as error:  # no answer; not an address
-        text = (
+        raise StudyError(
             f"--dask {where}: a Dask scheduler expected, none answers ({error}). Start one "
             "(dask scheduler), and give the address that it prints, such as tcp://127.0.0.1:8786"
-        )
-    raise StudyError([text])
+        ) from None
 
 
 def _require_worker(client, seconds):
@@ -149,15 +135,14 @@ def _require_worker(client, seconds):
         client.wait_for_workers(1, timeout=seconds)
     except TimeoutError:
         where = client.scheduler.address
-        text = (
+        raise StudyError(
             f"--dask {where}: at least one worker expected, found none after {seconds} s. What was "
             "done is kept. Start some, with the Python of this compendium, and run again: "
             f"dask worker {where} --nworkers 2"
-        )
-        raise StudyError([text]) from None
+        ) from None
 
 
-def _require_same(client, ask, names, advice, n_shown=None):
+def _require_same(client, ask, names, advice, n_shown):
     """What ``ask(names)`` gives here, if it gives the same on each worker.
 
     Client.get_versions knows neither this library nor the packages that make the maps.
@@ -165,15 +150,15 @@ def _require_same(client, ask, names, advice, n_shown=None):
     expected, problems = ask(names), defaultdict(list)
     for worker, found in client.run(ask, names, on_error="return").items():
         if unlike := _unlike(expected, found):
-            problems[f"{_some(unlike, n_shown)}. {advice}"].append(worker)
+            problems[f"{shortened(unlike, n_shown)}. {advice}"].append(worker)
     if problems:
-        texts = [f"Dask workers {_some(sorted(at), 3)}: {text}" for text, at in problems.items()]
-        raise StudyError(texts)
+        raise StudyError(
+            f"Dask workers {shortened(sorted(at), 3)}: {text}" for text, at in problems.items()
+        )
     return expected
 
 
 def _unlike(expected, found):
-    """Where a worker is unlike this process, in words."""
     if isinstance(found, Exception):
         return [f"analysis_lib expected, found {type(found).__name__}: {found}"]
     return [
@@ -181,18 +166,6 @@ def _unlike(expected, found):
         for name, value in expected.items()
         if found.get(name) != value
     ]
-
-
-def _some(texts, n=None):
-    more = f" and {len(texts) - n} more" if n and len(texts) > n else ""
-    return f"{', '.join(texts[:n])}{more}"
-
-
-def _environment():
-    """What a task's process is told, beside what its worker was told."""
-    threads = os.environ.get(ITK_THREADS, "1")
-    own = {"MPLBACKEND": "Agg"}  # the study of the task knows where results go
-    return {**KERNEL_ENVIRONMENT, **whole_folders(), ITK_THREADS: threads, **own}
 
 
 def _as_they_end(client, futures):
@@ -204,19 +177,14 @@ def _as_they_end(client, futures):
         try:  # with results: to fetch one, too, may take as long as a worker does to come back
             for future, result in as_completed(left, with_results=True, **options):
                 if future.cancelled():
-                    lost = f"Dask cluster at {client.scheduler.address}: its scheduler was lost"
-                    raise StudyError([f"{lost}. What was done is kept: mend it and run again"])
+                    raise StudyError(
+                        f"Dask cluster at {client.scheduler.address}: its scheduler was lost. "
+                        "What was done is kept: mend it and run again"
+                    )
                 left.remove(future)
                 yield future, result
         except TimeoutError:  # tasks wait, and do not fail, while there is no worker
             _require_worker(client, PATIENCE)
-
-
-def _cause(error):
-    return "; ".join(map(str, getattr(error, "problems", [f"{type(error).__name__}: {error}"])))
-
-
-# --- a task, as seen from its worker, and in a process of its own --------------------------------
 
 
 def _apart(name, path, expected, environment):
@@ -224,15 +192,19 @@ def _apart(name, path, expected, environment):
     host = platform.node()
     if unlike := _unlike(expected, identity(list(expected))):
         # The worker came late, or the code was changed meanwhile.
-        raise StudyError([f"Dask worker on {host}: {_some(unlike)}. {INSTALL}"])
+        raise StudyError(f"Dask worker on {host}: {shortened(unlike, 99)}. {INSTALL}")
     told = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", __name__, str(path), name]
     process = Popen(command, env=told, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
     answer, log = _wait(process)
     if status := process.returncode:
         said = log.decode(errors="replace").strip().splitlines() if status > 0 else []
+        said = said or [
+            "no word of why, most often for want of memory. Give the workers more, or fewer "
+            "threads each (dask worker --nthreads 1), or choose a larger working_mm"
+        ]
         how = f"status {status}" if status > 0 else f"signal {-status}"
-        raise StudyError([f"its process on {host} ended with {how}: {(said or [SILENT])[-1]}"])
+        raise StudyError(f"its process on {host} ended with {how}: {said[-1]}")
     return pickle.loads(answer)
 
 

@@ -45,10 +45,8 @@ def quality(study, pairs) -> pd.DataFrame:
     before = table[table["session"] == "pre"].set_index("participant_id")["grey_ml"]
     ratio = table["grey_ml"] / table["participant_id"].map(before)
     table["grey_change"] = 100 * (ratio - 1).where(table["session"] == "post")
-    scores = table.groupby("session", sort=False)[list(QUALITY)].transform(robust_z).abs()
-    low = -table.groupby("session", sort=False)["template_correlation"].transform(robust_z)
-    scores["template_correlation"] = low
-    scores = scores.fillna(0.0)
+    z = table.groupby("session", sort=False)[list(QUALITY)].transform(robust_z)
+    scores = z.abs().assign(template_correlation=-z["template_correlation"]).fillna(0.0)
     return table.assign(outlier_score=scores.max(axis=1), furthest=scores.idxmax(axis=1))
 
 
@@ -65,9 +63,8 @@ def _volume_rows(study, pairs):
             if not set(VOLUMES.values()) <= set(about):
                 lacking.append(f"{row['participant_id']} ses-{visit}")
                 continue
-            volumes = {column: about[name] for column, name in VOLUMES.items()}
             who = {"participant_id": row["participant_id"], "session": session}
-            rows.append(who | volumes)
+            rows.append(who | {column: about[name] for column, name in VOLUMES.items()})
             paths.append(path)
     if lacking or not rows:
         found = f"none for {', '.join(lacking)}" if lacking else "no image at all"
@@ -76,10 +73,7 @@ def _volume_rows(study, pairs):
 
 
 def template_correlations(paths, fwhm_mm=8.0) -> np.ndarray:
-    """Pearson correlation (n_maps,) of maps with the template's grey matter, over its brain.
-
-    All maps are on one grid and, like the template, smoothed with ``fwhm_mm``.
-    """
+    """Pearson correlation (n_maps,) of smoothed maps, on one grid, with the template's grey."""
     first = nib.load(paths[0])
     grid = {"target_affine": first.affine, "target_shape": first.shape}
     grid |= {"force_resample": True, "copy_header": True}

@@ -1,9 +1,7 @@
 """A participant's maps, written as a BIDS derivative."""
 
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 from dataclasses import asdict
 
@@ -11,6 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from analysis_lib.results import hashing, writing
+from analysis_lib.results.environment import versions
 from analysis_lib.results.files import read_mapping
 from analysis_lib.study import images
 
@@ -40,20 +39,16 @@ def _write_visit(partial, job, visit, method, processed):
     writing.write(anat, {name: _stored(processed.maps[visit])})
     about = _about_map(job, visit, method, processed)
     about["MapSHA256"] = hashing.file_hash(anat / name)
-    writing.write(anat, {f"{job.stem(visit)}.json": about}, keep_others=True)
-    if visit == list(job.images)[-1]:
-        for measure, image in processed.errors.items():
-            _write_error(anat, job, visit, measure, image)
+    sidecar = name.replace(".nii.gz", ".json")
+    writing.write(anat, {sidecar: about}, keep_others=True)
+    last = visit == list(job.images)[-1]
+    for measure, image in processed.errors.items() if last else ():
+        name = images.beside(job.map_path(visit), measure).name
+        about = {"Description": images.ERROR_MAPS[measure], "Units": "percent"}
+        files = {name: _stored(image), name.replace(".nii.gz", ".json"): about}
+        writing.write(anat, files, keep_others=True)
     picture = partial / "figures" / job.figure_path(visit).name
     _draw(picture, job, visit, method, processed)
-
-
-def _write_error(anat, job, visit, measure, image):
-    """A map of what may be wrong with the change up to this visit, and what it is."""
-    name = images.beside(job.map_path(visit), measure).name
-    about = {"Description": images.ERROR_MAPS[measure], "Units": "percent"}
-    files = {name: _stored(image), name.replace(".nii.gz", ".json"): about}
-    writing.write(anat, files, keep_others=True)
 
 
 def _move(partial, job):
@@ -80,37 +75,24 @@ def _stored(image):
 
 def _about_map(job, visit, method, processed):
     volumes = processed.volumes.set_index("visit").loc[visit]
+    sources = [
+        f"bids:raw:{path.relative_to(job.study.root).as_posix()}" for path in job.images.values()
+    ]
+    if job.study.protected:  # names of images tell more than who it is
+        sources = [f"bids:raw:{job.participant_id}"] * len(job.images)
     zooms = nib.affines.voxel_sizes(processed.maps[visit].affine)
     return {
         "Description": "Modulated grey matter: its volume in a voxel over the volume of the voxel",
-        "Sources": [_uri(job, path) for path in job.images.values()],
+        "Sources": sources,
         "SpatialReference": "ICBM 152 nonlinear symmetric 2009a template, as nilearn packages it",
         "SkullStripped": True,
         "Resolution": f"{' x '.join(f'{zoom:g}' for zoom in zooms)} mm",
         **{name: round(float(volumes[column]), 3) for column, name in VOLUMES.items()},
         "Settings": json.loads(json.dumps(asdict(method.settings), default=str)),
         "Seconds": {step: round(took, 1) for step, took in processed.seconds.items()},
-        "PackageVersions": engine_versions(),
+        "PackageVersions": versions(PACKAGES),
         "Key": job.key,
     }
-
-
-def _uri(job, path):
-    """An image of the raw data set; its name is not told where participants are protected."""
-    if job.study.protected:
-        return f"bids:raw:{job.participant_id}"
-    return f"bids:raw:{path.relative_to(job.study.root).as_posix()}"
-
-
-def engine_versions():
-    """Versions of what makes the maps."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _draw(path, job, visit, method, processed):

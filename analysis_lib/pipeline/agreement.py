@@ -11,10 +11,7 @@ NAME = "comparison.json"
 
 
 def published(study) -> Path | None:
-    """The expected numbers of a study that comes with the project: their file, if there is one.
-
-    None for a variant: they are those of the default parameters.
-    """
+    """The file of expected numbers of a study that comes with the project; not of a variant."""
     path = EXPECTED / f"{study.name}.json"
     own = study.path.parent == EXPECTED.parent / "studies"
     return path if own and not study.variant and path.is_file() else None

@@ -1,8 +1,7 @@
 """Which files of this project a notebook's code can reach: the closure of its imports.
 
-Read from the source, nothing is imported. A package's door (``lazy_loader.attach``) stands for the
-files of those names alone that are used through it, so that a change in one wing leaves the
-notebooks of the others up to date.
+Nothing is imported. Of a package's door (``lazy_loader.attach``) the files of those names alone
+count that are used through it: a change in one wing leaves notebooks of the others up to date.
 """
 
 import ast
@@ -12,42 +11,37 @@ from pathlib import Path
 from analysis_lib.results.hashing import file_hash, text_hash
 from analysis_lib.study.parameters import read_notebook
 
-BESIDE = (".tsv", ".j2", ".mplstyle")  # what a module reads: columns.tsv
+BESIDE = (".tsv", ".yml", ".j2", ".mplstyle")  # what a module reads: columns.tsv
 
 
 def notebook_closure(notebook, project, leaves=()) -> dict[str, str]:
-    """Files of the project's packages that a notebook's code cells reach: sha256 by path, sorted.
+    """Files of the project's packages that a notebook's code reaches: sha256 by path, sorted.
 
-    ``project`` holds ``analysis_lib`` and ``engines/*/src``. Files below the paths ``leaves`` are
-    left out, with what is reached through them alone.
+    Files below the paths ``leaves`` are left out, with what is reached through them alone.
     """
-    cells = read_notebook(notebook)["cells"]
-    code = "\n".join(_plain(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    return closure_of(code, Path(project), leaves)
+    cells = [cell for cell in read_notebook(notebook)["cells"] if cell["cell_type"] == "code"]
+    lines = [line for cell in cells for line in cell["source"].splitlines()]
+    plain = ["" if line.lstrip()[:1] in "%!" else line for line in lines]  # IPython's own
+    return closure_of("\n".join(plain), Path(project), leaves)
 
 
 def house_hash(project) -> str:
     """Hash of every file of the packages: while it stays, so does what a notebook reaches."""
     packages = sorted(_packages(Path(project)).items())
-    files = [(name, folder, path) for name, folder in packages for path in _sources(folder)]
     return text_hash(
         *(
             text
-            for name, folder, path in files
+            for name, folder in packages
+            for path in sorted(p for kind in (".py", *BESIDE) for p in folder.rglob(f"*{kind}"))
             for text in (name, path.relative_to(folder).as_posix(), file_hash(path))
         )
     )
 
 
 def _packages(project):
-    """Folder of each of the project's packages."""
     sources = [project, *sorted(project.glob("engines/*/src"))]
     found = (path for folder in sources for path in folder.glob("*/__init__.py"))
     return {path.parent.name: path.parent for path in found}
-
-
-def _sources(package):
-    return sorted(path for suffix in (".py", *BESIDE) for path in package.rglob(f"*{suffix}"))
 
 
 def closure_of(code, project, leaves=()) -> dict[str, str]:
@@ -58,16 +52,10 @@ def closure_of(code, project, leaves=()) -> dict[str, str]:
         path = waiting.pop()
         name = path.relative_to(project).as_posix()
         if name not in reached and not name.startswith(leaves):
-            reached[name] = file_hash(path)
-            for beside in filter(Path.is_file, map(path.with_suffix, BESIDE)):
-                reached[beside.relative_to(project).as_posix()] = file_hash(beside)
-            waiting += house.behind(_source_of(path, _state(path)))
+            for file in (path, *filter(Path.is_file, map(path.with_suffix, BESIDE))):
+                reached[file.relative_to(project).as_posix()] = file_hash(file)
+            waiting += house.behind(_source_of(path))
     return dict(sorted(reached.items()))
-
-
-def _plain(source):
-    """A cell without the lines that IPython alone understands."""
-    return "\n".join("" if line.lstrip()[:1] in "%!" else line for line in source.splitlines())
 
 
 class _Source:
@@ -82,24 +70,18 @@ class _Source:
                 self.imports += [(node.module, a.name, a.asname or a.name) for a in node.names]
             elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 self.uses.setdefault(node.value.id, set()).add(node.attr)
-            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "attach":
-                self.door |= _given_by(node)
+            elif isinstance(node, ast.keyword) and node.arg == "submod_attrs":
+                files = ast.literal_eval(node.value).items()
+                self.door |= {name: file for file, names in files for name in names}
 
 
-def _given_by(attach):
-    """Submodule of each name that a door gives."""
-    tables = [k.value for k in attach.keywords if k.arg == "submod_attrs"]
-    files = {file: names for node in tables for file, names in ast.literal_eval(node).items()}
-    return {name: file for file, names in files.items() for name in names}
-
-
-def _state(path):
+def _source_of(path):
     state = path.stat()
-    return state.st_mtime_ns, state.st_size
+    return _read_source(path, state.st_mtime_ns, state.st_size)
 
 
 @functools.cache
-def _source_of(path, _state):
+def _read_source(path, *_state):
     return _Source(path.read_text(encoding="utf-8"))
 
 
@@ -131,9 +113,8 @@ class _House:
     def _module(self, name):
         """The file of a module and the ``__init__`` of each package above it, but for doors."""
         parts = name.split(".")
-        for i in range(len(parts)):
-            path = self._path(".".join(parts[: i + 1]))
-            if path and not self._door(".".join(parts[: i + 1])):
+        for above in (".".join(parts[: i + 1]) for i in range(len(parts))):
+            if (path := self._path(above)) and not self._door(above):
                 yield path
 
     def _find(self, name):
@@ -147,4 +128,4 @@ class _House:
     def _door(self, module):
         path = self._path(module)
         is_package = path is not None and path.name == "__init__.py"
-        return _source_of(path, _state(path)).door if is_package else {}
+        return _source_of(path).door if is_package else {}

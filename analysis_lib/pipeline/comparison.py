@@ -1,21 +1,12 @@
 """How many numbers of a run agree with the published run or with another one, and which moved."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
-from analysis_lib.pipeline import agreement
+from analysis_lib.pipeline import agreement, differences
 from analysis_lib.pipeline import expected as published
 from analysis_lib.pipeline.agreement import NAME, published_hash
-from analysis_lib.pipeline.differences import (
-    Difference,
-    cells_apart,
-    numbers_apart,
-    table_apart_from,
-)
 from analysis_lib.pipeline.freshness import unequal
 from analysis_lib.pipeline.steps import STEPS
 from analysis_lib.results import hashing
@@ -35,41 +26,20 @@ class Comparison:
     numbers: tuple[int, int] = (0, 0)  # how many agree, and how many were expected
     tables: tuple[int, int] = (0, 0)
     identical: int = 0  # tables that are the same byte for byte
-    moved: tuple[Difference, ...] = ()  # numbers, then tables; what is missing or new is there too
+    moved: tuple = ()  # each Difference: numbers, then tables; what is missing or new is there too
     differs: tuple[str, ...] = ()  # else: packages, platform, parameters, inputs
     left_out: tuple[str, ...] = ()  # what was not compared, and why
     reason: str = ""  # why nothing was compared
 
 
-@dataclass(frozen=True)
-class Results:
-    """What is compared: numbers by key, sha256 of tables by name, and what made them."""
-
-    numbers: dict
-    tables: dict
-    made: dict
-
-    @classmethod
-    def of_folder(cls, folder):
-        """Results in a folder."""
-        made = published.made_by(folder)
-        tables = published.tables_of(folder).items()
-        hashes = {name: hashing.file_hash(path) for name, path in tables}
-        return cls(published.describe_numbers(folder, published.draws_of(made)), hashes, made)
-
-    @classmethod
-    def of_file(cls, content):
-        """Published results."""
-        hashes = {name: about["sha256"] for name, about in content["tables"].items()}
-        return cls(content["numbers"], hashes, content["made"])
-
-    def without(self, sections):
-        """The same without the numbers and tables of some sections."""
-        parts = [
-            {name: item for name, item in part.items() if _section(name) not in sections}
-            for part in (self.numbers, self.tables)
-        ]
-        return Results(*parts, self.made)
+def _results(folder):
+    """What is compared, as a published file has it: numbers, tables and what made them."""
+    made, tables = published.made_by(folder), published.tables_of(folder)
+    return {
+        "numbers": published.describe_numbers(folder, published.draws_of(made)),
+        "tables": {name: {"sha256": hashing.file_hash(path)} for name, path in tables.items()},
+        "made": made,
+    }
 
 
 def _section(name):
@@ -77,40 +47,27 @@ def _section(name):
     return name.replace("/", ".").split(".")[0]
 
 
-# --- in words -------------------------------------------------------------------------------------
-
-
-def sentence(comparison) -> str:
-    """How many numbers and tables agree, or why none were compared."""
+def lines(comparison, most=SHOWN, rest=NAME) -> list[str]:
+    """The comparison as printed: at most ``most`` differences (None: all), others in ``rest``."""
     if comparison.reason:
-        return f"Not compared with {comparison.reference}: {comparison.reason}"
+        return [f"Not compared with {comparison.reference}: {comparison.reason}"]
     (agree, total), (tables, of) = comparison.numbers, comparison.tables
-    return (
+    first = (
         f"{agree} of {total} numbers agree with {comparison.reference}, and {tables} of {of} "
         f"tables, {comparison.identical} of them byte for byte"
     )
-
-
-def lines(comparison, most=SHOWN, rest=NAME) -> list[str]:
-    """The comparison as printed: at most ``most`` differences (None: all), others in ``rest``."""
-    first, shown = sentence(comparison), comparison.moved[:most]
     if not comparison.moved:
         return [first, *comparison.left_out]
+    shown = comparison.moved[:most]
     listed = [f"  {difference.line}" for difference in shown]
     if more := len(comparison.moved) - len(shown):
         listed.append(f"  and {more} more: {rest}")
     values = any(difference.has_values for difference in comparison.moved)
     what = "these moved" if values else "these are new or missing"
-    return [f"{first}; {what}:", *listed, _what_differs(comparison), *comparison.left_out]
-
-
-def _what_differs(comparison):
+    why = "Packages, platform, parameters and inputs are the same, so the code must have changed"
     if comparison.differs:
-        return f"What else differs: {'; '.join(comparison.differs)}"
-    return "Packages, platform, parameters and inputs are the same, so the code must have changed"
-
-
-# --- with the published numbers -------------------------------------------------------------------
+        why = f"What else differs: {'; '.join(comparison.differs)}"
+    return [f"{first}; {what}:", *listed, why, *comparison.left_out]
 
 
 def with_published(study) -> Comparison | None:
@@ -126,16 +83,19 @@ def with_published(study) -> Comparison | None:
         return Comparison(reference, reason=f"the file or a result cannot be read ({why})")
 
 
-def _with_content(reference, content, study):
-    expected, found = Results.of_file(content), Results.of_folder(study.derived)
-    if reason := _other_parameters(expected.made, found.made):
+def _with_content(reference, expected, study):
+    found = _results(study.derived)
+    if reason := _other_parameters(expected["made"], found["made"]):
         return Comparison(reference, reason=reason)
-    skipped = _not_comparable(expected, found, published.sections_made(study.derived))
-
-    def detail(name):
-        return table_apart_from(name, content["tables"][name], study.derived / name)
-
-    return _compare(reference, expected, found, detail, skipped)
+    there = published.sections_made(study.derived)
+    about, skipped = expected["tables"], _not_comparable(expected, found, there)
+    return _compare(
+        reference,
+        expected,
+        found,
+        lambda name: differences.table_apart_from(name, about[name], study.derived / name),
+        skipped,
+    )
 
 
 def _other_parameters(expected, found):
@@ -144,67 +104,59 @@ def _other_parameters(expected, found):
     quick = [step for step in before if now.get(step, {}).get("quick")]
     if quick:
         return f"{', '.join(quick)} ran with --quick"
-    other = [
+    return "; ".join(
         f"{step} ran with {name}={now[step][name]} (published: {value})"
-        for step in before
-        for name, value in before[step].items()
+        for step, values in before.items()
+        for name, value in values.items()
         if now.get(step, {}).get(name, value) != value
-    ]
-    return "; ".join(other)
+    )
 
 
 def _not_comparable(expected, found, there):
     """Sections that cannot be compared, and why; nothing is said of those that nobody asked for."""
-    sections = {_section(name) for name in (*expected.numbers, *expected.tables)}
+    sections = {_section(name) for name in (*expected["numbers"], *expected["tables"])}
     reasons = {name: "the notebook that writes them has not run" for name in sections - there}
     reasons |= dict.fromkeys(reasons.keys() & ON_REQUEST, "")
-    reasons |= {name: "none of them are published" for name in there - sections}
-    return reasons
+    return reasons | dict.fromkeys(there - sections, "none of them are published")
 
 
-def _compare(reference, expected, found, detail: Callable, skipped=()) -> Comparison:
+def _compare(reference, expected, found, detail, skipped=()) -> Comparison:
     """Compare all that is not in a section skipped; ``detail`` compares one table by name."""
-    reasons = sorted(dict(skipped).items())
-    left_out = tuple(_left_out(expected, found, name, why) for name, why in reasons if why)
-    differs = tuple(_differing(expected.made, found.made))
-    expected, found = expected.without(skipped), found.without(skipped)
-    numbers = numbers_apart(expected.numbers, found.numbers)
-    same = [name for name, sha in expected.tables.items() if found.tables.get(name) == sha]
-    tables = {name: _table_apart(name, found, detail) for name in expected.tables.keys() - {*same}}
-    new = [Difference(n, note="is new") for n in found.tables if n not in expected.tables]
+    numbers, tables = (
+        [
+            {name: one for name, one in side[kind].items() if _section(name) not in skipped}
+            for side in (expected, found)
+        ]
+        for kind in ("numbers", "tables")
+    )
+    moved = differences.numbers_apart(*numbers)
+    before, now = ({name: one["sha256"] for name, one in side.items()} for side in tables)
+    apart = {
+        name: detail(name) if name in now else [differences.Difference(name, note="is missing")]
+        for name in sorted(before)
+        if now.get(name) != before[name]
+    }
+    new = [differences.Difference(name, note="is new") for name in now if name not in before]
     return Comparison(
         reference,
-        _agreeing(expected.numbers, {difference.what for difference in numbers}),
-        _agreeing(expected.tables, {name for name, apart in tables.items() if apart}),
-        len(same),
-        (*numbers, *(d for name in sorted(tables) for d in tables[name]), *new),
-        differs,
-        left_out,
+        (len(numbers[0].keys() - {one.what for one in moved}), len(numbers[0])),
+        (len(before) - sum(map(bool, apart.values())), len(before)),
+        len(before) - len(apart),
+        (*moved, *(one for columns in apart.values() for one in columns), *new),
+        tuple(_differing(expected["made"], found["made"])),
+        tuple(
+            _left_out(expected, found, *item) for item in sorted(dict(skipped).items()) if item[1]
+        ),
     )
 
 
-def _table_apart(name, found, detail):
-    if name not in found.tables:
-        return [Difference(name, note="is missing")]
-    return detail(name)
-
-
-def _agreeing(expected, moved):
-    return len(expected.keys() - moved), len(expected)
-
-
 def _left_out(expected, found, section, why):
-    parts = (expected.numbers | found.numbers, expected.tables | found.tables)
-    numbers, tables = (sum(_section(name) == section for name in part) for part in parts)
-    what = f"{_count(numbers, 'number')} and {_count(tables, 'table')}"
+    numbers, tables = (
+        sum(_section(name) == section for name in expected[kind] | found[kind])
+        for kind in ("numbers", "tables")
+    )
+    what = f"{numbers} number{'s' * (numbers != 1)} and {tables} table{'s' * (tables != 1)}"
     return f"{what} of {section} are not compared: {why}"
-
-
-def _count(n, word):
-    return f"{n} {word}{'' if n == 1 else 's'}"
-
-
-# --- with the default run -------------------------------------------------------------------------
 
 
 def with_default(study) -> Comparison | None:
@@ -212,20 +164,22 @@ def with_default(study) -> Comparison | None:
     default = study.as_variant()
     if not all((one.derived / "numbers.json").is_file() for one in (default, study)):
         return None
-    expected, found = Results.of_folder(default.derived), Results.of_folder(study.derived)
-    there = published.sections_made(study.derived), published.sections_made(default.derived)
-    lacking = dict.fromkeys(there[0] ^ there[1], "only one of the two runs has them")
-    detail = _by_cell(default.derived, study, expected)
-    return _compare("the default run", expected, found, detail, lacking)
+    here, there = (published.sections_made(one.derived) for one in (study, default))
+    lacking = dict.fromkeys(here ^ there, "only one of the two runs has them")
+    return _by_cell("the default run", default.derived, study, lacking)
 
 
-def _by_cell(before, study, expected):
-    """A function that compares one table by name with that in another folder."""
-    draws = published.draws_of(expected.made)
-    return lambda name: cells_apart(name, before / name, study.derived / name, draws)
-
-
-# --- with another folder --------------------------------------------------------------------------
+def _by_cell(reference, before, study, skipped=()):
+    """Compare a study's results with those of another folder, cell by cell."""
+    expected = _results(before)
+    draws = published.draws_of(expected["made"])
+    return _compare(
+        reference,
+        expected,
+        _results(study.derived),
+        lambda name: differences.cells_apart(name, before / name, study.derived / name, draws),
+        skipped,
+    )
 
 
 def with_folder(study, folder) -> Comparison:
@@ -240,8 +194,7 @@ def with_folder(study, folder) -> Comparison:
             f"{study.name}: no results in {study.derived}. Run: python run_all.py --study "
             f"{study.path}"
         )
-    expected, found = Results.of_folder(before), Results.of_folder(study.derived)
-    return _compare(str(folder), expected, found, _by_cell(before, study, expected))
+    return _by_cell(str(folder), before, study)
 
 
 def _results_in(study, folder):
@@ -256,52 +209,28 @@ def _results_in(study, folder):
     return found
 
 
-# --- what made the two ----------------------------------------------------------------------------
-
-
 def _differing(expected, found):
-    """What is not the same of that which made results."""
-    shared = expected["parameters"].keys() & found["parameters"].keys()
-    parts = [
-        (f"{step} ", expected["parameters"][step], found["parameters"][step]) for step in shared
+    """What is not the same of that which made results; of other inputs, three are named."""
+    before, now = expected["parameters"], found["parameters"]
+    pairs = [("", expected["packages"], found["packages"])]
+    pairs += [("", *({"platform": made["platform"]} for made in (expected, found)))]
+    pairs += [(f"{step} ", before[step], now[step]) for step in sorted(before.keys() & now.keys())]
+    told = [
+        f"{prefix}{name} {after.get(name, 'none')} instead of {earlier.get(name, 'none')}"
+        for prefix, earlier, after in pairs
+        for name in unequal(earlier, after)
     ]
-    whole = [{"platform": made["platform"]} for made in (expected, found)]
-    pairs = [("", expected["packages"], found["packages"]), ("", *whole), *sorted(parts)]
-    return [text for pair in pairs for text in _unequal(*pair)] + _other_inputs(expected, found)
+    inputs = unequal(expected["inputs"], found["inputs"])
+    return [*told, *[f"inputs: {shortened(inputs, 3)}"] * bool(inputs)]
 
 
-def _unequal(prefix, before, now):
-    return [
-        f"{prefix}{name} {now.get(name, 'none')} instead of {before.get(name, 'none')}"
-        for name in unequal(before, now)
-    ]
-
-
-def _other_inputs(expected, found):
-    """Inputs of another content; they are many, so three are named."""
-    names = unequal(expected["inputs"], found["inputs"])
-    return [f"inputs: {shortened(names, 3)}"] if names else []
-
-
-# --- the file -------------------------------------------------------------------------------------
-
-
-def write(study, comparison) -> Path:
+def write(study, comparison) -> list[str]:
     """Write the whole comparison beside the results (without one, remove an earlier); its lines."""
     path, said = study.derived / NAME, lines(comparison) if comparison else []
     if comparison is None:
         path.unlink(missing_ok=True)
         return said
     content = {"published": published_hash(study), "lines": said, **asdict(comparison)}
-    content["moved"] = [_plain(difference) for difference in comparison.moved]
+    content["moved"] = [one.plain for one in comparison.moved]
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return said
-
-
-def _plain(difference):
-    """A difference without what JSON cannot hold."""
-    items = asdict(difference).items()
-    kept = {name: value for name, value in items if name != "tolerances"}
-    return {
-        n: str(v) if isinstance(v, float) and not np.isfinite(v) else v for n, v in kept.items()
-    }

@@ -2,14 +2,8 @@
 
 import time
 
+from analysis_lib.pipeline import steps
 from analysis_lib.pipeline.memory import apart
-from analysis_lib.pipeline.steps import (
-    STEPS,
-    brought,
-    grey_matter_maps,
-    makes_maps,
-    required_tables,
-)
 from analysis_lib.results.problems import PipelineError
 
 
@@ -17,19 +11,21 @@ def prepare_data(study, fetch=False, note=print) -> None:
     """Make sure that a study's tables are there, or say in an error how to get them.
 
     A simulated study is generated when its folder is absent, and so is a public one whose files
-    this repository holds; with ``fetch``, another public trial is downloaded, and the atlas and
-    receptor maps for a study that has grey-matter maps, or T1w images to make them from; for these,
-    the templates too.
+    this repository holds; with ``fetch``, another public trial is downloaded, and the maps and
+    templates that the study's images need.
     """
     if fetch or _is_at_hand(study):
         _fetch_trial(study, note)
     if study.simulated and not (study.root.is_dir() and any(study.root.iterdir())):
-        _simulate(study, note)
-    missing = [path for path in required_tables(study) if not path.is_file()]
+        note(f"Simulating the data of {study.name} (once)")
+        start = time.perf_counter()
+        apart(_make_data, study.root)
+        note(f"Simulated {study.name} in {time.perf_counter() - start:.1f} s: {study.root}")
+    missing = [path for path in steps.required_tables(study) if not path.is_file()]
     if missing:
         raise PipelineError(_missing_data(study, missing))
-    makes = makes_maps(STEPS, study)
-    if fetch and (makes or grey_matter_maps(study) or brought(study)):  # to be compared
+    makes = steps.makes_maps(steps.STEPS, study)
+    if fetch and (makes or study.grey_matter_maps() or steps.brought(study)):  # to be compared
         _fetch_maps(study, note, makes)
 
 
@@ -62,28 +58,16 @@ def _fetch_trial(study, note):
         return
     note(f"Fetching {study.name}")
     notes = fetch.fetch_study(study.name, study.root).notes
-    if study.name in fetch.IMAGES and not grey_matter_maps(study):
-        _tell_of_images(study, note, fetch.images_of(study.name))
-    for text in notes:
-        note(text)
-
-
-def _tell_of_images(study, note, wanted):
-    """Images are never fetched by a run: too large to come unasked."""
+    wanted = [] if study.grey_matter_maps() else fetch.images_of(study.name)
     lacking = [file.bytes for file in wanted if not (study.root / file.path).is_file()]
-    if lacking:
+    if lacking:  # too large to come unasked
         note(
             f"{study.name}: {len(lacking)} of {len(wanted)} T1w images are not here and are not "
             f"fetched by a run ({sum(lacking) / 1e9:.1f} GB). Get them: "
             f"python -m analysis_lib fetch {study.name} --images"
         )
-
-
-def _simulate(study, note):
-    note(f"Simulating the data of {study.name} (once)")
-    start = time.perf_counter()
-    apart(_make_data, study.root)
-    note(f"Simulated {study.name} in {time.perf_counter() - start:.1f} s: {study.root}")
+    for text in notes:
+        note(text)
 
 
 def _make_data(folder):

@@ -1,16 +1,11 @@
 """What is not the same in two sets of numbers, or in two tables."""
 
-from dataclasses import dataclass
+import functools
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from analysis_lib.pipeline.expected import (
-    describe_labels,
-    describe_values,
-    numbers_in,
-    read_cells,
-    rows_apart,
-)
+from analysis_lib.pipeline import expected as published
 from analysis_lib.pipeline.tolerance import TOLERANCE, counted_draws
 from analysis_lib.results.columns import MISSING
 from analysis_lib.results.words import shortened
@@ -42,6 +37,13 @@ class Difference:
             parts.append(f"by {self.by:.3g}")
         return f"{self.what}: {', '.join(parts)}"
 
+    @property
+    def plain(self) -> dict:
+        """What JSON can hold of it."""
+        kept = {k: v for k, v in asdict(self).items() if k != "tolerances"}
+        odd = {k: str(v) for k, v in kept.items() if isinstance(v, float) and not np.isfinite(v)}
+        return kept | odd
+
 
 def _words(value):
     if value is None:
@@ -49,9 +51,6 @@ def _words(value):
     if isinstance(value, float):
         return MISSING if np.isnan(value) else f"{value:.10g}"
     return str(value)
-
-
-# --- numbers --------------------------------------------------------------------------------------
 
 
 def numbers_apart(expected, found) -> list[Difference]:
@@ -73,47 +72,50 @@ def _number_apart(key, expected, found):
     if not all(isinstance(value, int | float) for value in (one, other)):
         return Difference(key, one, other)
     by, allowed = abs(other - one), expected["tolerance"]
-    if TOLERANCE.within(by, allowed):
-        return None
-    return Difference(key, one, other, by, tolerances=by / allowed if allowed else np.inf)
-
-
-# --- tables ---------------------------------------------------------------------------------------
+    apart = Difference(key, one, other, by, tolerances=by / allowed if allowed else np.inf)
+    return None if TOLERANCE.within(by, allowed) else apart
 
 
 def table_apart_from(name, about, path) -> list[Difference]:
     """How the table ``path`` differs from what is published of it (`expected.describe_table`)."""
-    table = read_cells(path)
-    wrong = _shape_apart(name, about["header"], about["rows"], table)
-    if about["rows"] != len(table):
-        return wrong
-    shared = [column for column in about["header"] if column in table]
-    pairs = [(f"{name}, {c}", c, about["columns"][c], table[c]) for c in shared]
-    return [*wrong, *filter(None, (_column_apart(*pair) for pair in pairs))]
+    return _table_apart(name, about["columns"], about, published.read_cells(path), _column_apart)
 
 
-def _shape_apart(name, header, rows, table):
-    """Columns and rows that are missing, new, or in another order."""
-    found = list(table.columns)
-    gone = [Difference(f"{name}, {c}", note="is missing") for c in header if c not in found]
-    new = [Difference(f"{name}, {c}", note="is new") for c in found if c not in header]
-    if not gone and not new and found != header:
-        new = [Difference(name, ", ".join(header), ", ".join(found), note="order of columns")]
+def cells_apart(name, before, path, draws) -> list[Difference]:
+    """How the table ``path`` differs from that in ``before``, cell by cell.
+
+    p-values that count one of the numbers of permutations ``draws`` may be one count apart.
+    """
+    expected = published.read_cells(before)
+    about = {"header": list(expected), "rows": len(expected)}
+    compare = functools.partial(_cells_of_column_apart, draws=draws)
+    return _table_apart(name, expected, about, published.read_cells(path), compare)
+
+
+def _table_apart(name, expected, about, table, compare):
+    """Columns and rows that are missing, new or in another order; each column by ``compare``."""
+    header, found, rows = about["header"], list(table.columns), about["rows"]
+    wrong = [Difference(f"{name}, {c}", note="is missing") for c in header if c not in found]
+    wrong += [Difference(f"{name}, {c}", note="is new") for c in found if c not in header]
+    if not wrong and found != header:
+        wrong = [Difference(name, ", ".join(header), ", ".join(found), note="order of columns")]
     if rows != len(table):
-        new.append(Difference(f"{name}, rows", rows, len(table), abs(rows - len(table))))
-    return [*gone, *new]
+        return [*wrong, Difference(f"{name}, rows", rows, len(table), abs(rows - len(table)))]
+    shared = [column for column in header if column in found]
+    apart = (compare(f"{name}, {c}", c, expected[c], table[c]) for c in shared)
+    return [*wrong, *filter(None, apart)]
 
 
 def _column_apart(what, name, about, cells):
     """A Difference between a column and its published description, None if they agree."""
-    values = numbers_in(name, cells)
+    values = published.numbers_in(name, cells)
     if (values is None) != (about["kind"] == "labels"):
         return Difference(what, note="numbers in the one, text or whole numbers in the other")
     if values is None:
-        same = describe_labels(cells) == about
+        same = published.describe_labels(cells) == about
         return None if same else Difference(what, note="other text, labels or whole numbers")
-    found = describe_values(values, about.get("permutations"))
-    rows = rows_apart(about["cells"], found["cells"])
+    found = published.describe_values(values, about.get("permutations"))
+    rows = published.rows_apart(about["cells"], found["cells"])
     by = abs(found["sum"] - about["sum"])
     if not rows and TOLERANCE.within(by, about["tolerance"]):
         return None
@@ -127,22 +129,9 @@ def _rows(rows, total):
     return f"{len(rows)} of {total} cells (row {shortened([str(row + 2) for row in rows], 3)})"
 
 
-def cells_apart(name, before, path, draws) -> list[Difference]:
-    """How the table ``path`` differs from that in ``before``, cell by cell.
-
-    p-values that count one of the numbers of permutations ``draws`` may be one count apart.
-    """
-    expected, table = read_cells(before), read_cells(path)
-    wrong = _shape_apart(name, list(expected.columns), len(expected), table)
-    if len(expected) != len(table):
-        return wrong
-    shared = [column for column in expected if column in table]
-    pairs = [(f"{name}, {c}", c, expected[c], table[c], draws) for c in shared]
-    return [*wrong, *filter(None, (_cells_of_column_apart(*pair) for pair in pairs))]
-
-
 def _cells_of_column_apart(what, name, expected, found, draws):
-    one, other = numbers_in(name, expected), numbers_in(name, found)
+    """A Difference between two columns, None if they agree."""
+    one, other = published.numbers_in(name, expected), published.numbers_in(name, found)
     if one is None or other is None:
         return _labels_apart(what, expected.fillna(MISSING), found.fillna(MISSING))
     counted = counted_draws(name, one, draws)
@@ -150,8 +139,9 @@ def _cells_of_column_apart(what, name, expected, found, draws):
     if not rows.size:
         return None
     with np.errstate(invalid="ignore"):
-        apart = np.abs(other - one)
-    apart[np.isnan(apart)] = np.inf  # a number in the one, none in the other
+        apart = np.nan_to_num(
+            np.abs(other - one), nan=np.inf, posinf=np.inf
+        )  # NaN: a number in one alone
     worst = rows[apart[rows].argmax()]
     values = float(one[worst]), float(other[worst]), float(apart[worst])
     return Difference(what, *values, f"{_rows(list(rows), len(one))}, at most in row {worst + 2}")

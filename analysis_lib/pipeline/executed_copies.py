@@ -1,6 +1,5 @@
 """Executed copies of notebooks kept in step with prose and pictures that changed since."""
 
-import itertools
 import json
 import re
 
@@ -13,15 +12,19 @@ HEADING = re.compile(r"^## What we found", re.MULTILINE)
 
 
 def renew(notebook, executed, older=None) -> bool:
-    """Give an executed copy the present text of its notebook; its outputs stay.
+    """Give an executed copy the present text of its notebook; True if that was another.
 
-    The notebook's code, but for comments, is that which was executed. ``older``, what draws and
-    words results and has changed since, is said at the top. True if the copy was written anew.
+    ``older``, what draws and words results and has changed since, is said at the top.
     """
     before = read_json(executed)
     cells = list(_merged(read_notebook(notebook)["cells"], read_notebook(executed)["cells"]))
     cells = with_findings(cells)
-    cells = [_note(older), *cells] if older else cells
+    words = (
+        "> **Older pictures and sentences.** The results below are up to date. How they are drawn "
+        f"and worded has changed since this copy was executed ({older}); run the notebook with "
+        "`--force` to see it."
+    )
+    cells = [_told(OLDER, words), *cells] if older else cells
     if cells == read_notebook(executed)["cells"]:
         return False
     text = json.dumps({**before, "cells": cells}, indent=1, ensure_ascii=False)
@@ -31,9 +34,10 @@ def renew(notebook, executed, older=None) -> bool:
 
 def with_findings(cells) -> list:
     """Executed cells, and below the title what the notebook found, as its end says it."""
-    cells = [cell for cell in cells if FOUND not in cell["metadata"].get("tags", [])]
+    cells = [cell for cell in cells if FOUND not in _tags(cell)]
     said = _findings(cells)
-    return [*cells[:1], _findings_cell(said), *cells[1:]] if said else cells
+    words = f"**What we found in this run** (the end of the notebook says the same).\n\n{said}"
+    return [*cells[:1], _told(FOUND, words), *cells[1:]] if said else cells
 
 
 def _findings(cells):
@@ -49,26 +53,21 @@ def _joined(text):
     return text if isinstance(text, str) else "".join(text)
 
 
-def _findings_cell(said):
-    source = f"**What we found in this run** (the end of the notebook says the same).\n\n{said}"
-    return {"cell_type": "markdown", "id": FOUND, "metadata": {"tags": [FOUND]}, "source": source}
-
-
 def _merged(source, executed):
     """Cells as the notebook has them, with what papermill and the kernel added."""
-    done = iter([cell for cell in executed if cell["cell_type"] == "code"])
+    ran = [cell for cell in executed if cell["cell_type"] == "code"]
+    injected = [cell for cell in ran if "injected-parameters" in _tags(cell)]
+    own = iter([cell for cell in ran if cell not in injected])
     for cell in source:
-        if cell["cell_type"] != "code":
+        if cell["cell_type"] == "code":
+            yield {**next(own), "source": cell["source"]}
+            yield from injected if "parameters" in _tags(cell) else ()
+        else:
             yield _like_papermill(cell, executed)
-            continue
-        ran = next(done)
-        yield {**ran, "source": cell["source"]}
-        if "parameters" in ran["metadata"].get("tags", []):
-            ran = next(done, None)
-            if ran is not None and "injected-parameters" in ran["metadata"].get("tags", []):
-                yield ran
-            elif ran is not None:
-                done = itertools.chain([ran], done)
+
+
+def _tags(cell):
+    return cell["metadata"].get("tags", [])
 
 
 def _like_papermill(cell, executed):
@@ -77,10 +76,5 @@ def _like_papermill(cell, executed):
     return next(same, {**cell, "metadata": {"tags": [], **cell.get("metadata", {})}})
 
 
-def _note(older):
-    words = (
-        f"> **Older pictures and sentences.** The results below are up to date. How they are drawn "
-        f"and worded has changed since this copy was executed ({older}); run the notebook with "
-        "`--force` to see it."
-    )
-    return {"cell_type": "markdown", "id": OLDER, "metadata": {"tags": [OLDER]}, "source": words}
+def _told(name, words):
+    return {"cell_type": "markdown", "id": name, "metadata": {"tags": [name]}, "source": words}

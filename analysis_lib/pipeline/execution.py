@@ -32,11 +32,7 @@ TOLD = re.compile(rf"\[Errno ({errno.ENOSPC}|{errno.EDQUOT}|{errno.EFBIG}|{errno
 
 
 class NotebookFailure(PipelineError):
-    """A notebook stopped at a cell: the partly executed copy is kept.
-
-    ``told`` holds the problems of an exception that lists them, or of the system's, in the place of
-    a traceback; what a process said before it died is kept.
-    """
+    """A notebook stopped at a cell; ``told`` holds problems that stand for a traceback."""
 
     def __init__(self, notebook, cell, kind, message, traceback, kept):
         self.notebook, self.cell, self.kind, self.kept = notebook, cell, kind, kept
@@ -62,10 +58,9 @@ def execute(
 ):
     """Execute a notebook, in its folder and a new kernel, and keep it whole as ``executed``.
 
-    When a cell fails, ``NAME.failed.ipynb`` is written beside it instead, an earlier ``executed``
-    stays, and `NotebookFailure` is raised. ``on_cell`` is told how many cells are done, and of how
-    many; the kernel imports ``library`` first; ``told`` are environment variables: where results
-    go, and the address of a cluster.
+    When a cell fails, ``NAME.failed.ipynb`` is written beside it and `NotebookFailure` raised.
+    ``on_cell`` is told how many cells are done, and of how many; the kernel imports ``library``
+    first; ``told`` are environment variables.
     """
     import papermill
 
@@ -80,7 +75,9 @@ def execute(
         last["index"] = cell_index
         on_cell(cell_index, n_cells)
 
-    with tempfile.TemporaryFile() as log, kernel_environment(library, told), _no_log("papermill"):
+    # What papermill would log, an interrupt or a kernel's death, is told here in words.
+    logging.getLogger("papermill").setLevel(logging.CRITICAL + 1)
+    with tempfile.TemporaryFile() as log:
         try:
             papermill.execute_notebook(
                 str(notebook),
@@ -91,7 +88,7 @@ def execute(
                 progress_bar=False,
                 cwd=str(notebook.parent),
                 on_cell_start=start,
-                kernel_manager_class=_kernel_class(log),
+                kernel_manager_class=_kernel_class(log, kernel_environment(library, told)),
             )
             _keep(partial, executed, notebook.name, with_findings)
             failed.unlink(missing_ok=True)
@@ -109,19 +106,7 @@ def execute(
     on_cell(n_cells, n_cells)
 
 
-@contextlib.contextmanager
-def _no_log(name):
-    """Keep a package from logging what is told here in words: an interrupt, a kernel's death."""
-    logger = logging.getLogger(name)
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-def _kernel_class(log):
+def _kernel_class(log, environment):
     """A kernel whose own error stream goes to a file: an interrupted one prints a traceback."""
     from jupyter_client import AsyncKernelManager
 
@@ -133,7 +118,7 @@ def _kernel_class(log):
 
         async def start_kernel(self, **options):
             options["extra_arguments"] = [*options.get("extra_arguments", ()), FORGETFUL]
-            return await super().start_kernel(stderr=log, **options)
+            return await super().start_kernel(stderr=log, env=environment, **options)
 
     return Kernel
 

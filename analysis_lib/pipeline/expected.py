@@ -1,18 +1,15 @@
 """The published numbers of a study, ``data/expected/<study>.json``, and what made them.
 
-The file holds each entry of ``numbers.json`` with its tolerance. Of each result table it holds
+The file holds each entry of ``numbers.json`` with its tolerance, and of each result table the
+sha256, which settles most comparisons at once, and of each column
 
-- the sha256 of its bytes, which settles most comparisons at once;
-- the header and the number of rows;
-- for each column of text, labels or whole numbers, the sha256 of its cells;
-- for each column of numbers, their sum and sum of absolute values, to say how far off they are, and
-  two characters per cell. The characters are the number in steps of one tolerance
-  (`Tolerance.steps`), modulo 4,096: cells that agree are at most one step apart, so there are no
-  borders at which rounding decides, and the rows that moved are known. A cell that moved at random
-  is taken for the old one with a probability of 3 in 4,096.
+- of text, labels or whole numbers: the sha256 of its cells;
+- of numbers: their sum and sum of absolute values, to say how far off they are, and two characters
+  per cell: the number in steps of one tolerance (`Tolerance.steps`), modulo 4,096. Cells that agree
+  are at most one step apart; one that moved at random agrees with a probability of 3 in 4,096.
 
 A table itself is not kept: those of a public trial have rows of participants, and not every licence
-allows passing them on. Numbers cannot be read back from sums and remainders.
+allows passing them on.
 """
 
 import json
@@ -39,12 +36,8 @@ ABOUT = (
 )
 DRAWS = ("n_permutations", "n_surrogates")
 DIGITS = string.ascii_letters + string.digits + "+-"
-_BASE = len(DIGITS)
-# Never the mark of a finite number.
-_MISSING, _INFINITE = "..", {1.0: ".+", -1.0: ".-"}
-
-
-# --- what made results ----------------------------------------------------------------------------
+MARKS = [one + other for one in DIGITS for other in DIGITS]  # of finite numbers
+PLACES = {mark: place for place, mark in enumerate(MARKS)}
 
 
 def made_by(folder) -> dict:
@@ -56,11 +49,11 @@ def made_by(folder) -> dict:
         for name, file in step["inputs"].items()
         if name.startswith("{")  # no result of an earlier notebook
     }
-    machines = (step["machine"] for step in steps.values())
+    platforms = [f"{s['machine']['system']} {s['machine']['processor']}" for s in steps.values()]
     return {
         "parameters": {name: step["parameters"] for name, step in steps.items()},
         "packages": {name: v for step in steps.values() for name, v in step["packages"].items()},
-        "platform": next((f"{one['system']} {one['processor']}" for one in machines), None),
+        "platform": platforms[0] if platforms else None,
         "inputs": dict(sorted(inputs.items())),
     }
 
@@ -78,36 +71,25 @@ def sections_made(folder) -> set[str]:
 
 def draws_of(made) -> list[int]:
     """Numbers of permutations and surrogates among the parameters, largest first."""
-    found = {
-        values[name] for values in made["parameters"].values() for name in DRAWS if name in values
-    }
-    return sorted(found, reverse=True)
-
-
-# --- numbers --------------------------------------------------------------------------------------
+    found = (values.get(name) for values in made["parameters"].values() for name in DRAWS)
+    return sorted({*found} - {None}, reverse=True)
 
 
 def describe_numbers(folder, draws) -> dict:
     """Each number of ``numbers.json``: value, source and the difference that is allowed."""
-    entries = read_mapping(Path(folder) / "numbers.json")
-    return {key: _described_number(key, entry, draws) for key, entry in entries.items()}
-
-
-def _described_number(key, entry, draws):
-    value = entry["value"]
-    entry = {"value": value, "source": entry["source"], "tolerance": 0}
-    if isinstance(value, float):
-        allowed = float(TOLERANCE.allowed(value, counted_draws(key, [value], draws)))
-        entry |= {"value": ten_digits(value), "tolerance": ten_digits(allowed)}
-    return entry
+    found = {}
+    for key, entry in read_mapping(Path(folder) / "numbers.json").items():
+        value, allowed = entry["value"], 0
+        if isinstance(value, float):
+            allowed = float(TOLERANCE.allowed(value, counted_draws(key, [value], draws)))
+            value, allowed = ten_digits(value), ten_digits(allowed)
+        found[key] = {"value": value, "source": entry["source"], "tolerance": allowed}
+    return found
 
 
 def ten_digits(value) -> float:
     """A number as result tables write it."""
     return float(f"{value:.10g}")
-
-
-# --- tables ---------------------------------------------------------------------------------------
 
 
 def tables_of(folder) -> dict:
@@ -157,8 +139,7 @@ def _described_column(name, cells, draws):
     values = numbers_in(name, cells)
     if values is None:
         return describe_labels(cells)
-    counted = counted_draws(name, values, draws)
-    return describe_values(values, counted)
+    return describe_values(values, counted_draws(name, values, draws))
 
 
 def describe_labels(cells) -> dict:
@@ -175,44 +156,29 @@ def describe_values(values, draws=None) -> dict:
         "kind": "numbers",
         **({"permutations": draws} if draws else {}),
         **{name: ten_digits(value) for name, value in sums.items()},
-        "cells": "".join(
-            _mark(v, s) for v, s in zip(values, _remainders(values, draws), strict=True)
-        ),
+        "cells": "".join(_marks(values, draws)),
     }
 
 
-def _remainders(values, draws):
+def _marks(values, draws):
     finite = np.where(np.isfinite(values), values, 0.0)
     # not np.round: from one half to the next it takes two steps
-    return np.floor(TOLERANCE.steps(finite, draws) + 0.5).astype(np.int64) % _BASE**2
-
-
-def _mark(value, remainder):
-    if np.isnan(value):
-        return _MISSING
-    if np.isinf(value):
-        return _INFINITE[float(np.sign(value))]
-    return DIGITS[remainder // _BASE] + DIGITS[remainder % _BASE]
+    steps = np.floor(TOLERANCE.steps(finite, draws) + 0.5).astype(np.int64)
+    odd = np.select([np.isnan(values), values == np.inf, values == -np.inf], ["..", ".+", ".-"], "")
+    return np.where(odd == "", np.array(MARKS)[steps % len(MARKS)], odd)
 
 
 def rows_apart(expected, found) -> list[int]:
     """Rows, from 0, whose marks are more than one step apart in two texts of `describe_values`."""
     pairs = [(expected[i : i + 2], found[i : i + 2]) for i in range(0, len(expected), 2)]
-    return [row for row, (one, other) in enumerate(pairs) if not _near(one, other)]
+    return [row for row, pair in enumerate(pairs) if not _near(*pair)]
 
 
 def _near(one, other):
-    if "." in (one[0], other[0]):
+    if one not in PLACES or other not in PLACES:  # missing or infinite
         return one == other
-    apart = (_number(one) - _number(other)) % _BASE**2
-    return min(apart, _BASE**2 - apart) <= 1
-
-
-def _number(mark):
-    return DIGITS.index(mark[0]) * _BASE + DIGITS.index(mark[1])
-
-
-# --- the file -------------------------------------------------------------------------------------
+    apart = abs(PLACES[one] - PLACES[other])
+    return min(apart, len(MARKS) - apart) <= 1
 
 
 def describe_results(folder) -> dict:
@@ -245,29 +211,24 @@ def _lines(content, opening, indent):
     return [f"{indent}{opening}{{", *(line for block in blocks for line in block), f"{indent}}}"]
 
 
-def _on_request(study, path):
-    """Notebooks that run on request alone, and have run here or for the present file."""
-    from analysis_lib.pipeline.steps import STEPS
-
-    known = {*_steps(study.derived), *read_mapping(path).get("made", {}).get("parameters", {})}
-    return [step.notebook for step in STEPS if step.on_request and step.notebook in known]
-
-
 def write_expected(study) -> Path:
     """Make a study's results the expected ones, if up to date.
 
     Of the notebooks that run on request, those that have run or are in the present file count.
     """
     from analysis_lib.pipeline.plan import make_plan, status
+    from analysis_lib.pipeline.steps import STEPS
 
     path = agreement.EXPECTED / f"{study.name}.json"
-    states, asked = status(make_plan(study)), _on_request(study, path)
+    known = {*_steps(study.derived), *read_mapping(path).get("made", {}).get("parameters", {})}
+    asked = [step.notebook for step in STEPS if step.on_request and step.notebook in known]
+    states = status(make_plan(study))
     states |= status(make_plan(study, only=asked)) if asked else {}
     stale = [f"{name} ({state})" for name, state in states.items() if state.startswith("to run")]
-    advice = f"Run: python run_all.py --study {study.name}"
     if stale:
         raise PipelineError(
-            f"{study.name}: up to date expected, found {', '.join(stale)}. {advice}"
+            f"{study.name}: up to date expected, found {', '.join(stale)}. "
+            f"Run: python run_all.py --study {study.name}"
         )
     write_text(path, as_text(describe_results(study.derived)))
     return path

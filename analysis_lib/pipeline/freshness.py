@@ -21,10 +21,7 @@ NOT_COMPARED = ("study", "variant", *WITHOUT_EFFECT)
 
 
 def folders(study, name) -> list[Path]:
-    """Folders of results: "figures", or one below ``study.derived``.
-
-    What is about single participants lies apart, where they are protected.
-    """
+    """Folders of results: "figures", or below ``study.derived``, and where participants are."""
     if name == "figures":
         return [study.figures]
     return [study.derived / name, *([study.private / name] if study.protected else [])]
@@ -44,13 +41,8 @@ def results_of(study, name):
 def input_files(step, study) -> list[Path]:
     """Every file that a step reads, as far as it exists now."""
     own = {path for read in step.reads for path in read(study)}
-    earlier = {path for name in sources(step) for path in results_of(study, name)}
+    earlier = {path for name in step.takes for path in results_of(study, name)}
     return sorted({study.path} | own | earlier)
-
-
-def sources(step):
-    """Folders of earlier results that a step takes."""
-    return (*step.uses, *step.may_use)
 
 
 def notebook_hash(path) -> str:
@@ -70,10 +62,8 @@ def _code(cell):
 def signature(step, study, notebook, passed, library=LIBRARY, record=None) -> dict:
     """All that a step's results depend on, from files and from the parameters ``passed``.
 
-    Gives hashes of the notebook's code, of each file that it reaches (library; shown: of what draws
-    and words results without changing them) and of all code (house); parameters with defaults;
-    packages; sha256 and bytes of inputs. ``record`` is the step's entry in the manifest: what the
-    code reaches is taken from there while no code has changed, which saves reading it all.
+    ``library`` has what the notebook's code reaches, ``shown`` what draws and words results, and
+    ``house`` all code: while it is as in ``record``, the manifest's entry, nothing is read anew.
     """
     known = notebook_parameters(notebook)
     values = {name: parameter.default for name, parameter in known.items()} | passed

@@ -15,44 +15,38 @@ def headline(study) -> dict:
     They are the primary outcome's contrast, the difference in grey-matter change between arms, and
     the receptor whose map follows that difference most closely; what has not run is left out.
     """
-    found = {"variant": study.variant or "default"}
-    for part in (_clinical, _grey_matter, _receptor):
-        found |= part(study)
-    return found
+    return {"variant": study.variant or "default", **_clinical(study), **_imaging(study)}
 
 
 def _clinical(study):
-    rows = _table(study, "clinical/mmrm_contrasts.tsv")
-    if rows is None:
+    if not study.scales:
         return {}
-    primary = rows["scale"].eq(study.primary_scale.name) & rows["visit"].eq(study.final_visit)
-    return _first(rows[primary], "estimate", "p")
+    primary = {"scale": study.primary_scale.name, "visit": study.final_visit}
+    return _first(_table(study, "clinical/mmrm_contrasts.tsv", **primary), "estimate", "p")
 
 
-def _grey_matter(study):
-    summary, clusters = (
-        _table(study, f"vbm/{n}.tsv") for n in ("summary", f"{study.main}_clusters")
+def _imaging(study):
+    main, by_size = study.main, {"key": abs, "ascending": False}
+    clusters = _table(study, f"vbm/{main}_clusters.tsv")
+    summary, maps = (
+        _table(study, name, contrast=main)
+        for name in ("vbm/summary.tsv", "receptors/correlations.tsv")
     )
-    if summary is None:
-        return {}
+    found = {}
+    if len(summary) and len(clusters):
+        found["peak_t"] = clusters.sort_values("t", **by_size)["t"].iloc[0]
     counted = "n_regions_fwe" if study.regional else "n_voxels_fwe"
-    found = _first(summary[summary["contrast"] == study.main], "smallest_p", counted)
-    if clusters is None or clusters.empty:
-        return found
-    return {"peak_t": clusters["t"].loc[clusters["t"].abs().idxmax()], **found}
+    found |= _first(summary, "smallest_p", counted)
+    maps = maps.sort_values("r", **by_size) if len(maps) else maps
+    return found | _first(maps, "receptor", "annotation", "r", "p_fwe", "p_fwe_spatial")
 
 
-def _receptor(study):
-    rows = _table(study, "receptors/correlations.tsv")
-    if rows is None:
-        return {}
-    rows = rows[rows["contrast"] == study.main].sort_values("r", key=abs, ascending=False)
-    return _first(rows, "receptor", "annotation", "r", "p_fwe", "p_fwe_spatial")
-
-
-def _table(study, name):
+def _table(study, name, **where):
     path = study.derived / name
-    return reading.read_table(path) if path.is_file() else None
+    rows = reading.read_table(path) if path.is_file() else pd.DataFrame()
+    for column, value in where.items() if len(rows) else ():
+        rows = rows[rows[column] == value]
+    return rows
 
 
 def _first(rows, *names):
@@ -75,5 +69,5 @@ def _cell(name, value):
     if pd.isna(value):
         return "n/a"
     if name in P_VALUES:
-        return words.p_text(value).removeprefix("p ").removeprefix("= ")
+        return words.p_cell(value)
     return f"{value:.2f}" if isinstance(value, float) else str(value)

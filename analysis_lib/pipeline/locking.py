@@ -11,11 +11,7 @@ from analysis_lib.results.problems import PipelineError, refusals
 
 @contextlib.contextmanager
 def lock(folder):
-    """Hold a folder for one run: ``.run.lock`` in it names the process.
-
-    A run that is alive and holds it is a `PipelineError`. The system frees the lock of a process
-    that ends, however it ends; the file stays.
-    """
+    """Hold a folder for one run; `PipelineError` if another one, which is alive, holds it."""
     path = folder / ".run.lock"
     held = FileLock(path, timeout=0, is_singleton=False)
     with refusals(folder):
@@ -23,20 +19,16 @@ def lock(folder):
         try:
             held.acquire()
         except Timeout:
-            raise PipelineError(_busy(folder, path)) from None
+            holder = "which process is unknown"
+            with contextlib.suppress(OSError):
+                holder = path.read_text(encoding="utf-8") or holder
+            raise PipelineError(
+                f"another run is working in {folder} ({holder}). Wait for it; if it is no longer "
+                f"there, delete {path}"
+            ) from None
     try:
         with refusals(folder):
             path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:
         held.release()
-
-
-def _busy(folder, path):
-    holder = "which process is unknown"
-    with contextlib.suppress(OSError):
-        holder = path.read_text(encoding="utf-8") or holder
-    return (
-        f"another run is working in {folder} ({holder}). Wait for it; if it is no longer there, "
-        f"delete {path}"
-    )

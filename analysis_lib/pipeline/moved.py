@@ -1,7 +1,7 @@
 """Which numbers of a variant are not those of the default run: said where a notebook ends."""
 
 from analysis_lib.pipeline.tolerance import TOLERANCE
-from analysis_lib.results.files import read_json
+from analysis_lib.results.files import read_if_there
 
 SHOWN = 7  # numbers
 SECTIONS = ("clinical", "vbm", "receptors")
@@ -25,18 +25,14 @@ def what_moved(study, *sections) -> None:
     *sections : str
         Folders of results whose numbers are compared: the one that a notebook wrote, or all.
     """
-    if study.variant:
-        print(_where(study, sections), *moved_lines(study, sections), sep="\n")
-
-
-def _where(study, sections):
-    lines = [f"These results are in variants/{study.variant}; the default ones are as they were."]
-    taken = [n for n in TAKES.get(sections, ()) if study.result(n).parent != study.derived]
-    if taken:
-        lines.append(f"{' and '.join(taken)} of the default run went into them.")
+    if not study.variant:
+        return
+    print(f"These results are in variants/{study.variant}; the default ones are as they were.")
+    if taken := [n for n in TAKES.get(sections, ()) if study.result(n).parent != study.derived]:
+        print(f"{' and '.join(taken)} of the default run went into them.")
     if len(sections) == 1 and sections[0] in NEXT:
-        lines.append(f'To go on, set variant = "{study.variant}" in {NEXT[sections[0]]}.')
-    return "\n".join(lines)
+        print(f'To go on, set variant = "{study.variant}" in {NEXT[sections[0]]}.')
+    print(*moved_lines(study, sections), sep="\n")
 
 
 def moved_lines(study, sections=SECTIONS) -> list[str]:
@@ -57,18 +53,12 @@ def moved_lines(study, sections=SECTIONS) -> list[str]:
 
 
 def _numbers(study, sections):
-    """Values in numbers.json, by key."""
-    path = study.derived / "numbers.json"
-    content = read_json(path) if path.is_file() else {}
+    content = read_if_there(study.derived / "numbers.json")
     return {key: item["value"] for key, item in content.items() if key.split(".")[0] in sections}
 
 
 def main_keys(study, values) -> list[str]:
-    """Keys of the numbers that a reader asks for first.
-
-    They are the primary outcome, the difference in grey-matter change between arms, and the
-    receptor whose map follows it most closely.
-    """
+    """Keys of what a reader asks for first: outcome, difference in change, closest receptor."""
     lead = f"receptors.{study.main}."
     rs = {k.removesuffix(".r"): abs(v) for k, v in values.items() if v and k.endswith(".r")}
     rs = {key: r for key, r in rs.items() if key.startswith(lead)}
@@ -82,9 +72,8 @@ def main_keys(study, values) -> list[str]:
 
 
 def _agree(before, now):
-    if not all(isinstance(value, int | float) for value in (before, now)):
-        return before == now
-    return bool(TOLERANCE.agrees(before, now))
+    numbers = all(isinstance(value, int | float) for value in (before, now))
+    return bool(TOLERANCE.agrees(before, now)) if numbers else before == now
 
 
 def _text(value):

@@ -14,8 +14,7 @@ from analysis_lib.study.parameters import notebook_parameters, parse_overrides
 def step_parameters(study, known, overrides, quick=False, jobs=None) -> dict:
     """What is passed to one notebook: only what differs from its defaults, and the study.
 
-    A study of ``data/studies`` is passed by name, so that the executed notebook holds no path of
-    this machine; another one by its absolute path.
+    A study of ``data/studies`` is passed by name: executed notebooks hold no path of this machine.
     """
     own = study.path.parent == PROJECT / "data" / "studies"
     wanted = {"study": study.path.stem if own else str(study.path)}
@@ -41,10 +40,18 @@ class Plan:
         """The notebook file of a step."""
         return notebook_path(step.notebook, self.notebooks)
 
-    def signature(self, step) -> dict:
-        """See :func:`signature`."""
-        passed = self.passed[step.notebook]
-        record = manifest.read_manifest(self.study)["steps"].get(step.notebook)
+    def executed(self, step) -> Path:
+        """The executed copy of a step's notebook."""
+        return self.study.derived / "notebooks" / f"{step.notebook}.ipynb"
+
+    def record(self, step) -> dict | None:
+        """The entry of a step in the manifest."""
+        return manifest.read_manifest(self.study)["steps"].get(step.notebook)
+
+    def signature(self, step, passed=None) -> dict:
+        """See :func:`signature`; ``passed`` are by default the parameters of this run."""
+        passed = self.passed[step.notebook] if passed is None else passed
+        record = self.record(step)
         return signature(step, self.study, self.path(step), passed, self.library, record)
 
 
@@ -61,8 +68,7 @@ def make_plan(
 ) -> Plan:
     """Check the options of a run against the notebooks: all run in the study's own folder.
 
-    `variant_runs.make_plans` tells variants apart and is what a command line calls. Unknown
-    notebooks or parameters, and values of the wrong type, are a `UsageError`.
+    A command line calls `variant_runs.make_plans`. Wrong names or values are a `UsageError`.
     """
     steps = [step for step in steps if step.fits(study)]
     chosen = select(steps, list(only))
@@ -77,14 +83,12 @@ def make_plan(
 
 def status(plan) -> dict[str, str]:
     """By notebook: "up to date", "skipped: why" or "to run: why", as things are now."""
-    records = manifest.read_manifest(plan.study)["steps"]
-    found = {}
     coming = makes_maps(plan.steps, plan.study)
-    for step in plan.steps:
-        reason = blocked(step, plan.study, coming)
-        if reason:
-            found[step.notebook] = f"skipped: {reason}"
-            continue
-        why = why_stale(records.get(step.notebook), plan.signature(step), plan.study)
-        found[step.notebook] = f"to run: {why}" if why else "up to date"
-    return found
+    return {step.notebook: _status(plan, step, coming) for step in plan.steps}
+
+
+def _status(plan, step, coming):
+    if reason := blocked(step, plan.study, coming):
+        return f"skipped: {reason}"
+    why = why_stale(plan.record(step), plan.signature(step), plan.study)
+    return f"to run: {why}" if why else "up to date"

@@ -2,38 +2,29 @@
 
 import contextlib
 import json
-import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from analysis_lib.pipeline import freshness
 from analysis_lib.pipeline import memory as pipeline_memory
 from analysis_lib.pipeline.agreement import said_before
 from analysis_lib.pipeline.data import prepare_data
 from analysis_lib.pipeline.executed_copies import renew
 from analysis_lib.pipeline.execution import NotebookFailure, execute
-from analysis_lib.pipeline.freshness import (
-    folders,
-    older_pictures,
-    results_of,
-    signature,
-    sources,
-    why_stale,
-)
 from analysis_lib.pipeline.locking import lock
 from analysis_lib.pipeline.plan import Plan
 from analysis_lib.pipeline.steps import Step, blocked, blocked_note, makes_maps
 from analysis_lib.pipeline.variant_runs import take
 from analysis_lib.report import manifest as report_manifest
+from analysis_lib.report.manifest import CRATE
 from analysis_lib.results.environment import KERNEL_ENVIRONMENT
 from analysis_lib.results.files import sweep, write_text
 from analysis_lib.results.problems import CompendiumError, PipelineError, StudyError
 from analysis_lib.study.place import WARNINGS
 
 PAGE = "report/index.html"
-CRATE = "ro-crate-metadata.json"  # as report.crate names it, which is slow to import
-NEEDED_BY_REPORT = ("clinical/mmrm_contrasts.tsv", "clinical/flow.json", "numbers.json")
 
 
 @dataclass
@@ -51,17 +42,10 @@ class Outcome:
 class Quiet:
     """Told what a run does; this one shows nothing."""
 
-    def note(self, text):
-        """Show a sentence."""
+    def note(self, *told):
+        """A sentence; a step that starts, and why; cells of one that are done; its outcome."""
 
-    def start(self, step, why):
-        """Show that a notebook starts, and why."""
-
-    def cell(self, step, done, total):
-        """Show that cells are done."""
-
-    def end(self, outcome):
-        """Show what became of a notebook."""
+    start = cell = end = note
 
 
 @dataclass
@@ -89,9 +73,8 @@ class Run:
 def run(plan, show=None, fetch=False) -> Run:
     """Run the steps of a plan that are not up to date; stop at the first failure, and record it.
 
-    A `PipelineError` says that another run is under way, data are missing, or results belong to
-    another study; a `StudyError` has every problem of the data that concerns a notebook that is to
-    run; a `KeyboardInterrupt` has the outcomes of what was complete, after the kernel was stopped.
+    A `StudyError` has every problem of the data that concerns a notebook that is to run; a
+    `KeyboardInterrupt` has the outcomes of what was complete.
     """
     now = Run(plan, show or Quiet())
     with lock(plan.study.derived):
@@ -124,11 +107,9 @@ def run(plan, show=None, fetch=False) -> Run:
 def _publish(now):
     """Write report and RO-Crate, where a step has run or they are not there yet."""
     study = now.plan.study
-    there = all((study.derived / name).is_file() for name in (PAGE, CRATE))
-    ready = all((study.derived / name).is_file() for name in needed_by_report(study))
-    if now.failure or not ready:
+    if now.failure or not _are_there(study, needed_by_report(study)):
         return
-    if there and not now.ran and not now.renewed:
+    if _are_there(study, (PAGE, CRATE)) and not now.ran and not now.renewed:
         now.report = study.derived / PAGE
         return
     from analysis_lib.report import crate, page  # slow to import
@@ -140,18 +121,19 @@ def _publish(now):
         raise PipelineError(f"The results are complete; the report failed: {error}") from None
 
 
+def _are_there(study, names):
+    return all((study.derived / name).is_file() for name in names)
+
+
 def needed_by_report(study) -> tuple:
     """Results without which there is nothing to report."""
     if study.arms:
-        return NEEDED_BY_REPORT
+        return ("clinical/mmrm_contrasts.tsv", "clinical/flow.json", "numbers.json")
     return ("receptors/correlations.tsv" if study.effect else "clinical/change.tsv", "numbers.json")
 
 
 def _compare(now):
-    """Compare with the published numbers, or a variant with the default run.
-
-    What does not agree is said and fails nothing.
-    """
+    """Compare with the published numbers, or a variant with the default run; fails nothing."""
     if now.failure:
         return
     study = now.plan.study
@@ -175,7 +157,7 @@ def _run_step(now, step):
     _check_earlier(now, step)
     before = plan.signature(step)
     quick = bool(before["parameters"].get("quick"))
-    why = why_stale(report_manifest.read_manifest(study)["steps"].get(step.notebook), before, study)
+    why = freshness.why_stale(plan.record(step), before, study)
     if not why and not plan.force:
         _renew_copy(now, step, before)
         return Outcome(step, "up to date", quick=quick)
@@ -183,29 +165,27 @@ def _run_step(now, step):
         from analysis_lib.atlas import files  # slow to import
 
         files.cached_templates()  # or an error that says how to get them
-    _require_sound_data(now)
+    if not now.checked:
+        _require_sound_data(now)
     now.show.start(step, why or "--force")
     return _execute_step(now, step, before, Outcome(step, "run", why or "--force", quick=quick))
 
 
 def _renew_copy(now, step, before):
     """Bring the executed copy of a step that is up to date in line with changed prose."""
-    study, steps = now.plan.study, report_manifest.read_manifest(now.plan.study)["steps"]
-    record, executed = steps[step.notebook], study.derived / "notebooks" / f"{step.notebook}.ipynb"
-    older = older_pictures(record, before)
+    study, manifest = now.plan.study, report_manifest.read_manifest(now.plan.study)
+    record, executed = manifest["steps"][step.notebook], now.plan.executed(step)
+    older = freshness.older_pictures(record, before)
     if older:
         now.show.note(f"{step.number}: results up to date, pictures older than {older}")
     if executed.is_file() and renew(now.plan.path(step), executed, older):
         now.renewed = True
-        outputs = {**record["outputs"], **report_manifest.describe_files(study, [executed])}
-        steps = {**steps, step.notebook: {**record, "outputs": outputs}}
-        report_manifest.write_manifest(study, steps, report_manifest.read_manifest(study)["run"])
+        record["outputs"] |= report_manifest.describe_files(study, [executed])
+        report_manifest.write_manifest(study, manifest["steps"], manifest["run"])
 
 
 def _require_sound_data(now):
-    """Check the study once, before the first kernel: a run with nothing to do needs no check."""
-    if now.checked:
-        return
+    """Check the study before the first kernel: a run with nothing to do needs no check."""
     study, done = now.plan.study, [outcome.step for outcome in now.outcomes]
     ahead = [step for step in now.plan.steps if step not in done]
     coming = makes_maps(ahead, study)
@@ -231,10 +211,11 @@ def _checked(study, runs):
 
 def _execute_step(now, step, before, outcome):
     study, plan, warnings = now.plan.study, now.plan, now.warnings.get(step.number, {})
-    executed = study.derived / "notebooks" / f"{step.notebook}.ipynb"
+    executed = plan.executed(step)
     seen = _written(step, study)
     started, clock = datetime.now(UTC), time.perf_counter()
-    with pipeline_memory.PeakMemory() as memory, _watched(step, study, now.show.note):
+    memory = pipeline_memory.PeakMemory()
+    with pipeline_memory.repeated(memory.sample, 0.2), _watched(step, study, now.show.note):
         try:
             execute(
                 plan.path(step),
@@ -279,8 +260,8 @@ def _clear(study, executed, failure):
 def _watched(step, study, note, seconds=1.0):
     """Show the lines that a long step leaves in ``.progress`` of its folder, as they come."""
     written = step.writes if step.resumes else ()
-    paths = [one / ".progress" for name in written for one in folders(study, name)]
-    ended, shown = threading.Event(), set()
+    paths = [one / ".progress" for name in written for one in freshness.folders(study, name)]
+    shown = set()
 
     def look():
         for path in paths:
@@ -290,26 +271,15 @@ def _watched(step, study, note, seconds=1.0):
                     shown.add(text)
                     note(f"{step.number}: {text}")
 
-    def watch():
-        while not ended.wait(seconds):
-            look()
-
     for path in paths:
         path.unlink(missing_ok=True)  # of an interrupted run
-    thread = threading.Thread(target=watch, daemon=True)
-    if paths:
-        thread.start()
-    try:
+    with pipeline_memory.repeated(look, seconds) if paths else contextlib.nullcontext():
         yield
-    finally:
-        ended.set()
-        if paths:
-            thread.join()
 
 
 def _written(step, study):
     """When and as what each file in the folders of a step was written."""
-    files = [path for name in step.writes for path in results_of(study, name)]
+    files = [path for name in step.writes for path in freshness.results_of(study, name)]
     states = {path: path.stat() for path in files}
     return {path: (s.st_mtime_ns, s.st_ino, s.st_size) for path, s in states.items()}
 
@@ -353,14 +323,15 @@ def _times(started, ended):
 def _check_earlier(now, step):
     """Refuse a step without the results that it needs; say when those it takes are out of date."""
     plan = now.plan
-    for name in sources(step):
+    for name in step.takes:
         source = next((s for s in plan.all_steps if name in s.writes), None)
         if source is None or source in plan.steps or blocked(source, plan.study):
             continue
         advice = f"run {source.number} too: --only {source.number},{step.number}"
-        if results_of(plan.study, name):
-            why = _outdated(plan, source)
-            if why:
+        if freshness.results_of(plan.study, name):
+            record = plan.record(source)  # out of date, whatever its parameters were
+            made = plan.signature(source, (record or {}).get("parameters", {}))
+            if why := freshness.why_stale(record, made, plan.study):
                 now.show.note(
                     f"{step.number} takes {name}/ as it is, out of date ({why}); {advice}"
                 )
@@ -373,29 +344,17 @@ def _check_earlier(now, step):
             now.show.note(f"{step.number} runs without {name}/, which does not exist yet; {advice}")
 
 
-def _outdated(plan, source):
-    """Why an earlier step that is not selected is out of date, whatever its parameters were."""
-    record = report_manifest.read_manifest(plan.study)["steps"].get(source.notebook)
-    passed = (record or {}).get("parameters", {})
-    made = signature(source, plan.study, plan.path(source), passed, plan.library, record)
-    return why_stale(record, made, plan.study)
-
-
 def refuse_other_protection(study) -> None:
     """Refuse to mix results that name participants with those that do not."""
     manifest = report_manifest.read_manifest(study)
     before, now = manifest.get("protected"), report_manifest.protection(study).get("protected")
+    words = {True: "protected (pseudonyms)", False: "identifiable", None: "named as they are"}
     if manifest["steps"] and before != now:
         raise PipelineError(
-            f"{study.derived}: results in which participants are {_treated(now)} expected, found "
-            f"some in which they are {_treated(before)}. Delete that folder and {study.figures}, "
+            f"{study.derived}: results in which participants are {words[now]} expected, found "
+            f"some in which they are {words[before]}. Delete that folder and {study.figures}, "
             "or name another with --output"
         )
-
-
-def _treated(protected):
-    words = {True: "protected (pseudonyms)", False: "identifiable", None: "named as they are"}
-    return words[protected]
 
 
 def refuse_other_owner(study) -> None:
@@ -404,9 +363,8 @@ def refuse_other_owner(study) -> None:
     before, now = manifest.get("owner"), report_manifest.owner(study)
     if not before or before["file"] == now["file"]:
         return
-    if now["participants"] and before.get("participants") == now["participants"]:
-        return  # moved or copied, but the same trial
-    raise PipelineError(
-        f"{study.derived} holds results of another study of the same name: {study.name} "
-        f"({manifest.get('title')}). Give {study.path} another name, or overwrite with --force"
-    )
+    if now["participants"] is None or before.get("participants") != now["participants"]:
+        raise PipelineError(
+            f"{study.derived} holds results of another study of the same name: {study.name} "
+            f"({manifest.get('title')}). Give {study.path} another name, or overwrite with --force"
+        )

@@ -5,7 +5,6 @@ than before for changed, without looking into it, and a pull then refuses to go 
 """
 
 import os
-import subprocess
 
 
 def _jupyter_server_extension_points():
@@ -25,15 +24,9 @@ def note_saved(model, os_path, **_) -> None:
 
     Nothing is staged: a notebook with other changes, or that git does not track, is left alone.
     """
+    from analysis_lib.report.manifest import git  # not before a server needs it
+
     folder, name = os.path.split(os_path)
-    if model["type"] == "notebook" and _git(folder, "diff", "--quiet", "--", name):
-        _git(folder, "add", "--update", "--", name)
-
-
-def _git(folder, *arguments):
-    """Whether a git command succeeds; without git it does not."""
-    command = ["git", "-C", folder, "--literal-pathspecs", *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, timeout=20).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+    plain = (folder, "--literal-pathspecs")
+    if model["type"] == "notebook" and git(*plain, "diff", "--quiet", "--", name) is not None:
+        git(*plain, "add", "--update", "--", name)

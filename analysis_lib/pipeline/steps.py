@@ -1,5 +1,6 @@
 """The numbered notebooks: what each reads and writes, and what a study cannot run."""
 
+import contextlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from analysis_lib.results.problems import CompendiumError, UsageError
 from analysis_lib.study.contract import LocalMap, Study
 
 # What notebook 00 needs beside the rest (extra "preprocess"): module and package.
-ONE_MAP = "one map, no patients"
 FOR_T1W = {"ants": "antspyx", "picsl_greedy": "picsl-greedy"}
 
 
@@ -34,6 +34,11 @@ class Step:
         """What the notebook's name starts with: 02."""
         return self.notebook.split("_")[0]
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Folders of earlier results that it takes."""
+        return (*self.uses, *self.may_use)
+
 
 def required_tables(study) -> list[Path]:
     """Tables that a study must have: participants and one file per scale, there or not."""
@@ -44,54 +49,43 @@ def required_tables(study) -> list[Path]:
 def tables(study) -> list[Path]:
     """Tables of a study that are there, optional ones included."""
     optional = () if study.effect else ("adverse_events.tsv", "stimulation.tsv")
-    paths = [*required_tables(study), *(study.root / name for name in optional)]
-    return [path for path in paths if path.is_file()]
+    return _there(*required_tables(study), *(study.root / name for name in optional))
 
 
 def brought(study) -> list[Path]:
     """Instead of images: a table of regional changes, or one map."""
     paths = [study.root / study.imaging.table] if study.regional else []
     paths += [study.path.parent / study.effect.file] if study.effect else []
-    return [path.resolve() for path in paths if path.is_file()]
+    return [path.resolve() for path in _there(*paths)]
 
 
 def participants_table(study) -> list[Path]:
     """The table of participants, if it is there."""
-    return [path for path in (study.root / "participants.tsv",) if path.is_file()]
+    return _there(study.root / "participants.tsv")
 
 
-def grey_matter_maps(study) -> list[Path]:
-    """Grey-matter maps: those that the study brings, else those that notebook 00 made."""
-    return study.grey_matter_maps()
-
-
-def t1w_images(study) -> list[Path]:
-    """T1-weighted images that the study file's pattern finds."""
-    return study.t1w_images()
+def _there(*paths):
+    return [path for path in paths if path.is_file()]
 
 
 def templates(study) -> list[Path]:
     """Templates for brain extraction, if they are in the cache."""
-    from analysis_lib.atlas import files as atlas_files  # slow to import
+    from analysis_lib.atlas import files  # slow to import
 
-    try:
-        return atlas_files.cached_templates()
-    except CompendiumError:
-        return []
+    with contextlib.suppress(CompendiumError):
+        return files.cached_templates()
+    return []
 
 
 def receptor_maps(study) -> list[Path]:
-    """Receptor maps that the study asks for: in neuromaps' cache, and files of its own.
-
-    "default" and "all" stand for whatever the cache holds: more than is read, never less.
-    """
+    """Receptor maps that the study asks for: in neuromaps' cache ("default": all), and its own."""
     chosen = [study.receptors] if isinstance(study.receptors, str) else study.receptors
     own = [study.path.parent / entry.file for entry in chosen if isinstance(entry, LocalMap)]
     names = _cached_names([entry for entry in chosen if isinstance(entry, str)])
     folder = environment.receptor_cache() / "annotations"
-    found = [path for name in names for path in folder.glob(f"{name}/**/*") if path.is_file()]
+    found = _there(*(path for name in names for path in folder.glob(f"{name}/**/*")))
     maps = {path for path in found if path.name.endswith((".nii.gz", ".nii", ".gii"))}
-    return sorted(maps | {path.resolve() for path in own if path.is_file()})
+    return sorted(maps | {path.resolve() for path in _there(*own)})
 
 
 def bundled_densities(study) -> list[Path]:
@@ -104,32 +98,26 @@ def bundled_densities(study) -> list[Path]:
 
 def _cached_names(names):
     """Patterns of source/desc. Only the name of a receptor needs the library, slow to import."""
-    patterns = ["*/*" if name in ("default", "all") else name for name in names]
-    if all("/" in pattern for pattern in patterns):
-        return patterns
-    from analysis_lib.study import catalogue
+    found = ["*/*" if name in ("default", "all") else name for name in names]
+    if receptors := [name for name in found if "/" not in name]:
+        from analysis_lib.study import catalogue
 
-    return [
-        annotation
-        for pattern in patterns
-        for annotation in ([pattern] if "/" in pattern else catalogue.resolve(pattern))
-    ]
+        found += [annotation for name in receptors for annotation in catalogue.resolve(name)]
+    return [pattern for pattern in found if "/" in pattern]
 
 
 def atlas_files(study) -> list[Path]:
     """Files of the study's own atlas, or of a downloaded one; a packaged one has none here."""
     if isinstance(study.atlas, dict):
-        paths = [Path(path) for path in study.atlas.values()]
-    elif Path(study.atlas).is_absolute():  # and the table beside it
+        return _there(*map(Path, study.atlas.values()))
+    if Path(study.atlas).is_absolute():  # and the table beside it
         stem = study.atlas.removesuffix(".gz").removesuffix(".nii")
-        paths = [Path(study.atlas), Path(f"{stem}.tsv")]
-    elif study.atlas in ("neuromorphometrics", "aal"):
+        return _there(Path(study.atlas), Path(f"{stem}.tsv"))
+    if study.atlas in ("neuromorphometrics", "aal"):
         return []
-    else:
-        from analysis_lib.atlas import files as atlas_files
+    from analysis_lib.atlas import files
 
-        paths = atlas_files.atlas_paths(study.atlas)
-    return [path for path in paths if path.is_file()]
+    return _there(*files.atlas_paths(study.atlas))
 
 
 def benchmark(name):
@@ -139,7 +127,7 @@ def benchmark(name):
 
 def numbers(study) -> list[Path]:
     """The file of numbers that notebooks share, if it is there."""
-    return [path for path in (study.derived / "numbers.json",) if path.is_file()]
+    return _there(study.derived / "numbers.json")
 
 
 def every_study(study) -> list[Path]:
@@ -163,14 +151,14 @@ SPATIAL_RATES = benchmark("spatial_nulls.tsv")
 STEPS = (
     Step(
         "00_grey_matter",
-        reads=(participants_table, t1w_images, templates),
+        reads=(participants_table, Study.t1w_images, templates),
         writes=("grey_matter",),
         needs=("t1w",),
         resumes=True,
     ),
     Step(
         "01_clinical_outcomes",
-        reads=(tables, grey_matter_maps),
+        reads=(tables, Study.grey_matter_maps),
         may_use=("grey_matter",),
         writes=("clinical",),
         fits=has_arms,
@@ -178,7 +166,7 @@ STEPS = (
     Step("01_courses", reads=(tables,), writes=("clinical",), fits=lambda s: not has_arms(s)),
     Step(
         "02_vbm",
-        reads=(tables, grey_matter_maps, atlas_files, benchmark("calibration.tsv")),
+        reads=(tables, Study.grey_matter_maps, atlas_files, benchmark("calibration.tsv")),
         may_use=("grey_matter",),
         writes=("vbm",),
         needs=("images",),
@@ -247,14 +235,14 @@ def blocked(step, study, coming=False) -> str | None:
         Grey-matter maps that are not there yet will be, once an earlier step has run.
     """
     if study.effect:
-        return None if step.number in ("03", "04") else ONE_MAP
+        return None if step.number in ("03", "04") else "one map, no patients"
     if study.regional and step.needs:
         return None if step.number == "03" else "the study brings changes by region"
     if step.needs and study.imaging is None:
         return "no images in the study file"
     if "t1w" in step.needs:
         return _without_t1w(study)
-    if "images" not in step.needs or coming or grey_matter_maps(study):
+    if "images" not in step.needs or coming or study.grey_matter_maps():
         return None
     pattern = study.imaging.grey_matter
     where = f"nothing matches {pattern} in {study.root}" if pattern else "notebook 00 makes them"
@@ -265,7 +253,7 @@ def _without_t1w(study):
     """Why no maps can be made from T1-weighted images, or need not be; None if they can."""
     if study.own_maps():
         return "the study brings grey-matter maps"
-    if not t1w_images(study):
+    if not study.t1w_images():
         where = f"nothing matches {study.imaging.t1w} in {study.root}"
         return f"no T1w images: {where}{_how_to_fetch_images(study)}"
     lacking = [p for module, p in FOR_T1W.items() if importlib.util.find_spec(module) is None]
@@ -294,17 +282,18 @@ def makes_maps(steps, study) -> bool:
 
 def blocked_note(steps, study) -> str | None:
     """A sentence on the steps that a study cannot run and why, or None."""
+    from analysis_lib.results.words import listed  # slow to import
+
     coming, by_reason = makes_maps(steps, study), {}
     for step in steps:
         if reason := blocked(step, study, coming):
             by_reason.setdefault(reason, []).append(step.number)
-    return "\n".join(_note(reason, numbers) for reason, numbers in by_reason.items()) or None
-
-
-def _note(reason, numbers):
-    plural = len(numbers) > 1
-    names = f"{', '.join(numbers[:-1])} and {numbers[-1]}" if plural else numbers[0]
-    what, _, detail = reason.partition(": ")
-    if what == "no grey-matter maps":
-        return f"{names} {'wait' if plural else 'waits'} for grey-matter maps: {detail}"
-    return f"{names} {'are' if plural else 'is'} skipped: {reason}"
+    told = []
+    for reason, numbers in by_reason.items():
+        plural, (what, _, detail) = len(numbers) > 1, reason.partition(": ")
+        if what == "no grey-matter maps":
+            verb, reason = "wait" if plural else "waits", f"for grey-matter maps: {detail}"
+        else:
+            verb, reason = "are" if plural else "is", f"skipped: {reason}"
+        told.append(f"{listed(numbers)} {verb} {reason}")
+    return "\n".join(told) or None

@@ -1,11 +1,8 @@
 """How far apart two results may be and still agree: the one place that says so.
 
-Two machines that run the same code on the same data round differently, because linear algebra
-libraries add in another order. The differences are of the order of 1e-12 of a number, and larger
-where an optimiser stops; 1e-6 is far above both and far below anything that a text could print.
-
-p-values that count permutations are different. They are multiples of 1 / (1 + n), and rounding can
-move one relabelling across a tie, which moves p by a whole count. They may be one count apart.
+Two machines round differently, by about 1e-12 of a number, and more where an optimiser stops; 1e-6
+is far above both and far below anything that a text could print. p-values that count permutations
+are multiples of 1 / (1 + n): rounding can move one relabelling across a tie, and p by a count.
 """
 
 import re
@@ -25,10 +22,7 @@ class Tolerance:
     floor: float = 1e-8
 
     def allowed(self, values, draws=None):
-        """Largest difference that agrees.
-
-        With ``draws``, values are p-values that count permutations.
-        """
+        """Largest difference that agrees; with ``draws``, of p-values that count permutations."""
         values = np.asarray(values, dtype=float)
         if draws:
             return np.full(values.shape, 1 / (1 + draws))
@@ -49,9 +43,9 @@ class Tolerance:
         return difference <= allowed * _BORDER
 
     def steps(self, values, draws=None):
-        """Numbers in steps of one tolerance: a scale that is linear near zero, then logarithmic.
+        """Numbers in steps of one tolerance: linear near zero, then logarithmic.
 
-        Numbers that agree are at most one step apart on it, wherever on the scale they are.
+        Numbers that agree are at most one step apart.
         """
         values = np.asarray(values, dtype=float)
         if draws:
@@ -67,9 +61,8 @@ TOLERANCE = Tolerance()
 def counted_draws(name, values, draws):
     """Of how many permutations numbers are p-values, None if they are not.
 
-    The first of ``draws`` for which every value is a multiple of 1 / (1 + draws). Of the key of a
-    number, the last part is its name. Where a small trial has fewer distinct relabellings, none is:
-    the usual tolerance then applies.
+    The first of ``draws`` for which every value is a multiple of 1 / (1 + draws). Where a small
+    trial has fewer distinct relabellings, none is: the usual tolerance then applies.
     """
     values = np.asarray(values, dtype=float)
     values = values[np.isfinite(values)]

@@ -6,19 +6,16 @@ import shutil
 from dataclasses import dataclass, replace
 
 from analysis_lib.pipeline import plan as pipeline_plan
-from analysis_lib.pipeline.freshness import folders, results_of, sources
+from analysis_lib.pipeline.freshness import folders, results_of
 from analysis_lib.pipeline.plan import Plan, step_parameters
 from analysis_lib.pipeline.steps import blocked, makes_maps
 from analysis_lib.report import manifest
-from analysis_lib.results.files import read_json, write_text
+from analysis_lib.results.files import read_if_there, write_text
 from analysis_lib.results.problems import UsageError
 from analysis_lib.study import variants
 from analysis_lib.study.parameters import default_parameters, notebook_parameters, parse_overrides
 
 TAKEN = "taken_from_default"  # in the manifest of a variant: this step did not run in it
-
-
-# --- what runs where ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -34,13 +31,17 @@ def make_plans(study, only=(), overrides=(), quick=False, jobs=None, force=False
     """Plans of a run: of the default run, as far as it is needed, then of each variant.
 
     A step runs in a variant where a parameter of its own is changed, or where it takes results of
-    such a step. The default run does the others, once for all variants. Besides what
-    `plan.make_plan` refuses, ``variant`` cannot name several.
+    such a step. The default run does the others, once for all variants.
     """
     plain = pipeline_plan.make_plan(study, only, (), quick, jobs, force)
     known = {step.notebook: notebook_parameters(plain.path(step)) for step in plain.steps}
     asked = [_asked(plain, known, given) for given in parse_overrides(overrides, known)]
-    _refuse_shared_name(asked)
+    names = [one.variant for one in asked if one.variant]
+    if len(set(names)) < len(names):
+        raise UsageError(
+            f"--set variant={names[0]}: one value of each other parameter expected, found "
+            f"{len(names)} combinations. Without it, variants are named after what they change"
+        )
     pairs = [(_in_variant(plain, one), one) for one in asked]
     shared = {
         step: one for step in plain.steps for plan, one in reversed(pairs) if step not in plan.steps
@@ -75,15 +76,6 @@ def _asked(plain, known, given):
     return Asked(values, changed, named or variants.name_of(every))
 
 
-def _refuse_shared_name(asked):
-    names = [one.variant for one in asked if one.variant]
-    if len(set(names)) < len(names):
-        raise UsageError(
-            f"--set variant={names[0]}: one value of each other parameter expected, found "
-            f"{len(names)} combinations. Without it, variants are named after what they change"
-        )
-
-
 def _in_variant(plain, asked):
     """The steps of one variant, none of the default run, and those that it takes from that."""
     if not asked.variant:
@@ -94,7 +86,7 @@ def _in_variant(plain, asked):
     own, affected = _own(study, can), []
     made = {name for step in own for name in step.writes}
     for step in can:
-        if asked.changed.get(step.notebook) or made & {*sources(step)}:
+        if asked.changed.get(step.notebook) or made & {*step.takes}:
             affected.append(step)
             made |= {*step.writes}
     if not affected and not any(asked.changed.values()):  # a name alone
@@ -111,29 +103,18 @@ def _own(study, steps):
     return [step for step in own if any(results_of(study, name) for name in step.writes)]
 
 
-# --- what is taken from the default run -----------------------------------------------------------
-
-
 def take(plan) -> None:
-    """Give a variant the default results of the steps that it does not change.
-
-    Its folder then holds all that a report needs. They are copies, so that nothing that happens in
-    a variant reaches the default results.
-    """
+    """Give a variant copies of the default results of the steps that it does not change."""
     default, there = plan.study.as_variant(), manifest.read_manifest(plan.study)
     records = manifest.read_manifest(default)["steps"]
-    coming = {
-        step: {**records[step.notebook], TAKEN: True}
-        for step in plan.taken
-        if step.notebook in records
-    }
-    new = {s: entry for s, entry in coming.items() if there["steps"].get(s.notebook) != entry}
+    coming = [step for step in plan.taken if step.notebook in records]
+    entries = {step.notebook: {**records[step.notebook], TAKEN: True} for step in coming}
+    new = [s for s in coming if there["steps"].get(s.notebook) != entries[s.notebook]]
     if not new:
         return
     for step in new:
         _copy_results(step, default, plan.study)
     _copy_numbers(default, plan.study, [name for step in new for name in step.writes])
-    entries = {step.notebook: entry for step, entry in new.items()}
     manifest.write_manifest(plan.study, {**there["steps"], **entries}, there.get("run", {}))
 
 
@@ -160,14 +141,9 @@ def _copy(source, target):
 
 
 def _copy_numbers(default, study, sections):
-    paths = [one.derived / "numbers.json" for one in (default, study)]
-    before, own = (read_json(path) if path.is_file() else {} for path in paths)
-    taken = {key: item for key, item in before.items() if _section(key) in sections}
-    kept = {key: item for key, item in own.items() if _section(key) not in sections}
+    before, own = (read_if_there(one.derived / "numbers.json") for one in (default, study))
+    taken = {key: item for key, item in before.items() if key.split(".")[0] in sections}
+    kept = {key: item for key, item in own.items() if key.split(".")[0] not in sections}
     content = json.dumps(dict(sorted({**kept, **taken}.items())), indent=2, ensure_ascii=False)
     if taken or kept != own:
         write_text(study.derived / "numbers.json", f"{content}\n")
-
-
-def _section(key):
-    return key.split(".")[0]

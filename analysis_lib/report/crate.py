@@ -1,15 +1,15 @@
 """An RO-Crate of a study's results: which notebook made which file from what, machine-readable.
 
 ``ro-crate-metadata.json`` makes ``data/derived/<study>/`` a crate of RO-Crate 1.1 and the profile
-Process Run Crate 0.5 (w3id.org/ro/wfrun/process/0.5): an action a notebook, with its inputs,
-parameters, packages and results. Everything comes from ``manifest.json`` and the files it lists.
+Process Run Crate 0.5 (w3id.org/ro/wfrun/process/0.5), from ``manifest.json`` and what it lists.
 """
 
 import json
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
+import yaml
 from rocrate.model.contextentity import ContextEntity
 from rocrate.model.file import File
 from rocrate.rocrate import ROCrate
@@ -17,90 +17,36 @@ from rocrate.rocrate import ROCrate
 from analysis_lib.report import manifest as report_manifest
 from analysis_lib.results import hashing
 from analysis_lib.results.contrasts import CONTRASTS, contrast_words
-from analysis_lib.results.files import read_json, write_text
+from analysis_lib.results.files import read_if_there, write_text
 from analysis_lib.results.problems import WrongFile
 from analysis_lib.study import parameters
 from analysis_lib.study.contract import LocalMap
 
-NAME = "ro-crate-metadata.json"
 VERSION = "1.1"  # Process Run Crate 0.5 extends this one
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 TERMS = "https://w3id.org/ro/terms/workflow-run/context"  # sha256 and environment
 CODE_LICENCE = "https://spdx.org/licenses/BSD-3-Clause"
-# Not from the machine's own table of types: the crate is the same everywhere.
-FORMATS = {
-    ".tsv": "text/tab-separated-values",
-    ".json": "application/json",
-    ".ipynb": "application/x-ipynb+json",
-    ".nii.gz": "application/gzip",
-    ".nii": "application/octet-stream",
-    ".npz": "application/zip",
-    ".gii": "application/xml",
-    ".html": "text/html",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-    ".pdf": "application/pdf",
-    ".yml": "application/yaml",
-    ".yaml": "application/yaml",
-    ".txt": "text/plain",
-    ".md": "text/markdown",
-    ".bib": "application/x-bibtex",
-}
-UNKNOWN_FORMAT = "application/octet-stream"
-# Where an input lies, by the manifest's prefix.
-PLACES = {
-    "study": "The study file",
-    "data": "File of the trial's data set",
-    "figures": "Figure, beside this folder in figures/",
-    "receptors": "Receptor map in neuromaps' cache",
-    "project": "File of the compendium",
-    "study folder": "File beside the study file",
-    "elsewhere": "File in another folder",
-}
-FILES = {
-    "numbers.json": "Every number that a text or figure quotes: by its key, value and source, the "
-    "table here that it was taken from. The action with that table among its results made it.",
-    "manifest.json": "What each notebook was made from and what it made: files with sha256, "
-    "parameters, packages, times, memory, commit. This crate is written from it.",
-    "settings.json": "Settings that the notebook ran with",
-    "flow.json": "Participants by stage of the trial and arm, with reasons",
-    "nulls.npz": "Null distributions of the receptor correlations",
-    "mask.nii.gz": "Voxels that were analysed",
-    "mean.nii.gz": "Mean of all smoothed grey-matter maps, within the mask",
-    "index.html": "Report of the results",
-    "methods_and_results.md": "Methods and results of the report in Markdown, to quote from",
-    "references.bib": "References of the methods",
-}
+# Media types, and what files hold: by the ends of names, and by names.
+WORDS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
+OUTSIDE = ("{", "private/")  # names of files that are not in the crate, or not to be shared
 ARMS = {"active": "active treatment", "control": "control treatment"}
-MAPS = {
-    "t": "t statistic",
-    "g": "Hedges g",
-    "r": "correlation",
-    "percent": "mean change, percent of before treatment",
-    "p_fwe_t": "family-wise p of the voxel's t; 1 outside the mask",
-    "p_fwe_tfce": "family-wise p, threshold-free cluster enhancement; 1 outside the mask",
-    "p_fwe_cluster": "family-wise p of the cluster's extent; 1 outside the mask",
-    "p_fwe_mass": "family-wise p of the cluster's mass; 1 outside the mask",
-}
 
 
 def write_crate(study):
-    """Write ``ro-crate-metadata.json`` into a study's folder of results, whole or not at all.
+    """Write ``ro-crate-metadata.json`` into a study's folder of results; its path.
 
-    The same manifest and files give the same bytes. Nothing is downloaded. Refused are results that
-    are not there, and files that are not the ones that the manifest lists. Returns the path.
+    Refused: results that are not there, and files that are not those that the manifest lists.
     """
     content = describe(study, report_manifest.read_manifest(study))
-    path = study.derived / NAME
+    path = study.derived / report_manifest.CRATE
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
 def describe(study, manifest) -> dict:
-    """The crate's metadata as JSON-LD: what :func:`write_crate` writes.
+    """The crate's metadata as JSON-LD.
 
-    Figures, data, receptor maps and notebooks lie outside the crate's folder, so they are
-    contextual entities that the manifest's names identify, with sha256 and size.
+    What lies outside the crate's folder is a contextual entity, by the manifest's name of it.
     """
     if not manifest["steps"]:
         raise WrongFile(
@@ -112,20 +58,10 @@ def describe(study, manifest) -> dict:
     _add_files(crate, study, manifest)
     licences = _licences(study, manifest)
     _add_outside(crate, study, manifest, licences)
-    actions = [
-        _add_action(crate, study, manifest, notebook, step)
-        for notebook, step in manifest["steps"].items()
-    ]
+    steps = manifest["steps"].items()
+    actions = [_add_action(crate, study, manifest, *step) for step in steps]
     _describe_root(crate, study, manifest, actions, licences)
     return crate.metadata.generate()
-
-
-# --- files --------------------------------------------------------------------------------------
-
-
-def _inside(name):
-    """Whether a file is one of the crate's: others, and those not to be shared, are named."""
-    return not name.startswith(("{", "private/"))
 
 
 def _current(manifest):
@@ -144,13 +80,15 @@ def _identifier(name, about, current):
     plain = quote(re.sub(r"^\{(.+?)\}", lambda place: place[1].replace(" ", "-"), name))
     if current.get(name, {}).get("sha256") != about["sha256"]:
         return f"#earlier/{about['sha256'][:12]}/{plain}"
-    return plain if _inside(name) else f"#{plain}"
+    return f"#{plain}" if name.startswith(OUTSIDE) else plain
 
 
 def _add_files(crate, study, manifest):
     """Add the files of the folder: outputs of notebooks, the manifest, and the report."""
     made = {name for step in manifest["steps"].values() for name in step["outputs"]}
-    made = sorted(name for name in made | set(manifest["shared_outputs"]) if _inside(name))
+    made = sorted(
+        name for name in made | set(manifest["shared_outputs"]) if not name.startswith(OUTSIDE)
+    )
     current = _current(manifest)
     for name in made:
         _check(study, name, current[name])
@@ -165,7 +103,6 @@ def _add_files(crate, study, manifest):
 
 
 def _check(study, name, about):
-    """Refuse a file that is not the one the manifest lists."""
     path = study.derived / name
     found = hashing.file_hash(path) if path.is_file() else "no such file"
     if found != about["sha256"]:
@@ -176,7 +113,6 @@ def _check(study, name, about):
 
 
 def _file(name, about, text):
-    """Properties that every file has."""
     properties = {
         "name": name,
         "description": text,
@@ -190,16 +126,15 @@ def _file(name, about, text):
 def file_format(name) -> str:
     """Media type of a file, from its name."""
     suffixes = PurePosixPath(name).suffixes
-    return FORMATS.get("".join(suffixes[-2:])) or FORMATS.get(
-        "".join(suffixes[-1:]), UNKNOWN_FORMAT
-    )
+    found = (WORDS["formats"].get("".join(suffixes[-n:])) for n in (2, 1))
+    return next(filter(None, found), "application/octet-stream")
 
 
 def describe_file(study, name) -> str:
     """What a result file below ``study.derived`` holds, in words; empty where that is unknown."""
     path = study.derived / name
-    if path.name in FILES:
-        return FILES[path.name]
+    if path.name in WORDS["files"]:
+        return WORDS["files"][path.name]
     if path.suffix == ".ipynb":
         return "Executed notebook: text, code, numbers and figures"
     if path.suffix == ".tsv":
@@ -210,12 +145,9 @@ def describe_file(study, name) -> str:
 
 
 def _columns(sidecar):
-    if not sidecar.is_file():
-        return ""
-    content = read_json(sidecar)
     texts = [
         ", ".join([f"{column}: {about['Description']}", *filter(None, [about.get("Units")])])
-        for column, about in content.items()
+        for column, about in read_if_there(sidecar).items()
         if isinstance(about, dict) and "Description" in about
     ]
     return f"Table. {'; '.join(texts)}" if texts else ""
@@ -235,7 +167,7 @@ def _map(name):
         return "Modulated grey matter of a participant and session, in MNI space"
     stem = name.removesuffix(".nii.gz")
     for contrast in CONTRASTS:
-        kind = MAPS.get(stem.removeprefix(f"{contrast}_"))
+        kind = WORDS["maps"].get(stem.removeprefix(f"{contrast}_"))
         if kind and stem.startswith(contrast):
             words = contrast_words(contrast, ARMS)
             return f"Grey-matter volume, {words}: {kind} (map in MNI space)"
@@ -252,7 +184,7 @@ def _add_outside(crate, study, manifest, licences):
                 known[identifier] = name, about
     for identifier, (name, about) in sorted(known.items()):
         place = re.match(r"\{(.+?)\}", name)
-        text = PLACES[place.group(1)] if place else describe_file(study, name)
+        text = WORDS["places"][place[1]] if place else describe_file(study, name)
         properties = _file(study.path.name if name == "{study}" else name, about, text)
         if identifier.startswith("#earlier/"):
             properties["description"] = f"Version that was read, replaced since. {text}".strip()
@@ -263,61 +195,32 @@ def _add_outside(crate, study, manifest, licences):
         _add(crate, identifier, "CreativeWork", **properties)
 
 
-# --- licences -----------------------------------------------------------------------------------
-
-
 def _licences(study, manifest):
-    """Licence by the manifest's name of an input, as far as the input's own files name one."""
+    """Licence by the manifest's name of an input: its own files', the study file's, neuromaps'."""
     names = {name for step in manifest["steps"].values() for name in step["inputs"]}
-    data = _data_set(study).get("License")
-    given = {name: data for name in names if data and name.startswith("{data}/")}
-    return given | _map_licences(study, names)
-
-
-def _data_set(study):
-    """The data set's own dataset_description.json (BIDS), empty without one."""
-    path = study.root / "dataset_description.json"
-    return read_json(path) if path.is_file() else {}
-
-
-def _map_licences(study, names):
-    """Licences of receptor maps: those of neuromaps' list, and those that a study file gives."""
-    own = [entry for entry in study.receptors if isinstance(entry, LocalMap) and entry.licence]
-    found = {
-        report_manifest.label(study, (study.path.parent / entry.file).resolve()): entry.licence
-        for entry in own
-    }
-    cached = {name: name.split("/")[2:4] for name in names if name.startswith("{receptors}/")}
+    data = read_if_there(study.root / "dataset_description.json").get("License")
+    found = {name: data for name in names if name.startswith("{data}/")}
+    for entry in study.receptors:
+        if isinstance(entry, LocalMap):
+            path = (study.path.parent / entry.file).resolve()
+            found[report_manifest.label(study, path)] = entry.licence
+    cached = {name: "/".join(name.split("/")[2:4]) for name in names if name.startswith("{recep")}
     if cached:
         from analysis_lib.study import catalogue
 
         known = catalogue.library()["licence"]
-        annotation = {name: "/".join(parts) for name, parts in cached.items()}
-        found |= {n: known[a] for n, a in sorted(annotation.items()) if a in known.index}
-    return {name: licence for name, licence in found.items() if name in names}
+        found |= {name: known.get(annotation) for name, annotation in sorted(cached.items())}
+    return {name: licence for name, licence in found.items() if licence and name in names}
 
 
 def _terms(study, licences):
     """Terms of use of the results, in words, since no licence of their own applies."""
-    by_kind = {
-        "data": {lic for name, lic in licences.items() if name.startswith("{data}/")},
-        "receptor maps": {lic for name, lic in licences.items() if not name.startswith("{data}/")},
-    }
+    by_kind = {"data": set(), "receptor maps": set()}
+    for name, licence in licences.items():
+        by_kind["data" if name.startswith("{data}/") else "receptor maps"].add(licence)
     said = [f"{kind}: {', '.join(sorted(found))}" for kind, found in by_kind.items() if found]
-    patients = (
-        "No patient took part: the data are SIMULATED."
-        if study.simulated
-        else "Tables with one row per participant are patients' data: share them only as consent "
-        "and the trial's approval allow."
-    )
-    return (
-        "The results have no licence of their own; that of the code (BSD-3-Clause) does not cover "
-        f"them. The terms of the inputs apply, as each states ({'; '.join(said) or 'none named'}; "
-        f"atlas and templates: data/README.md of the compendium). {patients}"
-    )
-
-
-# --- actions ------------------------------------------------------------------------------------
+    patients = WORDS["simulated" if study.simulated else "patients"]
+    return WORDS["terms"].format(inputs="; ".join(said) or "none named", patients=patients)
 
 
 def _add(crate, identifier, kind, **properties):
@@ -331,64 +234,52 @@ def _add_action(crate, study, manifest, notebook, step):
     current = _current(manifest)
     inputs = [{"@id": _identifier(n, a, current)} for n, a in step["inputs"].items()]
     results = [{"@id": _identifier(n, a, current)} for n, a in step["outputs"].items()]
-    if _wrote_numbers(study, step):
+    numbers = read_if_there(study.derived / "numbers.json")
+    if any(key.partition(".")[0] in step["numbers"] for key in numbers):
         results += [{"@id": name} for name in manifest["shared_outputs"]]
     environment = [
         _add(crate, f"#environment/{quote(name)}", "PropertyValue", name=name, value=value)
         for name, value in step.get("environment", {}).items()
     ]
-    properties = {
-        "name": f"Run of notebook {notebook}{f' ({study.label} data)' if study.label else ''}",
-        "description": _circumstances(step),
-        "instrument": _add_notebook(crate, notebook, step),
-        "object": [*inputs, *_add_parameters(crate, study, notebook, step)],
-        "result": results,
-        "startTime": step["started"],
-        "endTime": step["ended"],
-        "actionStatus": "http://schema.org/CompletedActionStatus",
-    } | ({"environment": environment} if environment else {})
-    return _add(crate, f"#run/{quote(notebook)}", "CreateAction", **properties)
-
-
-def _wrote_numbers(study, step):
-    """Whether numbers.json holds numbers of the step's sections."""
-    path = study.derived / "numbers.json"
-    numbers = read_json(path) if path.is_file() else {}
-    return any(key.partition(".")[0] in step["numbers"] for key in numbers)
+    return _add(
+        crate,
+        f"#run/{quote(notebook)}",
+        "CreateAction",
+        name=f"Run of notebook {notebook}{f' ({study.label} data)' if study.label else ''}",
+        description=_circumstances(step),
+        instrument=_add_notebook(crate, notebook, step),
+        object=[*inputs, *_add_parameters(crate, study, notebook, step)],
+        result=results,
+        startTime=step["started"],
+        endTime=step["ended"],
+        actionStatus="http://schema.org/CompletedActionStatus",
+        **({"environment": environment} if environment else {}),
+    )
 
 
 def _circumstances(step):
-    machine, parts = step["machine"], [f"{step['seconds']:.1f} s"]
-    parts += [f"{step['peak_memory_mb']:.0f} MB of memory at most"]
-    parts += [f"{machine['system']} {machine['processor']}, {machine['cores']} cores"]
-    parts += [f"seed {step['seed']}"] if step["seed"] is not None else []
-    parts += ["few permutations (quick): for a first look only"] if step["quick"] else []
-    return "; ".join(parts)
-
-
-def _code_version(step):
-    """Commit of the code, "+changes" where files differed from it, else the library's hash."""
-    git = step["git"]
-    return git["commit"] + ("+changes" if git["dirty"] else "") if git else _library(step)
-
-
-def _library(step):
-    """sha256 over the files of the project that a notebook's code reaches."""
-    return hashing.text_hash(*(text for item in sorted(step["library"].items()) for text in item))
+    seed, quick = step["seed"], "; few permutations (quick): for a first look only"
+    return (
+        "{seconds:.1f} s; {peak_memory_mb:.0f} MB of memory at most; {machine[system]} "
+        "{machine[processor]}, {machine[cores]} cores".format(**step)
+        + (f"; seed {seed}" if seed is not None else "")
+        + quick * step["quick"]
+    )
 
 
 def _add_notebook(crate, notebook, step):
     """Add the notebook as the tool of an action, with the library and packages that it used."""
-    licence = _add(
-        crate, CODE_LICENCE, "CreativeWork", name="BSD 3-Clause License", url=CODE_LICENCE
-    )
-    shared = {"version": _code_version(step), "license": licence}
+    git, files = step["git"], sorted(step["library"].items())
+    used = hashing.text_hash(*(text for item in files for text in item))
+    commit = git["commit"] + "+changes" * git["dirty"] if git else used
+    named = {"name": "BSD 3-Clause License", "url": CODE_LICENCE}
+    shared = {"version": commit, "license": _add(crate, CODE_LICENCE, "CreativeWork", **named)}
     library = _add(
         crate,
-        f"#analysis_lib/{_library(step)[:12]}",
+        f"#analysis_lib/{used[:12]}",
         "SoftwareSourceCode",
         name="analysis_lib",
-        description=f"Library of the compendium; sha256 of what was used: {_library(step)}",
+        description=f"Library of the compendium; sha256 of what was used: {used}",
         **shared,
     )
     packages = [_add_package(crate, name, v) for name, v in step["packages"].items()]
@@ -430,40 +321,31 @@ def _add_parameters(crate, study, notebook, step):
     ]
 
 
-# --- the crate ----------------------------------------------------------------------------------
-
-
 def _describe_root(crate, study, manifest, actions, licences):
-    """Say what the crate as a whole is."""
-    label = f" ({study.label})" if study.label else ""
-    profile = _add(
-        crate, PROFILE, "CreativeWork", name="Process Run Crate", url=PROFILE, version="0.5"
-    )
-    terms = _add(
-        crate,
-        "#terms",
-        "CreativeWork",
-        name="Terms of the inputs",
-        description=_terms(study, licences),
-    )
-    crate.root_dataset["conformsTo"] = profile
-    crate.root_dataset["name"] = f"{manifest['title']}: results{label}"
-    crate.root_dataset["description"] = _summary(study, manifest)
-    crate.root_dataset["datePublished"] = max(s["ended"] for s in manifest["steps"].values())
-    crate.root_dataset["license"] = terms
-    crate.root_dataset["keywords"] = [
-        *([study.label] if study.label else []),
-        *(["quick run"] if manifest["quick"] else []),
-        *("randomised controlled trial", "repetitive transcranial magnetic stimulation"),
-        *([] if study.imaging is None else ["voxel-based morphometry"]),
-    ]
-    crate.root_dataset["mentions"] = actions
+    terms = {"name": "Terms of the inputs", "description": _terms(study, licences)}
+    profile = {"name": "Process Run Crate", "url": PROFILE, "version": "0.5"}
+    label, quick = [study.label] * bool(study.label), ["quick run"] * manifest["quick"]
+    imaging = ["voxel-based morphometry"] * (study.imaging is not None)
+    treatment = ["randomised controlled trial", "repetitive transcranial magnetic stimulation"]
+    about = {
+        "conformsTo": _add(crate, PROFILE, "CreativeWork", **profile),
+        "name": f"{manifest['title']}: results{f' ({study.label})' if label else ''}",
+        "description": _summary(study, manifest),
+        "datePublished": max(step["ended"] for step in manifest["steps"].values()),
+        "license": _add(crate, "#terms", "CreativeWork", **terms),
+        "keywords": [*label, *quick, *treatment, *imaging],
+        "mentions": actions,
+    }
+    for name, value in about.items():
+        crate.root_dataset[name] = value
 
 
 def _summary(study, manifest):
-    made = ", ".join(manifest["steps"])
-    parts = ["SIMULATED data: no evidence about any treatment."] if study.simulated else []
-    parts += [f"Results of {study.name}, made by the notebooks {made} of a research compendium."]
-    parts += ["A quick run: few permutations, for a first look only."] if manifest["quick"] else []
-    parts += ["numbers.json names the file that each quoted number comes from."]
-    return " ".join(parts)
+    return (
+        "SIMULATED data: no evidence about any treatment. "
+        * study.simulated
+        + f"Results of {study.name}, made by the notebooks {', '.join(manifest['steps'])} of a "
+        "research compendium. "
+        + "A quick run: few permutations, for a first look only. " * manifest["quick"]
+        + "numbers.json names the file that each quoted number comes from."
+    )

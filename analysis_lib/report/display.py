@@ -4,17 +4,10 @@ import pandas as pd
 from IPython.display import HTML
 
 from analysis_lib.report.sentences import marked_rates
-from analysis_lib.results import reading
+from analysis_lib.results import words
 from analysis_lib.results.columns import head
 from analysis_lib.results.contrasts import CONTRASTS, OF_CHANGE, contrast_title
-from analysis_lib.results.words import (
-    in_markdown,
-    interval_words,
-    number_text,
-    p_cell,
-    printed,
-    visit_words,
-)
+from analysis_lib.results.files import read_if_there
 
 SCROLLED = 'role="group" aria-label="Table" tabindex="0" style="overflow-x: auto; font-size: 90%"'
 UNITS = {"year": "years", "mL": "ml"}  # of BIDS, as they are printed
@@ -58,17 +51,15 @@ def table(frame, study, file="", index=False, title=""):
         shown[head] = joined(shown[head], cells) if head in shown else cells
     html = pd.DataFrame(shown).to_html(index=False, border=0, justify="left", escape=True)
     html = html.replace("<td>", '<td style="white-space: nowrap">')
-    above = f"<p><b>{in_markdown(title)}</b></p>" if title else ""
+    above = f"<p><b>{words.in_markdown(title)}</b></p>" if title else ""
     return HTML(f"{above}<div {SCROLLED}>{html}</div>")
 
 
 def variables(study):
     """Columns of participants.tsv in words, with their unit, as far as its sidecar has both."""
-    sidecar = study.root / "participants.json"
-    described = reading.read_json(sidecar) if sidecar.is_file() else {}
     return {
         column: f"{about['Description']}, {UNITS.get(about['Units'], about['Units'])}"
-        for column, about in described.items()
+        for column, about in read_if_there(study.root / "participants.json").items()
         if isinstance(about, dict) and about.get("Description") and about.get("Units")
     }
 
@@ -76,22 +67,26 @@ def variables(study):
 def joined(low, high):
     """Limits of intervals, in one column."""
     pairs = zip(low, high, strict=True)
-    return [interval_words(a, b) if a != "–" else "–" for a, b in pairs]
+    return [words.interval_words(a, b) if a != "–" else "–" for a, b in pairs]
 
 
-def yes_or_no(values):
-    """Truth values in words."""
-    return ["–" if pd.isna(value) else ("no", "yes")[bool(value)] for value in values]
+def spoken(values, column, names):
+    """A column of text or truth values as a reader sees it; None for one of numbers."""
+    if pd.api.types.is_bool_dtype(values):
+        return ["–" if pd.isna(value) else ("no", "yes")[bool(value)] for value in values]
+    if pd.api.types.is_numeric_dtype(values):
+        return None
+    return [_in_words(column, value, names) for value in values]
 
 
-def in_words(column, value, names):
-    """A cell of text as a reader sees it: arms, visits, contrasts and codes in words."""
+def _in_words(column, value, names):
+    """A cell of text: arms, visits, contrasts and codes in words."""
     if pd.isna(value):
         return "–"
     if column == "contrast" and value in CONTRASTS:
         return contrast_title(value, names)
     if column in ("visit", "status"):
-        return visit_words(value)
+        return words.visit_words(value)
     if column == "furthest":
         return head(value, names)
     if column in CODED:
@@ -101,7 +96,7 @@ def in_words(column, value, names):
 
 def _head(name, names, file, kind):
     if kind == "visit":
-        return visit_words(name)
+        return words.visit_words(name)
     return f"{contrast_title(name, names)}, %" if name in OF_CHANGE else head(name, names, file)
 
 
@@ -124,23 +119,21 @@ def by_visit(means, study):
 
 
 def _printed(frame, name, names):
-    column = frame[name]
-    if pd.api.types.is_bool_dtype(column):
-        return yes_or_no(column)
-    if not pd.api.types.is_numeric_dtype(column):
-        return [in_words(name, value, names) for value in column]
-    values = pd.to_numeric(column).astype(float)
+    cells = spoken(frame[name], name, names)
+    if cells is not None:
+        return cells
+    values = pd.to_numeric(frame[name]).astype(float)
     if str(name).startswith(("p_", "q_", "smallest_p")) or name == "p":
-        return values.map(p_cell).tolist()
+        return values.map(words.p_cell).tolist()
     if "risk_difference" in frame and name in SHARES:
-        return ["–" if pd.isna(value) else printed(value, "percent") for value in values]
+        return ["–" if pd.isna(value) else words.printed(value, "percent") for value in values]
     if str(name).startswith("nnt"):
-        return ["–" if pd.isna(value) else printed(value, "nnt") for value in values]
+        return ["–" if pd.isna(value) else words.printed(value, "nnt") for value in values]
     whole = values.dropna().mod(1).eq(0)
     form = ".0f" if whole.all() else ".2f"
     if str(name).startswith("events_"):  # a mean over imputations beside counts
-        return [number_text(value, ".0f" if value % 1 == 0 else ".1f") for value in values]
-    return ["–" if pd.isna(value) else number_text(value, form) for value in values]
+        return [words.number_text(value, ".0f" if value % 1 == 0 else ".1f") for value in values]
+    return ["–" if pd.isna(value) else words.number_text(value, form) for value in values]
 
 
 def rate_table(measured, study):
@@ -156,21 +149,17 @@ def rate_table(measured, study):
     -------
     IPython.display.HTML
     """
-    family = measured["side"].str.contains("family")
-    real = measured["side"].str.contains("/")
     parts = {
-        "simulated pair": measured[measured["side"] == "simulated"],
-        "worst real map": measured[real],
-        "any real map, family-wise": measured[family],
+        "simulated pair": measured["side"] == "simulated",
+        "worst real map": measured["side"].str.contains("/"),
+        "any real map, family-wise": measured["side"].str.contains("family"),
     }
     wide = {
-        (null, what): rows[rows["null"] == null].groupby("noise", sort=False)["rate"].max()
+        (null, what): rows.groupby("noise", sort=False)["rate"].max()
         for null in measured["null"].unique()
-        for what, rows in parts.items()
-        if (rows["null"] == null).any()
+        for what, chosen in parts.items()
+        if len(rows := measured[chosen & measured["null"].eq(null)])
     }
-    frame = pd.DataFrame(wide).T.rename_axis(["null", "Other map"]).reset_index()
-    frame.columns.name = None
-    for column in frame.columns[2:]:
-        frame[column] = marked_rates(frame[column])
+    frame = pd.DataFrame(wide).apply(marked_rates).T
+    frame = frame.rename_axis(["null", "Other map"]).reset_index().rename_axis(columns=None)
     return table(frame, study)

@@ -1,6 +1,7 @@
 """Figures, views and notebooks, embedded in the report or laid beside it."""
 
 import base64
+import functools
 import html
 import io
 import re
@@ -13,9 +14,8 @@ import nbformat
 from markupsafe import Markup
 from PIL import Image
 
-from analysis_lib.report import evidence as report_evidence
-from analysis_lib.results import reading
 from analysis_lib.results.closed_page import closed
+from analysis_lib.results.files import read_if_there
 from analysis_lib.results.section import Section
 
 TEMPLATES = Path(__file__).parent / "template"
@@ -31,16 +31,21 @@ INVALID = re.compile(  # rules of nbconvert's style sheet, for JupyterLab alone,
 VIEW = re.compile(r'<iframe [^>]*?srcdoc="[^"]*" title="(?P<title>[^"]*)"')  # views.View
 
 
+TOPICS = {
+    "flow": r"participants|flow|consort|ratings",
+    "receptors": r"receptor|dominance|null|coupling|juspace|surrogate|correlation|scatter|influen"
+    r"|slope|anatomy",
+    "vbm": r"vbm|region|brain|grey|gray|voxel|cluster|volume|glass|slice",
+    "clinical": r"clinical|trajector|forest|course|differ|respon|remi|score|missing|blind|tipping",
+}
+
+
 class Links:
     """Where the page leads to; all relative, so that results can be moved as a whole."""
 
     def __init__(self, evidence, notebooks):
         self._evidence = evidence
         self._notebooks = {notebook["name"]: notebook["href"] for notebook in notebooks}
-
-    def figure(self, name):
-        """Address of the copy of a figure beside the page."""
-        return f"figures/{quote(name)}"
 
     def file(self, path):
         """A result file, and the notebook that wrote it."""
@@ -62,11 +67,10 @@ class Links:
         return Markup('<a href="{}">{}</a>').format(href, name) if href else name
 
 
-def read_figures(evidence, links) -> dict:
+def read_figures(evidence) -> dict:
     """Figures by topic (flow, clinical, vbm, receptors, other), each within the page.
 
-    Those of one number stand in the order of ``captions.json``. All are made narrower until they
-    fit together.
+    All are made narrower until they fit together.
     """
     folder = evidence.study.figures
     paths, captions = shown_figures(evidence)
@@ -76,7 +80,7 @@ def read_figures(evidence, links) -> dict:
             break
     found, labels = {}, set()
     for path, (uri, size) in embedded.items():
-        words = report_evidence.figure_words(path.stem, captions)
+        words = figure_words(path.stem, captions)
         if words["label"] in labels:
             words["label"] += ", continued"
         labels.add(words["label"])
@@ -86,21 +90,22 @@ def read_figures(evidence, links) -> dict:
             "uri": uri,
             "width": size[0],
             "height": size[1],
-            "png": links.figure(path.name),
-            "pdf": links.figure(pdf.name) if pdf.is_file() else None,
+            "png": f"figures/{quote(path.name)}",
+            "pdf": f"figures/{quote(pdf.name)}" if pdf.is_file() else None,
             "notebook": evidence.notebook_of(f"{{figures}}/{path.relative_to(folder).as_posix()}"),
         }
-        found.setdefault(report_evidence.figure_topic(path.stem), []).append(figure)
+        found.setdefault(figure_topic(path.stem), []).append(figure)
     return found
 
 
 def shown_figures(evidence):
     """Files of the figures that the page shows, in its order, and what captions say of each."""
     current = _current(evidence)
-    captions = _captions(current)
-    place = _place_in(captions)
-    paths = [path for path in current if not report_evidence.is_panel(path.stem, captions)]
-    return sorted(paths, key=lambda path: (path.stem.split("_")[0], place(path.stem))), captions
+    files = dict.fromkeys(path.with_name("captions.json") for path in current)
+    captions = {name: words for file in files for name, words in read_if_there(file).items()}
+    places = [*captions, *(path.stem for path in current)]
+    paths = [path for path in current if not is_panel(path.stem, captions)]
+    return sorted(paths, key=lambda p: (p.stem.split("_")[0], places.index(p.stem))), captions
 
 
 def copy_figures(evidence, folder):
@@ -113,13 +118,7 @@ def copy_figures(evidence, folder):
 
 
 def draw_figures(evidence) -> dict:
-    """Figures of the appendix, drawn from its results: there are no files of them.
-
-    Returns
-    -------
-    dict of list of dict
-        By section, as :func:`read_figures` has them; without files to link to.
-    """
+    """Figures of the appendix by section, drawn from its results: there are no files of them."""
     kinds = evidence.select("calibration/variograms.tsv")
     asked = {"calibration": [("variogram", {"null": null}) for null in set(kinds.get("null", ()))]}
     asked["power"] = [("power", {})] if evidence.exists("power/power.tsv") else []
@@ -135,41 +134,18 @@ def _drawn(evidence, section, name, options):
 
     drawn = panel(Section(evidence.study, section), name, **options)
     uri, (width, height) = _embed(io.BytesIO(drawn.png(dpi=250)), WIDTHS[0])
-    return drawn.said | {
-        "id": "-".join(["figure", name, *options.values()]),
-        "label": "",
-        "uri": uri,
-        "width": width,
-        "height": height,
-        "png": None,
-        "pdf": None,
-        "notebook": evidence.notebook_of(f"{section}/settings.json"),
-    }
-
-
-def _place_in(named):
-    """Where a name stands in a file that was written in order; after all others if it does not."""
-    places = {name: i for i, name in enumerate(named)}
-    return lambda name: places.get(name, len(places))
+    about = {"id": "-".join(["figure", name, *options.values()]), "label": ""}
+    about |= {"uri": uri, "width": width, "height": height, "png": None, "pdf": None}
+    return drawn.said | about | {"notebook": evidence.notebook_of(f"{section}/settings.json")}
 
 
 def _current(evidence):
-    """Figures that the last runs wrote, by the manifest; all of them where it names none.
-
-    Earlier versions of a notebook may have left others in the folder, and quick runs theirs.
-    """
+    """Figures that the last runs wrote, by the manifest; all of them where it names none."""
     folder, steps = evidence.study.figures, evidence.manifest["steps"].values()
     written = {name for step in steps for name in step.get("outputs", {})}
     paths = sorted(folder.rglob("*.png"))
     known = [p for p in paths if f"{{figures}}/{p.relative_to(folder).as_posix()}" in written]
     return known or sorted(folder.glob("*.png"))
-
-
-def _captions(pictures):
-    """What the ``captions.json`` beside some pictures say of them, by name."""
-    files = dict.fromkeys(path.with_name("captions.json") for path in pictures)
-    found = [reading.read_json(path) for path in files if path.is_file()]
-    return {name: words for captions in found for name, words in captions.items()}
 
 
 def _embed(path, width):
@@ -182,34 +158,23 @@ def _embed(path, width):
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}", picture.size
 
 
-def _described(folder):
-    """Pages of a folder, in the order of its ``views.json``, each with the whole of that."""
-    about = folder / "views.json"
-    about = reading.read_json(about) if about.is_file() else {}
-    place = _place_in(about)
-    pages = sorted(folder.glob("*.html"), key=lambda path: (place(path.name), path.name))
-    return [(path, about) for path in pages]
-
-
 def read_views(study) -> list:
-    """Interactive views in folders ``views``: title, alt and address, by their ``views.json``."""
+    """Interactive views in folders ``views``: title and address, by their ``views.json``."""
     found = []
-    folders = (study.derived / name for name in ("views", "vbm/views", "receptors/views"))
-    for path, about in (pair for folder in folders for pair in _described(folder)):
-        words = path.stem.replace("_", " ").capitalize()
-        own = about.get(path.name, {})
-        found.append(
-            {
-                "title": own.get("title") or words,
-                "alt": own.get("alt") or f"Interactive view: {words}.",
-                "href": f"../{quote(path.relative_to(study.derived).as_posix())}",
-            }
-        )
+    for folder in (study.derived / name for name in ("views", "vbm/views", "receptors/views")):
+        about = read_if_there(folder / "views.json")
+        pages = sorted(folder.glob("*.html"))
+        places = [*about, *(page.name for page in pages)]
+        for page in sorted(pages, key=lambda page: places.index(page.name)):
+            words = page.stem.replace("_", " ").capitalize()
+            title = about.get(page.name, {}).get("title") or words
+            href = f"../{quote(page.relative_to(study.derived).as_posix())}"
+            found.append({"title": title, "href": href})
     return found
 
 
 def write_notebooks(study, folder, flag="") -> list:
-    """Executed notebooks as pages that load nothing from elsewhere, with a flag such as SIMULATED.
+    """Executed notebooks as pages that load nothing, with a flag such as SIMULATED.
 
     Gives name, title (its first heading), href and ipynb (relative to the report) of each.
     """
@@ -228,10 +193,12 @@ def write_notebooks(study, folder, flag="") -> list:
         body, _ = exporter.from_notebook_node(notebook, resources=resources)
         page = closed(INVALID.sub("", body))
         (folder / f"{path.stem}.html").write_text(page, encoding="utf-8")
+        texts = (cell["source"] for cell in notebook.cells if cell["cell_type"] == "markdown")
+        title = re.search(r"^# +(.+)$", "\n".join(texts), flags=re.MULTILINE)
         written.append(
             {
                 "name": path.stem,
-                "title": _title(notebook),
+                "title": title[1] if title else "Notebook",
                 "href": f"notebooks/{quote(path.stem)}.html",
                 "ipynb": f"../notebooks/{quote(path.name)}",
             }
@@ -249,6 +216,7 @@ def _link_views(notebook, views):
             output["data"]["text/html"] = str(link.format(views.get(title, "../index.html"), title))
 
 
+@functools.cache
 def _exporter():
     import logging
 
@@ -265,7 +233,29 @@ def _exporter():
     return exporter
 
 
-def _title(notebook):
-    sources = (cell["source"] for cell in notebook.cells if cell["cell_type"] == "markdown")
-    found = re.search(r"^# +(.+)$", "\n".join(sources), flags=re.MULTILINE)
-    return found[1] if found else "Notebook"
+def figure_topic(name) -> str:
+    """Which part of the results a figure shows: flow, clinical, vbm, receptors or other."""
+    found = (topic for topic, pattern in TOPICS.items() if re.search(pattern, name.lower()))
+    return next(found, "other")
+
+
+def is_panel(name, captions) -> bool:
+    """Whether a figure is one panel, by itself, of another figure, whose caption has letters."""
+    number = name.split("_")[0]
+    lettered = {own for own, words in captions.items() if "(a)" in words.get("caption", "")}
+    return name not in lettered and any(own.split("_")[0] == number for own in lettered)
+
+
+def figure_words(name, captions) -> dict:
+    """Label ("Figure 2", or empty), title, caption and alt of a figure, by its file's name."""
+    found = re.match(r"fig(?:ure)?_?([A-Z]?\d+)[_-]?(.*)$", name, flags=re.IGNORECASE)
+    label, rest = (f"Figure {found[1]}", found[2]) if found else ("", name)
+    words = rest.replace("_", " ").replace("-", " ").strip().capitalize() or name
+    own = captions.get(name, {})
+    title = re.sub(r"^Figure \w+\s*[·:.|-]\s*", "", own.get("title") or words)
+    return {
+        "label": label,
+        "title": title,
+        "caption": own.get("caption") or "",
+        "alt": own.get("alt") or f"{words}. Its numbers are in the tables of this report.",
+    }

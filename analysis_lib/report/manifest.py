@@ -1,7 +1,6 @@
 """The manifest of a run: which files went in and came out, with what code, packages and memory."""
 
 import functools
-import importlib.metadata
 import json
 import os
 import platform
@@ -10,12 +9,13 @@ import subprocess
 import sys
 import tomllib
 
-from analysis_lib.results.environment import PROJECT, cache_folder, receptor_cache
+from analysis_lib.results.environment import PROJECT, cache_folder, receptor_cache, versions
 from analysis_lib.results.files import read_mapping, write_text
 from analysis_lib.results.hashing import file_hash, text_hash
 from analysis_lib.results.problems import WrongFile
 from analysis_lib.study.contract import TABLES
 
+CRATE = "ro-crate-metadata.json"  # written from the manifest: see `crate`
 # Numbers come from these too, although pyproject.toml does not name them.
 INDIRECT = ("scikit-learn", "simpleitk")
 EXTRAS = ("preprocess",)  # of pyproject.toml; "dev" makes no number
@@ -30,10 +30,7 @@ IMAGES = "images of {data} have a pseudonym and the start of their sha256 in the
 
 
 def label(study, path) -> str:
-    """Name of a file in the manifest: it does not tell where on this machine the file is.
-
-    A file of the study's own that lies in no known folder is named by its folder and name.
-    """
+    """Name of a file in the manifest, which does not tell where on this machine it is."""
     if path == study.path:
         return "{study}"
     for prefix, folder in _anchors(study).items():
@@ -63,33 +60,24 @@ def without_paths(study, text) -> str:
     return HOME.sub("~", text)
 
 
-def _pseudonyms(study):
-    """Those of a protected study."""
-    if not study.protected:
-        return {}
-    from analysis_lib.study.pseudonyms import read_key  # pandas is slow, and --list needs none
-
-    return read_key(study)
-
-
 def describe_files(study, paths) -> dict:
     """sha256 and size in bytes of files, by the name that the manifest gives them.
 
-    The name of an image says who was scanned, and more: where participants are protected it gives
-    way to the pseudonym and the start of the sha256.
+    The name of a protected participant's image gives way to the pseudonym and the sha256.
     """
-    names, found = _pseudonyms(study), {}
+    names, found = {}, {}
+    if study.protected:
+        from analysis_lib.study.pseudonyms import read_key  # pandas is slow, and --list needs none
+
+        names = read_key(study)
     for path in sorted(paths):
         name, sha256 = label(study, path), file_hash(path)
         if study.protected and name.startswith("{data}/") and path.suffix not in TABLES:
-            name = f"{{data}}/{_scanned(path, names)}/{sha256[:12]}{''.join(path.suffixes[-2:])}"
+            parts = (names[part] for part in re.findall(ID, str(path)) if part in names)
+            who, ends = next(parts, "sub-unknown"), "".join(path.suffixes[-2:])
+            name = f"{{data}}/{who}/{sha256[:12]}{ends}"
         found[name] = {"sha256": sha256, "bytes": path.stat().st_size}
     return dict(sorted(found.items())) if study.protected else found
-
-
-def _scanned(path, names):
-    """Pseudonym of the participant that a path names."""
-    return next((names[part] for part in re.findall(ID, str(path)) if part in names), "sub-unknown")
 
 
 def protection(study) -> dict:
@@ -99,48 +87,35 @@ def protection(study) -> dict:
 
 def number_hashes(study, sections) -> dict:
     """sha256 of each section's part of numbers.json, which several notebooks write to."""
-    content = read_mapping(study.derived / "numbers.json")
-    parts = {
-        section: {key: item for key, item in content.items() if key.startswith(f"{section}.")}
-        for section in sections
-    }
+    parts = {section: {} for section in sections}
+    for key, item in read_mapping(study.derived / "numbers.json").items():
+        if (section := key.partition(".")[0]) in parts:
+            parts[section][key] = item
     return {section: text_hash(json.dumps(part, sort_keys=True)) for section, part in parts.items()}
 
 
 @functools.cache
 def package_versions(project=PROJECT) -> dict:
-    """Installed versions of Python and of the packages that pyproject.toml asks for.
-
-    Those of the extra that makes grey-matter maps count too. Packages that are not installed are
-    left out.
-    """
+    """Installed versions of Python and of what pyproject.toml asks for, to make maps, too."""
     content = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = content.get("optional-dependencies", {})
     wanted = [*content["dependencies"], *(r for name in EXTRAS for r in extras.get(name, []))]
     names = [re.match(r"[\w.-]+", requirement).group() for requirement in wanted]
-    versions = {"python": platform.python_version()}
-    for name in sorted({*names, *INDIRECT}):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    return versions(sorted({*names, *INDIRECT}))
 
 
 def git_state(project=PROJECT) -> dict | None:
-    """Commit of the project and whether files differ from it; None without git or repository.
-
-    Figures do not count: notebook 04 writes them, and the demo's are committed.
-    """
+    """Commit of the project, and whether files other than figures differ from it, or None."""
     if not (project / ".git").exists():
         return None
-    commit = _git(project, "rev-parse", "HEAD")
-    changes = _git(project, "status", "--porcelain", "--", ".", ":(exclude)figures")
+    commit = git(project, "rev-parse", "HEAD")
+    changes = git(project, "status", "--porcelain", "--", ".", ":(exclude)figures")
     return None if commit is None else {"commit": commit, "dirty": bool(changes)}
 
 
-def _git(project, *arguments):
-    command = ["git", "-C", str(project), *arguments]
+def git(folder, *arguments) -> str | None:
+    """What a git command says; None without git, or where it fails."""
+    command = ["git", "-C", str(folder), *arguments]
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # look, do not touch the index
     try:
         done = subprocess.run(
@@ -170,8 +145,7 @@ def read_manifest(study) -> dict:
 def write_manifest(study, steps, run) -> None:
     """Write ``manifest.json``: of each notebook, what it was made from and what it made.
 
-    ``run``: notebooks, times and peak memory of the last run that did something. Commit and machine
-    are each step's own.
+    ``run``: notebooks, times and peak memory of the last run that did something.
     """
     shared = [path for path in (study.derived / "numbers.json",) if path.is_file()]
     content = {
@@ -191,47 +165,35 @@ def write_manifest(study, steps, run) -> None:
 
 
 def number_origins(study) -> dict:
-    """Which file and notebook each number of ``numbers.json`` comes from, if there are any.
+    """Each number of ``numbers.json``: value, source file, and that file's notebook and sha256.
 
-    By its key: value; source, the file below ``study.derived``; notebook, whose name without suffix
-    made that file; and the file's sha256. Refused if a source is no output of a notebook in the
-    manifest, or numbers were changed after the notebook wrote them.
+    Refused if a source is no output of a notebook in the manifest, or numbers were changed since.
     """
-    steps = read_manifest(study)["steps"]
+    file, steps = study.derived / "numbers.json", read_manifest(study)["steps"]
+    advice = f"Run: python run_all.py --study {study.path}"
     made = {
         name: {"notebook": notebook, "sha256": about["sha256"]}
         for notebook, step in steps.items()
         for name, about in step["outputs"].items()
     }
-    numbers = read_mapping(study.derived / "numbers.json")
-    _refuse_unknown_numbers(study, numbers, steps, made)
-    return {key: {**item, **made[item["source"]]} for key, item in numbers.items()}
-
-
-def _refuse_unknown_numbers(study, numbers, steps, made):
-    """Refuse numbers that the manifest does not vouch for."""
-    advice = f"Run: python run_all.py --study {study.path}"
+    numbers = read_mapping(file)
     unknown = [key for key, item in numbers.items() if item["source"] not in made]
     if unknown:
         raise WrongFile(
-            f"{study.derived / 'numbers.json'}: {unknown[0]} comes from "
-            f"{numbers[unknown[0]]['source']}, an output of a notebook in manifest.json expected, "
-            f"found none ({len(unknown)} such numbers). {advice}"
+            f"{file}: {unknown[0]} comes from {numbers[unknown[0]]['source']}, an output of a "
+            f"notebook in manifest.json expected, found none ({len(unknown)} such numbers). "
+            f"{advice}"
         )
     for notebook, step in steps.items():
         if number_hashes(study, step["numbers"]) != step["numbers"]:
             raise WrongFile(
-                f"{study.derived / 'numbers.json'}: the numbers that {notebook} wrote expected, "
-                f"found others. {advice}"
+                f"{file}: the numbers that {notebook} wrote expected, found others. {advice}"
             )
+    return {key: {**item, **made[item["source"]]} for key, item in numbers.items()}
 
 
 def owner(study) -> dict:
-    """Which study file results belong to, in a form that survives moving the project.
-
-    file: hash of the study file's path (below the project, if it is there). participants: sha256 of
-    participants.tsv, None when there is none.
-    """
+    """Hashes of a study file's path and of participants.tsv: a study that was moved is known."""
     inside = study.path.is_relative_to(PROJECT)
     path = study.path.relative_to(PROJECT) if inside else study.path
     participants = study.root / "participants.tsv"

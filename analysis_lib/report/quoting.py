@@ -1,18 +1,20 @@
-"""Numbers of result tables, as sentences quote them.
+"""Numbers of results, as sentences quote them: printed in a notebook, links in the report."""
 
-A notebook prints them, the report makes each one a link to the file that it was read from.
-"""
-
+import difflib
 import re
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from analysis_lib.report import manifest
 from analysis_lib.results import reading
 from analysis_lib.results.problems import CompendiumError
+from analysis_lib.results.section import Section
 from analysis_lib.results.words import in_markdown, printed
 
+MASK = "vbm/mask.nii.gz"
 # By the end of a number's name: how it is printed; the first that fits.
 KINDS = (
     (r"(response|remission)\.(risk_difference|ci_low|ci_high)$", "percent"),
@@ -57,10 +59,8 @@ def kind_of(key, value) -> str:
     """How a number is printed when the text does not say: by the end of its name."""
     if isinstance(value, str | bool):
         return "text"
-    for pattern, kind in KINDS:
-        if re.search(pattern, key):
-            return kind
-    return "count" if isinstance(value, int) else "plain"
+    otherwise = "count" if isinstance(value, int) else "plain"
+    return next((kind for pattern, kind in KINDS if re.search(pattern, key)), otherwise)
 
 
 class Quotes:
@@ -72,8 +72,7 @@ class Quotes:
     def path(self, file):
         """Where a result file is: "clinical/flow.json"."""
         section, _, name = file.rpartition("/")
-        own = self._results is not None and section == self._results.name
-        if own:
+        if self._results is not None and section == self._results.name:
             return self._results.path(name)
         private = self.study.private / file
         return private if self.study.protected and private.is_file() else self.study.derived / file
@@ -96,13 +95,17 @@ class Quotes:
         """A result of kind JSON; empty where it is not there."""
         return reading.read_json(self.path(file)) if self.exists(file) else {}
 
-    def select(self, file, **where):
-        """Rows of a result table with these values; none where the table is not there."""
+    def select(self, file, above=None, below=None, **where):
+        """Rows of a result table with these values, or values above or below limits, if any."""
         if not self.exists(file):
             return pd.DataFrame()
         rows = self.table(file)
         for column, wanted in where.items():
             rows = rows[rows[column] == wanted]
+        for column, limit in (above or {}).items():
+            rows = rows[rows[column] > limit]
+        for column, limit in (below or {}).items():
+            rows = rows[rows[column] < limit]
         return rows
 
     def cell(self, file, column, kind=None, **where) -> Quoted:
@@ -118,24 +121,15 @@ class Quotes:
         return self._quote(key, value, kind or kind_of(f"{file}.{column}", value), file)
 
     def count(self, file, above=None, below=None, **where) -> Quoted:
-        """How many rows of a result table have these values, or values above or below limits."""
-        rows = self.select(file, **where)
-        for column, limit in (above or {}).items():
-            rows = rows[rows[column] > limit]
-        for column, limit in (below or {}).items():
-            rows = rows[rows[column] < limit]
+        """How many rows `select` gives."""
         parts = [f"{name} {value}" for name, value in where.items()]
         parts += [f"{name} > {value}" for name, value in (above or {}).items()]
         parts += [f"{name} < {value}" for name, value in (below or {}).items()]
         key = f"{file}: rows" + (f" with {', '.join(parts)}" if parts else "")
-        return self._quote(key, len(rows), "count", file)
-
-    def smallest(self, file, column, kind=None) -> Quoted:
-        """The smallest value of a column."""
-        return self.largest(file, column, kind, "smallest")
+        return self._quote(key, len(self.select(file, above, below, **where)), "count", file)
 
     def largest(self, file, column, kind=None, which="largest") -> Quoted:
-        """The largest value of a column."""
+        """The largest value of a column; the smallest, where ``which`` says so."""
         value = float(self.table(file)[column].agg("max" if which == "largest" else "min"))
         key = f"{file}: {which} {column}"
         return self._quote(key, value, kind or kind_of(f"{file}.{column}", value), file)
@@ -175,9 +169,70 @@ class Row:
     def __call__(self, column, kind=None):
         return self.quotes.cell(self.file, column, kind, **self.where)
 
-    def __getitem__(self, column):
-        return self(column)
+    __getitem__ = __call__
 
     def value(self, column):
         """A cell to decide a wording by; it is not printed."""
         return self.quotes.select(self.file, **self.where)[column].iloc[0]
+
+
+class Evidence(Quotes):
+    """The results of a study, as its report quotes them; ``quoted`` remembers what was quoted."""
+
+    def __init__(self, study):
+        needed = ("mmrm_contrasts.tsv", "flow.json", "settings.json") if study.arms else ()
+        for name in needed:
+            reading.require(study.derived / "clinical" / name)
+        super().__init__(study)
+        self.derived = study.derived
+        self.numbers = reading.read_json(study.derived / "numbers.json")
+        self.manifest = manifest.read_manifest(study)
+        self.quoted = {}
+
+    def notebook_of(self, file) -> str | None:
+        """Which notebook wrote a file, or others of its folder, by the manifest."""
+        made = {name: step.get("outputs", {}) for name, step in self.manifest["steps"].items()}
+        for name, outputs in made.items():
+            if file in outputs:
+                return name
+        folder = f"{file.split('/')[0]}/"
+        near = (name for name in made if any(path.startswith(folder) for path in made[name]))
+        return next(near, None) if "/" in file else None
+
+    def number(self, key, kind=None) -> Quoted:
+        """A number of numbers.json; for a name that is not there, the nearest one is told."""
+        if key not in self.numbers:
+            near = difflib.get_close_matches(key, self.numbers, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UnknownNumber(f"numbers.json of {self.study.name} has no {key!r}{hint}")
+        entry = self.numbers[key]
+        return self._quote(key, entry["value"], kind, entry["source"])
+
+    def mask_voxels(self) -> Quoted:
+        """How many voxels the VBM mask holds."""
+        value = int(np.count_nonzero(Section(self.study, "vbm").image("mask").get_fdata()))
+        return self._quote(f"{MASK}: voxels", value, "count", MASK)
+
+    def mask_grid(self) -> Quoted:
+        """Voxel size of the VBM mask, mm."""
+        sizes = Section(self.study, "vbm").image("mask").header.get_zooms()[:3]
+        value = " × ".join(f"{size:.3g}" for size in sizes)
+        return self._quote(f"{MASK}: voxel size", value, "text", MASK)
+
+    def version(self, package) -> Quoted:
+        """Version of a package that the notebooks ran with, by the manifest."""
+        found = {
+            step["packages"][package]
+            for step in self.manifest["steps"].values()
+            if package in step.get("packages", {})
+        }
+        words = " and ".join(sorted(found)) or "version not recorded"
+        return self._quote(f"version of {package}", words, "text", "manifest.json")
+
+    def _quote(self, key, value, kind, source):
+        notebook = self.notebook_of(source) if source not in ("manifest.json", "{study}") else None
+        words = printed(value, kind or kind_of(key, value))
+        anchor = self.quoted[key].anchor if key in self.quoted else f"n{len(self.quoted) + 1}"
+        quoted = Quoted(anchor, key, value, words, source, notebook)
+        self.quoted.setdefault(key, quoted)
+        return quoted

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from analysis_lib.results.words import in_markdown
+
 BIBLIOGRAPHY = Path(__file__).parent / "template" / "references.bib"
 CITATION = re.compile(r"\[(@[a-z]+(?:; @[a-z]+)*)\]")  # as pandoc has them: [@smith; @jones]
 LINK = re.compile(r'<a class="q"[^>]*>(.*?)</a>')  # a quoted number
@@ -15,12 +17,11 @@ def entries() -> dict:
     found = re.findall(
         r"^(@\w+\{(\w+),\n.*?^\})", BIBLIOGRAPHY.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE
     )
-    return {key: {"bibtex": text, **_fields(text)} for text, key in found}
-
-
-def _fields(text):
-    found = re.findall(r"(\w+) = \{(.*?)\}(?=,|$)", text, flags=re.MULTILINE)
-    return {name: value.strip("{}") for name, value in found}
+    field = re.compile(r"(\w+) = \{(.*?)\}(?=,|$)", flags=re.MULTILINE)
+    return {
+        key: {"bibtex": text, **{name: value.strip("{}") for name, value in field.findall(text)}}
+        for text, key in found
+    }
 
 
 def keys_of(blocks) -> list[str]:
@@ -58,8 +59,6 @@ def linked(html) -> Markup:
 
 def texts(title, flag, methods, results) -> dict:
     """``methods_and_results.md`` and ``references.bib``, for pandoc, without links to numbers."""
-    from analysis_lib.results.words import in_markdown
-
     parts = [f"# {in_markdown(title)}", *([f"**{flag}**"] if flag else []), "## Methods", *methods]
     parts += ["## Results"]
     for heading, blocks in results.items():

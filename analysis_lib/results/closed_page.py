@@ -12,14 +12,7 @@ INLINE = "'unsafe-inline'"  # for styles alone, where another program's page sty
 def closed(page, scripts=(), styles=INLINE) -> str:
     """A page with a Content-Security-Policy, under which nothing else runs and nothing is loaded.
 
-    Parameters
-    ----------
-    page : str
-        HTML with ``<head>``.
-    scripts : sequence of str
-        Texts of its scripts that may run; all others are markup that somebody planted.
-    styles : sequence of str, or "'unsafe-inline'"
-        Texts of its style sheets.
+    ``scripts`` and ``styles`` are texts of the page's own: others are markup that somebody planted.
     """
     styles = styles if isinstance(styles, str) else _hashes(styles)
     rules = f"default-src 'none'; script-src {_hashes(scripts)}; style-src {styles}; {REST}"

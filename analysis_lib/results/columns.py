@@ -39,7 +39,6 @@ _LARGEST = 2**63  # of int64, excluded
 class Column:
     """A column of result tables; type is one of `TYPES`.
 
-    ``head`` stands above it where a reader sees it; {active} and {control} are the arms' names.
     Neighbours with one head are the limits of an interval, shown together.
     """
 
@@ -62,10 +61,9 @@ class Column:
 
 @functools.cache
 def registry() -> dict:
-    """Every column that is known, by name.
+    """Every column that is known, by name, or "<file>.<name>" where one file differs.
 
-    A name that one file uses for something else is there as "<file>.<name>", too: the file without
-    its suffix, or what follows its last underscore.
+    <file> is the file without its suffix, or what follows its last underscore.
     """
     rows = _read_text(REGISTRY)
     rows = rows.astype(object).where(rows.notna(), None)
@@ -77,10 +75,7 @@ def registry() -> dict:
 
 
 def describe(file, names) -> dict:
-    """The columns of a table, by name; what means something else in this file is described so.
-
-    A column that the registry does not know, or that comes twice, is `WrongFile`.
-    """
+    """The columns of a table, by name, as this file uses them; an unknown one is `WrongFile`."""
     file, names, known = Path(file), list(names), registry()
     unknown = [str(name) for name in names if name not in known]
     if unknown:
@@ -103,26 +98,16 @@ def _own(stem, name):
 def head(name, names, file="") -> str:
     """What stands above a column where a reader sees it; its name if the registry lacks it.
 
-    Parameters
-    ----------
-    name : str
-    names : dict
-        The study's words for "active" and "control".
-    file : str
-        Stem of the table, where a column means something else in it.
+    ``names`` are the study's words for "active" and "control", ``file`` the stem of the table.
     """
     found = _own(file, name)
     return found.head.format(**names) if found else str(name)
 
 
-# --- a table to be written ------------------------------------------------------------------------
-
-
 def check(file, table) -> pd.DataFrame:
     """A table that can be written and read back, with the types of the registry.
 
-    Integer columns become Int64 and numbers float64. For an unknown column, or a value that is not
-    of its type, `WrongFile` names file, column, row (the header is row 1), expected and found.
+    For a value that is not of its type, `WrongFile` names file, column and row (the header is 1).
     """
     described = describe(file, table)
     return pd.DataFrame(
@@ -177,9 +162,6 @@ def _problem(file, about, values, wrong, expected):
     return Problem(Path(file).name, place, expected, found, remedy)
 
 
-# --- a table that was written ---------------------------------------------------------------------
-
-
 def read(path) -> pd.DataFrame:
     """Read a result table, every column with the type of the registry, as `check` has it."""
     table = _read_text(path)
@@ -202,7 +184,6 @@ def _read_text(path):
 
 
 def _typed(path, about, cells):
-    """Values of a column from its text."""
     if about.type in ("text", "category"):
         return cells
     if about.type == "boolean":
@@ -214,11 +195,7 @@ def _typed(path, about, cells):
     wrong = (values.isna() & cells.notna()).to_numpy()
     if wrong.any():
         raise WrongFile(_problem(path, about, cells, wrong, _RULES[about.type][0]))
-    return values.astype(_dtype(about.type, bool(cells.isna().any())))
-
-
-def _dtype(kind, some_missing):
-    """What analyses compute with: a whole number with gaps is a float, as pandas reads it."""
-    if kind == "boolean":
-        return "boolean" if some_missing else bool
-    return "int64" if kind == "integer" and not some_missing else "float64"
+    gaps = bool(cells.isna().any())  # a whole number with gaps is a float, as pandas reads it
+    if about.type == "boolean":
+        return values.astype("boolean" if gaps else bool)
+    return values.astype("int64" if about.type == "integer" and not gaps else "float64")

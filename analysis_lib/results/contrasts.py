@@ -27,11 +27,9 @@ class Contrast:
 CONTRASTS = {
     contrast.name: contrast
     for contrast in (
+        Contrast(ACTIVE_CHANGE, "the change with {active}", "Change with {active}", ("active",)),
         Contrast(
-            ACTIVE_CHANGE, "the change with {active}", "Change with {active}", arms=("active",)
-        ),
-        Contrast(
-            CONTROL_CHANGE, "the change with {control}", "Change with {control}", arms=("control",)
+            CONTROL_CHANGE, "the change with {control}", "Change with {control}", ("control",)
         ),
         Contrast(
             ARM_BY_TIME,

@@ -1,7 +1,9 @@
 """Folders and settings that come from the environment."""
 
 import contextlib
+import importlib.metadata
 import os
+import platform
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -32,29 +34,22 @@ def whole_folders() -> dict:
     return {name: str(Path(text).expanduser().resolve()) for name, text in folders.items()}
 
 
-@contextlib.contextmanager
-def kernel_environment(library=LIBRARY, told=None):
+def kernel_environment(library=LIBRARY, told=None) -> dict:
     """Environment of the kernels: one BLAS thread, this library before any other, whole paths.
 
     ``told`` is what else they are told, by variable.
     """
-    before, project = dict(os.environ), Path(library).parent
+    project = Path(library).parent
     own = [project, *sorted(project.glob("engines/*/src"))]
-    path = [*map(str, own), *filter(None, [before.get("PYTHONPATH")])]
-    told = {"PYTHONPATH": os.pathsep.join(path), **whole_folders(), **(told or {})}
-    os.environ.update(KERNEL_ENVIRONMENT, **told)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    path = [*map(str, own), *filter(None, [os.environ.get("PYTHONPATH")])]
+    own = {"PYTHONPATH": os.pathsep.join(path), **whole_folders(), **(told or {})}
+    return {**os.environ, **KERNEL_ENVIRONMENT, **own}
 
 
 def receptor_cache(cache=None) -> Path:
     """Folder of receptor maps: the argument, $NEUROMAPS_DATA, or neuromaps' own default.
 
-    ``neuromaps.datasets.get_data_dir`` follows the same rule (a test compares the two) but creates
-    the folder, which looking for a file must not do.
+    ``neuromaps.datasets.get_data_dir`` follows the same rule, but creates the folder.
     """
     chosen = cache or os.environ.get("NEUROMAPS_DATA") or "~/neuromaps-data"
     return Path(chosen).expanduser()
@@ -62,10 +57,17 @@ def receptor_cache(cache=None) -> Path:
 
 def cache_folder(cache=None):
     """Folder that keeps downloaded files: the argument, $COMPENDIUM_CACHE, or the system's."""
-    chosen = (
-        cache or os.environ.get("COMPENDIUM_CACHE") or user_cache_path("rtms-compendium", False)
-    )
-    return Path(chosen).expanduser().resolve()
+    chosen = cache or os.environ.get("COMPENDIUM_CACHE")
+    return Path(chosen or user_cache_path("rtms-compendium", False)).expanduser().resolve()
+
+
+def versions(packages) -> dict:
+    """Versions of Python and of those of some packages that are installed."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def notebook_path(name, notebooks=NOTEBOOKS):

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from analysis_lib.results.hashing import text_hash
-from analysis_lib.results.problems import CompendiumError, Problem, WrongFile, refusals
+from analysis_lib.results.problems import Problem, WrongFile, refusals
 
 # What is being written is named after the machine and process that write it.
 _HERE = text_hash(platform.node())[:6]
@@ -86,15 +86,19 @@ def read_text(path, expected="a text in UTF-8", where="") -> str:
 
 def read_json(path, expected="a JSON file", where=""):
     """A JSON file's content; a `CompendiumError` where it cannot be read or is not JSON."""
+    text = read_text(path, expected, where)
     try:
-        return json.loads(read_text(path, expected, where))
-    except RecursionError:
-        found = "one nested too deeply"
-    except CompendiumError:
-        raise
-    except ValueError as error:
-        found = str(error)
-    raise WrongFile(Problem(where or Path(path).name, "", expected, found, "Mend or remove it"))
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        deep = isinstance(error, RecursionError)
+        found = "one nested too deeply" if deep else str(error)
+        name = where or Path(path).name
+        raise WrongFile(Problem(name, "", expected, found, "Mend or remove it")) from None
+
+
+def read_if_there(path) -> dict:
+    """A JSON file's content, empty where there is none; damage is told, as by `read_json`."""
+    return read_json(path) if Path(path).is_file() else {}
 
 
 def read_mapping(path) -> dict:

@@ -4,34 +4,12 @@ import errno
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 SHOWN = 5  # items of a list that a line shows
-WARNINGS = {  # what a study file can accept, by name, in words for people who may not see more
-    "arm-covariate": "a covariate that goes with the arm",
-    "alike-covariates": "covariates that follow from one another",
-    "atlas": "an atlas whose labels were read in a way that its file does not say",
-    "event-late": "an adverse event after its participant withdrew",
-    "event-twice": "an adverse event that is there twice",
-    "atlas-place": "an atlas that lies beside the template's grey matter",
-    "exchanged": "maps of one participant that resemble a stranger's more than each other",
-    "far-value": "a covariate with a value unlike all others, as of another unit",
-    "head-size": "head sizes of one participant that differ between sessions",
-    "intensity": "an intensity of stimulation of another order than the others",
-    "lost-totals": "totals of a scale that are missing because an item is missing",
-    "not-computed": "a part that these data cannot answer",
-    "oddities": "images that are read over something harmless",
-    "outlier": "a grey-matter map unlike all others",
-    "place": "a grey-matter map that lies beside the template's grey matter, or unlike it",
-    "receptor-cut": "a map without values in much of grey matter",
-    "receptor-place": "a map that lies beside grey matter",
-    "receptor-sides": "a receptor map with left and right exchanged",
-    "table-gaps": "regions of a table that somebody has no value for",
-    "table-names": "names in a table that are no grey-matter region of the atlas",
-    "total": "a grey-matter volume that no adult has",
-    "total-change": "a total of grey matter that changes too much between sessions",
-    "visit-order": "visits of a participant that seem to be in reverse order",
-    "undeclared": "words that outputs do not show",
-}
+# What a study file can accept, by name, in words for people who may not see more.
+_WARNINGS = Path(__file__).with_suffix(".tsv").read_text(encoding="utf-8").splitlines()
+WARNINGS = dict(line.split("\t") for line in _WARNINGS[1:])
 
 
 @dataclass(frozen=True)
@@ -90,18 +68,12 @@ class Problem:
 
     def _sentence(self):
         told = "" if " expected" in self.expected else " expected"
-        found = f", found {self.found}" if str(self.found) else ""
-        return f"{self.expected}{told}{found}"
+        return f"{self.expected}{told}{f', found {self.found}' if str(self.found) else ''}"
 
     def whole(self):
         """The same problem with no list cut."""
         parts = {name: getattr(self, name) for name in ("found", "remedy", "text")}
         return replace(self, **{k: v.whole() for k, v in parts.items() if isinstance(v, Listing)})
-
-
-def as_problem(problem) -> Problem:
-    """A problem; text becomes one that says it."""
-    return problem if isinstance(problem, Problem) else Problem(text=str(problem))
 
 
 def caught(check, *arguments) -> list[Problem]:
@@ -114,13 +86,7 @@ def caught(check, *arguments) -> list[Problem]:
 
 
 def warning_words(warnings) -> str:
-    """Warnings of the check in a line that names nobody; empty without any.
-
-    Parameters
-    ----------
-    warnings : dict
-        count and accepted, by name.
-    """
+    """Warnings (count and accepted, by name) in a line that names nobody; empty without any."""
     told = {name: f"{w['count']}{', accepted' * w['accepted']}" for name, w in warnings.items()}
     kinds = "; ".join(f"{WARNINGS[name]} ({words})" for name, words in told.items())
     return f"WARNED: {kinds}. `check-study` says where." if kinds else ""
@@ -136,15 +102,14 @@ def unnamed(problems, accept=()) -> list[Problem]:
 class CompendiumError(Exception):
     """Something is wrong with a study, an option or a file; each problem says what to do.
 
-    Everything that reads or writes files raises a subclass of this one, of a text, a Problem, or
-    several of them. One that comes twice is kept once.
+    Made of a text, a Problem, or several of them; one that comes twice is kept once.
     """
 
     exit_status = 1  # for the shell
 
     def __init__(self, problems):
-        single = isinstance(problems, str | Problem)
-        found = [as_problem(problem) for problem in ([problems] if single else problems)]
+        given = [problems] if isinstance(problems, str | Problem) else problems
+        found = (one if isinstance(one, Problem) else Problem(text=str(one)) for one in given)
         self.problems = list(dict.fromkeys(found))
         super().__init__("\n".join(map(str, self.problems)))
 

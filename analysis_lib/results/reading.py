@@ -9,9 +9,7 @@ from analysis_lib.results.problems import MissingFile, Problem
 def read_table(path):
     """Read a result table, with the types that ``columns.tsv`` gives its columns.
 
-    Text and labels are as they were written ("011", "01", "NA"); missing is n/a alone.
-    `MissingFile` says which notebook writes it; a column, or a value, that ``columns.tsv`` does not
-    allow is `WrongFile`.
+    `MissingFile` says which notebook writes it.
     """
     return columns.read(require(path))
 

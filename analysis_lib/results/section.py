@@ -96,10 +96,7 @@ class NewSection(Section):
         return type(image)(np.asanyarray(image.dataobj), image.affine, image.header)
 
     def keep(self, **contents):
-        """Keep results: a DataFrame, a dict (JSON, or arrays), an image, under its name.
-
-        Where real participants are protected, a table with rows of theirs is kept apart.
-        """
+        """Keep results: a DataFrame, a dict (JSON, or arrays), an image, under its name."""
         for name, content in contents.items():
             file = f"{name}{_suffix(content)}"
             apart = self.study.protected and isinstance(content, pd.DataFrame) and PERSON in content
@@ -121,7 +118,8 @@ class NewSection(Section):
 
     def note(self, title, reason):
         """Note why a part could not be computed; ``reason`` may be a dict, by scale."""
-        reason = UNTOLD if self.study.protected and _quotes_data(reason) else reason
+        if self.study.protected and type(reason) is StudyError:  # it quotes names and cells
+            reason = UNTOLD
         reasons = reason if isinstance(reason, dict) else {"": reason}
         for scale, why in reasons.items():
             part = f"{title}, {scale}" if scale else title
@@ -133,8 +131,7 @@ class NewSection(Section):
     def publish(self, numbers=None, pages=None) -> None:
         """Put all that was kept in place of what an earlier run left there, and list it.
 
-        ``numbers``, name to (value, source file), are what texts and figures quote; ``pages`` the
-        content of the folder "views".
+        ``numbers``, name to (value, source file), are quoted; ``pages`` go into "views".
         """
         written = self._publish_private() + writing.move(self.folder, self.place)
         self._end()  # removes the place aside
@@ -165,11 +162,6 @@ def begin(study, name, quick=False) -> NewSection:
     an earlier run left, and an interrupted notebook leaves the earlier results as they were.
     """
     return NewSection(study, name, quick)
-
-
-def _quotes_data(reason):
-    """Whether a reason is what a reader of tables says, with names and cells."""
-    return type(reason) is StudyError
 
 
 def _suffix(content):

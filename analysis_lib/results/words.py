@@ -43,11 +43,7 @@ def number_text(value, form=".2f") -> str:
 def p_text(p, n_permutations=None):
     """A p-value as it is printed: three decimals, "< .001" below and "> .999" above.
 
-    Parameters
-    ----------
-    p : float
-    n_permutations : int, optional
-        Of a permutation p: the smallest one possible is then given as it is.
+    Of ``n_permutations`` permutations, the smallest one possible is given as it is.
     """
     if p is None or not np.isfinite(p):
         return "p not available"

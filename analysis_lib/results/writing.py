@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis_lib.results import columns
 from analysis_lib.results.columns import MISSING
-from analysis_lib.results.files import read_json, staging_folder, write_text
+from analysis_lib.results.files import read_if_there, staging_folder, write_text
 from analysis_lib.results.problems import refusals
 
 # Of 255 levels of a colour. Two runs on one machine differ by 2 at most; a moved line by 100.
@@ -75,8 +75,8 @@ def move(staging, folder, keep_others=False):
 
 def _pictures_to_keep(staging, folder):
     """Names of pictures, and of their PDFs, that look the same as those in a folder."""
-    pictures = [path for path in staging.glob("*.png") if looks_the_same(path, folder / path.name)]
-    names = {p.with_suffix(kind).name for p in pictures for kind in (".png", ".pdf")}
+    same = [path for path in staging.glob("*.png") if looks_the_same(path, folder / path.name)]
+    names = {path.with_suffix(kind).name for path in same for kind in (".png", ".pdf")}
     return {name for name in names if (staging / name).is_file() and (folder / name).is_file()}
 
 
@@ -100,27 +100,23 @@ def looks_the_same(picture, other) -> bool:
 def write_one(path, content):
     """Write one result file, of the kind that its content is."""
     with refusals(path):
-        _write_one(path, content)
-
-
-def _write_one(path, content):
-    if isinstance(content, pd.DataFrame):
-        _write_table(path, content)
-    elif hasattr(content, "savefig"):  # a Figure, without importing matplotlib
-        content.savefig(f"{path}.png", dpi=300)
-        content.savefig(f"{path}.pdf", metadata={"CreationDate": None})
-    elif path.suffix == ".npz":
-        np.savez_compressed(path, **content)
-    elif isinstance(content, dict | list):
-        path.write_text(_json(content), encoding="utf-8")
-    elif hasattr(content, "to_filename"):  # an image, without importing nibabel
-        content.to_filename(path)
-    elif isinstance(content, np.ndarray):
-        np.save(path, content)
-    elif isinstance(content, str):
-        write_text(path, content)
-    else:
-        raise ValueError(f"{path.name}: no way to write a {type(content).__name__}")
+        if isinstance(content, pd.DataFrame):
+            _write_table(path, content)
+        elif hasattr(content, "savefig"):  # a Figure, without importing matplotlib
+            content.savefig(f"{path}.png", dpi=300)
+            content.savefig(f"{path}.pdf", metadata={"CreationDate": None})
+        elif path.suffix == ".npz":
+            np.savez_compressed(path, **content)
+        elif isinstance(content, dict | list):
+            path.write_text(_json(content), encoding="utf-8")
+        elif hasattr(content, "to_filename"):  # an image, without importing nibabel
+            content.to_filename(path)
+        elif isinstance(content, np.ndarray):
+            np.save(path, content)
+        elif isinstance(content, str):
+            write_text(path, content)
+        else:
+            raise ValueError(f"{path.name}: no way to write a {type(content).__name__}")
 
 
 def _write_table(path, table):
@@ -149,12 +145,12 @@ def _plain(value):
 def write_numbers(study, section, numbers):
     """Put the numbers that a text or figure quotes into numbers.json.
 
-    ``numbers``, name to (value, source file within the section), replace those that this section
-    wrote before and leave those of the others.
+    ``numbers``, name to (value, source file within the section), replace those of this section.
     """
     path = study.derived / "numbers.json"
-    others = read_json(path) if path.is_file() else {}
-    kept = {key: item for key, item in others.items() if not key.startswith(f"{section}.")}
+    kept = {
+        key: item for key, item in read_if_there(path).items() if not key.startswith(f"{section}.")
+    }
     marks = {"label": study.label} if study.label == "IDENTIFIABLE" else {}
     for name, (value, source) in numbers.items():
         apart = study.protected and (study.private / section / source).is_file()

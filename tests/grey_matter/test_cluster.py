@@ -232,7 +232,7 @@ def test_a_process_that_lacks_a_module_says_so(remote, tmp_path, monkeypatch):
 
 def test_other_versions_and_code_are_named_with_the_workers(remote, cluster, monkeypatch):
     monkeypatch.setattr(workers, "library_hash", lambda: "0123456789")
-    monkeypatch.setattr(workers.importlib.metadata, "version", lambda name: "99.1")
+    monkeypatch.setattr(workers, "versions", lambda names: dict.fromkeys(names, "99.1"))
     (problem,) = refused(["numpy"])
     assert problem.startswith("Dask workers tcp://")
     assert all(address in problem for address in cluster.scheduler.workers)

@@ -28,7 +28,7 @@ from analysis_lib.results import environment, hashing, problems
 from analysis_lib.results import files as result_files
 from analysis_lib.results.problems import FetchError, MissingFile, PipelineError, UsageError
 from analysis_lib.study import parameters as study_parameters
-from analysis_lib.study.contract import load_study
+from analysis_lib.study.contract import Study, load_study
 
 PARAMETERS = """\
 study: str = "demo"  # name or path of a study file
@@ -65,7 +65,7 @@ loaded.figures.mkdir(parents=True, exist_ok=True)
 """
 STEPS = (
     Step("01_first", reads=(pipeline_steps.tables,), writes=("one",)),
-    Step("02_images", reads=(pipeline_steps.grey_matter_maps,), writes=("two",), needs=("images",)),
+    Step("02_images", reads=(Study.grey_matter_maps,), writes=("two",), needs=("images",)),
     Step("04_last", uses=("one",), may_use=("two",), writes=("figures",)),
 )
 
@@ -123,7 +123,7 @@ def finished(tmp_path_factory):
 def checked_here(monkeypatch):
     """The check before a run takes place in this process, which has imported it already."""
     here = SimpleNamespace(apart=lambda function, *arguments: function(*arguments))
-    here.PeakMemory = pipeline_memory.PeakMemory
+    here.PeakMemory, here.repeated = pipeline_memory.PeakMemory, pipeline_memory.repeated
     monkeypatch.setattr(running, "pipeline_memory", here)
 
 
@@ -167,11 +167,10 @@ def test_kernels_have_one_blas_thread_and_leave_the_environment_alone(finished, 
     assert path.read_text() == "1"
     monkeypatch.setenv("COMPENDIUM_OUTPUT", "here")
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
-    before = dict(os.environ)
-    with environment.kernel_environment():
-        assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
-        assert os.environ["COMPENDIUM_OUTPUT"] == str(Path.cwd() / "here")
-    assert dict(os.environ) == before
+    told = environment.kernel_environment()
+    assert told["OPENBLAS_NUM_THREADS"] == "1"
+    assert told["COMPENDIUM_OUTPUT"] == str(Path.cwd() / "here")
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "2"
 
 
 def test_manifest_names_inputs_outputs_parameters_and_no_place(finished):
@@ -527,7 +526,7 @@ def test_fetch_gets_a_public_trial_and_receptors_only_where_there_are_images(fre
     assert calls == [("sudmex_tms", study.root)]
     assert notes[-1] == "a note"
 
-    monkeypatch.setattr(data, "grey_matter_maps", lambda study: ["a map"])
+    monkeypatch.setattr(Study, "grey_matter_maps", lambda study: ["a map"])
     data.prepare_data(study, fetch=True, note=str)
     assert calls[1:] == [("default",)]
 
@@ -613,9 +612,9 @@ def test_a_run_that_was_killed_is_not_in_the_way(tmp_path):
 
 def test_peak_memory_counts_processes_that_were_started():
     code = "x = bytearray(300_000_000); import time; time.sleep(0.6)"
-    with pipeline_memory.PeakMemory(interval=0.05) as alone:
-        pass
-    with pipeline_memory.PeakMemory(interval=0.05) as memory:
+    alone, memory = pipeline_memory.PeakMemory(), pipeline_memory.PeakMemory()
+    alone.sample()
+    with pipeline_memory.repeated(memory.sample, 0.05):
         subprocess.run([sys.executable, "-c", code], check=True)
     assert 290 < memory.mb - alone.mb < 600
 
@@ -690,7 +689,7 @@ MAPS = STUB_STUDY + "imaging: {sessions: {pre: baseline, post: week1}}\n"
 GREY_STEPS = (
     Step(
         "00_grey",
-        reads=(pipeline_steps.tables, pipeline_steps.t1w_images),
+        reads=(pipeline_steps.tables, Study.t1w_images),
         writes=("grey_matter",),
         needs=("t1w",),
         resumes=True,

@@ -85,7 +85,7 @@ def write_notebook(path, code):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, without_kernels):
     """A stub project after a run of both its notebooks."""
     folder = tmp_path_factory.mktemp("finished")
     write_notebook(folder / "notebooks" / "01_first.ipynb", FIRST)
@@ -154,7 +154,9 @@ def test_each_file_has_the_sha256_and_size_of_the_one_on_disk(study):
 
 def test_graph_is_flat_and_every_reference_resolves(study):
     graph = entities(crate.write_crate(study))
-    assert len(graph) == len(json.loads((study.derived / crate.NAME).read_text())["@graph"])
+    assert len(graph) == len(
+        json.loads((study.derived / report_manifest.CRATE).read_text())["@graph"]
+    )
     for entity in graph.values():
         for key, value in entity.items():
             for item in value if isinstance(value, list) else [value]:
@@ -233,7 +235,8 @@ def test_a_real_trial_is_not_called_simulated_and_its_patients_are_named_as_a_li
     text = crate.write_crate(real).read_text()
     assert "SIMULATED" not in text
     assert (
-        "share them only as consent" in entities(real.derived / crate.NAME)["#terms"]["description"]
+        "share them only as consent"
+        in entities(real.derived / report_manifest.CRATE)["#terms"]["description"]
     )
 
 
@@ -298,11 +301,11 @@ def test_a_report_beside_the_results_is_a_file_of_the_crate(study):
 @pytest.mark.parametrize("change", [lambda p: p.unlink(), lambda p: p.write_text("other")])
 def test_a_file_that_is_not_the_one_of_the_manifest_is_refused(study, change):
     crate.write_crate(study)
-    before = (study.derived / crate.NAME).read_bytes()
+    before = (study.derived / report_manifest.CRATE).read_bytes()
     change(study.derived / "clinical" / "means.tsv")
     with pytest.raises(ValueError, match=r"means\.tsv: sha256 .* expected .*, found .* --study"):
         crate.write_crate(study)
-    assert (study.derived / crate.NAME).read_bytes() == before
+    assert (study.derived / report_manifest.CRATE).read_bytes() == before
 
 
 def test_without_results_there_is_no_crate(tiny, monkeypatch, tmp_path):

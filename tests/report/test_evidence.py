@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib.report import evidence as report_evidence
-from analysis_lib.report import manifest, quoting, sentences
+from analysis_lib.report import embedding, manifest, quoting, sentences
 from analysis_lib.results import words, writing
 
 CONTRASTS = pd.DataFrame(
@@ -40,7 +39,7 @@ def evidence(tiny, monkeypatch, tmp_path):
     step = {"outputs": outputs, "parameters": {"n_permutations": 5000}, "quick": False}
     steps = {"01_clinical_outcomes": step | {"packages": {"numpy": "2.3.5"}}}
     manifest.write_manifest(study, steps, {})
-    return report_evidence.Evidence(study)
+    return quoting.Evidence(study)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +163,7 @@ def test_a_table_that_is_not_there_has_no_rows(evidence):
 def test_without_clinical_results_the_notebook_to_run_is_named(tiny, monkeypatch, tmp_path):
     monkeypatch.setenv("COMPENDIUM_OUTPUT", str(tmp_path / "out"))
     with pytest.raises(FileNotFoundError, match="run 01_clinical_outcomes first"):
-        report_evidence.Evidence(tiny.write())
+        quoting.Evidence(tiny.write())
 
 
 def test_words_in_a_row():
@@ -185,16 +184,16 @@ def test_the_smallest_p_that_permutations_allow():
 
 def test_a_figure_has_its_own_caption_else_one_from_its_name():
     own = {"figure2_vbm": {"title": "Figure 2. Change", "caption": "Seen.", "alt": "Slices."}}
-    assert report_evidence.figure_words("figure2_vbm", own) == {
+    assert embedding.figure_words("figure2_vbm", own) == {
         "label": "Figure 2",
         "title": "Change",
         "caption": "Seen.",
         "alt": "Slices.",
     }
-    other = report_evidence.figure_words("figureS1_my_curve", {})
+    other = embedding.figure_words("figureS1_my_curve", {})
     assert (other["label"], other["title"]) == ("Figure S1", "My curve")
     assert "My curve" in other["alt"]
-    assert report_evidence.figure_words("sketch", {})["label"] == ""
+    assert embedding.figure_words("sketch", {})["label"] == ""
 
 
 @pytest.mark.parametrize(
@@ -212,7 +211,7 @@ def test_a_figure_has_its_own_caption_else_one_from_its_name():
     ],
 )
 def test_figures_stand_with_the_part_of_the_results_that_they_show(name, topic):
-    assert report_evidence.figure_topic(name) == topic
+    assert embedding.figure_topic(name) == topic
 
 
 def test_the_leading_map_is_that_with_the_largest_absolute_r(evidence):
@@ -227,5 +226,3 @@ def test_the_leading_map_is_that_with_the_largest_absolute_r(evidence):
     )
     writing.write(evidence.derived / "receptors", {"correlations.tsv": table})
     assert [row["receptor"] for row in sentences.receptor_maps(evidence)] == ["B", "A"]
-    assert sentences.of_receptor(evidence, "A")["annotation"] == "a"
-    assert sentences.of_receptor(evidence, "D") is None

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import shutil
+from functools import cache
 
 import nbformat
 import numpy as np
@@ -17,7 +18,6 @@ from PIL import Image
 from analysis_lib.clinical.imputation import STRATEGIES
 from analysis_lib.figures import palette
 from analysis_lib.report import embedding, page, quoting, sentences
-from analysis_lib.report import evidence as report_evidence
 from analysis_lib.report import manifest as report_manifest
 from analysis_lib.results import columns, reading, writing
 from analysis_lib.results import words as results_words
@@ -26,6 +26,7 @@ from analysis_lib.results.section import Section
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
 FLAGS += ["--disable-component-update", "--no-first-run"]
+SOFTWARE = ("python", "numpy", "scipy", "statsmodels", "pingouin", "nibabel", "nilearn", "numba")
 CONTRASTS = ("active_change", "control_change", "arm_by_time", "improvement")
 WRITERS = {"clinical": "01_clinical_outcomes", "vbm": "02_vbm", "conduct": "S0_trial_conduct"}
 WRITERS |= {"receptors": "03_receptor_correlation", "calibration": "S1_calibration"}
@@ -261,7 +262,7 @@ def write_record(study, files):
     steps = {
         WRITERS[section]: {
             "parameters": {"n_permutations": 4321},
-            "packages": dict.fromkeys(page.SOFTWARE, "3.2.1") | {"neuromaps": "0.0.7"},
+            "packages": dict.fromkeys(SOFTWARE, "3.2.1") | {"neuromaps": "0.0.7"},
             "inputs": {"{data}/participants.tsv": about},
             "outputs": {f"{section}/{name}": about for name in content},
             **{"seed": 7, "quick": False, "started": "2026-01-02T03:04:05+00:00"},
@@ -325,8 +326,9 @@ def words(soup, selector="body"):
 def test_every_quoted_number_leads_to_the_file_and_notebook_that_it_is_from(study, soup):
     anchors = soup.select("a.q")
     assert len(anchors) > 80
-    for anchor in anchors:
-        key, value, source, notebook = soup.select_one(anchor["href"]).find_all(["th", "td"])
+    rows, read_table = {row["id"]: row for row in soup.select("tr[id]")}, cache(reading.read_table)
+    for href in {anchor["href"] for anchor in anchors}:
+        key, value, source, notebook = rows[href.removeprefix("#")].find_all(["th", "td"])
         link = source.find("a")
         if link is None:
             assert "study file" in source.get_text()
@@ -337,7 +339,7 @@ def test_every_quoted_number_leads_to_the_file_and_notebook_that_it_is_from(stud
             continue
         assert notebook.get_text() == WRITERS[path.parent.name]
         if path.suffix == ".tsv" and "rows" not in key.get_text() and value.get_text() != "us":
-            table = reading.read_table(path).select_dtypes("number")
+            table = read_table(path).select_dtypes("number")
             assert np.isclose(table, float(value.get_text())).any(), key.get_text()
 
 
@@ -638,8 +640,8 @@ def test_figures_of_one_number_stand_in_the_order_of_their_captions(alone):
         Image.new("RGB", (30, 20)).save(study.figures / f"{name}.png")
     captions = {"figure3_b": {"caption": "(a) One. (b) Two."}, "figure3_a": {"caption": "(a) One."}}
     (study.figures / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
-    evidence = report_evidence.Evidence(study)
-    figures = embedding.read_figures(evidence, embedding.Links(evidence, []))["other"]
+    evidence = quoting.Evidence(study)
+    figures = embedding.read_figures(evidence)["other"]
     assert [figure["label"] for figure in figures] == ["Figure 3", "Figure 3, continued"]
     assert [figure["id"] for figure in figures] == ["figure-figure3-b", "figure-figure3-a"]
 
@@ -683,9 +685,7 @@ def test_large_figures_are_made_narrower_until_they_fit(alone, monkeypatch):
     noise = np.random.default_rng(0).integers(0, 256, (900, 2400, 3), np.uint8)
     Image.fromarray(noise).save(study.figures / "figure2_noise.png")
     monkeypatch.setattr(embedding, "FIGURES_LIMIT", 600_000)
-    figures = embedding.read_figures(
-        report_evidence.Evidence(study), embedding.Links(report_evidence.Evidence(study), [])
-    )
+    figures = embedding.read_figures(quoting.Evidence(study))
     found = {figure["id"]: figure for group in figures.values() for figure in group}
     assert found["figure-figure2-noise"]["width"] in (1000, 700)
     assert found["figure-figure1-clinical"]["width"] == 300
@@ -703,8 +703,8 @@ def test_figures_of_an_earlier_version_and_single_panels_stay_away(alone):
     wrote = {f"{{figures}}/{name}.png": about for name in ("figure1_clinical", "figure1_forest")}
     step = manifest["steps"]["01_clinical_outcomes"] | {"outputs": wrote}
     report_manifest.write_manifest(study, manifest["steps"] | {"04_figures": step}, {})
-    evidence = report_evidence.Evidence(study)
-    figures = embedding.read_figures(evidence, embedding.Links(evidence, []))
+    evidence = quoting.Evidence(study)
+    figures = embedding.read_figures(evidence)
     found = [figure["id"] for group in figures.values() for figure in group]
     assert found == ["figure-figure1-clinical"]
 
@@ -720,8 +720,8 @@ def test_figures_of_a_quick_run_are_shown_instead_of_those_beside_them(alone):
     wrote = {"{figures}/quick/figure1_clinical.png": {"sha256": "0", "bytes": 1}}
     step = manifest["steps"]["01_clinical_outcomes"] | {"outputs": wrote}
     report_manifest.write_manifest(study, manifest["steps"] | {"04_figures": step}, {})
-    evidence = report_evidence.Evidence(study)
-    found = embedding.read_figures(evidence, embedding.Links(evidence, []))
+    evidence = quoting.Evidence(study)
+    found = embedding.read_figures(evidence)
     (figure,) = (figure for group in found.values() for figure in group)
     assert (figure["title"], figure["width"]) == ("Few", 30)
     assert figure["png"] == "figures/figure1_clinical.png"

@@ -116,7 +116,7 @@ def as_written(value):
 
 
 @given(registry_tables())
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=75, deadline=None, derandomize=True)
 def test_a_table_comes_back_with_its_types_and_then_as_the_same_bytes(table):
     with tempfile.TemporaryDirectory() as folder:
         path = written(Path(folder) / "a", table)

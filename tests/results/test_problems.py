@@ -6,7 +6,7 @@ import pytest
 from conftest import lines
 
 from analysis_lib.datasets.downloads import DownloadError
-from analysis_lib.report.evidence import UnknownNumber
+from analysis_lib.report.quoting import UnknownNumber
 from analysis_lib.results import problems
 from analysis_lib.results.problems import CompendiumError, Listing, Problem, StudyError
 
