@@ -1,8 +1,9 @@
-# Everything runs in .venv, made from requirements.lock. "make help" lists the targets.
+# Everything runs in .venv, made from requirements.lock (tests and lint: requirements-dev.lock). "make help" lists the targets.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEVELOP := $(VENV)/.develop
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Where this is set, Python would compile every module again in every kernel and process of the tests.
 unexport PYTHONDONTWRITEBYTECODE
@@ -25,7 +26,7 @@ help:
 	@echo "make map     draw docs/map.svg, the packages and what they import"
 	@echo "make bench   recovery, calibration and speed tables (long)"
 	@echo "make expected  write data/expected anew: the numbers that later runs are compared with"
-	@echo "make lock    write requirements.lock anew from pyproject.toml (UPGRADE=1: with newer packages)"
+	@echo "make lock    write the locks anew from pyproject.toml (UPGRADE=1: with newer packages)"
 	@echo "make gallery  write docs/trials.md anew: results of the public trials that were run"
 	@echo "make badge   REPOSITORY=owner/name: point the README's Binder badge to where this is published"
 	@echo "make clean   remove the environment and data/derived; data/raw is left alone"
@@ -43,12 +44,22 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "venv failed: on Debian or Ubuntu, apt-get install python3-venv"; exit 1; }
 
 # --no-compile: a third of the modules are ever imported, and Python compiles those by itself.
-$(READY): requirements.lock pyproject.toml | $(VENV)/bin/python
-	@echo "Installing the packages of requirements.lock into $(VENV) (about two minutes, once)"
-	@$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+INSTALL = $(BIN)/python -m pip install --quiet --no-compile
+define ready
+	@echo "Installing the packages of $< into $(VENV) (about two minutes, once)"
+	@$(INSTALL) --require-hashes -r $<
+	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@sh lab/git_filter.sh $(BIN)/python
 	@touch $@
+endef
+
+$(READY): requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(ready)
+
+# What runs the tests holds what runs the notebooks.
+$(DEVELOP): requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+	$(ready)
+	@touch $(READY)
 
 paper: $(READY)
 	$(BIN)/python run_all.py
@@ -66,33 +77,33 @@ all: paper
 # A pytest each, because each has a conftest.py of its own. All run, whichever fails. A process a core;
 # a file stays in one of them, which makes its fixtures once. The longest files come first (LONGEST in
 # tests/conftest.py), so that all end together. One BLAS thread each: more wait for one another.
-test: $(READY)
+test: $(DEVELOP)
 	@status=0; for tests in engines/trialmmrm engines/voxelperm tests; do \
 		OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $$tests || status=1; done; exit $$status
 
-faults: $(READY)
+faults: $(DEVELOP)
 	$(BIN)/python tests/faults.py
 
-mutants: $(READY)
+mutants: $(DEVELOP)
 	$(BIN)/python tests/mutants.py
 
-campaign: $(READY)
+campaign: $(DEVELOP)
 	$(BIN)/python tests/campaign.py
 
-lint: $(READY)
+lint: $(DEVELOP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@found=$$($(BIN)/lint-imports --no-logo 2>&1) && echo "Imports flow one way" || { echo "$$found"; exit 1; }
 
 # Before the style, too: where a notebook was edited, its script is not yet what is to be formatted.
-format: $(READY)
+format: $(DEVELOP)
 	$(BIN)/python tests/pairs.py
 	$(BIN)/ruff check --fix --exit-zero --silent .
 	$(BIN)/ruff format .
 	$(BIN)/python tests/pairs.py
 	$(BIN)/ruff check .
 
-map: $(READY)
+map: $(DEVELOP)
 	$(BIN)/python docs/draw_map.py
 
 schema: $(READY)
@@ -110,7 +121,7 @@ lab: $(READY) | data/raw/demo $(VENV)/lab-workspaces
 	JUPYTERLAB_WORKSPACES_DIR=$(CURDIR)/$(VENV)/lab-workspaces $(BIN)/jupyter lab --notebook-dir=. \
 		--LabApp.app_settings_dir=$(CURDIR)/lab notebooks/01_clinical_outcomes.ipynb
 
-bench: $(READY)
+bench: $(DEVELOP)
 	$(BIN)/python -m benchmarks.recovery
 	$(BIN)/python -m benchmarks.mmrm
 	$(BIN)/python -m benchmarks.voxelwise
@@ -124,16 +135,20 @@ bench: $(READY)
 
 # What is up to date does not run again. The diff of data/expected shows which numbers a change moved.
 EXPECTED := demo antidepressant
-expected: $(READY)
+expected: $(DEVELOP)
 	@for study in $(EXPECTED); do for only in "" "--only S1,S3,S4" ""; do \
 		$(BIN)/python run_all.py --study $$study $$only || exit 1; done; done
 	$(BIN)/python -m analysis_lib.pipeline.expected $(EXPECTED)
 
-# --universal: one file for every platform and Python; pins already in the file are kept unless UPGRADE=1.
-lock: $(READY)
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
-		--no-emit-index-url --custom-compile-command "make lock" --quiet \
-		$(if $(UPGRADE),--upgrade) -o requirements.lock
+# --universal: one file for every platform and Python. The others have the versions of
+# requirements-dev.lock, which holds everything; pins already in it are kept unless UPGRADE=1.
+COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" --quiet
+lock: $(DEVELOP)
+	$(COMPILE) --all-extras $(if $(UPGRADE),--upgrade) -o requirements-dev.lock
+	$(COMPILE) --extra install -c requirements-dev.lock -o requirements.lock
+	$(COMPILE) --extra install --extra preprocess -c requirements-dev.lock -o requirements-t1w.lock
+	$(COMPILE) --extra install --extra dask -c requirements-dev.lock -o requirements-cluster.lock
 
 gallery: $(READY)
 	$(BIN)/python docs/trials.py

@@ -1,4 +1,4 @@
-"""pyproject.toml, requirements.lock, environment.yml and postBuild describe one environment."""
+"""pyproject.toml, the locks, environment.yml and postBuild describe one environment."""
 
 import itertools
 import json
@@ -16,7 +16,13 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 PROJECT = Path(__file__).resolve().parents[1]
-LOCK = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
+EXTRAS = {  # of each lock; requirements-dev.lock has all
+    "requirements.lock": ["install"],
+    "requirements-t1w.lock": ["install", "preprocess"],
+    "requirements-cluster.lock": ["install", "dask"],
+    "requirements-dev.lock": ["install", "preprocess", "dask", "dev"],
+}
+LOCKS = {name: (PROJECT / name).read_text(encoding="utf-8") for name in EXTRAS}
 POST_BUILD = [  # words of each line
     words
     for line in (PROJECT / "postBuild").read_text(encoding="utf-8").splitlines()
@@ -26,11 +32,10 @@ POST_BUILD = [  # words of each line
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 
-@pytest.fixture(scope="module")
-def pinned():
-    """Lines of the lock by package; a package can have one for each Python."""
+def pinned(lock):
+    """Lines of a lock by package; a package can have one for each Python."""
     lines = {}
-    for line in re.findall(r"^[A-Za-z0-9][^\n\\]*==[^\n\\]*", LOCK, re.M):
+    for line in re.findall(r"^[A-Za-z0-9][^\n\\]*==[^\n\\]*", LOCKS[lock], re.M):
         requirement = Requirement(line.strip())
         lines.setdefault(canonicalize_name(requirement.name), []).append(requirement)
     return lines
@@ -48,29 +53,45 @@ def project():
     return tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def test_every_requirement_of_the_project_is_locked_at_a_version_it_accepts(project, pinned):
-    extras = project["project"]["optional-dependencies"].values()
-    wanted = [*project["project"]["dependencies"], *(r for extra in extras for r in extra)]
-    wanted += project["build-system"]["requires"]
+@pytest.mark.parametrize("lock", EXTRAS)
+def test_every_requirement_is_locked_at_a_version_that_the_project_accepts(lock, project):
+    extras, lines_of = project["project"]["optional-dependencies"], pinned(lock)
+    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    wanted += [requirement for extra in EXTRAS[lock] for requirement in extras[extra]]
     for python, requirement in itertools.product(PYTHONS, map(Requirement, wanted)):
         if applies(requirement, python):
-            lines = pinned.get(canonicalize_name(requirement.name), [])
+            lines = lines_of.get(canonicalize_name(requirement.name), [])
             versions = [next(iter(x.specifier)).version for x in lines if applies(x, python)]
-            assert versions, f"{requirement.name} is not in requirements.lock: run make lock"
+            assert versions, f"{requirement.name} is not in {lock}: run make lock"
             assert all(v in requirement.specifier for v in versions), (requirement, versions)
 
 
-def test_every_locked_package_has_a_hash():
-    blocks = re.split(r"\n(?=[A-Za-z0-9])", LOCK)
+def test_all_locks_have_the_versions_of_the_one_that_is_tested(project):
+    assert set(EXTRAS["requirements-dev.lock"]) == set(project["project"]["optional-dependencies"])
+    everything = pinned("requirements-dev.lock")
+    for lock in EXTRAS:
+        for name, lines in pinned(lock).items():
+            assert {str(x.specifier) for x in lines} <= {str(x.specifier) for x in everything[name]}
+
+
+def test_running_the_demo_needs_none_of_the_large_tools():
+    heavy = {"antspyx", "simpleitk", "distributed", "dask", "playwright", "ruff", "uv"}
+    assert heavy.isdisjoint(pinned("requirements.lock"))
+
+
+@pytest.mark.parametrize("lock", EXTRAS)
+def test_every_locked_package_has_a_hash(lock):
+    blocks = re.split(r"\n(?=[A-Za-z0-9])", LOCKS[lock])
     packages = [block for block in blocks if re.match(r"[A-Za-z0-9][\w.\-]*==", block)]
     assert len(packages) > 100
     assert all("--hash=sha256:" in block for block in packages)
 
 
-def test_the_lock_names_no_address():
-    assert "://" not in LOCK
-    assert "index-url" not in LOCK
-    assert "find-links" not in LOCK
+@pytest.mark.parametrize("lock", EXTRAS)
+def test_no_lock_names_an_address(lock):
+    assert "://" not in LOCKS[lock]
+    assert "index-url" not in LOCKS[lock]
+    assert "find-links" not in LOCKS[lock]
 
 
 def test_conda_and_binder_install_the_lock_on_a_python_that_the_project_supports(project):
@@ -125,7 +146,9 @@ def test_files_that_the_pages_link_to_exist():
 def test_every_picture_of_the_readme_says_in_words_that_it_is_simulated():
     text = (PROJECT / "README.md").read_text(encoding="utf-8")
     pictures = re.findall(r'<img src="figures/demo/[^>]*alt="([^"]*)"', text)
-    assert len(pictures) == text.count("<img ") == 4
+    real = re.findall(r'<img src="figures/(?!demo)[^>]*alt="(Real data[^"]*)"', text)
+    assert (len(pictures), len(real)) == (4, 2)
+    assert text.count("<img ") == 6
     assert all("simulated" in alt.lower() for alt in pictures)
 
 
