@@ -52,8 +52,9 @@ figures.panel(found, "trials_symptoms")
 #
 # ## Grey matter
 #
-# Mean change in four structures that electroconvulsive therapy changes most often (Ousdal et al. 2020,
-# Biol Psychiatry 87:451-461), by arm, and how much it differs between participants.
+# Mean change in four structures, by arm, and how much it differs between participants. After
+# electroconvulsive therapy grey matter grows in much of the brain, most in hippocampus and amygdala
+# (Ousdal et al. 2020, Biol Psychiatry 87:451-461).
 
 # %%
 figures.panel(found, "trials_regions") if "regions" in beside else "no trial with images or regions"
