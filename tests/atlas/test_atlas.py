@@ -209,7 +209,7 @@ def test_schaefer_tian_subcortex_lies_in_the_same_regions_of_another_atlas(schae
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in contract.ATLASES if name not in parcellation.PACKAGED]
+    "name", [n for n in contract.ATLASES if n not in (*parcellation.PACKAGED, "dkt31_aseg")]
 )
 def test_an_atlas_that_is_not_in_the_cache_names_the_command_and_is_not_downloaded(name, cache):
     with pytest.raises(FileNotFoundError, match=f"analysis_lib fetch atlas {name}$") as caught:

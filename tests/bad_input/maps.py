@@ -209,7 +209,7 @@ EFFECTS = [
     Case(
         "one value for all",
         table(lambda r: [r[0], *(x.split("\t")[0] + "\t1" for x in r[1:])]),
-        ("10 regions",),
+        ("10 different values", "1"),
     ),
     Case(
         "an infinite value",

@@ -17,7 +17,7 @@ from analysis_lib.study.contract import load_study
 from analysis_lib.vbm import numbers as vbm_numbers
 from analysis_lib.vbm import planted_truth
 
-STUDY = SimpleNamespace(arm_names={"active": "rTMS", "control": "sham"})
+STUDY = SimpleNamespace(arm_names={"active": "rTMS", "control": "sham"}, protected=False)
 
 
 @pytest.mark.parametrize(
@@ -731,8 +731,16 @@ def test_a_p_from_a_fitted_tail_is_not_called_the_smallest_possible():
     assert results_words.p_text(1 / 601, 600).endswith("(the smallest that 600 permutations allow)")
 
 
-def test_a_table_of_regions_has_no_surviving_voxels_to_lead_with():
-    rows = pd.DataFrame({"region": ["hippocampus"], "t": [4.0]})
-    quotes = SimpleNamespace(select=lambda file: rows)
-    assert sentences.leading_regions(quotes, "change") == []
-    assert sentences.largest_changes(quotes, "change")[0]["region"] == "hippocampus"
+def test_the_answer_of_a_table_of_regions_leads_with_the_largest_t(tiny):
+    """There are no voxels whose survival could be counted."""
+    tiny.content |= {"arms": "none", "imaging": {"table": "regions.tsv", "atlas": "aal"}}
+    study = tiny.write()
+    rows = {"region": ["insula", "hippocampus"], "percent": [1.0, 2.7], "ci_low": [0.1, 1.2]}
+    rows |= {"ci_high": [1.9, 4.2], "t": [2.0, -4.0], "p_fwe_t": [0.2, 0.01]}
+    summary = {"contrast": ["change"], "n": [15], "n_permutations": [199]}
+    tables = {"change_regions.tsv": pd.DataFrame(rows), "summary.tsv": pd.DataFrame(summary)}
+    writing.write(study.derived / "vbm", tables)
+    said = sentences.sentences(quoting.Quotes(study), sentences.environment())
+    text = " ".join(str(said.answer_vbm()).split())
+    assert "in the hippocampus, the region with the largest |t|" in text
+    assert "1 of 2 regions survive" in text
