@@ -20,6 +20,7 @@ from analysis_lib.study.participants import (
     intercurrent_events,
     randomisation_blocks,
     read_participants,
+    refuse_tied,
 )
 from analysis_lib.study.scores import (
     baseline_scores,
@@ -59,6 +60,7 @@ def read_trial(study) -> TrialData:
     scores, intercurrent = apply_estimand(study, events, ratings)
     strata = None if blocks is None else pd.Series(blocks, participants["participant_id"])
     columns = adjustment(study, participants)
+    refuse_tied(study, participants.loc[participants["excluded"].isna(), "arm"], columns)
     changes = with_baseline(study, scores).join(columns, on="participant_id")
     said = describe_estimand(study)
     return TrialData(

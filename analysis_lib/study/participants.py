@@ -93,7 +93,7 @@ def _read_model(study):
     _refuse_few(study, analysed["arm"].value_counts())
     adjusted = adjustment(study, people)
     _refuse_few_arrangements(study, analysed, randomisation_blocks(study, analysed))
-    _refuse_arm(study, analysed["arm"], adjusted)
+    refuse_tied(study, analysed["arm"], adjusted)
 
 
 def _refuse_few(study, counts):
@@ -108,8 +108,8 @@ def _refuse_few(study, counts):
         )
 
 
-def _refuse_arm(study, arms, columns):
-    """Refuse what leaves little of the arm to the clinical models."""
+def refuse_tied(study, arms, columns):
+    """Refuse columns of the clinical models (from `adjustment`) that leave little of the arm."""
     from voxelperm import variance_inflation  # slow to import
 
     inflation = variance_inflation(arms.eq("active").to_numpy(float), columns)[0]

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis_lib.checking import check
 from analysis_lib.clinical import fit_models, read_trial
 from analysis_lib.clinical.dry_run import unanswered_parts
+from analysis_lib.results.problems import StudyError
 from benchmarks import lost_runs
 
 
@@ -90,3 +92,22 @@ def test_a_reason_is_printed_and_kept(tiny, capsys):
     assert capsys.readouterr().out == "Not computed: Table 1. nobody was rated\n"
     expected = pd.DataFrame({"part": ["Table 1"], "reason": ["nobody was rated"]})
     pd.testing.assert_frame_equal(found.table("notes"), expected)
+
+
+def refused_by_both(tiny, words):
+    """The check and the notebook's reader refuse a study with the same words."""
+    study = tiny.write()
+    with pytest.raises(StudyError, match=words) as caught:
+        read_trial(study)
+    assert {str(one) for one in caught.value.problems} <= {str(one) for one in check(study)}
+
+
+def test_a_factor_that_stands_for_the_arm_is_refused_where_it_is_read_too(tiny):
+    noisy(tiny).participants["site"] = np.where(tiny.participants["arm"] == "active", "x", "y")
+    tiny.content["model"] = {"factors": ["site"]}
+    refused_by_both(tiny, "leave the arm to be tested")
+
+
+def test_a_primary_scale_without_any_baseline_is_refused_where_it_is_read_too(tiny):
+    without(noisy(tiny), tiny.participants["participant_id"], "baseline")
+    refused_by_both(tiny, "scores at ses-baseline expected, found none")
