@@ -134,7 +134,7 @@ bench: $(DEVELOP)
 	$(BIN)/python -m benchmarks.load
 
 # What is up to date does not run again. The diff of data/expected shows which numbers a change moved.
-EXPECTED := demo antidepressant
+EXPECTED := demo $(BUNDLED)
 expected: $(DEVELOP)
 	@for study in $(EXPECTED); do for only in "" "--only S1,S3,S4" ""; do \
 		$(BIN)/python run_all.py --study $$study $$only || exit 1; done; done
