@@ -9,11 +9,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help paper quick all gallery test faults mutants campaign lint format map schema lab bench expected lock badge clean
+.PHONY: help paper quick t1w all gallery test faults mutants campaign lint format map schema lab bench expected lock badge clean
 
 help:
 	@echo "make paper   set up, simulate the demo trial, run every notebook (minutes)"
 	@echo "make quick   the same with few permutations, for a first look"
+	@echo "make t1w     install what makes grey-matter maps from T1-weighted images (notebook 00)"
 	@echo "make all     the demo with its appendix, and the real trials that this repository holds (ten minutes)"
 	@echo "make lab     set up and open JupyterLab in notebooks/"
 	@echo "make test    set up and run the tests: those of each engine, then those of the project"
@@ -60,6 +61,10 @@ $(READY): requirements.lock pyproject.toml | $(VENV)/bin/python
 $(DEVELOP): requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(ready)
 	@touch $(READY)
+
+# What notebook 00 needs beside the rest.
+t1w: $(READY) requirements-t1w.lock
+	$(INSTALL) --require-hashes -r requirements-t1w.lock
 
 paper: $(READY)
 	$(BIN)/python run_all.py
