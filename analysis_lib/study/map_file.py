@@ -10,7 +10,8 @@ from analysis_lib.results.problems import Problem, StudyError
 from analysis_lib.study.image_file import few_values, read_image
 
 LOWEST, HIGHEST = -0.01, 3.0  # a map with modulated density beyond these is not grey matter
-STRAY = 10  # voxels beyond them that may lie outside the brain
+STEEPEST = 10.0  # of a few voxels in the brain, where registration stretched much
+STRAY = 10  # voxels beyond LOWEST and HIGHEST that a map may have
 BLOCK_MM = 8  # side of the cubes whose means stand for a map
 
 
@@ -126,10 +127,14 @@ def _mended(path, data, affine):
             raise StudyError(_not_finite(path, inside, affine))
         oddities["NaN outside the brain, read as 0"] = int(missing.sum())
     if beyond.any():
-        if beyond.sum() > STRAY or (beyond & _in_brain(beyond, affine)).any():
+        inside = beyond & _in_brain(beyond, affine)
+        steep = inside & (data > HIGHEST) & (data <= STEEPEST)
+        if beyond.sum() > STRAY or (inside & ~steep).any():
             raise StudyError(_out_of_range(path, beyond, data, affine))
+        beyond &= ~steep
         words = f"values below {LOWEST:g} or above {HIGHEST:g} outside the brain, read as 0"
-        oddities[words] = int(beyond.sum())
+        found = {words: beyond, f"values above {HIGHEST:g} in the brain, kept": steep}
+        oddities |= {words: int(n.sum()) for words, n in found.items() if n.any()}
     data = np.where(missing | beyond, np.float32(0), data) if oddities else data
     if found := few_values(data):
         raise StudyError(Problem(path.name, "", "a grey-matter map", found, "Make the map again"))
