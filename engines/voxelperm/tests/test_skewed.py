@@ -58,3 +58,12 @@ def test_skewed_errors_are_rejected_less_often_than_by_flips_of_t(sign):
             p = permutation_test(maps, mask, np.ones(18), n_permutations=99, **options).p["max_t"]
             rejected[errors] += p.min() <= 0.05
     assert rejected["skewed"] < 0.7 * rejected["equal"], rejected
+
+
+def test_two_participants_have_no_skewness_and_student_s_t():
+    maps, mask = smooth_noise(2, (5, 5, 5), seed=6)
+    result = permutation_test(maps, mask, np.ones(2), n_permutations=3, **OF_A_MEAN)
+    large = stats.ttest_1samp(maps, 0).statistic
+    ordinary = np.abs(large) < 100  # a variance below 1e-6 of the mean square counts as that
+    assert ordinary.mean() > 0.9
+    np.testing.assert_allclose(result.t[ordinary], large[ordinary], rtol=1e-4)

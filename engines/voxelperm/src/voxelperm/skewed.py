@@ -76,7 +76,7 @@ class SkewedModel:
 def _hall(sums, n, out):
     """Hall's transformed t, from the sums of values and of cubes; the mean square is 1."""
     most = (n - 2) / np.sqrt(n - 1.0)  # the largest skewness that n values can have
-    unbiased = np.sqrt(n * (n - 1.0)) / (n - 2)
+    unbiased = np.sqrt(n * (n - 1.0)) / (n - 2) if n > 2 else 1.0  # two values have no skewness
     for p in range(sums.shape[1]):
         for v in range(sums.shape[2]):
             mean, cubes = sums[0, p, v] / n, sums[1, p, v] / n
