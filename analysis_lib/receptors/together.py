@@ -1,6 +1,6 @@
 """Families of results of notebook 03: all contrasts, all receptors, all patients."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -16,6 +16,7 @@ from analysis_lib.receptors.reliability import split_half
 from analysis_lib.receptors.slopes import arm_table, improvement_table, mean_table, slope_test
 from analysis_lib.receptors.surrogates import moran_surrogates, variogram_surrogates
 from analysis_lib.results.contrasts import ARM_BY_TIME
+from analysis_lib.results.section import UNANSWERED
 from analysis_lib.results.words import p_text
 from analysis_lib.study.catalogue import library
 from analysis_lib.study.images import ERROR_MAPS
@@ -235,6 +236,7 @@ class Coupling:
     """Each patient's own coupling."""
 
     tables: dict  # as they are written; empty for one map without patients
+    unanswered: dict = field(default_factory=dict)  # why improvement was not related, by scale
 
     @property
     def shown(self) -> pd.DataFrame:
@@ -275,22 +277,27 @@ def patients(inputs, main, n_permutations, seed) -> Coupling:
         tables["coupling_arm"] = arm_table(*data)
     else:
         tables["coupling_mean"] = mean_table(main.slopes, inputs.about, main.randomisation)
-    improved = _improvement(inputs, main.slopes, n_permutations, seed)
-    return Coupling(tables | ({"coupling_improvement": improved} if len(improved) else {}))
+    improved, unanswered = _improvement(inputs, main.slopes, n_permutations, seed)
+    tables |= {"coupling_improvement": improved} if len(improved) else {}
+    return Coupling(tables, unanswered)
 
 
 def _improvement(inputs, slopes, n_permutations, seed):
-    """Relation of slopes to improvement on each scale, the primary one first."""
+    """Relation of slopes to improvement on each scale, the primary first; reasons where none."""
     options = {"n_permutations": n_permutations, "seed": seed, **inputs.model}
     scales = sorted(inputs.study.scales, key=lambda scale: not scale.primary)
-    tables = []
+    tables, unanswered = [], {}
     for scale in scales:
         improved = improvement_at_scan(inputs.study, inputs.change.index, scale)
         if np.isfinite(improved).any():
-            rows = improvement_table(slopes, improved, inputs.arm, inputs.about, **options)
-            tables.append(rows.assign(scale=scale.name))
+            try:
+                rows = improvement_table(slopes, improved, inputs.arm, inputs.about, **options)
+            except UNANSWERED as error:  # hardly anyone was rated
+                unanswered[scale.name] = error
+            else:
+                tables.append(rows.assign(scale=scale.name))
     rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["scale"])
-    return rows[["scale", *rows.columns.drop("scale")]]
+    return rows[["scale", *rows.columns.drop("scale")]], unanswered
 
 
 def halves(inputs, n_splits, seed, statistic="gaussianised"):

@@ -296,10 +296,13 @@ report.table(coupling, trial)
 # the model, and participants are exchanged within their arm.
 
 # %%
-tests["improvement"] = vbm.assess_improvement(maps, improvement, errors, n_jobs=n_jobs, **options)
-found.keep(**vbm.result_files(trial, tests, maps, parcels))
-display(report.table(found.table("summary").tail(1), trial))
-report.table(found.table("improvement_regions").head(8), trial, "regions")
+with found.part("Change and improvement"):
+    tests["improvement"] = vbm.assess_improvement(
+        maps, improvement, errors, n_jobs=n_jobs, **options
+    )
+    found.keep(**vbm.result_files(trial, tests, maps, parcels))
+    display(report.table(found.table("summary").tail(1), trial))
+    display(report.table(found.table("improvement_regions").head(8), trial, "regions"))
 
 # %% [markdown]
 # The first table counts surviving voxels over the whole brain; the second gives the mean r of the

@@ -311,6 +311,7 @@ display(report.table(joint.shown, trial, "dominance"), figures.panel(found, "dom
 # %%
 coupling = receptors.patients(inputs, main, draws["permutations"], seed)
 found.keep(**coupling.tables)
+found.note("Slopes and improvement", coupling.unanswered)
 figures.panel(found, "slopes")
 
 # %% [markdown]

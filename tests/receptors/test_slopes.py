@@ -1,6 +1,7 @@
 """Slopes as an outcome of the trial, against statsmodels, pingouin and the long way."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import special, stats
 
-from analysis_lib.receptors import correlation, slopes
+from analysis_lib.receptors import correlation, slopes, together
 
 ABOUT = pd.DataFrame({"receptor": ["D1", "D2", "DAT"]}, index=["a/1", "b/2", "c/3"])
 
@@ -178,3 +179,20 @@ def test_a_covariate_that_is_the_arm_is_refused(outcomes):
     y, arm, _ = outcomes
     with pytest.raises(ValueError, match="arm is a combination of covariates and strata"):
         slopes.slope_test(y, arm, covariates=pd.DataFrame({"site": arm}))
+
+
+def test_a_scale_that_hardly_anyone_was_rated_on_is_left_out_with_the_reason(monkeypatch):
+    def table(_slopes, improved, *_rest, **_options):
+        if improved.sum() < 3:
+            raise ValueError("nothing is left to test")
+        return pd.DataFrame({"r": [0.5]})
+
+    of = {"HAMD": np.ones(4), "HAMA": np.array([1.0, 1, 0, 0])}
+    monkeypatch.setattr(together, "improvement_at_scan", lambda _study, _who, scale: of[scale.name])
+    monkeypatch.setattr(together, "improvement_table", table)
+    scales = [SimpleNamespace(name=name, primary=name == "HAMD") for name in ("HAMA", "HAMD")]
+    inputs = SimpleNamespace(study=SimpleNamespace(scales=scales), model={}, arm=None, about=None)
+    inputs.change = pd.DataFrame(index=range(4))
+    rows, unanswered = together._improvement(inputs, None, 99, 0)
+    assert rows["scale"].tolist() == ["HAMD"]
+    assert str(unanswered["HAMA"]) == "nothing is left to test"
