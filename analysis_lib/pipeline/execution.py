@@ -153,9 +153,12 @@ def _failure(notebook, error, index, kept, said):
 def describe_cell(notebook, executed, index) -> str:
     """Which cell an index of the executed notebook means, in words that lead to the source."""
     source = read_notebook(notebook)["cells"]
-    cells = read_notebook(executed)["cells"] if executed.is_file() else source
-    cells = [c for c in cells if "papermill-error-cell-tag" not in _tags(c)]
-    injected = [i for i, cell in enumerate(cells) if "injected-parameters" in _tags(cell)]
+    if executed.is_file():
+        cells = read_notebook(executed)["cells"]
+        cells = [c for c in cells if "papermill-error-cell-tag" not in _tags(c)]
+        injected = [i for i, cell in enumerate(cells) if "injected-parameters" in _tags(cell)]
+    else:  # the disk was full; papermill had put the parameters behind their cell
+        injected = [i + 1 for i, cell in enumerate(source) if "parameters" in _tags(cell)]
     if index in injected:
         return "the parameters that were passed to it"
     number = index - sum(i < index for i in injected)

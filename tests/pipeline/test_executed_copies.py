@@ -6,6 +6,7 @@ import nbformat
 import pytest
 
 from analysis_lib.pipeline.executed_copies import renew, with_findings
+from analysis_lib.pipeline.execution import describe_cell
 
 FOUND = {"output_type": "execute_result", "data": {"text/markdown": "Depression **fell**."}}
 
@@ -62,3 +63,16 @@ def test_a_renewed_copy_keeps_its_findings(tmp_path):
     texts = [cell.source for cell in nbformat.read(paths[1], as_version=4).cells]
     assert texts[0].startswith("> **Older pictures")
     assert texts[2].endswith("Depression **fell**.")
+
+
+def test_the_cell_is_named_where_a_full_disk_kept_no_executed_copy(tmp_path):
+    cells = [
+        nbformat.v4.new_code_cell("x = 1", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_markdown_cell("# Read"),
+        nbformat.v4.new_code_cell("read()"),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "one.ipynb")
+    found = [describe_cell(tmp_path / "one.ipynb", tmp_path / "none.ipynb", k) for k in (0, 1, 3)]
+    assert found[0] == "cell 1 of 3, which starts: x = 1"
+    assert found[1] == "the parameters that were passed to it"
+    assert found[2] == 'cell 3 of 3 under "Read", which starts: read()'
