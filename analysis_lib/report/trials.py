@@ -22,7 +22,7 @@ def side_by_side(trial) -> dict:
         Those that any study has. symptoms: the primary scale's difference between the arms, or
         change without a control arm; regions: change by arm in a few regions; receptors: r of each
         receptor map with the main effect. Every row has study, title and data ("real" or
-        "simulated").
+        "simulated"). Results of quick runs are left out.
     """
     names = sorted(path.stem for path in STUDIES.glob("*.yml"))
     others = (load_study(name, trial.place.output) for name in names if name != trial.name)
@@ -43,10 +43,11 @@ def _joined(parts):
 def _symptoms(study):
     """One row: of the primary scale at the last visit, in points and in SD (Hedges g)."""
     results = Section(study, "clinical")
-    if study.effect or not (results.has("mmrm_contrasts") or results.has("change")):
+    table = "mmrm_contrasts" if study.arms else "change"
+    if study.effect or results.quick or not results.has(table):
         return pd.DataFrame()
     scale, visit = study.primary_scale, study.final_visit
-    rows = results.table("mmrm_contrasts" if study.arms else "change")
+    rows = results.table(table)
     rows = rows[rows["scale"].eq(scale.name) & rows["visit"].eq(visit)]
     if study.arms:
         rows = rows.assign(design="arms compared", n=rows["rated_active"] + rows["rated_control"])
@@ -60,7 +61,7 @@ def _symptoms(study):
 
 def _regions(study):
     results = Section(study, "vbm")
-    if not results.has("region_means"):
+    if results.quick or not results.has("region_means"):
         return pd.DataFrame()
     rows = results.table("region_means")
     rows = rows.assign(structure=rows["region"].str.lower().str.extract(f"({SHOWN})"))
@@ -71,7 +72,7 @@ def _regions(study):
 def _receptors(study):
     """Correlations with the change where treatment was given, or with the one map."""
     results = Section(study, "receptors")
-    if not results.has("correlations"):
+    if results.quick or not results.has("correlations"):
         return pd.DataFrame()
     rows = results.table("correlations")
     within = {ACTIVE_CHANGE, CHANGE, *([study.main] if study.effect else [])}

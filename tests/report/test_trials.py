@@ -60,3 +60,10 @@ def test_rows_are_those_of_each_primary_outcome(gallery):
     regions = found["regions"][["study", "arm", "structure"]]
     assert regions.to_numpy().tolist() == [["two", "drug", "amygdala"]]
     assert "receptors" not in found
+
+
+def test_results_of_a_quick_run_are_left_out(gallery):
+    two, one = gallery
+    tables = {"mmrm_contrasts.tsv": of_two_arms(), "settings.json": {"quick": True}}
+    write(two.derived / "clinical", tables)
+    assert trials.side_by_side(one) == {}

@@ -35,7 +35,7 @@ found.keep(**beside, settings={"quick": quick})
 {name: table["study"].nunique() for name, table in beside.items()}
 
 # %% [markdown]
-# That many trials have results of each kind. Simulated ones are marked in every row.
+# That many trials have results of each kind; those of quick runs are left out. Simulated ones are marked in every row.
 #
 # ## Symptoms
 #
@@ -45,7 +45,7 @@ found.keep(**beside, settings={"quick": quick})
 # deviations.
 
 # %%
-figures.panel(found, "trials_symptoms")
+figures.panel(found, "trials_symptoms") if "symptoms" in beside else "no trial with scores"
 
 # %% [markdown]
 # Compare filled squares with filled ones, and open ones with open ones.
