@@ -159,12 +159,12 @@ def main(
 
 def check_cluster(plans, console):
     """Show what the Dask cluster is, before anything runs; StudyError if it cannot be used."""
-    from analysis_lib.grey_matter import cluster as grey_matter_cluster
+    from analysis_lib.computing import cluster as dask_cluster
     from analysis_lib.grey_matter import writing
     from analysis_lib.pipeline import steps
 
     address = plans[0].study.place.dask
-    with grey_matter_cluster.connect(address, writing.PACKAGES) as cluster:
+    with dask_cluster.connect(address, writing.PACKAGES) as cluster:
         found = f"Dask cluster at {cluster.address}: {cluster.slots} participants at once"
     uses = any(steps.makes_maps(plan.steps, plan.study) for plan in plans)
     without = "" if uses else ". Only notebook 00 uses it, and has nothing to do"

@@ -85,8 +85,8 @@ def lines_of(package):
     return [line.strip() for line in lines if line.startswith(" " * 12 + '"')]
 
 
-def test_there_are_thirteen_packages_and_nothing_beside_them():
-    assert len(PACKAGES) == 13
+def test_there_are_fifteen_packages_and_nothing_beside_them():
+    assert len(PACKAGES) == 15
     assert {path.name for path in LIBRARY.glob("*.py")} == {"__init__.py", "__main__.py"}
 
 

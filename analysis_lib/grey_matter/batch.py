@@ -15,7 +15,7 @@ import pandas as pd
 import psutil
 from joblib import Parallel, delayed, effective_n_jobs
 
-from analysis_lib.grey_matter import cluster as grey_matter_cluster
+from analysis_lib.computing import cluster as dask_cluster
 from analysis_lib.grey_matter.writing import ENGINES, PACKAGES, read_sidecar, write_participant
 from analysis_lib.results import hashing, writing
 from analysis_lib.results.environment import versions
@@ -101,7 +101,7 @@ class Batch:
         first = f"{len(self.waiting)} participants to process, {len(self.present)} done already"
         if not self.waiting:
             return first
-        with grey_matter_cluster.connect(self.study.place.dask, PACKAGES) as cluster:
+        with dask_cluster.connect(self.study.place.dask, PACKAGES) as cluster:
             slots = cluster.slots if cluster else effective_n_jobs(n_jobs)
             at_a_time, each = min(slots, len(self.waiting)), self.method.memory_mb
             second = f"about {each:.0f} MB each, {at_a_time} at a time"
@@ -239,7 +239,7 @@ def run(batch, n_jobs=1, progress=None) -> None:
     n_jobs : int
         Processes at once (joblib; the backend that the caller has chosen). Without effect where
         the study names a Dask cluster: that takes as many as its workers have threads (see
-        :mod:`analysis_lib.grey_matter.cluster`). The results depend on neither.
+        :mod:`analysis_lib.computing.cluster`). The results depend on neither.
     progress : function, optional
         Called with a :class:`Progress` after each participant.
 
@@ -251,7 +251,7 @@ def run(batch, n_jobs=1, progress=None) -> None:
     """
     _write_about(batch)
     address = batch.study.place.dask if batch.waiting else ""
-    with grey_matter_cluster.connect(address, PACKAGES) as cluster:
+    with dask_cluster.connect(address, PACKAGES) as cluster:
         slots = effective_n_jobs(n_jobs) if cluster is None else cluster.slots
         there = None if cluster is None else _attempts_there(batch, cluster)
         with contextlib.closing(there or _attempts(batch, n_jobs)) as attempts:

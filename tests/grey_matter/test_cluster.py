@@ -20,7 +20,7 @@ from test_batch import METHOD, PEOPLE, Trial, below, waiting, write_t1w
 from without_ants import PIDS, kill_itself, no_picture, take_long, take_the_worker_along
 from without_ants import tell_environment as tell
 
-from analysis_lib.grey_matter import cluster as workers
+from analysis_lib.computing import cluster as workers
 from analysis_lib.pipeline import freshness, steps
 from analysis_lib.results.environment import NOTEBOOKS, PROJECT
 from analysis_lib.results.problems import StudyError

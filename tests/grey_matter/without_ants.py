@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from analysis_lib.grey_matter import cluster
+from analysis_lib.computing import cluster
 from analysis_lib.study.place import DASK
 
 AFFINE = np.array([[12.0, 0, 0, -96], [0, 12, 0, -132], [0, 0, 12, -72], [0, 0, 0, 1]])
