@@ -12,6 +12,7 @@ from analysis_lib.clinical.outcomes import CONTRAST, pooled_variance, raw_g
 from analysis_lib.clinical.rating_patterns import adjusting, at_estimable_visits
 from analysis_lib.study.contract import ARMS
 from trialmmrm import fit_with_fallback
+from trialmmrm.structures import FALLBACK
 
 FORMULA = "outcome ~ {baseline} + arm*visit"
 # Where participants left at a visit share a baseline: one slope for all visits, then none.
@@ -53,24 +54,24 @@ def fit_models(changes, study=None):
     return fits
 
 
-def fit_mmrm_rows(rows):
-    """Fit the primary model to the rows of one scale.
+def fit_mmrm_rows(rows, order=FALLBACK, adjusted=True):
+    """Fit the primary model to the rows of one scale, with the first covariance that converges.
 
     A column to adjust for that the others determine in these rows is left out, and so is the
-    baseline, at a visit or altogether. A covariance that leaves no degrees of freedom for the
+    baseline, at a visit or altogether (at once, unless ``adjusted``). A covariance that leaves no degrees of freedom for the
     contrasts gives way to a simpler one.
     """
     rows = at_estimable_visits(rows)
     arm = pd.Categorical(rows["arm"], ["control", "active"])
     rows = rows.assign(arm=arm)
-    baseline = next(b for b in BASELINES if _full_rank(rows, b))
+    baseline = next(b for b in BASELINES if _full_rank(rows, b)) if adjusted else "1"
     held = _independent(rows, baseline)
     formula = " + ".join([FORMULA.format(baseline=baseline), *held])
 
     def wanted(fit):
         return fit.contrasts("arm", "control"), fit.means("arm")
 
-    return fit_with_fallback(rows, formula, "participant_id", "visit", wanted=wanted)
+    return fit_with_fallback(rows, formula, "participant_id", "visit", order=order, wanted=wanted)
 
 
 def _full_rank(rows, baseline):

@@ -2,4 +2,17 @@
 
 from lazy_loader import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, submod_attrs={})
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    submod_attrs={
+        "specification": [
+            "curve_tables",  # every analysis, joint inference, variance by decision
+        ],
+        "specification_regions": [
+            "region_curve",  # every analysis of change along one receptor
+        ],
+        "specification_symptoms": [
+            "symptom_curve",  # every analysis of the primary scale
+        ],
+    },
+)

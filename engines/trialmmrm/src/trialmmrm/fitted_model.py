@@ -9,7 +9,7 @@ from scipy import stats
 from trialmmrm import covariance_estimate, kenward_roger, lsmeans, satterthwaite
 from trialmmrm.hedges import hedges_g
 from trialmmrm.inference import t_table, weight_rows
-from trialmmrm.residuals import residual_table
+from trialmmrm.residuals import residual_table, whitened
 
 
 class MMRM:
@@ -296,6 +296,26 @@ class MMRM:
         raw = self._design.y - self.fitted.to_numpy()
         likelihood = self._estimate.likelihood
         return residual_table(self._design, likelihood, self.covariance.to_numpy(), raw)
+
+    def whitened(self):
+        """The model as one of independent rows of variance 1, for tests that flip or resample.
+
+        Returns
+        -------
+        x : numpy.ndarray, shape (n_rows, q)
+            The design by the inverse Cholesky factor of each participant's covariance.
+        y : numpy.ndarray, shape (n_rows,)
+            The outcomes likewise: least squares of y on x gives the coefficients.
+        participant : numpy.ndarray of object, shape (n_rows,)
+        """
+        columns = np.column_stack([self._design.x.to_numpy(float), self._design.y])
+        covariance = self.covariance.to_numpy()
+        rows = whitened(self._design, self._estimate.likelihood, covariance, columns)
+        return rows[:, :-1], rows[:, -1], self._design.used[self.subject].to_numpy(object)
+
+    def difference_weights(self, arm, reference=None, by="visit"):
+        """Weights of the coefficients in :meth:`contrasts`, (n_differences, q), in their order."""
+        return lsmeans.difference_rows(self._design, arm, reference, by)[1]
 
     def summary(self):
         """The fit in words and numbers, for reading.

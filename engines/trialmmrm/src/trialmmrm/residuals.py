@@ -23,11 +23,17 @@ def residual_table(design, likelihood, covariance, raw):
         and normalized (raw by the inverse Cholesky factor of the participant's covariance).
     """
     codes = design.used[design.visit].cat.codes
-    normalized = np.empty_like(raw)
-    for k, pattern in enumerate(likelihood.patterns):
-        own = design.rows[likelihood.group == k][:, pattern]
-        root = np.linalg.cholesky(covariance[np.ix_(pattern, pattern)])
-        normalized[own] = linalg.solve_triangular(root, raw[own].T, lower=True).T
+    normalized = whitened(design, likelihood, covariance, raw[:, None])[:, 0]
     table = design.used[[design.subject, design.visit]].set_axis(design.index)
     pearson = raw / np.sqrt(np.diag(covariance))[codes]
     return table.assign(raw=raw, pearson=pearson, normalized=normalized)
+
+
+def whitened(design, likelihood, covariance, values):
+    """Columns of values (n_rows, m), by the inverse Cholesky factor of each one's covariance."""
+    found = np.empty_like(values)
+    for k, pattern in enumerate(likelihood.patterns):
+        root = np.linalg.cholesky(covariance[np.ix_(pattern, pattern)])
+        for own in design.rows[likelihood.group == k][:, pattern]:
+            found[own] = linalg.solve_triangular(root, values[own], lower=True)
+    return found

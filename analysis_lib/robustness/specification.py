@@ -1,0 +1,183 @@
+"""Analyses that could have been made: the table of decisions, and every analysis that follows.
+
+``specifications.tsv`` labels each option after Del Giudice & Gangestad (2021, Advances in Methods
+and Practices in Psychological Science 4): *arbitrary*, no reason speaks for or against it;
+*uncertain*, there are reasons, and it is not known which hold; *another question*, it estimates
+something else. Arbitrary and uncertain options are crossed; options of another question are taken
+one at a time, and so are regions left out.
+"""
+
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis_lib.computing import blocks
+from analysis_lib.results.problems import NotComputed
+from analysis_lib.robustness.multiverse import joint_test
+
+TABLE = Path(__file__).with_suffix(".tsv").with_name("specifications.tsv")
+DEFAULT, ARBITRARY, UNCERTAIN, ANOTHER = "default", "arbitrary", "uncertain", "another question"
+OWN, OTHERS = "first", "*"  # options whose names depend on the study
+SINGLY = ("region",)  # decisions whose options are taken one at a time
+JOINT = {"median": "median estimate", "share": "share significant", "stouffer": "Stouffer's Z"}
+TRUE = "specifications with an effect, at least"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Every analysis of one family."""
+
+    family: str
+    rows: pd.DataFrame  # one per analysis: `crossed`, estimate, ci_low, ci_high, p
+    decisions: pd.DataFrame  # from `offered`
+    apart: pd.DataFrame  # one at a time: decision, option, estimate, ci_low, ci_high, p
+    draws: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))  # of arbitrary ones
+    notes: tuple = ()  # analyses that could not be made, in words
+    about: str = ""  # what is estimated, in words
+
+
+def offered(family, offers) -> pd.DataFrame:
+    """Options of a family for the study at hand: decision, option, label, reason, lacking.
+
+    ``offers`` says of a decision why all but its default is lacking (a text), or which options
+    there are and why each is lacking ("": it is there), the study's own first. What it does not
+    name is there.
+    """
+    table = pd.read_csv(TABLE, sep="\t", keep_default_na=False).query("family == @family")
+    rows = []
+    for row in table.to_dict("records"):
+        known = offers.get(row["decision"], {})
+        for option in _names(row["option"], known):
+            why = known if isinstance(known, str) else known.get(option, "")
+            rows.append({**row, "option": option, "lacking": why * (row["label"] != DEFAULT)})
+    return pd.DataFrame(rows)
+
+
+def _names(option, known):
+    """Names that the study gives to an option of the table."""
+    if option not in (OWN, OTHERS) or isinstance(known, str):
+        return [option]
+    return list(known)[:1] if option == OWN else list(known)[1:]
+
+
+def crossed(decisions, admissible=lambda row: True) -> pd.DataFrame:
+    """All combinations of default, arbitrary and uncertain options: a column per decision.
+
+    A column ``label`` is "arbitrary" where every choice is that or the default, else "uncertain".
+    """
+    used = decisions[decisions["lacking"].eq("") & decisions["decision"].isin(choices(decisions))]
+    used = used[used["label"] != ANOTHER]
+    options = {name: list(own["option"]) for name, own in used.groupby("decision", sort=False)}
+    made = (dict(zip(options, row, strict=True)) for row in product(*options.values()))
+    rows = pd.DataFrame([row for row in made if admissible(row)])
+    uncertain = used[used["label"] == UNCERTAIN]
+    pairs = set(zip(uncertain["decision"], uncertain["option"], strict=True))
+    doubt = [any(pair in pairs for pair in row.items()) for row in rows.to_dict("records")]
+    return rows.assign(label=np.where(doubt, UNCERTAIN, ARBITRARY))
+
+
+def choices(decisions) -> list:
+    """Decisions that are crossed, in the order of the table."""
+    used = decisions[decisions["label"].isin([ARBITRARY, UNCERTAIN])]
+    return [name for name in used["decision"].unique() if name not in SINGLY]
+
+
+def limits(estimate, se, df) -> dict:
+    """An estimate with its 95 % interval by Student's t; missing where it has no error."""
+    margin = stats.t.ppf(0.975, df) * se if df > 0 else np.full(np.shape(estimate), np.nan)
+    return {"estimate": estimate, "ci_low": estimate - margin, "ci_high": estimate + margin}
+
+
+def curve_tables(curves) -> dict:
+    """Result tables of some families: a curve each, and decisions, joint, variance, apart.
+
+    Parameters
+    ----------
+    curves : list of Curve
+
+    Returns
+    -------
+    dict of pandas.DataFrame
+    """
+    if not curves:
+        raise NotComputed("no analysis could be made: the notes say why")
+    tested = {curve.family: _tested(curve) for curve in curves}
+    tables = {f"curve_{curve.family}": tested[curve.family][0] for curve in curves}
+    parts = {
+        "decisions": [_counted(curve) for curve in curves],
+        "joint": [tested[curve.family][1] for curve in curves],
+        "variance": [variance_by_decision(curve) for curve in curves],
+        "apart": [curve.apart.assign(family=curve.family) for curve in curves],
+    }
+    return tables | {name: pd.concat(part, ignore_index=True) for name, part in parts.items()}
+
+
+def _tested(curve):
+    """Analyses in order of the estimate, with adjusted p, and rows of joint.tsv."""
+    rows, joint = curve.rows, pd.DataFrame(columns=["family", "statistic", "value", "p"])
+    arbitrary = rows["label"].eq(ARBITRARY)
+    rows = rows.assign(p_adjusted=np.nan)
+    if curve.draws.size:
+        found = joint_test(curve.draws, rows.loc[arbitrary, "estimate"].to_numpy())
+        rows.loc[arbitrary, "p_adjusted"] = found.p_adjusted
+        said = [(words, getattr(found, n), getattr(found, f"p_{n}")) for n, words in JOINT.items()]
+        said.append((TRUE, found.true, np.nan))
+        joint = pd.DataFrame(said, columns=["statistic", "value", "p"])
+        joint = joint.assign(n_specifications=int(arbitrary.sum()), n_draws=len(curve.draws))
+        joint.insert(0, "family", curve.family)
+    rows = rows.sort_values("estimate", kind="stable", ignore_index=True)
+    rows.insert(0, "place", np.arange(1, len(rows) + 1))
+    return rows, joint
+
+
+def _counted(curve):
+    """Rows of decisions.tsv: each option, and in how many analyses it is."""
+    rows, table = curve.rows, curve.decisions
+    named = zip(table["decision"], table["option"], strict=True)
+    n = [int((rows[name] == option).sum()) if name in rows else 0 for name, option in named]
+    return table.assign(n_specifications=n, lacking=table["lacking"].replace("", None))
+
+
+def variance_by_decision(curve) -> pd.DataFrame:
+    """Share of the variance of the estimate over analyses that lies between a decision's options.
+
+    Each decision by itself (eta squared). Where all combinations can be made, the shares and the
+    rest, which is interactions, add up to 1. Of regions left out it is the variance over these
+    analyses in relation to that of the curve.
+    """
+    estimate = curve.rows["estimate"]
+    total = np.square(estimate - estimate.mean()).sum()
+    rows = []
+    for name in choices(curve.decisions):
+        means = estimate.groupby(curve.rows[name]).transform("mean")  # missing: does not apply
+        centre = estimate[means.notna()].mean()
+        between = np.square(means - centre).sum()
+        rows.append((name, curve.rows[name].nunique(), between))
+    for name in SINGLY:
+        own = curve.apart.loc[curve.apart["decision"] == name, "estimate"]
+        if len(own):
+            rows.append((name, len(own), len(estimate) * own.var(ddof=0)))
+    table = pd.DataFrame(rows, columns=["decision", "n_options", "share"]).query("n_options > 1")
+    table = table.assign(family=curve.family, share=table["share"] / total if total > 0 else 0.0)
+    order = table.sort_values("share", ascending=False, kind="stable", ignore_index=True)
+    return order[["family", "decision", "n_options", "share"]]
+
+
+def run_told(what, function, parts, shared, n_jobs=1) -> list:
+    """`blocks.run`, with its cost, from a first block, said beforehand, and then its progress."""
+    start = perf_counter()
+    first = blocks.run(function, parts[:1], shared)
+    left = (perf_counter() - start) * (len(parts) - 1) / n_jobs
+    print(f"{what}: {len(parts)} blocks, about {left:.0f} s", flush=True)
+    marks = {round(len(parts[1:]) * quarter / 4) for quarter in (1, 2, 3)}
+
+    def progress(done, total):
+        if total > 7 and done in marks:
+            print(f"{what}: {done / total:.0%}", flush=True)
+
+    return first + blocks.run(function, parts[1:], shared, n_jobs, progress)

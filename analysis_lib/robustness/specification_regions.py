@@ -1,0 +1,366 @@
+"""Every analysis of change along one receptor: maps, regions, receptor map, statistic, model."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from nilearn.image import smooth_img
+
+from analysis_lib.atlas.anatomy import regional_anatomy
+from analysis_lib.atlas.grids import grey_matter_labels, labels_on_grid
+from analysis_lib.atlas.parcellation import load_atlas
+from analysis_lib.receptors.correlation import patient_slopes, slopes_given_others
+from analysis_lib.receptors.effects import nuisance_columns
+from analysis_lib.receptors.inputs import Inputs, read_inputs
+from analysis_lib.receptors.library import combine, maps_for
+from analysis_lib.receptors.nulls import spatial_test
+from analysis_lib.receptors.tables import ATLASES
+from analysis_lib.receptors.together import SURROGATES, leading
+from analysis_lib.receptors.validity import where_tracers_hold
+from analysis_lib.results.problems import CompendiumError, NotComputed, UsageError
+from analysis_lib.results.section import Section
+from analysis_lib.robustness.multiverse import Design, draw_flips, estimates, flipped, p_of
+from analysis_lib.robustness.specification import (
+    ARBITRARY,
+    Curve,
+    crossed,
+    limits,
+    offered,
+    run_told,
+)
+from analysis_lib.study.head_size import total_intracranial_volume
+from analysis_lib.study.map_file import load_map
+from analysis_lib.vbm.scans import read_scans
+
+COMBINED = "combined"
+OF_MAPS, PLAIN = ["smoothing", "mask", "atlas"], ("0", "0")
+OF_OUTCOME = [*OF_MAPS, "tracer", "tracer_regions", "correlation", "anatomy"]
+OF_MODEL = ["covariates", "head_size", "errors"]
+BLOCK = 4  # participants whose maps are smoothed in one block
+GIVEN = "the study gives changes by region"
+
+
+def region_curve(study, receptor="", n_draws=1000, seed=0, n_jobs=1) -> Curve:
+    """Every analysis of the main contrast of patients' slopes on one receptor.
+
+    Parameters
+    ----------
+    study : Study
+    receptor : str
+        An annotation or a receptor; empty: the map with the largest |r| in notebook 03.
+    n_draws : int
+        Sign flips of participants, the same in every analysis.
+    seed, n_jobs : int
+
+    Raises
+    ------
+    NotComputed
+        The study has neither images nor changes by region.
+    UsageError
+        No such receptor map.
+    """
+    if not study.has_change:
+        raise NotComputed("the study has no images and no changes by region")
+    choice = _Choice(study, inputs := read_inputs(study), _chosen(study, inputs, receptor))
+    decisions = offered("regions", _offers(choice))
+    rows = crossed(decisions)
+    changes = choice.changes(rows, n_jobs)
+    keys = rows[OF_OUTCOME].drop_duplicates().itertuples(index=False)
+    outcomes, notes = {}, {}
+    for key in keys:
+        try:
+            outcomes[key] = choice.slopes(changes[key[:3]], *key[2:])
+        except ValueError as error:
+            notes[f"{key.atlas}, {key.tracer}, {key.tracer_regions}: {error}"] = None
+    there = [key in outcomes for key in rows[OF_OUTCOME].itertuples(index=False)]
+    rows = rows[there].reset_index(drop=True)
+    flips = draw_flips(len(inputs.change), n_draws, seed)
+    rows, draws = _modelled(choice, rows, outcomes, flips, n_jobs)
+    apart, skipped = _apart(choice, decisions, flips, seed)
+    if study.effect:
+        draws = draws[:, :0]
+        rows, apart = rows.assign(p=np.nan), apart.assign(p=apart["p"].where(apart.spatial))
+    arbitrary = rows["label"].eq(ARBITRARY).to_numpy()
+    draws = draws[:, arbitrary] if draws.size else draws
+    apart = apart.drop(columns="spatial")
+    return Curve("regions", rows, decisions, apart, draws, (*notes, *skipped), choice.about)
+
+
+def _chosen(study, inputs, receptor):
+    """The annotation that is meant."""
+    known = inputs.about["receptor"]
+    if not receptor:
+        lead = leading(Section(study, "receptors").table("correlations"), study.main)
+        receptor = lead["annotation"] if lead["annotation"] in known else lead["receptor"]
+    found = known.index[(known.index == receptor) | (known == receptor)]
+    if not len(found):
+        listed = ", ".join([*known.unique(), *known.index])
+        raise UsageError(f"receptor {receptor!r}: one of {listed} expected")
+    return found[0]
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A study, one receptor, and what analyses of it are made from."""
+
+    study: object
+    inputs: Inputs
+    annotation: str
+
+    @property
+    def receptor(self):
+        return self.inputs.about.loc[self.annotation, "receptor"]
+
+    @property
+    def about(self):
+        """What is estimated, in words."""
+        names = self.study.arm_names
+        between = f", {names['active']} − {names['control']}" if self.study.arms else ""
+        return f"% change per SD of {self.receptor} density{between}"
+
+    @property
+    def own(self):
+        """Name of the study's atlas."""
+        return self.inputs.parcels.name or "own"
+
+    @cached_property
+    def entries(self):
+        """What the study file says of this receptor's maps."""
+        chosen = self.inputs.about.index[self.inputs.about["receptor"] == self.receptor]
+        said = self.study.receptors
+        local = [] if isinstance(said, str) else [e for e in said if not isinstance(e, str)]
+        local = {entry.annotation: entry for entry in local}
+        return [local.get(name, name) for name in chosen]
+
+    @cached_property
+    def atlases(self):
+        """By name the atlas, its maps of this receptor in the regions where tracers hold and in
+        all, and head anatomy; or why an atlas cannot be used, in words."""
+        found = {self.own: self._on(self.inputs.parcels)}
+        for name in ATLASES:
+            if name not in found and not name.endswith("_both"):
+                try:
+                    found[name] = self._on(load_atlas(name))
+                except CompendiumError:  # it may name a place of this machine
+                    found[name] = f"not here: python -m analysis_lib fetch atlas {name}"
+        return found
+
+    def _on(self, parcels):
+        labels = grey_matter_labels(parcels)
+        whole, about = maps_for(
+            self.study.model_copy(update={"receptors": self.entries}), parcels, labels
+        )
+        valid = whole
+        if self.inputs.tracers == "valid":
+            valid = where_tracers_hold(whole, parcels)[0]
+        anatomy = regional_anatomy(parcels, labels)
+        return (
+            parcels,
+            {"valid": _with_combined(valid, about), "all": _with_combined(whole, about)},
+            anatomy,
+        )
+
+    @cached_property
+    def head_size(self):
+        """TIV of participants, or why there is none, in words."""
+        if self.study.regional or self.study.effect:
+            return GIVEN
+        scans = read_scans(self.study)
+        who = self.inputs.change.index
+        images = scans.images[scans.images["participant_id"].isin(who)]
+        try:
+            size = total_intracranial_volume(self.study, scans.participants, images)
+        except CompendiumError:  # it may name participants
+            return "total intracranial volume is not known of all"
+        return "the study has no total intracranial volume" if size is None else size.loc[who]
+
+    def changes(self, rows, n_jobs):
+        """Change by region (participants by labels) for each smoothing, mask and atlas."""
+        wanted = list(rows[OF_MAPS].drop_duplicates().itertuples(index=False, name=None))
+        found = {(*PLAIN, self.own): self.inputs.change}
+        if missing := [key for key in wanted if key not in found]:
+            atlases = {name: self.atlases[name][0] for *_, name in missing}
+            found |= region_changes(self.study, atlases, missing, n_jobs)
+        return {key: found[key].loc[self.inputs.change.index] for key in wanted}
+
+    def slopes(self, change, atlas, tracer, regions, correlation, anatomy):
+        """Each participant's slope."""
+        _, maps, measures = self.atlases[atlas]
+        if tracer not in maps[regions].index:
+            raise ValueError("there is no such map")
+        change = change.dropna(axis=1)
+        density = maps[regions].loc[[tracer]].reindex(columns=change.columns)
+        if anatomy == "ignored":
+            return patient_slopes(change, density, correlation)[:, 0]
+        both = pd.concat([density, measures.reindex(columns=change.columns)])
+        return slopes_given_others(change, both, correlation)[:, 0]
+
+    def design(self, covariates="study", head_size="none"):
+        """The model of the slopes."""
+        n, model = len(self.inputs.change), self.inputs.model
+        if not self.study.arms:
+            return Design(np.ones(n), np.empty((n, 0)))
+        held = [
+            nuisance_columns(
+                n, model["covariates"] if covariates == "study" else None, model["strata"]
+            )
+        ]
+        held += [self.head_size.to_numpy()[:, None] - self.head_size.mean()] * (head_size != "none")
+        active = (self.inputs.arm.loc[self.inputs.change.index] == "active").to_numpy(float)
+        return Design(active, np.hstack(held))
+
+    def errors(self, errors="unequal"):
+        """Kind of errors: of a mean there is one variance."""
+        return errors if self.study.arms else "equal"
+
+
+def _with_combined(maps, about):
+    """Maps of a receptor and, where there are several, their weighted mean."""
+    if len(maps) < 2 or about.loc[maps.index, "n_subjects"].isna().any():
+        return maps
+    mean = combine(maps, about.loc[maps.index])[0].iloc[[0]]
+    return pd.concat([maps, mean.set_axis([COMBINED])])
+
+
+def _offers(choice):
+    """What the study has of each decision: see `offered`."""
+    study, (_, maps, anatomy) = choice.study, choice.atlases[choice.own]
+    brought = GIVEN if study.regional or study.effect else {}
+    tracers = [choice.annotation, *maps["valid"].index.drop(choice.annotation)]
+    other_atlases = {k: v if isinstance(v, str) else "" for k, v in choice.atlases.items()}
+    one_arm = {} if study.arms else "there is no control arm"
+    same = maps["valid"].equals(maps["all"].loc[maps["valid"].index])
+    size, labels = choice.head_size, choice.inputs.change.columns
+    held = choice.inputs.model["covariates"] is not None
+    structures = choice.inputs.parcels.table.loc[labels, "structure"]
+    return {
+        "smoothing": brought,
+        "mask": brought,
+        "atlas": GIVEN if brought else other_atlases,
+        "head_size": one_arm or (size if isinstance(size, str) else {}),
+        "covariates": one_arm or ({} if held else "the study names no covariates"),
+        "errors": one_arm,
+        "tracer": dict.fromkeys(tracers, ""),
+        "tracer_regions": "these tracers measure it in every region" if same else {},
+        "anatomy": {} if len(anatomy) else "regions do not differ in anatomy",
+        "region": dict.fromkeys(["all", *choice.inputs.regions[labels]], ""),
+        "structure": {
+            part: "" if structures.eq(part).any() else "no region of the atlas is there"
+            for part in ("all", "cortex", "subcortex")
+        },
+    }
+
+
+def _modelled(choice, rows, outcomes, flips, n_jobs):
+    """Estimates of all analyses, with intervals and p, and the draws of each."""
+    parts, places = [], []
+    for (covariates, head_size, errors), own in rows.groupby(OF_MODEL, sort=False):
+        y = np.column_stack([outcomes[key] for key in own[OF_OUTCOME].itertuples(index=False)])
+        parts.append((choice.design(covariates, head_size), y, choice.errors(errors)))
+        places.append(own.index)
+    found = run_told("models", modelled, parts, flips, n_jobs)
+    table = pd.concat([one.set_axis(at) for (one, _), at in zip(found, places, strict=True)])
+    draws = np.empty((len(flips), len(rows)))
+    for (_, drawn), at in zip(found, places, strict=True):
+        draws[:, at] = drawn
+    return rows.join(table), draws
+
+
+def modelled(part, flips):
+    """Estimate, interval and p of outcomes (n, m), and their draws (n_draws, m)."""
+    design, y, errors = part
+    draws = flipped(design, y, flips, errors)
+    return pd.DataFrame(limits(*estimates(design, y, errors))).assign(p=p_of(draws)[0]), draws
+
+
+def _apart(choice, decisions, flips, seed):
+    """Analyses that are made one at a time: regions left out, structures, spatial nulls."""
+    inputs, name = choice.inputs, choice.annotation
+    density = choice.atlases[choice.own][1]["valid"].loc[[name], inputs.change.columns]
+    slopes, notes = {}, []
+    for label, region in inputs.regions[inputs.change.columns].items():
+        some = inputs.change.columns.drop(label)
+        slopes["region", region] = patient_slopes(inputs.change[some], density[some])[:, 0]
+    asked = decisions[decisions["lacking"].eq("")].set_index("decision")["option"]
+    for part in asked[["structure"]][1:]:
+        try:
+            within = inputs.within(part)
+            slopes["structure", part] = patient_slopes(within.change, within.maps.loc[[name]])[:, 0]
+        except (ValueError, KeyError):
+            notes.append(f"{part}: too few regions where this tracer holds")
+    part = (choice.design(), np.column_stack([*slopes.values()]), choice.errors())
+    table = modelled(part, flips)[0]
+    table.insert(0, "option", [option for _, option in slopes])
+    table.insert(0, "decision", [decision for decision, _ in slopes])
+    return pd.concat([table.assign(spatial=False), _spatial(choice, len(flips), seed)]), notes
+
+
+def _spatial(choice, n, seed):
+    """p among equally smooth maps, by kind of surrogate; the estimate is the default one."""
+    inputs, name = choice.inputs, choice.annotation
+    effect = inputs.effect_maps()[choice.study.main].to_numpy()
+    apart = inputs.mirrored("centroid")[0]
+    y = patient_slopes(inputs.change, inputs.maps.loc[[name]])
+    row = limits(*estimates(choice.design(), y, choice.errors()))
+    rows = []
+    for null, make in SURROGATES.items():
+        maps = make(effect, distances=apart, n=n, seed=seed)
+        p = spatial_test(effect, inputs.maps.loc[[name]], np.asarray(maps), "gaussianised").p[0]
+        rows.append({"decision": "null", "option": null, "p": p, "spatial": True})
+    return pd.DataFrame(rows).assign(**{k: v[0] for k, v in row.items()})
+
+
+def region_changes(study, atlases, wanted, n_jobs=1) -> dict:
+    """Change of each region, percent, from smoothed maps: each map is smoothed once per width.
+
+    ``atlases`` by name; ``wanted`` holds (smoothing, mask, atlas) as texts: FWHM in mm, and the
+    density that the mean of all smoothed maps must exceed (0: every voxel). Participants by labels.
+    """
+    people = read_scans(study).analysed
+    first = load_map(people["pre"].iloc[0])
+    paths = [*people["pre"], *people["post"]]
+    mean = sum(load_map(path).get_fdata(dtype=np.float32) / len(paths) for path in paths)
+    image = nib.Nifti1Image(mean, first.affine)
+    means = {s: _smoothed(image, s) for s in dict.fromkeys(s for s, *_ in wanted)}
+    labels = {}
+    for name, parcels in atlases.items():
+        here = labels_on_grid(parcels, first.shape, first.affine)
+        labels[name] = np.where(np.isin(here, grey_matter_labels(parcels)), here, 0).ravel()
+    parts = [
+        list(zip(people["pre"][k : k + BLOCK], people["post"][k : k + BLOCK], strict=True))
+        for k in range(0, len(people), BLOCK)
+    ]
+    found = run_told("maps", _parcelled, parts, (labels, means, wanted), n_jobs)
+    index = pd.Index(people["participant_id"])
+    return {
+        key: pd.DataFrame(np.concatenate([one[key] for one in found]), index)[
+            grey_matter_labels(atlases[key[2]])
+        ]
+        for key in wanted
+    }
+
+
+def _smoothed(image, fwhm):
+    return smooth_img(image, float(fwhm) or None).get_fdata(dtype=np.float32).ravel()
+
+
+def _parcelled(pairs, shared):
+    """Change by label (n_pairs, largest label + 1) for each of what is wanted."""
+    labels, means, wanted = shared
+    found = {key: [] for key in wanted}
+    for paths in pairs:
+        images = [load_map(path) for path in paths]
+        for smoothing in means:
+            pre, post = (_smoothed(image, smoothing) for image in images)
+            for key in wanted:
+                if key[0] == smoothing:
+                    where = labels[key[2]] * ((means[smoothing] > float(key[1])) | (key[1] == "0"))
+                    before, after = (np.bincount(where, weights=v) for v in (pre, post))
+                    with np.errstate(divide="ignore", invalid="ignore"):
+                        change = np.where(before > 0, 100 * (after - before) / before, np.nan)
+                    full = np.full(labels[key[2]].max() + 1, np.nan)
+                    full[: len(change)] = change
+                    found[key].append(full)
+    return {key: np.stack(rows) for key, rows in found.items()}
