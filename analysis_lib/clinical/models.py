@@ -58,8 +58,8 @@ def fit_mmrm_rows(rows, order=FALLBACK, adjusted=True):
     """Fit the primary model to the rows of one scale, with the first covariance that converges.
 
     A column to adjust for that the others determine in these rows is left out, and so is the
-    baseline, at a visit or altogether (at once, unless ``adjusted``). A covariance that leaves no degrees of freedom for the
-    contrasts gives way to a simpler one.
+    baseline, at a visit or altogether (at once, unless ``adjusted``). A covariance that leaves no
+    degrees of freedom for the contrasts gives way to a simpler one.
     """
     rows = at_estimable_visits(rows)
     arm = pd.Categorical(rows["arm"], ["control", "active"])

@@ -12,6 +12,7 @@ from scipy import stats
 
 from analysis_lib.figures import (
     draw_brain,
+    draw_choices,
     draw_clinical,
     draw_conduct,
     draw_maps,
@@ -88,9 +89,11 @@ def marks_of(results):
     return () if results.name == "trials" else warnings_of(results.study, results.quick)
 
 
+MODULES = (draw_brain, draw_choices, draw_clinical, draw_conduct, draw_maps, draw_receptors)
+MODULES += (draw_trials,)
 PLOTS = {
     name.removeprefix("plot_"): plot
-    for module in (draw_brain, draw_clinical, draw_conduct, draw_maps, draw_receptors, draw_trials)
+    for module in MODULES
     for name, plot in vars(module).items()
     if name.startswith("plot_")
 }
@@ -430,6 +433,21 @@ def variogram(results, null):
     return _panel(results, "variograms", title, data, {"null": null}, size=(COLUMN, 2.5))
 
 
+def choices(results, family="regions"):
+    rows = results.table(f"{family}_specifications")
+    decisions = results.table("decisions").query("family == @family")
+    about = results.json("settings")[f"about_{family}"]
+    data, title = {"rows": rows, "decisions": decisions, "label": about}, f"{len(rows)} analyses"
+    size = (PAGE, draw_choices.height(decisions))
+    return _panel(results, "choices", title, data, size=size)
+
+
+def variance(results, family="regions"):
+    rows = results.table("variance").query("family == @family")
+    size = (4.6, 0.2 * len(rows) + 0.8)
+    return _panel(results, "variance", "What the estimate depends on", {"rows": rows}, size=size)
+
+
 def _rows(results, contrast, table="correlations"):
     rows = results.table(table)
     return rows[rows["contrast"] == contrast].reset_index(drop=True)
@@ -487,7 +505,7 @@ IN_ORDER = (
     *("items", "stimulation", "residuals", "left_out", "head_size", "template_fit", "homogeneity"),
     *("volumes", "variance_ratio", "skewness", "mosaic", "slices", "glass", "surface", "regions"),
     *("correlations", "structures", "scatter", "dominance", "nulls", "slopes", "anatomy"),
-    *("improvement", "influence", "power", "variogram", "patients_z"),
+    *("improvement", "influence", "power", "variogram", "patients_z", "choices", "variance"),
     *("trials_symptoms", "trials_regions", "trials_receptors"),
 )
 CATALOGUE = {name: globals()[name] for name in IN_ORDER}

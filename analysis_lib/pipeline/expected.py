@@ -28,7 +28,7 @@ from analysis_lib.results.problems import PipelineError
 
 SECTIONS = (
     *("grey_matter", "clinical", "vbm", "receptors", "conduct"),
-    *("calibration", "power", "juspace"),  # on request
+    *("calibration", "specifications", "power", "juspace"),  # on request
 )
 ABOUT = (
     "Numbers and tables that a run with default parameters should give. Written by: make expected. "

@@ -194,6 +194,14 @@ STEPS = (
     ),
     Step("S0_trial_conduct", reads=(tables,), writes=("conduct",), fits=has_arms),
     _on_request("S1_calibration", "calibration", SPATIAL_RATES),
+    Step(
+        "S2_specification_curve",
+        reads=(tables, brought, Study.grey_matter_maps, receptor_maps, bundled_densities),
+        may_use=("vbm", "receptors"),
+        writes=("specifications",),
+        fits=lambda study: has_arms(study) or study.has_change,
+        on_request=True,
+    ),
     _on_request("S3_power", "power"),
     _on_request("S4_juspace", "juspace"),
     Step("S5_trials", reads=(every_study,), writes=("trials",), on_request=True),
@@ -235,7 +243,7 @@ def blocked(step, study, coming=False) -> str | None:
         Grey-matter maps that are not there yet will be, once an earlier step has run.
     """
     if study.effect:
-        return None if step.number in ("03", "04") else "one map, no patients"
+        return None if step.number in ("03", "04", "S2") else "one map, no patients"
     if study.regional and step.needs:
         return None if step.number == "03" else "the study brings changes by region"
     if step.needs and study.imaging is None:

@@ -121,6 +121,9 @@ def draw_figures(evidence) -> dict:
     """Figures of the appendix by section, drawn from its results: there are no files of them."""
     kinds = evidence.select("calibration/variograms.tsv")
     asked = {"calibration": [("variogram", {"null": null}) for null in set(kinds.get("null", ()))]}
+    if evidence.exists("specifications/variance.tsv"):
+        families = evidence.select("specifications/variance.tsv")["family"].unique()
+        asked["specifications"] = [("choices", {"family": family}) for family in families]
     asked["power"] = [("power", {})] if evidence.exists("power/power.tsv") else []
     return {
         section: [_drawn(evidence, section, *figure) for figure in sorted(figures, key=str)]

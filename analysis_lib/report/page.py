@@ -23,6 +23,7 @@ from analysis_lib.results.problems import WrongFile, refusals, warning_words
 
 ON_REQUEST = {
     "calibration": "How far the p-values can be trusted",
+    "specifications": "How far results depend on choices of the analysis",
     "power": "What a trial of this size can find",
     "juspace": "What JuSpace would have said",
 }

@@ -38,7 +38,8 @@ def findings(results) -> str:
     Parameters
     ----------
     results : Section
-        "clinical", "vbm", "receptors", "conduct", "calibration", "power", "juspace" or "trials".
+        "clinical", "vbm", "receptors", "conduct", "calibration", "specifications", "power",
+        "juspace" or "trials".
 
     Returns
     -------

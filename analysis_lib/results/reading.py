@@ -28,6 +28,7 @@ def require(path):
         "receptors": "03_receptor_correlation",
         "conduct": "S0_trial_conduct",
         "calibration": "S1_calibration",
+        "specifications": "S2_specification_curve",
         "power": "S3_power",
         "juspace": "S4_juspace",
     }

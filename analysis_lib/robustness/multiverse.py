@@ -129,7 +129,7 @@ class Joint:
     p_share: float
     stouffer: float
     p_stouffer: float
-    true: int  # at least so many null hypotheses are false, with confidence 1 - level
+    n_true: int  # at least so many null hypotheses are false, with confidence 1 - level
 
 
 def joint_test(draws, estimates, level=0.05):

@@ -24,8 +24,7 @@ TABLE = Path(__file__).with_suffix(".tsv").with_name("specifications.tsv")
 DEFAULT, ARBITRARY, UNCERTAIN, ANOTHER = "default", "arbitrary", "uncertain", "another question"
 OWN, OTHERS = "first", "*"  # options whose names depend on the study
 SINGLY = ("region",)  # decisions whose options are taken one at a time
-JOINT = {"median": "median estimate", "share": "share significant", "stouffer": "Stouffer's Z"}
-TRUE = "specifications with an effect, at least"
+JOINT = ("median", "p_median", "share", "p_share", "stouffer", "p_stouffer", "n_true")
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,18 @@ def offered(family, offers) -> pd.DataFrame:
     there are and why each is lacking ("": it is there), the study's own first. What it does not
     name is there.
     """
-    table = pd.read_csv(TABLE, sep="\t", keep_default_na=False).query("family == @family")
     rows = []
-    for row in table.to_dict("records"):
+    for row in _table(family).to_dict("records"):
         known = offers.get(row["decision"], {})
         for option in _names(row["option"], known):
             why = known if isinstance(known, str) else known.get(option, "")
             rows.append({**row, "option": option, "lacking": why * (row["label"] != DEFAULT)})
     return pd.DataFrame(rows)
+
+
+def _table(family):
+    table = pd.read_csv(TABLE, sep="\t", keep_default_na=False)
+    return table[table["family"] == family]
 
 
 def _names(option, known):
@@ -83,7 +86,8 @@ def crossed(decisions, admissible=lambda row: True) -> pd.DataFrame:
 
 def choices(decisions) -> list:
     """Decisions that are crossed, in the order of the table."""
-    used = decisions[decisions["label"].isin([ARBITRARY, UNCERTAIN])]
+    table = _table(decisions["family"].iloc[0])
+    used = table[table["label"].isin([ARBITRARY, UNCERTAIN])]
     return [name for name in used["decision"].unique() if name not in SINGLY]
 
 
@@ -93,11 +97,13 @@ def limits(estimate, se, df) -> dict:
     return {"estimate": estimate, "ci_low": estimate - margin, "ci_high": estimate + margin}
 
 
-def curve_tables(curves) -> dict:
-    """Result tables of some families: a curve each, and decisions, joint, variance, apart.
+def curve_tables(found, curves) -> dict:
+    """Result tables of some families: specifications of each, decisions, joint, variance, apart.
 
     Parameters
     ----------
+    found : analysis_lib.results.section.NewSection
+        Is told what could not be computed.
     curves : list of Curve
 
     Returns
@@ -105,9 +111,14 @@ def curve_tables(curves) -> dict:
     dict of pandas.DataFrame
     """
     if not curves:
-        raise NotComputed("no analysis could be made: the notes say why")
+        raise NotComputed(
+            "no analysis could be made: " + "; ".join(n["reason"] for n in found.notes)
+        )
+    for curve in curves:
+        for note in curve.notes:
+            found.note(f"An analysis ({curve.family})", note)
     tested = {curve.family: _tested(curve) for curve in curves}
-    tables = {f"curve_{curve.family}": tested[curve.family][0] for curve in curves}
+    tables = {f"{curve.family}_specifications": tested[curve.family][0] for curve in curves}
     parts = {
         "decisions": [_counted(curve) for curve in curves],
         "joint": [tested[curve.family][1] for curve in curves],
@@ -118,18 +129,15 @@ def curve_tables(curves) -> dict:
 
 
 def _tested(curve):
-    """Analyses in order of the estimate, with adjusted p, and rows of joint.tsv."""
-    rows, joint = curve.rows, pd.DataFrame(columns=["family", "statistic", "value", "p"])
+    """Analyses in order of the estimate, with adjusted p, and a row of joint.tsv."""
+    rows, joint = curve.rows.assign(p_adjusted=np.nan), pd.DataFrame()
     arbitrary = rows["label"].eq(ARBITRARY)
-    rows = rows.assign(p_adjusted=np.nan)
     if curve.draws.size:
         found = joint_test(curve.draws, rows.loc[arbitrary, "estimate"].to_numpy())
         rows.loc[arbitrary, "p_adjusted"] = found.p_adjusted
-        said = [(words, getattr(found, n), getattr(found, f"p_{n}")) for n, words in JOINT.items()]
-        said.append((TRUE, found.true, np.nan))
-        joint = pd.DataFrame(said, columns=["statistic", "value", "p"])
-        joint = joint.assign(n_specifications=int(arbitrary.sum()), n_draws=len(curve.draws))
-        joint.insert(0, "family", curve.family)
+        counts = {"n_specifications": int(arbitrary.sum()), "n_draws": len(curve.draws)}
+        values = {name: getattr(found, name) for name in JOINT}
+        joint = pd.DataFrame([{"family": curve.family, **counts, **values}])
     rows = rows.sort_values("estimate", kind="stable", ignore_index=True)
     rows.insert(0, "place", np.arange(1, len(rows) + 1))
     return rows, joint

@@ -79,12 +79,9 @@ def region_curve(study, receptor="", n_draws=1000, seed=0, n_jobs=1) -> Curve:
     flips = draw_flips(len(inputs.change), n_draws, seed)
     rows, draws = _modelled(choice, rows, outcomes, flips, n_jobs)
     apart, skipped = _apart(choice, decisions, flips, seed)
-    if study.effect:
-        draws = draws[:, :0]
-        rows, apart = rows.assign(p=np.nan), apart.assign(p=apart["p"].where(apart.spatial))
-    arbitrary = rows["label"].eq(ARBITRARY).to_numpy()
-    draws = draws[:, arbitrary] if draws.size else draws
-    apart = apart.drop(columns="spatial")
+    if study.effect:  # one map: there are no signs to flip
+        draws, rows = draws[:, :0], rows.assign(p=np.nan)
+        apart["p"] = apart["p"].where(apart["decision"] == "null")
     return Curve("regions", rows, decisions, apart, draws, (*notes, *skipped), choice.about)
 
 
@@ -258,21 +255,22 @@ def _modelled(choice, rows, outcomes, flips, n_jobs):
     parts, places = [], []
     for (covariates, head_size, errors), own in rows.groupby(OF_MODEL, sort=False):
         y = np.column_stack([outcomes[key] for key in own[OF_OUTCOME].itertuples(index=False)])
-        parts.append((choice.design(covariates, head_size), y, choice.errors(errors)))
+        kept = own["label"].eq(ARBITRARY).to_numpy()
+        parts.append((choice.design(covariates, head_size), y, choice.errors(errors), kept))
         places.append(own.index)
     found = run_told("models", modelled, parts, flips, n_jobs)
     table = pd.concat([one.set_axis(at) for (one, _), at in zip(found, places, strict=True)])
-    draws = np.empty((len(flips), len(rows)))
-    for (_, drawn), at in zip(found, places, strict=True):
-        draws[:, at] = drawn
-    return rows.join(table), draws
+    arbitrary = [at[part[-1]] for part, at in zip(parts, places, strict=True)]
+    order = np.argsort(np.concatenate(arbitrary), kind="stable")
+    return rows.join(table), np.hstack([drawn for _, drawn in found])[:, order]
 
 
 def modelled(part, flips):
-    """Estimate, interval and p of outcomes (n, m), and their draws (n_draws, m)."""
-    design, y, errors = part
+    """Estimate, interval and p of outcomes (n, m), and the draws of those that are kept."""
+    design, y, errors, kept = part
     draws = flipped(design, y, flips, errors)
-    return pd.DataFrame(limits(*estimates(design, y, errors))).assign(p=p_of(draws)[0]), draws
+    table = pd.DataFrame(limits(*estimates(design, y, errors))).assign(p=p_of(draws)[0])
+    return table, draws[:, kept]
 
 
 def _apart(choice, decisions, flips, seed):
@@ -290,11 +288,11 @@ def _apart(choice, decisions, flips, seed):
             slopes["structure", part] = patient_slopes(within.change, within.maps.loc[[name]])[:, 0]
         except (ValueError, KeyError):
             notes.append(f"{part}: too few regions where this tracer holds")
-    part = (choice.design(), np.column_stack([*slopes.values()]), choice.errors())
+    part = (choice.design(), np.column_stack([*slopes.values()]), choice.errors(), [])
     table = modelled(part, flips)[0]
     table.insert(0, "option", [option for _, option in slopes])
     table.insert(0, "decision", [decision for decision, _ in slopes])
-    return pd.concat([table.assign(spatial=False), _spatial(choice, len(flips), seed)]), notes
+    return pd.concat([table, _spatial(choice, len(flips), seed)], ignore_index=True), notes
 
 
 def _spatial(choice, n, seed):
@@ -308,7 +306,7 @@ def _spatial(choice, n, seed):
     for null, make in SURROGATES.items():
         maps = make(effect, distances=apart, n=n, seed=seed)
         p = spatial_test(effect, inputs.maps.loc[[name]], np.asarray(maps), "gaussianised").p[0]
-        rows.append({"decision": "null", "option": null, "p": p, "spatial": True})
+        rows.append({"decision": "null", "option": null, "p": p})
     return pd.DataFrame(rows).assign(**{k: v[0] for k, v in row.items()})
 
 
@@ -319,27 +317,38 @@ def region_changes(study, atlases, wanted, n_jobs=1) -> dict:
     density that the mean of all smoothed maps must exceed (0: every voxel). Participants by labels.
     """
     people = read_scans(study).analysed
-    first = load_map(people["pre"].iloc[0])
-    paths = [*people["pre"], *people["post"]]
-    mean = sum(load_map(path).get_fdata(dtype=np.float32) / len(paths) for path in paths)
-    image = nib.Nifti1Image(mean, first.affine)
-    means = {s: _smoothed(image, s) for s in dict.fromkeys(s for s, *_ in wanted)}
-    labels = {}
-    for name, parcels in atlases.items():
-        here = labels_on_grid(parcels, first.shape, first.affine)
-        labels[name] = np.where(np.isin(here, grey_matter_labels(parcels)), here, 0).ravel()
-    parts = [
-        list(zip(people["pre"][k : k + BLOCK], people["post"][k : k + BLOCK], strict=True))
-        for k in range(0, len(people), BLOCK)
-    ]
-    found = run_told("maps", _parcelled, parts, (labels, means, wanted), n_jobs)
+    pairs = list(people[["pre", "post"]].itertuples(index=False, name=None))
+    parts = [pairs[k : k + BLOCK] for k in range(0, len(pairs), BLOCK)]
+    found = run_told("maps", _parcelled, parts, _places(pairs, atlases, wanted), n_jobs)
     index = pd.Index(people["participant_id"])
     return {
-        key: pd.DataFrame(np.concatenate([one[key] for one in found]), index)[
-            grey_matter_labels(atlases[key[2]])
-        ]
+        key: pd.DataFrame(
+            np.concatenate([one[key] for one in found]), index, grey_matter_labels(atlases[key[2]])
+        )
         for key in wanted
     }
+
+
+def _places(pairs, atlases, wanted):
+    """Voxels of any region, and the region of each of them (-1: none) for all that is wanted.
+
+    Last, the number of regions by atlas.
+    """
+    first, paths = load_map(pairs[0][0]), [path for pair in pairs for path in pair]
+    mean = sum(load_map(path).get_fdata(dtype=np.float32) / len(paths) for path in paths)
+    mean, regions = nib.Nifti1Image(mean, first.affine), {}
+    for name, parcels in atlases.items():
+        labels = labels_on_grid(parcels, first.shape, first.affine).ravel()
+        regions[name] = grey_matter_labels(parcels).get_indexer(labels).astype(np.int16)
+    inside = np.flatnonzero(np.max([*regions.values()], axis=0) >= 0)
+    means = {s: _smoothed(mean, s)[inside] for s in dict.fromkeys(s for s, *_ in wanted)}
+    places = {
+        (s, mask, name): np.where(
+            (mask == "0") | (means[s] > float(mask)), regions[name][inside], -1
+        )
+        for s, mask, name in wanted
+    }
+    return inside, places, {name: len(grey_matter_labels(p)) for name, p in atlases.items()}
 
 
 def _smoothed(image, fwhm):
@@ -347,20 +356,14 @@ def _smoothed(image, fwhm):
 
 
 def _parcelled(pairs, shared):
-    """Change by label (n_pairs, largest label + 1) for each of what is wanted."""
-    labels, means, wanted = shared
-    found = {key: [] for key in wanted}
+    """Change (n_pairs, n_regions) for each of what is wanted."""
+    (inside, places, n), found = shared, {key: [] for key in shared[1]}
     for paths in pairs:
         images = [load_map(path) for path in paths]
-        for smoothing in means:
-            pre, post = (_smoothed(image, smoothing) for image in images)
-            for key in wanted:
-                if key[0] == smoothing:
-                    where = labels[key[2]] * ((means[smoothing] > float(key[1])) | (key[1] == "0"))
-                    before, after = (np.bincount(where, weights=v) for v in (pre, post))
-                    with np.errstate(divide="ignore", invalid="ignore"):
-                        change = np.where(before > 0, 100 * (after - before) / before, np.nan)
-                    full = np.full(labels[key[2]].max() + 1, np.nan)
-                    full[: len(change)] = change
-                    found[key].append(full)
+        for smoothing in dict.fromkeys(s for s, *_ in places):
+            maps = [_smoothed(image, smoothing)[inside] for image in images]
+            for key in (key for key in places if key[0] == smoothing):
+                pre, post = (np.bincount(places[key] + 1, v, n[key[2]] + 1)[1:] for v in maps)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    found[key].append(np.where(pre > 0, 100 * (post - pre) / pre, np.nan))
     return {key: np.stack(rows) for key, rows in found.items()}

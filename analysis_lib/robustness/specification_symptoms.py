@@ -1,6 +1,7 @@
 """Every analysis of the primary scale: model, covariance, covariates, missing scores."""
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from analysis_lib.robustness.specification import (
 )
 from analysis_lib.study.participants import ADJUST, covariate_matrix
 
+BLOCK = 8  # analyses that are made in one block
 FEW = ["estimate", "ci_low", "ci_high", "p"]
 
 
@@ -64,8 +66,9 @@ def symptom_curve(study, n_draws=1000, n_imputations=200, seed=0, n_jobs=1) -> C
     rows = crossed(decisions, _admissible)
     imputed = _imputed(study, data, n_imputations, seed)
     made = rows["missing"] == "imputed"
-    specs = [row for row in rows[~made].to_dict("records")]
-    found = run_told("models", fitted, specs, scores, n_jobs)
+    specs = rows[~made].to_dict("records")
+    parts = [specs[k : k + BLOCK] for k in range(0, len(specs), BLOCK)]
+    found = chain(*run_told("models", some_fitted, parts, scores, n_jobs))
     found = dict(zip(rows.index[~made], found, strict=True))
     found |= {at: (imputed["mar"], None) for at in rows.index[made]}
     notes = [
@@ -140,6 +143,11 @@ def _named(row):
     return ", ".join(str(row[name]) for name in ("model", "covariance", "covariates", "missing"))
 
 
+def some_fitted(specs, scores):
+    """`fitted` of each."""
+    return [fitted(spec, scores) for spec in specs]
+
+
 def fitted(spec, scores):
     """One analysis: estimate, interval and p, with its statistic in every draw (n_draws,).
 
@@ -201,7 +209,7 @@ def _ancova(spec, scores):
 
 
 def _imputed(study, data, n_imputations, seed):
-    """Estimates from completed data at the primary visit, by strategy; a reason where there are none."""
+    """Estimates from completed data at the primary visit, by strategy; else the reason."""
     try:
         fit = impute_scales(study, data, n_imputations, seed)[study.primary_scale.name]
         table = imputation_table(fit, STRATEGIES, [study.final_visit]).set_index("analysis")
