@@ -127,8 +127,10 @@ def ran03(place, ran02):
 
 @pytest.fixture(scope="module")
 def ran_appendix(place, ran03):
-    """S1, S3 and S4, by number."""
+    """S1 to S4, by number."""
+    draws = {"n_draws": 99, "n_imputations": 20}
     return {
+        "S2": run_shown(place, "S2_specification_curve", **draws),
         "S1": run_shown(place, "S1_calibration", n_surrogates=99),
         "S3": run_shown(place, "S3_power", n_power_trials=10, n_splits=99),
         "S4": run_shown(place, "S4_juspace", n_permutations=99),
@@ -830,6 +832,41 @@ def test_the_detectable_r_is_quoted_with_the_curve_that_gives_it(ran_appendix, r
     assert panel.draw.keywords["detectable"] == pytest.approx(quoted["value"])
 
 
+def test_by_default_choices_the_curves_hold_what_01_and_03_found(ran_appendix, ran01, ran03):
+    rows = table(ran03, "specifications/regions_specifications.tsv").set_index("place")
+    chosen = {"atlas": "own", "tracer": "local/d1", "tracer_regions": "valid", "smoothing": "0"}
+    chosen |= {"mask": "0", "head_size": "none", "covariates": "study", "errors": "unequal"}
+    chosen |= {"correlation": "gaussianised", "anatomy": "ignored"}
+    own = rows[(rows[[*chosen]] == pd.Series(chosen)).all(axis=1)]
+    arm = table(ran03, "receptors/coupling_arm.tsv").set_index("annotation").loc["local/d1"]
+    assert len(own) == 1
+    for name, other in (("estimate", "difference"), ("ci_low", "ci_low"), ("ci_high", "ci_high")):
+        assert own[name].iloc[0] == pytest.approx(arm[other])
+    assert own["label"].iloc[0] == "arbitrary"
+    rows = table(ran03, "specifications/symptoms_specifications.tsv")
+    chosen = {"model": "MMRM", "covariance": "unstructured", "covariates": "model"}
+    chosen |= {"baseline": "adjusted", "missing": "observed"}
+    own = rows[(rows[[*chosen]] == pd.Series(chosen)).all(axis=1)]
+    contrasts = table(ran01, "clinical/mmrm_contrasts.tsv").set_index(["scale", "visit"])
+    for name in ("estimate", "ci_low", "ci_high", "p"):
+        assert own[name].tolist() == pytest.approx([contrasts.loc[("HAMD-17", "week3"), name]])
+    ancova = table(ran01, "clinical/ancova.tsv").set_index(["scale", "visit"])
+    own = rows[rows["model"].eq("ANCOVA") & rows["errors"].eq("unequal")]
+    own = own[own["missing"].eq("observed") & own["baseline"].eq("adjusted")]
+    own = own[own["covariates"] == "model"]
+    for name in ("estimate", "ci_low", "ci_high", "p"):
+        assert own[name].tolist() == pytest.approx([ancova.loc[("HAMD-17", "week3"), name]])
+    apart = table(ran03, "specifications/apart.tsv").set_index(["decision", "option"])
+    assert apart.loc[("scale", "HAMA"), "p"] == pytest.approx(contrasts.loc[("HAMA", "week3"), "p"])
+    average = contrasts.loc[("HAMD-17", "all"), "estimate"]
+    assert apart.loc[("visit", "all"), "estimate"] == pytest.approx(average)
+    panels = ran_appendix["S2"].panels["choices"]
+    assert [len(panel.draw.keywords["rows"]) for panel in panels] == [
+        len(table(ran03, f"specifications/{family}_specifications.tsv"))
+        for family in ("regions", "symptoms")
+    ]
+
+
 def test_juspace_keeps_the_background_in_its_means(ran_appendix, ran03, effects, people):
     rows = table(ran03, "juspace/juspace.tsv").set_index(["contrast", "annotation"])
     labels, names = blocks()
@@ -1037,6 +1074,8 @@ COVERED = {
     "receptors": "anatomy combined correlations coupling_arm coupling_improvement dominance "
     "given_others individual rivals scatter sensitivity spatial_rates structure_correlations",
     "calibration": "rates variograms",
+    "specifications": "apart decisions joint regions_specifications symptoms_specifications "
+    "variance",
     "power": "power",
     "juspace": "juspace options patients_juspace",
 }

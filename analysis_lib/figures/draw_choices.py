@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis_lib.figures.appearance import SMALL, write_beside
+from analysis_lib.figures.appearance import SMALL, wrapped, write_beside
 from analysis_lib.figures.palette import ACCENT, COLOURS, QUIET
 
 MOST = 240  # columns of the grid: more analyses than these share one
@@ -43,7 +43,7 @@ def _curve(ax, rows, label):
     for chosen, face in ((arbitrary & beyond, ACCENT), (arbitrary & ~beyond, "white")):
         ax.plot(x[chosen], rows["estimate"][chosen], "o", ms=2.2, mec=ACCENT, mfc=face, mew=0.5)
     ax.axhline(0, color=QUIET, lw=0.8, ls="--")
-    ax.set(ylabel=label, xlim=(0.5, len(x) + 0.5), xticks=[])
+    ax.set(ylabel=wrapped(label, 28), xlim=(0.5, len(x) + 0.5), xticks=[])
     ax.spines["bottom"].set_visible(False)
 
 

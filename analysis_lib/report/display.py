@@ -11,7 +11,7 @@ from analysis_lib.results.files import read_if_there
 
 SCROLLED = 'role="group" aria-label="Table" tabindex="0" style="overflow-x: auto; font-size: 90%"'
 UNITS = {"year": "years", "mL": "ml"}  # of BIDS, as they are printed
-CODED = ("analysis", "effect", "kind", "missingness", "session")  # columns of codes
+CODED = ("analysis", "decision", "effect", "kind", "missingness", "session")  # columns of codes
 CODES = {"mar": "missing at random", "arm x time": "arm × time", "arm x week": "arm × week"}
 CODES |= {"pre": "before treatment", "post": "after treatment"}
 SHARES = ("risk_difference", "ci_low", "ci_high")  # proportions in the tables of events

@@ -27,6 +27,13 @@ from analysis_lib.robustness.specification import (
 from analysis_lib.study.participants import ADJUST, covariate_matrix
 
 BLOCK = 8  # analyses that are made in one block
+COVARIANCES = {
+    "unstructured": "us",
+    "Toeplitz": "toeph",
+    "compound symmetry": "csh",
+    "compound symmetry, equal variances": "cs",
+}
+ERRORS = {"unequal": "hc3", "equal": "equal"}
 FEW = ["estimate", "ci_low", "ci_high", "p"]
 
 
@@ -80,8 +87,8 @@ def symptom_curve(study, n_draws=1000, n_imputations=200, seed=0, n_jobs=1) -> C
     apart = pd.DataFrame(_apart(study, data, decisions, imputed, scores))
     about = f"difference in {study.primary_scale.name} at {study.final_visit}, points"
     kept = rows.reset_index(drop=True)
-    kept["covariance"] = kept["covariance"].where(kept["model"] == "mmrm")
-    kept["errors"] = kept["errors"].where(kept["model"] == "ancova")
+    kept["covariance"] = kept["covariance"].where(kept["model"] == "MMRM")
+    kept["errors"] = kept["errors"].where(kept["model"] == "ANCOVA")
     return Curve("symptoms", kept, decisions, apart, np.column_stack(draws), tuple(notes), about)
 
 
@@ -130,13 +137,17 @@ def _admissible(row):
     """Analyses that there are: a covariance belongs to the MMRM, other errors to ANCOVA."""
     if row["missing"] == "imputed":  # by the model that notebook 01 imputes with
         fixed = {
-            "model": "ancova",
+            "model": "ANCOVA",
             "covariates": "model",
             "baseline": "adjusted",
             "errors": "equal",
         }
-        return all(row[k] == v for k, v in fixed.items()) and row["covariance"] == "us"
-    return row["covariance"] == "us" if row["model"] == "ancova" else row["errors"] == "hc3"
+        return all(row[k] == v for k, v in fixed.items()) and row["covariance"] == "unstructured"
+    return (
+        row["covariance"] == "unstructured"
+        if row["model"] == "ANCOVA"
+        else row["errors"] == "unequal"
+    )
 
 
 def _named(row):
@@ -154,7 +165,7 @@ def fitted(spec, scores):
     Where it cannot be made, the reason instead, and no draws.
     """
     try:
-        return (_ancova if spec["model"] == "ancova" else _mmrm)(spec, scores)
+        return (_ancova if spec["model"] == "ANCOVA" else _mmrm)(spec, scores)
     except UNANSWERED as error:
         return " ".join(str(error).split()), None
 
@@ -174,7 +185,7 @@ def _rows(spec, scores):
 
 def _mmrm(spec, scores):
     rows = _rows(spec, scores)
-    fit = fit_mmrm_rows(rows, [spec["covariance"]], spec["baseline"] == "adjusted")
+    fit = fit_mmrm_rows(rows, [COVARIANCES[spec["covariance"]]], spec["baseline"] == "adjusted")
     table = fit.contrasts("arm", "control").set_index("visit")
     at = table.index.get_loc(scores.final)
     x, y, who = fit.whitened()
@@ -202,7 +213,7 @@ def _ancova(spec, scores):
         np.column_stack([np.ones(len(rows)), rows[held].to_numpy(float)]),
     )
     y = rows["outcome"].to_numpy(float)[:, None]
-    estimate, se, df = (np.ravel(v)[0] for v in estimates(design, y, spec["errors"]))
+    estimate, se, df = (np.ravel(v)[0] for v in estimates(design, y, ERRORS[spec["errors"]]))
     p = 2 * stats.t.sf(abs(estimate / se), df)
     drawn = flipped(design, y, scores.flips[:, scores.people.get_indexer(rows["participant_id"])])
     return {**limits(estimate, se, df), "p": p}, drawn[:, 0]
@@ -220,7 +231,12 @@ def _imputed(study, data, n_imputations, seed):
 
 def _apart(study, data, decisions, imputed, scores):
     """Analyses of another question, one at a time."""
-    default = {"model": "mmrm", "covariance": "us", "covariates": "model", "missing": "observed"}
+    default = {
+        "model": "MMRM",
+        "covariance": "unstructured",
+        "covariates": "model",
+        "missing": "observed",
+    }
     default |= {"baseline": "adjusted"}
     asked = decisions[decisions["label"].eq(ANOTHER) & decisions["lacking"].eq("")]
     for decision, option in asked[["decision", "option"]].itertuples(index=False):
