@@ -133,6 +133,7 @@ bench: $(DEVELOP)
 	$(BIN)/python -m benchmarks.receptors
 	$(BIN)/python -m benchmarks.spatial_nulls
 	$(BIN)/python -m benchmarks.randomisation
+	$(BIN)/python -m benchmarks.specifications
 	$(BIN)/python -m benchmarks.intervals
 	$(BIN)/python -m benchmarks.calibration
 	$(BIN)/python -m benchmarks.lost_runs

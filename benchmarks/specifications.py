@@ -3,10 +3,9 @@
     python -m benchmarks.specifications              # 1,000 trials of each kind, minutes
     python -m benchmarks.specifications --trials 200
 
-A trial is made as in `benchmarks/randomisation.py`, over the real D1 map. It is analysed in 48 ways:
+A trial is made as in `benchmarks/randomisation.py`, over the real D1 map, and analysed in 48 ways:
 two correlations, with and without two covariates, equal or unequal variances, all regions or one of
-five random halves. Every
-arbitrary choice is thus free to move the estimate, as other atlases and filters do.
+five random halves, which move the estimate as other atlases and filters do.
 """
 
 import argparse

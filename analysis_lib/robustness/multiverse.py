@@ -65,7 +65,7 @@ def estimates(design, outcomes, errors="equal"):
     df = len(left) - full.shape[1]
     variance = _weights(full, left, errors) @ np.square(residual)
     if errors == "equal":
-        variance = (left @ left) * np.square(residual).sum(axis=0) / df
+        variance = (left @ left) * np.square(residual).sum(axis=0) / max(df, 1)
     return left @ outcomes / (left @ left), np.sqrt(variance) / (left @ left), df
 
 

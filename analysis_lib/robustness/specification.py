@@ -26,6 +26,8 @@ OWN, OTHERS = "first", "*"  # options whose names depend on the study
 SINGLY = ("region",)  # decisions whose options are taken one at a time
 JOINT = ("median", "p_median", "share", "p_share", "stouffer", "p_stouffer", "n_true")
 
+OF_JOINT = ["family", "n_specifications", "n_draws", *JOINT]
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -115,6 +117,8 @@ def curve_tables(found, curves) -> dict:
             "no analysis could be made: " + "; ".join(n["reason"] for n in found.notes)
         )
     for curve in curves:
+        if not curve.draws.size:
+            found.note("Joint tests", "one map, no patients: there are no signs to flip")
         for note in curve.notes:
             found.note(f"An analysis ({curve.family})", note)
     tested = {curve.family: _tested(curve) for curve in curves}
@@ -130,7 +134,7 @@ def curve_tables(found, curves) -> dict:
 
 def _tested(curve):
     """Analyses in order of the estimate, with adjusted p, and a row of joint.tsv."""
-    rows, joint = curve.rows.assign(p_adjusted=np.nan), pd.DataFrame()
+    rows, joint = curve.rows.assign(p_adjusted=np.nan), pd.DataFrame(columns=OF_JOINT)
     arbitrary = rows["label"].eq(ARBITRARY)
     if curve.draws.size:
         found = joint_test(curve.draws, rows.loc[arbitrary, "estimate"].to_numpy())
@@ -171,7 +175,9 @@ def variance_by_decision(curve) -> pd.DataFrame:
         if len(own):
             rows.append((name, len(own), len(estimate) * own.var(ddof=0)))
     table = pd.DataFrame(rows, columns=["decision", "n_options", "share"]).query("n_options > 1")
-    table = table.assign(family=curve.family, share=table["share"] / total if total > 0 else 0.0)
+    table = table.assign(
+        family=curve.family, share=(table["share"] / total).round(12) if total > 0 else 0.0
+    )
     order = table.sort_values("share", ascending=False, kind="stable", ignore_index=True)
     return order[["family", "decision", "n_options", "share"]]
 

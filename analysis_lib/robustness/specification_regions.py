@@ -115,7 +115,13 @@ class _Choice:
         """What is estimated, in words."""
         names = self.study.arm_names
         between = f", {names['active']} − {names['control']}" if self.study.arms else ""
-        return f"% change per SD of {self.receptor} density{between}"
+        what = f"map ({self.study.effect.kind})" if self.study.effect else "% change"
+        return f"{what} per SD of {self.receptor} density{between}"
+
+    @property
+    def brought(self):
+        """Whether the study gives regions instead of images."""
+        return self.study.regional or self.study.effect is not None
 
     @property
     def own(self):
@@ -136,6 +142,8 @@ class _Choice:
         """By name the atlas, its maps of this receptor in the regions where tracers hold and in
         all, and head anatomy; or why an atlas cannot be used, in words."""
         found = {self.own: self._on(self.inputs.parcels)}
+        if self.brought:
+            return found | {"another": GIVEN}
         for name in ATLASES:
             if name not in found and not name.endswith("_both"):
                 try:
@@ -162,7 +170,7 @@ class _Choice:
     @cached_property
     def head_size(self):
         """TIV of participants, or why there is none, in words."""
-        if self.study.regional or self.study.effect:
+        if self.brought:
             return GIVEN
         scans = read_scans(self.study)
         who = self.inputs.change.index
@@ -224,18 +232,18 @@ def _with_combined(maps, about):
 def _offers(choice):
     """What the study has of each decision: see `offered`."""
     study, (_, maps, anatomy) = choice.study, choice.atlases[choice.own]
-    brought = GIVEN if study.regional or study.effect else {}
+    brought = GIVEN if choice.brought else {}
     tracers = [choice.annotation, *maps["valid"].index.drop(choice.annotation)]
     other_atlases = {k: v if isinstance(v, str) else "" for k, v in choice.atlases.items()}
     one_arm = {} if study.arms else "there is no control arm"
-    same = maps["valid"].equals(maps["all"].loc[maps["valid"].index])
     size, labels = choice.head_size, choice.inputs.change.columns
+    same = maps["valid"][labels].equals(maps["all"].loc[maps["valid"].index, labels])
     held = choice.inputs.model["covariates"] is not None
     structures = choice.inputs.parcels.table.loc[labels, "structure"]
     return {
         "smoothing": brought,
         "mask": brought,
-        "atlas": GIVEN if brought else other_atlases,
+        "atlas": other_atlases,
         "head_size": one_arm or (size if isinstance(size, str) else {}),
         "covariates": one_arm or ({} if held else "the study names no covariates"),
         "errors": one_arm,
