@@ -89,9 +89,8 @@ def main(
     dask: Annotated[
         str | None,
         typer.Option(
-            help="Dask scheduler (tcp://host:8786) whose workers process notebook 00's images. "
-            "Permutations stay local, in --jobs threads: Dask took 1.4 times as long on the same "
-            "cores. It does not change the results.",
+            help="Dask scheduler (tcp://host:8786) whose workers process notebook 00's images and "
+            "draw what notebooks 02, S1, S2 and S3 draw. It does not change the results.",
             metavar="ADDRESS",
         ),
     ] = None,
@@ -159,16 +158,13 @@ def main(
 
 def check_cluster(plans, console):
     """Show what the Dask cluster is, before anything runs; StudyError if it cannot be used."""
+    from analysis_lib.computing import blocks
     from analysis_lib.computing import cluster as dask_cluster
-    from analysis_lib.grey_matter import writing
-    from analysis_lib.pipeline import steps
 
     address = plans[0].study.place.dask
-    with dask_cluster.connect(address, writing.PACKAGES) as cluster:
-        found = f"Dask cluster at {cluster.address}: {cluster.slots} participants at once"
-    uses = any(steps.makes_maps(plan.steps, plan.study) for plan in plans)
-    without = "" if uses else ". Only notebook 00 uses it, and has nothing to do"
-    console.print(escape(found + without), soft_wrap=True)
+    with dask_cluster.connect(address, blocks.PACKAGES) as cluster:
+        found = f"Dask cluster at {cluster.address}: {cluster.slots} tasks at once"
+    console.print(escape(found), soft_wrap=True)
 
 
 def run_all(plans, fetch, console, errors) -> int:

@@ -19,7 +19,7 @@ import typer
 from conftest import STUB_STUDY, write_stub_study
 from typer.testing import CliRunner
 
-from analysis_lib.grey_matter import cluster
+from analysis_lib.computing import cluster
 from analysis_lib.pipeline import locking, plan, steps
 from analysis_lib.pipeline.steps import Step
 
@@ -175,11 +175,9 @@ def test_dask_is_checked_first_and_reaches_the_kernels(run, project, monkeypatch
     done = run("--dask", "tcp://host:8786", "--jobs", "2")
     assert done.exit_code == 0, done.output
     first = done.stdout.splitlines()[0]
-    assert first.startswith(
-        "Dask cluster at tcp://host:8786: 6 participants at once. Only notebook"
-    )
+    assert first == "Dask cluster at tcp://host:8786: 6 tasks at once"
     assert told[0][0] == "tcp://host:8786"
-    assert "antspyx" in told[0][1]
+    assert "numba" in told[0][1]
     kernel = (project / "out/data/derived/tiny/one/told.txt").read_text()
     assert kernel == f"{project / 'out'} tcp://host:8786"
     assert "COMPENDIUM_DASK" not in os.environ
