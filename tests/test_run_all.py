@@ -184,6 +184,20 @@ def test_dask_is_checked_first_and_reaches_the_kernels(run, project, monkeypatch
     assert "01_only: up to date" in run().stdout
 
 
+def test_studies_of_a_pattern_run_one_after_the_other_and_failures_are_listed(run, project):
+    tiny = (project / "tiny.yml").read_text()
+    (project / "also.yml").write_text(tiny.replace("name: tiny", "name: also"))
+    (project / "broken.yml").write_text(tiny.replace("title:", "titel:"))
+    done = run("--studies", str(project / "*.yml"))
+    assert done.exit_code == 1
+    for name in ("also", "tiny"):
+        assert (project / f"out/data/derived/{name}/one/n.txt").is_file()
+    table = done.stdout.rpartition("what was wrong")[2].split()
+    assert [word for word in table if word in ("done", "failed")] == ["done", "failed", "done"]
+    assert any("titel" in word for word in table[table.index("broken") : table.index("tiny")])
+    assert run("--studies", str(project / "none*.yml")).exit_code == 2
+
+
 def test_a_cluster_that_cannot_be_used_stops_the_run(run, project, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     done = run("--dask", "tcp://host:8786")
