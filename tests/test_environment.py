@@ -20,7 +20,7 @@ EXTRAS = {  # of each lock; requirements-dev.lock has all
     "requirements.lock": ["install"],
     "requirements-t1w.lock": ["install", "preprocess"],
     "requirements-cluster.lock": ["install", "dask"],
-    "requirements-dev.lock": ["install", "preprocess", "dask", "dev"],
+    "requirements-dev.lock": ["install", "preprocess", "dask", "docs", "dev"],
 }
 LOCKS = {name: (PROJECT / name).read_text(encoding="utf-8") for name in EXTRAS}
 POST_BUILD = [  # words of each line
