@@ -99,6 +99,7 @@ campaign: $(DEVELOP)
 lint: $(DEVELOP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@found=$$($(BIN)/deptry . 2>&1) && echo "Imports are declared" || { echo "$$found"; exit 1; }
 	@found=$$($(BIN)/lint-imports --no-logo 2>&1) && echo "Imports flow one way" || { echo "$$found"; exit 1; }
 
 # Before the style, too: where a notebook was edited, its script is not yet what is to be formatted.

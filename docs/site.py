@@ -33,6 +33,7 @@ SOURCES = {  # where a page stands in the site, and in the repository
     "explanation/trials.md": "docs/trials.md",
     "explanation/reliability.md": "docs/reliability.md",
     "explanation/benchmarks.md": "benchmarks/README.md",
+    "howto/codecheck.md": "docs/codecheck.md",
     "reference/data.md": "data/README.md",
     "reference/changes.md": "CHANGELOG.md",
     "howto/map.svg": "docs/map.svg",
