@@ -182,10 +182,10 @@ def variance_by_decision(curve) -> pd.DataFrame:
     return order[["family", "decision", "n_options", "share"]]
 
 
-def run_told(what, function, parts, shared, n_jobs=1) -> list:
+def run_told(study, what, function, parts, shared, n_jobs=1) -> list:
     """`blocks.run`, with its cost, from a first block, said beforehand, and then its progress."""
-    start = perf_counter()
-    first = blocks.run(function, parts[:1], shared)
+    start, options = perf_counter(), {"address": study.place.dask}
+    first = blocks.run(function, parts[:1], shared, **options)
     left = (perf_counter() - start) * (len(parts) - 1) / n_jobs
     print(f"{what}: {len(parts)} blocks, about {left:.0f} s", flush=True)
     marks = {round(len(parts[1:]) * quarter / 4) for quarter in (1, 2, 3)}
@@ -194,4 +194,4 @@ def run_told(what, function, parts, shared, n_jobs=1) -> list:
         if total > 7 and done in marks:
             print(f"{what}: {done / total:.0%}", flush=True)
 
-    return first + blocks.run(function, parts[1:], shared, n_jobs, progress)
+    return first + blocks.run(function, parts[1:], shared, n_jobs, progress, **options)

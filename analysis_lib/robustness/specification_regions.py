@@ -266,7 +266,7 @@ def _modelled(choice, rows, outcomes, flips, n_jobs):
         kept = own["label"].eq(ARBITRARY).to_numpy()
         parts.append((choice.design(covariates, head_size), y, choice.errors(errors), kept))
         places.append(own.index)
-    found = run_told("models", modelled, parts, flips, n_jobs)
+    found = run_told(choice.study, "models", modelled, parts, flips, n_jobs)
     table = pd.concat([one.set_axis(at) for (one, _), at in zip(found, places, strict=True)])
     arbitrary = [at[part[-1]] for part, at in zip(parts, places, strict=True)]
     order = np.argsort(np.concatenate(arbitrary), kind="stable")
@@ -327,7 +327,7 @@ def region_changes(study, atlases, wanted, n_jobs=1) -> dict:
     people = read_scans(study).analysed
     pairs = list(people[["pre", "post"]].itertuples(index=False, name=None))
     parts = [pairs[k : k + BLOCK] for k in range(0, len(pairs), BLOCK)]
-    found = run_told("maps", _parcelled, parts, _places(pairs, atlases, wanted), n_jobs)
+    found = run_told(study, "maps", _parcelled, parts, _places(pairs, atlases, wanted), n_jobs)
     index = pd.Index(people["participant_id"])
     return {
         key: pd.DataFrame(
