@@ -14,6 +14,7 @@ from analysis_lib.clinical.rating_patterns import adjusting, at_estimable_visits
 from analysis_lib.clinical.trial_data import read_trial
 from analysis_lib.results.problems import NotComputed
 from analysis_lib.results.section import UNANSWERED
+from analysis_lib.results.words import visit_words
 from analysis_lib.robustness.multiverse import Design, draw_flips, estimates, flipped
 from analysis_lib.robustness.specification import (
     ANOTHER,
@@ -85,7 +86,8 @@ def symptom_curve(study, n_draws=1000, n_imputations=200, seed=0, n_jobs=1) -> C
     rows = rows.loc[there].join(pd.DataFrame([found[at][0] for at in there], there))
     draws = [found[at][1] for at in rows.index[rows["label"] == ARBITRARY]]
     apart = pd.DataFrame(_apart(study, data, decisions, imputed, scores))
-    about = f"difference in {study.primary_scale.name} at {study.final_visit}, points"
+    at = visit_words(study.final_visit)
+    about = f"difference in {study.primary_scale.name} at {at}, points"
     kept = rows.reset_index(drop=True)
     kept["covariance"] = kept["covariance"].where(kept["model"] == "MMRM")
     kept["errors"] = kept["errors"].where(kept["model"] == "ANCOVA")

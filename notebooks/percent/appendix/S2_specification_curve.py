@@ -8,7 +8,8 @@
 # combination of them is run for the study at hand, and tested as a whole.
 #
 # **Contents.** [Which choices](#Which-choices) ·
-# [Change along a receptor](#Change-along-a-receptor) · [Symptoms](#Symptoms) ·
+# [Analyses of change along a receptor](#Analyses-of-change-along-a-receptor) ·
+# [Analyses of symptoms](#Analyses-of-symptoms) ·
 # [All analyses together](#All-analyses-together) · [Another question](#Another-question) ·
 # [What we found: specifications](#What-we-found:-specifications)
 #
@@ -62,7 +63,7 @@ Markdown(report.notice(trial, quick))
 # estimate are flipped, in every analysis at once, so that analyses which resemble each other do so in
 # the draws too (PIMA: Girardi et al. 2024; contributions standardised as by De Santis et al. 2022).
 #
-# ## Change along a receptor
+# ## Analyses of change along a receptor
 #
 # The estimate is that of notebook 03: each participant's slope of regional change on the density of one
 # receptor, compared between the arms (without a control arm: its mean). By default the receptor is the
@@ -78,7 +79,7 @@ with found.part("Change along a receptor"):
 # Maps are smoothed and averaged over regions once for each width, mask and atlas; everything else is
 # computed from these averages.
 #
-# ## Symptoms
+# ## Analyses of symptoms
 #
 # The estimate is the difference between the arms on the primary scale at the primary visit.
 
