@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import pooch
-
 from analysis_lib.results.environment import PROJECT, cache_folder
+from analysis_lib.results.hashing import file_hash
 from analysis_lib.results.problems import FetchError, MissingFile
 
 PUBLIC = "https://raw.githubusercontent.com"
@@ -141,7 +140,7 @@ def is_cached(cache, file, base):
     path = place(file, cache)
     if not path.exists():
         return False
-    found = pooch.file_hash(str(path))
+    found = file_hash(path)
     if found != file.sha256:
         raise FetchError(
             f"{path}: damaged, or another file: sha256 {file.sha256} expected, found {found}. "

@@ -437,7 +437,7 @@ def choices(results, family="regions"):
     rows = results.table(f"{family}_specifications")
     decisions = results.table("decisions").query("family == @family")
     about = results.json("settings")[f"about_{family}"]
-    data, title = {"rows": rows, "decisions": decisions, "label": about}, f"{len(rows)} analyses"
+    data, title = {"rows": rows, "decisions": decisions, "label": about}, f"{len(rows):,} analyses"
     size = (PAGE, draw_choices.height(decisions))
     return _panel(results, "choices", title, data, size=size)
 

@@ -127,7 +127,7 @@ def curve_tables(found, curves) -> dict:
         "decisions": [_counted(curve) for curve in curves],
         "joint": [tested[curve.family][1] for curve in curves],
         "variance": [variance_by_decision(curve) for curve in curves],
-        "apart": [curve.apart.assign(family=curve.family) for curve in curves],
+        "apart": [_asked(curve) for curve in curves],
     }
     return tables | {name: pd.concat(part, ignore_index=True) for name, part in parts.items()}
 
@@ -153,6 +153,12 @@ def _counted(curve):
     named = zip(table["decision"], table["option"], strict=True)
     n = [int((rows[name] == option).sum()) if name in rows else 0 for name, option in named]
     return table.assign(n_specifications=n, lacking=table["lacking"].replace("", None))
+
+
+def _asked(curve):
+    """Rows of apart.tsv: analyses made one at a time, and what each of them asks."""
+    said = curve.decisions[["family", "decision", "option", "reason"]]
+    return said.merge(curve.apart, on=["decision", "option"])
 
 
 def variance_by_decision(curve) -> pd.DataFrame:

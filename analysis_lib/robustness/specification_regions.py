@@ -266,7 +266,7 @@ def _modelled(choice, rows, outcomes, flips, n_jobs):
         kept = own["label"].eq(ARBITRARY).to_numpy()
         parts.append((choice.design(covariates, head_size), y, choice.errors(errors), kept))
         places.append(own.index)
-    found = run_told(choice.study, "models", modelled, parts, flips, n_jobs)
+    found = run_told(choice.study, "slopes", modelled, parts, flips, n_jobs)
     table = pd.concat([one.set_axis(at) for (one, _), at in zip(found, places, strict=True)])
     arbitrary = [at[part[-1]] for part, at in zip(parts, places, strict=True)]
     order = np.argsort(np.concatenate(arbitrary), kind="stable")

@@ -76,7 +76,7 @@ def symptom_curve(study, n_draws=1000, n_imputations=200, seed=0, n_jobs=1) -> C
     made = rows["missing"] == "imputed"
     specs = rows[~made].to_dict("records")
     parts = [specs[k : k + BLOCK] for k in range(0, len(specs), BLOCK)]
-    found = chain(*run_told(study, "models", some_fitted, parts, scores, n_jobs))
+    found = chain(*run_told(study, "scores", some_fitted, parts, scores, n_jobs))
     found = dict(zip(rows.index[~made], found, strict=True))
     found |= {at: (imputed["mar"], None) for at in rows.index[made]}
     notes = [

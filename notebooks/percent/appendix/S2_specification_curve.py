@@ -97,11 +97,11 @@ about = {f"about_{curve.family}": curve.about for curve in curves}
 settings = about | {"receptor": receptor, "draws": n, "imputations": m}
 found.keep(**made, settings=settings | {"seed": seed, "quick": quick})
 options = made["decisions"].query("decision != 'region'")
-report.table(options.drop(columns=["family", "lacking"]).dropna(), trial, "decisions")
+used = options.query("n_specifications > 0")
+report.table(used.drop(columns=["family", "lacking"]), trial, "decisions")
 
 # %% [markdown]
-# Options without analyses are those of another question, further down, and these, which the study does
-# not have:
+# Options of another question follow further down. The study does not have these:
 
 # %%
 report.table(options.dropna(subset="lacking")[["decision", "option", "lacking"]], trial)
@@ -147,7 +147,8 @@ report.table(made["joint"], trial, "joint")
 # with everything else as by default.
 
 # %%
-report.table(made["apart"].query("decision != 'region'"), trial, "apart")
+apart = made["apart"].query("decision != 'region'")
+report.table(apart.drop(columns="family"), trial, "apart")
 
 # %% [markdown]
 # A difference from the curve above is no contradiction, because the questions differ.
