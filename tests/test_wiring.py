@@ -40,6 +40,8 @@ from small_study import (
 )
 
 import analysis_lib.figures
+from analysis_lib.atlas.grids import labels_on_grid, region_names
+from analysis_lib.atlas.parcellation import load_atlas
 from analysis_lib.clinical.models import mean_table
 from analysis_lib.figures import catalogue, composites, views
 from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS
@@ -56,7 +58,9 @@ from analysis_lib.report import crate, export, findings
 from analysis_lib.report.page import write_report
 from analysis_lib.results import reading
 from analysis_lib.results.problems import NotShareable, PipelineError
+from analysis_lib.robustness.specification_regions import region_changes
 from analysis_lib.study.contract import load_study
+from analysis_lib.vbm.scans import read_scans
 from voxelperm import draw_permutations
 
 ARMS = {"verum": "active", "placebo": "control"}
@@ -830,6 +834,26 @@ def test_the_detectable_r_is_quoted_with_the_curve_that_gives_it(ran_appendix, r
     assert ran_appendix["S3"].variables["reliability"] == pytest.approx(expected)
     (panel,) = ran_appendix["S3"].panels["power"]
     assert panel.draw.keywords["detectable"] == pytest.approx(quoted["value"])
+
+
+def test_regional_change_of_s2_is_that_of_02_or_of_smoothed_maps_in_the_mask(ran02):
+    study = ran02.variables["trial"]
+    parcels, pairs = load_atlas(study.atlas), read_scans(study).analysed
+    wanted = [("0", "0", "own"), ("6", "0.2", "own")]
+    plain, smoothed = region_changes(study, {"own": parcels}, wanted).values()
+    rows = table(ran02, "vbm/parcel_change.tsv")
+    expected = rows.pivot(index="participant_id", columns="region", values="change")
+    names = region_names(parcels)[plain.columns]
+    np.testing.assert_allclose(plain.loc[expected.index], expected[names], rtol=1e-4)
+    maps = [
+        np.stack([smooth_img(path, 6).get_fdata(dtype=np.float32) for path in pairs[session]])
+        for session in ("pre", "post")
+    ]
+    mask = np.concatenate(maps).mean(axis=0) > 0.2
+    labels = labels_on_grid(parcels, mask.shape, nib.load(pairs["pre"].iloc[0]).affine)
+    for label in smoothed.columns[:3]:
+        pre, post = (some[:, mask & (labels == label)].sum(axis=1) for some in maps)
+        np.testing.assert_allclose(smoothed[label], 100 * (post - pre) / pre, rtol=1e-3, atol=1e-3)
 
 
 def test_by_default_choices_the_curves_hold_what_01_and_03_found(ran_appendix, ran01, ran03):

@@ -57,12 +57,14 @@ def region_curve(study, receptor="", n_draws=1000, seed=0, n_jobs=1) -> Curve:
     Raises
     ------
     NotComputed
-        The study has neither images nor changes by region.
+        The study has neither images nor changes by region, or notebook 03 has not run.
     UsageError
         No such receptor map.
     """
     if not study.has_change:
         raise NotComputed("the study has no images and no changes by region")
+    if not Section(study, "receptors").is_there:
+        raise NotComputed("there are no results of notebook 03: run it first")
     choice = _Choice(study, inputs := read_inputs(study), _chosen(study, inputs, receptor))
     decisions = offered("regions", _offers(choice))
     rows = crossed(decisions)
