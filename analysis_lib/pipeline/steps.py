@@ -194,7 +194,16 @@ STEPS = (
     ),
     Step("S0_trial_conduct", reads=(tables,), writes=("conduct",), fits=has_arms),
     _on_request("S1_calibration", "calibration", SPATIAL_RATES),
-    _on_request("S3_power", "power"),
+    Step(
+        "S3_power",
+        reads=(
+            *(tables, brought, Study.grey_matter_maps, receptor_maps, bundled_densities),
+            atlas_files,
+        ),
+        may_use=("grey_matter", "vbm", "receptors"),
+        writes=("power",),
+        on_request=True,
+    ),
     _on_request("S4_juspace", "juspace"),
     Step("S5_trials", reads=(every_study,), writes=("trials",), on_request=True),
 )

@@ -2,4 +2,21 @@
 
 from lazy_loader import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, submod_attrs={})
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    submod_attrs={
+        "power": [
+            "power_numbers",  # numbers of S3 that texts quote
+            "power_tables",  # what this trial can see, and what real effects would take
+        ],
+        "power_clinical": [
+            "clinical_power",  # of the primary contrast, by true difference and size
+        ],
+        "power_receptors": [
+            "receptor_power",  # of the receptor test, by noise-free r and reliability
+        ],
+        "power_voxels": [
+            "voxel_power",  # of the voxel maps, by effect size, extent and size
+        ],
+    },
+)

@@ -1,0 +1,186 @@
+"""Power by simulated trials: sizes, draws, and what significant results say of the truth."""
+
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.computing import blocks
+
+ARMS = ("active", "control")
+ENOUGH = 0.8  # power that is asked for
+REAL = Path(__file__).with_name("power_effects.tsv")
+COLUMNS = ["question", "setting", "reliability", "multiple", "n_active", "n_control", "unit"]
+COLUMNS += ["points_per_unit", "true_effect", "power", "monte_carlo_se", "closed_form"]
+COLUMNS += ["wrong_sign", "exaggeration", "exaggeration_closed_form"]
+QUOTED = ["power", "wrong_sign", "exaggeration"]
+
+
+def sizes_of(n_active, n_control, multiples):
+    """Numbers of each arm by multiple of this trial, its allocation kept; it is among them."""
+    scale = sorted({1.0, *map(float, multiples)})
+    n = {m: [round(m * one) for one in (n_active, n_control)] for m in scale}
+    return {m: tuple(max(one, 4) if one else 0 for one in sizes) for m, sizes in n.items()}
+
+
+def simulate(function, sizes, n_trials, shared, seed, n_jobs=1, per_block=50, tell=print):
+    """Draws of ``function((n_active, n_control, draws, seed), shared)`` by size of the trial.
+
+    The first block, of the largest trials, is done alone: its time tells what the rest will cost.
+    """
+    counts = [min(per_block, n_trials - k) for k in range(0, n_trials, per_block)]
+    sizes = dict.fromkeys(sizes.values())  # two multiples of a small trial may be one size
+    order = [n for n in reversed(sizes) for _ in counts]
+    seeds = np.random.SeedSequence(seed).spawn(len(order))
+    parts = [
+        (*n, count, own) for n, count, own in zip(order, counts * len(sizes), seeds, strict=True)
+    ]
+    start = perf_counter()
+    found = blocks.run(function, parts[:1], shared)
+    left = (perf_counter() - start) * (len(parts) - 1) / n_jobs
+    about = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
+    tell(f"{len(parts)} blocks of simulated trials, the rest in about {about}")
+    steps = {k * len(parts) // 4 for k in (1, 2, 3)}
+
+    def progress(done, total):
+        if done in steps:
+            tell(f"{done} of {total} blocks")
+
+    found += blocks.run(function, parts[1:], shared, n_jobs, progress)
+    return {
+        n: np.concatenate([f for f, own in zip(found, order, strict=True) if own == n])
+        for n in sizes
+    }
+
+
+def tally(estimate, se, limit, effects):
+    """What draws without an effect would have found of each true effect, (n_draws, 3, n_effects).
+
+    An estimate by least squares or REML moves with the effect, and its error stays: the same draws
+    serve all effects, and so do the draws with all signs turned. A failed fit (NaN) finds nothing.
+    """
+    limit = np.asarray(limit * se)[:, None]
+    moved = (side * np.asarray(estimate)[:, None] + effects for side in (1, -1))
+    return sum(counted(one, np.abs(one) > limit) for one in moved) / 2
+
+
+def counted(estimate, found):
+    """Found; found with the wrong sign; |estimate| if found: (n_draws, 3, n_effects)."""
+    return np.stack([found, found & (estimate < 0), np.where(found, np.abs(estimate), 0)], axis=1)
+
+
+def curve(tallies, effects, size, **labels):
+    """Rows of power/power.tsv: one effect each."""
+    power, wrong, magnitude = tallies.mean(axis=0)
+    spread = tallies[:, 0].std(axis=0) / np.sqrt(len(tallies))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rows = {
+            "true_effect": effects,
+            "power": power,
+            "monte_carlo_se": spread,
+            "wrong_sign": wrong / power,
+            "exaggeration": np.where(effects > 0, magnitude / power / effects, np.nan),
+        }
+    place = {**labels, "n_active": size[0], "n_control": size[1]}
+    return pd.DataFrame(rows).assign(**place)
+
+
+def detectable(rows):
+    """Smallest effect of a curve with 80 % power, interpolated; NaN where it stays below."""
+    rising = np.maximum.accumulate(rows["power"].to_numpy())
+    place = np.argmax(rising >= ENOUGH)
+    if rising[place] < ENOUGH:
+        return np.nan
+    ends = slice(place - 1, place + 1)
+    return float(np.interp(ENOUGH, rising[ends], rows["true_effect"].to_numpy()[ends]))
+
+
+def at(rows, effect, column="power"):
+    """A column of a curve at an effect, interpolated."""
+    return float(np.interp(effect, rows["true_effect"], rows[column]))
+
+
+def needed(rows, effect, column="power"):
+    """Active participants for 80 % at an effect, between the sizes simulated (log scale).
+
+    The smallest size where that suffices; NaN where the largest does not.
+    """
+    by_size = {n: at(own, effect, column) for n, own in rows.groupby("n_active")}
+    rising = np.maximum.accumulate(list(by_size.values()))
+    if not rising[-1] >= ENOUGH:
+        return np.nan
+    place = np.argmax(rising >= ENOUGH)
+    ends = slice(max(place - 1, 0), place + 1)
+    return float(np.ceil(np.exp(np.interp(ENOUGH, rising[ends], np.log(list(by_size))[ends]))))
+
+
+def seen_table(curves):
+    """Rows of power/seen.tsv: what a trial of this size finds with 80 % power."""
+    rows, kept = [], ["n_active", "n_control", "unit", "points_per_unit", "reliability"]
+    for (question, setting), own in curves.groupby(["question", "setting"], sort=False):
+        here = own[own["multiple"] == 1]
+        effect = detectable(here)
+        row = {"question": question, "setting": setting} | here.iloc[0][kept].to_dict()
+        half = {f"{name}_at_half": at(here, effect / 2, name) for name in QUOTED}
+        rows.append(row | {"detectable": effect} | half)
+    table = pd.DataFrame(rows)
+    return table.assign(detectable_points=table["detectable"] * table["points_per_unit"])
+
+
+def needed_table(curves):
+    """Rows of power/needed.tsv: what it would take to find effects that other trials had."""
+    rows = []
+    for real in pd.read_csv(REAL, sep="\t").itertuples():
+        asked = curves[curves["question"] == real.question]
+        for setting, own in asked.groupby("setting", sort=False):
+            if own["multiple"].nunique() < 2:
+                continue  # another reliability, at this trial's size alone
+            here = own[own["multiple"] == 1]
+            row = {"question": real.question, "setting": setting, "treatment": real.treatment}
+            row |= {"true_effect": real.true_effect, "unit": here["unit"].iloc[0]}
+            row["true_points"] = real.true_effect * here["points_per_unit"].iloc[0]
+            row |= {name: at(here, real.true_effect, name) for name in QUOTED}
+            ratio = here["n_control"].iloc[0] / here["n_active"].iloc[0]
+            n = needed(own, real.true_effect)
+            row |= {"n_active_needed": n, "n_control_needed": np.ceil(n * ratio)}
+            row["n_active_closed_form"] = needed(own, real.true_effect, "closed_form")
+            rows.append(row | {"source": real.source})
+    return pd.DataFrame(rows)
+
+
+def power_tables(curves):
+    """The curves of all parts, what they show of this trial, and what real effects would take.
+
+    Parameters
+    ----------
+    curves : list of pandas.DataFrame
+        From `clinical_power`, `voxel_power`, `receptor_power`: those that could be computed.
+
+    Returns
+    -------
+    dict of pandas.DataFrame
+        power, seen, needed; empty without any curve.
+    """
+    if not curves:
+        return {}
+    whole = pd.concat(curves, ignore_index=True).reindex(columns=COLUMNS)
+    return {"power": whole, "seen": seen_table(whole), "needed": needed_table(whole)}
+
+
+def power_numbers(results):
+    """Numbers that texts quote: what each question's first setting lets this trial find.
+
+    Parameters
+    ----------
+    results : analysis_lib.results.Section
+
+    Returns
+    -------
+    dict
+        Name to (value, source file).
+    """
+    if not results.has("seen"):
+        return {}
+    first = results.table("seen").drop_duplicates("question").set_index("question")["detectable"]
+    return {f"{name}.detectable": (value, "seen.tsv") for name, value in first.items()}
