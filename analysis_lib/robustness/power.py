@@ -117,15 +117,15 @@ def needed(rows, effect, column="power"):
 
 def seen_table(curves):
     """Rows of power/seen.tsv: what a trial of this size finds with 80 % power."""
-    rows, kept = [], ["n_active", "n_control", "unit", "points_per_unit", "reliability"]
+    rows = []
     for (question, setting), own in curves.groupby(["question", "setting"], sort=False):
         here = own[own["multiple"] == 1]
-        effect = detectable(here)
-        row = {"question": question, "setting": setting} | here.iloc[0][kept].to_dict()
-        half = {f"{name}_at_half": at(here, effect / 2, name) for name in QUOTED}
-        rows.append(row | {"detectable": effect} | half)
-    table = pd.DataFrame(rows)
-    return table.assign(detectable_points=table["detectable"] * table["points_per_unit"])
+        first, effect = here.iloc[0], detectable(here)
+        row = {"question": question, "setting": setting, "reliability": first["reliability"]}
+        row |= first[["n_active", "n_control"]].to_dict() | {"detectable": effect}
+        row |= {"unit": first["unit"], "detectable_points": effect * first["points_per_unit"]}
+        rows.append(row | {f"{name}_at_half": at(here, effect / 2, name) for name in QUOTED})
+    return pd.DataFrame(rows)
 
 
 def needed_table(curves):

@@ -47,7 +47,7 @@ def t_power(size, n_active, n_control=0, limit=None):
     n = n_active * n_control / (n_active + n_control) if n_control else n_active
     limit = stats.t.isf(LEVEL / 2, df) if limit is None else limit
     shift = np.asarray(size) * np.sqrt(n)
-    return stats.nct.sf(limit, df, shift) + stats.nct.cdf(-limit, df, shift)
+    return stats.nct.sf(limit, df, shift) + stats.nct.sf(limit, df, -shift)  # its cdf can be NaN
 
 
 def sign_and_magnitude(true, se, df=np.inf):
