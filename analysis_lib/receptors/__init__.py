@@ -35,7 +35,6 @@ __getattr__, __dir__, __all__ = attach(
             "assess_contrasts",  # every test of every contrast against every receptor map
             "joint_model",  # all receptors at once
             "juspace_tables",  # what JuSpace would report
-            "leading",  # row of the receptor map with the largest |r|
             "null_draws",  # every draw under each null
             "patients",  # each patient's own coupling, as an outcome of the trial
             "rivals",  # the leading receptor of each contrast against all others
