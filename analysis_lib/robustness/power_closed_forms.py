@@ -70,5 +70,5 @@ def sign_and_magnitude(true, se, df=np.inf):
         return stats.t.pdf(x, df) * (1 if np.isinf(df) else (df + x**2) / (df - 1))
 
     size = true * (high - low) + se * (beyond(limit - shift) + beyond(limit + shift))
-    with np.errstate(divide="ignore", invalid="ignore"):  # of no effect, nothing is a multiple
-        return high + low, low / (high + low), size / (true * (high + low))
+    of = np.where(np.equal(true, 0), np.nan, true)  # nothing is a multiple of no effect
+    return high + low, low / (high + low), size / of / (high + low)

@@ -15,6 +15,7 @@ SIZES = np.round(np.arange(0, 2.51, 0.1), 10)  # true change, in SDs of change w
 NAMED, ANY = "voxel named beforehand", "one voxel"
 ACROSS_MM = (12, 24)  # spheres in which all of the change is
 N_PLACES = 20  # where the change is put, at random in the mask
+HELD = 20  # trials whose maps are held together
 NULL_TRIALS = 5  # trials without change, for the threshold, per simulated trial
 
 
@@ -40,8 +41,9 @@ def voxel_power(study, n_trials, multiples, seed=0, n_jobs=1, tell=print):
         raise NotComputed("no results of notebook 02 on images")
     shared = _noise(study, before.json("settings"), np.random.default_rng(seed))
     sizes = power.sizes_of(*(len(shared["maps"].get(a, ())) for a in power.ARMS), multiples)
-    options = {"seed": seed, "n_jobs": n_jobs, "tell": tell, "per_block": 20}
-    null = power.simulate(largest, sizes, NULL_TRIALS * n_trials, shared, **options)
+    options = {"seed": seed, "n_jobs": n_jobs, "tell": tell}
+    many = {"n_trials": NULL_TRIALS * n_trials, "per_block": 500}
+    null = power.simulate(largest, sizes, shared=shared, **many, **options)
     limits = {n: np.quantile(own, 1 - LEVEL) for n, own in null.items()}
     options["seed"] = seed + 1
     shared |= {"limits": limits}
@@ -102,8 +104,11 @@ def t_parts(maps, sizes, n_draws, rng):
 def largest(part, shared):
     """Largest |t| over the mask in trials without an effect, (n,)."""
     *sizes, n_draws, seed = part
-    estimate, se = t_parts(shared["maps"], sizes, n_draws, np.random.default_rng(seed))
-    return np.abs(estimate / se).max(axis=1)
+    rng, maps, found = np.random.default_rng(seed), shared["maps"], []
+    for start in range(0, n_draws, HELD):
+        estimate, se = t_parts(maps, sizes, min(HELD, n_draws - start), rng)
+        found.append(np.abs(estimate / se).max(axis=1))
+    return np.concatenate(found)
 
 
 def found_there(part, shared):
