@@ -42,9 +42,10 @@ def _lines(rows):
 
 
 def _mark(ax, real):
-    """Effects of other trials as vertical lines, named above the Axes."""
-    place = {"xycoords": ("data", "axes fraction"), "rotation": 30, "fontsize": SMALL}
+    """Effects of other trials as vertical lines with their names; the legend beside the Axes."""
+    look = {"rotation": 90, "fontsize": SMALL, "color": ACCENT, "ha": "right", "va": "center"}
+    look["bbox"] = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5}
     for one in real.itertuples():
         ax.axvline(one.true_effect, color=ACCENT, lw=1)
-        ax.annotate(one.treatment, (one.true_effect, 1.02), color=ACCENT, **place)
+        ax.text(one.true_effect, 0.5, one.treatment, transform=ax.get_xaxis_transform(), **look)
     ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=SMALL)
