@@ -41,7 +41,9 @@ def cell(value, column):
 def page(name):
     """Sentences and tables of one study."""
     found = Section(load_study(name), "power")
-    return "\n\n".join([f"## {name}", findings(found), table(found, "seen"), table(found, "needed")])
+    return "\n\n".join(
+        [f"## {name}", findings(found), table(found, "seen"), table(found, "needed")]
+    )
 
 
 if __name__ == "__main__":

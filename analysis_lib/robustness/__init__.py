@@ -6,7 +6,6 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
         "power": [
-            "power_numbers",  # numbers of S3 that texts quote
             "power_tables",  # what this trial can see, and what real effects would take
         ],
         "power_clinical": [

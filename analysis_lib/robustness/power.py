@@ -24,7 +24,7 @@ def sizes_of(n_active, n_control, multiples):
     return {m: tuple(max(one, 4) if one else 0 for one in sizes) for m, sizes in n.items()}
 
 
-def simulate(function, sizes, n_trials, shared, seed, n_jobs=1, per_block=50, tell=print):
+def simulate(function, sizes, n_trials, shared, seed, n_jobs=1, address="", per_block=50):
     """Draws of ``function((n_active, n_control, draws, seed), shared)`` by size of the trial.
 
     The first block, of the largest trials, is done alone: its time tells what the rest will cost.
@@ -40,14 +40,14 @@ def simulate(function, sizes, n_trials, shared, seed, n_jobs=1, per_block=50, te
     found = blocks.run(function, parts[:1], shared)
     left = (perf_counter() - start) * (len(parts) - 1) / n_jobs
     about = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
-    tell(f"{len(parts)} blocks of simulated trials, the rest in about {about}")
+    print(f"{len(parts)} blocks of simulated trials, the rest in about {about}")
     steps = {k * len(parts) // 4 for k in (1, 2, 3)}
 
     def progress(done, total):
         if done in steps:
-            tell(f"{done} of {total} blocks")
+            print(f"{done} of {total} blocks")
 
-    found += blocks.run(function, parts[1:], shared, n_jobs, progress)
+    found += blocks.run(function, parts[1:], shared, n_jobs, progress, address)
     return {
         n: np.concatenate([f for f, own in zip(found, order, strict=True) if own == n])
         for n in sizes
@@ -166,21 +166,3 @@ def power_tables(curves):
         return {}
     whole = pd.concat(curves, ignore_index=True).reindex(columns=COLUMNS)
     return {"power": whole, "seen": seen_table(whole), "needed": needed_table(whole)}
-
-
-def power_numbers(results):
-    """Numbers that texts quote: what each question's first setting lets this trial find.
-
-    Parameters
-    ----------
-    results : analysis_lib.results.Section
-
-    Returns
-    -------
-    dict
-        Name to (value, source file).
-    """
-    if not results.has("seen"):
-        return {}
-    first = results.table("seen").drop_duplicates("question").set_index("question")["detectable"]
-    return {f"{name}.detectable": (value, "seen.tsv") for name, value in first.items()}

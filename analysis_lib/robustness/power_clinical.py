@@ -20,7 +20,7 @@ from trialmmrm import Refits
 SIZES = np.round(np.arange(0, 2.01, 0.1), 10)  # true differences, in SDs of the outcome
 
 
-def clinical_power(study, n_trials, multiples, seed=0, n_jobs=1, tell=print):
+def clinical_power(study, n_trials, multiples, seed=0, n_jobs=1):
     """Power of the primary contrast by true difference and participants per arm.
 
     The participants who were rated after baseline are drawn with replacement within their arms,
@@ -37,8 +37,6 @@ def clinical_power(study, n_trials, multiples, seed=0, n_jobs=1, tell=print):
     multiples : sequence of float
         Sizes of trials, in multiples of this one.
     seed, n_jobs : int
-    tell : callable
-        Takes lines on cost and progress.
 
     Returns
     -------
@@ -53,17 +51,17 @@ def clinical_power(study, n_trials, multiples, seed=0, n_jobs=1, tell=print):
     if not study.arms:
         raise NotComputed("no control arm: there is no difference between arms to be found")
     model, visit = _fitted(study), study.final_visit
-    sizes = power.sizes_of(*(sum(model.arms == arm) for arm in ("active", "control")), multiples)
-    shared = (model, visit)
-    draws = power.simulate(fitted_trials, sizes, n_trials, shared, seed, n_jobs, tell=tell)
+    sizes = power.sizes_of(*(sum(model.arms == arm) for arm in power.ARMS), multiples)
+    how = (seed, n_jobs, study.place.dask)
+    draws = power.simulate(fitted_trials, sizes, n_trials, (model, visit), *how)
     sd = float(np.sqrt(np.diag(model.covariance)[model.visits.index(visit)]))
-    variances = [_variance(model, arm, visit) for arm in ("active", "control")]
+    variances = [_variance(model, arm, visit) for arm in power.ARMS]
     tables = []
     for multiple, size in sizes.items():
         estimate, se, df = draws[size].T
         tallies = power.tally(estimate / sd, se / sd, stats.t.isf(LEVEL / 2, df), SIZES)
         rows = power.curve(tallies, SIZES, size, multiple=multiple)
-        se = np.sqrt(sum(v / n for v, n in zip(variances, size, strict=True))) / sd
+        se = np.sqrt(sum(np.divide(variances, size))) / sd
         rows["closed_form"] = lu_power(SIZES, se)
         rows["exaggeration_closed_form"] = sign_and_magnitude(SIZES, se)[2]
         tables.append(rows)
@@ -91,7 +89,7 @@ def fitted_trials(part, shared):
     """Estimate, standard error and degrees of freedom of trials without a difference, (n, 3)."""
     n_active, n_control, n_draws, seed = part
     rng, (model, visit) = np.random.default_rng(seed), shared
-    pools = [np.flatnonzero(model.arms == arm) for arm in ("active", "control")]
+    pools = [np.flatnonzero(model.arms == arm) for arm in power.ARMS]
     n_visits = len(model.covariance)
 
     def one():

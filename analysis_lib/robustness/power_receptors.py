@@ -21,7 +21,7 @@ BOUNDS = (0.05, 0.95)  # of a reliability, which an estimate may exceed
 N_FLIPS = 199  # of each simulated trial's test
 
 
-def receptor_power(study, n_trials, multiples, seed=0, n_jobs=1, tell=print):
+def receptor_power(study, n_trials, multiples, seed=0, n_jobs=1):
     """Power to find a receptor that the noise-free map of change follows this closely.
 
     Each patient's slope is linear in the map: noise gives slopes, which are drawn with replacement
@@ -44,12 +44,11 @@ def receptor_power(study, n_trials, multiples, seed=0, n_jobs=1, tell=print):
     slopes = patient_slopes(noise, receptor, statistic)[:, 0]
     pools = {a: slopes[active == (a == "active")] for a in power.ARMS}
     sizes = power.sizes_of(*map(len, pools.values()), multiples)
-    shared = (pools, study.main)
-    draws = power.simulate(tested_slopes, sizes, n_trials, shared, seed, n_jobs, tell=tell)
-    spread = np.sqrt(
-        sum(np.square(p).mean() / len(p) for p in pools.values() if len(p))
-        / sum(1 / len(p) for p in pools.values() if len(p))
-    )
+    how = (seed, n_jobs, study.place.dask)
+    draws = power.simulate(tested_slopes, sizes, n_trials, (pools, study.main), *how)
+    there = [pool for pool in pools.values() if len(pool)]
+    variance = sum(np.square(pool).mean() / len(pool) for pool in there)
+    spread = np.sqrt(variance / sum(1 / len(pool) for pool in there))
     tables = []
     for multiple, size in sizes.items():
         for setting, reliability in own.items() if multiple == 1 else list(own.items())[:1]:

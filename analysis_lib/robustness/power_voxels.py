@@ -19,7 +19,7 @@ HELD = 20  # trials whose maps are held together
 NULL_TRIALS = 5  # trials without change, for the threshold, per simulated trial
 
 
-def voxel_power(study, n_trials, multiples, seed=0, n_jobs=1, tell=print):
+def voxel_power(study, n_trials, multiples, seed=0, n_jobs=1):
     """Power to find a change of volume by its size, its extent and the number of participants.
 
     Residuals of the study's difference maps, as notebook 02 smoothed them, are drawn with
@@ -41,7 +41,7 @@ def voxel_power(study, n_trials, multiples, seed=0, n_jobs=1, tell=print):
         raise NotComputed("no results of notebook 02 on images")
     shared = _noise(study, before.json("settings"), np.random.default_rng(seed))
     sizes = power.sizes_of(*(len(shared["maps"].get(a, ())) for a in power.ARMS), multiples)
-    options = {"seed": seed, "n_jobs": n_jobs, "tell": tell}
+    options = {"seed": seed, "n_jobs": n_jobs, "address": study.place.dask}
     many = {"n_trials": NULL_TRIALS * n_trials, "per_block": 500}
     null = power.simulate(largest, sizes, shared=shared, **many, **options)
     limits = {n: np.quantile(own, 1 - LEVEL) for n, own in null.items()}

@@ -20,10 +20,6 @@ SHARES = [0.7, 0.1, 0.1, 0.1]
 EXCHANGEABLE = 0.25 + 0.75 * np.eye(4)
 
 
-def quiet(_):
-    """Nothing is told."""
-
-
 def within_error(found, expected, n):
     """A share of n draws, within three binomial errors."""
     return abs(found - expected) < 3 * np.sqrt(expected * (1 - expected) / n)
@@ -155,10 +151,10 @@ def test_sizes_keep_the_allocation_and_hold_this_trial():
     assert power.sizes_of(15, 0, [0.1]) == {0.1: (4, 0), 1: (15, 0)}
 
 
-def test_blocks_are_told_beforehand_and_come_back_by_size():
-    said, sizes = [], {1: (3, 2), 2: (6, 4)}
-    found = power.simulate(_sizes, sizes, 5, None, seed=0, per_block=2, tell=said.append)
-    assert said[0].startswith("6 blocks of simulated trials, the rest in about ")
+def test_blocks_are_told_beforehand_and_come_back_by_size(capsys):
+    sizes = {1: (3, 2), 2: (6, 4)}
+    found = power.simulate(_sizes, sizes, 5, None, seed=0, per_block=2)
+    assert capsys.readouterr().out.startswith("6 blocks of simulated trials, the rest in about ")
     for n in sizes.values():
         assert found[n][:, :2].tolist() == [list(n)] * 5
     assert len({row[2] for own in found.values() for row in own}) == 6  # a seed per block

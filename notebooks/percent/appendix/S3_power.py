@@ -20,7 +20,7 @@
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # a first look with few simulated trials
-n_power_trials: int = 1000  # simulated trials of each size; from 10 to 100000
+n_power_trials: int = 500  # simulated trials of each size; from 10 to 100000
 multiples: list = [0.5, 1, 2, 4, 8]  # sizes of trials, this one being 1; each from 0.25 to 64
 quick_trials: int = 40  # simulated trials of each size when quick; at least 10
 seed: int = 0  # of the simulated trials; at least 0
@@ -144,5 +144,5 @@ Markdown(report.findings(found))
 # Beside each table (`.tsv`) a `.json` file describes its columns.
 
 # %%
-found.publish(robustness.power_numbers(found))
+found.publish({})
 pipeline.what_moved(trial, "power")
