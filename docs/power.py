@@ -11,9 +11,10 @@ from analysis_lib.study.contract import load_study
 HEAD = """\
 # Power
 
-What [appendix S3](../notebooks/appendix/S3_power.ipynb) says of the demo and of a real trial: the smallest true effect that
-trials of this size find with 80 % power, and what it would take to find effects of other studies, whose sources are in
-[power_effects.tsv](../analysis_lib/robustness/power_effects.tsv). This page is made anew by `python docs/power.py`, after
+What [appendix S3](../notebooks/appendix/S3_power.ipynb) says of the demo and of a real trial: the
+smallest true effect that trials of this size find with 80 % power, and what it would take to find
+the effects of other studies ([sources](../analysis_lib/robustness/power_effects.tsv)).
+`make gallery` writes this page from results that were made by
 
     python run_all.py --only 02,03,S3
     python -m analysis_lib fetch claus2020
@@ -48,4 +49,4 @@ def page(name):
 
 if __name__ == "__main__":
     path = Path(__file__).with_suffix(".md")
-    path.write_text("\n".join([HEAD, *map(page, STUDIES)]) + "\n", encoding="utf-8")
+    path.write_text("\n\n".join([HEAD.strip(), *map(page, STUDIES)]) + "\n", encoding="utf-8")

@@ -15,7 +15,8 @@
 # About a minute with `quick=True`, some minutes without; each section says what is left once its first
 # block of trials is done. Smoothing, mask, statistic and regions are those that 02 and 03 were run with.
 #
-# **Change this first:** `multiples`, for trials of other sizes.
+# **Change this first:** `multiples`, for trials of other sizes. [docs/power.md](../../docs/power.md) has the
+# results for the demo and for a real trial.
 
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
