@@ -648,7 +648,7 @@ def test_power_is_drawn_with_its_closed_form_and_the_effects_of_others():
         drawn = [line for line in ax.lines if line.get_marker() == "o" or line.get_ls() == "--"]
         for one, name in zip(drawn, (column, dashed), strict=True):
             np.testing.assert_allclose(one.get_ydata(orig=False), rows[name])
-        real_line = next(line for line in ax.lines if line.get_color() == palette.ACCENT)
+        real_line = next(x for x in ax.lines if to_hex(x.get_color()) == palette.ACCENT.lower())
         assert real_line.get_xdata()[0] == 0.91
         assert [text.get_text() for text in ax.texts] == ["ECT"]
         assert ax.get_legend_handles_labels()[1] == ["18 + 18"]
