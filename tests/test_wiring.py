@@ -829,7 +829,7 @@ def test_what_the_trial_can_see_and_what_others_found_are_of_its_own_arms(ran_ap
     assert found == pytest.approx(np.clip(sensitivity["arm_by_time"].iloc[0], 0.05, 0.95))
     assert reading.read_json(ran03.derived / "power" / "settings.json")["power_trials"] == 10
     needed = table(ran03, "power/needed.tsv").set_index(["question", "treatment"])
-    assert {"antidepressant", "ECT", "ketamine"} == set(needed.loc["clinical"].index)
+    assert {"an antidepressant", "ECT", "ketamine"} == set(needed.loc["clinical"].index)
     shown = ran_appendix["S3"].panels["power"]
     assert [panel.title for panel in shown] == [
         f"Power: {question}" for question in ("clinical", "voxels", "receptor")

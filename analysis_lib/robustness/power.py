@@ -14,6 +14,9 @@ REAL = Path(__file__).with_name("power_effects.tsv")
 COLUMNS = ["question", "setting", "reliability", "multiple", "n_active", "n_control", "unit"]
 COLUMNS += ["points_per_unit", "true_effect", "power", "monte_carlo_se", "closed_form"]
 COLUMNS += ["wrong_sign", "exaggeration", "exaggeration_closed_form"]
+NEEDED = ["question", "setting", "treatment", "true_effect", "unit", "true_points", "power"]
+NEEDED += ["wrong_sign", "exaggeration", "n_active_needed", "n_control_needed"]
+NEEDED += ["n_active_closed_form", "source"]
 QUOTED = ["power", "wrong_sign", "exaggeration"]
 
 
@@ -128,34 +131,36 @@ def seen_table(curves):
     return pd.DataFrame(rows)
 
 
-def needed_table(curves):
-    """Rows of power/needed.tsv: what it would take to find effects that other trials had."""
+def needed_table(curves, study=""):
+    """Rows of power/needed.tsv: what it would take to find effects that other studies had."""
+    real = pd.read_csv(REAL, sep="\t")
     rows = []
-    for real in pd.read_csv(REAL, sep="\t").itertuples():
-        asked = curves[curves["question"] == real.question]
+    for other in real[real["study"] != study].itertuples():
+        asked = curves[curves["question"] == other.question]
         for setting, own in asked.groupby("setting", sort=False):
             if own["multiple"].nunique() < 2:
                 continue  # another reliability, at this trial's size alone
-            here = own[own["multiple"] == 1]
-            row = {"question": real.question, "setting": setting, "treatment": real.treatment}
-            row |= {"true_effect": real.true_effect, "unit": here["unit"].iloc[0]}
-            row["true_points"] = real.true_effect * here["points_per_unit"].iloc[0]
-            row |= {name: at(here, real.true_effect, name) for name in QUOTED}
-            ratio = here["n_control"].iloc[0] / here["n_active"].iloc[0]
-            n = needed(own, real.true_effect)
+            here, effect = own[own["multiple"] == 1], other.true_effect
+            row = {"question": other.question, "setting": setting, "treatment": other.treatment}
+            row |= {"true_effect": effect, "unit": here["unit"].iloc[0]}
+            row["true_points"] = effect * here["points_per_unit"].iloc[0]
+            row |= {name: at(here, effect, name) for name in QUOTED}
+            ratio, n = here["n_control"].iloc[0] / here["n_active"].iloc[0], needed(own, effect)
             row |= {"n_active_needed": n, "n_control_needed": np.ceil(n * ratio)}
-            row["n_active_closed_form"] = needed(own, real.true_effect, "closed_form")
-            rows.append(row | {"source": real.source})
-    return pd.DataFrame(rows)
+            row["n_active_closed_form"] = needed(own, effect, "closed_form")
+            rows.append(row | {"source": other.source})
+    return pd.DataFrame(rows, columns=NEEDED)
 
 
-def power_tables(curves):
+def power_tables(curves, study=""):
     """The curves of all parts, what they show of this trial, and what real effects would take.
 
     Parameters
     ----------
     curves : list of pandas.DataFrame
         From `clinical_power`, `voxel_power`, `receptor_power`: those that could be computed.
+    study : str
+        Its name: the effect that it found itself is none to plan with.
 
     Returns
     -------
@@ -165,4 +170,4 @@ def power_tables(curves):
     if not curves:
         return {}
     whole = pd.concat(curves, ignore_index=True).reindex(columns=COLUMNS)
-    return {"power": whole, "seen": seen_table(whole), "needed": needed_table(whole)}
+    return {"power": whole, "seen": seen_table(whole), "needed": needed_table(whole, study)}

@@ -131,7 +131,7 @@ def test_what_is_seen_and_what_is_needed_are_read_off_the_curves():
     assert seen["exaggeration_at_half"] == pytest.approx(3 - seen["detectable"] / 2)
     assert seen[["n_active", "n_control", "wrong_sign_at_half"]].tolist() == [32, 16, 0.25]
     rows = tables["needed"].set_index("treatment")
-    small = rows.loc["antidepressant"]
+    small = rows.loc["an antidepressant"]
     assert small["true_points"] == pytest.approx(6 * 0.41)
     assert small["power"] == pytest.approx(t_power(0.41, 32, 16), abs=2e-3)
     # interpolated on a log scale between 128 and 256
@@ -140,10 +140,12 @@ def test_what_is_seen_and_what_is_needed_are_read_off_the_curves():
     assert small["n_control_needed"] == np.ceil(small["n_active_needed"] / 2)
     assert rows.loc["ketamine", "n_active_needed"] == 32  # the smallest simulated is enough
     few = power.power_tables([exact((1, 1.25))])["needed"].set_index("treatment")
-    assert np.isnan(few.loc["antidepressant", "n_active_needed"])
+    assert np.isnan(few.loc["an antidepressant", "n_active_needed"])
     never = exact().assign(power=0.3)
     assert np.isnan(power.detectable(never))
     assert power.power_tables([]) == {}
+    others = power.power_tables([exact()], "antidepressant")["needed"]
+    assert others["treatment"].tolist() == ["ECT", "ketamine"]  # nobody plans with its own result
 
 
 def test_sizes_keep_the_allocation_and_hold_this_trial():

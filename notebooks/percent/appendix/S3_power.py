@@ -99,7 +99,7 @@ with found.part("The receptor test"):
 # The last columns say what happens if the truth is half as large.
 
 # %%
-found.keep(**robustness.power_tables(curves))
+found.keep(**robustness.power_tables(curves, trial.name))
 questions = [rows["question"].iloc[0] for rows in curves]
 report.table(found.table("seen"), trial, "seen") if curves else None
 
@@ -113,7 +113,7 @@ display(*(figures.panel(found, "power", question=name) for name in questions))
 # %% [markdown]
 # What would it take to find those? Numbers are for 80 % power at this trial's allocation, interpolated
 # between the sizes simulated; a dash means more than the largest of them. Effects without a control arm
-# include time, and those of small trials are themselves exaggerated.
+# include time, and those of small trials are themselves exaggerated. This study's own effect is left out.
 
 # %%
 report.table(found.table("needed"), trial, "needed") if curves else None
