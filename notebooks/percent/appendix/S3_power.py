@@ -8,8 +8,8 @@
 # significant. This notebook simulates trials like this one, of several sizes, and counts.
 #
 # **Contents.** [The clinical contrast](#The-clinical-contrast) · [Grey matter](#Grey-matter) ·
-# [The receptor test](#The-receptor-test) · [Exaggeration](#Exaggeration) ·
-# [What we found: power](#What-we-found:-power)
+# [The receptor test](#The-receptor-test) · [What this trial can see](#What-this-trial-can-see) ·
+# [Exaggeration](#Exaggeration) · [What we found: power](#What-we-found:-power)
 #
 # **To run it:** *Run > Run All Cells* in the menu, after notebooks 02 and 03 where there are images.
 # About a minute with `quick=True`, some minutes without; each section says what is left once its first
@@ -104,8 +104,9 @@ questions = [rows["question"].iloc[0] for rows in curves]
 report.table(found.table("seen"), trial, "seen") if curves else None
 
 # %% [markdown]
-# The curves: each rises from the level of the test (.05, or below for one of many voxels). Orange
-# lines are effects that other studies found; the next table has their sources.
+# Read the first row as: of trials this small, four in five find a true difference of that size. The
+# curves rise from the level of the test (.05, or below for one of many voxels). Orange lines are effects
+# that other studies found; the table after them has the sources.
 
 # %%
 display(*(figures.panel(found, "power", question=name) for name in questions))
