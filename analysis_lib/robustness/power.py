@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.computing import blocks
+from analysis_lib.results.times import duration
 
 ARMS = ("active", "control")
 ENOUGH = 0.8  # power that is asked for
@@ -42,8 +43,7 @@ def simulate(function, sizes, n_trials, shared, seed, n_jobs=1, address="", per_
     start = perf_counter()
     found = blocks.run(function, parts[:1], shared)
     left = (perf_counter() - start) * (len(parts) - 1) / n_jobs
-    about = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
-    print(f"{len(parts)} blocks of simulated trials, the rest in about {about}")
+    print(f"{len(parts)} blocks of simulated trials, the rest in about {duration(left)}")
     steps = {k * len(parts) // 4 for k in (1, 2, 3)}
 
     def progress(done, total):
@@ -89,14 +89,14 @@ def curve(tallies, effects, size, **labels):
     return pd.DataFrame(rows).assign(**place)
 
 
-def detectable(rows):
-    """Smallest effect of a curve with 80 % power, interpolated; NaN where it stays below."""
-    rising = np.maximum.accumulate(rows["power"].to_numpy())
-    place = np.argmax(rising >= ENOUGH)
-    if rising[place] < ENOUGH:
+def crossing(x, power):
+    """Where a curve first reaches 80 %, interpolated; its start if it does there; NaN if never."""
+    rising = np.maximum.accumulate(np.asarray(power, float))
+    if not rising[-1] >= ENOUGH:
         return np.nan
-    ends = slice(place - 1, place + 1)
-    return float(np.interp(ENOUGH, rising[ends], rows["true_effect"].to_numpy()[ends]))
+    place = np.argmax(rising >= ENOUGH)
+    ends = slice(max(place - 1, 0), place + 1)
+    return float(np.interp(ENOUGH, rising[ends], np.asarray(x)[ends]))
 
 
 def at(rows, effect, column="power"):
@@ -105,17 +105,9 @@ def at(rows, effect, column="power"):
 
 
 def needed(rows, effect, column="power"):
-    """Active participants for 80 % at an effect, between the sizes simulated (log scale).
-
-    The smallest size where that suffices; NaN where the largest does not.
-    """
-    by_size = {n: at(own, effect, column) for n, own in rows.groupby("n_active")}
-    rising = np.maximum.accumulate(list(by_size.values()))
-    if not rising[-1] >= ENOUGH:
-        return np.nan
-    place = np.argmax(rising >= ENOUGH)
-    ends = slice(max(place - 1, 0), place + 1)
-    return float(np.ceil(np.exp(np.interp(ENOUGH, rising[ends], np.log(list(by_size))[ends]))))
+    """Active participants for 80 % at an effect, between the sizes simulated (log scale)."""
+    by_size = {np.log(n): at(own, effect, column) for n, own in rows.groupby("n_active")}
+    return float(np.ceil(np.exp(crossing(list(by_size), list(by_size.values()))) - 1e-9))
 
 
 def seen_table(curves):
@@ -123,7 +115,7 @@ def seen_table(curves):
     rows = []
     for (question, setting), own in curves.groupby(["question", "setting"], sort=False):
         here = own[own["multiple"] == 1]
-        first, effect = here.iloc[0], detectable(here)
+        first, effect = here.iloc[0], crossing(here["true_effect"], here["power"])
         row = {"question": question, "setting": setting, "reliability": first["reliability"]}
         row |= first[["n_active", "n_control"]].to_dict() | {"detectable": effect}
         row |= {"unit": first["unit"], "detectable_points": effect * first["points_per_unit"]}

@@ -7,23 +7,11 @@ LEVEL = 0.05  # at or below it a p is significant
 
 
 def lu_variance(covariance, patterns, shares, visit=-1):
-    """Variance that one participant's worth of an arm leaves of its mean at a visit.
+    """Variance of an arm's mean at a visit, times the arm's participants.
 
-    Parameters
-    ----------
-    covariance : array_like
-        (n_visits, n_visits), of the outcomes.
-    patterns : array_like of bool
-        (n_patterns, n_visits), which visits are rated; in any order, not only until withdrawal.
-    shares : array_like
-        (n_patterns,), of the arm's participants.
-    visit : int
-
-    Returns
-    -------
-    float
-        Over n it is the arm's part of the variance of the difference (Lu, Luo & Chen 2008, Int J
-        Biostat 4:9): the inverse of the information, which is a mean over patterns.
+    ``covariance`` (n_visits, n_visits); ``patterns`` (n_patterns, n_visits), which visits are
+    rated, in any order, and their ``shares``. The inverse of the information, a mean over patterns
+    (Lu, Luo & Chen 2008, Int J Biostat 4:9).
     """
     covariance, information = np.asarray(covariance, float), 0
     for seen, share in zip(np.asarray(patterns, bool), shares, strict=True):
@@ -51,16 +39,11 @@ def t_power(size, n_active, n_control=0, limit=None):
 
 
 def sign_and_magnitude(true, se, df=np.inf):
-    """What a significant result says of a true effect above 0 (Gelman & Carlin 2014).
+    """Power, share of wrong signs (type S) and exaggeration (type M) of significant results.
 
-    In closed form (Lu, Qiu & Deng 2019, Br J Math Stat Psychol 72:1-17): the estimate is the effect
-    plus se times Student's t on ``df``.
-
-    Returns
-    -------
-    power, wrong_sign, exaggeration : float
-        wrong_sign (type S) and exaggeration (type M: mean |estimate| over the effect) are those of
-        significant results.
+    Exaggeration is the mean size of the estimate over the true effect (Gelman & Carlin 2014); in
+    closed form (Lu, Qiu & Deng 2019, Br J Math Stat Psychol 72:1-17). The estimate is the effect
+    plus se times Student's t.
     """
     limit, shift = stats.t.isf(LEVEL / 2, df), true / se
     high, low = stats.t.sf(limit - shift, df), stats.t.cdf(-limit - shift, df)

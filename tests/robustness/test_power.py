@@ -141,8 +141,7 @@ def test_what_is_seen_and_what_is_needed_are_read_off_the_curves():
     assert rows.loc["ketamine", "n_active_needed"] == 32  # the smallest simulated is enough
     few = power.power_tables([exact((1, 1.25))])["needed"].set_index("treatment")
     assert np.isnan(few.loc["an antidepressant", "n_active_needed"])
-    never = exact().assign(power=0.3)
-    assert np.isnan(power.detectable(never))
+    assert np.isnan(power.crossing([0, 1], [0.1, 0.3]))
     assert power.power_tables([]) == {}
     others = power.power_tables([exact()], "antidepressant")["needed"]
     assert others["treatment"].tolist() == ["ECT", "ketamine"]  # nobody plans with its own result
