@@ -1,4 +1,4 @@
-"""Figures of receptor correlations, null distributions and power."""
+"""Figures of receptor correlations and null distributions."""
 
 import matplotlib as mpl
 import numpy as np
@@ -236,19 +236,6 @@ def plot_variograms(ax, lags, target, surrogates):
     ax.set(xlabel="distance, mm", ylabel="semivariance, normal scores")
     ax.set_ylim(0, 1.45 * max(np.max(high), np.max(target)))
     ax.legend(loc="upper left", ncols=3, fontsize=6, handlelength=1, columnspacing=0.8)
-
-
-def plot_power(ax, curve, detectable=np.nan, power=0.8):
-    """Power of the slope test over the noise-free r, and where it reaches ``power``."""
-    ax.errorbar(
-        curve["true_r"], curve["power"], curve["monte_carlo_se"], fmt="o-", ms=3, color="black"
-    )
-    ax.axhline(0.05, color=QUIET, lw=0.8, ls="--")
-    ax.axhline(power, color=QUIET, lw=0.8, ls="--")
-    if np.isfinite(detectable):
-        ax.axvline(detectable, color=ACCENT, lw=1.2)
-        ax.annotate(f"{detectable:.2f}", (detectable, 0.4), (3, 0), textcoords="offset points")
-    ax.set(xlabel="noise-free r", ylabel="share of trials with p < .05", ylim=(0, 1.02))
 
 
 def plot_dominance(ax, rows):

@@ -196,13 +196,25 @@ STEPS = (
     _on_request("S1_calibration", "calibration", SPATIAL_RATES),
     Step(
         "S2_specification_curve",
-        reads=(tables, brought, Study.grey_matter_maps, receptor_maps, bundled_densities),
-        may_use=("vbm", "receptors"),
+        reads=(
+            *(tables, brought, Study.grey_matter_maps, receptor_maps, bundled_densities),
+            atlas_files,
+        ),
+        may_use=("grey_matter", "vbm", "receptors"),
         writes=("specifications",),
         fits=lambda study: has_arms(study) or study.has_change,
         on_request=True,
     ),
-    _on_request("S3_power", "power"),
+    Step(
+        "S3_power",
+        reads=(
+            *(tables, brought, Study.grey_matter_maps, receptor_maps, bundled_densities),
+            atlas_files,
+        ),
+        may_use=("grey_matter", "vbm", "receptors"),
+        writes=("power",),
+        on_request=True,
+    ),
     _on_request("S4_juspace", "juspace"),
     Step("S5_trials", reads=(every_study,), writes=("trials",), on_request=True),
 )

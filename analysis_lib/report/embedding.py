@@ -124,7 +124,8 @@ def draw_figures(evidence) -> dict:
     if evidence.exists("specifications/variance.tsv"):
         families = evidence.select("specifications/variance.tsv")["family"].unique()
         asked["specifications"] = [("choices", {"family": family}) for family in families]
-    asked["power"] = [("power", {})] if evidence.exists("power/power.tsv") else []
+    questions = evidence.select("power/seen.tsv").get("question", ())
+    asked["power"] = [("power", {"question": name}) for name in dict.fromkeys(questions)]
     return {
         section: [_drawn(evidence, section, *figure) for figure in sorted(figures, key=str)]
         for section, figures in asked.items()

@@ -5,6 +5,18 @@ from lazy_loader import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
+        "power": [
+            "power_tables",  # what this trial can see, and what real effects would take
+        ],
+        "power_clinical": [
+            "clinical_power",  # of the primary contrast, by true difference and size
+        ],
+        "power_receptors": [
+            "receptor_power",  # of the receptor test, by noise-free r and reliability
+        ],
+        "power_voxels": [
+            "voxel_power",  # of the voxel maps, by effect size, extent and size
+        ],
         "specification": [
             "curve_tables",  # every analysis, joint inference, variance by decision
         ],

@@ -163,7 +163,16 @@ def appendix_files():
         for null in ("Moran", "variogram")
         for lag in (10.0, 40.0)
     ]
-    curve = {"true_r": [0.0, 0.9], "expected_r": [0.0, 0.8], "power": [0.04, 0.86]}
+    curve = {"question": "receptor", "setting": "this map", "multiple": 1, "n_active": 18}
+    curve |= {"n_control": 17, "true_effect": [0.0, 0.9], "power": [0.04, 0.86], "unit": "r"}
+    curve |= {"monte_carlo_se": [0.01, 0.02], "closed_form": [0.05, 0.88]}
+    curve |= {"points_per_unit": np.nan, "reliability": 0.8}
+    seen = {"question": "receptor", "setting": "this map", "reliability": 0.8, "n_active": 18}
+    seen |= {"n_control": 17, "detectable": 0.87, "unit": "r", "detectable_points": np.nan}
+    seen |= {"power_at_half": 0.3, "wrong_sign_at_half": 0.01, "exaggeration_at_half": 1.7}
+    needed = {"question": "receptor", "setting": "this map", "treatment": "ECT", "unit": "r"}
+    needed |= {"true_effect": 0.6, "true_points": np.nan, "power": 0.44, "wrong_sign": 0.001}
+    needed |= {"exaggeration": 1.4, "n_active_needed": 40, "n_control_needed": 38, "source": "-"}
     toolbox = first | {"contrast": "arm_by_time", "r": 0.61, "z": 0.71, "adjusts": False}
     toolbox |= {"p_shuffle": 0.03, "p_shuffle_fwe": 0.2}
     toolbox |= {"p_relabel_juspace": 0.04, "p_relabel": 0.05, "p_relabel_fwe": 0.3}
@@ -177,8 +186,10 @@ def appendix_files():
             "settings.json": {"quick": False},
         },
         "power": {
-            "power.tsv": pd.DataFrame(curve | {"monte_carlo_se": [0.01, 0.02]}),
-            "settings.json": {"minimum_detectable_r": 0.87, "quick": False},
+            "power.tsv": pd.DataFrame(curve),
+            "seen.tsv": pd.DataFrame([seen]),
+            "needed.tsv": pd.DataFrame([needed]),
+            "settings.json": {"quick": False},
         },
         "juspace": {
             "juspace.tsv": pd.DataFrame([toolbox]),
@@ -530,18 +541,20 @@ def test_what_ran_on_request_is_shown_with_its_tables_and_figures(alone, soup):
     said = words(full, "#results")
     assert "1 of 1 receptor maps gave p ≤ .05 more often than in 7 % of cases" in said
     assert "the highest rate was 8 %" in said
-    assert "power of four in five only if the noise-free r is at least 0.87" in said
+    assert "18 + 17 participants; reliability of the map 0.80): eighty per cent power only" in said
+    assert "the noise-free r is at least 0.87" in said
     assert "JuSpace gives z = 0.71 and a group p = .040" in said
     assert "under any relabelling it is p = .050" in said
     assert "it is p = .002, from a plain shuffle of regions" in said
     assert "the same null maps give p = .031" in said
-    shown = [figure["id"] for figure in full.select("figure") if not figure.select("a[href$=png]")]
-    assert shown == ["figure-variogram-Moran", "figure-variogram-variogram", "figure-power"]
+    figure = "figure-power-receptor"
+    shown = [one["id"] for one in full.select("figure") if not one.select("a[href$=png]")]
+    assert shown == ["figure-variogram-Moran", "figure-variogram-variogram", figure]
     for name in ("calibration", "power", "juspace"):
         assert full.select_one(f"#table-{name}"), name
         assert full.select_one(f'nav a[href="#{name}"]'), name
         assert not soup.select(f"#{name}"), name  # where it was not run
-    assert full.select_one("#figure-power .source").get_text().strip() == "S3_power"
+    assert full.select_one(f"#{figure} .source").get_text().strip() == "S3_power"
 
 
 def test_columns_are_explained_with_their_units(soup):
