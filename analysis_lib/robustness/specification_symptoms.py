@@ -32,7 +32,7 @@ COVARIANCES = {
     "unstructured": "us",
     "Toeplitz": "toeph",
     "compound symmetry": "csh",
-    "compound symmetry, equal variances": "cs",
+    "equal variances": "cs",
 }
 ERRORS = {"unequal": "hc3", "equal": "equal"}
 FEW = ["estimate", "ci_low", "ci_high", "p"]
