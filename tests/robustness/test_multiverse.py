@@ -49,10 +49,10 @@ def test_p_over_all_flips_is_that_of_pima(pima):
     for some in np.split(np.arange(2 ** (N - 1)), 8):
         flips = 1.0 - 2 * ((some[:, None] >> np.arange(N)) & 1)
         for k, design in enumerate(designs):
-            counts[k] += (np.abs(flipped(design, y, flips)) >= observed[k] * (1 - 1e-9)).sum()
+            counts[k] += (np.abs(flipped(design, y, flips)) >= observed[k] * (1 - 1e-5)).sum()
     expected = [0.014902, 0.015394, 0.016232, 0.011187]
-    # half a dozen flips in a million lie closer to the observed score than their rounding
-    np.testing.assert_allclose(counts / 2 ** (N - 1), expected, atol=6e-6)
+    # the published p count scores that agree with the observed one in five digits as ties
+    np.testing.assert_allclose(counts / 2 ** (N - 1), expected, atol=6e-7)
 
 
 def made_up(n=24, m=3):
