@@ -421,13 +421,11 @@ def power(results):
     return _panel(results, "power", "Power", data, size=(3.8, 2.4))
 
 
-def variogram(results, null):
-    rows = results.table("variograms")
-    rows = rows[rows["null"] == null]
-    data = {"lags": rows["distance"], "target": rows["effect"]}
-    data["surrogates"] = rows[["low", "median", "high"]].to_numpy().T
-    title = f"{null[:1].upper()}{null[1:]} surrogates"
-    return _panel(results, "variograms", title, data, {"null": null}, size=(COLUMN, 2.5))
+def quantiles(results, family):
+    data = {name: results.table(name) for name in ("quantiles", "rates")}
+    data = {name: rows[rows["family"] == family] for name, rows in data.items()}
+    title = f"False alarms at every level: {family}"
+    return _panel(results, "quantiles", title, data, {"family": family}, size=(PAGE, 3.0))
 
 
 def _rows(results, contrast, table="correlations"):
@@ -487,7 +485,7 @@ IN_ORDER = (
     *("items", "stimulation", "residuals", "left_out", "head_size", "template_fit", "homogeneity"),
     *("volumes", "variance_ratio", "skewness", "mosaic", "slices", "glass", "surface", "regions"),
     *("correlations", "structures", "scatter", "dominance", "nulls", "slopes", "anatomy"),
-    *("improvement", "influence", "power", "variogram", "patients_z"),
+    *("improvement", "influence", "power", "quantiles", "patients_z"),
     *("trials_symptoms", "trials_regions", "trials_receptors"),
 )
 CATALOGUE = {name: globals()[name] for name in IN_ORDER}

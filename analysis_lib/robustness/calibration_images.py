@@ -1,0 +1,264 @@
+"""S1, p-values of change and of receptors: null maps with the study's own spatial covariance.
+
+A null map of n participants is Y = G R / sqrt(n - k): R are the residuals of the study's own change
+(arm, covariates and strata out, k columns), G is n x n standard normal. Each participant's map is
+then normal with the covariance that the residuals show, and no contrast has an effect.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from analysis_lib.atlas.distances import homologues
+from analysis_lib.receptors import correlation, nulls
+from analysis_lib.receptors.effects import effect_map, nuisance_columns, residuals
+from analysis_lib.receptors.inputs import read_inputs
+from analysis_lib.receptors.slopes import slope_test
+from analysis_lib.receptors.together import SURROGATES
+from analysis_lib.results.contrasts import CONTRASTS
+from analysis_lib.results.problems import NotComputed
+from analysis_lib.results.section import Section
+from analysis_lib.robustness.calibration import skewed
+from analysis_lib.robustness.calibration_clinical import ACTIVE_SD, SKEWED
+from analysis_lib.vbm.contrasts import contrast_test
+from analysis_lib.vbm.region_tests import read_region_changes
+from analysis_lib.vbm.scans import read_scans, smooth
+from voxelperm import STATISTICS
+
+SMOOTHER, SYMMETRIC = "smoothness 8 v 16 mm", "symmetric change"
+ARTEFACTS = {  # of anatomy (`regional_anatomy`), as benchmarks/spatial_nulls.py has them
+    "artefact near the ventricles": lambda a: np.exp(-a["ventricle_distance"] / 10),
+    "artefact at the edge of the brain": lambda a: np.exp(-a["depth"] / 10),
+    "artefact of small regions": lambda a: -a["log_size"],
+    "artefact of little grey matter": lambda a: -a["grey_density"],
+}
+SIZE = 2  # SD of an artefact over that of the noise of the effect map
+TO_16_MM = np.sqrt(16**2 - 8**2)  # FWHM that takes 8 mm to 16 mm
+VOXELS_PER_FWHM = 3  # of the coarser grid: the least with which smooth maxima are still found
+OF_VOXELS = {"max_t": ("t", "max-t"), "cluster_extent": ("cluster", "cluster extent")}
+OF_VOXELS |= {"cluster_mass": ("mass", "cluster mass"), "tfce": ("tfce", "TFCE")}
+SIGMA = 1 / np.sqrt(8 * np.log(2))  # of a kernel, by its FWHM
+
+
+@dataclass(frozen=True)
+class NullMaps:
+    """Residuals of a study's change, and the same as smooth as other maps would be."""
+
+    residuals: np.ndarray  # (n, n_places)
+    smoother: np.ndarray  # (n, n_places), of the same SD at each place
+    df: int  # n - k
+    active: np.ndarray  # bool, (n,)
+
+    def draw(self, assumption, rng):
+        """A null map of each participant, (n, n_places)."""
+        n = len(self.residuals)
+        mixed = rng.standard_normal((n, n)) / np.sqrt(self.df)
+        change = mixed @ self.residuals
+        if assumption == SMOOTHER:
+            change[self.active] = mixed[self.active] @ self.smoother
+        if assumption == ACTIVE_SD:
+            change[self.active] *= 2
+        if assumption == SKEWED:
+            sd = np.sqrt(np.square(self.residuals).sum(axis=0) / self.df)
+            change = sd * skewed(np.divide(change, sd, out=np.zeros_like(change), where=sd > 0))
+        return change
+
+
+def null_maps(change, arm, columns, smoothed) -> NullMaps:
+    """From change (n, n_places); ``columns`` are nuisance columns with an intercept."""
+    active = np.asarray(arm) == "active"
+    held = np.column_stack([columns, active])
+    rest = residuals(held, np.asarray(change, float))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        wide = smoothed(rest)
+        wide = np.nan_to_num(wide * rest.std(axis=0) / wide.std(axis=0))
+    return NullMaps(rest, wide, len(rest) - np.linalg.matrix_rank(held), active)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Voxels of a coarser grid, or regions: family-wise p of notebook 02."""
+
+    name: str  # of the family
+    nulls: NullMaps
+    mask: np.ndarray
+    arm: np.ndarray
+    covariates: pd.DataFrame
+    blocks: np.ndarray | None
+    contrasts: tuple
+    settings: dict  # of the notebook's run
+    statistics: tuple
+    assumptions: tuple
+    n_permutations: int
+    words: str
+    maps = ()
+
+    def draw(self, assumption, rng) -> dict:
+        """Smallest family-wise p of each statistic in each contrast of one simulated trial."""
+        change, found = self.nulls.draw(assumption, rng).astype(np.float32), {}
+        options = {"n_permutations": self.n_permutations, "seed": int(rng.integers(2**31))}
+        options |= {k: self.settings[k] for k in ("cluster_p", "tail") if k in self.settings}
+        model = (change, self.mask, self.arm, self.covariates, self.blocks)
+        for contrast in self.contrasts:
+            errors = self.settings["errors_within" if CONTRASTS[contrast].within else "errors"]
+            test = contrast_test(
+                contrast, *model, errors=errors, statistics=self.statistics, **options
+            )
+            for statistic in self.statistics:
+                column, words = OF_VOXELS[statistic]
+                key = (f"{words}, family-wise", "vbm", f"p_fwe_{column}", contrast)
+                found[key] = test.p[statistic].min()
+        return found
+
+
+def read_voxels(study, n_permutations=199) -> Places:
+    """Smoothed maps as notebook 02 had them, on a grid that is no finer than smoothness asks for.
+
+    Every k-th voxel along each axis: a third of the smoothness of the residuals (FWHM) at most.
+    Maxima and clusters of maps as smooth as that are nearly those of the full grid.
+    """
+    if study.imaging is None or study.regional:
+        raise NotComputed("grey-matter maps expected, found none: 02 tests no voxels here")
+    settings = _settings(study, "vbm")
+    maps = smooth(read_scans(study), *(settings[k] for k in ("fwhm_mm", "mask_threshold", "tiv")))
+    voxel = np.linalg.norm(maps.affine[:3, :3], axis=0)
+    step = max(1, int(min(maps.smoothness_mm) / VOXELS_PER_FWHM / voxel.max()))
+    every = np.zeros(maps.mask.shape, bool)
+    every[::step, ::step, ::step] = True
+    intercept = np.ones((len(maps.change), 1))
+    columns = np.column_stack([intercept, *([] if maps.columns is None else [maps.columns])])
+
+    def smoothed(rest):
+        return np.stack([_smooth(row, maps.mask, TO_16_MM * SIGMA / voxel) for row in rest])
+
+    whole, kept = null_maps(maps.change, maps.arm, columns, smoothed), every[maps.mask]
+    coarse = NullMaps(whole.residuals[:, kept], whole.smoother[:, kept], whole.df, whole.active)
+    words = f"{kept.sum()} of {len(kept)} voxels, {step * voxel.max():g} mm apart; smoothness of "
+    words += f"the residuals {min(maps.smoothness_mm):.0f} mm"
+    mask, fails = maps.mask[::step, ::step, ::step], _failing(study, SMOOTHER)
+    model = (mask, maps.arm.to_numpy(), maps.covariates, maps.blocks, maps.contrasts)
+    return Places("voxels", coarse, *model, settings, STATISTICS, fails, n_permutations, words)
+
+
+def _settings(study, name):
+    """Those that a notebook was run with."""
+    before = Section(study, name)
+    if not before.is_there:
+        raise NotComputed(f"results of an earlier notebook in {name}/ expected, found none")
+    return before.json("settings")
+
+
+def _failing(study, *of_arms):
+    """Assumptions that can fail: arms differ only where there are two."""
+    return (ACTIVE_SD, *of_arms, SKEWED) if study.arms else (SKEWED,)
+
+
+def _smooth(values, mask, sigma):
+    whole = np.zeros(mask.shape)
+    whole[mask] = values
+    return ndimage.gaussian_filter(whole, sigma)[mask]
+
+
+def read_regions(study, n_permutations=199) -> Places:
+    """Changes by region that a table gave: notebook 02 without voxels."""
+    if not study.regional:
+        raise NotComputed("a table of regional changes expected, found none: 02 tests voxels")
+    changes, settings = read_region_changes(study), _settings(study, "vbm")
+    people, columns = changes.people["arm"].to_numpy(), (changes.covariates, changes.blocks)
+    held = nuisance_columns(len(people), *columns)
+    maps = null_maps(changes.change, people, held, lambda rest: rest)
+    mask = np.ones((maps.residuals.shape[1], 1, 1), bool)
+    model, words = (mask, people, *columns, study.contrasts), f"{mask.size} regions"
+    fails = _failing(study)
+    return Places("regions", maps, *model, settings, ("max_t",), fails, n_permutations, words)
+
+
+@dataclass(frozen=True)
+class Receptors:
+    """Regional change and receptor maps: the p-values of notebook 03."""
+
+    inputs: object  # analysis_lib.receptors.inputs.Inputs
+    nulls: NullMaps
+    settings: dict
+    apart: np.ndarray  # distances, mirrored
+    homologue: np.ndarray
+    n_permutations: int
+    words: str
+    name = "receptors"
+
+    @property
+    def maps(self):
+        """Receptor maps."""
+        return tuple(self.inputs.maps.index)
+
+    @property
+    def assumptions(self):
+        """Those that can fail here."""
+        return (*_failing(self.inputs.study, SMOOTHER), SYMMETRIC, *ARTEFACTS)
+
+    def draw(self, assumption, rng) -> dict:
+        """p of each receptor map under each null, and family-wise, in one simulated trial."""
+        change = self.nulls.draw(assumption, rng)
+        if assumption == SYMMETRIC:
+            change = (change + change[:, self.homologue]) / np.sqrt(2)
+        if assumption in ARTEFACTS:
+            change[self.nulls.active] += self._artefact(assumption)
+        seed, found = int(rng.integers(2**31)), {}
+        for contrast in self.inputs.study.contrasts:
+            found |= self._tests(contrast, change, seed)
+        return found
+
+    def _artefact(self, assumption):
+        """Change by region that head anatomy makes in the active arm, nothing else."""
+        shape = ARTEFACTS[assumption](self.inputs.anatomy.T).to_numpy(float)
+        n = self.nulls.active.sum(), (~self.nulls.active).sum()
+        variance = np.square(self.nulls.residuals).sum(axis=0).mean() / self.nulls.df
+        noise = np.sqrt(variance * sum(1 / k for k in n if k))
+        return SIZE * noise * (shape - shape.mean()) / shape.std()
+
+    def _tests(self, contrast, change, seed):
+        arm, maps, method = self.inputs.arm, self.inputs.maps, self.settings["statistic"]
+        effect = effect_map(change, arm, contrast, **self.inputs.model)
+        made = SURROGATES[self.settings["null"]](effect, self.apart, self.n_permutations, seed)
+        slopes = correlation.patient_slopes(change, maps, method)
+        options = {"n_permutations": self.n_permutations, "seed": seed, **self.inputs.model}
+        trial = slope_test(slopes, arm, contrast, **options)
+        plain = nulls.spatial_test(effect, maps, made, method)
+        given = nulls.spatial_test(effect, maps, made, method, self._given_anatomy)
+        n = correlation.n_covered(effect, maps)
+        tests = {
+            "no treatment effect": ("p_randomisation", trial.p),
+            "no treatment effect, family-wise": ("p_fwe", trial.p_fwe.min()),
+            "equally smooth maps": ("p_spatial", plain.p),
+            "equally smooth maps, family-wise": ("p_fwe_spatial", plain.p_fwe.min()),
+            "anatomy held constant": ("p_spatial_anatomy", given.p),
+            "anatomy held constant, family-wise": ("p_fwe_spatial_anatomy", given.p_fwe.min()),
+            "regions as if independent": ("p_parametric", nulls.parametric_p(plain.r, n)),
+        }
+        file = "receptors/correlations.tsv"
+        return {(words, file, column, contrast): p for words, (column, p) in tests.items()}
+
+    def _given_anatomy(self, effects, receptor_maps, method, **options):
+        given = correlation.gaussianise(self.inputs.anatomy)
+        return correlation.partial_correlate(
+            effects, receptor_maps, given=given, method=method, **options
+        )
+
+
+def read_receptors(study, n_permutations=199) -> Receptors:
+    """Regional change and receptor maps as notebook 03 had them."""
+    if not study.has_change or study.effect:
+        raise NotComputed("changes of participants expected, found none: 03 has none to simulate")
+    settings = _settings(study, "receptors")
+    chosen = {name: settings[name] for name in ("structure", "background", "tracers")}
+    inputs = read_inputs(study, **chosen)
+    columns = nuisance_columns(len(inputs.change), **inputs.model)
+    near = inputs.distances("centroid")
+    kernel = np.exp(-(near**2) / 2 / (TO_16_MM * SIGMA) ** 2)
+    maps = null_maps(inputs.change, inputs.arm, columns, lambda rest: rest @ kernel)
+    apart = inputs.mirrored(settings["distances"])[0]
+    pairs = homologues(inputs.parcels, inputs.change.columns)
+    words = f"{len(inputs.maps)} receptor maps, {inputs.change.shape[1]} regions"
+    return Receptors(inputs, maps, settings, apart, pairs, n_permutations, words)
