@@ -9,7 +9,6 @@ import pandas as pd
 from analysis_lib.clinical.models import fit_mmrm_rows, fit_models
 from analysis_lib.clinical.outcomes import ancova, rm_anova
 from analysis_lib.clinical.randomisation import randomisation_test
-from analysis_lib.clinical.rating_patterns import adjusting
 from analysis_lib.clinical.risks import responders
 from analysis_lib.clinical.trial_data import read_trial
 from analysis_lib.results.problems import NotComputed
@@ -67,7 +66,7 @@ class Clinical:
         return found | self._responders(scores, final)
 
     def changes(self, assumption, rng) -> pd.DataFrame:
-        """A simulated trial as `with_baseline` gives it; visits that were missed have no outcome."""
+        """A simulated trial as `with_baseline` gives it; missed visits have no outcome."""
         who = self._assigned(rng)
         z = rng.standard_normal(self.means.shape)
         noise = (skewed(z) if assumption == SKEWED else z) @ self.root.T

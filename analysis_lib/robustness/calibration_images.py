@@ -1,8 +1,10 @@
 """S1, p-values of change and of receptors: null maps with the study's own spatial covariance.
 
-A null map of n participants is Y = G R / sqrt(n - k): R are the residuals of the study's own change
-(arm, covariates and strata out, k columns), G is n x n standard normal. Each participant's map is
-then normal with the covariance that the residuals show, and no contrast has an effect.
+A null map of n participants is Y = G R / sqrt(m - k): R are m maps of residuals of the study's own
+change (covariates and strata out, k columns), G is n x m standard normal. Each simulated map is
+then normal with the covariance that the residuals show, and no contrast has an effect. R is the
+control arm's: what patients respond differently to a treatment that works is no noise under a true
+null, and in the active arm's residuals it is (in the demo it follows D1, as planted).
 """
 
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ from analysis_lib.vbm.scans import read_scans, smooth
 from voxelperm import STATISTICS
 
 SMOOTHER, SYMMETRIC = "smoothness 8 v 16 mm", "symmetric change"
+RESPONSE = "noise of both arms, with individual response"
+FEWEST_DF = 10  # of the control arm's residuals
 ARTEFACTS = {  # of anatomy (`regional_anatomy`), as benchmarks/spatial_nulls.py has them
     "artefact near the ventricles": lambda a: np.exp(-a["ventricle_distance"] / 10),
     "artefact at the edge of the brain": lambda a: np.exp(-a["depth"] / 10),
@@ -43,38 +47,69 @@ SIGMA = 1 / np.sqrt(8 * np.log(2))  # of a kernel, by its FWHM
 
 
 @dataclass(frozen=True)
-class NullMaps:
-    """Residuals of a study's change, and the same as smooth as other maps would be."""
+class Noise:
+    """Residuals (m, n_places) and their degrees of freedom."""
 
-    residuals: np.ndarray  # (n, n_places)
-    smoother: np.ndarray  # (n, n_places), of the same SD at each place
-    df: int  # n - k
+    residuals: np.ndarray
+    df: int
+
+    @property
+    def sd(self):
+        """At each place."""
+        return np.sqrt(np.square(self.residuals).sum(axis=0) / self.df)
+
+    def draw(self, n, rng):
+        """Null maps of n participants, (n, n_places)."""
+        mixed = rng.standard_normal((n, len(self.residuals))) / np.sqrt(self.df)
+        return mixed @ self.residuals
+
+    def at(self, kept):
+        """The same at some places alone."""
+        return Noise(self.residuals[:, kept], self.df)
+
+
+@dataclass(frozen=True)
+class NullMaps:
+    """What null maps of a study are drawn from."""
+
+    own: Noise  # of the control arm, or of all where it is small or there is none
+    both: Noise  # of both arms, individual response included
+    smoother: Noise  # as own, smoothed further, of the same SD at each place
     active: np.ndarray  # bool, (n,)
 
     def draw(self, assumption, rng):
         """A null map of each participant, (n, n_places)."""
-        n = len(self.residuals)
-        mixed = rng.standard_normal((n, n)) / np.sqrt(self.df)
-        change = mixed @ self.residuals
+        source = self.both if assumption == RESPONSE else self.own
+        change, n_active = source.draw(len(self.active), rng), int(self.active.sum())
         if assumption == SMOOTHER:
-            change[self.active] = mixed[self.active] @ self.smoother
+            change[self.active] = self.smoother.draw(n_active, rng)
         if assumption == ACTIVE_SD:
             change[self.active] *= 2
         if assumption == SKEWED:
-            sd = np.sqrt(np.square(self.residuals).sum(axis=0) / self.df)
-            change = sd * skewed(np.divide(change, sd, out=np.zeros_like(change), where=sd > 0))
+            sd = np.where(source.sd > 0, source.sd, np.inf)
+            change = source.sd * skewed(change / sd)
         return change
+
+    def at(self, kept):
+        """The same at some places alone."""
+        return NullMaps(self.own.at(kept), self.both.at(kept), self.smoother.at(kept), self.active)
 
 
 def null_maps(change, arm, columns, smoothed) -> NullMaps:
     """From change (n, n_places); ``columns`` are nuisance columns with an intercept."""
-    active = np.asarray(arm) == "active"
-    held = np.column_stack([columns, active])
-    rest = residuals(held, np.asarray(change, float))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        wide = smoothed(rest)
-        wide = np.nan_to_num(wide * rest.std(axis=0) / wide.std(axis=0))
-    return NullMaps(rest, wide, len(rest) - np.linalg.matrix_rank(held), active)
+    change, active = np.asarray(change, float), np.asarray(arm) == "active"
+    both = _noise(change, np.column_stack([columns, active]))
+    control = _noise(change[~active], columns[~active])
+    own = control if control.df >= FEWEST_DF else both
+    wide = smoothed(own.residuals)
+    spread = np.sqrt(np.square(wide).sum(axis=0) / own.df)
+    scale = np.divide(own.sd, spread, out=np.zeros_like(spread), where=spread > 0)
+    return NullMaps(own, both, Noise(wide * scale, own.df), active)
+
+
+def _noise(change, held):
+    rest = residuals(held, change) if len(change) else change
+    return Noise(rest, len(rest) - np.linalg.matrix_rank(held) if len(change) else 0)
 
 
 @dataclass(frozen=True)
@@ -133,8 +168,8 @@ def read_voxels(study, n_permutations=199) -> Places:
     def smoothed(rest):
         return np.stack([_smooth(row, maps.mask, TO_16_MM * SIGMA / voxel) for row in rest])
 
-    whole, kept = null_maps(maps.change, maps.arm, columns, smoothed), every[maps.mask]
-    coarse = NullMaps(whole.residuals[:, kept], whole.smoother[:, kept], whole.df, whole.active)
+    kept = every[maps.mask]
+    coarse = null_maps(maps.change, maps.arm, columns, smoothed).at(kept)
     words = f"{kept.sum()} of {len(kept)} voxels, {step * voxel.max():g} mm apart; smoothness of "
     words += f"the residuals {min(maps.smoothness_mm):.0f} mm"
     mask, fails = maps.mask[::step, ::step, ::step], _failing(study, SMOOTHER)
@@ -152,7 +187,7 @@ def _settings(study, name):
 
 def _failing(study, *of_arms):
     """Assumptions that can fail: arms differ only where there are two."""
-    return (ACTIVE_SD, *of_arms, SKEWED) if study.arms else (SKEWED,)
+    return (ACTIVE_SD, *of_arms, RESPONSE, SKEWED) if study.arms else (SKEWED,)
 
 
 def _smooth(values, mask, sigma):
@@ -169,7 +204,7 @@ def read_regions(study, n_permutations=199) -> Places:
     people, columns = changes.people["arm"].to_numpy(), (changes.covariates, changes.blocks)
     held = nuisance_columns(len(people), *columns)
     maps = null_maps(changes.change, people, held, lambda rest: rest)
-    mask = np.ones((maps.residuals.shape[1], 1, 1), bool)
+    mask = np.ones((changes.change.shape[1], 1, 1), bool)
     model, words = (mask, people, *columns, study.contrasts), f"{mask.size} regions"
     fails = _failing(study)
     return Places("regions", maps, *model, settings, ("max_t",), fails, n_permutations, words)
@@ -214,8 +249,7 @@ class Receptors:
         """Change by region that head anatomy makes in the active arm, nothing else."""
         shape = ARTEFACTS[assumption](self.inputs.anatomy.T).to_numpy(float)
         n = self.nulls.active.sum(), (~self.nulls.active).sum()
-        variance = np.square(self.nulls.residuals).sum(axis=0).mean() / self.nulls.df
-        noise = np.sqrt(variance * sum(1 / k for k in n if k))
+        noise = np.sqrt(np.square(self.nulls.own.sd).mean() * sum(1 / k for k in n if k))
         return SIZE * noise * (shape - shape.mean()) / shape.std()
 
     def _tests(self, contrast, change, seed):
