@@ -77,8 +77,8 @@ def printed(value, kind) -> str:
     """A number as texts print it, by its kind.
 
     "count"; "points": one decimal, two where one would say 0; "size": one, without sign; "change":
-    one, always with its sign; "two"; "distance": two, without sign; "percent" of a proportion, "rate" with one decimal;
-    "at_least": the same, rounded down; "p"; "small_p": a permutation p, as it is; "nnt": number
+    one, always with its sign; "two"; "distance": two, without sign; "percent" of a proportion;
+    "rate": the same, one decimal; "at_least": the same, rounded down; "p"; "small_p": a permutation p, as it is; "nnt": number
     needed to treat to benefit, or below 0 to harm; "plain"; "text".
     """
     if kind not in FORMS:

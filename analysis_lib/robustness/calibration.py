@@ -151,7 +151,7 @@ def calibrate(family, n_draws, n_broken, seed=0, n_jobs=1) -> Drawn:
     Parameters
     ----------
     family : object
-        With ``name``, ``words``, ``maps``, ``assumptions`` and ``draw(assumption, rng)``: p by test.
+        With ``name``, ``words``, ``maps``, ``assumptions``; ``draw(assumption, rng)``: p by test.
     n_draws, n_broken : int
         Simulated trials of the study's own design, and of each broken assumption.
     seed : int

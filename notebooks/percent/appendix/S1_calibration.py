@@ -113,7 +113,8 @@ sizes = {"trials": sizes[0], "maps": of_maps[0], "broken": sizes[1], "permutatio
 found.keep(**tables, settings=sizes | {"seed": seed, "quick": quick})
 if drawn:
     rates = tables["rates"].drop(columns=["source", "column"])
-    display(*(report.table(own, trial, "rates") for _, own in rates.groupby("family", sort=False)))
+    families = [own.dropna(axis=1, how="all") for _, own in rates.groupby("family", sort=False)]
+    display(*(report.table(own, trial, "rates") for own in families))
 
 # %% [markdown]
 # The p of regions taken as independent is expected to be red where maps are smooth: it is here because papers report it.
@@ -151,7 +152,7 @@ if "failing" in tables:
     shown = failing[failing["contrast"].isna() | failing["contrast"].eq(trial.main)]
     groups = shown.groupby(["family", "assumption"], sort=False)
     for (family, assumption), own in groups:
-        rows = own.drop(columns=["family", "assumption"])
+        rows = own.drop(columns=["family", "assumption"]).dropna(axis=1, how="all")
         display(report.table(rows, trial, "failing", title=f"{family}: {assumption}"))
 
 # %% [markdown]
