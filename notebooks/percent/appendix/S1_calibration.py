@@ -21,8 +21,8 @@
 # %% tags=["parameters"]
 study: str = "demo"  # a name in data/studies, or the path of a study file
 quick: bool = False  # a first look: rates are known to a few percent
-n_trials: int = 2000  # simulated trials, clinical and regional p-values; from 20 to 100000
-n_maps: int = 500  # simulated trials, voxel maps; from 20 to 100000
+n_trials: int = 2000  # simulated trials, clinical and regional p-values; from 10 to 100000
+n_maps: int = 500  # simulated trials, voxel maps; from 10 to 100000
 n_broken: int = 300  # simulated trials for each assumption that fails; 0: none; at least 0
 quick_trials: int = 50  # used instead of the first two when quick; at least 20
 quick_broken: int = 4  # used instead of n_broken when quick; at least 0
