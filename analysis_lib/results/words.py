@@ -78,8 +78,8 @@ def printed(value, kind) -> str:
 
     "count"; "points": one decimal, two where one would say 0; "size": one, without sign; "change":
     one, always with its sign; "two"; "distance": two, without sign; "percent" of a proportion;
-    "rate": the same, one decimal; "at_least": the same, rounded down; "p"; "small_p": a permutation p, as it is; "nnt": number
-    needed to treat to benefit, or below 0 to harm; "plain"; "text".
+    "rate": the same, one decimal; "at_least": the same, rounded down; "p"; "small_p": a permutation
+    p, as it is; "nnt": number needed to treat to benefit, or below 0 to harm; "plain"; "text".
     """
     if kind not in FORMS:
         raise ValueError(f"kind {kind!r}: one of {', '.join(FORMS)} expected")
