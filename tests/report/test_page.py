@@ -542,7 +542,7 @@ def test_what_ran_on_request_is_shown_with_its_tables_and_figures(alone, soup):
     assert "Of 3 p-values of notebooks on this study, 1 hold their level" in said
     assert "p was at most .05 in 5.1 % (4.1 to 6.2 %): it holds its level" in said
     assert "8.3 % (7.3 to 9.3 %): it is too small" in said
-    assert "Where trials have skewness 1, the highest rate is 6.1 % (MMRM)" in said
+    assert "Skewness 1: the highest rate is 6.1 % (5.0 to 7.0 %), of MMRM." in said
     assert "power of four in five only if the noise-free r is at least 0.87" in said
     assert "JuSpace gives z = 0.71 and a group p = .040" in said
     assert "under any relabelling it is p = .050" in said
