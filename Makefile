@@ -129,6 +129,7 @@ lab: $(READY) | data/raw/demo $(VENV)/lab-workspaces
 bench: $(DEVELOP)
 	$(BIN)/python -m benchmarks.recovery
 	$(BIN)/python -m benchmarks.mmrm
+	$(BIN)/python -m benchmarks.controls
 	$(BIN)/python -m benchmarks.voxelwise
 	$(BIN)/python -m benchmarks.receptors
 	$(BIN)/python -m benchmarks.spatial_nulls
