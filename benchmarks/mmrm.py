@@ -7,8 +7,8 @@ Null trials: 18 + 18 patients, baseline and weeks 1 to 3; normal scores with the
 deviations and correlations that the demo trial plans for HAMD-17 (``truth.Plan``) and no
 difference between the arms. Patients leave after week 1 or 2, the likelier the higher their last
 score (missing at random). The test is of the arms' difference at week 3. Beside it stands a
-random-intercept model with z tests (statsmodels' MixedLM), on the first of the same trials since
-it is slow. Notebook S1 says, of each study, what happens where assumptions fail. The table is written
+random-intercept model with z tests (statsmodels' MixedLM), on the first of the same trials since it
+is slow. Notebook S1 says, of each study, what happens where assumptions fail. The table is written
 beside this file.
 """
 

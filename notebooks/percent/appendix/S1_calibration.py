@@ -86,7 +86,8 @@ with found.part("Receptor p-values"):
     drawn.append(robustness.calibrate(receptors, *sizes, **options))
 
 # %% [markdown]
-# A part that this study has no data for says so. The p-values of imputation (01), of the relation to
+# A part that this study has no data for says so. The primary contrast stands for the other visits and scales of
+# the same test. The p-values of imputation and of the main effects in the analysis of variance (01), of the relation to
 # clinical improvement (02, 03) and of dominance (03) are not simulated.
 #
 # ## How often
