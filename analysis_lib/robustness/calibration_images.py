@@ -32,11 +32,11 @@ from voxelperm import STATISTICS
 SMOOTHER, SYMMETRIC = "smoothness 8 v 16 mm", "symmetric change"
 RESPONSE = "noise of both arms, with individual response"
 FEWEST_DF = 10  # of the control arm's residuals
-ARTEFACTS = {  # of anatomy (`regional_anatomy`), as benchmarks/spatial_nulls.py has them
-    "artefact near the ventricles": lambda a: np.exp(-a["ventricle_distance"] / 10),
-    "artefact at the edge of the brain": lambda a: np.exp(-a["depth"] / 10),
-    "artefact of small regions": lambda a: -a["log_size"],
-    "artefact of little grey matter": lambda a: -a["grey_density"],
+ARTEFACTS = {  # of a measure of anatomy, as benchmarks/spatial_nulls.py has them
+    "artefact near the ventricles": ("ventricle_distance", lambda d: np.exp(-d / 10)),
+    "artefact at the edge of the brain": ("depth", lambda d: np.exp(-d / 10)),
+    "artefact of small regions": ("log_size", np.negative),
+    "artefact of little grey matter": ("grey_density", np.negative),
 }
 SIZE = 2  # SD of an artefact over that of the noise of the effect map
 TO_16_MM = np.sqrt(16**2 - 8**2)  # FWHM that takes 8 mm to 16 mm
@@ -231,7 +231,8 @@ class Receptors:
     @property
     def assumptions(self):
         """Those that can fail here."""
-        return (*_failing(self.inputs.study, SMOOTHER), SYMMETRIC, *ARTEFACTS)
+        known = [k for k, (measure, _) in ARTEFACTS.items() if measure in self.inputs.anatomy.index]
+        return (*_failing(self.inputs.study, SMOOTHER), SYMMETRIC, *known)
 
     def draw(self, assumption, rng) -> dict:
         """p of each receptor map under each null, and family-wise, in one simulated trial."""
@@ -247,7 +248,8 @@ class Receptors:
 
     def _artefact(self, assumption):
         """Change by region that head anatomy makes in the active arm, nothing else."""
-        shape = ARTEFACTS[assumption](self.inputs.anatomy.T).to_numpy(float)
+        measure, made = ARTEFACTS[assumption]
+        shape = made(self.inputs.anatomy.loc[measure].to_numpy(float))
         n = self.nulls.active.sum(), (~self.nulls.active).sum()
         noise = np.sqrt(np.square(self.nulls.own.sd).mean() * sum(1 / k for k in n if k))
         return SIZE * noise * (shape - shape.mean()) / shape.std()
