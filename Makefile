@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help paper quick t1w all gallery test faults mutants campaign lint format map schema lab bench expected lock badge clean
+.PHONY: help paper quick t1w all gallery test faults mutants campaign lint format map schema lab docs bench expected lock badge clean
 
 help:
 	@echo "make paper   set up, simulate the demo trial, run every notebook (minutes)"
@@ -28,6 +28,7 @@ help:
 	@echo "make bench   recovery, calibration and speed tables (long)"
 	@echo "make expected  write data/expected anew: the numbers that later runs are compared with"
 	@echo "make lock    write the locks anew from pyproject.toml (UPGRADE=1: with newer packages)"
+	@echo "make docs    build the documentation site of the demo's notebooks and of docs/: build/site/index.html"
 	@echo "make gallery  write docs/trials.md anew: results of the public trials that were run"
 	@echo "make badge   REPOSITORY=owner/name: point the README's Binder badge to where this is published"
 	@echo "make clean   remove the environment and data/derived; data/raw is left alone"
@@ -98,6 +99,7 @@ campaign: $(DEVELOP)
 lint: $(DEVELOP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@found=$$($(BIN)/deptry . 2>&1) && echo "Imports are declared" || { echo "$$found"; exit 1; }
 	@found=$$($(BIN)/lint-imports --no-logo 2>&1) && echo "Imports flow one way" || { echo "$$found"; exit 1; }
 
 # Before the style, too: where a notebook was edited, its script is not yet what is to be formatted.
@@ -155,6 +157,9 @@ lock: $(DEVELOP)
 	$(COMPILE) --extra install -c requirements-dev.lock -o requirements.lock
 	$(COMPILE) --extra install --extra preprocess -c requirements-dev.lock -o requirements-t1w.lock
 	$(COMPILE) --extra install --extra dask -c requirements-dev.lock -o requirements-cluster.lock
+
+docs: $(DEVELOP)
+	$(BIN)/python docs/site.py
 
 gallery: $(READY)
 	$(BIN)/python docs/trials.py

@@ -1,7 +1,9 @@
 """Run the notebooks of a study in order: `python run_all.py --help`."""
 
+import glob
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -66,6 +68,14 @@ class Terminal:
 
 def main(
     study: Annotated[str, typer.Option(help="Study file, or its name in data/studies.")] = "demo",
+    studies: Annotated[
+        str,
+        typer.Option(
+            help="Run every study file of a pattern, such as 'data/studies/*.yml', one after the "
+            "other, and list all failures at the end.",
+            metavar="PATTERN",
+        ),
+    ] = "",
     only: Annotated[
         list[str] | None,
         typer.Option(help="Run only these notebooks: 02,03 or 2,3.", metavar="NUMBERS"),
@@ -89,9 +99,8 @@ def main(
     dask: Annotated[
         str | None,
         typer.Option(
-            help="Dask scheduler (tcp://host:8786) whose workers process notebook 00's images. "
-            "Permutations stay local, in --jobs threads: Dask took 1.4 times as long on the same "
-            "cores. It does not change the results.",
+            help="Dask scheduler (tcp://host:8786) whose workers process notebook 00's images and "
+            "draw what notebooks 02, S1, S2 and S3 draw. It does not change the results.",
             metavar="ADDRESS",
         ),
     ] = None,
@@ -131,44 +140,79 @@ def main(
     Exit status: 0 done, 1 a notebook or the data failed, 2 an option is wrong, 130 interrupted.
     """
     from analysis_lib.pipeline.variant_runs import make_plans
-    from analysis_lib.results.problems import CompendiumError, StudyError, of_system
     from analysis_lib.study.contract import load_study
 
-    errors = Console(stderr=True, highlight=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended in order, as by Ctrl-C
-    try:
+    console, errors = Console(highlight=False), Console(stderr=True, highlight=False, record=True)
+    names = [name.strip() for text in only or [] for name in text.split(",") if name.strip()]
+
+    def start(study):
         opened = load_study(study, output, dask, identifiable=identifiable or None)
         if compare is not None:
-            sys.exit(show_comparison(opened, compare))
-        names = [name.strip() for text in only or [] for name in text.split(",") if name.strip()]
+            return show_comparison(opened, compare)
         plans = make_plans(opened, names, set_ or [], quick, jobs, force)
-        console = Console(highlight=False)
         if list_:
-            sys.exit(show_list(plans, console))
+            return show_list(plans, console)
         if opened.place.dask:
             check_cluster(plans, console)
-        sys.exit(run_all(plans, fetch, console, errors))
+        return run_all(plans, fetch, console, errors)
+
+    if studies:
+        sys.exit(run_studies(studies, start, console, errors))
+    sys.exit(guarded(start, study, errors))
+
+
+def guarded(start, study, errors) -> int:
+    """Exit status of what is done with a study; what goes wrong is printed."""
+    from analysis_lib.results.problems import CompendiumError, StudyError, of_system
+
+    try:
+        return start(study)
     except CompendiumError as error:
         lead = "-" if isinstance(error, StudyError) else "Error:"
         show_problems(error.problems, errors, lead)
-        sys.exit(error.exit_status)
+        return error.exit_status
     except (OSError, MemoryError) as error:  # of the system, where nothing of ours has told it
         show_problems([of_system(error)], errors, "Error:")
-        sys.exit(1)
+        return 1
+
+
+def run_studies(pattern, start, console, errors) -> int:
+    """Run the studies of a pattern, and list what became of each: 0 if all went well."""
+    paths = sorted(glob.glob(pattern))
+    if not paths:
+        errors.print(f"Error: --studies {escape(pattern)}: study files expected, found none")
+        return 2
+    table, worst = Table("study", "result", "minutes", "what was wrong", box=None), 0
+    for number, path in enumerate(paths, 1):
+        console.print(f"\n[bold]{escape(path)}[/bold] ({number} of {len(paths)})")
+        started = time.monotonic()
+        status = guarded(start, path, errors)
+        minutes, worst = f"{(time.monotonic() - started) / 60:.1f}", max(worst, status)
+        result = "done" if status == 0 else "failed"
+        table.add_row(Path(path).stem, result, minutes, escape(wrong(errors.export_text())))
+        if status == INTERRUPTED:
+            break
+    console.print()
+    console.print(table)
+    return worst
+
+
+def wrong(text) -> str:
+    """The problems among what was printed, without tracebacks."""
+    lines = (line.strip() for line in text.splitlines())
+    return "\n".join(x for x in lines if x.startswith(("- ", "Error:")) or " failed at " in x)
 
 
 def check_cluster(plans, console):
     """Show what the Dask cluster is, before anything runs; StudyError if it cannot be used."""
+    from analysis_lib.computing import blocks
     from analysis_lib.computing import cluster as dask_cluster
-    from analysis_lib.grey_matter import writing
-    from analysis_lib.pipeline import steps
 
     address = plans[0].study.place.dask
-    with dask_cluster.connect(address, writing.PACKAGES) as cluster:
-        found = f"Dask cluster at {cluster.address}: {cluster.slots} participants at once"
-    uses = any(steps.makes_maps(plan.steps, plan.study) for plan in plans)
-    without = "" if uses else ". Only notebook 00 uses it, and has nothing to do"
-    console.print(escape(found + without), soft_wrap=True)
+    with dask_cluster.connect(address, blocks.PACKAGES) as cluster:
+        found = f"Dask cluster at {cluster.address}: {cluster.slots} tasks at once"
+    console.print(escape(found), soft_wrap=True)
 
 
 def run_all(plans, fetch, console, errors) -> int:

@@ -20,7 +20,7 @@ EXTRAS = {  # of each lock; requirements-dev.lock has all
     "requirements.lock": ["install"],
     "requirements-t1w.lock": ["install", "preprocess"],
     "requirements-cluster.lock": ["install", "dask"],
-    "requirements-dev.lock": ["install", "preprocess", "dask", "dev"],
+    "requirements-dev.lock": ["install", "preprocess", "dask", "docs", "dev"],
 }
 LOCKS = {name: (PROJECT / name).read_text(encoding="utf-8") for name in EXTRAS}
 POST_BUILD = [  # words of each line
@@ -156,3 +156,18 @@ def test_make_help_names_every_target():
     text = (PROJECT / "Makefile").read_text(encoding="utf-8")
     targets = re.search(r"^\.PHONY: help (.*)$", text, re.M).group(1).split()
     assert [t for t in targets if f'"make {t} ' not in text] == []
+
+
+def test_codecheck_lists_each_figure_that_is_published_and_files_that_are_there():
+    manifest = yaml.safe_load((PROJECT / "codecheck.yml").read_text(encoding="utf-8"))["manifest"]
+    listed = [row["file"] for row in manifest]
+    assert all(row["comment"] for row in manifest)
+    figures = [
+        path.relative_to(PROJECT).as_posix() for path in PROJECT.glob("figures/demo/figure?_*.png")
+    ]
+    whole = ("participants", "clinical", "grey_matter", "receptors")
+    assert {name for name in figures if name.endswith(tuple(f"{w}.png" for w in whole))} <= {
+        *listed
+    }
+    shown = re.findall(r'<img src="(figures/[^"]*)"', (PROJECT / "README.md").read_text("utf-8"))
+    assert {*shown} == {name for name in listed if name.startswith("figures/")}

@@ -189,6 +189,16 @@ def test_the_chain_writes_every_table_with_described_columns(demo):
         assert set(described) == set(table), name
 
 
+def test_the_chain_writes_what_codecheck_lists(demo):
+    derived, figures, _, _ = demo
+    text = (PROJECT / "codecheck.yml").read_text(encoding="utf-8")
+    tables = re.findall(r"file: data/derived/demo/(\S+)", text)
+    assert len(tables) > 5
+    assert [name for name in tables if not (derived / name).is_file()] == []
+    pictures = re.findall(r"file: figures/demo/(\S+)", text)
+    assert [name for name in pictures if not (figures / name).is_file()] == []
+
+
 def test_the_chain_finds_what_was_planted(demo):
     derived, _, _, _ = demo
     regions = reading.read_table(derived / "vbm" / "arm_by_time_regions.tsv").set_index("region")

@@ -19,7 +19,7 @@ import typer
 from conftest import STUB_STUDY, write_stub_study
 from typer.testing import CliRunner
 
-from analysis_lib.grey_matter import cluster
+from analysis_lib.computing import cluster
 from analysis_lib.pipeline import locking, plan, steps
 from analysis_lib.pipeline.steps import Step
 
@@ -175,15 +175,27 @@ def test_dask_is_checked_first_and_reaches_the_kernels(run, project, monkeypatch
     done = run("--dask", "tcp://host:8786", "--jobs", "2")
     assert done.exit_code == 0, done.output
     first = done.stdout.splitlines()[0]
-    assert first.startswith(
-        "Dask cluster at tcp://host:8786: 6 participants at once. Only notebook"
-    )
+    assert first == "Dask cluster at tcp://host:8786: 6 tasks at once"
     assert told[0][0] == "tcp://host:8786"
-    assert "antspyx" in told[0][1]
+    assert "numba" in told[0][1]
     kernel = (project / "out/data/derived/tiny/one/told.txt").read_text()
     assert kernel == f"{project / 'out'} tcp://host:8786"
     assert "COMPENDIUM_DASK" not in os.environ
     assert "01_only: up to date" in run().stdout
+
+
+def test_studies_of_a_pattern_run_one_after_the_other_and_failures_are_listed(run, project):
+    tiny = (project / "tiny.yml").read_text()
+    (project / "also.yml").write_text(tiny.replace("name: tiny", "name: also"))
+    (project / "broken.yml").write_text(tiny.replace("title:", "titel:"))
+    done = run("--studies", str(project / "*.yml"))
+    assert done.exit_code == 1
+    for name in ("also", "tiny"):
+        assert (project / f"out/data/derived/{name}/one/n.txt").is_file()
+    table = done.stdout.rpartition("what was wrong")[2].split()
+    assert [word for word in table if word in ("done", "failed")] == ["done", "failed", "done"]
+    assert any("titel" in word for word in table[table.index("broken") : table.index("tiny")])
+    assert run("--studies", str(project / "none*.yml")).exit_code == 2
 
 
 def test_a_cluster_that_cannot_be_used_stops_the_run(run, project, monkeypatch):

@@ -1,8 +1,9 @@
-"""An existing Dask cluster: what must hold of its workers, and work on it, a process a task.
+"""An existing Dask cluster: what must hold of its workers, and work on it.
 
-A task runs in a new process of its worker: code as it is on the disk now, and one thread, which ITK
-can only be told before it is loaded; its death is then that of one task. It is a plain subprocess,
-since a worker that has a nanny is a daemon, and multiprocessing lets daemons have no children.
+Blocks of draws run within the workers. A participant's images are a task, which runs in a new
+process of its worker: code as it is on the disk now, and one thread, which ITK can only be told
+before it is loaded; its death is then that of one task. It is a plain subprocess, since a worker
+that has a nanny is a daemon, and multiprocessing lets daemons have no children.
 
 joblib's Dask backend is not used: once Dask gives up a task, since the workers that it was given to
 were lost, that backend's generator of results waits without end (joblib 1.6).
@@ -16,13 +17,14 @@ import sys
 import threading
 import time
 import uuid
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 
-from analysis_lib.results.environment import KERNEL_ENVIRONMENT, versions, whole_folders
-from analysis_lib.results.hashing import library_hash
+from analysis_lib.results.environment import ENGINES, KERNEL_ENVIRONMENT, versions, whole_folders
+from analysis_lib.results.hashing import library_hash, text_hash
 from analysis_lib.results.problems import StudyError
 from analysis_lib.results.words import shortened
 
@@ -75,6 +77,30 @@ class Cluster:
         finally:
             path.unlink(missing_ok=True)
 
+    def stream(self, function, parts, shared):
+        """Yield ``function(part, shared)`` for each part, in order; raises what a call raises.
+
+        ``shared`` is a task of its own: a worker that comes late, or in the place of one that died,
+        is given it by others, or by the scheduler.
+        """
+        options = {"pure": False, "retries": 0}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
+            data = self.client.submit(pickle.loads, pickle.dumps(shared), **options)
+        order = {
+            self.client.submit(_within, function, part, data, self.identity, **options): k
+            for k, part in enumerate(parts)
+        }
+        ended, following = {}, 0
+        for future, result in _as_they_end(self.client, order):
+            ended[order[future]] = future, result
+            while following in ended:
+                future, result = ended.pop(following)
+                if future.status == "error":  # in its turn: earlier ones have been given
+                    raise _cause(future.exception())
+                yield result
+                following += 1
+
     def require_files(self, paths) -> None:
         """Refuse workers that do not see the same files; StudyError names them and a file."""
         advice = (
@@ -106,7 +132,11 @@ def identity(packages=()) -> dict:
     """What has to be the same wherever a number is made: hash of the code, Python, versions."""
     found = dict.fromkeys(packages) | versions(packages)
     python = ".".join(platform.python_version_tuple()[:2])
-    return {**found, "python": python, "analysis_lib": library_hash()[:16]}
+    return {**found, "python": python, "analysis_lib": _code()}
+
+
+def _code():
+    return text_hash(library_hash(), library_hash(ENGINES))[:16]
 
 
 def _sizes(paths):
@@ -187,6 +217,27 @@ def _as_they_end(client, futures):
             _require_worker(client, PATIENCE)
 
 
+def _cause(error):
+    """What a block raised, or that its workers died."""
+    if type(error).__name__ != "KilledWorker":
+        return error
+    return StudyError(
+        f"Dask cluster: a block of draws was given up, since its workers died ({error}). What was "
+        "done is kept. Give the workers more memory, or fewer threads each, and run again"
+    )
+
+
+def _within(function, part, shared, expected):
+    """Do a block in this worker's own process."""
+    found = {**identity(list(expected)), "analysis_lib": LOADED}
+    if unlike := _unlike(expected, found):
+        raise StudyError(
+            f"Dask worker on {platform.node()}: {shortened(unlike, 99)}. Start it again, if this "
+            f"folder has changed since it was started. Else: {INSTALL}"
+        )
+    return function(part, shared)
+
+
 def _apart(name, path, expected, environment):
     """Do a task of those in a file in a process of its own."""
     host = platform.node()
@@ -237,6 +288,8 @@ def _end_with(parent):
         time.sleep(1)
     os._exit(1)
 
+
+LOADED = _code()  # as it was when this process loaded it; later edits are not in force here
 
 if __name__ == "__main__":
     _main(*sys.argv[1:])

@@ -11,7 +11,7 @@ from platformdirs import user_cache_path
 PROJECT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = PROJECT / "notebooks"
 APPENDIX = "appendix"  # below it: the notebooks whose name starts with S
-LIBRARY = PROJECT / "analysis_lib"
+LIBRARY, ENGINES = PROJECT / "analysis_lib", PROJECT / "engines"
 
 # OpenBLAS rounds differently with another number of threads, and joblib's workers get fewer threads
 # than the kernel: one thread everywhere, so that numbers do not depend on cores or processes.

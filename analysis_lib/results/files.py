@@ -55,13 +55,18 @@ def _is_left(path):
 
 
 def write_text(path, text) -> None:
+    """Write a file, in UTF-8, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path, content) -> None:
     """Write a file whole or not at all."""
     path = Path(path)
     with refusals(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(staging_name(path.name, "text"))
         try:
-            partial.write_text(text, encoding="utf-8")
+            partial.write_bytes(content)
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)

@@ -105,6 +105,11 @@ class NewSection(Section):
             writing.write_one(folder / file, content)
 
     @property
+    def blocks(self):
+        """Where results of blocks of draws are kept until all is published."""
+        return self.study.derived / ".blocks" / self.name
+
+    @property
     def _private(self):
         return super()._private if self.folder == self.place else self.folder / ".private"
 
@@ -135,6 +140,7 @@ class NewSection(Section):
         """
         written = self._publish_private() + writing.move(self.folder, self.place)
         self._end()  # removes the place aside
+        shutil.rmtree(self.blocks, ignore_errors=True)
         self.folder = self.place
         if pages is not None:
             written += writing.write(self.place / "views", pages)

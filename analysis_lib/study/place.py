@@ -29,6 +29,13 @@ class Place:
         return cls(Path(folder).expanduser().resolve(), address, variant, named)
 
     @property
+    def run(self):
+        """``run`` of :func:`voxelperm.permutation_test` on the cluster; None without one."""
+        from analysis_lib.computing import blocks  # slow to import
+
+        return blocks.elsewhere(self.dask)
+
+    @property
     def environment(self) -> dict:
         """The same as environment variables, for a kernel; the variant is a parameter there."""
         told = {OUTPUT: str(self.output), DASK: self.dask}

@@ -91,6 +91,7 @@ parcels = atlas.load_atlas(trial.atlas)
 regions = vbm.check_regions(regions or trial.regions, parcels)
 n_draws = quick_permutations if quick else n_permutations
 options = {"n_permutations": n_draws, "seed": seed, "cluster_p": cluster_p, "tail": tail}
+workers = {"n_jobs": n_jobs, "run": trial.place.run}
 assumed = {"errors": errors, "errors_within": errors_within}
 settings = {"fwhm_mm": fwhm_mm, "mask_threshold": mask_threshold, "tiv": tiv, "quick": quick}
 settings |= {"smoothness_mm": maps.smoothness_mm, "resels": maps.smoothness.resels}
@@ -190,7 +191,7 @@ report.table(found.table("null_rates"), trial, "null_rates")
 # arms was chosen.
 
 # %%
-tests = vbm.assess_contrasts(maps, n_jobs=n_jobs, **assumed, **options)
+tests = vbm.assess_contrasts(maps, **workers, **assumed, **options)
 files = vbm.result_files(trial, tests, maps, parcels)
 found.keep(**files)
 report.table(found.table("summary"), trial)
@@ -297,9 +298,7 @@ report.table(coupling, trial)
 
 # %%
 with found.part("Change and improvement"):
-    tests["improvement"] = vbm.assess_improvement(
-        maps, improvement, errors, n_jobs=n_jobs, **options
-    )
+    tests["improvement"] = vbm.assess_improvement(maps, improvement, errors, **workers, **options)
     found.keep(**vbm.result_files(trial, tests, maps, parcels))
     display(report.table(found.table("summary").tail(1), trial))
     display(report.table(found.table("improvement_regions").head(8), trial, "regions"))

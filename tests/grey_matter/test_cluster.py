@@ -231,7 +231,7 @@ def test_a_process_that_lacks_a_module_says_so(remote, tmp_path, monkeypatch):
 
 
 def test_other_versions_and_code_are_named_with_the_workers(remote, cluster, monkeypatch):
-    monkeypatch.setattr(workers, "library_hash", lambda: "0123456789")
+    monkeypatch.setattr(workers, "_code", lambda: "0123456789")
     monkeypatch.setattr(workers, "versions", lambda names: dict.fromkeys(names, "99.1"))
     (problem,) = refused(["numpy"])
     assert problem.startswith("Dask workers tcp://")
@@ -258,7 +258,7 @@ def test_what_a_worker_lacks_in_words(found, text):
 def test_code_that_changes_under_way_is_refused_by_the_task(remote, monkeypatch):
     keep(remote, 1)
     monkeypatch.setattr(workers, "_require_same", lambda client, ask, names, *rest: ask(names))
-    monkeypatch.setattr(workers, "library_hash", lambda: "0123456789")
+    monkeypatch.setattr(workers, "_code", lambda: "0123456789")
     with pytest.raises(StudyError, match=r"1 of 1 participants failed, 0 are in place") as caught:
         remote.run()
     assert "sub-01: Dask worker on " in str(caught.value)

@@ -23,6 +23,7 @@ def test_a_full_disk_is_called_that_and_what_was_there_stays(tmp_path, monkeypat
     files.write_text(tmp_path / "a.txt", "before")
     writing.write(tmp_path / "one", {"b.txt": "before"})
     monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     for write in (
         lambda: files.write_text(tmp_path / "a.txt", "after"),
         lambda: writing.write(tmp_path / "one", {"b.txt": "after"}),

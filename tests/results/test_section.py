@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from analysis_lib.results import begin
+from analysis_lib.results.files import write_bytes
 from analysis_lib.results.problems import MissingFile
 from analysis_lib.results.section import Section
 
@@ -66,3 +67,12 @@ def test_a_variant_reads_the_default_results_until_it_has_published_its_own(stud
     assert len(Section(variant, "vbm").table("missing_patterns")) == 2
     assert len(Section(study, "vbm").table("missing_patterns")) == 1
     assert Section(variant, "clinical").folder == study.derived / "clinical"
+
+
+def test_blocks_that_were_kept_go_when_all_is_published(study):
+    found = begin(study, "clinical")
+    write_bytes(found.blocks / "a.pkl", b"draws")
+    found.keep(settings={"quick": False})
+    assert (found.blocks / "a.pkl").is_file()
+    found.publish()
+    assert not found.blocks.exists()

@@ -161,6 +161,7 @@ def permutation_test(
     standard_error="HC2",
     convention="tails apart",
     shift=None,
+    run=None,
 ):
     r"""Test one column of a linear model in every voxel, with family-wise p-values.
 
@@ -301,7 +302,7 @@ def permutation_test(
     powers = extent_powers(maps.shape[1], 0.5)
     shift = default_shift(maps.shape[1]) if shift is None else shift
     work = Work(threshold, statistics, held, neighbours, powers, table, shift, z)
-    null, pivots = null_maxima(model, permutations, work, workers, progress)
+    null, pivots = null_maxima(model, permutations, work, workers, progress, run)
     t = model.observed()
     observed = _observed(t, mask, work)
     found = {s: p_values(observed[s], null[s], tail, exhaustive) for s in statistics}

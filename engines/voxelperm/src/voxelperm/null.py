@@ -13,6 +13,7 @@ from voxelperm.maxima import STATISTICS, largest, largest_sizes, make_scratch
 from voxelperm.normal import to_z
 
 CHUNK = 16  # permutations to a matrix product; fixed, since its rounding depends on its shape
+TOGETHER = 8  # such chunks to a block of work elsewhere
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Work:
     z_table: np.ndarray | None = None
 
 
-def null_maxima(model, permutations, work, n_jobs, progress):
+def null_maxima(model, permutations, work, n_jobs, progress, run=None):
     """Largest value of each statistic in every permuted image.
 
     Parameters
@@ -47,6 +48,8 @@ def null_maxima(model, permutations, work, n_jobs, progress):
         Workers; the numbers do not depend on it.
     progress : callable or None
         ``progress(done, total)``.
+    run : callable or None
+        Where the work is done, if not here: see :func:`voxelperm.permutation_test`.
 
     Returns
     -------
@@ -61,11 +64,15 @@ def null_maxima(model, permutations, work, n_jobs, progress):
         When interrupted; it says how many permutations were complete.
     """
     chunks = [permutations[i : i + CHUNK] for i in range(0, len(permutations), CHUNK)]
-    jobs = (delayed(_chunk_maxima)(model, chunk, work) for chunk in chunks)
     maxima, done = [], 0
     # Limited here as well: threads that enter and leave the limit restore each other's value.
     with _libraries().limit(limits=1):
-        results = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(jobs)
+        if run is None:
+            jobs = (delayed(_chunk_maxima)(model, chunk, work) for chunk in chunks)
+            results = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(jobs)
+        else:
+            blocks = [chunks[i : i + TOGETHER] for i in range(0, len(chunks), TOGETHER)]
+            results = run(_block_maxima, blocks, (model, work))
         try:
             for found in results:
                 maxima.append(found)
@@ -90,6 +97,11 @@ def null_maxima(model, permutations, work, n_jobs, progress):
 def _libraries():
     """BLAS and the like, looked for once in a process: a search takes as long as ten images."""
     return ThreadpoolController()
+
+
+def _block_maxima(chunks, shared):
+    model, work = shared
+    return np.concatenate([_chunk_maxima(model, chunk, work) for chunk in chunks])
 
 
 def _chunk_maxima(model, permutations, work):
