@@ -19,7 +19,7 @@ from analysis_lib.results.section import UNANSWERED
 LEVEL, CAREFUL = 0.05, 0.03  # nominal; a rate below the second is called conservative
 CONFIDENCE, POWER = 0.95, 0.8
 LEVELS = np.geomspace(0.005, 1, 41)  # of the quantile plots
-BLOCK_SECONDS = 4
+BLOCK = 10  # draws at once: some seconds
 OWN = "this design"  # a true null on the study's own design: the only rates that are judged
 KEY = ["test", "source", "column", "contrast"]
 HOLDS, INFLATED, CONSERVATIVE = "holds", "too small", "conservative"
@@ -145,7 +145,7 @@ def detectable(n, level):
     return float(stats.beta.ppf(POWER, x, n - x + 1))
 
 
-def calibrate(family, n_draws, n_broken, seed=0, n_jobs=1) -> Drawn:
+def calibrate(family, n_draws, n_broken, seed=0, **work) -> Drawn:
     """Draw the p-values of a family, on the study's own design and where assumptions fail.
 
     Parameters
@@ -156,56 +156,43 @@ def calibrate(family, n_draws, n_broken, seed=0, n_jobs=1) -> Drawn:
         Simulated trials of the study's own design, and of each broken assumption.
     seed : int
         Each draw has a generator of its own: numbers depend neither on blocks nor on processes.
-    n_jobs : int
+    **work
+        For :func:`analysis_lib.computing.blocks.run`: n_jobs, address.
 
     Returns
     -------
     Drawn
     """
-    sizes = {name: n_broken for name in family.assumptions}
-    sizes = {OWN: n_draws} | {name: n for name, n in sizes.items() if n}
-    seconds = _seconds_per_draw(family, seed)
-    total = sum(sizes.values())
-    cost = _duration(total * seconds / n_jobs)
-    print(f"{family.name} ({family.words}): {total} draws, {cost}", flush=True)
-    step = max(1, round(BLOCK_SECONDS / seconds))
-    parts = [(a, i, min(i + step, n)) for a, n in sizes.items() for i in range(0, n, step)]
-    found = blocks.run(_block, parts, (family, seed), n_jobs, _Progress())
-    p = {}
-    for assumption in sizes:
-        own = [
-            r
-            for (a, *_), result in zip(parts, found, strict=True)
-            if a == assumption
-            for r in result
-        ]
-        p[assumption] = {key: np.stack([np.atleast_1d(r[key]) for r in own]) for key in own[0]}
+    sizes = {OWN: n_draws} | {name: n_broken for name in family.assumptions if n_broken}
+    _say_cost(family, seed, sum(sizes.values()), work.get("n_jobs", 1))
+    parts = [(a, i, min(i + BLOCK, n)) for a, n in sizes.items() for i in range(0, n, BLOCK)]
+    found = blocks.run(_block, parts, (family, seed), progress=_Progress(), **work)
+    rows = {name: [] for name in sizes}
+    for (assumption, *_), result in zip(parts, found, strict=True):
+        rows[assumption] += result
+    p = {
+        name: {key: np.stack([r[key] for r in own]) for key in own[0]} for name, own in rows.items()
+    }
     return Drawn(family.name, p, family.maps)
 
 
-def _block(part, shared):
-    (assumption, first, last), (family, seed) = part, shared
-    return [
-        family.draw(assumption, _generator(seed, family, assumption, k)) for k in range(first, last)
-    ]
-
-
-def _generator(seed, family, assumption, k):
-    """Of one draw: the same trial in a quick run and in a full one."""
-    name = zlib.crc32(f"{family.name} {assumption}".encode())
-    return np.random.default_rng([seed, name, k])
-
-
-def _seconds_per_draw(family, seed, n=3):
-    """Of the study's own design, once everything is loaded."""
+def _say_cost(family, seed, n, n_jobs, timed=3):
+    """From a few draws of the study's own design, once everything is loaded."""
     _block((OWN, 0, 1), (family, seed))
     start = time.perf_counter()
-    _block((OWN, 0, n), (family, seed))
-    return (time.perf_counter() - start) / n
+    _block((OWN, 0, timed), (family, seed))
+    seconds = n / n_jobs * (time.perf_counter() - start) / timed
+    words = f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} seconds"
+    print(f"{family.name} ({family.words}): {n} draws, about {words}", flush=True)
 
 
-def _duration(seconds):
-    return f"about {seconds / 60:.0f} minutes" if seconds > 90 else f"about {seconds:.0f} seconds"
+def _block(part, shared):
+    """p by test of some draws, each an array by map."""
+    (assumption, first, last), (family, seed) = part, shared
+    name = zlib.crc32(f"{family.name} {assumption}".encode())
+    rngs = (np.random.default_rng([seed, name, k]) for k in range(first, last))
+    drawn = (family.draw(assumption, rng) for rng in rngs)
+    return [{key: np.atleast_1d(p) for key, p in one.items()} for one in drawn]
 
 
 class _Progress:

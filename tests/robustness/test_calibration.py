@@ -100,7 +100,7 @@ def test_only_this_design_is_judged():
 
 def test_numbers_depend_neither_on_blocks_nor_on_their_order(monkeypatch):
     found = [calibration.calibrate(Uniform(), 7, 2, seed=3)]
-    monkeypatch.setattr(calibration, "_seconds_per_draw", lambda *_: 2.0)
+    monkeypatch.setattr(calibration, "BLOCK", 3)
     found.append(calibration.calibrate(Uniform(), 7, 2, seed=3))
     for key, p in found[0].p[calibration.OWN].items():
         np.testing.assert_array_equal(p, found[1].p[calibration.OWN][key])

@@ -65,7 +65,8 @@ Markdown(report.notice(trial, quick))
 # %%
 sizes = (quick_trials, quick_broken) if quick else (n_trials, n_broken)
 of_maps = (quick_trials, quick_broken) if quick else (n_maps, n_broken)
-options, drawn = {"seed": seed, "n_jobs": n_jobs}, []
+options = {"seed": seed, "n_jobs": n_jobs, "address": trial.place.dask}
+drawn = []
 with found.part("Clinical p-values"):
     scores = robustness.read_clinical(trial, n_permutations)
     drawn.append(robustness.calibrate(scores, *sizes, **options))
