@@ -66,10 +66,10 @@ def _table(evidence, name, about):
 def verdict(evidence, file, column):
     """How far a column's p can be trusted, by S1: its worst verdict in the main contrast, or None.
 
-    ``file`` is the table that holds it.
+    ``file`` is the table that holds it. A quick run of S1 has too few trials for a verdict.
     """
     rates = evidence.select("calibration/rates.tsv", column=column)
-    if rates.empty:
+    if rates.empty or evidence.json("calibration/settings.json").get("quick"):
         return None
     rows = rates[rates["contrast"].isna() | rates["contrast"].eq(evidence.study.main)]
     found = set(rows.loc[[file.startswith(source) for source in rows["source"]], "verdict"])

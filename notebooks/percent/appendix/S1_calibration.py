@@ -169,8 +169,8 @@ if "failing" in tables:
 Markdown(report.findings(found))
 
 # %% [markdown]
-# The report colours the p-values of notebooks 01 to 03 by these verdicts when it is written again, after this
-# notebook. The notebooks themselves are not run again for it.
+# The report, which is written again after this notebook, colours the p-values of notebooks 01 to 03 by these
+# verdicts, unless this was a quick run. The notebooks themselves are not run again for it.
 #
 # ## What this wrote
 #
