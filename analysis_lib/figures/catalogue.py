@@ -424,6 +424,8 @@ def power(results):
 def quantiles(results, family):
     data = {name: results.table(name) for name in ("quantiles", "rates")}
     data = {name: rows[rows["family"] == family] for name, rows in data.items()}
+    contrast = data["rates"]["contrast"]
+    data["rates"] = data["rates"][contrast.isna() | contrast.eq(results.study.main)]
     title = f"False alarms at every level: {family}"
     return _panel(results, "quantiles", title, data, {"family": family}, size=(PAGE, 3.0))
 

@@ -231,13 +231,10 @@ def plot_without(ax, rows):
 
 def plot_quantiles(ax, quantiles, rates):
     """Share of p at or below each level, a line per test; grey: 95 % of a test that holds it."""
-    verdicts = rates.set_index(["test", "source", "column"])["verdict"].groupby(level=[0, 1, 2])
-    worst = verdicts.agg(lambda own: min(own, key=list(VERDICTS).index))
-    for k, (key, rows) in enumerate(
-        quantiles.groupby(["test", "source", "column"], sort=False, dropna=False)
-    ):
-        look = {"color": VERDICTS[worst[key]], "ls": DASHES[k % len(DASHES)], "lw": 1.3}
-        ax.plot(rows["nominal"], rows["observed"], label=f"{key[0]}: {worst[key]}", **look)
+    verdicts = rates.set_index("test")["verdict"]
+    for k, (test, rows) in enumerate(quantiles.groupby("test", sort=False)):
+        look = {"color": VERDICTS[verdicts[test]], "ls": DASHES[k % len(DASHES)], "lw": 1.3}
+        ax.plot(rows["nominal"], rows["observed"], label=f"{test}: {verdicts[test]}", **look)
     levels, n = rows["nominal"].to_numpy(), quantiles["n_draws"].min()
     limits = stats.binom.ppf([[0.025], [0.975]], n, levels) / n
     ax.fill_between(levels, *limits, color="#E2E2E2", lw=0, zorder=0)
