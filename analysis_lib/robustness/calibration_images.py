@@ -24,7 +24,7 @@ from analysis_lib.results.problems import NotComputed
 from analysis_lib.results.section import Section
 from analysis_lib.robustness.calibration import skewed
 from analysis_lib.robustness.calibration_clinical import ACTIVE_SD, SKEWED
-from analysis_lib.vbm.contrasts import contrast_test
+from analysis_lib.vbm.contrasts import contrast_test, model_columns
 from analysis_lib.vbm.region_tests import read_region_changes
 from analysis_lib.vbm.scans import read_scans, smooth
 from voxelperm import STATISTICS
@@ -162,8 +162,7 @@ def read_voxels(study, n_permutations=199) -> Places:
     step = max(1, int(min(maps.smoothness_mm) / VOXELS_PER_FWHM / voxel.max()))
     every = np.zeros(maps.mask.shape, bool)
     every[::step, ::step, ::step] = True
-    intercept = np.ones((len(maps.change), 1))
-    columns = np.column_stack([intercept, *([] if maps.columns is None else [maps.columns])])
+    columns = _with_intercept(len(maps.change), maps.columns)
 
     def smoothed(rest):
         return np.stack([_smooth(row, maps.mask, TO_16_MM * SIGMA / voxel) for row in rest])
@@ -175,6 +174,10 @@ def read_voxels(study, n_permutations=199) -> Places:
     mask, fails = maps.mask[::step, ::step, ::step], _failing(study, SMOOTHER)
     model = (mask, maps.arm.to_numpy(), maps.covariates, maps.blocks, maps.contrasts)
     return Places("voxels", coarse, *model, settings, STATISTICS, fails, n_permutations, words)
+
+
+def _with_intercept(n, columns):
+    return np.column_stack([np.ones(n), *([] if columns is None else [columns])])
 
 
 def _settings(study, name):
@@ -202,7 +205,7 @@ def read_regions(study, n_permutations=199) -> Places:
         raise NotComputed("a table of regional changes expected, found none: 02 tests voxels")
     changes, settings = read_region_changes(study), _settings(study, "vbm")
     people, columns = changes.people["arm"].to_numpy(), (changes.covariates, changes.blocks)
-    held = nuisance_columns(len(people), *columns)
+    held = _with_intercept(len(people), model_columns(*columns))
     maps = null_maps(changes.change, people, held, lambda rest: rest)
     mask = np.ones((changes.change.shape[1], 1, 1), bool)
     model, words = (mask, people, *columns, study.contrasts), f"{mask.size} regions"
