@@ -37,9 +37,12 @@ class Terminal:
         """Show a sentence."""
         self.console.print(escape(text), soft_wrap=True)
 
-    def start(self, step, why):
-        """Show that a notebook starts, and why."""
-        self.note(f"{step.notebook}: starts ({why})")
+    def start(self, step, why, seconds_left=None):
+        """Show that a notebook starts, why, and how long all may take from here."""
+        from analysis_lib.results.times import duration
+
+        left = f"; about {duration(seconds_left)} left in all" if seconds_left else ""
+        self.note(f"{step.notebook}: starts ({why}){left}")
         if self.console.is_terminal:
             self._bars.start()
             self._bar = self._bars.add_task(step.notebook, total=None)

@@ -21,6 +21,7 @@ from analysis_lib.results import hashing, writing
 from analysis_lib.results.environment import versions
 from analysis_lib.results.files import write_text
 from analysis_lib.results.problems import CompendiumError, StudyError
+from analysis_lib.results.times import duration
 from analysis_lib.study.contract import Study
 from analysis_lib.study.images import T1W, find_t1w, pair_maps
 
@@ -291,14 +292,6 @@ def _follow(batch, attempts, slots, progress):
 def progress_file(study) -> Path:
     """Where the last line of a batch under way stands."""
     return study.made_maps / ".progress"
-
-
-def duration(seconds) -> str:
-    """A time in words: "40 s", "12 min", "2 h 5 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _attempts(batch, n_jobs):

@@ -14,6 +14,7 @@ from analysis_lib.pipeline.data import prepare_data
 from analysis_lib.pipeline.executed_copies import renew
 from analysis_lib.pipeline.execution import NotebookFailure, execute
 from analysis_lib.pipeline.locking import lock
+from analysis_lib.pipeline.pace import seconds_left
 from analysis_lib.pipeline.plan import Plan
 from analysis_lib.pipeline.steps import Step, blocked, blocked_note, makes_maps
 from analysis_lib.pipeline.variant_runs import take
@@ -167,7 +168,7 @@ def _run_step(now, step):
         files.cached_templates()  # or an error that says how to get them
     if not now.checked:
         _require_sound_data(now)
-    now.show.start(step, why or "--force")
+    now.show.start(step, why or "--force", seconds_left(plan, step, now.outcomes))
     return _execute_step(now, step, before, Outcome(step, "run", why or "--force", quick=quick))
 
 

@@ -26,7 +26,7 @@ from analysis_lib.figures import catalogue
 from analysis_lib.figures.segmentation import segmentation_picture
 from analysis_lib.grey_matter import batch as grey_matter_batch
 from analysis_lib.grey_matter import map_quality, writing
-from analysis_lib.results import columns, reading
+from analysis_lib.results import columns, reading, times
 from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.problems import StudyError
 from analysis_lib.study import head_size, images, participants, pseudonyms
@@ -374,7 +374,7 @@ def test_progress_counts_and_estimates(plain, monkeypatch):
     ("seconds", "text"), [(0, "0 s"), (89, "89 s"), (90, "2 min"), (3600, "1 h 0 min")]
 )
 def test_times_in_words(seconds, text):
-    assert grey_matter_batch.duration(seconds) == text
+    assert times.duration(seconds) == text
 
 
 # --- quality
