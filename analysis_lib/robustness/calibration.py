@@ -170,10 +170,14 @@ def calibrate(family, n_draws, n_broken, seed=0, **work) -> Drawn:
     rows = {name: [] for name in sizes}
     for (assumption, *_), result in zip(parts, found, strict=True):
         rows[assumption] += result
-    p = {
-        name: {key: np.stack([r[key] for r in own]) for key in own[0]} for name, own in rows.items()
-    }
+    p = {name: _answered(own) for name, own in rows.items()}
     return Drawn(family.name, p, family.maps)
+
+
+def _answered(rows):
+    """p by test, (n_draws, n_maps); a test that no trial could answer is left out."""
+    p = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    return {key: values for key, values in p.items() if not np.isnan(values).any(axis=1).all()}
 
 
 def _say_cost(family, seed, n, n_jobs, timed=3):

@@ -69,6 +69,15 @@ def test_a_trial_that_cannot_answer_is_not_counted():
     assert (row.n_draws, row.rate) == (3, pytest.approx(1 / 3))
 
 
+def test_a_test_that_no_trial_can_answer_is_left_out(monkeypatch):
+    draw = Uniform.draw
+    lost = ("test 3", "clinical", "p", None)
+    monkeypatch.setattr(Uniform, "draw", lambda *args: draw(*args) | {lost: np.nan})
+    found = calibration.calibrate(Uniform(), 10, 0).rates()
+    assert len(found) == 11
+    assert "test 3" not in set(found["test"])
+
+
 def test_of_several_maps_the_worst_is_named():
     p = {calibration.OWN: {KEY: np.array([[0.01, 0.2], [0.04, 0.9], [0.3, 0.03], [0.01, 0.5]])}}
     (row,) = calibration.Drawn("receptors", p, ("a/1", "b/2")).rates().itertuples()

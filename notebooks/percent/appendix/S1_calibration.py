@@ -11,9 +11,9 @@
 # [At every level](#At-every-level) · [Where assumptions fail](#Where-assumptions-fail) ·
 # [What we found: calibration](#What-we-found:-calibration)
 #
-# **To run it:** notebooks 02 and 03 first, once; then *Run > Run All Cells* in the menu. About half an hour on
-# two cores for a study with images, a few minutes for one with scores alone; a minute and a half with
-# `quick=True`. The first lines that it prints estimate the time that each part takes on this machine.
+# **To run it:** notebooks 02 and 03 first, once; then *Run > Run All Cells* in the menu. About 20 minutes on
+# two idle cores for a study with images, seven for one with scores alone; a minute and a half with
+# `quick=True`. Before each part starts, it says about how long that part will take on this machine.
 #
 # **Change this first:** run 02 with `errors = "equal"` or 03 with `null = "variogram"`, and then this
 # notebook again: it takes the settings that they were run with.
