@@ -29,7 +29,7 @@ help:
 	@echo "make expected  write data/expected anew: the numbers that later runs are compared with"
 	@echo "make lock    write the locks anew from pyproject.toml (UPGRADE=1: with newer packages)"
 	@echo "make docs    build the documentation site of the demo's notebooks and of docs/: build/site/index.html"
-	@echo "make gallery  write docs/trials.md and docs/calibration.md anew: public trials that were run"
+	@echo "make gallery  write docs/trials.md, calibration.md and power.md anew, from the results there are"
 	@echo "make badge   REPOSITORY=owner/name: point the README's Binder badge to where this is published"
 	@echo "make clean   remove the environment and data/derived; data/raw is left alone"
 	@echo
@@ -163,6 +163,7 @@ docs: $(DEVELOP)
 
 gallery: $(READY)
 	$(BIN)/python docs/trials.py
+	$(BIN)/python docs/power.py
 
 badge:
 	@echo "$(REPOSITORY)" | grep -Eqx '[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+' || { echo "say make badge REPOSITORY=owner/name (found '$(REPOSITORY)')"; exit 1; }

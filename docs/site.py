@@ -32,6 +32,7 @@ SOURCES = {  # where a page stands in the site, and in the repository
     "explanation/estimates.md": "docs/explanation.md",
     "explanation/trials.md": "docs/trials.md",
     "explanation/calibration.md": "docs/calibration.md",
+    "explanation/power.md": "docs/power.md",
     "explanation/reliability.md": "docs/reliability.md",
     "explanation/benchmarks.md": "benchmarks/README.md",
     "howto/codecheck.md": "docs/codecheck.md",

@@ -132,7 +132,7 @@ def ran_appendix(place, ran03):
     """S1, S3 and S4, by number."""
     return {
         "S1": run_shown(place, "S1_calibration", n_jobs=1, **SMALL),
-        "S3": run_shown(place, "S3_power", n_power_trials=10, n_splits=99),
+        "S3": run_shown(place, "S3_power", n_power_trials=10, multiples=[2], n_jobs=1),
         "S4": run_shown(place, "S4_juspace", n_permutations=99),
     }
 
@@ -851,19 +851,27 @@ def test_curves_are_shares_at_every_level(ran_appendix, ran03):
     assert settings == sizes
 
 
-def test_the_detectable_r_is_quoted_with_the_curve_that_gives_it(ran_appendix, ran03):
-    curve = table(ran03, "power/power.tsv")
-    assert curve["true_r"].tolist() == [k / 10 for k in range(11)]
-    settings = reading.read_json(ran03.derived / "power" / "settings.json")
-    quoted = reading.read_json(ran03.derived / "numbers.json")["power.minimum_detectable_r"]
-    assert quoted["source"] == "power/settings.json"
-    assert quoted["value"] == pytest.approx(settings["minimum_detectable_r"])
-    assert settings["power_trials"] == 10
+def test_what_the_trial_can_see_and_what_others_found_are_of_its_own_arms(ran_appendix, ran03):
+    curves = table(ran03, "power/power.tsv").groupby(["question", "multiple"], observed=True)
+    own = curves[["n_active", "n_control"]].first()
+    assert own.loc[("clinical", 1)].tolist() == [12, 8]  # rated after baseline
+    for question in ("voxels", "receptor"):
+        assert own.loc[(question, 1)].tolist() == [10, 8]
+        assert own.loc[(question, 2)].tolist() == [20, 16]
+    seen = table(ran03, "power/seen.tsv").set_index(["question", "setting"])
+    assert seen.index[0] == ("clinical", "HAMD-17, week 3")
     sensitivity = table(ran03, "receptors/sensitivity.tsv").set_index("contrast")["reliability"]
-    expected = sensitivity["arm_by_time"].iloc[0]
-    assert ran_appendix["S3"].variables["reliability"] == pytest.approx(expected)
-    (panel,) = ran_appendix["S3"].panels["power"]
-    assert panel.draw.keywords["detectable"] == pytest.approx(quoted["value"])
+    found = seen.loc[("receptor", "this map"), "reliability"]
+    assert found == pytest.approx(np.clip(sensitivity["arm_by_time"].iloc[0], 0.05, 0.95))
+    assert reading.read_json(ran03.derived / "power" / "settings.json")["power_trials"] == 10
+    needed = table(ran03, "power/needed.tsv").set_index(["question", "treatment"])
+    assert {"an antidepressant", "ECT", "ketamine"} == set(needed.loc["clinical"].index)
+    shown = ran_appendix["S3"].panels["power"]
+    assert [panel.title for panel in shown] == [
+        f"Power: {question}" for question in ("clinical", "voxels", "receptor")
+    ]
+    assert shown[0].draw.keywords["rows"]["line"].unique().tolist() == ["12 + 8", "24 + 16"]
+    assert shown[2].draw.keywords["rows"]["multiple"].unique().tolist() == [1]
 
 
 def test_juspace_keeps_the_background_in_its_means(ran_appendix, ran03, effects, people):
@@ -1073,7 +1081,7 @@ COVERED = {
     "receptors": "anatomy combined correlations coupling_arm coupling_improvement dominance "
     "given_others individual rivals scatter sensitivity spatial_rates structure_correlations",
     "calibration": "failing notes quantiles rates",
-    "power": "power",
+    "power": "needed power seen",
     "juspace": "juspace options patients_juspace",
 }
 

@@ -15,6 +15,7 @@ from analysis_lib.figures import (
     draw_clinical,
     draw_conduct,
     draw_maps,
+    draw_power,
     draw_receptors,
     draw_trials,
 )
@@ -88,9 +89,10 @@ def marks_of(results):
     return () if results.name == "trials" else warnings_of(results.study, results.quick)
 
 
+DRAWINGS = (draw_brain, draw_clinical, draw_conduct, draw_maps, draw_power, draw_receptors)
 PLOTS = {
     name.removeprefix("plot_"): plot
-    for module in (draw_brain, draw_clinical, draw_conduct, draw_maps, draw_receptors, draw_trials)
+    for module in (*DRAWINGS, draw_trials)
     for name, plot in vars(module).items()
     if name.startswith("plot_")
 }
@@ -414,11 +416,29 @@ def influence(results, most=6):
     return _panel(results, "without", title, {"rows": rows}, size=size)
 
 
-def power(results):
-    detectable = results.json("settings")["minimum_detectable_r"]
-    data = {"curve": results.table("power")}
-    data["detectable"] = np.nan if detectable is None else detectable
-    return _panel(results, "power", "Power", data, size=(3.8, 2.4))
+AXES = {
+    "clinical": "true difference, SD (1 SD = {0:.1f} points)",
+    "voxels": "true change, SD of change",
+    "receptor": "noise-free r with the receptor map",
+}
+
+
+def power(results, question, picture="power"):
+    table, real = results.table("power"), results.table("needed")
+    rows, real = (one[one["question"] == question] for one in (table, real))
+    here = rows[rows["multiple"] == 1]
+    n = rows["n_active"].astype(str) + " + " + rows["n_control"].astype(str)
+    rows = rows.assign(line=n) if question == "clinical" else here.assign(line=here["setting"])
+    data = {"rows": rows, "real": real.drop_duplicates("treatment")}
+    data["xlabel"] = AXES[question].format(here["points_per_unit"].iloc[0])
+    seen = results.table("seen")
+    quoted = {"seen": seen[seen["question"] == question], "question": question}
+    title = {"power": "Power", "exaggeration": "Exaggeration"}[picture]
+    return _panel(results, picture, f"{title}: {question}", data, quoted, size=(5.6, 2.7))
+
+
+def exaggeration(results, question):
+    return power(results, question, "exaggeration")
 
 
 def quantiles(results, family):
@@ -487,7 +507,7 @@ IN_ORDER = (
     *("items", "stimulation", "residuals", "left_out", "head_size", "template_fit", "homogeneity"),
     *("volumes", "variance_ratio", "skewness", "mosaic", "slices", "glass", "surface", "regions"),
     *("correlations", "structures", "scatter", "dominance", "nulls", "slopes", "anatomy"),
-    *("improvement", "influence", "power", "quantiles", "patients_z"),
+    *("improvement", "influence", "power", "exaggeration", "quantiles", "patients_z"),
     *("trials_symptoms", "trials_regions", "trials_receptors"),
 )
 CATALOGUE = {name: globals()[name] for name in IN_ORDER}

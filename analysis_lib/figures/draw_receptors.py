@@ -1,4 +1,4 @@
-"""Figures of receptor correlations, null distributions and power."""
+"""Figures of receptor correlations and null distributions."""
 
 import matplotlib as mpl
 import numpy as np
@@ -247,19 +247,6 @@ def plot_quantiles(ax, quantiles, rates):
         axis.set_ticks(**ticks)
         axis.set_minor_formatter(mpl.ticker.NullFormatter())
     ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=SMALL, handlelength=2.6)
-
-
-def plot_power(ax, curve, detectable=np.nan, power=0.8):
-    """Power of the slope test over the noise-free r, and where it reaches ``power``."""
-    ax.errorbar(
-        curve["true_r"], curve["power"], curve["monte_carlo_se"], fmt="o-", ms=3, color="black"
-    )
-    ax.axhline(0.05, color=QUIET, lw=0.8, ls="--")
-    ax.axhline(power, color=QUIET, lw=0.8, ls="--")
-    if np.isfinite(detectable):
-        ax.axvline(detectable, color=ACCENT, lw=1.2)
-        ax.annotate(f"{detectable:.2f}", (detectable, 0.4), (3, 0), textcoords="offset points")
-    ax.set(xlabel="noise-free r", ylabel="share of trials with p < .05", ylim=(0, 1.02))
 
 
 def plot_dominance(ax, rows):

@@ -202,7 +202,13 @@ STEPS = (
         writes=("calibration",),
         on_request=True,
     ),
-    _on_request("S3_power", "power"),
+    Step(
+        "S3_power",
+        reads=(*CHANGES, Study.grey_matter_maps, brought),
+        may_use=("grey_matter", "vbm", "receptors"),
+        writes=("power",),
+        on_request=True,
+    ),
     _on_request("S4_juspace", "juspace"),
     Step("S5_trials", reads=(every_study,), writes=("trials",), on_request=True),
 )

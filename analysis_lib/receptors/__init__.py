@@ -17,9 +17,6 @@ __getattr__, __dir__, __all__ = attach(
         "numbers": [
             "receptor_numbers",  # numbers of notebook 03 that texts and figures quote
         ],
-        "power": [
-            "minimum_detectable_r",  # smallest noise-free correlation
-        ],
         "structures": [
             "by_structure",  # cortex, subcortex and all of grey matter side by side
         ],
@@ -31,14 +28,11 @@ __getattr__, __dir__, __all__ = attach(
             "anatomy_rows",  # r of each effect map with head anatomy
             "assess",  # does regional change follow receptor maps? without a study file
             "assess_contrasts",  # every test of every contrast against every receptor map
-            "halves",  # would another half of these patients give the same effect map?
             "joint_model",  # all receptors at once
             "juspace_tables",  # what JuSpace would report
-            "leading",  # row of the receptor map with the largest |r|
             "null_draws",  # every draw under each null
             "patients",  # each patient's own coupling, as an outcome of the trial
             "rivals",  # the leading receptor of each contrast against all others
-            "power_rows",  # power over the noise-free correlation with the leading receptor
             "sensitivity",  # how far each correlation depends on something else
         ],
     },

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from analysis_lib.receptors import correlation, nulls, power
+from analysis_lib.receptors import correlation, nulls
 from analysis_lib.receptors import intervals as receptors_intervals
 from analysis_lib.receptors import slopes as slopes_test
 from analysis_lib.receptors.effects import effect_map
@@ -183,7 +183,7 @@ def sensitivity_table(result, receptors, about, regions):
         "reliability": intervals.reliability,
         "region_without": regions.loc[without.columns[moved]].to_numpy(),
         "r_without": without.to_numpy()[np.arange(len(r)), moved],
-        "critical_r_spatial": power.critical_r(result.spatial)[0],
+        "critical_r_spatial": nulls.critical_r(result.spatial)[0],
     }
     return pd.DataFrame(rows)
 

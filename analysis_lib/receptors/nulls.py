@@ -11,6 +11,7 @@ from analysis_lib.receptors.correlation import correlate
 from analysis_lib.results.contrasts import ARM_BY_TIME
 from voxelperm import draw_permutations
 
+LEVEL = 0.05  # at or below it a p is significant
 TIE = 1e-10  # two values of |r| closer than this are equal: rounding must not decide a p
 
 
@@ -32,6 +33,19 @@ def null_test(observed, null, exhaustive=False):
     bound = np.abs(observed) - TIE
     p, p_fwe = ((1 + (x >= bound).sum(axis=0)) / (1 + len(null)) for x in (size, largest))
     return NullTest(np.asarray(observed), np.asarray(null), p, p_fwe, exhaustive)
+
+
+def critical_r(test):
+    """Smallest |r| that a test would have called significant: for each map, and for all of them.
+
+    NaN where no r reaches the level with so few draws.
+    """
+    size = np.abs(test.null)
+    rank = int(np.floor(LEVEL * (1 + len(size)) + 1e-9))
+    if rank < 1:
+        return np.full(size.shape[1], np.nan), np.nan
+    ordered = np.sort(size, axis=0)[::-1]
+    return ordered[rank - 1], float(np.sort(size.max(axis=1))[::-1][rank - 1])
 
 
 def placed(weights, permutations):

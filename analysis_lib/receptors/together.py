@@ -11,7 +11,6 @@ from analysis_lib.atlas.distances import mirrored, parcel_distances
 from analysis_lib.atlas.parcellation import load_atlas
 from analysis_lib.receptors import assessment, correlation, dominance_analysis, juspace
 from analysis_lib.receptors.library import combine
-from analysis_lib.receptors.power import power_curve
 from analysis_lib.receptors.reliability import split_half
 from analysis_lib.receptors.slopes import arm_table, improvement_table, mean_table, slope_test
 from analysis_lib.receptors.surrogates import moran_surrogates, variogram_surrogates
@@ -315,24 +314,6 @@ def halves(inputs, n_splits, seed, statistic="gaussianised"):
     """
     options = {"n_splits": n_splits, "seed": seed, "method": statistic}
     return split_half(inputs.change, inputs.arm, **options, **inputs.model)
-
-
-def power_rows(inputs, annotation, reliability, n_trials, seed, statistic="gaussianised"):
-    """Power over the noise-free correlation with one receptor map: see `power_curve`.
-
-    Parameters
-    ----------
-    inputs : analysis_lib.receptors.inputs.Inputs
-    annotation : str
-    reliability : float
-        Kept between .05 and .95.
-    n_trials, seed : int
-    statistic : str
-    """
-    options = {"n_trials": n_trials, "seed": seed, "method": statistic}
-    options["reliability"] = float(np.clip(reliability, 0.05, 0.95))
-    receptor = inputs.maps.loc[annotation].to_numpy()
-    return power_curve(inputs.change, inputs.arm, receptor, **options, **inputs.model)
 
 
 def juspace_tables(inputs, n_permutations, seed) -> dict:

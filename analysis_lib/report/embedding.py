@@ -121,7 +121,8 @@ def draw_figures(evidence) -> dict:
     """Figures of the appendix by section, drawn from its results: there are no files of them."""
     drawn = evidence.select("calibration/quantiles.tsv").get("family", ())
     asked = {"calibration": [("quantiles", {"family": name}) for name in dict.fromkeys(drawn)]}
-    asked["power"] = [("power", {})] if evidence.exists("power/power.tsv") else []
+    questions = evidence.select("power/seen.tsv").get("question", ())
+    asked["power"] = [("power", {"question": name}) for name in dict.fromkeys(questions)]
     return {
         section: [_drawn(evidence, section, *figure) for figure in sorted(figures, key=str)]
         for section, figures in asked.items()

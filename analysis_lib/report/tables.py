@@ -24,8 +24,8 @@ def read_tables(evidence, has_receptors) -> dict:
     clinical = ["baseline", "contrasts", "responders", "harms", "checklist"]
     names = clinical if study.arms else ["change"]
     names += ["clusters", "regions"] if study.imaging else []
-    names += ["receptors", "power", "juspace"] if has_receptors else []
-    names += ["calibration", "failing"]
+    names += ["receptors", "juspace"] if has_receptors else []
+    names += ["calibration", "failing", "power", "needed"]
     made = {name: _table(evidence, name, SPECIFIED[_kind(study, name)]) for name in names}
     return {name: table for name, table in made.items() if table}
 

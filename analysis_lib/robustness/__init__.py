@@ -17,5 +17,17 @@ __getattr__, __dir__, __all__ = attach(
             "read_regions",  # the family of notebook 02 for a table of regions
             "read_voxels",  # the family of notebook 02
         ],
+        "power": [
+            "power_tables",  # what this trial can see, and what real effects would take
+        ],
+        "power_clinical": [
+            "clinical_power",  # of the primary contrast, by true difference and size
+        ],
+        "power_receptors": [
+            "receptor_power",  # of the receptor test, by noise-free r and reliability
+        ],
+        "power_voxels": [
+            "voxel_power",  # of the voxel maps, by effect size, extent and size
+        ],
     },
 )

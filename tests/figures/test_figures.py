@@ -12,7 +12,7 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from scipy import stats
 
-from analysis_lib.figures import appearance, composites, palette
+from analysis_lib.figures import appearance, composites, draw_power, palette
 from analysis_lib.figures import draw_brain as figures_brain
 from analysis_lib.figures import draw_clinical as clinical
 from analysis_lib.figures import draw_conduct as conduct
@@ -652,3 +652,25 @@ def test_curves_of_p_have_the_colour_and_the_word_of_their_verdict():
     limits = np.unique(outline[outline[:, 0] == 0.05, 1])
     np.testing.assert_allclose(limits, stats.binom.ppf([0.025, 0.975], 400, 0.05) / 400)
     plt.close(ax.figure)
+
+
+def test_power_is_drawn_with_its_closed_form_and_the_effects_of_others():
+    effects = np.array([0.0, 0.5, 1.0])
+    rows = pd.DataFrame({"true_effect": effects, "power": [0.05, 0.4, 0.9], "line": "18 + 18"})
+    rows = rows.assign(monte_carlo_se=0.01, closed_form=[0.05, 0.45, 0.92])
+    rows = rows.assign(exaggeration=[np.nan, 1.8, 1.1], exaggeration_closed_form=[np.nan, 1.7, 1])
+    real = pd.DataFrame({"treatment": ["ECT"], "true_effect": [0.91]})
+    for plot, column, dashed in (
+        (draw_power.plot_power, "power", "closed_form"),
+        (draw_power.plot_exaggeration, "exaggeration", "exaggeration_closed_form"),
+    ):
+        ax = own_axes()
+        plot(ax, rows, real, "true difference")
+        drawn = [line for line in ax.lines if line.get_marker() == "o" or line.get_ls() == "--"]
+        for one, name in zip(drawn, (column, dashed), strict=True):
+            np.testing.assert_allclose(one.get_ydata(orig=False), rows[name])
+        real_line = next(x for x in ax.lines if to_hex(x.get_color()) == palette.ACCENT.lower())
+        assert real_line.get_xdata()[0] == 0.91
+        assert [text.get_text() for text in ax.texts] == ["ECT"]
+        assert ax.get_legend_handles_labels()[1] == ["18 + 18"]
+        plt.close(ax.figure)

@@ -21,7 +21,6 @@ from analysis_lib.receptors import (
     library,
     nulls,
     numbers,
-    power,
 )
 from analysis_lib.receptors import slopes as slopes_test
 from analysis_lib.receptors.correlation import patient_slopes, slopes_given_others
@@ -511,20 +510,7 @@ def test_each_column_of_juspace_is_what_its_name_says(cubes):
     assert_table(found, expected.to_dict("list"))
 
 
-# --- power, rates, combined maps, quoted numbers
-
-
-def test_the_power_curve_counts_what_each_simulated_trial_found(monkeypatch):
-    p, r = itertools.cycle([0.01, 0.20, 0.03, 0.05]), itertools.cycle([0.3, 0.2, 0.4, 0.1])
-    monkeypatch.setattr(power, "slope_test", lambda *_, **__: SimpleNamespace(p=[next(p)]))
-    monkeypatch.setattr(power, "correlate", lambda *_: np.array([[next(r)]]))
-    change = np.random.default_rng(17).normal(size=(9, 24))
-    receptor = np.random.default_rng(18).normal(size=24)
-    curve = power.power_curve(change, ARM, receptor, true_r=(0.1, 0.9), n_trials=4)
-    expected = {"true_r": [0.1, 0.9], "expected_r": 0.25, "power": 0.75}
-    assert_table(curve, expected | {"monte_carlo_se": np.sqrt(0.75 * 0.25 / 4)})
-    rising = pd.DataFrame({"true_r": [0, 0.5, 1], "power": [0.05, 0.6, 1], "expected_r": 0.0})
-    assert power.minimum_detectable_r(rising) == pytest.approx(0.75)
+# --- rates, combined maps, quoted numbers
 
 
 def test_maps_of_one_receptor_are_weighed_by_their_own_number_of_people():

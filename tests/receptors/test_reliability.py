@@ -1,12 +1,11 @@
-"""Noise of effect maps: intervals, split halves and power, against closed forms and coverage."""
+"""Noise of effect maps: intervals and split halves, against closed forms and coverage."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib.receptors import effects, intervals, nulls, power, reliability
+from analysis_lib.receptors import effects, intervals, nulls, reliability
 from analysis_lib.receptors.intervals import bootstrap_intervals
-from analysis_lib.receptors.power import power_curve
 from analysis_lib.receptors.reliability import split_half
 from analysis_lib.results.contrasts import OF_CHANGE
 
@@ -138,38 +137,12 @@ def test_halves_are_within_arm_and_stratum_and_covariates_are_gone():
 
 def test_critical_r_is_the_smallest_that_is_significant():
     null = np.random.default_rng(5).standard_normal((199, 2)) * [0.3, 0.1]
-    single, family = power.critical_r(nulls.null_test(np.zeros(2), null))
+    single, family = nulls.critical_r(nulls.null_test(np.zeros(2), null))
     for k in range(2):
         for r, significant in ((single[k] + 1e-6, True), (single[k] - 1e-6, False)):
             observed = np.full(2, r)
             assert (nulls.null_test(observed, null).p[k] <= 0.05) == significant
     assert nulls.null_test(np.full(2, family + 1e-6), null).p_fwe[0] <= 0.05
-    few, together = power.critical_r(nulls.null_test(np.zeros(2), null[:10]))
+    few, together = nulls.critical_r(nulls.null_test(np.zeros(2), null[:10]))
     assert np.isnan(few).all()
     assert np.isnan(together)
-
-
-def test_power_starts_at_the_level_and_rises(trial):
-    data, covariates = trial
-    curve = power_curve(
-        data["change"],
-        data["arm"],
-        data["receptors"][0],
-        covariates=covariates,
-        reliability=0.8,
-        true_r=(0, 0.5, 0.95),
-        n_trials=60,
-        n_permutations=99,
-    )
-    assert curve["power"].iloc[0] <= 0.13  # .05 and three binomial errors
-    assert curve["power"].iloc[2] > 0.8
-    # attenuation: the observed r is the noise-free one times sqrt(reliability)
-    np.testing.assert_allclose(curve["expected_r"], curve["true_r"] * 0.8**0.5, atol=0.06)
-    again = power.minimum_detectable_r(curve)
-    assert 0.3 < again < 0.95
-
-
-def test_minimum_detectable_r_is_read_off_the_curve_or_missing():
-    curve = pd.DataFrame({"true_r": [0, 0.5, 1], "power": [0.05, 0.6, 1.0]})
-    assert power.minimum_detectable_r(curve) == pytest.approx(0.75, abs=0.006)
-    assert np.isnan(power.minimum_detectable_r(curve.assign(power=[0.05, 0.3, 0.5])))

@@ -173,7 +173,16 @@ def appendix_files():
     failing = pd.DataFrame([first_rate]).assign(assumption="skewness 1", rate=0.061)
     failing = failing.assign(ci_low=0.05, ci_high=0.07)
     lines = pd.DataFrame([first_rate, first_rate]).assign(nominal=[0.05, 1.0], observed=[0.051, 1])
-    curve = {"true_r": [0.0, 0.9], "expected_r": [0.0, 0.8], "power": [0.04, 0.86]}
+    curve = {"question": "receptor", "setting": "this map", "multiple": 1, "n_active": 18}
+    curve |= {"n_control": 17, "true_effect": [0.0, 0.9], "power": [0.04, 0.86], "unit": "r"}
+    curve |= {"monte_carlo_se": [0.01, 0.02], "closed_form": [0.05, 0.88]}
+    curve |= {"points_per_unit": np.nan, "reliability": 0.8}
+    seen = {"question": "receptor", "setting": "this map", "reliability": 0.8, "n_active": 18}
+    seen |= {"n_control": 17, "detectable": 0.87, "unit": "r", "detectable_points": np.nan}
+    seen |= {"power_at_half": 0.3, "wrong_sign_at_half": 0.01, "exaggeration_at_half": 1.7}
+    needed = {"question": "receptor", "setting": "this map", "treatment": "ECT", "unit": "r"}
+    needed |= {"true_effect": 0.6, "true_points": np.nan, "power": 0.44, "wrong_sign": 0.001}
+    needed |= {"exaggeration": 1.4, "n_active_needed": 40, "n_control_needed": 38, "source": "-"}
     toolbox = first | {"contrast": "arm_by_time", "r": 0.61, "z": 0.71, "adjusts": False}
     toolbox |= {"p_shuffle": 0.03, "p_shuffle_fwe": 0.2}
     toolbox |= {"p_relabel_juspace": 0.04, "p_relabel": 0.05, "p_relabel_fwe": 0.3}
@@ -188,8 +197,10 @@ def appendix_files():
             "settings.json": {"quick": False},
         },
         "power": {
-            "power.tsv": pd.DataFrame(curve | {"monte_carlo_se": [0.01, 0.02]}),
-            "settings.json": {"minimum_detectable_r": 0.87, "quick": False},
+            "power.tsv": pd.DataFrame(curve),
+            "seen.tsv": pd.DataFrame([seen]),
+            "needed.tsv": pd.DataFrame([needed]),
+            "settings.json": {"quick": False},
         },
         "juspace": {
             "juspace.tsv": pd.DataFrame([toolbox]),
@@ -543,13 +554,15 @@ def test_what_ran_on_request_is_shown_with_its_tables_and_figures(alone, soup):
     assert "p was at most .05 in 5.1 % (4.1 to 6.2 %): it holds its level" in said
     assert "8.3 % (7.3 to 9.3 %): it is too small" in said
     assert "Skewness 1: the highest rate is 6.1 % (5.0 to 7.0 %), of MMRM." in said
-    assert "power of four in five only if the noise-free r is at least 0.87" in said
+    assert "18 + 17 participants; reliability of the map 0.80): eighty per cent power only" in said
+    assert "the noise-free r is at least 0.87" in said
     assert "JuSpace gives z = 0.71 and a group p = .040" in said
     assert "under any relabelling it is p = .050" in said
     assert "it is p = .002, from a plain shuffle of regions" in said
     assert "the same null maps give p = .031" in said
+    figure = "figure-power-receptor"
     shown = [figure["id"] for figure in full.select("figure") if not figure.select("a[href$=png]")]
-    assert shown == ["figure-quantiles-clinical", "figure-power"]
+    assert shown == ["figure-quantiles-clinical", figure]
     marks = {
         (part, mark.parent.get_text().split("\xa0")[0].strip(), mark.get_text())
         for part in ("contrasts", "receptors")
@@ -566,7 +579,7 @@ def test_what_ran_on_request_is_shown_with_its_tables_and_figures(alone, soup):
         assert full.select_one(f"#table-{name}"), name
         assert full.select_one(f'nav a[href="#{name}"]'), name
         assert not soup.select(f"#{name}"), name  # where it was not run
-    assert full.select_one("#figure-power .source").get_text().strip() == "S3_power"
+    assert full.select_one(f"#{figure} .source").get_text().strip() == "S3_power"
 
 
 def test_columns_are_explained_with_their_units(soup):

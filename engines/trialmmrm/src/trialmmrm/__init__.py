@@ -10,6 +10,8 @@ seven structures. Missed visits are left out, which is valid when data are missi
     The same with the first structure that converges.
 ``MMRM``
     What both return: coefficients, least-squares means, contrasts, tests, residuals.
+``Refits``
+    The model of a fit for participants drawn from it: simulated trials, fast.
 ``ConvergenceError``
     The data do not determine the covariance.
 ``STRUCTURES``, ``DF_METHODS``
@@ -25,6 +27,7 @@ from trialmmrm.errors import ConvergenceError
 from trialmmrm.fallback import fit_with_fallback
 from trialmmrm.fitted_model import MMRM
 from trialmmrm.fitting import DF_METHODS, fit_mmrm
+from trialmmrm.refitting import Refits
 from trialmmrm.structures import STRUCTURES
 
 __all__ = [
@@ -32,6 +35,7 @@ __all__ = [
     "MMRM",
     "STRUCTURES",
     "ConvergenceError",
+    "Refits",
     "fit_mmrm",
     "fit_with_fallback",
 ]
