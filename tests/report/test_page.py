@@ -165,8 +165,8 @@ def appendix_files():
         | {"column": "p_spatial", "contrast": contrast, "rate": rate, "verdict": verdict}
         | {"ci_low": rate - 0.01, "ci_high": rate + 0.01}
         for contrast, rate, verdict in (
-            ("arm_by_time", 0.083, "too small"),
-            ("active_change", 0.02, "conservative"),
+            ("arm_by_time", 0.02, "conservative"),
+            ("active_change", 0.083, "too small"),
         )
     ]
     rates = pd.DataFrame(rates).assign(detectable=0.07, worst_map=None, worst_rate=np.nan)
@@ -552,7 +552,7 @@ def test_what_ran_on_request_is_shown_with_its_tables_and_figures(alone, soup):
     said = words(full, "#results")
     assert "Of 3 p-values of notebooks on this study, 1 hold their level" in said
     assert "p was at most .05 in 5.1 % (4.1 to 6.2 %): it holds its level" in said
-    assert "8.3 % (7.3 to 9.3 %): it is too small" in said
+    assert "2.0 % (1.0 to 3.0 %): it is conservative" in said
     assert "Skewness 1: the highest rate is 6.1 % (5.0 to 7.0 %), of MMRM." in said
     assert "18 + 17 participants; reliability of the map 0.80): eighty per cent power only" in said
     assert "the noise-free r is at least 0.87" in said
@@ -570,10 +570,10 @@ def test_what_ran_on_request_is_shown_with_its_tables_and_figures(alone, soup):
     }
     assert {(part, verdict) for part, _, verdict in marks} == {
         ("contrasts", "holds"),
-        ("receptors", "too small"),
+        ("receptors", "conservative"),
     }
     assert full.select("#table-contrasts td.verdict.holds")
-    assert full.select("#table-receptors td.verdict.too-small")
+    assert full.select("#table-receptors td.verdict.conservative")
     assert not soup.select(".verdict")
     for name in ("calibration", "power", "juspace"):
         assert full.select_one(f"#table-{name}"), name
