@@ -29,7 +29,7 @@ help:
 	@echo "make expected  write data/expected anew: the numbers that later runs are compared with"
 	@echo "make lock    write the locks anew from pyproject.toml (UPGRADE=1: with newer packages)"
 	@echo "make docs    build the documentation site of the demo's notebooks and of docs/: build/site/index.html"
-	@echo "make gallery  write docs/trials.md and docs/power.md anew, from the results there are"
+	@echo "make gallery  write docs/trials.md, calibration.md and power.md anew, from the results there are"
 	@echo "make badge   REPOSITORY=owner/name: point the README's Binder badge to where this is published"
 	@echo "make clean   remove the environment and data/derived; data/raw is left alone"
 	@echo
@@ -131,6 +131,7 @@ lab: $(READY) | data/raw/demo $(VENV)/lab-workspaces
 bench: $(DEVELOP)
 	$(BIN)/python -m benchmarks.recovery
 	$(BIN)/python -m benchmarks.mmrm
+	$(BIN)/python -m benchmarks.controls
 	$(BIN)/python -m benchmarks.voxelwise
 	$(BIN)/python -m benchmarks.receptors
 	$(BIN)/python -m benchmarks.spatial_nulls

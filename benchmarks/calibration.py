@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from nilearn.glm.thresholding import _compute_hommel_value
-from scipy import ndimage, optimize, stats
+from scipy import ndimage, stats
 
+from analysis_lib.robustness.calibration import skewed
 from voxelperm import STATISTICS, lower_bound, permutation_test
 
 HERE = Path(__file__).parent
@@ -179,16 +180,6 @@ def noise(rng, n, uneven):
         rough = ndimage.gaussian_filter(white, (0, 0.8, 0.8, 0.8), mode="wrap")
         maps[:, :6] = rough[:, :6] / rough.std()
     return maps[:, MASK]
-
-
-def skewed(z, skewness):
-    """a z + b (z^2 - 1) of unit variance and this skewness."""
-
-    def excess(b):
-        return 6 * (1 - 2 * b**2) * b + 8 * b**3 - skewness
-
-    b = optimize.brentq(excess, 0, np.sqrt(0.5))
-    return np.sqrt(1 - 2 * b**2) * z + b * (z**2 - 1)
 
 
 def rates(found, n_permutations):

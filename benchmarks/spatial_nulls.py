@@ -10,7 +10,7 @@ links it to a receptor either); or a map that follows D1 with r = .5 (power). Th
 noise of the same kind, or one of 18 real receptor maps, or all of these at once (family-wise).
 Nulls: Moran surrogates on plain distances (as was), on mirrored ones, the same with anatomy held
 constant, variogram surrogates, and regions taken for independent. The table is written beside this
-file after every 50 maps of each kind; notebook S1 quotes from it.
+file after every 50 maps of each kind; notebook 03 quotes from it.
 """
 
 import argparse

@@ -31,6 +31,7 @@ SOURCES = {  # where a page stands in the site, and in the repository
     "howto/contributing.md": "CONTRIBUTING.md",
     "explanation/estimates.md": "docs/explanation.md",
     "explanation/trials.md": "docs/trials.md",
+    "explanation/calibration.md": "docs/calibration.md",
     "explanation/specifications.md": "docs/specifications.md",
     "explanation/power.md": "docs/power.md",
     "explanation/reliability.md": "docs/reliability.md",

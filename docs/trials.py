@@ -1,4 +1,7 @@
-"""Write docs/trials.md: each public trial's result beside another program's (`make gallery`)."""
+"""Write docs/trials.md, each public trial beside another program, and docs/calibration.md.
+
+`make gallery`
+"""
 
 import json
 from pathlib import Path
@@ -6,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis_lib.report.trials import side_by_side
+from analysis_lib.results.section import Section
 from analysis_lib.results.words import p_text, printed
 from analysis_lib.study.contract import load_study
 
@@ -21,6 +25,18 @@ control arm it is the change since baseline, which is not an effect of treatment
 
 | study | n | input | seconds | estimate (95 % CI) | another program |
 |---|---|---|---|---|---|
+"""
+CALIBRATION = """\
+# How often each p-value is at most .05 without an effect
+
+[S1](../notebooks/appendix/S1_calibration.ipynb) simulates trials of a study's own design in which
+treatment does nothing, and computes from each the p-values of notebooks 01 to 03:
+`python run_all.py --study NAME --only S1` (add `--quick` for a first look; rows marked QUICK were
+made so). `make gallery` then writes this page. Of images, the difference between the arms is shown.
+Intervals are simultaneous over the p-values of a family.
+
+| study | p-value | trials | rate, % (95 % CI) | verdict |
+|---|---|---|---|---|
 """
 
 
@@ -59,5 +75,25 @@ def _input(study):
     return ", ".join(["scores", *(kind for kind, there in kinds.items() if there)])
 
 
+def calibrated():
+    """One line for each p-value of a study's main contrast that S1 has calibrated."""
+    for name in ("demo", "antidepressant", "claus2020"):
+        study = load_study(name)
+        results = Section(study, "calibration")
+        if not results.has("rates"):
+            continue
+        mark = " (SIMULATED)" * study.simulated + " (QUICK)" * results.quick
+        table = results.table("rates")
+        for row in table[table["contrast"].isna() | table["contrast"].eq(study.main)].itertuples():
+            rate, low, high = (printed(v, "rate") for v in (row.rate, row.ci_low, row.ci_high))
+            where = f"`{row.source}`, `{row.column}`"
+            what = f"{row.family}: {row.test} ({where})"
+            shown = (name + mark, what, row.n_draws, f"{rate} ({low} to {high})", row.verdict)
+            yield f"| {' | '.join(map(str, shown))} |"
+
+
 if __name__ == "__main__":
-    (DOCS / "trials.md").write_text(HEAD + "\n".join(rows()) + "\n", encoding="utf-8")
+    pages = {"trials.md": HEAD + "\n".join(rows()), "calibration.md": CALIBRATION}
+    pages["calibration.md"] += "\n".join(calibrated())
+    for name, text in pages.items():
+        (DOCS / name).write_text(text + "\n", encoding="utf-8")

@@ -53,7 +53,6 @@ from analysis_lib.receptors.correlation import slopes_given_others
 from analysis_lib.receptors.dominance_analysis import dominance
 from analysis_lib.receptors.library import combine
 from analysis_lib.receptors.slopes import slope_test
-from analysis_lib.receptors.surrogates import variogram
 from analysis_lib.report import crate, export, findings
 from analysis_lib.report.page import write_report
 from analysis_lib.results import reading
@@ -129,13 +128,16 @@ def ran03(place, ran02):
     return run_shown(place, "03_receptor_correlation", **options)
 
 
+SMALL = {"n_trials": 10, "n_maps": 10, "n_broken": 1, "n_permutations": 99}  # of S1
+
+
 @pytest.fixture(scope="module")
 def ran_appendix(place, ran03):
     """S1 to S4, by number."""
     draws = {"n_draws": 99, "n_imputations": 20}
     return {
         "S2": run_shown(place, "S2_specification_curve", **draws),
-        "S1": run_shown(place, "S1_calibration", n_surrogates=99),
+        "S1": run_shown(place, "S1_calibration", n_jobs=1, **SMALL),
         "S3": run_shown(place, "S3_power", n_power_trials=10, multiples=[2], n_jobs=1),
         "S4": run_shown(place, "S4_juspace", n_permutations=99),
     }
@@ -789,36 +791,70 @@ def test_03_names_the_regions_that_a_map_does_not_cover(ran03):
 # --- S1, S3, S4
 
 
-def test_rates_stand_beside_the_p_that_they_concern(ran_appendix, ran03):
+SIMULATED = {  # family: tests, contrasts
+    "clinical": (8, 1),
+    "voxels": (4, 3),
+    "receptors": (7, 3),
+}
+
+
+def test_rates_are_the_shares_of_the_trials_that_were_drawn(ran_appendix, ran03):
     rates = table(ran03, "calibration/rates.tsv")
-    rows = table(ran03, "receptors/correlations.tsv")
-    rows = rows[rows["contrast"] == "arm_by_time"].set_index("annotation")
-    for name in ("r", "p_spatial", "p_fwe_spatial"):
-        np.testing.assert_allclose(rates[name], rows.loc[rates["annotation"], name])
-    assert rates["r"].abs().is_monotonic_decreasing
-    measured = ran_appendix["S1"].variables["measured"]
-    simulated = measured[(measured["null"] == "Moran") & (measured["side"] == "simulated")]
-    assert rates["false_positive_rate"].tolist() == [simulated["rate"].max()] * 5
+    drawn = {one.family: one for one in ran_appendix["S1"].variables["drawn"]}
+    assert list(drawn) == list(SIMULATED)
+    assert rates.groupby("family").size().to_dict() == {f: a * b for f, (a, b) in SIMULATED.items()}
+    for row in rates.itertuples():
+        contrast = row.contrast if isinstance(row.contrast, str) else None
+        p = drawn[row.family].p["this design"][row.test, row.source, row.column, contrast]
+        share = (p <= 0.05 + 1e-9).mean(axis=0)
+        assert (row.n_draws, row.rate) == (10, pytest.approx(share.mean()))
+        level = 0.05 / np.prod(SIMULATED[row.family])
+        low, high = stats.beta.ppf([level / 2, 1 - level / 2], [10 * row.rate, 10 * row.rate + 1],
+                                   [11 - 10 * row.rate, 10 - 10 * row.rate])  # fmt: skip
+        np.testing.assert_allclose(
+            [row.ci_low, row.ci_high], np.nan_to_num([low, high], nan=[0, 1])
+        )
+        assert row.worst_rate == pytest.approx(share.max()) or len(share) == 1
+        assert row.verdict == "holds" or row.ci_low > 0.05 or row.ci_high < 0.05
+        assert row.detectable > 0.4
+    assert set(rates["worst_map"].dropna()) <= set(
+        table(ran03, "receptors/correlations.tsv")["annotation"]
+    )
 
 
-def test_variograms_are_those_of_the_change_between_the_arms(ran_appendix, ran03, effects):
-    rows = table(ran03, "calibration/variograms.tsv")
-    assert rows["null"].unique().tolist() == ["Moran", "variogram"]
-    distances = ran03.variables["inputs"].mirrored("centroid")[0]
-    lags, expected = variogram(normal_scores(effects[0]["arm_by_time"]), distances)
-    for _, own in rows.groupby("null"):
-        np.testing.assert_allclose(own["distance"], lags)
-        np.testing.assert_allclose(own["effect"], expected[0], rtol=1e-6)
-        assert (own["low"] < own["median"]).all()
-        assert (own["median"] < own["high"]).all()
-    bands = {null: own[["low", "median", "high"]].to_numpy() for null, own in rows.groupby("null")}
-    assert not np.allclose(bands["Moran"], bands["variogram"])
-    for panel, (null, own) in zip(
-        ran_appendix["S1"].panels["variogram"], rows.groupby("null", sort=False), strict=True
-    ):
-        assert panel.title == f"{null[0].upper()}{null[1:]} surrogates"
-        np.testing.assert_allclose(panel.draw.keywords["surrogates"], bands[null].T)
-        np.testing.assert_allclose(panel.draw.keywords["target"], own["effect"])
+def test_what_fails_is_listed_without_a_verdict(ran_appendix, ran03):
+    rows = table(ran03, "calibration/failing.tsv")
+    counted = rows.groupby("family")["assumption"].nunique().to_dict()
+    assert counted == {"clinical": 4, "voxels": 4, "receptors": 8}  # areas are of one size
+    assert set(rows["n_draws"]) == {1}
+    drawn = {one.family: one for one in ran_appendix["S1"].variables["drawn"]}
+    for row in rows[rows["family"] == "voxels"].itertuples():
+        p = drawn["voxels"].p[row.assumption][row.test, row.source, row.column, row.contrast]
+        assert row.rate == (p <= 0.05 + 1e-9).mean()
+        assert row.ci_low <= row.rate <= row.ci_high
+
+
+def test_curves_are_shares_at_every_level(ran_appendix, ran03):
+    rows = table(ran03, "calibration/quantiles.tsv")
+    drawn = {one.family: one for one in ran_appendix["S1"].variables["drawn"]}
+    for (family, test), own in rows.groupby(["family", "test"]):
+        (key,) = [
+            k
+            for k in drawn[family].p["this design"]
+            if k[0] == test and k[3] in (None, "arm_by_time")
+        ]
+        assert own[["source", "column"]].drop_duplicates().to_numpy().tolist() == [list(key[1:3])]
+        p = drawn[family].p["this design"][key].ravel()
+        expected = [(p <= level + 1e-9).mean() for level in own["nominal"]]
+        np.testing.assert_allclose(own["observed"], expected)
+        assert set(own["n_draws"]) == {10}
+    panels = ran_appendix["S1"].panels["quantiles"]
+    for panel, family in zip(panels, SIMULATED, strict=True):
+        assert panel.title.endswith(family)
+        assert set(panel.draw.keywords["quantiles"]["family"]) == {family}
+    settings = reading.read_json(ran03.derived / "calibration" / "settings.json")
+    sizes = {"trials": 10, "maps": 10, "broken": 1, "permutations": 99, "seed": 5, "quick": False}
+    assert settings == sizes
 
 
 def test_what_the_trial_can_see_and_what_others_found_are_of_its_own_arms(ran_appendix, ran03):
@@ -1105,7 +1141,7 @@ COVERED = {
     "null_rates parcel_change quality region_clinical region_means summary variance_by_region",
     "receptors": "anatomy combined correlations coupling_arm coupling_improvement dominance "
     "given_others individual rivals scatter sensitivity spatial_rates structure_correlations",
-    "calibration": "rates variograms",
+    "calibration": "failing notes quantiles rates",
     "specifications": "apart decisions joint regions_specifications symptoms_specifications "
     "variance",
     "power": "needed power seen",

@@ -450,13 +450,13 @@ def exaggeration(results, question):
     return power(results, question, "exaggeration")
 
 
-def variogram(results, null):
-    rows = results.table("variograms")
-    rows = rows[rows["null"] == null]
-    data = {"lags": rows["distance"], "target": rows["effect"]}
-    data["surrogates"] = rows[["low", "median", "high"]].to_numpy().T
-    title = f"{null[:1].upper()}{null[1:]} surrogates"
-    return _panel(results, "variograms", title, data, {"null": null}, size=(COLUMN, 2.5))
+def quantiles(results, family):
+    data = {name: results.table(name) for name in ("quantiles", "rates")}
+    data = {name: rows[rows["family"] == family] for name, rows in data.items()}
+    contrast = data["rates"]["contrast"]
+    data["rates"] = data["rates"][contrast.isna() | contrast.eq(results.study.main)]
+    title = f"False alarms at every level: {family}"
+    return _panel(results, "quantiles", title, data, {"family": family}, size=(PAGE, 3.0))
 
 
 def choices(results, family="regions"):
@@ -531,7 +531,7 @@ IN_ORDER = (
     *("items", "stimulation", "residuals", "left_out", "head_size", "template_fit", "homogeneity"),
     *("volumes", "variance_ratio", "skewness", "mosaic", "slices", "glass", "surface", "regions"),
     *("correlations", "structures", "scatter", "dominance", "nulls", "slopes", "anatomy"),
-    *("improvement", "influence", "power", "exaggeration", "variogram", "patients_z"),
+    *("improvement", "influence", "power", "exaggeration", "quantiles", "patients_z"),
     *("choices", "variance"),
     *("trials_symptoms", "trials_regions", "trials_receptors"),
 )

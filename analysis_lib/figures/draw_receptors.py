@@ -3,9 +3,10 @@
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
+from scipy import stats
 
 from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_beside, write_nothing
-from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS, QUIET, TISSUE
+from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS, QUIET, TISSUE, VERDICTS
 from analysis_lib.receptors.library import systems
 from analysis_lib.results.words import number_text, p_cell
 
@@ -18,6 +19,7 @@ ANATOMY = {  # in words
     "image_sharpness": "sharpness of the images",
 }
 
+DASHES = ("-", "--", ":", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (8, 2)))
 LOOKS = (  # of structures, in the order of the table
     {"marker": "o", "color": "black", "side": 0.25},
     {"marker": "s", "color": ACCENT, "side": 0.0},
@@ -227,15 +229,24 @@ def plot_without(ax, rows):
     _legend_below(ax, borderpad=0)
 
 
-def plot_variograms(ax, lags, target, surrogates):
-    """Variogram (n_lags,) of a map, and 2.5, 50 and 97.5 % of its surrogates, (3, n_lags)."""
-    low, middle, high = surrogates
-    ax.fill_between(lags, low, high, color="#DDDDDD", label="95 % of surrogates")
-    ax.plot(lags, middle, color=QUIET, label="their median")
-    ax.plot(lags, target, color=ACCENT, label="effect map")
-    ax.set(xlabel="distance, mm", ylabel="semivariance, normal scores")
-    ax.set_ylim(0, 1.45 * max(np.max(high), np.max(target)))
-    ax.legend(loc="upper left", ncols=3, fontsize=6, handlelength=1, columnspacing=0.8)
+def plot_quantiles(ax, quantiles, rates):
+    """Share of p at or below each level, a line per test; grey: 95 % of a test that holds it."""
+    verdicts = rates.set_index("test")["verdict"]
+    for k, (test, rows) in enumerate(quantiles.groupby("test", sort=False)):
+        look = {"color": VERDICTS[verdicts[test]], "ls": DASHES[k % len(DASHES)], "lw": 1.3}
+        ax.plot(rows["nominal"], rows["observed"], label=f"{test}: {verdicts[test]}", **look)
+    levels, n = rows["nominal"].to_numpy(), quantiles["n_draws"].min()
+    limits = stats.binom.ppf([[0.025], [0.975]], n, levels) / n
+    ax.fill_between(levels, *limits, color="#E2E2E2", lw=0, zorder=0)
+    ax.plot(levels, levels, color=QUIET, lw=0.8, zorder=1)
+    ax.axvline(LEVEL, color=QUIET, lw=0.8, ls=":")
+    ax.set(xscale="log", yscale="log", xlabel="level", ylabel="share of p at or below it")
+    ax.set(xlim=(levels[0], 1), ylim=(levels[0] / 2, 1.1))
+    ticks = {"ticks": [0.005, 0.05, 0.5, 1], "labels": [".005", ".05", ".5", "1"]}
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_ticks(**ticks)
+        axis.set_minor_formatter(mpl.ticker.NullFormatter())
+    ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=SMALL, handlelength=2.6)
 
 
 def plot_dominance(ax, rows):

@@ -140,11 +140,13 @@ def has_arms(study) -> bool:
     return study.arms is not None
 
 
-def _on_request(notebook, folder, *reads):
+CHANGES = (tables, receptor_maps, bundled_densities, atlas_files)
+
+
+def _on_request(notebook, folder):
     """A notebook of the appendix that goes on from 02 and 03, and runs when it is named."""
-    reads = (tables, receptor_maps, bundled_densities, atlas_files, *reads)
     needs = {"uses": ("vbm", "receptors"), "needs": ("images",)}
-    return Step(notebook, reads, writes=(folder,), on_request=True, fits=has_arms, **needs)
+    return Step(notebook, CHANGES, writes=(folder,), on_request=True, fits=has_arms, **needs)
 
 
 SPATIAL_RATES = benchmark("spatial_nulls.tsv")
@@ -193,7 +195,13 @@ STEPS = (
         writes=("figures",),
     ),
     Step("S0_trial_conduct", reads=(tables,), writes=("conduct",), fits=has_arms),
-    _on_request("S1_calibration", "calibration", SPATIAL_RATES),
+    Step(
+        "S1_calibration",
+        reads=(*CHANGES, Study.grey_matter_maps, brought),
+        may_use=("vbm", "receptors"),
+        writes=("calibration",),
+        on_request=True,
+    ),
     Step(
         "S2_specification_curve",
         reads=(
@@ -207,10 +215,7 @@ STEPS = (
     ),
     Step(
         "S3_power",
-        reads=(
-            *(tables, brought, Study.grey_matter_maps, receptor_maps, bundled_densities),
-            atlas_files,
-        ),
+        reads=(*CHANGES, Study.grey_matter_maps, brought),
         may_use=("grey_matter", "vbm", "receptors"),
         writes=("power",),
         on_request=True,

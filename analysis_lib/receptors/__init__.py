@@ -8,11 +8,6 @@ __getattr__, __dir__, __all__ = attach(
         "assessment": [
             "correlation_table",  # rows of receptors/correlations.tsv
         ],
-        "calibration": [
-            "measured_rates",  # benchmarks/spatial_nulls.tsv
-            "rate_rows",  # p_spatial of each map beside its measured false-positive rate
-            "variogram_table",  # variogram of the effect map and of its surrogates
-        ],
         "dominance_analysis": [
             "dominance",  # dominance analysis over all subsets of predictors (Budescu 1993
         ],

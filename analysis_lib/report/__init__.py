@@ -7,12 +7,10 @@ __getattr__, __dir__, __all__ = attach(
     submod_attrs={
         "display": [
             "by_visit",  # observed means, a column per visit
-            "rate_table",  # false-positive rates of each null by range of autocorrelation
             "table",  # A table as it is printed
         ],
         "sentences": [
             "findings",  # what the results of one notebook say, in Markdown
-            "marked_rates",  # false-positive rates as they are printed
             "notice",  # what a reader must know before any number, in Markdown
             "receptor_notice",  # what a reader must know of the receptor maps, in Markdown
         ],

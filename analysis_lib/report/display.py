@@ -3,7 +3,7 @@
 import pandas as pd
 from IPython.display import HTML
 
-from analysis_lib.report.sentences import marked_rates
+from analysis_lib.figures.palette import VERDICTS
 from analysis_lib.results import words
 from analysis_lib.results.columns import head
 from analysis_lib.results.contrasts import CONTRASTS, OF_CHANGE, contrast_title
@@ -47,9 +47,12 @@ def table(frame, study, file="", index=False, title=""):
     shown = {}
     for name in whole:
         head = _head(name, names, file, name in frame and frame.columns.name)
-        cells = _printed(whole, name, names)
+        cells = _printed(whole, name, names, file)
         shown[head] = joined(shown[head], cells) if head in shown else cells
     html = pd.DataFrame(shown).to_html(index=False, border=0, justify="left", escape=True)
+    for verdict, colour in VERDICTS.items() if "verdict" in whole else ():
+        dot = f'<span style="color: {colour}" aria-hidden="true">●</span>'
+        html = html.replace(f"<td>{verdict}</td>", f"<td>{dot} {verdict}</td>")
     html = html.replace("<td>", '<td style="white-space: nowrap">')
     above = f"<p><b>{words.in_markdown(title)}</b></p>" if title else ""
     return HTML(f"{above}<div {SCROLLED}>{html}</div>")
@@ -118,11 +121,13 @@ def by_visit(means, study):
     return table(wide.fillna("not rated"), study, index=True)
 
 
-def _printed(frame, name, names):
+def _printed(frame, name, names, file):
     cells = spoken(frame[name], name, names)
     if cells is not None:
         return cells
     values = pd.to_numeric(frame[name]).astype(float)
+    if file in ("rates", "failing") and name != "n_draws":
+        return ["–" if pd.isna(value) else words.rate_cell(value) for value in values]
     if str(name).startswith(("p_", "q_", "smallest_p")) or name == "p":
         return values.map(words.p_cell).tolist()
     if "risk_difference" in frame and name in SHARES:
@@ -134,32 +139,3 @@ def _printed(frame, name, names):
     if str(name).startswith("events_"):  # a mean over imputations beside counts
         return [words.number_text(value, ".0f" if value % 1 == 0 else ".1f") for value in values]
     return ["–" if pd.isna(value) else words.number_text(value, form) for value in values]
-
-
-def rate_table(measured, study):
-    """Rates of p ≤ .05 of each null by kind of effect map, for simulated and real receptor maps.
-
-    Parameters
-    ----------
-    measured : pandas.DataFrame
-        Rows of benchmarks/spatial_nulls.tsv.
-    study : Study
-
-    Returns
-    -------
-    IPython.display.HTML
-    """
-    parts = {
-        "simulated pair": measured["side"] == "simulated",
-        "worst real map": measured["side"].str.contains("/"),
-        "any real map, family-wise": measured["side"].str.contains("family"),
-    }
-    wide = {
-        (null, what): rows.groupby("noise", sort=False)["rate"].max()
-        for null in measured["null"].unique()
-        for what, chosen in parts.items()
-        if len(rows := measured[chosen & measured["null"].eq(null)])
-    }
-    frame = pd.DataFrame(wide).apply(marked_rates).T
-    frame = frame.rename_axis(["null", "Other map"]).reset_index().rename_axis(columns=None)
-    return table(frame, study)

@@ -119,8 +119,8 @@ def copy_figures(evidence, folder):
 
 def draw_figures(evidence) -> dict:
     """Figures of the appendix by section, drawn from its results: there are no files of them."""
-    kinds = evidence.select("calibration/variograms.tsv")
-    asked = {"calibration": [("variogram", {"null": null}) for null in set(kinds.get("null", ()))]}
+    drawn = evidence.select("calibration/quantiles.tsv").get("family", ())
+    asked = {"calibration": [("quantiles", {"family": name}) for name in dict.fromkeys(drawn)]}
     if evidence.exists("specifications/variance.tsv"):
         families = evidence.select("specifications/variance.tsv")["family"].unique()
         asked["specifications"] = [("choices", {"family": family}) for family in families]

@@ -191,7 +191,7 @@ def _parts(evidence, facts):
     parts += [("vbm", "Grey-matter change", "vbm", ("clusters", "regions"), 1)] * facts["has_vbm"]
     parts += [("receptors", "Receptors", "receptors", ("receptors",), 1)] * facts["has_receptors"]
     asked = [name for name in ON_REQUEST if (evidence.derived / name).is_dir()]
-    tables = {"power": ("power", "needed")}
+    tables = {"calibration": ("calibration", "failing"), "power": ("power", "needed")}
     return parts + [(name, ON_REQUEST[name], name, tables.get(name, (name,)), 1) for name in asked]
 
 

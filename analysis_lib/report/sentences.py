@@ -15,7 +15,6 @@ from analysis_lib.vbm.planted_truth import nothing_planted
 TEMPLATES = Path(__file__).parent / "template"
 SENTENCES = "findings.md.j2"
 LEVEL = 0.05  # below it a family-wise p is called significant in words
-TOLERATED = 0.07  # a false-positive rate at .05 above this is marked
 
 QUICK = "QUICK: few permutations, for a first look. Do not quote these p-values."
 ONE_ARM = (
@@ -96,7 +95,6 @@ def context(quotes) -> dict:
         "one_map": study.effect is not None,
         "not_available": "not available: one map, no patients",
         "level": LEVEL,
-        "tolerated": TOLERATED,
         "main": study.main,
         "others": OTHERS,
         "contrast_words": lambda name: contrasts.contrast_words(name, study.arm_names),
@@ -183,17 +181,3 @@ def receptor_notice(about):
     }
     told = "; ".join(f"{n} from {kind}" for kind, n in kinds.items() if n)
     return f"Receptor and transporter maps: {told}."
-
-
-def marked_rates(rates):
-    """False-positive rates as they are printed: an asterisk above what is tolerated.
-
-    Parameters
-    ----------
-    rates : array_like
-
-    Returns
-    -------
-    list of str
-    """
-    return [f"{rate:.3f}".replace("0.", ".", 1) + " *" * int(rate > TOLERATED) for rate in rates]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from analysis_lib.figures.palette import VERDICTS
 from analysis_lib.report.display import SHARES, joined, spoken, variables
 from analysis_lib.report.sentences import by_size
 from analysis_lib.results import words
@@ -23,8 +24,8 @@ def read_tables(evidence, has_receptors) -> dict:
     clinical = ["baseline", "contrasts", "responders", "harms", "checklist"]
     names = clinical if study.arms else ["change"]
     names += ["clusters", "regions"] if study.imaging else []
-    names += ["receptors", "calibration", "juspace"] if has_receptors else []
-    names += ["power", "needed"]
+    names += ["receptors", "juspace"] if has_receptors else []
+    names += ["calibration", "failing", "power", "needed"]
     made = {name: _table(evidence, name, SPECIFIED[_kind(study, name)]) for name in names}
     return {name: table for name, table in made.items() if table}
 
@@ -48,6 +49,8 @@ def _table(evidence, name, about):
     read_as, names = about.get("read_as"), evidence.study.arm_names
     columns = about["columns"].split()
     heads = [_head(column, read_as or file, names) for column in columns]
+    for one, column in zip(heads, columns, strict=True):
+        one["verdict"] = verdict(evidence, file, column) if name != "calibration" else None
     cells = [_cells(rows, column, file.split("/")[0], names) for column in columns]
     return {
         "title": about["title"].format(**said),
@@ -58,6 +61,19 @@ def _table(evidence, name, about):
         "meanings": {one["heading"]: one["meaning"] for one in heads if one["meaning"]},
         "left_out": left_out,
     }
+
+
+def verdict(evidence, file, column):
+    """How far a column's p can be trusted, by S1: its worst verdict in the main contrast, or None.
+
+    ``file`` is the table that holds it. A quick run of S1 has too few trials for a verdict.
+    """
+    rates = evidence.select("calibration/rates.tsv", column=column)
+    if rates.empty or evidence.json("calibration/settings.json").get("quick"):
+        return None
+    rows = rates[rates["contrast"].isna() | rates["contrast"].eq(evidence.study.main)]
+    found = set(rows.loc[[file.startswith(source) for source in rows["source"]], "verdict"])
+    return next((one for one in VERDICTS if one in found), None)
 
 
 def _words(study):
@@ -137,11 +153,13 @@ def _kind_of_column(rows, column, section):
         return "p"
     if "risk_difference" in rows and column in SHARES:
         return "percent"
+    if section == "calibration" and column != "n_draws":
+        return "rate"
     if column in TWO_DECIMALS:
         return "two"
     if column.startswith("nnt"):
         return "nnt"
-    if section in ("receptors", "juspace", "power", "calibration"):
+    if section in ("receptors", "juspace", "power"):
         return "count" if column.startswith("n_") else "two"
     whole = rows[column].dropna().mod(1).eq(0).all()
     return "count" if whole and column not in ("estimate", "ci_low", "ci_high") else "points"

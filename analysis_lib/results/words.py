@@ -68,13 +68,18 @@ def p_cell(p):
     return "–" if missing else p_text(p).removeprefix("p ").removeprefix("= ")
 
 
+def rate_cell(rate):
+    """A rate in a column, as p is printed: ".049"."""
+    return f"{rate:.3f}".replace("0.", ".", 1)
+
+
 def printed(value, kind) -> str:
     """A number as texts print it, by its kind.
 
     "count"; "points": one decimal, two where one would say 0; "size": one, without sign; "change":
     one, always with its sign; "two"; "distance": two, without sign; "percent" of a proportion;
-    "at_least": the same, rounded down; "p"; "small_p": a permutation p, as it is; "nnt": number
-    needed to treat to benefit, or below 0 to harm; "plain"; "text".
+    "rate": the same, one decimal; "at_least": the same, rounded down; "p"; "small_p": a permutation
+    p, as it is; "nnt": number needed to treat to benefit, or below 0 to harm; "plain"; "text".
     """
     if kind not in FORMS:
         raise ValueError(f"kind {kind!r}: one of {', '.join(FORMS)} expected")
@@ -90,6 +95,7 @@ FORMS = {
     "change": lambda v: number_text(v, "+.1f"),
     "two": number_text,
     "distance": lambda v: number_text(abs(v)),
+    "rate": lambda v: number_text(100 * v, ".1f"),
     "percent": lambda v: number_text(100 * v, ".0f"),
     "at_least": lambda v: number_text(np.floor(100 * v), ".0f"),
     "p": p_text,

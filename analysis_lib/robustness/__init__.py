@@ -5,6 +5,18 @@ from lazy_loader import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
+        "calibration": [
+            "calibrate",  # draw the p-values of a family from trials without an effect
+            "tables",  # how often each is at most .05
+        ],
+        "calibration_clinical": [
+            "read_clinical",  # the family of notebook 01
+        ],
+        "calibration_images": [
+            "read_receptors",  # the family of notebook 03
+            "read_regions",  # the family of notebook 02 for a table of regions
+            "read_voxels",  # the family of notebook 02
+        ],
         "power": [
             "power_tables",  # what this trial can see, and what real effects would take
         ],

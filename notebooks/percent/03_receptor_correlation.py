@@ -174,7 +174,7 @@ report.table(shown.sort_values("r", key=abs, ascending=False), trial, file)
 
 # %% [markdown]
 # The spatial p-values are not exact. This is how often they are at most .05 for simulated maps that nothing
-# links to any receptor; the maps marked are those most like this study's (by map: `appendix/S1_calibration`).
+# links to any receptor; the maps marked are those most like this study's (on this study's own design: `appendix/S1_calibration`).
 
 # %%
 main = assessed[trial.main]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex, to_rgb
+from scipy import stats
 
 from analysis_lib.figures import appearance, composites, draw_power, palette
 from analysis_lib.figures import draw_brain as figures_brain
@@ -631,6 +632,26 @@ def test_slopes_are_drawn_at_the_same_places_every_time():
         plt.close(fig)
     np.testing.assert_array_equal(*drawn)
     np.testing.assert_allclose(np.sort(drawn[0][:20, 0]), np.sort(rows["slope"][::2]))
+
+
+def test_curves_of_p_have_the_colour_and_the_word_of_their_verdict():
+    tests = {"MMRM": "holds", "ANCOVA": "too small"}
+    rows = pd.DataFrame({"nominal": [0.005, 0.05, 1.0], "observed": [0.01, 0.06, 1.0]})
+    rows = pd.concat([rows.assign(test=test, n_draws=400) for test in tests])
+    ax = plt.figure().subplots()
+    rates = pd.DataFrame({"test": tests.keys(), "verdict": tests.values()})
+    receptors.plot_quantiles(ax, rows, rates)
+    first, second, diagonal, _ = ax.get_lines()
+    assert [line.get_label() for line in (first, second)] == ["MMRM: holds", "ANCOVA: too small"]
+    assert first.get_color() == palette.VERDICTS["holds"] != second.get_color()
+    assert first.get_linestyle() != second.get_linestyle()  # where colours cannot be told apart
+    np.testing.assert_allclose(second.get_ydata(), [0.01, 0.06, 1])
+    np.testing.assert_allclose(diagonal.get_xdata(), diagonal.get_ydata())
+    (band,) = ax.collections
+    outline = band.get_paths()[0].vertices
+    limits = np.unique(outline[outline[:, 0] == 0.05, 1])
+    np.testing.assert_allclose(limits, stats.binom.ppf([0.025, 0.975], 400, 0.05) / 400)
+    plt.close(ax.figure)
 
 
 def test_power_is_drawn_with_its_closed_form_and_the_effects_of_others():

@@ -8,7 +8,7 @@ import pingouin
 import pytest
 from scipy import stats
 
-from analysis_lib.receptors import assessment, calibration, correlation, dominance_analysis, nulls
+from analysis_lib.receptors import assessment, correlation, dominance_analysis, nulls
 from analysis_lib.receptors.intervals import bootstrap_intervals
 from analysis_lib.receptors.slopes import slope_test
 from analysis_lib.results.contrasts import OF_CHANGE
@@ -164,20 +164,6 @@ def test_others_table_holds_all_but_one_constant(assessed):
     expected = correlation.partial_given_others(results[0].effect, maps)[0]
     np.testing.assert_allclose(table["r_given_others"], expected)
     np.testing.assert_array_equal(table[["p_given_others", "p_fwe"]].T, [test.p, test.p_fwe])
-
-
-def test_rates_of_a_map_are_its_worst_or_those_of_simulated_pairs():
-    measured = pd.DataFrame(
-        {
-            "null": ["Moran", "Moran", "Moran", "Moran", "variogram"],
-            "side": [D1, D1, "simulated", "simulated", D1],
-            "noise": ["a", "b", "a", "b", "b"],
-            "rate": [0.04, 0.09, 0.05, 0.06, 0.2],
-        }
-    )
-    found = calibration.false_positive_rates(measured, "Moran", [FEOBV, D1])
-    assert found.tolist() == [0.06, 0.09]
-    assert found.index.tolist() == [FEOBV, D1]
 
 
 def test_dominance_rows_hold_the_p_of_surrogates(assessed):

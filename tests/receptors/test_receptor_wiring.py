@@ -15,7 +15,6 @@ from wired import assert_table
 from analysis_lib.atlas import parcellation
 from analysis_lib.receptors import (
     assessment,
-    calibration,
     dominance_analysis,
     intervals,
     juspace,
@@ -512,22 +511,6 @@ def test_each_column_of_juspace_is_what_its_name_says(cubes):
 
 
 # --- rates, combined maps, quoted numbers
-
-
-def test_the_rate_beside_a_p_is_the_worst_of_its_own_map_and_null():
-    measured = pd.DataFrame(
-        [
-            ("Moran", "simulated", "VBM-like", 0.06),
-            ("Moran", "simulated", "60 mm", 0.08),
-            ("Moran", "a/1", "VBM-like", 0.11),
-            ("Moran", "a/1", "60 mm", 0.05),
-            ("variogram", "a/1", "VBM-like", 0.30),
-        ],
-        columns=["null", "side", "noise", "rate"],
-    )
-    rates = calibration.false_positive_rates(measured, "Moran", ["a/1", "b/2"])
-    assert rates.to_dict() == {"a/1": 0.11, "b/2": 0.08}
-    assert rates.name == "false_positive_rate"
 
 
 def test_maps_of_one_receptor_are_weighed_by_their_own_number_of_people():

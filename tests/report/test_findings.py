@@ -671,24 +671,6 @@ def test_it_is_said_where_receptor_densities_come_from():
     )
 
 
-def test_rates_above_what_is_tolerated_are_marked():
-    assert sentences.marked_rates([0.05, 0.0701, 0.12]) == [".050", ".070 *", ".120 *"]
-    measured = pd.DataFrame(
-        {
-            "null": ["Moran"] * 4 + ["parametric"],
-            "side": ["simulated", "a/1", "b/2", "18 maps, family-wise", "simulated"],
-            "noise": "VBM-like, homotopic 0",
-            "rate": [0.05, 0.06, 0.09, 0.08, 0.3],
-        }
-    )
-    html = display.rate_table(measured, STUDY).data
-    cells = [".050", ".090 *", ".080 *", ".300 *"]
-    places = [html.index(cell) for cell in cells]
-    assert places == sorted(places)
-    assert "VBM-like, homotopic 0" in html
-    assert ".060" not in html  # not the worst of the real maps
-
-
 # --- numbers that texts quote
 
 

@@ -156,13 +156,23 @@ def receptor_files():
 def appendix_files():
     """Results of what runs on request alone."""
     first = {"receptor": "MOR", "annotation": "mor2017/map"}
-    rates = first | {"p_spatial": 0.011, "false_positive_rate": 0.083}
-    rates |= {"p_spatial_anatomy": 0.061, "false_positive_rate_anatomy": 0.072}
-    lines = [
-        {"null": null, "distance": lag, "effect": lag / 50, "low": 0.1, "median": 0.5, "high": 1.1}
-        for null in ("Moran", "variogram")
-        for lag in (10.0, 40.0)
+    first_rate = {"family": "clinical", "test": "MMRM", "source": "clinical/mmrm_contrasts.tsv"}
+    first_rate |= {"column": "p", "contrast": None, "n_draws": 2000}
+    rates = [first_rate | {"rate": 0.051, "ci_low": 0.041, "ci_high": 0.062, "verdict": "holds"}]
+    rates += [
+        first_rate
+        | {"family": "receptors", "test": "smooth maps", "source": "receptors/correlations.tsv"}
+        | {"column": "p_spatial", "contrast": contrast, "rate": rate, "verdict": verdict}
+        | {"ci_low": rate - 0.01, "ci_high": rate + 0.01}
+        for contrast, rate, verdict in (
+            ("arm_by_time", 0.02, "conservative"),
+            ("active_change", 0.083, "too small"),
+        )
     ]
+    rates = pd.DataFrame(rates).assign(detectable=0.07, worst_map=None, worst_rate=np.nan)
+    failing = pd.DataFrame([first_rate]).assign(assumption="skewness 1", rate=0.061)
+    failing = failing.assign(ci_low=0.05, ci_high=0.07)
+    lines = pd.DataFrame([first_rate, first_rate]).assign(nominal=[0.05, 1.0], observed=[0.051, 1])
     curve = {"question": "receptor", "setting": "this map", "multiple": 1, "n_active": 18}
     curve |= {"n_control": 17, "true_effect": [0.0, 0.9], "power": [0.04, 0.86], "unit": "r"}
     curve |= {"monte_carlo_se": [0.01, 0.02], "closed_form": [0.05, 0.88]}
@@ -181,8 +191,9 @@ def appendix_files():
     option |= {"adjusted": False, "value": 0.9, "p_juspace": 0.002, "p_juspace_r": 0.031}
     return {
         "calibration": {
-            "rates.tsv": pd.DataFrame([rates]),
-            "variograms.tsv": pd.DataFrame(lines),
+            "rates.tsv": rates,
+            "failing.tsv": failing,
+            "quantiles.tsv": lines,
             "settings.json": {"quick": False},
         },
         "power": {
@@ -539,8 +550,10 @@ def test_what_ran_on_request_is_shown_with_its_tables_and_figures(alone, soup):
     written = page.write_report(alone(appendix=True))
     full = BeautifulSoup(written.read_text(encoding="utf-8"), "html.parser")
     said = words(full, "#results")
-    assert "1 of 1 receptor maps gave p ≤ .05 more often than in 7 % of cases" in said
-    assert "the highest rate was 8 %" in said
+    assert "Of 3 p-values of notebooks on this study, 1 hold their level" in said
+    assert "p was at most .05 in 5.1 % (4.1 to 6.2 %): it holds its level" in said
+    assert "2.0 % (1.0 to 3.0 %): it is conservative" in said
+    assert "Skewness 1: the highest rate is 6.1 % (5.0 to 7.0 %), of MMRM." in said
     assert "18 + 17 participants; reliability of the map 0.80): eighty per cent power only" in said
     assert "the noise-free r is at least 0.87" in said
     assert "JuSpace gives z = 0.71 and a group p = .040" in said
@@ -548,8 +561,20 @@ def test_what_ran_on_request_is_shown_with_its_tables_and_figures(alone, soup):
     assert "it is p = .002, from a plain shuffle of regions" in said
     assert "the same null maps give p = .031" in said
     figure = "figure-power-receptor"
-    shown = [one["id"] for one in full.select("figure") if not one.select("a[href$=png]")]
-    assert shown == ["figure-variogram-Moran", "figure-variogram-variogram", figure]
+    shown = [figure["id"] for figure in full.select("figure") if not figure.select("a[href$=png]")]
+    assert shown == ["figure-quantiles-clinical", figure]
+    marks = {
+        (part, mark.parent.get_text().split("\xa0")[0].strip(), mark.get_text())
+        for part in ("contrasts", "receptors")
+        for mark in full.select(f"#table-{part} th a.verdict[href='#calibration']")
+    }
+    assert {(part, verdict) for part, _, verdict in marks} == {
+        ("contrasts", "holds"),
+        ("receptors", "conservative"),
+    }
+    assert full.select("#table-contrasts td.verdict.holds")
+    assert full.select("#table-receptors td.verdict.conservative")
+    assert not soup.select(".verdict")
     for name in ("calibration", "power", "juspace"):
         assert full.select_one(f"#table-{name}"), name
         assert full.select_one(f'nav a[href="#{name}"]'), name
