@@ -3,6 +3,7 @@
 import functools
 import pickle
 from pathlib import Path
+from time import perf_counter
 
 import joblib
 from joblib import Parallel, delayed
@@ -11,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from analysis_lib.computing import cluster
 from analysis_lib.results import files
 from analysis_lib.results.hashing import library_hash
+from analysis_lib.results.times import duration
 
 PACKAGES = ("numpy", "scipy", "numba", "pandas", "statsmodels")  # by which numbers are made
 
@@ -51,6 +53,24 @@ def run(function, parts, shared, n_jobs=1, progress=None, address="", keep=None)
         if progress is not None:
             progress(len(found), len(parts))
     return found
+
+
+def told(what, function, parts, shared, n_jobs=1, address="", keep=None) -> list:
+    """`run`, which says beforehand what it will cost, by a first block, and then how far it is.
+
+    A block's time enters no result.
+    """
+    started = perf_counter()
+    first = run(function, parts[:1], shared, address=address, keep=keep)
+    left = (perf_counter() - started) * (len(parts) - 1) / n_jobs
+    print(f"{what}: {len(parts)} blocks, the rest in about {duration(left)}", flush=True)
+    quarters = {len(parts[1:]) * k // 4: k for k in (1, 2, 3)} if left > 60 else {}
+
+    def progress(done, total):
+        if done in quarters:
+            print(f"{what}: {quarters[done]} of 4 quarters done", flush=True)
+
+    return first + run(function, parts[1:], shared, n_jobs, progress, address, keep)
 
 
 def stream(function, parts, shared, n_jobs=1, address="", keep=None):

@@ -107,7 +107,7 @@ class NewSection(Section):
     @property
     def blocks(self):
         """Where results of blocks of draws are kept until all is published."""
-        return self.study.derived / ".blocks" / self.name
+        return self.study.work(self.name)["keep"]
 
     @property
     def _private(self):

@@ -4,7 +4,6 @@ A family is a set of p-values of one notebook with a way to draw all of them fro
 `calibration_clinical.Clinical`, `calibration_images.Voxels`, `.Regions` and `.Receptors`.
 """
 
-import time
 import zlib
 from dataclasses import dataclass, field
 
@@ -157,16 +156,16 @@ def calibrate(family, n_draws, n_broken, seed=0, **work) -> Drawn:
     seed : int
         Each draw has a generator of its own: numbers depend neither on blocks nor on processes.
     **work
-        For :func:`analysis_lib.computing.blocks.run`: n_jobs, address.
+        `Study.work`.
 
     Returns
     -------
     Drawn
     """
     sizes = {OWN: n_draws} | {name: n_broken for name in family.assumptions if n_broken}
-    _say_cost(family, seed, sum(sizes.values()), work.get("n_jobs", 1))
     parts = [(a, i, min(i + BLOCK, n)) for a, n in sizes.items() for i in range(0, n, BLOCK)]
-    found = blocks.run(_block, parts, (family, seed), progress=_Progress(), **work)
+    what = f"{family.name} ({family.words})"
+    found = blocks.told(what, _block, parts, (family, seed), **work)
     rows = {name: [] for name in sizes}
     for (assumption, *_), result in zip(parts, found, strict=True):
         rows[assumption] += result
@@ -180,16 +179,6 @@ def _answered(rows):
     return {key: values for key, values in p.items() if not np.isnan(values).any(axis=1).all()}
 
 
-def _say_cost(family, seed, n, n_jobs, timed=3):
-    """From a few draws of the study's own design, once everything is loaded."""
-    _block((OWN, 0, 1), (family, seed))
-    start = time.perf_counter()
-    _block((OWN, 0, timed), (family, seed))
-    seconds = n / n_jobs * (time.perf_counter() - start) / timed
-    words = f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} seconds"
-    print(f"{family.name} ({family.words}): {n} draws, about {words}", flush=True)
-
-
 def _block(part, shared):
     """p by test of some draws, each an array by map."""
     (assumption, first, last), (family, seed) = part, shared
@@ -197,18 +186,6 @@ def _block(part, shared):
     rngs = (np.random.default_rng([seed, name, k]) for k in range(first, last))
     drawn = (family.draw(assumption, rng) for rng in rngs)
     return [{key: np.atleast_1d(p) for key, p in one.items()} for one in drawn]
-
-
-class _Progress:
-    """A line for each quarter that is done."""
-
-    said = 0
-
-    def __call__(self, done, total):
-        quarter = 4 * done // total
-        if quarter > self.said:
-            self.said = quarter
-            print(f"  {25 * quarter} % done", flush=True)
 
 
 def attempt(key, compute, *arguments):

@@ -1,13 +1,11 @@
 """Power by simulated trials: sizes, draws, and what significant results say of the truth."""
 
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import pandas as pd
 
 from analysis_lib.computing import blocks
-from analysis_lib.results.times import duration
 
 ARMS = ("active", "control")
 ENOUGH = 0.8  # power that is asked for
@@ -28,10 +26,11 @@ def sizes_of(n_active, n_control, multiples):
     return {m: tuple(max(one, 4) if one else 0 for one in sizes) for m, sizes in n.items()}
 
 
-def simulate(function, sizes, n_trials, shared, seed, n_jobs=1, address="", per_block=50):
+def simulate(function, sizes, n_trials, shared, seed, per_block=50, **work):
     """Draws of ``function((n_active, n_control, draws, seed), shared)`` by size of the trial.
 
-    The first block, of the largest trials, is done alone: its time tells what the rest will cost.
+    The largest trials come first: they tell what the rest will cost at most. ``work`` is as
+    `Study.work` gives it.
     """
     counts = [min(per_block, n_trials - k) for k in range(0, n_trials, per_block)]
     sizes = dict.fromkeys(sizes.values())  # two multiples of a small trial may be one size
@@ -40,17 +39,7 @@ def simulate(function, sizes, n_trials, shared, seed, n_jobs=1, address="", per_
     parts = [
         (*n, count, own) for n, count, own in zip(order, counts * len(sizes), seeds, strict=True)
     ]
-    start = perf_counter()
-    found = blocks.run(function, parts[:1], shared)
-    left = (perf_counter() - start) * (len(parts) - 1) / n_jobs
-    print(f"{len(parts)} blocks of simulated trials, the rest in about {duration(left)}")
-    steps = {k * len(parts) // 4 for k in (1, 2, 3)}
-
-    def progress(done, total):
-        if done in steps:
-            print(f"{done} of {total} blocks")
-
-    found += blocks.run(function, parts[1:], shared, n_jobs, progress, address)
+    found = blocks.told("trials", function, parts, shared, **work)
     return {
         n: np.concatenate([f for f, own in zip(found, order, strict=True) if own == n])
         for n in sizes

@@ -52,8 +52,8 @@ def clinical_power(study, n_trials, multiples, seed=0, n_jobs=1):
         raise NotComputed("no control arm: there is no difference between arms to be found")
     model, visit = _fitted(study), study.final_visit
     sizes = power.sizes_of(*(sum(model.arms == arm) for arm in power.ARMS), multiples)
-    how = (seed, n_jobs, study.place.dask)
-    draws = power.simulate(fitted_trials, sizes, n_trials, (model, visit), *how)
+    work = study.work("power", n_jobs)
+    draws = power.simulate(fitted_trials, sizes, n_trials, (model, visit), seed, **work)
     sd = float(np.sqrt(np.diag(model.covariance)[model.visits.index(visit)]))
     variances = [_variance(model, arm, visit) for arm in power.ARMS]
     tables = []

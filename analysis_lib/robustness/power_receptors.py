@@ -44,8 +44,8 @@ def receptor_power(study, n_trials, multiples, seed=0, n_jobs=1):
     slopes = patient_slopes(noise, receptor, statistic)[:, 0]
     pools = {a: slopes[active == (a == "active")] for a in power.ARMS}
     sizes = power.sizes_of(*map(len, pools.values()), multiples)
-    how = (seed, n_jobs, study.place.dask)
-    draws = power.simulate(tested_slopes, sizes, n_trials, (pools, study.main), *how)
+    work = study.work("power", n_jobs)
+    draws = power.simulate(tested_slopes, sizes, n_trials, (pools, study.main), seed, **work)
     there = [pool for pool in pools.values() if len(pool)]
     variance = sum(np.square(pool).mean() / len(pool) for pool in there)
     spread = np.sqrt(variance / sum(1 / len(pool) for pool in there))

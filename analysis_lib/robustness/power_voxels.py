@@ -41,7 +41,7 @@ def voxel_power(study, n_trials, multiples, seed=0, n_jobs=1):
         raise NotComputed("no results of notebook 02 on images")
     shared = _noise(study, before.json("settings"), np.random.default_rng(seed))
     sizes = power.sizes_of(*(len(shared["maps"].get(a, ())) for a in power.ARMS), multiples)
-    options = {"seed": seed, "n_jobs": n_jobs, "address": study.place.dask}
+    options = {"seed": seed} | study.work("power", n_jobs)
     many = {"n_trials": NULL_TRIALS * n_trials, "per_block": 500}
     null = power.simulate(largest, sizes, shared=shared, **many, **options)
     limits = {n: np.quantile(own, 1 - LEVEL) for n, own in null.items()}

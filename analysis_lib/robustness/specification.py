@@ -10,13 +10,11 @@ one at a time, and so are regions left out.
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis_lib.computing import blocks
 from analysis_lib.results.problems import NotComputed
 from analysis_lib.robustness.multiverse import joint_test
 
@@ -186,18 +184,3 @@ def variance_by_decision(curve) -> pd.DataFrame:
     )
     order = table.sort_values("share", ascending=False, kind="stable", ignore_index=True)
     return order[["family", "decision", "n_options", "share"]]
-
-
-def run_told(study, what, function, parts, shared, n_jobs=1) -> list:
-    """`blocks.run`, with its cost, from a first block, said beforehand, and then its progress."""
-    start, options = perf_counter(), {"address": study.place.dask}
-    first = blocks.run(function, parts[:1], shared, **options)
-    left = (perf_counter() - start) * (len(parts) - 1) / n_jobs
-    print(f"{what}: {len(parts)} blocks, about {left:.0f} s", flush=True)
-    marks = {round(len(parts[1:]) * quarter / 4) for quarter in (1, 2, 3)}
-
-    def progress(done, total):
-        if total > 7 and done in marks:
-            print(f"{what}: {done / total:.0%}", flush=True)
-
-    return first + blocks.run(function, parts[1:], shared, n_jobs, progress, **options)

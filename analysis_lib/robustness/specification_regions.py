@@ -11,6 +11,7 @@ from nilearn.image import smooth_img
 from analysis_lib.atlas.anatomy import regional_anatomy
 from analysis_lib.atlas.grids import grey_matter_labels, labels_on_grid
 from analysis_lib.atlas.parcellation import load_atlas
+from analysis_lib.computing import blocks
 from analysis_lib.receptors.correlation import patient_slopes, slopes_given_others
 from analysis_lib.receptors.effects import nuisance_columns
 from analysis_lib.receptors.inputs import Inputs, read_inputs
@@ -28,7 +29,6 @@ from analysis_lib.robustness.specification import (
     crossed,
     limits,
     offered,
-    run_told,
 )
 from analysis_lib.study.head_size import total_intracranial_volume
 from analysis_lib.study.map_file import load_map
@@ -268,7 +268,9 @@ def _modelled(choice, rows, outcomes, flips, n_jobs):
         kept = own["label"].eq(ARBITRARY).to_numpy()
         parts.append((choice.design(covariates, head_size), y, choice.errors(errors), kept))
         places.append(own.index)
-    found = run_told(choice.study, "slopes", modelled, parts, flips, n_jobs)
+    found = blocks.told(
+        "slopes", modelled, parts, flips, **choice.study.work("specifications", n_jobs)
+    )
     table = pd.concat([one.set_axis(at) for (one, _), at in zip(found, places, strict=True)])
     arbitrary = [at[part[-1]] for part, at in zip(parts, places, strict=True)]
     order = np.argsort(np.concatenate(arbitrary), kind="stable")
@@ -329,7 +331,8 @@ def region_changes(study, atlases, wanted, n_jobs=1) -> dict:
     people = read_scans(study).analysed
     pairs = list(people[["pre", "post"]].itertuples(index=False, name=None))
     parts = [pairs[k : k + BLOCK] for k in range(0, len(pairs), BLOCK)]
-    found = run_told(study, "maps", _parcelled, parts, _places(pairs, atlases, wanted), n_jobs)
+    work = study.work("specifications", n_jobs) | {"keep": None}  # parts name files that may change
+    found = blocks.told("maps", _parcelled, parts, _places(pairs, atlases, wanted), **work)
     index = pd.Index(people["participant_id"])
     return {
         key: pd.DataFrame(

@@ -12,6 +12,7 @@ from analysis_lib.clinical.imputed_scales import impute_scales
 from analysis_lib.clinical.models import fit_mmrm_rows
 from analysis_lib.clinical.rating_patterns import adjusting, at_estimable_visits
 from analysis_lib.clinical.trial_data import read_trial
+from analysis_lib.computing import blocks
 from analysis_lib.results.problems import NotComputed
 from analysis_lib.results.section import UNANSWERED
 from analysis_lib.results.words import visit_words
@@ -23,7 +24,6 @@ from analysis_lib.robustness.specification import (
     crossed,
     limits,
     offered,
-    run_told,
 )
 from analysis_lib.study.participants import ADJUST, covariate_matrix
 
@@ -76,7 +76,9 @@ def symptom_curve(study, n_draws=1000, n_imputations=200, seed=0, n_jobs=1) -> C
     made = rows["missing"] == "imputed"
     specs = rows[~made].to_dict("records")
     parts = [specs[k : k + BLOCK] for k in range(0, len(specs), BLOCK)]
-    found = chain(*run_told(study, "scores", some_fitted, parts, scores, n_jobs))
+    found = chain(
+        *blocks.told("scores", some_fitted, parts, scores, **study.work("specifications", n_jobs))
+    )
     found = dict(zip(rows.index[~made], found, strict=True))
     found |= {at: (imputed["mar"], None) for at in rows.index[made]}
     notes = [

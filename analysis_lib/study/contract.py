@@ -435,6 +435,11 @@ class Study(_Strict):
         """Folder for everything that the notebooks write but figures."""
         return self.variants / self.variant if self.variant else self.variants.parent
 
+    def work(self, section, n_jobs=1) -> dict:
+        """Options of :func:`analysis_lib.computing.blocks.run`: blocks are kept until published."""
+        keep = self.derived / ".blocks" / section
+        return {"n_jobs": n_jobs, "address": self.place.dask, "keep": keep}
+
     def result(self, name) -> Path:
         """A result, or a folder of results below ``derived``, that another notebook wrote.
 

@@ -155,7 +155,7 @@ def test_sizes_keep_the_allocation_and_hold_this_trial():
 def test_blocks_are_told_beforehand_and_come_back_by_size(capsys):
     sizes = {1: (3, 2), 2: (6, 4)}
     found = power.simulate(_sizes, sizes, 5, None, seed=0, per_block=2)
-    assert capsys.readouterr().out.startswith("6 blocks of simulated trials, the rest in about ")
+    assert capsys.readouterr().out.startswith("trials: 6 blocks, the rest in about ")
     for n in sizes.values():
         assert found[n][:, :2].tolist() == [list(n)] * 5
     assert len({row[2] for own in found.values() for row in own}) == 6  # a seed per block

@@ -65,7 +65,7 @@ Markdown(report.notice(trial, quick))
 # %%
 sizes = (quick_trials, quick_broken) if quick else (n_trials, n_broken)
 of_maps = (quick_trials, quick_broken) if quick else (n_maps, n_broken)
-options = {"seed": seed, "n_jobs": n_jobs, "address": trial.place.dask}
+options = {"seed": seed} | trial.work("calibration", n_jobs)
 drawn = []
 with found.part("Clinical p-values"):
     scores = robustness.read_clinical(trial, n_permutations)
