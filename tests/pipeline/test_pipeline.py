@@ -861,4 +861,4 @@ def test_step_00_makes_what_the_notebooks_after_it_read():
     first, *others = pipeline_steps.STEPS
     assert (first.notebook, first.needs, first.resumes) == ("00_grey_matter", ("t1w",), True)
     assert first.writes == (load_study("demo").made_maps.name,)
-    assert [s.number for s in others if "grey_matter" in s.may_use] == ["01", "02"]
+    assert [s.number for s in others if "grey_matter" in s.may_use] == ["01", "02", "S2", "S3"]

@@ -318,7 +318,7 @@ def test_every_parameter_but_switches_and_names_declares_what_it_may_be(notebook
     known = real(notebook).values()
     without = {p.name for p in known if not p.allowed.text and p.type != "bool"}
     # the first two: the study and its atlas know; the third is checked as a folder's name
-    assert without <= {"study", "regions", "variant"}
+    assert without <= {"study", "regions", "receptor", "variant"}
 
 
 @pytest.mark.parametrize("notebook", REAL)

@@ -7,7 +7,7 @@
 # misses real effects, and what it does find is exaggerated: only estimates that happen to be large become
 # significant. This notebook simulates trials like this one, of several sizes, and counts.
 #
-# **Contents.** [The clinical contrast](#The-clinical-contrast) · [Grey matter](#Grey-matter) ·
+# **Contents.** [The clinical contrast](#The-clinical-contrast) · [The voxel test](#The-voxel-test) ·
 # [The receptor test](#The-receptor-test) · [What this trial can see](#What-this-trial-can-see) ·
 # [Exaggeration](#Exaggeration) · [What we found: power](#What-we-found:-power)
 #
@@ -62,7 +62,7 @@ with found.part("The clinical contrast"):
 # The closed form (Lu, Luo & Chen 2008) beside it uses the same covariance and the same visits rated by
 # arm, but a normal distribution. In small trials it promises slightly too much.
 #
-# ## Grey matter
+# ## The voxel test
 #
 # Residuals of this trial's difference maps, at the smoothing and resolution of notebook 02, are drawn
 # with replacement within arms and with random signs. A change of a given size, in standard deviations
