@@ -82,8 +82,9 @@ def refused(packages=()):
 
 def test_a_cluster_gives_the_same_files_progress_and_resumes(remote, tmp_path, monkeypatch):
     keep(remote, 2)
-    assert "2 participants to process, 0 done already" in remote.plan().summary(1)
-    assert "300 MB each, 2 at a time on the Dask cluster at tcp://" in remote.plan().summary(1)
+    said = remote.plan().summary(1)
+    assert "2 participants to process, 0 done already" in said
+    assert "300 MB each, 2 at a time on the Dask cluster at tcp://" in said
     told = []
     remote.run(progress=told.append)
     assert [(step.done, step.total, step.failed) for step in told] == [(1, 2, False), (2, 2, False)]
