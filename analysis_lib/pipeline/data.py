@@ -1,8 +1,10 @@
 """A study's data, made or fetched before a run."""
 
+import contextlib
 import time
 
 from analysis_lib.pipeline import steps
+from analysis_lib.pipeline.locking import alone
 from analysis_lib.pipeline.memory import apart
 from analysis_lib.results.problems import PipelineError
 
@@ -14,19 +16,30 @@ def prepare_data(study, fetch=False, note=print) -> None:
     this repository holds; with ``fetch``, another public trial is downloaded, and the maps and
     templates that the study's images need.
     """
-    if fetch or _is_at_hand(study):
-        _fetch_trial(study, note)
-    if study.simulated and not (study.root.is_dir() and any(study.root.iterdir())):
-        note(f"Simulating the data of {study.name} (once)")
-        start = time.perf_counter()
-        apart(_make_data, study.root)
-        note(f"Simulated {study.name} in {time.perf_counter() - start:.1f} s: {study.root}")
+    makes = not _is_there(study) and (fetch or study.simulated or _is_at_hand(study))
+    # Another run, with another output, may be making the same folder.
+    with alone(study.root) if makes else contextlib.nullcontext():
+        _make(study, fetch, note)
     missing = [path for path in steps.required_tables(study) if not path.is_file()]
     if missing:
         raise PipelineError(_missing_data(study, missing))
     makes = steps.makes_maps(steps.STEPS, study)
     if fetch and (makes or study.grey_matter_maps() or steps.brought(study)):  # to be compared
         _fetch_maps(study, note, makes)
+
+
+def _make(study, fetch, note):
+    if fetch or _is_at_hand(study):
+        _fetch_trial(study, note)
+    if study.simulated and not _is_there(study):
+        note(f"Simulating the data of {study.name} (once)")
+        start = time.perf_counter()
+        apart(_make_data, study.root)
+        note(f"Simulated {study.name} in {time.perf_counter() - start:.1f} s: {study.root}")
+
+
+def _is_there(study):
+    return study.root.is_dir() and any(study.root.iterdir())
 
 
 def _fetch_maps(study, note, makes):

@@ -1,4 +1,4 @@
-"""One run at a time."""
+"""One run at a time, and one that makes a study's data."""
 
 import contextlib
 import os
@@ -31,4 +31,19 @@ def lock(folder):
             path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:
+        held.release()
+
+
+@contextlib.contextmanager
+def alone(folder):
+    """Wait until no other run makes a folder; look whether it is there once this has begun."""
+    path = folder.with_name(f".{folder.name}.lock")
+    with refusals(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(path, is_singleton=False)
+        held.acquire()
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
         held.release()

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -504,6 +505,22 @@ def test_absent_simulated_study_is_generated_once(fresh, monkeypatch):
     assert [note.split()[0] for note in notes] == ["Simulating", "Simulated"]
     data.prepare_data(study, note=notes.append)
     assert len(notes) == 2
+
+
+def test_two_runs_that_need_the_same_data_make_them_once(fresh, monkeypatch):
+    def generate(folder):
+        time.sleep(0.3)
+        shutil.copytree(fresh / "elsewhere", folder)
+
+    study, notes = load_study(fresh / "tiny.yml"), []
+    shutil.move(study.root, fresh / "elsewhere")
+    monkeypatch.setattr(data, "apart", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(simulate, "simulate_study", generate)
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(data.prepare_data, study, note=notes.append) for _ in range(2)]
+    assert [run.exception() for run in runs] == [None, None]
+    assert [note.split()[0] for note in notes] == ["Simulating", "Simulated"]
+    assert not list(study.root.parent.glob(".raw*"))
 
 
 def test_fetch_gets_a_public_trial_and_receptors_only_where_there_are_images(fresh, monkeypatch):
