@@ -550,8 +550,10 @@ def test_what_ran_on_request_is_shown_with_its_tables_and_figures(alone, soup):
     written = page.write_report(alone(appendix=True))
     full = BeautifulSoup(written.read_text(encoding="utf-8"), "html.parser")
     said = words(full, "#results")
-    assert "Of 3 p-values of notebooks on this study, 1 hold their level" in said
-    assert "p was at most .05 in 5.1 % (4.1 to 6.2 %): it holds its level" in said
+    assert "3 p-values of the notebooks: no departure from their level in 1, too small in 1" in said
+    assert (
+        "p was at most .05 in 5.1 % (4.1 to 6.2 %): these trials do not show that it errs" in said
+    )
     assert "2.0 % (1.0 to 3.0 %): it is conservative" in said
     assert "Skewness 1: the highest rate is 6.1 % (5.0 to 7.0 %), of MMRM." in said
     assert "18 + 17 participants; reliability of the map 0.80): eighty per cent power only" in said
