@@ -137,7 +137,8 @@ display(*(figures.panel(found, "quantiles", family=one.family) for one in drawn)
 # The verdicts above are about this design if what the simulation assumes is true. The next table changes one thing
 # at a time, and is not coloured: nobody knows which of these hold in a trial, and how far.
 #
-# - *active SD twice the control's*: treatment helps some and not others, while mean change is the same;
+# - *active SD twice the control's*: treatment helps some and harms others, while mean change is the same. The
+#   shares of responders and remitters then do differ, so that their p should be small;
 # - *smoothness 8 v 16 mm*: maps of the active arm are smoothed by 16 instead of 8 mm, of the same spread;
 # - *noise of both arms, with individual response*: maps are mixed from the residuals of both arms, so that they
 #   hold the pattern along which patients of the active arm differ in response;

@@ -56,7 +56,8 @@ Markdown(report.notice(trial, quick))
 # - **another question**: it estimates something else, and belongs in no average.
 #
 # Arbitrary and uncertain options are combined in every way; the joint tests use the combinations of
-# arbitrary ones alone. Labels and reasons are in `analysis_lib/robustness/specifications.tsv`: whoever
+# arbitrary ones alone. How often they are wrong in trials without an effect was measured: see
+# `docs/specifications.md`. How far the p-values of single analyses hold in this study is S1's question. Labels and reasons are in `analysis_lib/robustness/specifications.tsv`: whoever
 # disagrees changes a word there and runs this notebook again.
 #
 # All analyses share the same draws. In each draw the signs of some participants' contributions to the
@@ -117,8 +118,8 @@ report.table(options.dropna(subset="lacking")[["decision", "option", "lacking"]]
 display(*(figures.panel(found, "choices", family=curve.family) for curve in curves))
 
 # %% [markdown]
-# If the curve stays on one side of zero from end to end, no combination of choices reverses the sign. Dots away from the
-# middle mean that uncertain choices move the estimate further than arbitrary ones.
+# If the curve stays on one side of zero from end to end, no combination of choices reverses the sign. Dots mark analyses
+# that differ in arbitrary choices alone: if they crowd in one place, the uncertain choices make the rest of the curve.
 #
 # How much each decision matters is the share of the estimates' variance that lies between its options.
 # Shares are of a variance that may itself be small: compare the range of the curve first.

@@ -130,8 +130,8 @@ report.table(found.table("needed"), trial, "needed") if curves else None
 display(*(figures.panel(found, "exaggeration", question=name) for name in questions))
 
 # %% [markdown]
-# Where power is low, a significant estimate is several times the truth. Where it is near 1, none of this
-# matters. The dashed line is the closed form (Lu, Qiu & Deng 2019).
+# Where power is low, a significant estimate is far from the truth: too large, or even of the wrong
+# sign. Where it is near 1, none of this matters. The dashed line is the closed form (Lu, Qiu & Deng 2019).
 #
 # ## What we found: power
 
@@ -139,7 +139,8 @@ display(*(figures.panel(found, "exaggeration", question=name) for name in questi
 Markdown(report.findings(found))
 
 # %% [markdown]
-# Power is not computed from this trial's own result: that would only restate its p-value.
+# Power is not computed from this trial's own result, which would only restate its p-value. The reliability
+# of its map is its own, however, and would be lower if the true effect were smaller.
 #
 # ## What this wrote
 #
