@@ -7,10 +7,12 @@ import pandas as pd
 
 from analysis_lib.importing import names, regions
 from analysis_lib.importing.mapping import FILE
+from analysis_lib.importing.reading import event_arm
 from analysis_lib.results.problems import Listing, Problem, StudyError
 
 FIRST = "{first}"  # stands for the code of the first visit
 UNASSIGNED = "unassigned"  # arm of people who have none
+NOBODY = pd.DataFrame(columns=["who", "value", "column", "file", "source"])
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Imported:
 
 def apply(mapping, tables) -> Imported:
     """Read tables as a mapping says; a `StudyError` has all that stands in the way."""
+    tables = [_with_event_arms(mapping, table) for table in tables]
     _refuse(list(_absent(mapping, tables)))
     tables = {t.name: t.cells.mask(t.cells.isin(mapping.missing)) for t in tables}
     used = {n: p for n, p in mapping.tables.items() if p.participants or p.scales or p.regions}
@@ -48,6 +51,14 @@ def apply(mapping, tables) -> Imported:
     misfits = [text for scale, table in scores.items() for text in _misfits(mapping, scale, table)]
     misfits += [*nobody, *_unrated(people, scores)]
     return Imported(people, scores, change, keys, _counts(tables, people, scores), tuple(misfits))
+
+
+def _with_event_arms(mapping, table):
+    """The table with the arms in its events apart, if the mapping reads them."""
+    part = mapping.tables.get(table.name)
+    if part and part.visit in table.cells and event_arm(part.visit) in part.participants.values():
+        return table.with_event_arms(part.visit)
+    return table
 
 
 def _refuse(problems):
@@ -149,22 +160,33 @@ def _length(pair):
 
 
 def _people(mapping, tables, who, keys):
-    """participants.tsv: the first value of each person; two different ones are a problem."""
-    columns, problems = {}, []
+    """participants.tsv: the first value of each person; two different arms are a problem."""
+    given = []
     for name, part in mapping.tables.items():
         for column, source in part.participants.items():
             words = part.values.get(column, {})
             cells = tables[name][source].map(lambda text, w=words: w.get(text, text), "ignore")
-            values = pd.DataFrame({"who": who[name], "value": cells}).dropna()
-            differ = values.groupby("who")["value"].nunique()
-            if column == "arm" and (differ > 1).any():
-                found = Listing(tuple(differ.index[differ > 1]), "two of {}")
-                problems.append(Problem(name, source, "one arm per participant", found))
-            columns[column] = values.groupby("who")["value"].first()
-    people = pd.DataFrame(columns, index=sorted(set(keys.values()), key=_in_order))
+            about = {"file": name, "column": column, "source": source, "row": cells.index + 2}
+            given.append(pd.DataFrame({"who": who[name], "value": cells, **about}))
+    given = pd.concat(given).dropna(subset=["who", "value"]) if given else NOBODY
+    first = given.drop_duplicates(["who", "column"])
+    order = dict.fromkeys(c for part in mapping.tables.values() for c in part.participants)
+    people = first.pivot(index="who", columns="column", values="value").reindex(
+        index=sorted(set(keys.values()), key=_in_order), columns=list(order)
+    )
     if mapping.arms != "none" and mapping.arms.column in people:
         people[mapping.arms.column] = people[mapping.arms.column].fillna(UNASSIGNED)
-    return people.rename_axis("participant_id").reset_index(), problems
+    people = people.rename_axis(index="participant_id", columns=None).reset_index()
+    return people, list(_two_arms(given[given["column"] == "arm"]))
+
+
+def _two_arms(given):
+    """People with two arms: the first arm, and the first row that holds another."""
+    first = given.groupby("who")["value"].transform("first")
+    other = given.assign(first=first)[given["value"] != first].drop_duplicates("who")
+    for (file, source), rows in other.groupby(["file", "source"]):
+        told = [f"{r.who}: {r.first} and, in row {r.row}, {r.value}" for r in rows.itertuples()]
+        yield Problem(file, source, "one arm per participant", Listing(tuple(told), between="; "))
 
 
 def _in_order(name):

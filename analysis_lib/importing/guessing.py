@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis_lib.importing import names
 from analysis_lib.importing.mapping import slug
+from analysis_lib.importing.reading import event_arm
 from analysis_lib.importing.regions import guess_regions, is_region, regional, visits_behind
 from analysis_lib.results.problems import Problem, StudyError
 from analysis_lib.study.contract import STUDIES
@@ -54,6 +55,7 @@ def guess(tables, folder) -> dict:
         read = {table.name: _table(table, others=True) for table in tables}
     parts = {name: part for name, (part, _) in read.items()}
     _refuse_nameless(parts)
+    tables = _with_event_arms(tables, parts)
     visits, weeks, named = _visits(tables, parts, {name: own for name, (_, own) in read.items()})
     _drop_doubles(parts)
     name = slug(folder)
@@ -112,6 +114,23 @@ def _refuse_nameless(parts):
         used = any(part.get(key) for key in ("participants", "scales", "regions"))
         if len(parts) > 1 and part["participant"] is None and used:
             part["participant"] = "?"
+
+
+def _with_event_arms(tables, parts):
+    """Tables with the arms that only the names of REDCap's events tell, if no column does."""
+    if any("arm" in part.get("participants", {}) for part in parts.values()):
+        return tables
+    made = []
+    for table in tables:
+        events = parts[table.name].get("visit")
+        if events in table.cells:
+            apart = table.with_event_arms(events)
+            arms = apart.cells[event_arm(events)]
+            if arms.nunique() > 1 and arms.count() == table.cells[events].count():
+                parts[table.name].setdefault("participants", {})["arm"] = event_arm(events)
+                table = apart
+        made.append(table)
+    return made
 
 
 # --- one table
@@ -434,7 +453,12 @@ def _arms(tables, parts):
             if _some_without(table, part, cells, column):
                 outside = outside | {"arm": ["unassigned"]}
             study = {"not_randomised": outside} if outside else {}
-            return _named_arms(levels, table.levels.get(column, {})), study
+            arms = _named_arms(levels, table.levels.get(column, {}))
+            if column == event_arm(
+                part.get("visit")
+            ):  # numbers, of which nothing tells the control
+                arms["control"] += " ?"
+            return arms, study
     others = [c for table in tables for c in _two_valued(table, parts[table.name])]
     return ("none ?" if others else "none"), {}
 

@@ -4,7 +4,7 @@ import csv
 import datetime
 import io
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +27,17 @@ class Table:
     cells: pd.DataFrame
     labels: dict = field(default_factory=dict)  # by column
     levels: dict = field(default_factory=dict)  # by column: word by code
+
+    def with_event_arms(self, column):
+        """The same with events of REDCap (week_4_arm_1) apart: week_4, and 1 in a new column."""
+        apart = self.cells[column].str.extract(r"^(.+)_arm_(\d+)$")
+        added = {column: apart[0].fillna(self.cells[column]), event_arm(column): apart[1]}
+        return replace(self, cells=self.cells.assign(**added))
+
+
+def event_arm(column) -> str:
+    """Name of the column of arms that stand in a column of events."""
+    return f"arm in {column}"
 
 
 def read_tables(files) -> list[Table]:
