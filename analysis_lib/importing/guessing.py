@@ -12,34 +12,15 @@ from analysis_lib.importing.regions import guess_regions, is_region, regional, v
 from analysis_lib.results.problems import Problem, StudyError
 from analysis_lib.study.contract import STUDIES
 
-_NUMBERED = r"_?(?:id|no|nr|code|num(?:ber)?)"
-ID = (  # names of the participant's column, the surest first
-    *(rf"participant(?:{_NUMBERED})?", rf"subj(?:ect)?(?:{_NUMBERED})?", "usubjid"),
-    *(rf"pat(?:ient)?(?:{_NUMBERED})?", "record_?id", "id", "rid", "pid", "id_hash"),
-    *("code", "case", "names?", "vpn?", "probandencode", "kennung"),
+_ONE = {name: "|".join(p) for name, p in names.WORDS["columns"].items()}
+ID = names.WORDS["columns"]["participant"]
+VISIT, ARM, DAYS = _ONE["visit"], _ONE["arm"], _ONE["days"]
+KEPT = {name: _ONE[name] for name in ("age", "sex", "site", "tiv")}
+CONTROL, HEALTHY, NO_VALUE = (
+    "|".join(names.WORDS["values"][k]) for k in ("control", "healthy", "no_value")
 )
-VISIT = (
-    r"redcap_event_name|session(?:_?id)?|ses|visit(?:_?(?:id|num(?:ber)?|name))?|avisitn?|event|"
-    r"time_?(?:point)?|stage|week|wave|occasion|measurement|assessment|(?:mess)?zeitpunkt"
-)
-ARM = (
-    r"(?:study_?|treatment_?|actual_?)?(?:arm(?:_?cd)?|group|grp|treat(?:ment)?|trt|therapy|coil|"
-    r"condition|alloca(?:tion|ted)(?:_?to)?|assign(?:ed|ment)(?:_?to)?|rand(?:omi[sz](?:ation|ed))?(?:_?to)?|intervention|infusion_?1?|"
-    r"(?:behandlungs?)?gruppe|behandlung|studienarm|bedingung)"
-)
-KEPT = {  # columns of participants.tsv, by the names that they have elsewhere
-    **{"age": r"age(?:_?(?:years|baseline|bl))?|alter", "sex": r"sex|gender|geschlecht"},
-    **{"site": r"site|cent(?:re|er)|poolinv|zentrum", "tiv": r"tiv(?:_ml)?"},
-}
-CONTROL = (
-    r"(?<![a-z])(?:sham|placebo|plc?b|control|ctrl?l?|tau|treatment as usual|usual care|wait|wl|"
-    r"no[_ ]?treat|untreated|inactive|kontroll)"
-)
-HEALTHY = r"hc|healthy.*|.*healthy control.*"
-BASELINE = r"^bas|_bas|baseline|_bl$|^bl_"
-DAYS = r"rel_?days?|days?(?:_since.*)?|ady|tage?|study_?day"
-MISSING_CODES = ("-9", "-99", "-999", "-9999", "999", "9999")
-NO_VALUE = r"missing|not (?:done|assessed|known|applicable|available)|unknown|refused|k\.? ?a\.?"
+BASELINE = names.WORDS["parts"]["baseline"]
+MISSING_CODES = names.WORDS["missing_codes"]
 NEARLY_ALL = 0.8
 MOST_VISITS = 24
 ARMS = 6  # a column with more words does not hold the arm

@@ -10,23 +10,19 @@ from analysis_lib.atlas.parcellation import load_atlas
 from analysis_lib.importing import names
 
 FEWEST = 10  # regions that make a table one of regions
-# Of FreeSurfer and ENIGMA, beside the regions of DKT31: other names, and parts of other atlases.
-MORE = {
-    *("bankssts", "frontalpole", "temporalpole", "thalamus", "cerebellumcortex", "ventraldc"),
-    *("thal", "caud", "put", "pal", "hippo", "amyg", "accumb"),
-}
-_SUFFIX = r"_(?:volume|thickness|area|meancurv|thickavg|surfavg|vol)$"
+_ENDING = rf"_(?:{names.WORDS['regions']['endings']})$"
 
 
 def region_name(column) -> str:
     """A column's name without what a program adds to a region's."""
-    return re.sub(_SUFFIX, "", column, flags=re.I)
+    return re.sub(_ENDING, "", column, flags=re.I)
 
 
 @cache
 def _keys(atlas):
     if atlas == "dkt31_aseg":
-        return {side_and_region(n)[0][1] for n in dkt31_aseg_table()["name"]} | MORE
+        known = {side_and_region(name)[0][1] for name in dkt31_aseg_table()["name"]}
+        return known.union(names.WORDS["regions"]["more"])
     return set(_own_names(atlas))
 
 
