@@ -36,7 +36,8 @@ class Imported:
 def apply(mapping, tables) -> Imported:
     """Read tables as a mapping says; a `StudyError` has all that stands in the way."""
     tables = [_with_event_arms(mapping, table) for table in tables]
-    _refuse(mapping_problems(mapping, tables))
+    if problems := list(mapping_problems(mapping, tables)):
+        raise StudyError(problems)
     tables = {t.name: t.cells.mask(t.cells.isin(mapping.missing)) for t in tables}
     used = {n: p for n, p in mapping.tables.items() if p.participants or p.scales or p.regions}
     rows = {name: _rows(part, tables[name]) for name, part in used.items()}
@@ -52,10 +53,13 @@ def apply(mapping, tables) -> Imported:
     for scale in mapping.own_scales:
         scores[scale], found = _scores(mapping, tables, rows, scale, people)
         problems += found
-    _refuse(problems)
+    if problems:
+        raise StudyError(problems)
     change = _change(mapping, tables, rows)
     misfits = [text for scale, table in scores.items() for text in _misfits(mapping, scale, table)]
-    misfits += [*nobody, *_unrated(people, scores)]
+    unrated = people.loc[~people["participant_id"].isin(rated(scores)["participant_id"])]
+    # perhaps another table writes them in another way
+    misfits += [*nobody, *(f"{who}: no score in any table" for who in unrated["participant_id"])]
     return Imported(people, scores, change, keys, _counts(tables, people, scores), tuple(misfits))
 
 
@@ -65,11 +69,6 @@ def _with_event_arms(mapping, table):
     if part and part.visit in table.cells and event_arm(part.visit) in part.participants.values():
         return table.with_event_arms(part.visit)
     return table
-
-
-def _refuse(problems):
-    if problems := list(problems):
-        raise StudyError(problems)
 
 
 # --- who
@@ -207,10 +206,14 @@ def _with_everybody(mapping, wide, people):
     everybody = people["participant_id"]
     absent = everybody[~everybody.isin(wide["participant_id"])]
     more = pd.DataFrame({"participant_id": absent, "visit": next(iter(mapping.visits))})
-    table = pd.concat([wide, more])
-    order = {name: k for k, name in enumerate([*everybody, *mapping.visits])}
-    table = table.sort_values(PLACE, key=lambda column: column.map(order), ignore_index=True)
+    table = by_place(pd.concat([wide, more]), people, mapping)
     return table[[*PLACE, *table.columns.intersection(["total"]), *sorted(item_columns(table))]]
+
+
+def by_place(table, people, mapping) -> pd.DataFrame:
+    """Rows of participants and visits in the order of both."""
+    order = {name: k for k, name in enumerate([*people["participant_id"], *mapping.visits])}
+    return table.sort_values(PLACE, key=lambda column: column.map(order), ignore_index=True)
 
 
 # --- regions
@@ -270,12 +273,6 @@ def _misfits(mapping, scale, table):
 def rated(scores) -> pd.DataFrame:
     """Participants and visits that have a score, by participant and visit; a pair comes once."""
     return pd.concat([table.dropna(thresh=3)[PLACE] for table in scores.values()]).drop_duplicates()
-
-
-def _unrated(people, scores):
-    """Participants without any score: perhaps another table writes them in another way."""
-    absent = ~people["participant_id"].isin(rated(scores)["participant_id"])
-    return [f"{who}: no score in any table" for who in people.loc[absent, "participant_id"]]
 
 
 def _counts(tables, people, scores):

@@ -12,7 +12,8 @@ from analysis_lib.importing.regions import is_region, regional, visits_behind
 COLUMNS = {name: "|".join(patterns) for name, patterns in names.WORDS["columns"].items()}
 KEPT = ("age", "sex", "site", "tiv")  # columns of participants.tsv beside the arm
 CONTROL, HEALTHY, NO_VALUE = (
-    "|".join(names.WORDS["values"][kind]) for kind in ("control", "healthy", "no_value")
+    re.compile("|".join(names.WORDS["values"][kind]), re.I)
+    for kind in ("control", "healthy", "no_value")
 )
 NEARLY_ALL = 0.8
 MOST_VISITS = 24
@@ -80,38 +81,25 @@ def look(table, others=False) -> Look:
 def missing_codes(table):
     """Numbers that stand for a missing value: labelled so, or far from all others."""
     for column in table.cells:
-        if not (names.read_column(column) or is_named("age", column)):
+        if not (names.read_column(column) or is_named(COLUMNS["age"], column)):
             continue
         cells, words = table.cells[column], table.levels.get(column, {})
-        yield from (code for code, word in words.items() if _says(NO_VALUE, word.strip()))
+        yield from (code for code, word in words.items() if NO_VALUE.fullmatch(word.strip()))
         present = [code for code in names.WORDS["missing_codes"] if (cells == code).any()]
         numbers = pd.to_numeric(cells[~cells.isin(present)].dropna(), errors="coerce")
         if len(numbers) and numbers.between(0, 250).all():
             yield from present
 
 
-def is_named(kind, column) -> bool:
+def is_named(pattern, column) -> bool:
     """Whether a column has a name of some kind, however it is spelled: "Patient No." """
-    return _is(COLUMNS[kind], column)
-
-
-def _is(pattern, column):
     plain = re.sub(r"\W+", "_", re.sub(r"\(.*?\)|\[.*?\]", "", column)).strip("_")
-    return _says(pattern, plain)
-
-
-def _says(pattern, text):
-    return bool(re.fullmatch(pattern, text, re.I))
+    return bool(re.fullmatch(pattern, plain, re.I))
 
 
 def is_constant(cells, who, column) -> bool:
     """Whether no participant has two values in a column."""
     return who is None or bool(cells.groupby(who)[column].nunique().le(1).all())
-
-
-def is_healthy(word) -> bool:
-    """Whether a word stands for people who are no patients."""
-    return _says(HEALTHY, word)
 
 
 def _is_scored(column):
@@ -126,19 +114,14 @@ def _participant(cells):
     """Column of the participant: by its name, else the first whose values come several times."""
     whole = [c for c in cells if cells[c].notna().mean() > NEARLY_ALL]  # a last row may say "mean"
     for pattern in names.WORDS["columns"]["participant"]:
-        if named := [c for c in whole if _is(pattern, c)]:
+        if named := [c for c in whole if is_named(pattern, c)]:
             return named[0]
     first = cells.columns[0]
     if re.match(r"[lr]h\.|measure:", first, re.I):
         return first  # of FreeSurfer's tables
-    nameless = cells if first == "column1" else []
-    return next((c for c in nameless if _repeats(cells, c)), None)
-
-
-def _repeats(cells, who):
-    """Whether a column can be the participant of a table with a row per visit."""
-    several = 2 <= cells[who].nunique() <= len(cells) / 2
-    return several and cells[who].notna().all() and bool(_unique_with(cells, who))
+    nameless = [c for c in cells if first == "column1" and cells[c].notna().all()]
+    several = [c for c in nameless if 2 <= cells[c].nunique() <= len(cells) / 2]
+    return next((c for c in several if _unique_with(cells, c)), None)
 
 
 def _unique_with(cells, who):
@@ -152,7 +135,9 @@ def _visit_column(cells, who):
     if who is None or not cells[who].duplicated().any():
         return None
     apart = _unique_with(cells, who)
-    if named := sorted((c for c in cells if is_named("visit", c)), key=lambda c: c not in apart):
+    if named := sorted(
+        (c for c in cells if is_named(COLUMNS["visit"], c)), key=lambda c: c not in apart
+    ):
         told = [c for c in named if all(names.week_of(v)[1] is not None for v in cells[c].dropna())]
         return (told or named)[0]
     if any((reading := names.read_column(c)) and reading.visit for c in cells):
@@ -171,7 +156,7 @@ def _people(table, who, taken):
     arm = _arm_column(table, who, free)
     kept = {"arm": arm} if arm else {}
     for name in KEPT:
-        found = [c for c in free if is_named(name, c) and c not in kept.values()]
+        found = [c for c in free if is_named(COLUMNS[name], c) and c not in kept.values()]
         kept |= {name: found[0]} if found else {}
     healthy = [c for c in free if c not in kept.values() and _tells_healthy(_said(table, c))]
     kept |= {re.sub(r"\W+", "_", c.lower()).strip("_"): c for c in healthy}
@@ -185,7 +170,7 @@ def _said(table, column):
 
 
 def _tells_healthy(said):
-    return len(said) <= 12 and any(map(is_healthy, said))
+    return len(said) <= 12 and any(map(HEALTHY.fullmatch, said))
 
 
 def _words(table, column):
@@ -200,9 +185,9 @@ def _arm_column(table, who, free):
     """The column that holds the arm: by its words, then by its name."""
     doubts = {}
     for column in free:
-        named, said = is_named("arm", column), _said(table, column)
+        named, said = is_named(COLUMNS["arm"], column), _said(table, column)
         words = [word for word in said if re.search("[a-z]{2}", word, re.I)]
-        control = any(re.search(CONTROL, word, re.I) for word in words)
+        control = any(map(CONTROL.search, words))
         few = 2 <= table.cells[column].nunique() <= ARMS
         if few and (named or control) and is_constant(table.cells, who, column):
             doubts[column] = _tells_healthy(said) - 2 * control - named

@@ -5,16 +5,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from analysis_lib.importing import names
+from analysis_lib.importing import columns, names
 from analysis_lib.importing.applying import UNASSIGNED
-from analysis_lib.importing.columns import (
-    CONTROL,
-    is_constant,
-    is_healthy,
-    is_named,
-    look,
-    missing_codes,
-)
 from analysis_lib.importing.mapping import slug
 from analysis_lib.importing.reading import event_arm
 from analysis_lib.importing.regions import guess_regions, visits_behind
@@ -24,12 +16,12 @@ from analysis_lib.study.contract import STUDIES
 
 def guess(tables, folder) -> dict:
     """The content of import.yml for some tables; what a person is to confirm ends in ?."""
-    missing = {table.name: set(missing_codes(table)) for table in tables}
+    missing = {table.name: set(columns.missing_codes(table)) for table in tables}
     tables = [replace(t, cells=t.cells.mask(t.cells.isin(missing[t.name]))) for t in tables]
     _refuse_effects(tables)
-    seen = [look(table) for table in tables]
+    seen = [columns.look(table) for table in tables]
     if not any(one.part["scales"] for one in seen):
-        seen = [look(table, others=True) for table in tables]
+        seen = [columns.look(table, others=True) for table in tables]
     _ask_for_people(seen)
     seen = _with_event_arms(seen)
     visits, weeks = _visits(seen)
@@ -59,8 +51,8 @@ def guess(tables, folder) -> dict:
 
 def _refuse_effects(tables):
     for table in tables:
-        columns = {column.lower() for column in table.cells}
-        if "structure" in columns and any(c.startswith(("d_", "beta", "t_")) for c in columns):
+        given = {column.lower() for column in table.cells}
+        if "structure" in given and any(c.startswith(("d_", "beta", "t_")) for c in given):
             text = "one row per region: a map without participants"
             remedy = f"Compare it: python -m analysis_lib compare-map {table.name}"
             raise StudyError(Problem(table.name, text=text, remedy=remedy))
@@ -89,7 +81,9 @@ def _drop_doubles(seen):
 
 def _visits(seen):
     """Codes of each visit, by its name, and the weeks of the visits, as text."""
-    codes = _codes(seen)
+    codes = {}
+    for code, label in (pair for one in seen for pair in _codes_of(one).items()):
+        codes[code] = codes.get(code) or label
     if not codes:
         return {"baseline": "?"}, "0, ?"
     told, days = {code: names.week_of(code, label) for code, label in codes.items()}, _days(seen)
@@ -112,17 +106,11 @@ def _visits(seen):
     return visits, ", ".join(numbers) + ("" if certain else " ?")
 
 
-def _codes(seen):
-    """Visits as they are written, in order, with their labels; only those with a score."""
-    found = {}
-    for one in seen:
-        for code, label in _codes_of(one).items():
-            found[code] = found.get(code) or label
-    return found
-
-
 def _codes_of(one):
-    """Visits of one table: in a column, behind the participant, or in the names of columns."""
+    """Visits with a score as a table writes them, in order, with their labels.
+
+    They stand in a column, behind the participant, or in the names of columns.
+    """
     scored = one.cells[[r.column for r in one.used]]
     if one.visit and one.visit == one.part["participant"]:
         return dict.fromkeys(visits_behind(one.cells[one.visit]), "")
@@ -145,7 +133,7 @@ def _days(seen):
     """Median of a column of days, by code of the visit."""
     found = {}
     for one in seen:
-        column = next((c for c in one.cells if is_named("days", c)), None)
+        column = next((c for c in one.cells if columns.is_named(columns.COLUMNS["days"], c)), None)
         if column and one.visit in one.cells:
             days = pd.to_numeric(one.cells[column], errors="coerce")
             found |= days.groupby(one.cells[one.visit]).median().dropna().to_dict()
@@ -168,16 +156,19 @@ def _with_event_arms(seen):
     """Tables with the arms that only the names of REDCap's events tell, if no column does."""
     if any("arm" in one.part.get("participants", {}) for one in seen):
         return seen
-    return [_event_arms_apart(one) if one.visit in one.cells else one for one in seen]
+    made = []
+    for one in seen:
+        if one.visit in one.cells and _tells_arms(one.cells[one.visit]):
+            people = {"arm": event_arm(one.visit)} | one.part.get("participants", {})
+            table, part = one.table.with_event_arms(one.visit), one.part | {"participants": people}
+            one = replace(one, table=table, part=part)
+        made.append(one)
+    return made
 
 
-def _event_arms_apart(one):
-    apart, column = one.table.with_event_arms(one.visit), event_arm(one.visit)
-    arms = apart.cells[column]
-    if arms.nunique() < 2 or arms.count() < one.cells[one.visit].count():
-        return one
-    people = {"participants": {"arm": column} | one.part.get("participants", {})}
-    return replace(one, table=apart, part=one.part | people)
+def _tells_arms(events):
+    arms = events.dropna().str.extract(r"_arm_(\d+)$")[0]
+    return arms.notna().all() and arms.nunique() > 1
 
 
 def _arms(seen):
@@ -186,7 +177,9 @@ def _arms(seen):
     if one is None:
         return ("none ?" if any(map(_may_hold_arms, seen)) else "none"), {}
     people, column = one.people, one.part["participants"]["arm"]
-    outside = {n: sorted(filter(is_healthy, people[n].dropna().unique())) for n in people}
+    outside = {
+        n: sorted(filter(columns.HEALTHY.fullmatch, people[n].dropna().unique())) for n in people
+    }
     outside = {name: words for name, words in outside.items() if words}
     for name, words in outside.items():
         people = people[~people[name].isin(words)]
@@ -209,7 +202,7 @@ def _may_hold_arms(one):
         one.cells[column].nunique() == 2
         and not re.fullmatch(r"column\d+", column)
         and names.read_column(column) is None
-        and (who not in one.cells or is_constant(one.cells, who, column))
+        and (who not in one.cells or columns.is_constant(one.cells, who, column))
         for column in one.cells.columns.difference(known, sort=False)
     )
 
@@ -218,7 +211,7 @@ def _named_arms(levels, words):
     """Active arm and control; ? where words do not tell."""
     if len(levels) < 2:
         return "none ?"
-    control = [v for v in levels if re.search(CONTROL, f"{v} {words.get(v, '')}", re.I)]
+    control = [v for v in levels if columns.CONTROL.search(f"{v} {words.get(v, '')}")]
     if len(control) == 1:
         active, *rest = [level for level in levels if level not in control]
         arms = {"active": active + " ?" * bool(rest), "control": control[0]}
@@ -254,6 +247,6 @@ def _ask_for_scales(seen):
 
 def _covariates(seen):
     """Age and sex, where everybody has them and they differ."""
-    columns = [one.people[c] for one in seen for c in ("age", "sex") if c in one.people]
-    found = [c.name for c in columns if c.notna().all() and c.nunique() > 1]
+    known = [one.people[c] for one in seen for c in ("age", "sex") if c in one.people]
+    found = [c.name for c in known if c.notna().all() and c.nunique() > 1]
     return {"covariates": list(dict.fromkeys(found))} if found else {}

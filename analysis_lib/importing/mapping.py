@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from analysis_lib.importing import names
 from analysis_lib.results.files import read_text
 from analysis_lib.results.problems import Problem, StudyError
+from analysis_lib.study.contract import Arms, Label, Word
 from analysis_lib.study.yaml_reading import parse_yaml
 
 FILE = "import.yml"
@@ -22,13 +23,8 @@ HEAD = """\
 # correct it. Then run the same command again: from now on, this file alone decides.
 """
 
-Word = Annotated[str, Field(coerce_numbers_to_str=True)]
+_split = BeforeValidator(lambda v: v.split(",") if isinstance(v, str) else v)
 Words = Annotated[list[Word], BeforeValidator(lambda v: v if isinstance(v, list) else [v])]
-
-
-def _listed(value):
-    """Numbers from "0, 1, 2" or a list."""
-    return value.split(",") if isinstance(value, str) else value
 
 
 class _Strict(BaseModel):
@@ -55,13 +51,10 @@ class TableMap(_Strict):
     left_out: dict[str, Words] = {}  # reason: columns
 
 
-class ArmsMap(_Strict):
-    """Column of participants.tsv and its values."""
+class ArmsMap(Arms):
+    """Arms as the study file has them, by default in the column "arm" of participants.tsv."""
 
     column: Word = "arm"
-    active: Word
-    control: Word
-    left_out: list[Word] = []
 
 
 class Mapping(_Strict):
@@ -71,8 +64,8 @@ class Mapping(_Strict):
     title: str
     tables: dict[str, TableMap]
     missing: list[Word] = []
-    visits: dict[Annotated[Word, Field(pattern=r"^[A-Za-z0-9]+$")], Words]
-    weeks: Annotated[list[float], BeforeValidator(_listed)]
+    visits: dict[Label, Words]
+    weeks: Annotated[list[float], _split]
     arms: Literal["none"] | ArmsMap
     scales: dict[str, dict[str, Any]] = {}
     primary: Word | None = None  # None: the only one
@@ -143,7 +136,12 @@ def read_mapping(path) -> Mapping:
     try:
         return Mapping.model_validate(content)
     except ValidationError as error:
-        raise StudyError([_wrong(e) for e in error.errors()]) from None
+        raise StudyError(map(_wrong, error.errors())) from None
+
+
+def _wrong(error):
+    where, found = ".".join(map(str, error["loc"])), f"found {error['input']!r:.100}"
+    return Problem(FILE, where, text=f"{error['msg'].removeprefix('Value error, ')}, {found}")
 
 
 def _asked(question):
@@ -153,12 +151,6 @@ def _asked(question):
         return Problem(FILE, where, question["words"], "?", f"write {key}: ...")
     remedy = f"if it is right, write {key}: {guess}"
     return Problem(FILE, where, text=f"{question['words']}? Guessed: {guess}", remedy=remedy)
-
-
-def _wrong(error):
-    where = ".".join(map(str, error["loc"]))
-    message = error["msg"].removeprefix("Value error, ")
-    return Problem(FILE, where, text=f"{message}, found {error['input']!r:.100}")
 
 
 def open_questions(text) -> list[dict]:

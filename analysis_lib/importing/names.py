@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-WORDS = yaml.safe_load(Path(__file__).with_name("words.yml").read_text(encoding="utf-8"))
+WORDS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
 INSTRUMENTS = pd.read_csv(
     Path(__file__).with_name("instruments.tsv"), sep="\t", index_col="name", keep_default_na=False
 )
@@ -32,14 +32,10 @@ _RESTS = [  # what may stand behind the name of a scale
 ]
 _BEFORE = rf"(?:(?P<before>{VISIT}){_GAP})?"
 _OTHER = re.compile(rf"{_BEFORE}(?P<key>[a-z][\w -]*?){_GAP}(?P<visit>{VISIT})?{_GAP}", re.I)
-_KEYS = sorted(  # each way to write an instrument's name, the longest first
-    ((key, name) for name, text in INSTRUMENTS["keys"].items() for key in text.split()),
-    key=lambda pair: -len(pair[0]),
+_KEYS = (
+    INSTRUMENTS["keys"].str.split().explode().sort_values(key=lambda k: -k.str.len(), kind="stable")
 )
-
-
-def _spelled(key):
-    return key.replace("-", "[-_. ]?")
+_KEYS = [(key.replace("-", "[-_. ]?"), name) for name, key in _KEYS.items()]  # the longest first
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ def _patterns(numbered):
 
     ``numbered`` is whether a number may belong to the scale's name.
     """
-    keys = "|".join(_spelled(k) for k, _ in _KEYS if numbered or not k[-1].isdecimal())
+    keys = "|".join(k for k, _ in _KEYS if numbered or not k[-1].isdecimal())
     ends = [*(rf"(?![a-z]){_GAP}{rest}" for rest in _RESTS), _GAP + _RESTS[0]]
     return [re.compile(f"{_BEFORE}(?P<key>{keys}){end}{_GAP}", re.I) for end in ends]
 
@@ -80,7 +76,7 @@ def read_column(column, numbered=True) -> Reading | None:
     found = next((match for one in _patterns(numbered) if (match := one.fullmatch(column))), None)
     if found is None:
         return None
-    scale = next(n for key, n in _KEYS if re.fullmatch(_spelled(key), found["key"], re.I))
+    scale = next(n for key, n in _KEYS if re.fullmatch(key, found["key"], re.I))
     return _reading(column, scale, found)
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis_lib.datasets.antidepressant import r_objects
 from analysis_lib.results.problems import Problem, StudyError, refusals
 from analysis_lib.study.tables import NOT_MISSING, sidecar
 
 UTF16 = (b"\xff\xfe", b"\xfe\xff")  # its first bytes
 MISSING = {"", "n/a", "#n/a", "#null!", *NOT_MISSING} - {"none"}  # "none" may be an arm
+NUMBER = r"-?\d*[.,]?\d+(?:[eE][-+]?\d+)?"
 LONELY = 0.5  # of a header's cells that must be filled; above it stand titles
 DICTIONARY = "Variable / Field Name"  # begins a data dictionary of REDCap
 
@@ -49,9 +51,13 @@ def read_tables(files) -> list[Table]:
     if twice := [name for name, n in Counter(t.name for t in tables).items() if n > 1]:
         problem = Problem(twice[0], "", "files of different names", "two", "Rename one")
         raise StudyError(problem)
-    said = [_dictionary(table.cells) for table in tables if DICTIONARY in table.cells]
-    levels = {name: words for one in said for name, words in one.items()}
-    found = [_explained(table, levels) for table in tables if DICTIONARY not in table.cells]
+    books = [table.cells for table in tables if DICTIONARY in table.cells]
+    words = {name: levels for cells in books for name, levels in _dictionary(cells)}
+    found = [
+        replace(t, levels=t.levels | {c: words[c] for c in t.cells if c in words})
+        for t in tables
+        if DICTIONARY not in t.cells
+    ]
     if not found:
         expected = "a table with a header and rows"
         raise StudyError(Problem(", ".join(path.name for path in paths), "", expected, "none"))
@@ -103,16 +109,11 @@ def _text(path, content):
     if b"\0" in content and content[:2] not in UTF16:
         raise ValueError("null bytes: it is no text, or damaged")
     levels = {n: told["Levels"] for n, told in sidecar(path).items() if told.get("Levels")}
-    return {path.name: (_split(_decoded(content).rstrip("\x1a \r\n\t")), levels)}
-
-
-def _decoded(content):
-    if content[:2] in UTF16:
-        return content.decode("utf-16")
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-16" if content[:2] in UTF16 else "utf-8-sig")
     except UnicodeDecodeError:
-        return content.decode("cp1252", errors="replace")
+        text = content.decode("cp1252", errors="replace")
+    return {path.name: (_split(text.rstrip("\x1a \r\n\t")), levels)}
 
 
 def _split(text):
@@ -143,28 +144,16 @@ def _statistics(path, _content):
 
 def _r_data(path, _content):
     """Every data frame of an R file."""
-    import warnings
-
-    import rdata
-
-    with warnings.catch_warnings():
-        # a tibble is read as the data frame that it is
-        warnings.filterwarnings("ignore", "Missing constructor for R class", UserWarning)
-        found = rdata.read_rda(path)
-    return {n: (_rows(table),) for n, table in found.items() if isinstance(table, pd.DataFrame)}
+    found = r_objects(path).items()
+    return {n: (_rows(table),) for n, table in found if isinstance(table, pd.DataFrame)}
 
 
 def _rows(frame):
     return [list(frame), *frame.astype(object).to_numpy().tolist()]
 
 
-TEXT = (".csv", ".tsv", ".txt", ".dat")
-READERS = dict.fromkeys(TEXT, _text) | {
-    ".xlsx": _spreadsheet,
-    ".sav": _statistics,
-    ".dta": _statistics,
-    ".rda": _r_data,
-}
+READERS = dict.fromkeys((".csv", ".tsv", ".txt", ".dat"), _text) | {".xlsx": _spreadsheet}
+READERS |= {".sav": _statistics, ".dta": _statistics, ".rda": _r_data}
 
 
 # --- cells
@@ -179,7 +168,7 @@ def _table(name, rows, levels=()):
     filled = (rows != "").sum(axis=1)
     rows = rows[(filled > LONELY * filled.max()).cummax()]  # titles stand above the header
     header = rows.iloc[0] if len(rows) else pd.Series(dtype=str)
-    headless = header[header != ""].map(_is_number).all()
+    headless = header[header != ""].str.fullmatch(NUMBER).all()
     cells = rows if headless else rows.iloc[1:]
     cells.columns = _unique(["" for _ in header] if headless else header)
     cells = cells.reset_index(drop=True)
@@ -220,24 +209,10 @@ def _plain(column):
     return column
 
 
-def _is_number(text):
-    return bool(re.fullmatch(r"-?\d*[.,]?\d+(?:[eE][-+]?\d+)?", text))
-
-
-# --- data dictionaries
-
-
 def _dictionary(cells):
-    """Words of the codes of each field, as a data dictionary has them: "1, active | 2, sham"."""
-    levels = {}
+    """Fields of a data dictionary, each with the words of its codes: "1, active | 2, sham"."""
     for column in cells.filter(regex="^Choices"):
         for name, text in cells.set_index(DICTIONARY)[column].dropna().items():
             pairs = [part.partition(",") for part in text.split("|")]
-            levels[name] = {code.strip(): word.strip() for code, comma, word in pairs if comma}
-    return levels
-
-
-def _explained(table, levels):
-    """The table with the words that data dictionaries have for its codes."""
-    own = {name: words for name, words in levels.items() if words and name in table.cells}
-    return replace(table, levels=table.levels | own)
+            if words := {code.strip(): word.strip() for code, comma, word in pairs if comma}:
+                yield name, words

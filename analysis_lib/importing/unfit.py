@@ -17,7 +17,10 @@ def mapping_problems(mapping, tables):
         for column in _absent(mapping, part, given[name]):
             yield Problem(name, "", f"column {column!r}", Listing(tuple(given[name])))
     yield from _contradictions(mapping)
-    yield from _scale_problems(mapping)
+    for scale in mapping.own_scales:
+        if "range" not in mapping.about(scale):
+            remedy = f"write, under scales: {scale}: {{range: [0, 52]}}"
+            yield Problem(FILE, f"scales.{scale}", text="its range is not known", remedy=remedy)
 
 
 def _absent(mapping, part, cells):
@@ -47,13 +50,6 @@ def _contradictions(mapping):
     lacking = [key for key in wanted if key not in mapping.imaging]
     if kinds and lacking:
         yield Problem(FILE, "imaging", f"keys {', '.join(wanted)}", f"no {', '.join(lacking)}")
-
-
-def _scale_problems(mapping):
-    if not mapping.own_scales:
+    if not scales:
         remedy = "Name the file that holds its scores, too, or its columns under tables"
         yield Problem(FILE, "tables", "a clinical scale", "none", remedy)
-    for scale in mapping.own_scales:
-        if "range" not in mapping.about(scale):
-            remedy = f"write, under scales: {scale}: {{range: [0, 52]}}"
-            yield Problem(FILE, f"scales.{scale}", text="its range is not known", remedy=remedy)

@@ -7,22 +7,13 @@ import pandas as pd
 import yaml
 
 from analysis_lib.datasets.bids_tables import described_table, json_text, session_tables
-from analysis_lib.importing.applying import rated
+from analysis_lib.importing.applying import by_place, rated
 from analysis_lib.results.hashing import text_hash
 from analysis_lib.study.items import item_columns
 from analysis_lib.study.tables import MISSING
 
-HEAD = """\
-# Written by import-study from import.yml: change that file and run import-study again.
-# data/README.md explains each key; keys of your own go under "study" in import.yml.
-# To list every problem: python -m analysis_lib check-study {name}.yml
-"""
-README = """{title}
-
-Describe the trial here: the participants, their treatment, and when and by whom they were
-rated. The tables were written by import-study.
-"""
-PAGE = Path(__file__).with_name("what_was_read.md.j2")
+TEXTS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
+PAGE = Path(__file__).with_suffix(".j2")  # of the page
 FIRST_ROWS = 5
 RECORD = "private/written.json"  # sha256 of each file, as it was written
 
@@ -45,7 +36,7 @@ def study_text(mapping, imported) -> str:
     content = {"name": mapping.name, "title": mapping.title, "data": "bids"}
     content["arms"] = mapping.arms
     if mapping.arms != "none":
-        content["arms"] = {k: v for k, v in mapping.arms.model_dump().items() if v != []}
+        content["arms"] = {k: v for k, v in mapping.arms.model_dump().items() if v}
     weeks = (int(week) if week.is_integer() else week for week in mapping.weeks)
     content["visits"] = dict(zip(mapping.visits, weeks, strict=True))
     primary = mapping.primary or mapping.own_scales[0]
@@ -62,7 +53,9 @@ def study_text(mapping, imported) -> str:
         content["imaging"] |= {"values": "percent_change"}
         content["regions"] = []
     options = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 98}
-    return HEAD.format(name=mapping.name) + yaml.safe_dump(content | mapping.study, **options)
+    return TEXTS["study"].format(name=mapping.name) + yaml.safe_dump(
+        content | mapping.study, **options
+    )
 
 
 def _key(scale):
@@ -74,17 +67,10 @@ def _key(scale):
 
 def _bids(mapping, imported):
     """The BIDS folder."""
-    about = {
-        "Name": mapping.title,
-        "BIDSVersion": "1.10.0",
-        "DatasetType": "raw",
-        "License": "n/a",
-        "Authors": ["Name them"],
-        "GeneratedBy": [{"Name": "analysis_lib.importing"}],
-    }
+    about = {"Name": mapping.title} | TEXTS["dataset"]
     files = {
         "dataset_description.json": json_text(about),
-        "README": README.format(title=mapping.title),
+        "README": TEXTS["readme"].format(title=mapping.title),
         ".bidsignore": "regions.*\n",
     }
     people, change = imported.people, imported.change
@@ -92,7 +78,7 @@ def _bids(mapping, imported):
     for scale, table in imported.scores.items():
         files |= _phenotype(mapping, scale, table)
     if change is not None:
-        about = {"participant_id": {"Description": "Participant, as in participants.tsv"}}
+        about = {"participant_id": TEXTS["columns"]["participant_id"]}
         about |= {c: {"Units": "percent"} for c in change if c not in about}
         files |= described_table("regions", change, about)
     return files | session_tables(_came(mapping, imported))
@@ -114,13 +100,9 @@ def _about_people(mapping, people):
 def _phenotype(mapping, scale, table):
     low, high = mapping.about(scale)["range"]
     rows = table.assign(session_id="ses-" + table["visit"])
-    about = {
-        "participant_id": {"Description": "Participant, as in participants.tsv"},
-        "session_id": {"Description": "Visit, with ses- before it"},
-    }
-    about |= (
-        {"total": {"Description": f"Total score, {low:g} to {high:g}"}} if "total" in rows else {}
-    )
+    about = dict(TEXTS["columns"])
+    if "total" in rows:
+        about["total"] = {"Description": f"Total score, {low:g} to {high:g}"}
     about |= {c: {"Description": c.replace("_", " ")} for c in item_columns(rows)}
     stem = f"phenotype/{_key(scale)}"
     tool = {"MeasurementToolMetadata": {"Description": scale}}
@@ -132,8 +114,7 @@ def _came(mapping, imported):
     first = imported.people[["participant_id"]].assign(visit=next(iter(mapping.visits)))
     came = rated(imported.scores)
     came = pd.concat([came, first[~first["participant_id"].isin(came["participant_id"])]])
-    order = {name: k for k, name in enumerate([*first["participant_id"], *mapping.visits])}
-    return came.sort_values(["participant_id", "visit"], key=lambda column: column.map(order))
+    return by_place(came, imported.people, mapping)
 
 
 # --- the page
