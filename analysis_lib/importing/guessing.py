@@ -81,29 +81,36 @@ def _drop_doubles(seen):
 
 def _visits(seen):
     """Codes of each visit, by its name, and the weeks of the visits, as text."""
-    codes = {}
-    for code, label in (pair for one in seen for pair in _codes_of(one).items()):
-        codes[code] = codes.get(code) or label
-    if not codes:
+    told = _told(seen)
+    if not told:
         return {"baseline": "?"}, "0, ?"
-    told, days = {code: names.week_of(code, label) for code, label in codes.items()}, _days(seen)
-    for code in [code for code, (_, week) in told.items() if week is None and days.get(code)]:
-        week = round(days[code] / 7)
-        told[code] = (f"week{week}", float(week)) if week else ("baseline", 0.0)
-    baseline = any("baseline" in c for one in seen for c in one.part["scales"].values())
-    if baseline and all(week for _, week in told.values() if week is not None):
-        told = {"": ("baseline", 0.0)} | told
-    certain = all(week is not None for _, week in told.values())
-    if certain:
-        told = dict(sorted(told.items(), key=lambda pair: pair[1][1]))
-    told = {code: (name or _label(code), week) for code, (name, week) in told.items()}
     weeks, visits = dict(told.values()), {}
     for code, (name, _) in told.items():
         visits.setdefault(name, []).extend([code] if code else [])
     visits = {name: _doubted(seen, codes) for name, codes in visits.items()}
     numbers = [f"{(k if week is None else week):g}" for k, week in enumerate(weeks.values())]
-    certain = certain and numbers[0] == "0" and len(weeks) > 1
+    certain = _are_known(told) and numbers[0] == "0" and len(weeks) > 1
     return visits, ", ".join(numbers) + ("" if certain else " ?")
+
+
+def _told(seen):
+    """Name and week (or None) of each code of a visit, by week if all are known."""
+    codes, days = {}, _days(seen)
+    for code, label in (pair for one in seen for pair in _codes_of(one).items()):
+        codes[code] = codes.get(code) or label
+    told = {code: names.week_of(code, label) for code, label in codes.items()}
+    for code in [code for code, (_, week) in told.items() if week is None and days.get(code)]:
+        week = round(days[code] / 7)
+        told[code] = (f"week{week}", float(week)) if week else ("baseline", 0.0)
+    baseline = any("baseline" in c for one in seen for c in one.part["scales"].values())
+    if told and baseline and all(week for _, week in told.values() if week is not None):
+        told = {"": ("baseline", 0.0)} | told
+    told = {code: (name or _label(code), week) for code, (name, week) in told.items()}
+    return dict(sorted(told.items(), key=lambda pair: pair[1][1])) if _are_known(told) else told
+
+
+def _are_known(told):
+    return all(week is not None for _, week in told.values())
 
 
 def _codes_of(one):
