@@ -27,6 +27,7 @@ PAGES = BUILD / "docs"
 SOURCES = {  # where a page stands in the site, and in the repository
     "howto/your_own_trial.md": "docs/your_own_trial.md",
     "howto/running.md": "docs/running.md",
+    "howto/notebooks.md": "docs/notebooks.md",
     "howto/scale.md": "docs/scale.md",
     "howto/contributing.md": "CONTRIBUTING.md",
     "explanation/estimates.md": "docs/explanation.md",
@@ -35,6 +36,7 @@ SOURCES = {  # where a page stands in the site, and in the repository
     "explanation/specifications.md": "docs/specifications.md",
     "explanation/power.md": "docs/power.md",
     "explanation/reliability.md": "docs/reliability.md",
+    "explanation/complaints.md": "docs/complaints.md",
     "explanation/benchmarks.md": "benchmarks/README.md",
     "howto/codecheck.md": "docs/codecheck.md",
     "reference/data.md": "data/README.md",

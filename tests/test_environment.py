@@ -152,6 +152,24 @@ def test_every_picture_of_the_readme_says_in_words_that_it_is_simulated():
     assert all("simulated" in alt.lower() for alt in pictures)
 
 
+def test_results_in_the_readme_are_those_of_the_gallery():
+    readme, gallery = (
+        (PROJECT / page).read_text("utf-8") for page in ("README.md", "docs/trials.md")
+    )
+    rows = re.findall(r"^\| `(\w+)` \| .* \| \w+ (−[^|]*\))", readme, re.M)
+    told = {line.split(" | ")[0]: line for line in gallery.splitlines() if line.startswith("| ")}
+    assert len(rows) >= 5
+    for study, estimate in rows:
+        assert estimate.removesuffix(")") in told[f"| {study}"], study
+
+
+def test_one_version_is_said_everywhere():
+    version = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    cited = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
+    newest = re.search(r"^## (\S+)$", (PROJECT / "CHANGELOG.md").read_text("utf-8"), re.M)[1]
+    assert version == cited["version"] == newest
+
+
 def test_make_help_names_every_target():
     text = (PROJECT / "Makefile").read_text(encoding="utf-8")
     targets = re.search(r"^\.PHONY: help (.*)$", text, re.M).group(1).split()

@@ -1,5 +1,7 @@
 """Tables as notebooks show them."""
 
+from html import escape
+
 import pandas as pd
 from IPython.display import HTML
 
@@ -21,7 +23,7 @@ def table(frame, study, file="", index=False, title=""):
     """A table as it is printed: heads and codes in words, limits of an interval in one column.
 
     p has three decimals, estimates have two, and counts are whole. Where participants are protected
-    they have no name here.
+    they have no name here. The head of a p of a kept table says which it is (``data-p``).
 
     Parameters
     ----------
@@ -53,6 +55,10 @@ def table(frame, study, file="", index=False, title=""):
     for verdict, colour in VERDICTS.items() if "verdict" in whole else ():
         dot = f'<span style="color: {colour}" aria-hidden="true">●</span>'
         html = html.replace(f"<td>{verdict}</td>", f"<td>{dot} {verdict}</td>")
+    for column in filter(_is_p, frame.columns if "file" in frame.attrs else ()):
+        words_of = f"{escape(_head(column, names, file, None))}</th>"
+        marked = f'<th data-p="{escape(frame.attrs["file"])} {escape(column)}">{words_of}'
+        html = html.replace(f"<th>{words_of}", marked, 1)
     html = html.replace("<td>", '<td style="white-space: nowrap">')
     above = f"<p><b>{words.in_markdown(title)}</b></p>" if title else ""
     return HTML(f"{above}<div {SCROLLED}>{html}</div>")
@@ -103,6 +109,10 @@ def _head(name, names, file, kind):
     return f"{contrast_title(name, names)}, %" if name in OF_CHANGE else head(name, names, file)
 
 
+def _is_p(name):
+    return name == "p" or str(name).startswith(("p_", "q_", "smallest_p"))
+
+
 def by_visit(means, study):
     """Observed means with standard deviations and n, a row per scale and arm, a column per visit.
 
@@ -128,7 +138,7 @@ def _printed(frame, name, names, file):
     values = pd.to_numeric(frame[name]).astype(float)
     if file in ("rates", "failing") and name != "n_draws":
         return ["–" if pd.isna(value) else words.rate_cell(value) for value in values]
-    if str(name).startswith(("p_", "q_", "smallest_p")) or name == "p":
+    if _is_p(name):
         return values.map(words.p_cell).tolist()
     if "risk_difference" in frame and name in SHARES:
         return ["–" if pd.isna(value) else words.printed(value, "percent") for value in values]

@@ -14,6 +14,7 @@ import nbformat
 from markupsafe import Markup
 from PIL import Image
 
+from analysis_lib.report import tables
 from analysis_lib.results.closed_page import closed
 from analysis_lib.results.files import read_if_there
 from analysis_lib.results.section import Section
@@ -28,6 +29,7 @@ INVALID = re.compile(  # rules of nbconvert's style sheet, for JupyterLab alone,
     r"|^  box-shadow: '[^']*';",
     re.MULTILINE,
 )
+P_HEAD = re.compile(r'<th data-p="(?P<file>[^" ]+) (?P<column>[^"]+)">[^<]*')  # display.table
 VIEW = re.compile(r'<iframe [^>]*?srcdoc="[^"]*" title="(?P<title>[^"]*)"')  # views.View
 
 
@@ -177,11 +179,14 @@ def read_views(study) -> list:
     return found
 
 
-def write_notebooks(study, folder, flag="") -> list:
+def write_notebooks(evidence, folder, flag="") -> list:
     """Executed notebooks as pages that load nothing, with a flag such as SIMULATED.
+
+    Beside the p-values of their tables stands what S1 says of them, once it has run.
 
     Gives name, title (its first heading), href and ipynb (relative to the report) of each.
     """
+    study = evidence.study
     paths = sorted((study.derived / "notebooks").glob("*.ipynb"))
     paths = [p for p in paths if not p.name.startswith(".") and ".failed" not in p.name]
     if not paths:
@@ -193,6 +198,7 @@ def write_notebooks(study, folder, flag="") -> list:
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
         _link_views(notebook, views)
+        _judge(notebook, evidence)
         resources = {"flag": flag, "metadata": {"name": path.stem}}
         body, _ = exporter.from_notebook_node(notebook, resources=resources)
         page = closed(INVALID.sub("", body))
@@ -218,6 +224,18 @@ def _link_views(notebook, views):
             title = html.unescape(found["title"])
             link = Markup('<p>Interactive view: <a href="{}">{}</a></p>')
             output["data"]["text/html"] = str(link.format(views.get(title, "../index.html"), title))
+
+
+def _judge(notebook, evidence):
+    """Beside each p of a table that S1 has judged, its verdict."""
+
+    def judged(found):
+        verdict = tables.verdict(evidence, found["file"], html.unescape(found["column"]))
+        return f"{found[0]}{tables.linked(verdict, '../index.html')}"
+
+    for output in (one for cell in notebook.cells for one in cell.get("outputs", ())):
+        if shown := output.get("data", {}).get("text/html"):
+            output["data"]["text/html"] = P_HEAD.sub(judged, shown)
 
 
 @functools.cache

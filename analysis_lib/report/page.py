@@ -51,7 +51,7 @@ def write_report(study, coming=()) -> Path:
     staging = staging_folder(study.derived, "report")
     staging.chmod(0o755)
     try:
-        notebooks = embedding.write_notebooks(study, staging / "notebooks", _flag(evidence))
+        notebooks = embedding.write_notebooks(evidence, staging / "notebooks", _flag(evidence))
         embedding.copy_figures(evidence, staging / "figures")
         page, texts = render(evidence, notebooks, coming)
         size = len(page.encode())

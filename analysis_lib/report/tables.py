@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
+from markupsafe import Markup
 
 from analysis_lib.figures.palette import VERDICTS
 from analysis_lib.report.display import SHARES, joined, spoken, variables
@@ -51,6 +52,7 @@ def _table(evidence, name, about):
     heads = [_head(column, read_as or file, names) for column in columns]
     for one, column in zip(heads, columns, strict=True):
         one["verdict"] = verdict(evidence, file, column) if name != "calibration" else None
+        one["link"] = linked(one["verdict"])
     cells = [_cells(rows, column, file.split("/")[0], names) for column in columns]
     return {
         "title": about["title"].format(**said),
@@ -74,6 +76,16 @@ def verdict(evidence, file, column):
     rows = rates[rates["contrast"].isna() | rates["contrast"].eq(evidence.study.main)]
     found = set(rows.loc[[file.startswith(source) for source in rows["source"]], "verdict"])
     return next((one for one in VERDICTS if one in found), None)
+
+
+def linked(verdict, page=""):
+    """A verdict as a link to the table of S1's rates; nothing if there is none."""
+    if not verdict:
+        return ""
+    said = "shows no departure from its level" if verdict == "holds" else f"is {verdict}"
+    said = f"In simulated trials of this design without an effect, this p {said}"
+    link = Markup(' <a class="verdict {}" href="{}#calibration" title="{}">{}</a>')
+    return link.format(verdict.replace(" ", "-"), page, said, verdict)
 
 
 def _words(study):

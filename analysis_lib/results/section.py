@@ -44,7 +44,12 @@ class Section:
 
     def table(self, name) -> pd.DataFrame:
         """A table, with its types; raises as :func:`analysis_lib.results.read_table`."""
-        return reading.read_table(self.path(f"{name}.tsv"))
+        return self._named(reading.read_table(self.path(f"{name}.tsv")), f"{name}.tsv")
+
+    def _named(self, table, file):
+        """A table that knows its file: S1's verdicts are shown beside its p-values."""
+        table.attrs["file"] = f"{self.name}/{file}"
+        return table
 
     def path(self, file):
         """Where a result file is: with those about participants, or in the notebook's folder."""
@@ -103,6 +108,8 @@ class NewSection(Section):
             folder = self._private if apart else self.folder
             folder.mkdir(exist_ok=True)
             writing.write_one(folder / file, content)
+            if isinstance(content, pd.DataFrame):
+                self._named(content, file)
 
     @property
     def blocks(self):

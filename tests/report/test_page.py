@@ -19,6 +19,7 @@ from analysis_lib.clinical.imputation import STRATEGIES
 from analysis_lib.figures import palette
 from analysis_lib.report import embedding, page, quoting, sentences
 from analysis_lib.report import manifest as report_manifest
+from analysis_lib.report.display import table
 from analysis_lib.results import columns, reading, writing
 from analysis_lib.results import words as results_words
 from analysis_lib.results.section import Section
@@ -270,11 +271,22 @@ def write_figures(study, images):
 def write_notebook(study):
     cells = [
         nbformat.v4.new_markdown_cell("# 01 · Clinical\n\nA formula: $\\alpha + \\beta$"),
-        nbformat.v4.new_code_cell("1 + 1", execution_count=1),
+        nbformat.v4.new_code_cell("1 + 1", execution_count=1, outputs=printed_tables(study)),
     ]
     folder = study.derived / "notebooks"
     folder.mkdir()
     nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "01_clinical_outcomes.ipynb")
+
+
+def printed_tables(study):
+    """Tables with p-values as a notebook prints them: kept, not kept, and of receptors."""
+    kept = Section(study, "clinical").table("mmrm_contrasts")[["scale", "estimate", "p"]]
+    shown = [kept, pd.DataFrame(kept.to_dict())]
+    if (study.derived / "receptors").is_dir():
+        maps = Section(study, "receptors").table("correlations").drop(columns="contrast")
+        shown.append(maps.head(1)[["receptor", "p_fwe", "p_spatial"]])
+    data = [{"text/html": table(one, study).data} for one in shown]
+    return [nbformat.v4.new_output("display_data", data=one) for one in data]
 
 
 def write_record(study, files):
@@ -577,6 +589,12 @@ def test_what_ran_on_request_is_shown_with_its_tables_and_figures(alone, soup):
     assert full.select("#table-contrasts td.verdict.holds")
     assert full.select("#table-receptors td.verdict.conservative")
     assert not soup.select(".verdict")
+    path = written.parent / "notebooks" / "01_clinical_outcomes.html"
+    notebook = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+    heads = [[head.get_text() for head in row.select("th")] for row in notebook.select("thead tr")]
+    last = [row[-1] for row in heads if row[-1].startswith("p")]
+    assert last == ["p holds", "p", "p, equally smooth maps conservative"]
+    assert len(notebook.select("th a.verdict[href='../index.html#calibration']")) == 2
     for name in ("calibration", "power", "juspace"):
         assert full.select_one(f"#table-{name}"), name
         assert full.select_one(f'nav a[href="#{name}"]'), name
