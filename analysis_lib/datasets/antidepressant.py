@@ -10,25 +10,24 @@ from analysis_lib.results.problems import FetchError, Problem
 
 def read_rda(path, name):
     """Read one data frame, by its name in R, from an R data file."""
-    import rdata
-
-    with warnings.catch_warnings():
-        # a tibble is read as the data frame that it is
-        warnings.filterwarnings("ignore", "Missing constructor for R class", UserWarning)
-        objects = _objects(rdata, path)
+    try:
+        objects = r_objects(path)
+    except Exception as error:  # the reader raises errors of every kind on a damaged file
+        remedy = "Remove it and fetch it again"
+        found = " ".join(str(error).split()) or type(error).__name__
+        raise FetchError(Problem(str(path), "", "an R data file", found, remedy)) from error
     if name not in objects:
         raise FetchError(f"{path}: object {name} expected, found {', '.join(objects)}")
     return objects[name].reset_index(drop=True)
 
 
-def _objects(rdata, path):
-    """Everything in an R data file; the reader raises errors of every kind on a damaged one."""
-    try:
+def r_objects(path) -> dict:
+    """Everything in an R data file, by name; a tibble is read as the data frame that it is."""
+    import rdata
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Missing constructor for R class", UserWarning)
         return rdata.read_rda(path)
-    except Exception as error:
-        remedy = "Remove it and fetch it again"
-        found = " ".join(str(error).split()) or type(error).__name__
-        raise FetchError(Problem(str(path), "", "an R data file", found, remedy)) from error
 
 
 _LATER = {"4": "week1", "5": "week2", "6": "week4", "7": "week6"}

@@ -27,7 +27,7 @@ def bids_folder(name, people, scales, came, columns=(), notes=()):
     files |= described_table("participants", people, about["participants"])
     for scale, (table, column) in scales.items():
         files |= _scale_table(scale, table, column, about[scale])
-    return files | _session_table(came, list(columns))
+    return files | session_tables(came, columns)
 
 
 def _scale_table(name, table, column, description):
@@ -51,19 +51,22 @@ _SESSION_COLUMNS = {
 }
 
 
-def _session_table(table, columns):
-    """One sessions file per participant: BIDS wants a folder for everyone in participants.tsv."""
+def session_tables(table, columns=()):
+    """One sessions file per participant: BIDS wants a folder for everyone in participants.tsv.
+
+    ``table`` has a row per participant and visit, with further ``columns``.
+    """
     table = table.assign(session_id="ses-" + table["visit"].astype(str))
     described = {name: _SESSION_COLUMNS[name] for name in ["session_id", *columns]}
-    files = {"sessions.json": _json(described)}
-    for participant, rows in table.groupby("participant_id"):
+    files = {"sessions.json": json_text(described)}
+    for participant, rows in table.groupby("participant_id", sort=False):
         files[f"{participant}/{participant}_sessions.tsv"] = _tsv(rows[["session_id", *columns]])
     return files
 
 
 def described_table(name, table, described):
     """Text of a table and of the JSON file beside it, by file name."""
-    return {f"{name}.tsv": _tsv(table[list(described)]), f"{name}.json": _json(described)}
+    return {f"{name}.tsv": _tsv(table[list(described)]), f"{name}.json": json_text(described)}
 
 
 def _dataset_description(about, notes=()):
@@ -75,12 +78,13 @@ def _dataset_description(about, notes=()):
     }
     readme = "".join(f"{line}\n" for line in about["readme"])
     readme += "".join(f"\n{note}\n" for note in notes)
-    return {"dataset_description.json": _json({**about["dataset"], **fixed}), "README": readme}
+    return {"dataset_description.json": json_text({**about["dataset"], **fixed}), "README": readme}
 
 
 def _tsv(table):
     return table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n")
 
 
-def _json(content):
+def json_text(content) -> str:
+    """A JSON file's text."""
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -8,20 +8,23 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from analysis_lib.importing import names
 from analysis_lib.results.files import read_text
 from analysis_lib.results.problems import Problem, StudyError
+from analysis_lib.study.contract import Arms, Label, Word
 from analysis_lib.study.yaml_reading import parse_yaml
 
 FILE = "import.yml"
 OPEN = "?"  # ends what was guessed and is to be confirmed
+LINES = ("name", "title", "missing", "weeks", "arms", "primary", "imaging")  # keys in one line
+WORDS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
+HEAD = """\
+# How import-study reads these files. What ends in ? was guessed: delete the ?, or
+# correct it. Then run the same command again: from now on, this file alone decides.
+"""
 
-Word = Annotated[str, Field(coerce_numbers_to_str=True)]
+_split = BeforeValidator(lambda v: v.split(",") if isinstance(v, str) else v)
 Words = Annotated[list[Word], BeforeValidator(lambda v: v if isinstance(v, list) else [v])]
-
-
-def _listed(value):
-    """Numbers from "0, 1, 2" or a list."""
-    return value.split(",") if isinstance(value, str) else value
 
 
 class _Strict(BaseModel):
@@ -48,13 +51,10 @@ class TableMap(_Strict):
     left_out: dict[str, Words] = {}  # reason: columns
 
 
-class ArmsMap(_Strict):
-    """Column of participants.tsv and its values."""
+class ArmsMap(Arms):
+    """Arms as the study file has them, by default in the column "arm" of participants.tsv."""
 
     column: Word = "arm"
-    active: Word
-    control: Word
-    left_out: list[Word] = []
 
 
 class Mapping(_Strict):
@@ -64,47 +64,38 @@ class Mapping(_Strict):
     title: str
     tables: dict[str, TableMap]
     missing: list[Word] = []
-    visits: dict[Annotated[Word, Field(pattern=r"^[A-Za-z0-9]+$")], Words]
-    weeks: Annotated[list[float], BeforeValidator(_listed)]
+    visits: dict[Label, Words]
+    weeks: Annotated[list[float], _split]
     arms: Literal["none"] | ArmsMap
     scales: dict[str, dict[str, Any]] = {}
     primary: Word | None = None  # None: the only one
     imaging: dict[str, Any] = {}
     study: dict[str, Any] = {}
 
+    @property
+    def own_scales(self) -> list[str]:
+        """The scales that tables have, in their order."""
+        return list(dict.fromkeys(s for part in self.tables.values() for s in part.scales))
 
-LINES = ("name", "title", "missing", "weeks", "arms", "primary", "imaging")  # keys in one line
-ABOUT = {  # above each key of import.yml
-    "name": "Names the folders of results: lower-case letters, digits, - and _.",
-    "title": "For headings.",
-    "tables": "Which column of each file is what. {visit} and {item} stand for what varies in\n"
-    "names of columns. participants: column of participants.tsv: column of the file. What\n"
-    "stands under left_out is not copied; to copy it, name it under participants or scales.",
-    "missing": "Codes of missing values, beside empty cells, NA, n/a, NaN, null, . and -.",
-    "visits": "Name of each visit, and how the files write it; the first is the baseline. A code\n"
-    "that depends on the arm is written: day2: [d2 if drug, p2 if placebo].",
-    "weeks": "Week of each visit, in their order.",
-    "arms": "Column of participants.tsv and its values; or the word none, without a control arm.\n"
-    "left_out: further arms, counted in the flow and nowhere else.",
-    "scales": "What the study file says of each scale: range, remission_at_most, better, ...",
-    "primary": "The scale of the primary outcome: the one that was registered.",
-    "imaging": "Regional change: the atlas of the regions, and the visits before and after.",
-    "study": "Further keys of the study file (data/README.md), copied as they are.",
-}
-ASKED = {  # what to answer, by the beginning of a place
-    "weeks": "weeks since baseline of the visits",
-    "arms.active": "which arm is the active one",
-    "arms.control": "which arm is the control",
-    "arms": "the column of the arms, or none",
-    "primary": "which scale is the primary outcome",
-    "visits": "which codes belong to this visit (if it depends on the arm: [CODE if ARM, ...])",
-    "scales": "lowest and highest total possible",
-    "imaging": "the visit of the images",
-    "tables": "which column it is",
-}
+    @property
+    def codes(self) -> list[tuple[str, str, str]]:
+        """Visit, code and arm ("" for every arm) of each way in which a visit is written."""
+        pairs = [(v, text.partition(" if ")) for v, codes in self.visits.items() for text in codes]
+        return [(visit, code.strip(), arm.strip()) for visit, (code, _, arm) in pairs]
 
+    def about(self, scale) -> dict:
+        """Keys of a scale in the study file."""
+        keys = names.scale_keys(scale) | self.scales.get(scale, {})
+        if isinstance(keys.get("range"), str):
+            keys["range"] = [float(number) for number in keys["range"].split(",")]
+        return keys
 
-COLUMNS = "columns of a scale, as in {HAMD-17: {total: COLUMN}},"
+    def matching(self, pattern, columns) -> dict:
+        """Code of the visit and item of each column that fits a pattern, by column."""
+        codes = sorted({code for _, code, _ in self.codes}, key=len, reverse=True)
+        regex = names.as_regex(pattern, "|".join(map(re.escape, codes)) or "(?!)")
+        found = {column: re.fullmatch(regex, column) for column in columns}
+        return {column: match.groupdict() for column, match in found.items() if match}
 
 
 class OpenQuestions(StudyError):
@@ -115,24 +106,18 @@ class OpenQuestions(StudyError):
 
 def text_of(content) -> str:
     """A mapping as the text of import.yml."""
-    head = (
-        "# How import-study reads these files. What ends in ? was guessed: delete the ?, or\n"
-        "# correct it. Then run the same command again: from now on, this file alone decides.\n"
-    )
-    parts = []
+    parts = [HEAD]
     for key, value in content.items():
-        about = "".join(f"# {line}\n" for line in ABOUT[key].split("\n"))
-        parts.append(f"\n{about}{key}:{_yaml(value, key in LINES)}")
-    return head + "".join(parts)
+        parts += ["\n", textwrap.indent(WORDS["about"][key], "# "), f"\n{key}:{_yaml(key, value)}"]
+    return "".join(parts)
 
 
-def _yaml(value, line):
+def _yaml(key, value):
     """A value behind its key: in the same line, or below."""
     options = {"sort_keys": False, "allow_unicode": True}
-    if line or not value:
-        return (
-            f" {yaml.safe_dump([value], **options, default_flow_style=True, width=10**6)[1:-2]}\n"
-        )
+    if key in LINES or not value:
+        line = yaml.safe_dump([value], **options, default_flow_style=True, width=10**6)
+        return f" {line[1:-2]}\n"
     text = yaml.safe_dump(value, **options, default_flow_style=None, width=96)
     return "\n" + textwrap.indent(text, "  ")
 
@@ -144,15 +129,19 @@ def read_mapping(path) -> Mapping:
         content = parse_yaml(text)
     except ValueError as error:
         raise StudyError(Problem(FILE, text=f"not valid YAML: {error}")) from None
-    questions = open_questions(text)
-    if questions:
+    if questions := open_questions(text):
         error = OpenQuestions([_asked(question) for question in questions])
         error.path, error.questions = path, questions
         raise error
     try:
         return Mapping.model_validate(content)
     except ValidationError as error:
-        raise StudyError([_wrong(e) for e in error.errors()]) from None
+        raise StudyError(map(_wrong, error.errors())) from None
+
+
+def _wrong(error):
+    where, found = ".".join(map(str, error["loc"])), f"found {error['input']!r:.100}"
+    return Problem(FILE, where, text=f"{error['msg'].removeprefix('Value error, ')}, {found}")
 
 
 def _asked(question):
@@ -164,49 +153,37 @@ def _asked(question):
     return Problem(FILE, where, text=f"{question['words']}? Guessed: {guess}", remedy=remedy)
 
 
-def _wrong(error):
-    where = ".".join(map(str, error["loc"]))
-    message = error["msg"].removeprefix("Value error, ")
-    return Problem(FILE, where, text=f"{message}, found {error['input']!r:.100}")
-
-
 def open_questions(text) -> list[dict]:
-    """Each value that ends in ?: its place, line, span in the text, and the guess."""
-    found, root = [], yaml.compose(text)
-    named = {
-        key.value: [k.value for k, _ in value.value]
-        for key, value in root.value
-        if isinstance(value, yaml.MappingNode)
-    }
-    for place, node in _scalars(root):
-        if place[0] in ("title", "study", "missing") or "left_out" in place[:-1]:
+    """Each value that ends in ?: its place, line, span in the text, the guess, what is asked."""
+    found = []
+    for place, node in _scalars(yaml.compose(text)):
+        aside = place[:1] in (("title",), ("study",), ("missing",)) or "left_out" in place[:-1]
+        if aside or not node.value.endswith(OPEN):
             continue
-        if node.value.endswith(OPEN):
-            dotted = ".".join(place)
-            words = next(w for key, w in ASKED.items() if dotted.startswith(key))
-            words = COLUMNS if place[-1] == "scales" else words
-            words += f" ({', '.join(named['visits'])})" if dotted == "weeks" else ""
-            found.append(
-                {
-                    "place": dotted,
-                    "key": next(p for p in reversed(place) if not p.isdecimal()),
-                    "line": node.start_mark.line + 1,
-                    "span": (node.start_mark.index, node.end_mark.index),
-                    "guess": node.value.removesuffix(OPEN).strip(),
-                    "words": words,
-                }
-            )
+        asked = WORDS["asked"]
+        words = asked.get(f"{place[0]}.{place[-1]}") or asked.get(place[0], "a value")
+        visits = f" ({', '.join(yaml.safe_load(text)['visits'])})" if place == ("weeks",) else ""
+        question = {
+            "place": ".".join(place),
+            "key": next(part for part in reversed(place) if not part.isdecimal()),
+            "line": node.start_mark.line + 1,
+            "span": (node.start_mark.index, node.end_mark.index),
+            "guess": node.value.removesuffix(OPEN).strip(),
+            "words": words + visits,
+        }
+        found.append(question)
     return found
 
 
 def _scalars(node, place=()):
+    """Every value below a node, with its place."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             yield from _scalars(value, (*place, key.value))
     elif isinstance(node, yaml.SequenceNode):
         for k, value in enumerate(node.value):
             yield from _scalars(value, (*place, str(k)))
-    elif isinstance(node, yaml.ScalarNode):
+    elif node is not None:
         yield place, node
 
 

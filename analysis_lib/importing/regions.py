@@ -10,24 +10,12 @@ from analysis_lib.atlas.parcellation import load_atlas
 from analysis_lib.importing import names
 
 FEWEST = 10  # regions that make a table one of regions
-# Of FreeSurfer and ENIGMA, beside the regions of DKT31: other names, and parts of other atlases.
-MORE = {
-    *("bankssts", "frontalpole", "temporalpole", "thalamus", "cerebellumcortex", "ventraldc"),
-    *("thal", "caud", "put", "pal", "hippo", "amyg", "accumb"),
-}
-_SUFFIX = r"_(?:volume|thickness|area|meancurv|thickavg|surfavg|vol)$"
+DKT, NEUROMORPHOMETRICS = "dkt31_aseg", "neuromorphometrics"
 
 
-def region_name(column) -> str:
+def _plain(column):
     """A column's name without what a program adds to a region's."""
-    return re.sub(_SUFFIX, "", column, flags=re.I)
-
-
-@cache
-def _keys(atlas):
-    if atlas == "dkt31_aseg":
-        return {side_and_region(n)[0][1] for n in dkt31_aseg_table()["name"]} | MORE
-    return set(_own_names(atlas))
+    return re.sub(rf"_(?:{names.WORDS['regions']['endings']})$", "", column, flags=re.I)
 
 
 def _letters(name):
@@ -35,24 +23,34 @@ def _letters(name):
 
 
 @cache
-def _atlas_of(column):
+def _dkt_keys():
+    known = {side_and_region(name)[0][1] for name in dkt31_aseg_table()["name"]}
+    return known.union(names.WORDS["regions"]["more"])
+
+
+@cache
+def _own_names():
+    """Regions of the neuromorphometrics atlas, by letters and digits."""
+    return {_letters(name): name for name in load_atlas(NEUROMORPHOMETRICS).table["name"]}
+
+
+@cache
+def _atlases_of(column):
     """Atlases that know a region."""
-    name = region_name(column)
-    of_dkt = any(key in _keys("dkt31_aseg") for _, key in side_and_region(name))
-    own = _letters(name) in _keys("neuromorphometrics")
-    return ("dkt31_aseg",) * of_dkt + ("neuromorphometrics",) * own
+    name = _plain(column)
+    of_dkt = any(key in _dkt_keys() for _, key in side_and_region(name))
+    return (DKT,) * of_dkt + (NEUROMORPHOMETRICS,) * (_letters(name) in _own_names())
 
 
 def is_region(column) -> bool:
     """Whether a column is named for a region."""
-    return bool(_atlas_of(column))
+    return bool(_atlases_of(column))
 
 
 def regional(cells) -> list[str]:
     """Columns of a table that are regions; none where they are too few."""
-    found = [
-        c for c in cells if is_region(c) and pd.to_numeric(cells[c], errors="coerce").notna().any()
-    ]
+    found = [c for c in cells if is_region(c)]
+    found = [c for c in found if pd.to_numeric(cells[c], errors="coerce").notna().any()]
     return found if len(found) >= FEWEST else []
 
 
@@ -69,33 +67,24 @@ def visits_behind(column) -> list[str]:
     return list(dict.fromkeys(visits)) if all(visits) else []
 
 
-def guess_regions(tables, parts, visits, named) -> dict:
+def guess_regions(seen, visits) -> dict:
     """Atlas and sessions of regional change, for import.yml."""
-    columns = [
-        c for table in tables if "regions" in parts[table.name] for c in regional(table.cells)
-    ]
-    counts = {
-        a: sum(a in _atlas_of(c) for c in columns) for a in ("dkt31_aseg", "neuromorphometrics")
-    }
-    found = {"atlas": max(counts, key=counts.get)}
-    if not any(parts[t.name].get("regions") == "amounts" for t in tables):
+    seen = [one for one in seen if "regions" in one.part]
+    known = [atlas for one in seen for c in regional(one.cells) for atlas in _atlases_of(c)]
+    found = {"atlas": max((DKT, NEUROMORPHOMETRICS), key=known.count)}
+    if not any(one.part["regions"] == "amounts" for one in seen):
         return found
-    seen = {v for t in tables for v in _region_visits(t, parts[t.name])}
-    order = [v for v in visits if any(named.get(code) == v for code in seen)]
+    codes = {code for one in seen for code in _region_visits(one)}
+    order = [v for v, own in visits.items() if codes & {code.removesuffix(" ?") for code in own}]
     doubt = "" if len(order) == 2 else " ?"
     pre, post = (order[0], order[-1]) if len(order) > 1 else ("", "")
     return found | {"pre": f"{pre}{doubt}".strip(), "post": f"{post}{doubt}".strip()}
 
 
-def _region_visits(table, part):
-    column = part.get("visit")
-    if "regions" not in part or column not in table.cells:
-        return []
-    return (
-        visits_behind(table.cells[column])
-        if column == part["participant"]
-        else list(table.cells[column].dropna().unique())
-    )
+def _region_visits(one):
+    column = one.cells.get(one.visit, pd.Series(dtype=str))
+    behind = one.visit == one.part["participant"]
+    return visits_behind(column) if behind else column.dropna().unique()
 
 
 def regional_change(amounts, pre, post) -> pd.DataFrame:
@@ -111,14 +100,7 @@ def regional_change(amounts, pre, post) -> pd.DataFrame:
     return (100 * (last - first) / first.where(first > 0)).round(6)
 
 
-@cache
-def _own_names(atlas):
-    return {_letters(name): name for name in load_atlas(atlas).table["name"]}
-
-
 def written_name(column, atlas) -> str:
     """Name of a region as the atlas, or whoever reads it, knows it."""
-    name = region_name(column)
-    if atlas == "neuromorphometrics":
-        return _own_names(atlas).get(_letters(name), name)
-    return name
+    name = _plain(column)
+    return _own_names().get(_letters(name), name) if atlas == NEUROMORPHOMETRICS else name

@@ -98,11 +98,7 @@ def _write(folder, files, study_file):
 
 
 def _refuse_changed(folder, files, record):
-    for where, known in record.items():
-        path = folder / where
-        if not path.is_file():
-            continue
-        own = text_hash(path.read_text(encoding="utf-8"))
-        if own not in (known, text_hash(files.get(where, ""))):
+    for path, known, text in ((folder / w, known, files.get(w, "")) for w, known in record.items()):
+        if path.is_file() and text_hash(read_text(path)) not in (known, text_hash(text)):
             remedy = f"Undo the change, or make it in {FILE}; then remove the file and import again"
             raise WrongFile(Problem(str(path), text="changed since it was imported", remedy=remedy))

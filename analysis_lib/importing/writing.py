@@ -1,31 +1,29 @@
 """What an import writes: a BIDS folder, the study file, and a page of what was read."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import yaml
 
-from analysis_lib.datasets.bids_tables import described_table
-from analysis_lib.importing.applying import about_scale
+from analysis_lib.datasets.bids_tables import described_table, json_text, session_tables
+from analysis_lib.importing.applying import by_place, rated
 from analysis_lib.results.hashing import text_hash
+from analysis_lib.study.items import item_columns
 from analysis_lib.study.tables import MISSING
 
-HEAD = """\
-# Written by import-study from import.yml: change that file and run import-study again.
-# data/README.md explains each key; keys of your own go under "study" in import.yml.
-# To list every problem: python -m analysis_lib check-study {name}.yml
-"""
+TEXTS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
+PAGE = Path(__file__).with_suffix(".j2")  # of the page
 FIRST_ROWS = 5
 RECORD = "private/written.json"  # sha256 of each file, as it was written
 
 
 def files_of(mapping, imported) -> dict:
     """Text of every file that an import writes, by path."""
-    bids = _bids(mapping, imported)
-    files = {f"bids/{where}": text for where, text in bids.items()}
+    files = {f"bids/{where}": text for where, text in _bids(mapping, imported).items()}
     files[f"{mapping.name}.yml"] = study_text(mapping, imported)
     files["private/what_was_read.md"] = _page(mapping, imported)
-    if any(key != f"sub-{name}" and key != name for name, key in imported.keys.items()):
+    if any(key not in (name, f"sub-{name}") for name, key in imported.keys.items()):
         rows = "".join(f"{key}\t{name}\n" for name, key in imported.keys.items())
         files["private/participants.key.tsv"] = f"participant_id\tin_the_source\n{rows}"
     files[".gitignore"] = "*.key.tsv\nbids/\nprivate/\n"
@@ -36,29 +34,28 @@ def files_of(mapping, imported) -> dict:
 def study_text(mapping, imported) -> str:
     """The study file."""
     content = {"name": mapping.name, "title": mapping.title, "data": "bids"}
-    arms = mapping.arms if mapping.arms == "none" else mapping.arms.model_dump()
-    if arms != "none" and not arms["left_out"]:
-        del arms["left_out"]
-    weeks = dict(zip(mapping.visits, map(_number, mapping.weeks), strict=True))
-    content |= {"arms": arms, "visits": weeks, "scales": []}
-    first = next(iter(imported.scores), None)
-    for scale in imported.scores:
-        entry = {"name": scale, "file": f"phenotype/{_key(scale)}.tsv"}
-        primary = {"primary": True} if scale == (mapping.primary or first) else {}
-        content["scales"].append(entry | about_scale(mapping, scale) | primary)
+    content["arms"] = mapping.arms
+    if mapping.arms != "none":
+        content["arms"] = {k: v for k, v in mapping.arms.model_dump().items() if v}
+    weeks = (int(week) if week.is_integer() else week for week in mapping.weeks)
+    content["visits"] = dict(zip(mapping.visits, weeks, strict=True))
+    primary = mapping.primary or mapping.own_scales[0]
+    content["scales"] = [
+        {"name": scale, "file": f"phenotype/{_key(scale)}.tsv"}
+        | mapping.about(scale)
+        | ({"primary": True} if scale == primary else {})
+        for scale in mapping.own_scales
+    ]
     if imported.change is not None:
         sessions = {k: v for k, v in mapping.imaging.items() if k in ("pre", "post")}
-        table = {"table": "regions.tsv", "atlas": mapping.imaging["atlas"]}
-        table |= {"values": "percent_change"}
-        content["imaging"] = ({"sessions": sessions} if sessions else {}) | table
+        content["imaging"] = {"sessions": sessions} if sessions else {}
+        content["imaging"] |= {"table": "regions.tsv", "atlas": mapping.imaging["atlas"]}
+        content["imaging"] |= {"values": "percent_change"}
         content["regions"] = []
-    content |= mapping.study
     options = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 98}
-    return HEAD.format(name=mapping.name) + yaml.safe_dump(content, **options)
-
-
-def _number(week):
-    return int(week) if float(week).is_integer() else week
+    return TEXTS["study"].format(name=mapping.name) + yaml.safe_dump(
+        content | mapping.study, **options
+    )
 
 
 def _key(scale):
@@ -70,84 +67,54 @@ def _key(scale):
 
 def _bids(mapping, imported):
     """The BIDS folder."""
-    people = imported.people
+    about = {"Name": mapping.title} | TEXTS["dataset"]
     files = {
-        "dataset_description.json": _json(
-            {
-                "Name": mapping.title,
-                "BIDSVersion": "1.10.0",
-                "DatasetType": "raw",
-                "License": "n/a",
-                "Authors": ["Name them"],
-                "GeneratedBy": [{"Name": "analysis_lib.importing"}],
-            }
-        ),
-        "README": f"{mapping.title}\n\nDescribe the trial here: the participants, their treatment, "
-        "and when and by whom they were\nrated. The tables were written by import-study.\n",
+        "dataset_description.json": json_text(about),
+        "README": TEXTS["readme"].format(title=mapping.title),
         ".bidsignore": "regions.*\n",
-        **described_table("participants", people, _about_people(mapping, people)),
     }
+    people, change = imported.people, imported.change
+    files |= described_table("participants", people, _about_people(mapping, people))
     for scale, table in imported.scores.items():
         files |= _phenotype(mapping, scale, table)
-    if imported.change is not None:
-        change = imported.change
-        about = {"participant_id": {"Description": "Participant, as in participants.tsv"}}
-        about |= {c: {"Units": "percent"} for c in change if c != "participant_id"}
+    if change is not None:
+        about = {"participant_id": TEXTS["columns"]["participant_id"]}
+        about |= {c: {"Units": "percent"} for c in change if c not in about}
         files |= described_table("regions", change, about)
-    return files | _sessions(mapping, imported)
+    return files | session_tables(_came(mapping, imported))
 
 
 def _about_people(mapping, people):
-    about = {name: {"Description": name} for name in people}
-    about["participant_id"] = {"Description": "Participant"}
+    about = {"participant_id": {"Description": "Participant"}}
     for part in mapping.tables.values():
         for name, column in part.participants.items():
             about[name] = {"Description": f"{column}, as imported"}
     if "age" in about:
         about["age"] = {"Description": "Age", "Units": "year"}
-    if mapping.arms != "none" and mapping.arms.column in about:
-        words = people[mapping.arms.column].unique()
-        about[mapping.arms.column] = {
-            "Description": "Randomised arm",
-            "Levels": {word: word for word in sorted(words)},
-        }
+    if mapping.arms != "none":
+        levels = {word: word for word in sorted(people[mapping.arms.column].unique())}
+        about[mapping.arms.column] = {"Description": "Randomised arm", "Levels": levels}
     return about
 
 
 def _phenotype(mapping, scale, table):
-    low, high = about_scale(mapping, scale)["range"]
-    rows = table.rename(columns={"visit": "session_id"})
-    rows["session_id"] = "ses-" + rows["session_id"]
-    about = {
-        "MeasurementToolMetadata": {"Description": scale},
-        "participant_id": {"Description": "Participant, as in participants.tsv"},
-        "session_id": {"Description": "Visit, with ses- before it"},
-        "total": {"Description": f"Total score, {low:g} to {high:g}"},
-    }
-    about |= {c: {"Description": c.replace("_", " ")} for c in rows if c.startswith("item_")}
+    low, high = mapping.about(scale)["range"]
+    rows = table.assign(session_id="ses-" + table["visit"])
+    about = dict(TEXTS["columns"])
+    if "total" in rows:
+        about["total"] = {"Description": f"Total score, {low:g} to {high:g}"}
+    about |= {c: {"Description": c.replace("_", " ")} for c in item_columns(rows)}
     stem = f"phenotype/{_key(scale)}"
-    columns = {name: about[name] for name in rows}
-    files = described_table(stem, rows, columns)
-    tool = {"MeasurementToolMetadata": about["MeasurementToolMetadata"]}
-    return files | {f"{stem}.json": _json(tool | columns)}
+    tool = {"MeasurementToolMetadata": {"Description": scale}}
+    return described_table(stem, rows, about) | {f"{stem}.json": json_text(tool | about)}
 
 
-def _sessions(mapping, imported):
-    """A file of each participant's visits: those with a score; BIDS wants one for everybody."""
-    seen = pd.concat(
-        [t.dropna(thresh=3)[["participant_id", "visit"]] for t in imported.scores.values()]
-    )
-    seen = set(seen.itertuples(index=False, name=None))
-    files = {"sessions.json": _json({"session_id": {"Description": "Visit, with ses- before it"}})}
-    for who in imported.people["participant_id"]:
-        visits = [v for v in mapping.visits if (who, v) in seen] or list(mapping.visits)[:1]
-        rows = "".join(f"ses-{visit}\n" for visit in visits)
-        files[f"{who}/{who}_sessions.tsv"] = f"session_id\n{rows}"
-    return files
-
-
-def _json(content):
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+def _came(mapping, imported):
+    """Visits with a score, in order; the first one of those who have none: BIDS wants one."""
+    first = imported.people[["participant_id"]].assign(visit=next(iter(mapping.visits)))
+    came = rated(imported.scores)
+    came = pd.concat([came, first[~first["participant_id"].isin(came["participant_id"])]])
+    return by_place(came, imported.people, mapping)
 
 
 # --- the page
@@ -155,46 +122,30 @@ def _json(content):
 
 def _page(mapping, imported):
     """What was read, as Markdown: counts, ranges, first rows, what does not fit."""
-    text = [f"# {mapping.title}: what was read", "", "Not for sharing: rows of participants.", ""]
-    text += ["## Counts", ""] + [f"- {name}: {count}" for name, count in imported.counts.items()]
-    if mapping.arms != "none":
-        arms = imported.people[mapping.arms.column].value_counts()
-        text += [f"- {arm}: {n} participants" for arm, n in arms.items()]
-    text += ["", "## What does not fit", ""]
-    text += [f"- {misfit}" for misfit in imported.misfits] or ["Nothing."]
-    for scale, table in imported.scores.items():
-        text += ["", f"## {scale}", "", *_ranges(mapping, table), "", *_markdown(table)]
-    text += ["", "## Participants", "", *_markdown(imported.people)]
-    if imported.change is not None:
-        text += ["", "## Change by region, percent", ""]
-        text += _markdown(imported.change.iloc[:, :8])
-    return "\n".join(text) + "\n" + _left_out(mapping)
+    import jinja2  # slow to import
+
+    people, scores, change = imported.people, imported.scores, imported.change
+    template = jinja2.Template(PAGE.read_text(encoding="utf-8"), trim_blocks=True)
+    return template.render(
+        title=mapping.title,
+        counts=imported.counts,
+        arms={} if mapping.arms == "none" else people[mapping.arms.column].value_counts(),
+        misfits=imported.misfits,
+        totals={scale: _totals(mapping, table) for scale, table in scores.items()},
+        scores={scale: _first_rows(table) for scale, table in scores.items()},
+        people=_first_rows(people),
+        change=None if change is None else _first_rows(change.iloc[:, :8]),
+        left_out={name: part.left_out for name, part in mapping.tables.items()},
+    )
 
 
-def _ranges(mapping, table):
-    """Counts and ranges of each visit."""
-    column = "total" if "total" in table else None
-    rows = []
-    for visit, week in zip(mapping.visits, mapping.weeks, strict=True):
-        own = table[table["visit"] == visit].drop(columns=["participant_id", "visit"])
-        numbers = own.apply(pd.to_numeric)
-        values = numbers[column] if column else numbers.sum(axis=1, skipna=False)
-        values = values.dropna()
-        told = (
-            f"{values.min():g} to {values.max():g}, mean {values.mean():.1f}" if len(values) else ""
-        )
-        rows.append({"visit": visit, "week": f"{week:g}", "n": str(len(values)), "total": told})
-    return _markdown(pd.DataFrame(rows), len(rows))
+def _first_rows(table):
+    return table.head(FIRST_ROWS).astype(object).fillna(MISSING)
 
 
-def _markdown(table, n=FIRST_ROWS):
-    cells = table.head(n).astype(object).where(table.head(n).notna(), MISSING)
-    rows = [list(map(str, cells)), ["---"] * cells.shape[1], *cells.astype(str).to_numpy().tolist()]
-    return [f"| {' | '.join(row)} |" for row in rows]
-
-
-def _left_out(mapping):
-    lines = ["", "## Left out", ""]
-    for name, part in mapping.tables.items():
-        lines += [f"- {name}: {why}: {', '.join(c)}" for why, c in part.left_out.items()]
-    return "\n".join(lines) + "\n"
+def _totals(mapping, table):
+    """Week, count, range and mean of the totals of each visit; of the items' sums without any."""
+    given = table[["total"]] if "total" in table else table[item_columns(table)]
+    totals = given.apply(pd.to_numeric).sum(axis=1, skipna=False).groupby(table["visit"])
+    weeks = pd.DataFrame({"week": mapping.weeks}, list(mapping.visits))
+    return weeks.join(totals.agg(["count", "min", "max", "mean"])).fillna({"count": 0})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from made_up_tables import VISITS, edit, expected, import_edited, people, trial, wide, written
 
 from analysis_lib.importing import OpenQuestions, import_study, reading
@@ -108,6 +109,15 @@ def redcap(table, folder):
         }
     )
     return csv(rows, folder / "t.csv") + csv(book, folder / "dictionary.csv")
+
+
+def arms_in_events(table, folder):
+    """REDCap's export of a longitudinal project with two arms, which only the events name."""
+    events = table["visit"].str.replace("week", "week_") + "_arm_"
+    events += table["arm"].map({"active": "2", "sham": "1"})
+    rows = pd.DataFrame({"record_id": table["id"], "redcap_event_name": events})
+    rows["age"] = table["age"].where(table["visit"] == "baseline")
+    return csv(rows.assign(hamd_total=table["total"], hamd_complete=2), folder / "t.csv")
 
 
 def bids(table, folder):
@@ -360,6 +370,31 @@ def test_effect_sizes_by_region_are_for_compare_map(tmp_path):
     files = csv(pd.DataFrame({"Structure": ["Lhippo"], "d_icv": [0.1]}), tmp_path / "t.csv")
     with pytest.raises(StudyError, match=r"compare-map t\.csv"):
         import_study(files, tmp_path / "new")
+
+
+def test_arms_that_only_the_events_name_are_asked_for(tmp_path):
+    files = arms_in_events(trial(), tmp_path)
+    with pytest.raises(OpenQuestions) as caught:
+        import_study(files, tmp_path / "new")
+    assert [q["place"] for q in caught.value.questions] == ["arms.active", "arms.control"]
+    mapping = yaml.safe_load((tmp_path / "new/import.yml").read_text())
+    assert mapping["visits"] == {k: [k.replace("week", "week_")] for k in VISITS}
+    assert mapping["tables"]["t.csv"]["participants"]["arm"] == "arm in redcap_event_name"
+    edits = {"arms": {"column": "arm", "active": "2", "control": "1"}}
+    done = import_edited(files, tmp_path / "new", edits)
+    assert written(done.path) == expected(trial())
+    assert load_study(done.path).visits == VISITS
+    named = read_participants(load_study(done.path)).set_index("participant_id")["arm"]
+    assert named["sub-P01"] == "control"  # sham, arm 1
+    assert named["sub-P02"] == "active"
+
+
+def test_events_of_two_arms_are_refused_with_their_row(tmp_path):
+    files = arms_in_events(trial(), tmp_path)
+    rows = pd.read_csv(files[0])
+    rows.loc[4, "redcap_event_name"] = "week_2_arm_1"  # the second visit of P02, who is in arm 2
+    with pytest.raises(StudyError, match="found sub-P02: 2 and, in row 6, 1"):
+        import_edited(csv(rows, files[0]), tmp_path / "new", {"arms/active": 2, "arms/control": 1})
 
 
 def test_what_is_written_is_valid_bids(tmp_path):

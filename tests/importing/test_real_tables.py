@@ -167,6 +167,22 @@ def test_a_real_table_imports_cell_by_cell_and_passes_the_check(tmp_path, readin
     assert errors(check(study)) == []
 
 
+def test_arms_in_the_names_of_events_are_as_in_a_column_of_their_own(tmp_path):
+    file = CASES / "c5_redcap/redcap.csv"
+    rows = pd.read_csv(file, dtype=str)
+    arm = rows.groupby("record_id")["randomisation"].transform("first")
+    rows["redcap_event_name"] = rows["redcap_event_name"].str.replace("_arm_1", "_arm_") + arm
+    rows.drop(columns="randomisation").to_csv(tmp_path / "redcap.csv", index=False)
+    done = [
+        import_edited([path], tmp_path / name, {"arms": ONE_OF_TWO})
+        for path, name in ((file, "column"), (tmp_path / "redcap.csv", "events"))
+    ]
+    assert written(done[0].path) == written(done[1].path)
+    places = [one.path.parent / "bids/participants.tsv" for one in done]
+    people = [pd.read_csv(place, sep="\t", index_col=0) for place in places]
+    pd.testing.assert_frame_equal(*people, check_like=True)
+
+
 def test_percent_change_of_real_regions_is_as_given(tmp_path):
     files = [TRIALS / "argyelan/hamd.csv", TRIALS / "argyelan/VOL_IPER.csv"]
     done = import_edited(files, tmp_path / "new", {"weeks": TWELVE})
