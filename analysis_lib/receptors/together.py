@@ -11,7 +11,6 @@ from analysis_lib.atlas.distances import mirrored, parcel_distances
 from analysis_lib.atlas.parcellation import load_atlas
 from analysis_lib.receptors import assessment, correlation, dominance_analysis, juspace
 from analysis_lib.receptors.library import combine
-from analysis_lib.receptors.reliability import split_half
 from analysis_lib.receptors.slopes import arm_table, improvement_table, mean_table, slope_test
 from analysis_lib.receptors.surrogates import moran_surrogates, variogram_surrogates
 from analysis_lib.results.contrasts import ARM_BY_TIME
@@ -270,7 +269,8 @@ def patients(inputs, main, n_permutations, seed) -> Coupling:
     if inputs.study.effect:
         return Coupling({})
     z = np.arctanh(correlation.correlate(inputs.change, inputs.maps, main.method))
-    tables = {"individual": assessment.individual_rows(main.slopes, z, inputs.arm, inputs.about)}
+    values = {"slope": main.slopes, "z": z}
+    tables = {"individual": assessment.participant_rows(inputs.arm, inputs.about, **values)}
     if main.contrast == ARM_BY_TIME:
         data = (main.slopes, inputs.arm, inputs.about, main.randomisation)
         tables["coupling_arm"] = arm_table(*data)
@@ -297,23 +297,6 @@ def _improvement(inputs, slopes, n_permutations, seed):
                 tables.append(rows.assign(scale=scale.name))
     rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["scale"])
     return rows[["scale", *rows.columns.drop("scale")]], unanswered
-
-
-def halves(inputs, n_splits, seed, statistic="gaussianised"):
-    """Agreement of effect maps from two halves of the patients: see `split_half`.
-
-    Parameters
-    ----------
-    inputs : analysis_lib.receptors.inputs.Inputs
-    n_splits, seed : int
-    statistic : str
-
-    Returns
-    -------
-    analysis_lib.receptors.reliability.SplitHalf
-    """
-    options = {"n_splits": n_splits, "seed": seed, "method": statistic}
-    return split_half(inputs.change, inputs.arm, **options, **inputs.model)
 
 
 def juspace_tables(inputs, n_permutations, seed) -> dict:

@@ -319,7 +319,7 @@ def test_individual_rows_belong_to_participant_arm_and_map():
     expected["annotation"] = np.repeat(ABOUT.index, 2)
     expected["slope"] = [10, 14, 11, 15, 12, 16, 13, 17]
     expected["z"] = [0, 4, 1, 5, 2, 6, 3, 7]
-    assert_table(assessment.individual_rows(z + 10, z, arm, ABOUT), expected)
+    assert_table(assessment.participant_rows(arm, ABOUT, slope=z + 10, z=z), expected)
 
 
 def made_test(seed):
