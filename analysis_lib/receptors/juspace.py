@@ -272,13 +272,7 @@ def exact_p(observed, null):
 
 
 def relabel_test(
-    change,
-    arm,
-    receptor_maps,
-    contrast=ARM_BY_TIME,
-    scheme="balanced",
-    n_permutations=5000,
-    seed=0,
+    change, arm, receptor_maps, contrast=ARM_BY_TIME, scheme="balanced", n_permutations=5000, seed=0
 ):
     """JuSpace's group p of a correlation with Cohen's d maps, and the mended one: `NullTest` of r.
 
