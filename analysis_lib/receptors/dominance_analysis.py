@@ -34,7 +34,6 @@ class Dominance:
     total: pd.Series
     r2: float  # of the full model
     adjusted_r2: float
-    criterion: str  # "adjusted_r2" or "r2"
 
     @property
     def percent(self):
@@ -84,12 +83,8 @@ def dominance(predictors, outcome, criterion="adjusted_r2"):
     correlation, cross = _correlations(x, y)
     total = _all_subsets(correlation, cross, len(x), criterion)
     r2 = float(_full_r2(correlation, cross)[0])
-    return Dominance(
-        total=pd.Series(total[:, 0], x.columns, name="total_dominance"),
-        r2=r2,
-        adjusted_r2=float(_adjusted(r2, *x.shape)),
-        criterion=criterion,
-    )
+    total = pd.Series(total[:, 0], x.columns, name="total_dominance")
+    return Dominance(total, r2, float(_adjusted(r2, *x.shape)))
 
 
 def dominance_test(predictors, outcome, surrogates):
@@ -102,7 +97,7 @@ def dominance_test(predictors, outcome, surrogates):
     observed = dominance(predictors, outcome)
     x = pd.DataFrame(predictors).astype(float)
     correlation, cross = _correlations(x, np.atleast_2d(surrogates))
-    total = _all_subsets(correlation, cross, len(x), observed.criterion)
+    total = _all_subsets(correlation, cross, len(x), "adjusted_r2")
     adjusted, largest = _adjusted(_full_r2(correlation, cross), *x.shape), total.max(axis=0)
     return DominanceTest(
         observed=observed,
