@@ -76,7 +76,7 @@ def write_rows(ax, y, labels, **look):
     ax.tick_params(axis="y", length=0)
 
 
-def plot_marks(ax, x, y, filled, colour=ACCENT, label=None, **look):
+def draw_marks(ax, x, y, filled, colour=ACCENT, label=None, **look):
     """Marks, filled where that is so; the label is of open ones."""
     x, y, filled = np.asarray(x), np.asarray(y), np.asarray(filled)
     look |= {"ls": "none", "mec": colour}

@@ -10,7 +10,7 @@ from scipy import stats
 from analysis_lib.figures.appearance import (
     LEVEL,
     SMALL,
-    plot_marks,
+    draw_marks,
     wrapped,
     write_beside,
     write_nothing,
@@ -67,7 +67,7 @@ def plot_correlations(ax, rows, bands, within=False):
         ("r_anatomy", -0.19, "D", "p_fwe_spatial_anatomy", "r, anatomy held constant"),
     )
     for column, side, shape, p, label in marks:
-        plot_marks(ax, rows[column], y + side, rows[p] < LEVEL, label=label, marker=shape, ms=4)
+        draw_marks(ax, rows[column], y + side, rows[p] < LEVEL, label=label, marker=shape, ms=4)
     _write_ps(ax, rows, y, *(("mean slope\nof 0",) if within else ()))
     limits = np.nanmin(np.concatenate(reach)) - 0.04, np.nanmax(np.concatenate(reach)) + 0.04
     ax.set(ylim=(-0.7, len(rows) - 0.3), xlim=limits)
@@ -94,7 +94,7 @@ def plot_structures(ax, rows):
         shape, colour, side = look
         y, beyond = own["annotation"].map(places) + side, own["p_fwe_spatial_anatomy"] < LEVEL
         label = f"{structure}, {range_text(own['n_parcels'])} regions"
-        plot_marks(ax, own["r"], y, beyond, colour, label, marker=shape, ms=4.5)
+        draw_marks(ax, own["r"], y, beyond, colour, label, marker=shape, ms=4.5)
     ax.axvline(0, color=QUIET, lw=0.8, zorder=0)
     ax.hlines(np.arange(len(maps))[1:] - 0.5, -1, 1, color=QUIET, lw=0.3, zorder=0)
     ax.set(xlim=(-1, 1), ylim=(-0.6, len(maps) - 0.4), xlabel="correlation with the change, r")

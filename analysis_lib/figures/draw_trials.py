@@ -5,7 +5,7 @@ import numpy as np
 from analysis_lib.figures.appearance import (
     LEVEL,
     SMALL,
-    plot_marks,
+    draw_marks,
     wrapped,
     write_beside,
     write_rows,
@@ -63,7 +63,7 @@ def plot_trials_receptors(ax, rows):
     for (_, own), marker in zip(rows.groupby("study", sort=False), MARKERS, strict=False):
         color = TISSUE if own["data"].iloc[0] == "simulated" else ACCENT
         y, beyond = own["annotation"].map(places), own["p_fwe_spatial_anatomy"] < LEVEL
-        plot_marks(ax, own["r"], y, beyond, color, _label(own.iloc[0]), marker=marker, ms=4.5)
+        draw_marks(ax, own["r"], y, beyond, color, _label(own.iloc[0]), marker=marker, ms=4.5)
     ax.axvline(0, color=QUIET, lw=0.8, zorder=0)
     ax.set(xlim=(-1, 1), xlabel="correlation of receptor map and change, r")
     write_rows(ax, places.values(), [wrapped(name, 60) for name in map_names(maps)], fontsize=SMALL)
