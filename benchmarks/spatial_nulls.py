@@ -126,7 +126,7 @@ def _pair(world, name, rng):
     other = noise @ rng.standard_normal(len(noise))
     sides = np.vstack([other, world.maps.to_numpy()])
     seed = int(rng.integers(2**31))
-    given = partial(correlation.partial_correlate, given=gaussianise(world.anatomy.to_numpy()))
+    given = partial(correlation.correlate, given=gaussianise(world.anatomy.to_numpy()))
     plain = moran_surrogates(effect, world.plain, N_DRAWS, seed)
     made = moran_surrogates(effect, world.mirrored, N_DRAWS, seed)
     tests = {

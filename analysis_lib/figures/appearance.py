@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
 
 from analysis_lib.figures.palette import ACCENT
@@ -63,9 +64,24 @@ def write_nothing(ax, words):
 
 
 def write_beside(ax, y, words, points, **look):
-    """Text at the right of the Axes, some points from its edge, at a height of the data."""
+    """Text at the right of the Axes, some points from its edge, at heights of the data."""
     look = {"fontsize": SMALL, "va": "center", "textcoords": "offset points"} | look
-    ax.annotate(words, (1, y), (points, 0), xycoords=ax.get_yaxis_transform(), **look)
+    for place, one in np.broadcast(y, words):
+        ax.annotate(str(one), (1, place), (points, 0), xycoords=ax.get_yaxis_transform(), **look)
+
+
+def write_rows(ax, y, labels, **look):
+    """Labels of rows at these heights, without ticks."""
+    ax.set_yticks(list(y), list(labels), **look)
+    ax.tick_params(axis="y", length=0)
+
+
+def draw_marks(ax, x, y, filled, colour=ACCENT, label=None, **look):
+    """Marks, filled where that is so; the label is of open ones."""
+    x, y, filled = np.asarray(x), np.asarray(y), np.asarray(filled)
+    look |= {"ls": "none", "mec": colour}
+    ax.plot(x[filled], y[filled], mfc=colour, **look)
+    ax.plot(x[~filled], y[~filled], mfc="white", label=label, **look)
 
 
 def wrapped(words, width):

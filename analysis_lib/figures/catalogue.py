@@ -1,13 +1,16 @@
 """Every figure by name: a drawing, its title and caption, from the tables of one notebook.
 
 Notebooks 00 to 03 show them one by one while they run (:func:`panel`), notebook 04 together.
+Titles and sizes are in ``catalogue.yml``; a figure of one whole table needs no more than that.
 """
 
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
+from pathlib import Path
 
 import numpy as np
+import yaml
 from scipy import stats
 
 from analysis_lib.figures import (
@@ -39,7 +42,10 @@ from analysis_lib.vbm.scans import read_scans
 
 OF_PATIENTS = ("slopes", "improvement")
 BETWEEN_ARMS = ("variance_ratio",)
+OF_QUALITY = ("head_size", "template_fit", "homogeneity", "volumes")
 SLICES_MM = (-20, -8, 2, 14, 30, 46)  # z of axial slices
+LISTED = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
+WIDTHS = {"column": COLUMN, "page": PAGE}
 
 
 @dataclass(frozen=True)
@@ -98,70 +104,98 @@ DRAWINGS = (
     draw_maps,
     draw_power,
     draw_receptors,
+    draw_trials,
 )
 PLOTS = {
     name.removeprefix("plot_"): plot
-    for module in (*DRAWINGS, draw_trials)
+    for module in DRAWINGS
     for name, plot in vars(module).items()
     if name.startswith("plot_")
 }
 
 
-def _panel(results, picture, title, data, quoted=None, said=None, **look):
-    """What ``plot_<picture>`` draws of data; its description quotes these, and what is ``quoted``.
+def _panel(results, name, data, quoted=None, height=None, **words):
+    """The figure that is listed as ``name``, of these data.
 
-    Both are told the arms' names. ``said`` is another section of ``descriptions.j2``; ``look`` is
-    what else a `Panel` has.
+    Its description quotes the data and what is ``quoted``, its title the ``words``. Where its
+    height goes by rows, they are those of the first of the data.
     """
+    listed = LISTED[name]
+    picture = listed.get("picture", name)
     plot, names = PLOTS[picture], {"names": results.study.arm_names}
-    described = describe(said or picture, **names, **data, **(quoted or {}))
+    described = describe(listed.get("said", picture), **names, **data, **(quoted or {}))
     named = names if "names" in signature(plot).parameters else {}
-    return Panel(partial(plot, **named, **data), title, *described, **look)
+    return Panel(
+        partial(plot, **named, **data),
+        listed["title"].format(**words),
+        *described,
+        _size(listed, next(iter(data.values())), height),
+        arms=listed.get("arms", False) and results.study.arms is not None,
+        brain=listed.get("brain", False),
+        late=listed.get("late", False),
+    )
+
+
+def _size(listed, rows, height):
+    """Width and height, inches."""
+    width, height = listed.get("width", "column"), height or listed.get("height", 2.6)
+    if isinstance(height, list):
+        rows = rows[listed["each"]].unique() if "each" in listed else rows
+        height = height[1] * len(rows) + height[0]
+    return WIDTHS.get(width, width), height
+
+
+def _rows(results, table, **equal):
+    """Rows of a result table with these values in these columns."""
+    rows = results.table(table)
+    for column, value in equal.items():
+        rows = rows[rows[column] == value]
+    return rows.reset_index(drop=True)
+
+
+def _of_table(name):
+    """A figure of a whole table."""
+    if name in OF_QUALITY:
+        return lambda results: _panel(results, name, {"quality": _quality(results)})
+    table, argument = LISTED[name]["table"], LISTED[name].get("as", "rows")
+    return lambda results: _panel(results, name, {argument: results.table(table)})
 
 
 # --- participants and clinical outcomes -----------------------------------------------------------
 
 
 def flow(results):
-    boxes = results.table("consort_flow")
-    look = {"size": (PAGE, draw_conduct.consort_height(boxes))}
-    counted = {"flow": results.json("flow")}
-    return _panel(results, "consort", "Flow of participants", {"boxes": boxes}, counted, **look)
+    boxes, counted = results.table("consort_flow"), {"flow": results.json("flow")}
+    height = draw_conduct.consort_height(boxes)
+    return _panel(results, "flow", {"boxes": boxes}, counted, height)
 
 
 def ratings(results):
     visits = list(results.table("pattern_visits")["visit"])
     data = {"patterns": results.table("missing_patterns"), "visits": visits}
-    title = f"{results.study.primary_scale.name}: ratings by visit"
-    size = (4.6, 0.24 * len(data["patterns"]) + 0.85)
-    return _panel(results, "missing", title, data, size=size)
+    return _panel(results, "ratings", data, scale=results.study.primary_scale.name)
 
 
 def course(results, scale):
-    kind = kinds(results)[scale]
-    return _course(results, scale, results.table("mmrm_means"), kind, arms=True)
+    model = _rows(results, "mmrm_means", scale=scale)
+    return _course(results, "course", scale, model, kinds(results)[scale])
 
 
 def course_of_all(results, scale):
     """Of a study without a control arm."""
-    model = results.table("change").assign(arm="active")
-    return _course(results, scale, model, said="course_of_all")
+    model = _rows(results, "change", scale=scale).assign(arm="active")
+    return _course(results, "course_of_all", scale, model, "change")
 
 
-def _course(results, scale, model, kind="change", **look):
-    own, model, counts = (
-        table[table["scale"] == scale]
-        for table in (results.table("scores"), model, results.table("means"))
-    )
-    since = kind == "change"
+def _course(results, name, scale, model, kind):
+    own, since = _rows(results, "scores", scale=scale), kind == "change"
     data = {
         "individuals": draw_clinical.since_baseline(own) if since else own.assign(value=own.score),
         "means": model.assign(week=model["visit"].map(results.study.visits)),
-        "counts": counts,
+        "counts": _rows(results, "means", scale=scale),
         "ylabel": f"{'change in ' if since else ''}{scale}, points",
     }
-    quoted = {"scale": scale, "kind": kind}
-    return _panel(results, "course", scale, data, quoted, size=(COLUMN, 3), **look)
+    return _panel(results, name, data, {"scale": scale, "kind": kind}, scale=scale)
 
 
 def kinds(results):
@@ -170,26 +204,23 @@ def kinds(results):
 
 
 def differences(results):
-    contrasts, study = results.table("mmrm_contrasts"), results.study
-    data = {"contrasts": contrasts, "primary": (study.primary_scale.name, study.final_visit)}
-    size = (5.4, 0.19 * len(contrasts) + 1)
-    return _panel(results, "differences", "Difference between arms (MMRM)", data, size=size)
+    study, data = results.study, {"contrasts": results.table("mmrm_contrasts")}
+    data["primary"] = (study.primary_scale.name, study.final_visit)
+    return _panel(results, "differences", data)
 
 
 def response(results):
-    study = results.study
-    scale, visit, rows = study.primary_scale.name, study.final_visit, results.table("responders")
-    rows = rows[rows["scale"].eq(scale) & rows["visit"].eq(visit)]
-    rows = rows[rows["analysis"] == "missing_is_failure"]
-    title = f"Responders, {scale}, {visit_words(visit)}"
-    return _panel(results, "risks", title, {"rows": rows}, arms=True)
+    scale, visit = results.study.primary_scale.name, results.study.final_visit
+    chosen = {"scale": scale, "visit": visit, "analysis": "missing_is_failure"}
+    rows = _rows(results, "responders", **chosen)
+    return _panel(results, "response", {"rows": rows}, scale=scale, visit=visit_words(visit))
 
 
 def tipping_point(results):
     study, point = results.study, results.table("tipping_point").iloc[0]
     data = {"curve": results.table("tipping_curve"), "tip": point["delta_interpolated"]}
-    title = f"Tipping point, {study.primary_scale.name}, {visit_words(study.final_visit)}"
-    return _panel(results, "tipping", title, data, {"point": point}, size=(COLUMN, 2.8))
+    words = {"scale": study.primary_scale.name, "visit": visit_words(study.final_visit)}
+    return _panel(results, "tipping_point", data, {"point": point}, **words)
 
 
 def tips(results):
@@ -198,41 +229,18 @@ def tips(results):
     return len(table) > 0 and table["status"].iloc[0] in ("tips", "does not tip")
 
 
-def items(results):
-    data = {"differences": results.table("item_differences")}
-    size = (5.4, 0.22 * len(data["differences"]) + 0.7)
-    return _panel(results, "items", "Difference between arms, item by item", data, size=size)
-
-
 def residuals(results):
-    rows, scale = results.table("residuals"), results.study.primary_scale.name
-    data = {"rows": rows[rows["scale"] == scale]}
-    return _panel(results, "residuals", f"Residuals of the primary model, {scale}", data)
-
-
-def left_out(results):
-    data = {"rows": results.table("influence")}
-    title = "Primary contrast without each participant"
-    return _panel(results, "left_out", title, data, arms=True)
+    scale = results.study.primary_scale.name
+    rows = _rows(results, "residuals", scale=scale)
+    return _panel(results, "residuals", {"rows": rows}, scale=scale)
 
 
 def stimulation(results):
     planned = results.json("settings")["planned_sessions"]
-    data = {"dose": results.table("dose"), "planned": planned}
-    title = "Treatment sessions received"
-    return _panel(results, "stimulation", title, data, size=(4.6, 2.2))
+    return _panel(results, "stimulation", {"dose": results.table("dose"), "planned": planned})
 
 
 # --- grey matter ----------------------------------------------------------------------------------
-
-
-def _of_quality(picture, title, **look):
-    """A figure of the table of quality."""
-
-    def figure(results):
-        return _panel(results, picture, title, {"quality": _quality(results)}, **look)
-
-    return figure
 
 
 def _quality(results):
@@ -242,27 +250,18 @@ def _quality(results):
     return table.assign(image=who + table["session"])
 
 
-head_size = _of_quality("head_size", "Grey matter and head size")
-template_fit = _of_quality("template_fit", "Resemblance to the template")
-homogeneity = _of_quality("homogeneity", "Similarity of maps", size=(COLUMN, 2.4))
-volumes = _of_quality("volumes", "Grey-matter volume", size=(COLUMN, 2.4))
-
-
 def variance_ratio(results):
     n, values = _analysed(results), _in_mask(results, "variance_ratio")
     limits = stats.f.ppf([0.025, 0.975], *(n[arm] - 1 for arm in COLOURS))
     data = {"ratio": values[values > 0], "limits": limits}
-    title = "Spread of change in the two arms"
-    size = (COLUMN, 2.4)
-    return _panel(results, "variance_ratio", title, data, _spread(results), size=size)
+    return _panel(results, "variance_ratio", data, _spread(results))
 
 
 def skewness(results):
     n = _analysed(results)
     data = {"skewness": {arm: _in_mask(results, f"skewness_{arm}") for arm in colours_of(n.index)}}
     data["limits"] = {arm: skewness_limit(n[arm]) for arm in data["skewness"]}
-    look = {"size": (COLUMN, 2.4), "arms": results.study.arms is not None}
-    return _panel(results, "skewness", "Skewness of change", data, _spread(results), **look)
+    return _panel(results, "skewness", data, _spread(results))
 
 
 def _spread(results):
@@ -275,7 +274,7 @@ def _in_mask(results, name):
 
 def _analysed(results):
     """Participants with both maps, by arm."""
-    return results.table("quality").query("session == 'pre'")["arm"].value_counts()
+    return _rows(results, "quality", session="pre")["arm"].value_counts()
 
 
 def mosaic(results, most=4):
@@ -285,12 +284,11 @@ def mosaic(results, most=4):
     own = [load_map(pairs.loc[row.participant_id, row.session]) for row in least.itertuples()]
     titles = ["mean, within the mask", "mask", *least["image"]]
     data = {"images": [results.image("mean"), results.image("mask"), *own], "titles": titles}
-    title, look = "Maps least like the others", {"size": (PAGE, 2.5), "brain": True}
-    return _panel(results, "mosaic", title, data, {"least": least}, **look)
+    return _panel(results, "mosaic", data, {"least": least})
 
 
 def slices(results, contrast=None, slices_mm=SLICES_MM):
-    return _brain(results, contrast, "slices", {"cuts": slices_mm})
+    return _brain(results, contrast, "slices", cuts=slices_mm)
 
 
 def glass(results, contrast=None):
@@ -301,38 +299,27 @@ def surface(results, contrast=None):
     return _brain(results, contrast, "surface")
 
 
-HEIGHTS = {"slices": 1.5, "glass": 1.8, "surface": 1.7}  # inches
-
-
-def _brain(results, contrast, kind, data=None):
+def _brain(results, contrast, kind, **data):
     """t of a contrast on the brain, on a colour scale that all contrasts share."""
     contrast = contrast or results.study.main
-    row, glass = _summary(results).loc[contrast], kind == "glass"
-    n = " + ".join(str(row[f"n_{arm}"]) for arm in COLOURS if row[f"n_{arm}"])
-    title = f"{contrast_title(contrast, results.study.arm_names)} (n = {n})"
-    data = {"image": results.image(f"{contrast}_t")} | (data or {})
-    data["p_image" if glass else "outline"] = results.image(f"{contrast}_p_fwe_t")
-    data |= {"label": f"t ({row['df']:g} df)", "vmax": _largest_t(results)}
-    title += ", family-wise p < .05" if glass else ""
-    look = {"size": (PAGE, HEIGHTS[kind]), "brain": True}
-    return _panel(results, kind, title, data, {"row": row, "kind": kind}, "brain", **look)
+    summary = results.table("summary").set_index("contrast", drop=False)
+    row, images = summary.loc[contrast], {"image": results.image(f"{contrast}_t")}
+    images["p_image" if kind == "glass" else "outline"] = results.image(f"{contrast}_p_fwe_t")
+    data = images | data | {"label": f"t ({row['df']:g} df)", "vmax": _largest_t(results, summary)}
+    words = {"contrast": contrast_title(contrast, results.study.arm_names)}
+    words["n"] = " + ".join(str(row[f"n_{arm}"]) for arm in COLOURS if row[f"n_{arm}"])
+    return _panel(results, kind, data, {"row": row, "kind": kind}, **words)
 
 
-def _summary(results):
-    return results.table("summary").set_index("contrast", drop=False)
-
-
-def _largest_t(results):
-    known = set(_summary(results).index) - {IMPROVEMENT}
-    images = (results.image(f"{contrast}_t") for contrast in sorted(known))
+def _largest_t(results, summary):
+    images = (results.image(f"{c}_t") for c in sorted(set(summary.index) - {IMPROVEMENT}))
     return float(np.ceil(max(np.abs(image.get_fdata()).max() for image in images)))
 
 
 def regions(results, regions=()):
-    regions = list(regions) or results.json("settings")["regions"]
-    data = {"change": results.table("parcel_change"), "means": results.table("region_means")}
-    look = {"size": (PAGE, 0.5 * len(regions) + 0.7), "arms": results.study.arms is not None}
-    return _panel(results, "region_change", "Change by region", data | {"regions": regions}, **look)
+    data = {"regions": list(regions) or results.json("settings")["regions"]}
+    data |= {"change": results.table("parcel_change"), "means": results.table("region_means")}
+    return _panel(results, "regions", data)
 
 
 # --- receptors ------------------------------------------------------------------------------------
@@ -340,23 +327,25 @@ def regions(results, regions=()):
 
 def correlations(results, contrast=None, most_maps=None):
     contrast = contrast or results.study.main
-    rows, null = _rows(results, contrast), _draws(results, contrast)
+    rows, null = _rows(results, "correlations", contrast=contrast), _draws(results, contrast)
     chosen = rows["r"].abs().sort_values(ascending=False).index[:most_maps].sort_values()
     within = CONTRASTS[contrast].within is not None  # a mean change, and not a difference
     data = {"rows": rows.loc[chosen], "within": within}
     data["bands"] = {which: draw_receptors.central(draws)[chosen] for which, draws in null.items()}
     quoted = {"n_draws": {which: len(draws) for which, draws in null.items()}}
     quoted |= {"n_all": len(rows), "contrast": contrast, "one_map": contrast == EFFECT}
-    title = f"Receptor maps in order of r: {contrast_title(contrast, results.study.arm_names)}"
-    size = (PAGE, 0.17 * len(chosen) + 1.1)
-    return _panel(results, "correlations", title, data, quoted, size=size)
+    title = contrast_title(contrast, results.study.arm_names)
+    return _panel(results, "correlations", data, quoted, contrast=title)
+
+
+def _of_main(results, table):
+    """Rows of the main contrast."""
+    return _rows(results, table, contrast=results.study.main)
 
 
 def structures(results):
-    rows = _rows(results, results.study.main, "structure_correlations")
-    title = "Receptor maps by system: all regions, cortex and subcortex"
-    size = (PAGE, 0.24 * rows["annotation"].nunique() + 1)
-    return _panel(results, "structures", title, {"rows": rows}, _effect(results), size=size)
+    data = {"rows": _of_main(results, "structure_correlations")}
+    return _panel(results, "structures", data, _effect(results))
 
 
 def scatter(results):
@@ -367,62 +356,40 @@ def scatter(results):
         "xlabel": f"{lead['receptor']} density, normal score",
         "ylabel": f"{_axis(results.study)}, normal score",
     }
-    title = f"{lead['receptor']}, {len(points)} regions, r = {number_text(lead['r'])}"
-    look = {"size": (COLUMN, 3), "late": True}
-    return _panel(results, "scatter", title, data, {"lead": lead}, **look)
-
-
-def dominance(results):
-    rows = results.table("dominance")
-    size = (COLUMN, 0.16 * len(rows) + 1)
-    return _panel(results, "dominance", "All receptors in one model", {"rows": rows}, size=size)
+    words = {"receptor": lead["receptor"], "n": len(points), "r": number_text(lead["r"])}
+    return _panel(results, "scatter", data, {"lead": lead}, **words)
 
 
 def nulls(results):
-    lead = _lead(results)
-    data = {"draws": {null: found[:, lead.name] for null, found in _draws(results).items()}}
+    lead, drawn = _lead(results), _draws(results, results.study.main)
+    data = {"draws": {null: found[:, lead.name] for null, found in drawn.items()}}
     data["observed"] = {"spatial": lead["r"], "spatial_anatomy": lead["r_anatomy"]}
-    title = f"{lead['receptor']}: r by chance alone"
-    return _panel(results, "nulls", title, data, {"lead": lead}, size=(COLUMN, 2.2))
+    return _panel(results, "nulls", data, {"lead": lead}, receptor=lead["receptor"])
 
 
 def slopes(results):
     lead = _lead(results)
     tested = "coupling_arm" if results.study.arms else "coupling_mean"
     rows, mine = (
-        table[table["annotation"] == lead["annotation"]]
-        for table in (results.table("individual"), results.table(tested))
+        _rows(results, table, annotation=lead["annotation"]) for table in ("individual", tested)
     )
-    title, quoted = f"{lead['receptor']}: slope of each participant", {"lead": lead}
-    quoted["row"] = mine.iloc[0]
-    return _panel(results, "slopes", title, {"rows": rows}, quoted, size=(COLUMN, 1.6))
-
-
-def patients_z(results):
-    rows, title = results.table("patients_juspace"), "Each participant's z, as in JuSpace"
-    size = (PAGE, 0.32 * rows["annotation"].nunique() + 0.8)
-    return _panel(results, "patients_z", title, {"rows": rows}, size=size)
+    quoted = {"lead": lead, "row": mine.iloc[0]}
+    return _panel(results, "slopes", {"rows": rows}, quoted, receptor=lead["receptor"])
 
 
 def anatomy(results):
-    data = {"rows": _rows(results, results.study.main, "anatomy")}
-    title = "Effect and anatomy"
-    return _panel(results, "anatomy", title, data, _effect(results), size=(5, 2.1))
+    return _panel(results, "anatomy", {"rows": _of_main(results, "anatomy")}, _effect(results))
 
 
 def improvement(results, scale):
-    rows = results.table("coupling_improvement")
-    rows = rows[rows["scale"] == scale]
+    data = {"rows": _rows(results, "coupling_improvement", scale=scale)}
     quoted = {"scale": scale, "arms_compared": results.study.arms is not None}
-    title, size = f"Slope and improvement: {scale}", (COLUMN, 0.15 * len(rows) + 0.8)
-    return _panel(results, "improvement", title, {"rows": rows}, quoted, size=size)
+    return _panel(results, "improvement", data, quoted, scale=scale)
 
 
 def influence(results, most=6):
-    rows = _rows(results, results.study.main, "sensitivity")
-    rows = rows.sort_values("r", key=abs, ascending=False).head(most)
-    title, size = "Without the most influential region", (5, 0.25 * len(rows) + 0.9)
-    return _panel(results, "without", title, {"rows": rows}, size=size)
+    rows = _of_main(results, "sensitivity").sort_values("r", key=abs, ascending=False)
+    return _panel(results, "influence", {"rows": rows.head(most)})
 
 
 AXES = {
@@ -432,51 +399,37 @@ AXES = {
 }
 
 
-def power(results, question, picture="power"):
-    table, real = results.table("power"), results.table("needed")
-    rows, real = (one[one["question"] == question] for one in (table, real))
+def power(results, question, name="power"):
+    tables = (_rows(results, table, question=question) for table in ("power", "needed", "seen"))
+    rows, real, seen = tables
     here = rows[rows["multiple"] == 1]
     n = rows["n_active"].astype(str) + " + " + rows["n_control"].astype(str)
     rows = rows.assign(line=n) if question == "clinical" else here.assign(line=here["setting"])
     data = {"rows": rows, "real": real.drop_duplicates("treatment")}
     data["xlabel"] = AXES[question].format(here["points_per_unit"].iloc[0])
-    seen = results.table("seen")
-    quoted = {"seen": seen[seen["question"] == question], "question": question}
-    title = {"power": "Power", "exaggeration": "Exaggeration"}[picture]
-    return _panel(results, picture, f"{title}: {question}", data, quoted, size=(5.6, 2.7))
+    return _panel(results, name, data, {"seen": seen, "question": question}, question=question)
 
 
-def exaggeration(results, question):
-    return power(results, question, "exaggeration")
+exaggeration = partial(power, name="exaggeration")
 
 
 def quantiles(results, family):
-    data = {name: results.table(name) for name in ("quantiles", "rates")}
-    data = {name: rows[rows["family"] == family] for name, rows in data.items()}
+    data = {name: _rows(results, name, family=family) for name in ("quantiles", "rates")}
     contrast = data["rates"]["contrast"]
     data["rates"] = data["rates"][contrast.isna() | contrast.eq(results.study.main)]
-    title = f"False alarms at every level: {family}"
-    return _panel(results, "quantiles", title, data, {"family": family}, size=(PAGE, 3.0))
+    return _panel(results, "quantiles", data, {"family": family}, family=family)
 
 
 def choices(results, family="regions"):
     rows = results.table(f"{family}_specifications")
-    decisions = results.table("decisions").query("family == @family")
+    decisions = _rows(results, "decisions", family=family)
     about = results.json("settings")[f"about_{family}"]
-    data, title = {"rows": rows, "decisions": decisions, "label": about}, f"{len(rows):,} analyses"
-    size = (PAGE, draw_choices.height(decisions))
-    return _panel(results, "choices", title, data, size=size)
+    data = {"rows": rows, "decisions": decisions, "label": about}
+    return _panel(results, "choices", data, height=draw_choices.height(decisions), n=len(rows))
 
 
 def variance(results, family="regions"):
-    rows = results.table("variance").query("family == @family")
-    size = (4.6, 0.2 * len(rows) + 0.8)
-    return _panel(results, "variance", "What the estimate depends on", {"rows": rows}, size=size)
-
-
-def _rows(results, contrast, table="correlations"):
-    rows = results.table(table)
-    return rows[rows["contrast"] == contrast].reset_index(drop=True)
+    return _panel(results, "variance", {"rows": _rows(results, "variance", family=family)})
 
 
 def _effect(results):
@@ -485,15 +438,12 @@ def _effect(results):
 
 def _lead(results):
     """Row of the leading receptor map."""
-    rows, chosen = (
-        _rows(results, results.study.main),
-        results.table("scatter")["annotation"].iloc[0],
-    )
+    rows, chosen = _of_main(results, "correlations"), results.table("scatter")["annotation"].iloc[0]
     return rows[rows["annotation"] == chosen].iloc[0]
 
 
-def _draws(results, contrast=None):
-    nulls, contrast = results.arrays("nulls"), contrast or results.study.main
+def _draws(results, contrast):
+    nulls = results.arrays("nulls")
     return {which: nulls[f"{which}_{contrast}"] for which in BANDS}
 
 
@@ -505,34 +455,4 @@ def _axis(study):
     return f"change, {names['active']} − {names['control']}" if study.arms else "change"
 
 
-# --- trials ---------------------------------------------------------------------------------------
-
-
-def trials_symptoms(results):
-    rows = results.table("symptoms")
-    title, size = "Symptoms in each trial", (PAGE, 0.22 * len(rows) + 0.9)
-    return _panel(results, "trials_symptoms", title, {"rows": rows}, size=size)
-
-
-def trials_regions(results):
-    rows = results.table("regions")
-    title, size = "Change in four structures", (PAGE, 0.17 * len(rows) + 1)
-    return _panel(results, "trials_regions", title, {"rows": rows}, size=size)
-
-
-def trials_receptors(results):
-    rows = results.table("receptors")
-    title, size = "Receptors in each trial", (PAGE, 0.2 * rows["annotation"].nunique() + 1)
-    return _panel(results, "trials_receptors", title, {"rows": rows}, size=size)
-
-
-IN_ORDER = (
-    *("flow", "ratings", "course", "course_of_all", "differences", "response", "tipping_point"),
-    *("items", "stimulation", "residuals", "left_out", "head_size", "template_fit", "homogeneity"),
-    *("volumes", "variance_ratio", "skewness", "mosaic", "slices", "glass", "surface", "regions"),
-    *("correlations", "structures", "scatter", "dominance", "nulls", "slopes", "anatomy"),
-    *("improvement", "influence", "power", "exaggeration", "quantiles", "patients_z"),
-    *("choices", "variance"),
-    *("trials_symptoms", "trials_regions", "trials_receptors"),
-)
-CATALOGUE = {name: globals()[name] for name in IN_ORDER}
+CATALOGUE = {name: globals().get(name) or _of_table(name) for name in LISTED}

@@ -80,15 +80,9 @@ def grey_matter(study: Study, regions=(), slices_mm=catalogue.SLICES_MM) -> Draw
     slices = {c: catalogue.slices(results, c, slices_mm) for c in study.contrasts}
     glass = {c: catalogue.glass(results, c) for c in study.contrasts}
     panels = {"slices": slices[study.main], "glass": glass[study.main], "regions": by_region}
-    return _draw(
-        results,
-        "figure3_grey_matter",
-        "Grey-matter change",
-        panels,
-        _column(panels),
-        {"regions": by_region},
-        {"slices": slices, "glass_brain": glass},
-    )
+    apart, pages = {"regions": by_region}, {"slices": slices, "glass_brain": glass}
+    words = ("figure3_grey_matter", "Grey-matter change")
+    return _draw(results, *words, panels, _column(panels), apart, pages)
 
 
 def receptors(study: Study, most_maps=24) -> Drawn | None:

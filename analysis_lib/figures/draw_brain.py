@@ -13,11 +13,12 @@ from nilearn.plotting import (
 )
 from nilearn.surface import SurfaceImage
 
-from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_nothing
+from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_nothing, write_rows
 from analysis_lib.figures.palette import COLOURS, DIVERGING, QUIET, colours_of
 from analysis_lib.results.words import number_text
 
 BESIDE = 0.2  # seaborn's distance of an arm's strip from the middle of its region
+COLOUR_SCALE = {"cmap": DIVERGING, "symmetric_cbar": True, "colorbar": False}
 
 
 def where(image, p_image, level):
@@ -34,28 +35,17 @@ def plot_slices(ax, image, label, outline, cuts, vmax=None):
     them). Cuts are z in mm, ``label`` is of the colour bar, ``vmax`` the end of its scale.
     """
     end = vmax or np.abs(image.get_fdata()).max()
-    empty = end == 0
-    display = plot_stat_map(
-        image,
-        bg_img=load_mni152_template(resolution=2),
-        axes=ax,
-        display_mode="z",
-        cut_coords=list(cuts),
-        threshold=1e-6,
-        vmax=end if not empty else None,
-        cmap=DIVERGING,
-        symmetric_cbar=True,
-        colorbar=False,
-        annotate=False,
-        black_bg=False,
-        transparency=image,
-        transparency_range=[0, 0.6 * end],
-    )
+    place = {"axes": ax, "display_mode": "z", "cut_coords": list(cuts), "annotate": False}
+    scale = {"vmax": end or None, "threshold": 1e-6, **COLOUR_SCALE}
+    faint = {"transparency": image, "transparency_range": [0, 0.6 * end]}
+    template = load_mni152_template(resolution=2)
+    display = plot_stat_map(image, bg_img=template, black_bg=False, **place, **scale, **faint)
     _place_slices(display)
-    if (outline.get_fdata() < LEVEL).any():
-        inside = new_img_like(outline, (outline.get_fdata() < LEVEL).astype(np.float32))
+    inside = outline.get_fdata() < LEVEL
+    if inside.any():
+        inside = new_img_like(outline, inside.astype(np.float32))
         display.add_contours(inside, levels=[0.5], colors=["black"], linewidths=0.6)
-    if empty:
+    if end == 0:
         ax.text(1, 0.5, "no voxel", transform=ax.transAxes, rotation=90, va="center", fontsize=7)
     else:
         _colour_bar(ax, end, label)
@@ -91,21 +81,11 @@ def plot_glass(ax, image, p_image, label, vmax=None):
     kept = where(image, p_image, LEVEL)
     end = vmax or np.abs(image.get_fdata()).max()
     empty = not np.any(kept.get_fdata())
-    display = plot_glass_brain(
-        None if empty else kept,
-        axes=ax,
-        display_mode="lyrz",
-        threshold=None if empty else 1e-6,
-        vmin=-end,
-        vmax=end,
-        cmap=DIVERGING,
-        colorbar=False,
-        plot_abs=False,
-        symmetric_cbar=True,
-        annotate=False,
-        resampling_interpolation="nearest",
-        interpolation="nearest",
-    )
+    shown, threshold = (None, None) if empty else (kept, 1e-6)
+    place = {"axes": ax, "display_mode": "lyrz", "annotate": False, "plot_abs": False}
+    scale = {"vmin": -end, "vmax": end, "threshold": threshold, **COLOUR_SCALE}
+    plain = dict.fromkeys(("resampling_interpolation", "interpolation"), "nearest")
+    display = plot_glass_brain(shown, **place, **scale, **plain)
     display.annotate(size=SMALL + 0.5)
     if empty:
         words = f"no voxel survives family-wise correction (p < {LEVEL:g})".replace("0.", ".", 1)
@@ -170,16 +150,14 @@ def plot_region_change(ax, change, means, regions, names):
         place = np.arange(len(regions)) + (side * BESIDE if len(colours) > 1 else 0) - 0.11
         ax.errorbar(row["mean"], place, xerr=error, color=colour, lw=1, **look)
     ax.set(xlabel="change from baseline, %", ylabel="", ylim=(len(regions) - 0.4, -0.6))
-    ax.set_yticks(range(len(regions)), [wrapped(region, 26) for region in regions])
-    ax.tick_params(axis="y", length=0)
+    write_rows(ax, range(len(regions)), [wrapped(region, 26) for region in regions])
 
 
 def _strips(ax, rows, regions):
     """Each participant, on the density of the arm."""
     look = {"data": rows.dropna(subset=["change"]), "x": "change", "y": "region", "ax": ax}
-    look |= {"order": regions, "hue": "arm", "hue_order": list(colours_of(rows["arm"]))}
-    look |= {"palette": COLOURS}
-    look |= {"legend": False, "dodge": True, "formatter": str}
+    look |= {"hue": "arm", "hue_order": list(colours_of(rows["arm"])), "palette": COLOURS}
+    look |= {"order": regions, "legend": False, "dodge": True, "formatter": str}
     sns.violinplot(**look, inner=None, cut=0, linewidth=0, saturation=1, density_norm="width")
     for body in ax.collections:
         body.set(alpha=0.25)

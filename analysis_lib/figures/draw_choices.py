@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis_lib.figures.appearance import SMALL, wrapped, write_beside
+from analysis_lib.figures.appearance import SMALL, wrapped, write_beside, write_rows
 from analysis_lib.figures.palette import ACCENT, COLOURS, QUIET
 
 MOST = 240  # columns of the grid: more analyses than these share one
@@ -56,16 +56,9 @@ def _grid(below, rows, options):
     y, names, edges = 0.0, [], np.arange(n + 1)
     for decision, own in options.groupby("decision", sort=False):
         y += 0.7
-        below.annotate(
-            decision.replace("_", " "),
-            (0, y + len(own) / 2),
-            (-118, 0),
-            va="center",
-            textcoords="offset points",
-            fontsize=SMALL,
-            fontweight="bold",
-            annotation_clip=False,
-        )
+        look = {"fontsize": SMALL, "fontweight": "bold", "va": "center", "annotation_clip": False}
+        place, name = (0, y + len(own) / 2), decision.replace("_", " ")
+        below.annotate(name, place, (-118, 0), textcoords="offset points", **look)
         for row in own.itertuples():
             share = np.bincount(column, rows[decision].eq(row.option)) / np.bincount(column)
             colour = {"default": "Greys", "arbitrary": "Oranges"}.get(row.label, "Blues")
@@ -73,16 +66,13 @@ def _grid(below, rows, options):
             names.append((y + 0.5, row.option.replace("_", " ")))
             y += 1
     places, words = zip(*names, strict=True) if names else ((), ())
-    below.set_yticks(places, words, fontsize=SMALL)
-    below.tick_params(axis="y", length=0)
+    write_rows(below, places, words, fontsize=SMALL)
 
 
 def plot_variance(ax, rows):
     """Share of the variance of the estimate by decision."""
     y = -np.arange(len(rows))
     ax.barh(y, rows["share"], color=COLOURS["active"], height=0.7)
-    for place, row in zip(y, rows.itertuples(), strict=True):
-        write_beside(ax, place, f"{row.n_options} options", 4)
-    ax.set(yticks=y, yticklabels=rows["decision"].astype(str).str.replace("_", " "))
+    write_beside(ax, y, [f"{n} options" for n in rows["n_options"]], 4)
+    write_rows(ax, y, rows["decision"].astype(str).str.replace("_", " "))
     ax.set(xlabel="share of the variance of the estimate", xlim=(0, None))
-    ax.tick_params(axis="y", length=0)

@@ -5,13 +5,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from analysis_lib.figures.appearance import (
-    LEVEL,
-    SMALL,
-    wrapped,
-    write_beside,
-    write_nothing,
-)
+from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_beside, write_nothing
 from analysis_lib.figures.palette import ACCENT, COLOURS, QUIET, colours_of
 from analysis_lib.results.words import printed, visit_words
 
@@ -100,13 +94,8 @@ def plot_differences(ax, contrasts, names, primary=None):
     write_beside(ax, 0.9, "n rated", 82, fontweight="bold")
     when = rows["visit"].replace("all", "all visits").map(visit_words)
     ax.set(yticks=y, yticklabels=rows["scale"] + ", " + when, ylim=(y.min() - 0.7, 1.3))
-    ax.set_xlabel(
-        wrapped(
-            f"{names['active']} − {names['control']}, points; "
-            + favoured_side(rows, names["active"]),
-            44,
-        )
-    )
+    difference = f"{names['active']} − {names['control']}, points"
+    ax.set_xlabel(wrapped(f"{difference}; {favoured_side(rows, names['active'])}", 44))
     ax.tick_params(axis="y", length=0, labelsize=7)
     ax.spines["left"].set_visible(False)
 
@@ -187,9 +176,8 @@ def plot_tipping(ax, curve, names, tip=None):
     curve = curve.sort_values("delta_active")
     delta, estimate = curve["delta_active"], curve["estimate"]
     ax.axhline(0, color=QUIET, lw=0.8, ls="--")
-    ax.fill_between(
-        delta, curve["ci_low"], curve["ci_high"], color="#DDDDDD", label="95 % interval"
-    )
+    band = {"color": "#DDDDDD", "label": "95 % interval"}
+    ax.fill_between(delta, curve["ci_low"], curve["ci_high"], **band)
     ax.plot(delta, estimate, color="black", lw=1)
     p = curve["p"]
     kinds = ((p < LEVEL, "black", "p < .05"), (p >= LEVEL, "white", "p at least .05"))

@@ -82,12 +82,8 @@ def _grid(box, n, columns, head):
     height, width = box.height / -(-n // columns), box.width / columns
     for k in range(n):
         row, column = divmod(k, columns)
-        yield (
-            box.x0 + column * width,
-            box.y1 - (row + 1) * height,
-            0.98 * width,
-            height - head,
-        )
+        left, low = box.x0 + column * width, box.y1 - (row + 1) * height
+        yield left, low, 0.98 * width, height - head
 
 
 def plot_head_size(ax, quality):

@@ -1,11 +1,21 @@
 """Figures of receptor correlations and null distributions."""
 
+from functools import partial
+
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from scipy import stats
 
-from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_beside, write_nothing
+from analysis_lib.figures.appearance import (
+    LEVEL,
+    SMALL,
+    draw_marks,
+    wrapped,
+    write_beside,
+    write_nothing,
+    write_rows,
+)
 from analysis_lib.figures.palette import ACCENT, BANDS, COLOURS, QUIET, TISSUE, VERDICTS
 from analysis_lib.receptors.library import systems
 from analysis_lib.results.words import number_text, p_cell
@@ -20,11 +30,8 @@ ANATOMY = {  # in words
 }
 
 DASHES = ("-", "--", ":", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (8, 2)))
-LOOKS = (  # of structures, in the order of the table
-    {"marker": "o", "color": "black", "side": 0.25},
-    {"marker": "s", "color": ACCENT, "side": 0.0},
-    {"marker": "^", "color": TISSUE, "side": -0.25},
-)
+# Marker, colour and place of structures, in the order of the table.
+LOOKS = (("o", "black", 0.25), ("s", ACCENT, 0.0), ("^", TISSUE, -0.25))
 
 
 def central(draws, share=0.95):
@@ -60,15 +67,12 @@ def plot_correlations(ax, rows, bands, within=False):
         ("r_anatomy", -0.19, "D", "p_fwe_spatial_anatomy", "r, anatomy held constant"),
     )
     for column, side, shape, p, label in marks:
-        look = {"marker": shape, "ms": 4, "mec": ACCENT, "ls": "none"}
-        filled = (rows[p] < LEVEL).to_numpy()
-        ax.plot(rows[column][filled], y[filled] + side, mfc=ACCENT, **look)
-        ax.plot(rows[column][~filled], y[~filled] + side, mfc="white", label=label, **look)
+        draw_marks(ax, rows[column], y + side, rows[p] < LEVEL, label=label, marker=shape, ms=4)
     _write_ps(ax, rows, y, *(("mean slope\nof 0",) if within else ()))
     limits = np.nanmin(np.concatenate(reach)) - 0.04, np.nanmax(np.concatenate(reach)) + 0.04
-    ax.set(yticks=y, ylim=(-0.7, len(rows) - 0.3), xlim=limits)
-    ax.set_yticklabels([_map_label(row) for row in rows.itertuples()], fontsize=SMALL)
-    ax.tick_params(axis="y", length=0)
+    ax.set(ylim=(-0.7, len(rows) - 0.3), xlim=limits)
+    people = [f" ({n:.0f})" if np.isfinite(n) else "" for n in rows["n_subjects_map"]]
+    write_rows(ax, y, map_names(rows) + people, fontsize=SMALL)
     over = f"r over {range_text(rows['n_parcels'])} regions"
     ax.set_xlabel(f"correlation of receptor map and {'change' if patients else 'the map'}, {over}")
     _legend_below(ax, handlelength=1.4, columnspacing=1.2)
@@ -82,25 +86,19 @@ def _legend_below(ax, **look):
 
 def plot_structures(ax, rows):
     """r by receptor map, by transmitter system, in each structure; filled: beyond anatomy."""
-    maps = rows.drop_duplicates("annotation").set_index("annotation")
+    maps = rows.drop_duplicates("annotation")
     maps = maps.assign(place=systems(maps["receptor"]))
-    order = maps.sort_values(["place", "receptor"], kind="stable").index
-    places = dict(zip(order, range(len(order))[::-1], strict=True))
+    maps = maps.sort_values(["place", "receptor"], kind="stable")
+    places = dict(zip(maps["annotation"], range(len(maps))[::-1], strict=True))
     for (structure, own), look in zip(rows.groupby("structure", sort=False), LOOKS, strict=False):
-        y = own["annotation"].map(places) + look["side"]
-        beyond = own["p_fwe_spatial_anatomy"] < LEVEL
-        marks = {"marker": look["marker"], "ls": "none", "mec": look["color"], "ms": 4.5}
-        ax.plot(own["r"][beyond], y[beyond], mfc=look["color"], **marks)
+        shape, colour, side = look
+        y, beyond = own["annotation"].map(places) + side, own["p_fwe_spatial_anatomy"] < LEVEL
         label = f"{structure}, {range_text(own['n_parcels'])} regions"
-        ax.plot(own["r"][~beyond], y[~beyond], mfc="white", label=label, **marks)
+        draw_marks(ax, own["r"], y, beyond, colour, label, marker=shape, ms=4.5)
     ax.axvline(0, color=QUIET, lw=0.8, zorder=0)
-    ax.hlines(np.arange(len(order))[1:] - 0.5, -1, 1, color=QUIET, lw=0.3, zorder=0)
-    ax.set(xlim=(-1, 1), ylim=(-0.6, len(order) - 0.4), xlabel="correlation with the change, r")
-    labels = [
-        f"{maps.loc[name, 'system']}: {maps.loc[name, 'receptor']}  {name}" for name in places
-    ]
-    ax.set_yticks(list(places.values()), labels, fontsize=SMALL)
-    ax.tick_params(axis="y", length=0)
+    ax.hlines(np.arange(len(maps))[1:] - 0.5, -1, 1, color=QUIET, lw=0.3, zorder=0)
+    ax.set(xlim=(-1, 1), ylim=(-0.6, len(maps) - 0.4), xlabel="correlation with the change, r")
+    write_rows(ax, places.values(), maps["system"] + ": " + map_names(maps), fontsize=SMALL)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize=SMALL)
 
 
@@ -113,14 +111,13 @@ def _write_ps(ax, rows, y, slopes="no treatment\neffect on\nslopes"):
     )
     for head, p, corrected, points in (one for one in columns if rows[one[1]].notna().any()):
         write_beside(ax, len(rows) - 0.2, f"p {head}", points, fontweight="bold", va="bottom")
-        for place, one, over_maps in zip(y, rows[p], rows[corrected], strict=True):
-            write_beside(ax, place, f"{p_cell(one)} ({p_cell(over_maps)})", points)
+        words = rows[p].map(p_cell) + " (" + rows[corrected].map(p_cell) + ")"
+        write_beside(ax, y, words, points)
 
 
-def _map_label(row):
-    """Receptor, map and the people behind it."""
-    people = f" ({row.n_subjects_map:.0f})" if np.isfinite(row.n_subjects_map) else ""
-    return f"{row.receptor}  {row.annotation}{people}"
+def map_names(rows):
+    """Receptor and map of each row."""
+    return rows["receptor"] + "  " + rows["annotation"]
 
 
 def range_text(values):
@@ -168,8 +165,7 @@ def plot_patients_z(ax, rows, names):
     sns.stripplot(rows, **look, size=2, alpha=0.6, jitter=False, legend=False)
     ax.axvline(0, color=QUIET, lw=0.8, zorder=0)
     maps = rows.drop_duplicates("annotation")
-    labels = maps["receptor"] + "  " + maps["annotation"]
-    ax.set_yticks(range(len(maps)), labels, fontsize=SMALL)
+    ax.set_yticks(range(len(maps)), map_names(maps), fontsize=SMALL)
     ax.set(xlabel="Fisher's z of change and receptor map", ylabel="")
     handles, arms = ax.get_legend_handles_labels()
     ax.legend(handles, [names[arm] for arm in arms], fontsize=SMALL)
@@ -204,9 +200,8 @@ def plot_improvement(ax, rows):
     faces = np.where(rows["p_fwe"] < LEVEL, ACCENT, "white")
     for place, r, face in zip(y, rows["r"], faces, strict=True):
         ax.plot(r, place, "o", ms=4, mfc=face, mec=ACCENT)
-    ax.set(yticks=y, xlabel="r of slope and improvement", ylim=(-0.7, len(rows) - 0.3))
-    ax.set_yticklabels([f"{row.receptor}  {row.annotation}" for row in rows.itertuples()])
-    ax.tick_params(axis="y", labelsize=SMALL, length=0)
+    ax.set(xlabel="r of slope and improvement", ylim=(-0.7, len(rows) - 0.3))
+    write_rows(ax, y, map_names(rows), fontsize=SMALL)
 
 
 def plot_without(ax, rows):
@@ -218,12 +213,11 @@ def plot_without(ax, rows):
     ax.hlines(y, rows["r"], rows["r_without"], color=QUIET, lw=1)
     ax.plot(rows["r"], y, "D", ms=4, color=ACCENT, label="all regions")
     ax.plot(rows["r_without"], y, "o", ms=4.5, mfc="white", mec="black", label="without one")
-    for place, region in zip(y, rows["region_without"], strict=True):
-        write_beside(ax, place, region, 4)
+    write_beside(ax, y, rows["region_without"], 4)
     write_beside(ax, len(rows) - 0.2, "without", 4, fontweight="bold")
-    ax.set(yticks=y, xlabel="correlation, r", ylim=(-0.6, len(rows) - 0.1))
-    ax.set_yticklabels([wrapped(f"{r.receptor} {r.annotation}", 32) for r in rows.itertuples()])
-    ax.tick_params(axis="y", labelsize=SMALL, length=0)
+    ax.set(xlabel="correlation, r", ylim=(-0.6, len(rows) - 0.1))
+    names = (rows["receptor"] + " " + rows["annotation"]).map(partial(wrapped, width=32))
+    write_rows(ax, y, names, fontsize=SMALL)
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
     ax.margins(x=0.12)
     _legend_below(ax, borderpad=0)
@@ -259,10 +253,7 @@ def plot_dominance(ax, rows):
     sns.barplot(rows, x="total_dominance", y="receptor", errorbar=None, ax=ax, **look)
     for bar, p in zip(ax.patches, rows["p_fwe"], strict=True):
         bar.set_facecolor(ACCENT if p < LEVEL else "white")
-    texts = [
-        "" if np.isnan(percent) else f"{number_text(percent, '.0f')} %"
-        for percent in rows["percent"]
-    ]
+    texts = [f"{number_text(x, '.0f')} %" if np.isfinite(x) else "" for x in rows["percent"]]
     ax.bar_label(ax.containers[0], texts, fontsize=6.5, padding=2)
     ax.set(xlabel="total dominance, part of adjusted R²\n(filled: family-wise p < .05)", ylabel="")
     ax.margins(x=0.14)

@@ -2,7 +2,16 @@
 
 import numpy as np
 
-from analysis_lib.figures.appearance import LEVEL, SMALL, wrapped, write_beside
+from analysis_lib.figures.appearance import (
+    LEVEL,
+    SMALL,
+    draw_marks,
+    wrapped,
+    write_beside,
+    write_rows,
+)
+from analysis_lib.figures.draw_clinical import estimate_text
+from analysis_lib.figures.draw_receptors import map_names
 from analysis_lib.figures.palette import ACCENT, QUIET, TISSUE
 from analysis_lib.results.words import printed
 
@@ -13,11 +22,6 @@ def _label(row):
     return row.study + (" (SIMULATED)" if row.data == "simulated" else "")
 
 
-def _interval(row, low="ci_low", high="ci_high", middle="estimate"):
-    numbers = (printed(getattr(row, name), "points") for name in (middle, low, high))
-    return "{} ({} to {})".format(*numbers)
-
-
 def plot_trials_symptoms(ax, rows):
     """Standardised change of each trial's primary scale; filled where arms are compared."""
     y = -np.arange(len(rows))
@@ -26,13 +30,12 @@ def plot_trials_symptoms(ax, rows):
     for place, row in zip(y, rows.itertuples(), strict=True):
         face = "black" if row.design == "arms compared" else "white"
         ax.plot(row.hedges_g, place, "s", ms=4, mec="black", mfc=face)
-        write_beside(ax, place, f"{row.scale}: {_interval(row)}", 4)
-        write_beside(ax, place, f"{row.n}", 150)
+        write_beside(ax, place, f"{row.scale}: {estimate_text(row)}", 4)
+    write_beside(ax, y, rows["n"], 150)
     write_beside(ax, 0.8, "points (95 % CI)", 4, fontweight="bold")
     write_beside(ax, 0.8, "n", 150, fontweight="bold")
-    ax.set(yticks=y, yticklabels=[_label(row) for row in rows.itertuples()])
     ax.set(ylim=(y.min() - 0.7, 1.2), xlabel="difference or change over its SD (Hedges g)")
-    ax.tick_params(axis="y", length=0)
+    write_rows(ax, y, [_label(row) for row in rows.itertuples()])
 
 
 def plot_trials_regions(ax, rows):
@@ -49,9 +52,8 @@ def plot_trials_regions(ax, rows):
         place -= 0.6
     ax.axvline(0, color=QUIET, lw=0.8, ls="--")
     places, words = zip(*labels, strict=True)
-    ax.set(yticks=places, ylim=(min(places) - 0.7, 0.7), xlabel="change, % (95 % CI)")
-    ax.set_yticklabels(words, fontsize=SMALL)
-    ax.tick_params(axis="y", length=0)
+    ax.set(ylim=(min(places) - 0.7, 0.7), xlabel="change, % (95 % CI)")
+    write_rows(ax, places, words, fontsize=SMALL)
 
 
 def plot_trials_receptors(ax, rows):
@@ -61,13 +63,8 @@ def plot_trials_receptors(ax, rows):
     for (_, own), marker in zip(rows.groupby("study", sort=False), MARKERS, strict=False):
         color = TISSUE if own["data"].iloc[0] == "simulated" else ACCENT
         y, beyond = own["annotation"].map(places), own["p_fwe_spatial_anatomy"] < LEVEL
-        look = {"marker": marker, "ls": "none", "mec": color, "ms": 4.5}
-        ax.plot(own["r"][beyond], y[beyond], mfc=color, **look)
-        label = _label(own.iloc[0])
-        ax.plot(own["r"][~beyond], y[~beyond], mfc="white", label=label, **look)
+        draw_marks(ax, own["r"], y, beyond, color, _label(own.iloc[0]), marker=marker, ms=4.5)
     ax.axvline(0, color=QUIET, lw=0.8, zorder=0)
-    names = [wrapped(f"{row.receptor}  {row.annotation}", 60) for row in maps.itertuples()]
     ax.set(xlim=(-1, 1), xlabel="correlation of receptor map and change, r")
-    ax.set_yticks(list(places.values()), names, fontsize=SMALL)
-    ax.tick_params(axis="y", length=0)
+    write_rows(ax, places.values(), [wrapped(name, 60) for name in map_names(maps)], fontsize=SMALL)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -2.2 / len(maps)), ncols=3, fontsize=SMALL)

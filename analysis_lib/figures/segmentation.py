@@ -49,9 +49,5 @@ def _cuts(brain):
     if not len(voxels):
         raise ValueError("a brain mask with at least one voxel expected, found an empty one")
     places = nib.affines.apply_affine(brain.affine, voxels)
-    low, high = places.min(axis=0), places.max(axis=0)
-    ends = {axis: (low["xyz".index(axis)], high["xyz".index(axis)]) for axis in CUT_SHARES}
-    return {
-        axis: [ends[axis][0] + share * (ends[axis][1] - ends[axis][0]) for share in shares]
-        for axis, shares in CUT_SHARES.items()
-    }
+    low, across = (dict(zip("xyz", one, strict=True)) for one in (places.min(0), np.ptp(places, 0)))
+    return {a: [low[a] + share * across[a] for share in some] for a, some in CUT_SHARES.items()}

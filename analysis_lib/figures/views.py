@@ -171,18 +171,11 @@ def slice_view(image, title, alt, cut=None, diverging=True, resolution=2) -> Vie
     data = np.nan_to_num(image.get_fdata()).astype(np.float32)
     image = new_img_like(image, data)
     peak, place = _peak(image)
-    shown = view_img(
-        image,
-        bg_img=load_mni152_template(resolution=resolution),
-        cut_coords=place if cut is None else tuple(cut),
-        threshold=1e-6,
-        cmap=DIVERGING if diverging else DENSITY,
-        symmetric_cmap=diverging,
-        vmax=float(f"{abs(peak):.2g}") or 1.0,
-        black_bg=False,
-        resampling_interpolation="nearest",  # a value shown is a value of the map
-        width_view=720,
-    )
+    look = {"cmap": DIVERGING if diverging else DENSITY, "symmetric_cmap": diverging}
+    look |= {"vmax": float(f"{abs(peak):.2g}") or 1.0, "threshold": 1e-6, "black_bg": False}
+    look |= {"resampling_interpolation": "nearest"}  # a value shown is a value of the map
+    template, cut = load_mni152_template(resolution=resolution), place if cut is None else cut
+    shown = view_img(image, bg_img=template, cut_coords=tuple(cut), width_view=720, **look)
     page = _page(shown.html, title, "Click or drag to move the cut.")
     return View(title, alt, page, shown.width, shown.height + 15)
 
@@ -221,6 +214,7 @@ def region_view(regions, title, receptor, unit="%") -> View:
 
 def _balls(known, end, receptor, unit):
     sizes = (4 + 14 * known["density"].rank(pct=True)).round(1)
+    balls = zip(known.itertuples(), _colours(known["percent"], end), sizes, strict=True)
     return [
         {
             "at": [round(row.x, 1), round(row.y, 1), round(row.z, 1)],
@@ -228,9 +222,7 @@ def _balls(known, end, receptor, unit):
             "colour": colour,
             "size": size,
         }
-        for row, colour, size in zip(
-            known.itertuples(), _colours(known["percent"], end), sizes, strict=True
-        )
+        for row, colour, size in balls
     ]
 
 

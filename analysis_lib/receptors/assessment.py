@@ -65,7 +65,7 @@ def assess_contrast(
     slopes = correlation.patient_slopes(change, receptors, method)
     model |= {"seed": seed}
     maps = (effect, receptors, surrogates, method)
-    given = partial(correlation.partial_correlate, given=correlation.gaussianise(anatomy))
+    given = partial(correlation.correlate, given=correlation.gaussianise(anatomy))
     return ContrastResult(
         contrast,
         method,
@@ -225,17 +225,13 @@ def others_table(result, receptors, about, test):
     return pd.DataFrame(rows)
 
 
-def individual_rows(slopes, z, arm, about):
-    """Rows of receptors/individual.tsv, from slopes and z, both (n_participants, n_receptors)."""
-
-    def long(values, name):
-        frame = pd.DataFrame(values, arm.index.rename("participant_id"), about.index)
-        return frame.melt(ignore_index=False, var_name="annotation", value_name=name).reset_index()
-
-    rows = long(slopes, "slope").assign(z=long(z, "z")["z"])
-    rows["arm"] = rows["participant_id"].map(arm)
-    rows["receptor"] = rows["annotation"].map(about["receptor"])
-    return rows[["participant_id", "arm", "receptor", "annotation", "slope", "z"]]
+def participant_rows(arm, about, **values):
+    """A row per participant and receptor map, from values (n_participants, n_receptors) by name."""
+    pairs = pd.MultiIndex.from_product([about.index, arm.index])
+    annotation, who = pairs.get_level_values(0), pairs.get_level_values(1)
+    rows = pd.DataFrame({"participant_id": who, "arm": who.map(arm)})
+    rows = rows.assign(receptor=annotation.map(about["receptor"]), annotation=annotation)
+    return rows.assign(**{name: np.ravel(found, order="F") for name, found in values.items()})
 
 
 def dominance_rows(test, about):

@@ -16,15 +16,13 @@ def gaussianise(x, axis=-1):
     share their average rank. NaN stays NaN and counts neither as a rank nor in n.
     """
     x = np.asarray(x, dtype=float)
-    if np.isnan(x).any():
-        ranks = stats.rankdata(x, axis=axis, nan_policy="omit")
-    else:
-        ranks = stats.rankdata(x, axis=axis)
+    lacking = "omit" if np.isnan(x).any() else "propagate"  # which is faster
+    ranks = stats.rankdata(x, axis=axis, nan_policy=lacking)
     n = np.count_nonzero(~np.isnan(x), axis=axis, keepdims=True)
     return special.ndtri((ranks - BLOM) / (n + 1 - 2 * BLOM))
 
 
-def correlate(effect_maps, receptor_maps, method="gaussianised", scored=False):
+def correlate(effect_maps, receptor_maps, method="gaussianised", scored=False, given=None):
     """Correlation over parcels of effect maps (k, n_parcels) with receptor maps (m, n_parcels).
 
     Gives (k, m): Pearson's, of normal scores ("gaussianised"), of values ("pearson") or of ranks
@@ -32,13 +30,22 @@ def correlate(effect_maps, receptor_maps, method="gaussianised", scored=False):
     alone, before ranking; `n_covered` counts the rest and `uncovered` names what is left out.
     Effect maps lack the same parcels, if any; ``scored`` ones are scores already and are not ranked
     again. Constant maps and fewer than three parcels in common are refused.
+
+    With ``given`` maps (q, n_parcels), such as grey-matter density, it is the partial correlation:
+    they are scored, too, and regressed out of both sides. Parcels where one of these is NaN are
+    left out. A receptor map that follows from the given ones is refused.
     """
     effects, receptors = _paired(effect_maps, receptor_maps)
-    covered = _covered(effects, receptors)
+    if given is not None:
+        given = _paired(given, receptors)[0]
+        receptors = np.where(np.isnan(given).any(axis=0), np.nan, receptors)
     r = np.empty((len(effects), len(receptors)))
-    for rows, pattern in _patterns(covered):
+    for rows, pattern in _patterns(_covered(effects, receptors)):
         x = _standardised(effects[:, pattern], "pearson" if scored else method, "effect map")
         y = _standardised(receptors[np.ix_(rows, pattern)], method, "receptor map")
+        if given is not None:
+            held = np.linalg.qr(_standardised(given[:, pattern], method, "given map").T)[0]
+            x, y = _without(x, held), _without(y, held)
         r[:, rows] = np.clip(x @ y.T, -1, 1)
     return r
 
@@ -91,26 +98,6 @@ def _standardised(maps, method, what):
             f"{what} {constant[:5].tolist()}: one value in every parcel, no correlation"
         )
     return centred / length
-
-
-def partial_correlate(effect_maps, receptor_maps, given, method="gaussianised", scored=False):
-    """Correlation as in `correlate` that remains when other maps (q, n_parcels) are held constant.
-
-    All are turned into normal scores (or ranks, or left as they are), and the given ones, such as
-    grey-matter density, are regressed out of both sides. Parcels where one of these is NaN are left
-    out. A receptor map that follows from the given ones is refused.
-    """
-    effects, receptors = _paired(effect_maps, receptor_maps)
-    given = _paired(given, receptors)[0]
-    receptors = np.where(np.isnan(given).any(axis=0), np.nan, receptors)
-    r = np.empty((len(effects), len(receptors)))
-    for rows, pattern in _patterns(_covered(effects, receptors)):
-        held = np.linalg.qr(_standardised(given[:, pattern], method, "given map").T)[0]
-        x = _standardised(effects[:, pattern], "pearson" if scored else method, "effect map")
-        x = _without(x, held)
-        y = _without(_standardised(receptors[np.ix_(rows, pattern)], method, "receptor map"), held)
-        r[:, rows] = np.clip(x @ y.T, -1, 1)
-    return r
 
 
 def partial_given_others(effect_maps, receptor_maps, method="gaussianised", scored=False):

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numba import njit
+from scipy.stats import zscore
+
+from analysis_lib.receptors.correlation import COLLINEAR
+from analysis_lib.receptors.nulls import share_beyond
 
 CRITERIA = ("adjusted_r2", "r2")
 MAX_PREDICTORS = 25  # 2^25 models take a second or two, and each further predictor doubles that
-COLLINEAR = 1e-10  # smallest eigenvalue of the predictors' correlation matrix that is accepted
 BLOCK = 64  # outcomes swept together: their working memory stays in the processor's cache
-TIE = 1e-10  # two values closer than this are equal: rounding must not decide a p
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,6 @@ class Dominance:
     total: pd.Series
     r2: float  # of the full model
     adjusted_r2: float
-    criterion: str  # "adjusted_r2" or "r2"
 
     @property
     def percent(self):
@@ -82,12 +83,8 @@ def dominance(predictors, outcome, criterion="adjusted_r2"):
     correlation, cross = _correlations(x, y)
     total = _all_subsets(correlation, cross, len(x), criterion)
     r2 = float(_full_r2(correlation, cross)[0])
-    return Dominance(
-        total=pd.Series(total[:, 0], x.columns, name="total_dominance"),
-        r2=r2,
-        adjusted_r2=float(_adjusted(r2, *x.shape)),
-        criterion=criterion,
-    )
+    total = pd.Series(total[:, 0], x.columns, name="total_dominance")
+    return Dominance(total, r2, float(_adjusted(r2, *x.shape)))
 
 
 def dominance_test(predictors, outcome, surrogates):
@@ -98,19 +95,17 @@ def dominance_test(predictors, outcome, surrogates):
     One-sided: a large fit or dominance is evidence.
     """
     observed = dominance(predictors, outcome)
-    x = _table(predictors)
+    x = pd.DataFrame(predictors).astype(float)
     correlation, cross = _correlations(x, np.atleast_2d(surrogates))
-    total = _all_subsets(correlation, cross, len(x), observed.criterion)
-    adjusted = _adjusted(_full_r2(correlation, cross), *x.shape)
-    by_predictor, largest = total.T, total.max(axis=0)[:, None]
-    bound = observed.total.to_numpy()
+    total = _all_subsets(correlation, cross, len(x), "adjusted_r2")
+    adjusted, largest = _adjusted(_full_r2(correlation, cross), *x.shape), total.max(axis=0)
     return DominanceTest(
         observed=observed,
-        p_model=float(_p(adjusted, observed.adjusted_r2)),
-        p=pd.Series(_p(by_predictor, bound), x.columns, name="p"),
-        p_fwe=pd.Series(_p(largest, bound), x.columns, name="p_fwe"),
+        p_model=float(share_beyond(observed.adjusted_r2, adjusted)),
+        p=pd.Series(share_beyond(observed.total.to_numpy(), total.T), x.columns, name="p"),
+        p_fwe=observed.total.map(lambda own: share_beyond(own, largest)).rename("p_fwe"),
         null_adjusted_r2=adjusted,
-        null_total=pd.DataFrame(by_predictor, columns=x.columns),
+        null_total=pd.DataFrame(total.T, columns=x.columns),
     )
 
 
@@ -126,17 +121,10 @@ def cross_validated_r(predictors, outcome, distances, train_share=0.75):
     """
     x, y = _checked(predictors, outcome)
     n_train = _train_size(len(x), x.shape[1], train_share)
-    design = np.column_stack([np.ones(len(x)), _z(x.to_numpy())])
+    design = np.column_stack([np.ones(len(x)), zscore(x.to_numpy())])
     nearest = np.argsort(distances, axis=1, kind="stable")
     rows = [_split_r(design, y[0], order[:n_train], order[n_train:]) for order in nearest]
     return pd.DataFrame(rows, index=x.index, columns=["train_r", "test_r"])
-
-
-# --- input ---------------------------------------------------------------------------------------
-
-
-def _table(predictors):
-    return pd.DataFrame(predictors).astype(float)
 
 
 def _checked(predictors, outcome, criterion="adjusted_r2"):
@@ -145,9 +133,10 @@ def _checked(predictors, outcome, criterion="adjusted_r2"):
         raise ValueError(
             f"criterion '{criterion}' is unknown; expected one of {', '.join(CRITERIA)}"
         )
-    x = _table(predictors)
+    x = pd.DataFrame(predictors).astype(float)
     y = _matched(outcome, x.index)
-    for name, column in [*x.items(), ("outcome", y)]:
+    columns = [*x.items(), ("outcome", y)]
+    for name, column in columns:
         bad = column.index[~np.isfinite(column)].tolist()
         if bad:
             raise ValueError(
@@ -155,7 +144,7 @@ def _checked(predictors, outcome, criterion="adjusted_r2"):
                 "predictors and outcome"
             )
     _check_size(*x.shape)
-    constant = [name for name, column in [*x.items(), ("outcome", y)] if _is_constant(column)]
+    constant = [name for name, c in columns if np.ptp(c) <= 1e-12 * np.abs(c).max()]
     if constant:
         raise ValueError(f"{constant} have one value in every region and explain nothing")
     _check_collinear(x)
@@ -192,10 +181,6 @@ def _check_size(n_regions, n_predictors):
         )
 
 
-def _is_constant(column):
-    return np.ptp(column) <= 1e-12 * np.abs(column).max()
-
-
 def _check_collinear(x):
     """Name the predictors of which one is a linear combination of the others."""
     values, vectors = np.linalg.eigh(_correlations(x, x.to_numpy().T[:1])[0])
@@ -218,18 +203,9 @@ def _train_size(n_regions, n_predictors, train_share):
     return n_train
 
 
-# --- computation ---------------------------------------------------------------------------------
-
-
-def _z(x):
-    """Columns of mean 0 and variance 1."""
-    centred = x - x.mean(axis=0)
-    return centred / np.sqrt((centred**2).mean(axis=0))
-
-
 def _correlations(x, outcomes):
     """Correlations among predictors (p, p), and of predictors with outcomes (p, n_outcomes)."""
-    x, y = _z(x.to_numpy()), _z(outcomes.T)
+    x, y = zscore(x.to_numpy()), zscore(outcomes.T)
     return x.T @ x / len(x), x.T @ y / len(x)
 
 
@@ -241,29 +217,17 @@ def _adjusted(r2, n_regions, n_predictors):
     return 1 - (1 - r2) * (n_regions - 1) / (n_regions - n_predictors - 1)
 
 
-def _p(null, observed):
-    return (1 + (null >= observed - TIE).sum(axis=0)) / (1 + len(null))
-
-
 def _split_r(design, y, train, test):
     slopes = np.linalg.lstsq(design[train], y[train])[0]
-    return [_pearson(design[part] @ slopes, y[part]) for part in (train, test)]
-
-
-def _pearson(a, b):
-    a, b = a - a.mean(), b - b.mean()
-    length = np.linalg.norm(a) * np.linalg.norm(b)
-    return a @ b / length if length > 0 else np.nan
+    return [pd.Series(design[part] @ slopes).corr(pd.Series(y[part])) for part in (train, test)]
 
 
 def _all_subsets(correlation, cross, n_regions, criterion):
     """Total dominance (n_predictors, n_outcomes)."""
     p = len(correlation)
-    size = np.arange(p + 1)
     # Of a model with k predictors: criterion = 1 - (1 - R^2) * shrink[k].
-    shrink = (
-        (n_regions - 1) / (n_regions - size - 1) if criterion == "adjusted_r2" else np.ones(p + 1)
-    )
+    left = n_regions - np.arange(p + 1) - 1
+    shrink = (n_regions - 1) / left if criterion == "adjusted_r2" else np.ones(p + 1)
     # The mean over models of k predictors that hold a given one, then over k = 1..p.
     weight = np.array([0.0] + [1 / (p * math.comb(p - 1, k)) for k in range(p)] + [0.0])
     parts = [

@@ -56,18 +56,12 @@ class Inputs:
     def described(self) -> str:
         """Size of both tables, in words, and what is known of one map's noise."""
         rows = "n_maps" if self.study.effect else "n_participants"
-        return (
-            f"({rows}, n_regions) = {self.change.shape}; "
-            f"(n_receptor_maps, n_regions) = {self.maps.shape}{self._noise}"
-        )
-
-    @property
-    def _noise(self):
-        """Share of one map's variance over regions that its standard errors leave, in words."""
+        said = f"({rows}, n_regions) = {self.change.shape}; "
+        said += f"(n_receptor_maps, n_regions) = {self.maps.shape}"
         if self.errors is None:
-            return ""
+            return said
         share = 1 - np.square(self.errors).mean() / self.change.iloc[0].var()
-        return f"\nreliability of the map by its standard errors: {max(share, 0):.2f}"
+        return f"{said}\nreliability of the map by its standard errors: {max(share, 0):.2f}"
 
     @property
     def densities(self) -> str:
@@ -250,7 +244,6 @@ def change_matrix(rows, names, column="change"):
             f"parcel_change.tsv: regions of this atlas expected, found {', '.join(unknown[:5])}: "
             "run 02_vbm again with this study's atlas"
         )
-    wide = rows.pivot(index="participant_id", columns="region", values=column)
-    label = pd.Series(names.index, index=names)
-    wide.columns = label[wide.columns].to_numpy()
-    return wide.sort_index(axis=1).dropna(axis=1).rename_axis(columns="label")
+    label = rows["region"].map(pd.Series(names.index, index=names))
+    wide = rows.assign(label=label).pivot(index="participant_id", columns="label", values=column)
+    return wide.dropna(axis=1)

@@ -74,30 +74,21 @@ def bootstrap_intervals(
     effect = effects.effect_map(change, active, contrast, covariates, strata)
     if contrast == EFFECT:
         return _unknown(correlate(effect, receptors, method)[0])
-    weights, n_fitted = _resampled_weights(
-        active, contrast, covariates, strata, n_bootstrap, np.random.default_rng(seed)
-    )
+    rng, model = np.random.default_rng(seed), (active, contrast, covariates, strata)
+    weights, n_fitted = _resampled_weights(*model, n_bootstrap, rng)
     resampled = weights @ change
     r, drawn = correlate(effect, receptors, method)[0], correlate(resampled, receptors, method)
-    n = np.count_nonzero(effects.effect_weights(active, contrast, covariates, strata))
+    n = np.count_nonzero(effects.effect_weights(*model))
     q = correlate(resampled, effect, method).mean()
     share = (1 / q**2 - 1 if q > 0 else np.inf) * n / (n - n_fitted)
     tails = _percentiles(n, n_fitted)
     ends = np.quantile(drawn, tails, axis=0).T
-    noise_free = share < 1
-    return Intervals(
-        r=r,
-        expected=np.clip(ends * np.sqrt(1 + min(share, 1)), -1, 1),
-        noise_free_r=_bounded(r, 1 / (1 - share)) if noise_free else np.full(len(r), np.nan),
-        noise_free=(
-            _bounded(ends, (1 + share) / (1 - share))
-            if noise_free
-            else np.tile([-1.0, 1.0], (len(r), 1))
-        ),
-        reliability=float(max(0, 1 - share)),
-        drawn=drawn,
-        tails=tails,
-    )
+    noise_free, limits = np.full(len(r), np.nan), np.tile([-1.0, 1.0], (len(r), 1))
+    if share < 1:
+        noise_free = _bounded(r, 1 / (1 - share))
+        limits = _bounded(ends, (1 + share) / (1 - share))
+    expected, reliability = _bounded(ends, 1 + min(share, 1)), float(max(0, 1 - share))
+    return Intervals(r, expected, noise_free, limits, reliability, drawn, tails)
 
 
 def _unknown(r):

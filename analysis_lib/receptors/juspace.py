@@ -7,6 +7,7 @@ p of JuSpace is not the p of a valid test, the mended one stands beside it.
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 
 import nibabel as nib
 import numpy as np
@@ -16,23 +17,18 @@ from scipy.spatial.distance import cdist
 from threadpoolctl import threadpool_limits
 
 from analysis_lib.atlas import grids, parcellation
-from analysis_lib.receptors import correlation, effects
-from analysis_lib.receptors import nulls as receptors_nulls
+from analysis_lib.receptors import correlation, effects, nulls
+from analysis_lib.receptors.assessment import participant_rows
 from analysis_lib.results.contrasts import ACTIVE_CHANGE, ARM_BY_TIME, CONTROL_CHANGE, OF_CHANGE
 from voxelperm import draw_permutations
 
-KINDS = ("cohens_d", "mean")
-SCHEMES = ("balanced", "free")
 VARIANCES = range(2, 1001)  # of JuSpace's smoothing kernel, squared voxels, tried in this order
 STATISTICS = ("spearman", "pearson", "regression")
 IMAGES = (  # of a group, with contrast and kind: JuSpace's options 1, 2 and 3
     (ARM_BY_TIME, "cohens_d"),
-    *((contrast, kind) for contrast in (ACTIVE_CHANGE, CONTROL_CHANGE) for kind in KINDS),
+    *itertools.product((ACTIVE_CHANGE, CONTROL_CHANGE), ("cohens_d", "mean")),
 )
 BATCH = 500  # regressions on null maps that are solved together
-
-
-# --- effect map and correlation ------------------------------------------------------------------
 
 
 def effect(change, arm, contrast=ARM_BY_TIME, kind="cohens_d"):
@@ -47,31 +43,17 @@ def effect(change, arm, contrast=ARM_BY_TIME, kind="cohens_d"):
     change, active = effects.checked_change(change, arm, contrast)
     if kind == "mean":
         return effects.effect_map(change, active, contrast)
-    if contrast == ARM_BY_TIME:
-        groups = change[active], change[~active]
-        _check_variation(groups)
-        return _d_between(_centred(change), active[None])[0]
-    members = change[_members(active, contrast)]
-    _check_variation([members])
-    return _d_within(members, np.ones((1, len(members))))[0]
-
-
-def _members(active, contrast):
-    return active if contrast == ACTIVE_CHANGE else ~active
-
-
-def _check_variation(groups):
-    constant = np.all([np.ptp(group, axis=0) == 0 for group in groups], axis=0)
+    arms = [active] if contrast == ACTIVE_CHANGE else [~active]
+    arms = [active, ~active] if contrast == ARM_BY_TIME else arms
+    constant = np.all([np.ptp(change[members], axis=0) == 0 for members in arms], axis=0)
     if constant.any():
         raise ValueError(
             f"change: columns {np.flatnonzero(constant).tolist()} hold one value for every "
             "participant of the contrast, so Cohen's d has no value. Check the images."
         )
-
-
-def _centred(change):
-    """Each parcel's grand mean taken off, for exact sums of squares; differences are the same."""
-    return change - change.mean(axis=0)
+    if contrast == ARM_BY_TIME:
+        return _d_between(change, active[None])[0]
+    return _d_within(change[arms[0]], np.ones((1, arms[0].sum())))[0]
 
 
 def _d_within(members, signs):
@@ -84,6 +66,7 @@ def _d_within(members, signs):
 
 def _d_between(change, active):
     """Cohen's d between arms, (n_labellings, n_parcels); active (n_labellings, n_participants)."""
+    change = change - change.mean(axis=0)  # for exact sums of squares; differences are the same
     means, variances = [], []
     for members in (active.astype(float), 1.0 - active):
         n = members.sum(axis=1, keepdims=True)
@@ -102,9 +85,6 @@ def correlate(effect_maps, receptor_maps):
     r = correlation.correlate(effect_maps, receptor_maps, "pearson")
     with np.errstate(divide="ignore"):
         return r, np.arctanh(r)
-
-
-# --- null maps -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -280,9 +260,6 @@ def _smoothed(values, distances, n, rng):
     return values.min() + (made - low) / (high - low) * np.ptp(values)
 
 
-# --- p-values ------------------------------------------------------------------------------------
-
-
 def exact_p(observed, null):
     """(1 + #{|null| >= |observed|}) / (1 + n), as JuSpace counts; null is (n, ...).
 
@@ -291,18 +268,11 @@ def exact_p(observed, null):
     wide as that of 119 independent parcels, .0676 at 20, .0927 at 10. From |r| = .762 on, z exceeds
     1 and p is the smallest possible, whatever the null.
     """
-    bound = np.abs(observed) - receptors_nulls.TIE
-    return (1 + (np.abs(null) >= bound).sum(axis=0)) / (1 + len(null))
+    return nulls.share_beyond(np.abs(observed), np.abs(null))
 
 
 def relabel_test(
-    change,
-    arm,
-    receptor_maps,
-    contrast=ARM_BY_TIME,
-    scheme="balanced",
-    n_permutations=5000,
-    seed=0,
+    change, arm, receptor_maps, contrast=ARM_BY_TIME, scheme="balanced", n_permutations=5000, seed=0
 ):
     """JuSpace's group p of a correlation with Cohen's d maps, and the mended one: `NullTest` of r.
 
@@ -323,22 +293,20 @@ def relabel_test(
     change, active = effects.checked_change(change, arm, contrast)
     if contrast == ARM_BY_TIME:
         labels, exhaustive = _labellings(active, scheme, n_permutations, seed)
-        null = _d_between(_centred(change), labels)
+        null = _d_between(change, labels)
     else:
-        members = change[_members(active, contrast)]
+        members = change[active if contrast == ACTIVE_CHANGE else ~active]
         signs, exhaustive = _signs(len(members), scheme, n_permutations, seed)
         null = _d_within(members, signs)
-    r = correlation.correlate(observed, receptor_maps, "pearson")[0]
-    return receptors_nulls.null_test(
-        r, correlation.correlate(null, receptor_maps, "pearson"), exhaustive
-    )
+    r = partial(correlation.correlate, receptor_maps=receptor_maps, method="pearson")
+    return nulls.null_test(r(observed)[0], r(null), exhaustive)
 
 
 def _labellings(active, scheme, n, seed):
     """Participants labelled active, (n, n_participants), and whether these are all labellings."""
     if scheme == "free":
         free, exhaustive = draw_permutations(n, len(active), tested=active, seed=seed)
-        return receptors_nulls.placed(active.astype(float), free), exhaustive
+        return nulls.placed(active.astype(float), free), exhaustive
     rng = np.random.default_rng(seed)
     size, total = active.sum(), len(active)
     moved = size - int(np.floor(size**2 / total + 0.5))  # of either arm, JuSpace's rounding
@@ -387,6 +355,15 @@ def juspace_table(
     for contrast in contrasts:
         effect_map = effect(change, arm, contrast)
         r, z = (found[0] for found in correlate(effect_map, maps_keep))
+        balanced, free = (
+            relabel_test(change, arm, maps_keep, contrast, scheme, n_permutations, seed)
+            for scheme in ("balanced", "free")
+        )
+        group = nulls.randomisation_test(
+            change, arm, maps_keep, contrast, n_permutations=n_permutations, seed=seed
+        )
+        shuffles = _shuffled(effect_map, n_permutations, np.random.default_rng(seed))
+        shuffled = nulls.spatial_test(effect_map, maps_keep, shuffles, "pearson")
         rows = {
             "contrast": contrast,
             "receptor": about.loc[maps_keep.index, "receptor"].to_numpy(),
@@ -396,32 +373,15 @@ def juspace_table(
             "z": z,
             "autocorrelation": amount,
             "adjusts": amount > 0,
-            **_shuffle_columns(effect_map, maps_keep, n_permutations, seed),
-            **_group_columns(change, arm, maps_keep, contrast, n_permutations, seed),
+            "p_shuffle": shuffled.p,
+            "p_shuffle_fwe": shuffled.p_fwe,
+            "p_relabel_juspace": balanced.p,
+            "p_relabel": free.p,
+            "p_relabel_fwe": free.p_fwe,
+            "p_group_r": group.p,
         }
         tables.append(pd.DataFrame(rows))
     return pd.concat(tables, ignore_index=True)
-
-
-def _shuffle_columns(effect_map, maps, n_permutations, seed):
-    shuffles = _shuffled(effect_map, n_permutations, np.random.default_rng(seed))
-    shuffled = receptors_nulls.spatial_test(effect_map, maps, shuffles, "pearson")
-    return {"p_shuffle": shuffled.p, "p_shuffle_fwe": shuffled.p_fwe}
-
-
-def _group_columns(change, arm, maps, contrast, n_permutations, seed):
-    balanced, free = (
-        relabel_test(change, arm, maps, contrast, scheme, n_permutations, seed)
-        for scheme in SCHEMES
-    )
-    old = receptors_nulls.randomisation_test(
-        change, arm, maps, contrast, n_permutations=n_permutations, seed=seed
-    )
-    found = {"p_relabel_juspace": balanced.p, "p_relabel": free.p, "p_relabel_fwe": free.p_fwe}
-    return found | {"p_group_r": old.p}
-
-
-# --- its other options ---------------------------------------------------------------------------
 
 
 def options_table(
@@ -441,44 +401,33 @@ def options_table(
     made = np.array([null_maps(row, places, n_permutations, seed) for row in maps_keep.to_numpy()])
     tables = []
     for contrast, kind in IMAGES:
-        image, nulls = effect(change, arm, contrast, kind), made if kind == "mean" else None
+        image, null = effect(change, arm, contrast, kind), made if kind == "mean" else None
         for statistic, given in itertools.product(STATISTICS, (None, np.asarray(grey))):
             said = {"contrast": contrast, "image": kind, "statistic": statistic}
             said |= {"adjusted": given is not None, "annotation": maps_keep.index}
-            found = _option(image, maps_keep.to_numpy(), nulls, statistic, given)
+            found = _option(image, maps_keep.to_numpy(), null, statistic, given)
             tables.append(pd.DataFrame(said | found))
     table = pd.concat(tables, ignore_index=True)
     table.insert(4, "receptor", about.loc[table["annotation"], "receptor"].to_numpy())
     return table
 
 
-def _option(image, maps, nulls, statistic, given):
+def _option(image, maps, made, statistic, given):
     """Values of an option and, given null maps (n_receptors, n, n_parcels), its p-values."""
-    r = _associations(image, maps, statistic, given)
-    regression = statistic == "regression"
-    value = r if regression else np.arctanh(r)
-    found = {"value": value, "p_juspace": np.nan, "p_juspace_r": np.nan}
-    if nulls is None:
-        return found
-    if regression:
-        null = _coefficients(image, nulls.swapaxes(0, 1), given)
-    else:
-        null = np.stack([_correlations(own, image, statistic, given)[:, 0] for own in nulls], 1)
-    found["p_juspace"] = exact_p(value, null)
-    return found if regression else found | {"p_juspace_r": exact_p(r, null)}
-
-
-def _associations(image, maps, statistic, given):
-    """Correlation, or regression coefficient, of an image with each of maps (m, n_parcels)."""
+    found = dict.fromkeys(("value", "p_juspace", "p_juspace_r"), np.nan)
     if statistic == "regression":
-        return _coefficients(image, maps[None], given)[0]
-    return _correlations(image, maps, statistic, given)[0]
-
-
-def _correlations(effects, receptors, statistic, given):
-    if given is None:
-        return correlation.correlate(effects, receptors, statistic)
-    return correlation.partial_correlate(effects, receptors, given[None], statistic)
+        found["value"] = _coefficients(image, maps[None], given)[0]
+        if made is not None:
+            null = _coefficients(image, made.swapaxes(0, 1), given)
+            found["p_juspace"] = exact_p(found["value"], null)
+        return found
+    correlate = partial(correlation.correlate, method=statistic, given=given)
+    r = correlate(image, maps)[0]
+    found["value"] = np.arctanh(r)
+    if made is not None:
+        null = np.stack([correlate(own, image)[:, 0] for own in made], axis=1)
+        found |= {"p_juspace": exact_p(found["value"], null), "p_juspace_r": exact_p(r, null)}
+    return found
 
 
 def _coefficients(image, maps, given):
@@ -499,9 +448,5 @@ def _coefficients(image, maps, given):
 
 def patients_table(change, arm, maps_keep, about):
     """Fisher's z of each participant's change with each receptor map, JuSpace's option 6."""
-    z = pd.DataFrame(correlate(change, maps_keep)[1], change.index, maps_keep.index)
-    z = z.rename_axis(index="participant_id", columns="annotation")
-    rows = z.melt(ignore_index=False, value_name="z").reset_index()
-    rows.insert(1, "arm", rows["participant_id"].map(arm))
-    rows.insert(2, "receptor", about.loc[rows["annotation"], "receptor"].to_numpy())
-    return rows
+    z = correlate(change, maps_keep)[1]
+    return participant_rows(arm.loc[change.index], about.loc[maps_keep.index], z=z)

@@ -60,21 +60,12 @@ def maps_for(study, atlas, labels, background="drop", cache=None):
     maps, facts = (
         pd.concat(part).loc[resolve(study.receptors)] for part in zip(*parts, strict=True)
     )
-    _refuse_empty(maps, study)
+    if empty := [name for name in local_files(study) if maps.loc[name].isna().all()]:
+        place, remedy = f"{study.path.name}: receptors", "Is the file in MNI152 space?"
+        text = "has values in none of the regions"
+        raise StudyError([f"{place}: {name} {text}. {remedy}" for name in empty])
     about = pd.concat([library(), *([_local_table(own)] if (own := local_maps(study)) else [])])
     return maps, about.loc[maps.index].join(facts)
-
-
-def _refuse_empty(maps, study):
-    empty = [name for name in local_files(study) if maps.loc[name].isna().all()]
-    if empty:
-        raise StudyError(
-            [
-                f"{study.path.name}: receptors: {name} has values in none of the regions. "
-                "Is the file in MNI152 space?"
-                for name in empty
-            ]
-        )
 
 
 def uncovered(receptors):
@@ -103,13 +94,13 @@ def combine(maps, about):
     """
     means, rows = {}, {}
     for receptor, group in about.groupby("receptor", sort=False):
+        name, own = group.index[0], maps.loc[group.index]
         if len(group) == 1:
-            means[group.index[0]], rows[group.index[0]] = maps.loc[group.index[0]], group.iloc[0]
+            means[name], rows[name] = own.iloc[0], group.iloc[0]
             continue
-        weights = _weights(receptor, group["n_subjects"])
-        z = _z_scores(maps.loc[group.index])
-        means[f"combined/{receptor}"] = z.mul(weights, axis=0).sum(skipna=False)
-        rows[f"combined/{receptor}"] = _combined_row(group, weights)
+        name, weights = f"combined/{receptor}", _weights(receptor, group["n_subjects"])
+        means[name] = _z_scores(own).mul(weights, axis=0).sum(skipna=False)
+        rows[name] = _combined_row(group, weights)
     combined = pd.DataFrame(means).T.rename_axis(index=maps.index.name, columns=maps.columns.name)
     table = pd.DataFrame([dict(row) for row in rows.values()], columns=list(about))
     table.index = combined.index

@@ -26,12 +26,16 @@ class NullTest:
     exhaustive: bool = False  # whether null holds every relabelling but the observed one
 
 
+def share_beyond(observed, null):
+    """One-sided p of statistics (m,) against their null (n_null, m), the observed one counted."""
+    return (1 + (null >= observed - TIE).sum(axis=0)) / (1 + len(null))
+
+
 def null_test(observed, null, exhaustive=False):
     """Two-sided p of statistics (m,) against their null (n_null, m), single and family-wise."""
     size = np.abs(null)
     largest = size.max(axis=1, keepdims=True)
-    bound = np.abs(observed) - TIE
-    p, p_fwe = ((1 + (x >= bound).sum(axis=0)) / (1 + len(null)) for x in (size, largest))
+    p, p_fwe = (share_beyond(np.abs(observed), drawn) for drawn in (size, largest))
     return NullTest(np.asarray(observed), np.asarray(null), p, p_fwe, exhaustive)
 
 
@@ -44,8 +48,7 @@ def critical_r(test):
     rank = int(np.floor(LEVEL * (1 + len(size)) + 1e-9))
     if rank < 1:
         return np.full(size.shape[1], np.nan), np.nan
-    ordered = np.sort(size, axis=0)[::-1]
-    return ordered[rank - 1], float(np.sort(size.max(axis=1))[::-1][rank - 1])
+    return np.sort(size, axis=0)[-rank], float(np.sort(size.max(axis=1))[-rank])
 
 
 def placed(weights, permutations):

@@ -19,13 +19,7 @@ class SplitHalf:
 
 
 def split_half(
-    change,
-    arm,
-    covariates=None,
-    strata=None,
-    n_splits=500,
-    seed=0,
-    method="gaussianised",
+    change, arm, covariates=None, strata=None, n_splits=500, seed=0, method="gaussianised"
 ):
     """Would another half of these patients give the same effect map?
 

@@ -40,8 +40,9 @@ def slope_test(
     contrast, covariates and strata are those of `effects.effect_map`.
     """
     slopes, active = effects.checked_change(slopes, arm, contrast)
-    if contrast == EFFECT:
-        return _untested(slopes[0])
+    if contrast == EFFECT:  # one map, no patients: a slope without a test
+        unknown = np.full(slopes.shape[1], np.nan)
+        return SlopeTest(slopes[0], unknown, 0, unknown, unknown, slopes[:0])
     draws = {"n_permutations": n_permutations, "seed": seed}
     if contrast == ARM_BY_TIME:
         weights = effects.effect_weights(active, contrast, covariates, strata)
@@ -50,12 +51,6 @@ def slope_test(
     chosen = slopes[active if CONTRASTS[contrast].within == "active" else ~active]
     draws |= {"sign_flip": True, "errors": "equal"}
     return _tested(chosen, chosen.mean(axis=0), np.ones(len(chosen)), None, **draws)
-
-
-def _untested(slopes):
-    """One map, no patients: its slope, and no test of it."""
-    unknown = np.full(len(slopes), np.nan)
-    return SlopeTest(slopes, unknown, 0, unknown, unknown, np.empty((0, len(slopes))))
 
 
 def _tested(outcomes, estimate, tested, nuisance, **options):
@@ -79,44 +74,37 @@ def arm_table(slopes, arm, about, test):
     maps, in their order. Means are not adjusted, the difference is.
     """
     slopes, active = np.asarray(slopes, dtype=float), np.asarray(arm) == "active"
-    low, high = test.interval()
-    rows = {
-        "receptor": about["receptor"].to_numpy(),
-        "annotation": about.index,
+    columns = {
         "n_active": int(active.sum()),
         "n_control": int((~active).sum()),
         "mean_active": slopes[active].mean(axis=0),
         "mean_control": slopes[~active].mean(axis=0),
         "difference": test.estimate,
-        "ci_low": low,
-        "ci_high": high,
-        "t": test.t,
-        "df": test.df,
-        "hedges_g": test.estimate / _pooled_sd(slopes, active) * hedges_correction(len(slopes) - 2),
-        "p": test.p,
-        "p_fwe": test.p_fwe,
     }
-    return pd.DataFrame(rows)
+    own, df = (slopes[active], slopes[~active]), len(slopes) - 2
+    squares = sum((len(some) - 1) * some.var(axis=0, ddof=1) for some in own)
+    sd = np.sqrt(squares / df)
+    return _table(about, test, columns | _studentised(test, sd, df))
 
 
 def mean_table(slopes, about, test):
     """Rows of receptors/coupling_mean.tsv: the mean slope of a study without a control arm."""
-    slopes = np.asarray(slopes, dtype=float)
-    low, high = test.interval()
-    rows = {
-        "receptor": about["receptor"].to_numpy(),
-        "annotation": about.index,
-        "n": len(slopes),
-        "mean": test.estimate,
-        "ci_low": low,
-        "ci_high": high,
-        "t": test.t,
-        "df": test.df,
-        "hedges_g": test.estimate / slopes.std(axis=0, ddof=1) * hedges_correction(test.df),
-        "p": test.p,
-        "p_fwe": test.p_fwe,
-    }
-    return pd.DataFrame(rows)
+    columns = {"n": len(slopes), "mean": test.estimate}
+    sd = np.std(np.asarray(slopes, dtype=float), axis=0, ddof=1)
+    return _table(about, test, columns | _studentised(test, sd, test.df))
+
+
+def _studentised(test, sd, df):
+    """Interval and t of the estimate, and Hedges' g by an SD and its degrees of freedom."""
+    columns = dict(zip(("ci_low", "ci_high"), test.interval(), strict=True))
+    g = test.estimate / sd * hedges_correction(df)
+    return columns | {"t": test.t, "df": test.df, "hedges_g": g}
+
+
+def _table(about, test, columns):
+    """These columns by receptor map, and both p of their test."""
+    rows = {"receptor": about["receptor"].to_numpy(), "annotation": about.index, **columns}
+    return pd.DataFrame(rows | {"p": test.p, "p_fwe": test.p_fwe})
 
 
 def improvement_table(
@@ -140,21 +128,5 @@ def improvement_table(
     test = _tested(slopes[known], None, improvement[known], nuisance, **options)
     r = test.t / np.sqrt(test.t**2 + test.df)
     margin = stats.norm.ppf(0.975) / np.sqrt(test.df - 1)
-    rows = {
-        "receptor": about["receptor"].to_numpy(),
-        "annotation": about.index,
-        "n": int(known.sum()),
-        "r": r,
-        "ci_low": np.tanh(np.arctanh(r) - margin),
-        "ci_high": np.tanh(np.arctanh(r) + margin),
-        "p": test.p,
-        "p_fwe": test.p_fwe,
-    }
-    return pd.DataFrame(rows)
-
-
-def _pooled_sd(values, active):
-    squares = sum(
-        (len(own) - 1) * own.var(axis=0, ddof=1) for own in (values[active], values[~active])
-    )
-    return np.sqrt(squares / (len(values) - 2))
+    low, high = np.tanh(np.arctanh(r) - margin), np.tanh(np.arctanh(r) + margin)
+    return _table(about, test, {"n": int(known.sum()), "r": r, "ci_low": low, "ci_high": high})

@@ -45,14 +45,7 @@ def moran_surrogates(values, distances, n, seed, gaussianise=True):
     ValueError
         Shapes that do not fit, distances that are not positive and symmetric.
     """
-    values, distances = np.asarray(values, dtype=float), np.asarray(distances, dtype=float)
-    _check(values, distances)
-    covered = ~np.isnan(values)
-    eigenvectors = moran_eigenvectors(distances[np.ix_(covered, covered)])
-    surrogates = np.full((n, values.size), np.nan)
-    rng = np.random.default_rng(seed)
-    surrogates[:, covered] = _randomised(values[covered], eigenvectors, n, rng, gaussianise)
-    return surrogates
+    return _where_covered(_randomised, values, distances, n, seed, gaussianise)
 
 
 def variogram_surrogates(values, distances, n, seed, gaussianise=True):
@@ -84,24 +77,17 @@ def variogram_surrogates(values, distances, n, seed, gaussianise=True):
     ValueError
         As `moran_surrogates`; a constant map; parcels that leave nothing to smooth or compare.
     """
+    return _where_covered(_permuted, values, distances, n, seed, gaussianise)
+
+
+def _where_covered(make, values, distances, n, seed, normal):
+    """Surrogates (n, n_parcels) of the values that are not missing, as scores if asked for."""
     values, distances = np.asarray(values, dtype=float), np.asarray(distances, dtype=float)
     _check(values, distances)
-    covered = ~np.isnan(values)
-    kept, apart = values[covered], distances[np.ix_(covered, covered)]
-    if np.ptp(kept) == 0:
-        raise ValueError("the map has one value in every parcel; nothing to match")
-    kept = correlation.gaussianise(kept) if gaussianise else kept
-    smoothers = _smoothers(apart)
-    pairs, weights, _ = _lag_weights(apart)
-    target, rng = _semivariance(kept[:, None], pairs, weights), np.random.default_rng(seed)
-    made = [
-        _matched(kept, target, smoothers, pairs, weights, min(BATCH, n - start), rng)
-        for start in range(0, n, BATCH)
-    ]
+    covered, rng = ~np.isnan(values), np.random.default_rng(seed)
+    kept = correlation.gaussianise(values[covered]) if normal else values[covered]
     surrogates = np.full((n, values.size), np.nan)
-    if made:
-        found = np.hstack(made).T
-        surrogates[:, covered] = correlation.gaussianise(found) if gaussianise else found
+    surrogates[:, covered] = make(kept, distances[np.ix_(covered, covered)], n, rng, normal)
     return surrogates
 
 
@@ -146,13 +132,24 @@ def _check(values, distances):
         raise ValueError("distances must be symmetric")
 
 
-def _randomised(values, eigenvectors, n, rng, normal):
-    values = correlation.gaussianise(values) if normal else values
+def _randomised(values, distances, n, rng, normal):
+    eigenvectors = moran_eigenvectors(distances)
     spectrum = eigenvectors.T @ values
     signs = rng.choice((-1.0, 1.0), size=(n, spectrum.size))
     surrogates = values.mean() + (signs * spectrum) @ eigenvectors.T
     # Homologues of a symmetric map are equal but for rounding, which must not rank them.
     return np.round(surrogates, 6) if normal else surrogates
+
+
+def _permuted(values, distances, n, rng, normal):
+    if np.ptp(values) == 0:
+        raise ValueError("the map has one value in every parcel; nothing to match")
+    smoothers, (pairs, weights, _) = _smoothers(distances), _lag_weights(distances)
+    target = _semivariance(values[:, None], pairs, weights)
+    sizes = [min(BATCH, n - start) for start in range(0, n, BATCH)]
+    made = [_matched(values, target, smoothers, pairs, weights, size, rng) for size in sizes]
+    found = np.hstack([np.empty((len(values), 0)), *made]).T
+    return correlation.gaussianise(found) if normal else found
 
 
 def _smoothers(distances):

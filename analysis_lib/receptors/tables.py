@@ -36,24 +36,19 @@ def bundled(atlas, background, annotations, labels):
     maps = pd.read_csv(path, sep="\t", index_col="label").drop(columns="region").T
     held = [name for name in annotations if name in maps.index]
     maps = maps.loc[held].reindex(columns=labels).astype(float)
-    about = pd.read_csv(
-        FOLDER / "maps.tsv", sep="\t", index_col="annotation", dtype={"voxel_mm": str}
-    ).loc[held]
+    options = {"sep": "\t", "index_col": "annotation", "dtype": {"voxel_mm": str}}
+    about = pd.read_csv(FOLDER / "maps.tsv", **options).loc[held]
     facts = about.drop(columns=ABOUT).astype({"n_volumes": "Int64"})
     return maps.rename_axis(index="annotation", columns="label"), facts
-
-
-def _atlas(name):
-    """An atlas by name; "_both" after it has both sides of a region in one."""
-    parcels = load_atlas(name.removesuffix("_both"))
-    return folded(parcels) if name.endswith("_both") else parcels
 
 
 def make_tables(folder=FOLDER, cache=None, atlases=ATLASES):
     """Write all tables from the volumes in the cache: densities by atlas, facts in ``maps.tsv``."""
     files = {name: locate(name, cache) for name in resolve("default")}
     options = {"sep": "\t", "float_format": f"%.{DIGITS}g", "lineterminator": "\n", "na_rep": "n/a"}
-    for atlas in map(_atlas, atlases):
+    for name in atlases:
+        atlas = load_atlas(name.removesuffix("_both"))
+        atlas = folded(atlas) if name.endswith("_both") else atlas  # both sides of a region in one
         names = grids.region_names(atlas)
         for background in ENDINGS:
             maps, facts = means_and_facts(files, atlas, names.index, background)

@@ -11,7 +11,6 @@ from analysis_lib.atlas.distances import mirrored, parcel_distances
 from analysis_lib.atlas.parcellation import load_atlas
 from analysis_lib.receptors import assessment, correlation, dominance_analysis, juspace
 from analysis_lib.receptors.library import combine
-from analysis_lib.receptors.reliability import split_half
 from analysis_lib.receptors.slopes import arm_table, improvement_table, mean_table, slope_test
 from analysis_lib.receptors.surrogates import moran_surrogates, variogram_surrogates
 from analysis_lib.results.contrasts import ARM_BY_TIME
@@ -93,18 +92,11 @@ def assess(
     """
     parcels = load_atlas(atlas)
     apart = mirrored(parcel_distances(parcels, change.columns), parcels, change.columns)[0]
-    result = assessment.assess_contrast(
-        change,
-        arm,
-        maps,
-        partial(moran_surrogates, distances=apart, n=n_surrogates, seed=seed),
-        regional_anatomy(parcels, change.columns),
-        contrast,
-        covariates,
-        strata,
-        n_permutations,
-        seed=seed,
-    )
+    make = partial(moran_surrogates, distances=apart, n=n_surrogates, seed=seed)
+    data = (change, arm, maps, make, regional_anatomy(parcels, change.columns))
+    model = {"contrast": contrast, "covariates": covariates, "strata": strata}
+    draws = {"n_permutations": n_permutations, "seed": seed}
+    result = assessment.assess_contrast(*data, **model, **draws)
     about = library()[["receptor", "tracer", "n_subjects"]].reindex(maps.index)
     return assessment.correlation_table([result], about).set_index("annotation")
 
@@ -128,11 +120,10 @@ def anatomy_rows(inputs, assessed) -> pd.DataFrame:
     Below it stand the contrast's own maps of registration error and image sharpness, which notebook
     00 keeps; their rows are empty where another program made the maps.
     """
-    rows = []
+    lacking, rows = [measure for measure in ERROR_MAPS if measure not in inputs.suspects], []
     for contrast, result in assessed.items():
         beside = pd.concat([inputs.anatomy, inputs.suspect_maps(contrast)])
         rows.append(assessment.anatomy_table(result, beside))
-        lacking = [measure for measure in ERROR_MAPS if measure not in inputs.suspects]
         rows.append(pd.DataFrame({"contrast": contrast, "measure": lacking}))
     return pd.concat([part for part in rows if len(part)], ignore_index=True)
 
@@ -217,17 +208,18 @@ def joint_model(inputs, main, draws, seed, null="moran", distances="centroid"):
 
 
 def _described(maps, every, covered, test, far):
-    lines = [
+    p = p_text(test.p_model, len(test.null_total))
+    said = (
         f"{len(maps)} receptors, {len(covered)} regions: adjusted R² "
-        f"{test.observed.adjusted_r2:.2f}, {p_text(test.p_model, len(test.null_total))} among "
-        f"equally smooth maps; r with regions far away: median {far:.2f}"
-    ]
-    if len(maps) < len(every):
-        lines += [
-            f"too few regions for {len(every)} receptors at once; kept, by |r|: {len(maps)}. The "
-            "p-values do not allow for this choice"
-        ]
-    return "\n".join(lines)
+        f"{test.observed.adjusted_r2:.2f}, {p} among equally smooth maps; r with regions far away: "
+        f"median {far:.2f}"
+    )
+    if len(maps) == len(every):
+        return said
+    return (
+        f"{said}\ntoo few regions for {len(every)} receptors at once; kept, by |r|: {len(maps)}. "
+        "The p-values do not allow for this choice"
+    )
 
 
 @dataclass(frozen=True)
@@ -270,50 +262,32 @@ def patients(inputs, main, n_permutations, seed) -> Coupling:
     if inputs.study.effect:
         return Coupling({})
     z = np.arctanh(correlation.correlate(inputs.change, inputs.maps, main.method))
-    tables = {"individual": assessment.individual_rows(main.slopes, z, inputs.arm, inputs.about)}
+    slopes, arm, about = main.slopes, inputs.arm, inputs.about
+    tables = {"individual": assessment.participant_rows(arm, about, slope=slopes, z=z)}
     if main.contrast == ARM_BY_TIME:
-        data = (main.slopes, inputs.arm, inputs.about, main.randomisation)
-        tables["coupling_arm"] = arm_table(*data)
+        tables["coupling_arm"] = arm_table(slopes, arm, about, main.randomisation)
     else:
-        tables["coupling_mean"] = mean_table(main.slopes, inputs.about, main.randomisation)
-    improved, unanswered = _improvement(inputs, main.slopes, n_permutations, seed)
-    tables |= {"coupling_improvement": improved} if len(improved) else {}
+        tables["coupling_mean"] = mean_table(slopes, about, main.randomisation)
+    options = {"n_permutations": n_permutations, "seed": seed, **inputs.model}
+    improved, unanswered = _improvement(inputs, slopes, options)
+    if improved:
+        rows = pd.concat(improved, names=["scale", None]).reset_index("scale")
+        tables["coupling_improvement"] = rows.reset_index(drop=True)
     return Coupling(tables, unanswered)
 
 
-def _improvement(inputs, slopes, n_permutations, seed):
-    """Relation of slopes to improvement on each scale, the primary first; reasons where none."""
-    options = {"n_permutations": n_permutations, "seed": seed, **inputs.model}
-    scales = sorted(inputs.study.scales, key=lambda scale: not scale.primary)
-    tables, unanswered = [], {}
-    for scale in scales:
+def _improvement(inputs, slopes, options):
+    """Relation of slopes to improvement by scale, the primary first; and reasons where none."""
+    tables, unanswered = {}, {}
+    for scale in sorted(inputs.study.scales, key=lambda scale: not scale.primary):
         improved = improvement_at_scan(inputs.study, inputs.change.index, scale)
         if np.isfinite(improved).any():
+            data = (slopes, improved, inputs.arm, inputs.about)
             try:
-                rows = improvement_table(slopes, improved, inputs.arm, inputs.about, **options)
+                tables[scale.name] = improvement_table(*data, **options)
             except UNANSWERED as error:  # hardly anyone was rated
                 unanswered[scale.name] = error
-            else:
-                tables.append(rows.assign(scale=scale.name))
-    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["scale"])
-    return rows[["scale", *rows.columns.drop("scale")]], unanswered
-
-
-def halves(inputs, n_splits, seed, statistic="gaussianised"):
-    """Agreement of effect maps from two halves of the patients: see `split_half`.
-
-    Parameters
-    ----------
-    inputs : analysis_lib.receptors.inputs.Inputs
-    n_splits, seed : int
-    statistic : str
-
-    Returns
-    -------
-    analysis_lib.receptors.reliability.SplitHalf
-    """
-    options = {"n_splits": n_splits, "seed": seed, "method": statistic}
-    return split_half(inputs.change, inputs.arm, **options, **inputs.model)
+    return tables, unanswered
 
 
 def juspace_tables(inputs, n_permutations, seed) -> dict:

@@ -8,6 +8,7 @@ null, and in the active arm's residuals it is (in the demo it follows D1, as pla
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -265,7 +266,9 @@ class Receptors:
         options = {"n_permutations": self.n_permutations, "seed": seed, **self.inputs.model}
         trial = slope_test(slopes, arm, contrast, **options)
         plain = nulls.spatial_test(effect, maps, made, method)
-        given = nulls.spatial_test(effect, maps, made, method, self._given_anatomy)
+        held = correlation.gaussianise(self.inputs.anatomy)
+        beyond = partial(correlation.correlate, given=held)
+        given = nulls.spatial_test(effect, maps, made, method, beyond)
         n = correlation.n_covered(effect, maps)
         tests = {
             "no treatment effect": ("p_randomisation", trial.p),
@@ -278,12 +281,6 @@ class Receptors:
         }
         file = "receptors/correlations.tsv"
         return {(words, file, column, contrast): p for words, (column, p) in tests.items()}
-
-    def _given_anatomy(self, effects, receptor_maps, method, **options):
-        given = correlation.gaussianise(self.inputs.anatomy)
-        return correlation.partial_correlate(
-            effects, receptor_maps, given=given, method=method, **options
-        )
 
 
 def read_receptors(study, n_permutations=199) -> Receptors:

@@ -46,14 +46,6 @@ def draw_flips(n, n_draws, seed=0):
     return flips
 
 
-def scores(design, outcomes):
-    """Effective score of each outcome (n_rows, m), and its partial correlation: (m,) each."""
-    basis, left = design.parts()
-    residual = outcomes - basis @ (basis.T @ outcomes)
-    score = left @ residual
-    return score, score / np.linalg.norm(left) / np.linalg.norm(residual, axis=0)
-
-
 def estimates(design, outcomes, errors="equal"):
     """Coefficient of what is tested in each outcome (n_rows, m), its standard error, and df.
 

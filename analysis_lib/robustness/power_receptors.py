@@ -7,8 +7,9 @@ from analysis_lib.receptors import effects
 from analysis_lib.receptors.correlation import patient_slopes
 from analysis_lib.receptors.inputs import read_inputs
 from analysis_lib.receptors.nulls import critical_r
+from analysis_lib.receptors.reliability import split_half
 from analysis_lib.receptors.slopes import slope_test
-from analysis_lib.receptors.together import halves, leading
+from analysis_lib.receptors.together import leading
 from analysis_lib.results.contrasts import ARM_BY_TIME
 from analysis_lib.results.problems import NotComputed
 from analysis_lib.results.section import Section
@@ -73,7 +74,9 @@ def _before(study, n_splits, seed):
     own = rows.set_index("contrast").loc[study.main, "reliability"].iloc[:1].item()
     found = {"this map": own}
     if study.arms:
-        found["this map, by halves"] = halves(inputs, n_splits, seed, statistic).reliability
+        options = {"n_splits": n_splits, "seed": seed, "method": statistic} | inputs.model
+        halves = split_half(inputs.change, inputs.arm, **options)
+        found["this map, by halves"] = halves.reliability
     found |= {f"reliability {one:.1f}": one for one in RELIABILITIES}
     found = {name: float(np.clip(one, *BOUNDS)) for name, one in found.items()}
     return inputs, inputs.maps.loc[[lead]].to_numpy(), found, statistic

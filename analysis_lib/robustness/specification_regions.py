@@ -32,6 +32,8 @@ from analysis_lib.robustness.specification import (
 )
 from analysis_lib.study.head_size import total_intracranial_volume
 from analysis_lib.study.map_file import load_map
+from analysis_lib.study.receptor_files import local_maps
+from analysis_lib.vbm.regions import parcel_change
 from analysis_lib.vbm.scans import read_scans
 
 COMBINED = "combined"
@@ -134,9 +136,7 @@ class _Choice:
     def entries(self):
         """What the study file says of this receptor's maps."""
         chosen = self.inputs.about.index[self.inputs.about["receptor"] == self.receptor]
-        said = self.study.receptors
-        local = [] if isinstance(said, str) else [e for e in said if not isinstance(e, str)]
-        local = {entry.annotation: entry for entry in local}
+        local = {entry.annotation: entry for entry in local_maps(self.study)}
         return [local.get(name, name) for name in chosen]
 
     @cached_property
@@ -156,18 +156,12 @@ class _Choice:
 
     def _on(self, parcels):
         labels = grey_matter_labels(parcels)
-        whole, about = maps_for(
-            self.study.model_copy(update={"receptors": self.entries}), parcels, labels
-        )
-        valid = whole
-        if self.inputs.tracers == "valid":
-            valid = where_tracers_hold(whole, parcels)[0]
-        anatomy = regional_anatomy(parcels, labels)
-        return (
-            parcels,
-            {"valid": _with_combined(valid, about), "all": _with_combined(whole, about)},
-            anatomy,
-        )
+        study = self.study.model_copy(update={"receptors": self.entries})
+        whole, about = maps_for(study, parcels, labels)
+        holds = self.inputs.tracers == "valid"
+        maps = {"valid": where_tracers_hold(whole, parcels)[0] if holds else whole, "all": whole}
+        maps = {regions: _with_combined(some, about) for regions, some in maps.items()}
+        return parcels, maps, regional_anatomy(parcels, labels)
 
     @cached_property
     def head_size(self):
@@ -209,11 +203,8 @@ class _Choice:
         n, model = len(self.inputs.change), self.inputs.model
         if not self.study.arms:
             return Design(np.ones(n), np.empty((n, 0)))
-        held = [
-            nuisance_columns(
-                n, model["covariates"] if covariates == "study" else None, model["strata"]
-            )
-        ]
+        named = model["covariates"] if covariates == "study" else None
+        held = [nuisance_columns(n, named, model["strata"])]
         held += [self.head_size.to_numpy()[:, None] - self.head_size.mean()] * (head_size != "none")
         active = (self.inputs.arm.loc[self.inputs.change.index] == "active").to_numpy(float)
         return Design(active, np.hstack(held))
@@ -268,9 +259,8 @@ def _modelled(choice, rows, outcomes, flips, n_jobs):
         kept = own["label"].eq(ARBITRARY).to_numpy()
         parts.append((choice.design(covariates, head_size), y, choice.errors(errors), kept))
         places.append(own.index)
-    found = blocks.told(
-        "slopes", modelled, parts, flips, **choice.study.work("specifications", n_jobs)
-    )
+    work = choice.study.work("specifications", n_jobs)
+    found = blocks.told("slopes", modelled, parts, flips, **work)
     table = pd.concat([one.set_axis(at) for (one, _), at in zip(found, places, strict=True)])
     arbitrary = [at[part[-1]] for part, at in zip(parts, places, strict=True)]
     order = np.argsort(np.concatenate(arbitrary), kind="stable")
@@ -301,9 +291,8 @@ def _apart(choice, decisions, flips, seed):
         except (ValueError, KeyError):
             notes.append(f"{part}: too few regions where this tracer holds")
     part = (choice.design(), np.column_stack([*slopes.values()]), choice.errors(), [])
-    table = modelled(part, flips)[0]
-    table.insert(0, "option", [option for _, option in slopes])
-    table.insert(0, "decision", [decision for decision, _ in slopes])
+    asked = pd.DataFrame(list(slopes), columns=["decision", "option"])
+    table = asked.join(modelled(part, flips)[0])
     return pd.concat([table, _spatial(choice, len(flips), seed)], ignore_index=True), notes
 
 
@@ -312,14 +301,13 @@ def _spatial(choice, n, seed):
     inputs, name = choice.inputs, choice.annotation
     effect = inputs.effect_maps()[choice.study.main].to_numpy()
     apart = inputs.mirrored("centroid")[0]
-    y = patient_slopes(inputs.change, inputs.maps.loc[[name]])
+    density = inputs.maps.loc[[name]]
+    y = patient_slopes(inputs.change, density)
     row = limits(*estimates(choice.design(), y, choice.errors()))
-    rows = []
-    for null, make in SURROGATES.items():
-        maps = make(effect, distances=apart, n=n, seed=seed)
-        p = spatial_test(effect, inputs.maps.loc[[name]], np.asarray(maps), "gaussianised").p[0]
-        rows.append({"decision": "null", "option": null, "p": p})
-    return pd.DataFrame(rows).assign(**{k: v[0] for k, v in row.items()})
+    drawn = {null: make(effect, apart, n, seed) for null, make in SURROGATES.items()}
+    p = [spatial_test(effect, density, maps).p[0] for maps in drawn.values()]
+    rows = pd.DataFrame({"decision": "null", "option": list(drawn), "p": p})
+    return rows.assign(**{k: v[0] for k, v in row.items()})
 
 
 def region_changes(study, atlases, wanted, n_jobs=1) -> dict:
@@ -376,7 +364,7 @@ def _parcelled(pairs, shared):
         for smoothing in dict.fromkeys(s for s, *_ in places):
             maps = [_smoothed(image, smoothing)[inside] for image in images]
             for key in (key for key in places if key[0] == smoothing):
-                pre, post = (np.bincount(places[key] + 1, v, n[key[2]] + 1)[1:] for v in maps)
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    found[key].append(np.where(pre > 0, 100 * (post - pre) / pre, np.nan))
-    return {key: np.stack(rows) for key, rows in found.items()}
+                size = n[key[2]]
+                both = [np.bincount(places[key] + 1, v, size + 1)[None, 1:] for v in maps]
+                found[key].append(parcel_change(*both, range(size)))
+    return {key: np.concatenate(rows) for key, rows in found.items()}

@@ -76,9 +76,8 @@ def symptom_curve(study, n_draws=1000, n_imputations=200, seed=0, n_jobs=1) -> C
     made = rows["missing"] == "imputed"
     specs = rows[~made].to_dict("records")
     parts = [specs[k : k + BLOCK] for k in range(0, len(specs), BLOCK)]
-    found = chain(
-        *blocks.told("scores", some_fitted, parts, scores, **study.work("specifications", n_jobs))
-    )
+    work = study.work("specifications", n_jobs)
+    found = chain(*blocks.told("scores", some_fitted, parts, scores, **work))
     found = dict(zip(rows.index[~made], found, strict=True))
     found |= {at: (imputed["mar"], None) for at in rows.index[made]}
     notes = [
@@ -103,10 +102,8 @@ def _scores(study, data, scale, n_draws, seed):
     if study.final_visit not in set(rows["visit"]):
         raise NotComputed(f"fewer than two of an arm were rated at {study.final_visit}")
     table = data.participants.set_index("participant_id", drop=False).loc[people]
-    names = [
-        n for n in study.covariates if n not in {*study.model.covariates, *study.model_factors}
-    ]
-    names = [name for name in names if table[name].notna().all()]
+    held = {*study.model.covariates, *study.model_factors}
+    names = [n for n in study.covariates if n not in held and table[n].notna().all()]
     added = covariate_matrix(table, names)
     added = added.set_axis([f"{ADJUST}added{k}" for k in range(added.shape[1])], axis=1)
     return _Scores(rows, added, study.final_visit, draw_flips(len(people), n_draws, seed), people)
@@ -139,19 +136,11 @@ def _offers(study, data, scores):
 
 def _admissible(row):
     """Analyses that there are: a covariance belongs to the MMRM, other errors to ANCOVA."""
+    ancova, plain = row["model"] == "ANCOVA", row["covariance"] == "unstructured"
     if row["missing"] == "imputed":  # by the model that notebook 01 imputes with
-        fixed = {
-            "model": "ANCOVA",
-            "covariates": "model",
-            "baseline": "adjusted",
-            "errors": "equal",
-        }
-        return all(row[k] == v for k, v in fixed.items()) and row["covariance"] == "unstructured"
-    return (
-        row["covariance"] == "unstructured"
-        if row["model"] == "ANCOVA"
-        else row["errors"] == "unequal"
-    )
+        fixed = {"covariates": "model", "baseline": "adjusted", "errors": "equal"}
+        return ancova and plain and all(row[k] == v for k, v in fixed.items())
+    return plain if ancova else row["errors"] == "unequal"
 
 
 def _named(row):
@@ -235,13 +224,8 @@ def _imputed(study, data, n_imputations, seed):
 
 def _apart(study, data, decisions, imputed, scores):
     """Analyses of another question, one at a time."""
-    default = {
-        "model": "MMRM",
-        "covariance": "unstructured",
-        "covariates": "model",
-        "missing": "observed",
-    }
-    default |= {"baseline": "adjusted"}
+    default = {"model": "MMRM", "covariance": "unstructured", "baseline": "adjusted"}
+    default |= {"covariates": "model", "missing": "observed"}
     asked = decisions[decisions["label"].eq(ANOTHER) & decisions["lacking"].eq("")]
     for decision, option in asked[["decision", "option"]].itertuples(index=False):
         found = None

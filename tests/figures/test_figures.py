@@ -12,7 +12,7 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from scipy import stats
 
-from analysis_lib.figures import appearance, composites, draw_power, palette
+from analysis_lib.figures import appearance, catalogue, composites, draw_power, palette
 from analysis_lib.figures import draw_brain as figures_brain
 from analysis_lib.figures import draw_clinical as clinical
 from analysis_lib.figures import draw_conduct as conduct
@@ -194,6 +194,14 @@ def test_captions_join_the_panels_and_say_what_is_simulated():
     assert found["alt"].startswith("Simulated data")
     alone = figures_panels.captions("T", {"one": panel(1)}, lettered=False)
     assert alone == {"title": "T", "caption": "caption 1", "alt": "alt 1"}
+
+
+def test_every_listed_figure_can_be_drawn_and_is_listed_in_known_words():
+    known = {"picture", "said", "title", "width", "height", "each", "table", "as"}
+    for name, listed in catalogue.LISTED.items():
+        assert set(listed) <= known | {"arms", "brain", "late"}, name
+        assert listed.get("picture", name) in catalogue.PLOTS, name
+        assert callable(catalogue.CATALOGUE[name]), name
 
 
 # --- clinical panels

@@ -464,7 +464,7 @@ def test_notebook_00_on_a_protected_study_shows_no_participant(plain, monkeypatc
     text = capsys.readouterr().out + " ".join(str(getattr(part, "data", part)) for part in shown)
     assert "4 of 4 done" in text
     assert not [name for pair in names.items() for name in pair if name in text]
-    assert drawn[0][3]["quality"]["image"].tolist() == ["pre", "post"] * 4
+    assert drawn[0][2]["quality"]["image"].tolist() == ["pre", "post"] * 4
     out = plain.study.place.output
     apart = [p.relative_to(out).parts[3] for p in below(out).values()]
     assert set(apart) == {"private"}

@@ -77,14 +77,14 @@ def test_partial_correlation_is_that_of_regression_residuals(trial):
     effects, maps = data["change"][:3], data["receptors"][:2].copy()
     maps[1, 4] = np.nan
     given = np.random.default_rng(3).gamma(3, size=(2, 30))
-    found = correlation.partial_correlate(effects, maps, given, "pearson")
+    found = correlation.correlate(effects, maps, "pearson", given=given)
     for i, j in itertools.product(range(3), range(2)):
         known = np.isfinite(maps[j])
         x, y, *held = (v[known] for v in (effects[i], maps[j], *given))
         expected = stats.pearsonr(_residual(x, *held), _residual(y, *held))[0]
         assert found[i, j] == pytest.approx(expected)
     scores = correlation.gaussianise(np.vstack([effects[0], maps[0], given[0]]))
-    found = correlation.partial_correlate(effects[0], maps[0], given[0])
+    found = correlation.correlate(effects[0], maps[0], given=given[0])
     assert found[0, 0] == pytest.approx(pingouin_partial(*scores))
 
 
@@ -95,8 +95,9 @@ def pingouin_partial(x, y, z):
 
 def test_a_map_that_is_held_constant_leaves_nothing(trial):
     data, _ = trial
+    maps = data["receptors"]
     with pytest.raises(ValueError, match="combination of the given maps"):
-        correlation.partial_correlate(data["change"], data["receptors"], 3 * data["receptors"][1])
+        correlation.correlate(data["change"], maps, given=3 * maps[1])
 
 
 def test_given_others_is_the_partial_correlation_and_holds_back_a_borrowed_one(trial):
@@ -105,7 +106,7 @@ def test_given_others_is_the_partial_correlation_and_holds_back_a_borrowed_one(t
     found = correlation.partial_given_others(data["change"], maps)
     for j in range(4):
         others = np.delete(maps, j, axis=0)
-        expected = correlation.partial_correlate(data["change"], maps[j], others)
+        expected = correlation.correlate(data["change"], maps[j], given=others)
         np.testing.assert_allclose(found[:, [j]], expected)
     rng = np.random.default_rng(1)
     twin = maps[0] + 0.4 * rng.standard_normal(30)

@@ -319,13 +319,13 @@ def test_individual_rows_belong_to_participant_arm_and_map():
     expected["annotation"] = np.repeat(ABOUT.index, 2)
     expected["slope"] = [10, 14, 11, 15, 12, 16, 13, 17]
     expected["z"] = [0, 4, 1, 5, 2, 6, 3, 7]
-    assert_table(assessment.individual_rows(z + 10, z, arm, ABOUT), expected)
+    assert_table(assessment.participant_rows(arm, ABOUT, slope=z + 10, z=z), expected)
 
 
 def made_test(seed):
     rng = np.random.default_rng(seed)
     total = pd.Series([0.3, 0.1, 0.05, 0.15], ABOUT.index, name="total_dominance")
-    observed = dominance_analysis.Dominance(total, 0.7, 0.6, "adjusted_r2")
+    observed = dominance_analysis.Dominance(total, 0.7, 0.6)
     p, p_fwe = (pd.Series(rng.uniform(size=4), ABOUT.index) for _ in range(2))
     return dominance_analysis.DominanceTest(observed, 0.5, p, p_fwe, None, None)
 

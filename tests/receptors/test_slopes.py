@@ -191,8 +191,8 @@ def test_a_scale_that_hardly_anyone_was_rated_on_is_left_out_with_the_reason(mon
     monkeypatch.setattr(together, "improvement_at_scan", lambda _study, _who, scale: of[scale.name])
     monkeypatch.setattr(together, "improvement_table", table)
     scales = [SimpleNamespace(name=name, primary=name == "HAMD") for name in ("HAMA", "HAMD")]
-    inputs = SimpleNamespace(study=SimpleNamespace(scales=scales), model={}, arm=None, about=None)
+    inputs = SimpleNamespace(study=SimpleNamespace(scales=scales), arm=None, about=None)
     inputs.change = pd.DataFrame(index=range(4))
-    rows, unanswered = together._improvement(inputs, None, 99, 0)
-    assert rows["scale"].tolist() == ["HAMD"]
+    tables, unanswered = together._improvement(inputs, None, {"n_permutations": 99, "seed": 0})
+    assert {scale: rows["r"].tolist() for scale, rows in tables.items()} == {"HAMD": [0.5]}
     assert str(unanswered["HAMA"]) == "nothing is left to test"

@@ -15,7 +15,6 @@ from analysis_lib.robustness.multiverse import (
     flipped,
     joint_test,
     p_of,
-    scores,
     step_down,
 )
 from benchmarks.specifications import block
@@ -35,11 +34,13 @@ def pima(reference_data):
     return y[:, None], [Design(x, np.column_stack([np.ones(N), *some])) for some in held]
 
 
-def test_scores_are_those_of_pima(pima):
+def test_estimates_give_the_effective_scores_and_partial_correlations_of_pima(pima):
     y, designs = pima
-    found = np.array([scores(design, y) for design in designs])[:, :, 0].T
-    np.testing.assert_allclose(found[0], [19.78375, 15.38036, 14.31866, 17.62979], atol=6e-6)
-    np.testing.assert_allclose(found[1], [0.7605058, 0.7608195, 0.7643816, 0.7501552], atol=6e-8)
+    estimate, se, df = (np.ravel(x) for x in zip(*(estimates(d, y) for d in designs), strict=True))
+    scores = estimate * [np.square(design.parts()[1]).sum() for design in designs]
+    np.testing.assert_allclose(scores, [19.78375, 15.38036, 14.31866, 17.62979], atol=6e-6)
+    r = estimate / np.sqrt(estimate**2 + df * se**2)
+    np.testing.assert_allclose(r, [0.7605058, 0.7608195, 0.7643816, 0.7501552], atol=6e-8)
 
 
 def test_p_over_all_flips_is_that_of_pima(pima):
