@@ -11,7 +11,7 @@ from analysis_lib.study.pseudonyms import shown_people
 from analysis_lib.study.tables import (
     MISSING,
     bare_id,
-    cell_problem,
+    cell_problems,
     declared_levels,
     duplicate_problems,
     is_decimal,
@@ -55,13 +55,13 @@ def read_participants(study):
     of_arm = [study.arms.column] if study.arms else []
     needed = ["participant_id", *of_arm, *study.held_columns, *study.exclude]
     needed += study.not_randomised
-    table = read_tsv(study, path, needed)
+    table = read_tsv(study, "participants.tsv", needed)
     own, about = table[aside_rows(study, table).isna()], sidecar(path)
     found = [
-        *table_problems(path, own, _participant_columns(study, own, arms))[1],
-        *duplicate_problems(path, table, ["participant_id"]),
+        *table_problems(own, _participant_columns(study, own, arms))[1],
+        *duplicate_problems(table, ["participant_id"]),
         *_word_problems(study, path, own),
-        *number_problems(path, own, study.numeric_columns, about),
+        *number_problems(own, study.numeric_columns, about),
         *_unseen(study, table, "exclude"),
         *_unseen(study, table, "not_randomised"),
         *_estimand_problems(study, own),
@@ -136,12 +136,13 @@ def _oddities(study, participants):
     """Warnings of numbers that are unlike all others."""
     names = [name for name in study.numeric_columns if name in participants]
     analysed = participants[participants["excluded"].isna()]
+    analysed.attrs["file"] = "participants.tsv"
     same = [name for name in names if analysed[name].nunique() == 1]
     for name in same:
         found = f"{analysed[name].dropna().iloc[0]} in every row"
         expected, remedy = "values that differ", "Leave it out: it adjusts for nothing"
         yield Problem("participants.tsv", name, expected, found, remedy, warning="alike-covariates")
-    yield from far_values(study.root / "participants.tsv", analysed, names)
+    yield from far_values(analysed, names)
 
 
 def _participant_columns(study, table, arms):
@@ -169,18 +170,14 @@ def _word_problems(study, path, table):
         numbers = pd.to_numeric(values, errors="coerce")
         plain = values.str.strip().str.casefold()
         if name in known:
-            wrong, expected = (
-                ~values.isin(known[name]),
-                (f"{' or '.join(known[name])}, as participants.json says,"),
-            )
+            wrong = ~values.isin(known[name])
+            expected = f"{' or '.join(known[name])}, as participants.json says,"
         elif name in study.numeric_columns and (is_decimal(values) | numbers.notna()).mean() > 0.5:
             wrong, expected = ~np.isfinite(numbers), "a number"
         else:
             wrong, expected = values.groupby(plain).transform("nunique").gt(1), "one spelling"
-        if wrong.any():
-            yield cell_problem(
-                path, table, values.index[wrong], name, expected, values, known.get(name, ())
-            )
+        rows = wrong.reindex(table.index, fill_value=False)
+        yield from cell_problems(table, rows, name, expected, allowed=known.get(name, ()))
 
 
 def _tidy_participants(study, table, arms):

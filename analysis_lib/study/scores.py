@@ -10,7 +10,7 @@ from analysis_lib.study.participants import errors as participant_errors
 from analysis_lib.study.tables import (
     MISSING,
     bare_id,
-    cell_problem_if_any,
+    cell_problems,
     duplicate_problems,
     missing_column,
     number_column,
@@ -37,17 +37,16 @@ def read_scale(study, scale, participants=None):
     """
     if participants is None:
         participants = read_participants(study)
-    path = study.root / scale.file
-    table = read_tsv(study, path, ["participant_id", "session_id"])
+    table = read_tsv(study, scale.file, ["participant_id", "session_id"])
     items = [column for column in table if column.startswith("item_")]
     if scale.column not in table and not items:
-        raise StudyError(missing_column(study, path, scale.column, table))
+        raise StudyError(missing_column(study, scale.column, table))
     columns = _scale_columns(study, scale, table, participants, items)
     numeric = [column for column in columns if column in (*items, scale.column)]
-    table, found = table_problems(path, table, columns, numeric)
+    table, found = table_problems(table, columns, numeric)
     table["visit"] = table["session_id"].str.removeprefix("ses-")
-    found += duplicate_problems(path, table, ["participant_id", "visit"])
-    table["score"], wrong = _total(path, table, scale, items)
+    found += duplicate_problems(table, ["participant_id", "visit"])
+    table["score"], wrong = _total(table, scale, items)
     given = table.get(scale.column, pd.Series(np.nan, table.index))
     table["prorated"] = given.isna() & table["score"].notna() & table[items].isna().any(axis=1)
     if found := found + wrong:
@@ -72,18 +71,18 @@ def _scale_columns(study, scale, table, participants, items):
     return columns
 
 
-def _total(path, table, scale, items):
+def _total(table, scale, items):
     """Total of each row, and what is wrong with those that can be compared with items or range."""
     if not items:
         return table[scale.column], []
     total = table[items].sum(axis=1, skipna=False)
     given = table.get(scale.column, pd.Series(np.nan, table.index))
-    wrong = table.index[given.notna() & total.notna() & ~np.isclose(given, total)]
-    found = cell_problem_if_any(path, table, wrong, scale.column, "the sum of item_*", given)
+    wrong = given.notna() & total.notna() & ~np.isclose(given, total)
+    found = cell_problems(table, wrong, scale.column, "the sum of item_*", given)
     low, high = scale.range
-    wrong = table.index[given.isna() & total.notna() & ~total.between(low, high)]
+    wrong = given.isna() & total.notna() & ~total.between(low, high)
     expected = f"items that add up to {low:g} to {high:g}"
-    found += cell_problem_if_any(path, table, wrong, "item_*", expected, total)
+    found += cell_problems(table, wrong, "item_*", expected, total)
     return given.fillna(total).fillna(prorated(scale, table[items])), found
 
 
@@ -225,7 +224,7 @@ def provisional_participants(study):
     except CompendiumError:
         pass
     try:
-        table = read_tsv(study, study.root / "participants.tsv", ["participant_id"])
+        table = read_tsv(study, "participants.tsv", ["participant_id"])
     except CompendiumError:
         return None
     table["participant_id"] = "sub-" + table["participant_id"].fillna("").map(bare_id)
@@ -246,14 +245,14 @@ def provisional_participants(study):
 
 def _named_in(study, scale):
     """Those whom the scale's own table names, where participants.tsv cannot tell who took part."""
-    table = read_tsv(study, study.root / scale.file, ["participant_id", "session_id"])
+    table = read_tsv(study, scale.file, ["participant_id", "session_id"])
     names = table["participant_id"].dropna().unique()
     return pd.DataFrame({"participant_id": names, "arm": pd.NA, "excluded": pd.NA})
 
 
 def _unrated(study, scale, participants):
     """Participants of whom a scale's table has no row, however their names are written."""
-    table = read_tsv(study, study.root / scale.file, ["participant_id"])
+    table = read_tsv(study, scale.file, ["participant_id"])
     named = set(table["participant_id"].dropna().map(plain_number))
     analysed = participants.loc[participants["excluded"].isna(), "participant_id"]
     absent = [who for who in analysed if plain_number(who) not in named]
