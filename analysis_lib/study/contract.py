@@ -5,11 +5,8 @@ is loaded, and every problem is reported at once.
 """
 
 import difflib
-import itertools
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from posixpath import normpath
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -30,6 +27,7 @@ from analysis_lib.results.contrasts import CHANGE, EFFECT, OF_CHANGE, contrast_t
 from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.files import read_text
 from analysis_lib.results.problems import WARNINGS, Problem, StudyError, refusals
+from analysis_lib.study.consistency import inconsistencies
 from analysis_lib.study.enclosure import refuse_outside
 from analysis_lib.study.items import MAXIMA
 from analysis_lib.study.place import Place
@@ -371,10 +369,7 @@ class Study(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self):
-        of_people = (_visit_problems, _scale_problems, _model_problems)
-        parts = (_receptor_problems, *((_effect_problems,) if self.effect else of_people))
-        problems = [problem for part in parts for problem in part(self)]
-        if problems:
+        if problems := inconsistencies(self):
             raise ValueError("; ".join(problems))
         return self
 
@@ -586,11 +581,9 @@ class Study(_Strict):
 
 def _spelled_out(content):
     """A study file with what it may leave out where it has no arms, no images or no people."""
-    content = dict(content)
     if content.get("arms", "") is None:
         raise ValueError("arms: two arms, or the word none, expected, found nothing")
-    if content.get("arms") == "none":
-        content["arms"] = None
+    content = content | ({"arms": None} if content.get("arms") == "none" else {})
     if "effect" in content:
         return {"data": ".", "arms": None, "visits": {}, "scales": []} | content
     imaging, visits = content.get("imaging"), content.get("visits")
@@ -604,63 +597,10 @@ def _spelled_out(content):
     return content
 
 
-def _effect_problems(study):
-    given = ("visits", "scales", "imaging", "covariates", "strata", "exclude", "arms")
-    for key in (key for key in given if getattr(study, key)):
-        yield f"{key}: one map has no participants; leave the key out"
-
-
 def _matches(folder, pattern):
     """Files below a folder; hidden ones are half-written."""
     found = sorted(path for path in folder.glob(pattern) if path.is_file())
     return [path for path in found if not path.name.startswith(".")]
-
-
-def _visit_problems(study):
-    weeks = list(study.visits.values())
-    visits = ", ".join(study.visits)
-    if len(weeks) < 2:
-        yield f"visits: a baseline and at least one later visit are needed, found {len(weeks)}"
-    if weeks and (weeks[0] != 0 or any(b <= a for a, b in itertools.pairwise(weeks))):
-        yield f"visits: weeks must start at 0 and increase, found {weeks}"
-    if study.primary_visit is not None and study.primary_visit not in list(study.visits)[1:]:
-        yield f"primary_visit: {study.primary_visit!r} is not a visit after baseline ({visits})"
-    for visit, (low, high) in study.windows.items():
-        if visit not in study.visits or not low <= high:
-            yield f"windows: {visit}: a visit ({visits}) and its first and last day expected"
-    if study.imaging:
-        sessions = study.imaging.sessions
-        for when, visit in (("pre", sessions.pre), ("post", sessions.post)):
-            if visit not in study.visits:
-                yield f"imaging.sessions.{when}: {visit!r} is not among the visits ({visits})"
-        if sessions.pre == sessions.post:
-            yield "imaging.sessions: pre and post are the same visit"
-
-
-def _model_problems(study):
-    where = {"strata": study.strata, "covariates": study.covariates}
-    where |= {"model.factors": study.model.factors, "model.covariates": study.model.covariates}
-    for key, names in where.items():
-        if study.arms and study.arms.column in names:
-            yield f"{key}: {study.arms.column!r} is the arm: nothing can be adjusted for it"
-        if "participant_id" in names:
-            yield f"{key}: participant_id tells everybody apart: nothing can be adjusted for it"
-
-    for key, names in {**where, "regions": study.regions, **study.region_sets}.items():
-        for name in (name for name, n in Counter(names).items() if n > 1):
-            yield f"{key}: {name!r} is named {names.count(name)} times: name it once"
-
-
-def _scale_problems(study):
-    n_primary = sum(scale.primary for scale in study.scales)
-    if n_primary != 1:
-        yield f"scales: exactly one must say primary: true, found {n_primary}"
-    for key, n in Counter(scale.key for scale in study.scales).items():
-        if n > 1:
-            yield f"scales: {n} scales share the name {key!r}: names must differ"
-    for (file, column), n in Counter((normpath(s.file), s.column) for s in study.scales).items():
-        if n > 1:
-            yield f"scales: {n} scales read column {column} of {file}: each has its own"
 
 
 def _locate_atlas(atlas, folder):
@@ -674,24 +614,16 @@ def _locate_atlas(atlas, folder):
             "a name, the path of a label image, or {image: path, table: path} expected, "
             f"found {atlas!r}"
         )
-    paths = {key: (folder / file).resolve() for key, file in files.items()}
+    paths = {key: str((folder / file).resolve()) for key, file in files.items()}
     for key, path in paths.items():
-        if not path.is_file() and isinstance(atlas, dict):
+        if Path(path).is_file():
+            continue
+        if isinstance(atlas, dict):
             raise ValueError(f"no {key} file at {path}; correct the path")
-        if not path.is_file():
-            near = difflib.get_close_matches(atlas, ATLASES, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known names: {', '.join(ATLASES)}"
-            raise ValueError(f"no known name, and no file at {path}; {hint}")
-    return str(paths["image"]) if isinstance(atlas, str) else {k: str(p) for k, p in paths.items()}
-
-
-def _receptor_problems(study):
-    if not study.receptors:
-        yield "receptors: name at least one map, or leave the key out for the default set"
-    own = [entry for entry in study.receptors if isinstance(entry, LocalMap)]
-    for annotation, n in Counter(entry.annotation for entry in own).items():
-        if n > 1:
-            yield f"receptors: {n} files would be called {annotation}: file names must differ"
+        near = difflib.get_close_matches(atlas, ATLASES, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known names: {', '.join(ATLASES)}"
+        raise ValueError(f"no known name, and no file at {path}; {hint}")
+    return paths["image"] if isinstance(atlas, str) else paths
 
 
 def find_study(study) -> Path:
@@ -758,17 +690,9 @@ def _explain(path, error):
 
 
 def _suggest(location):
-    models = {
-        "arms": Arms,
-        "scales": Scale,
-        "imaging": Imaging,
-        "sessions": Sessions,
-        "effect": Effect,
-        "receptors": LocalMap,
-        "model": Model,
-        "registered": Registered,
-        "response": Response,
-    }
+    models = {"arms": Arms, "scales": Scale, "imaging": Imaging, "sessions": Sessions}
+    models |= {"effect": Effect, "receptors": LocalMap, "model": Model}
+    models |= {"registered": Registered, "response": Response}
     parents = [part for part in location[:-1] if isinstance(part, str)]
     fields = list((models[parents[-1]] if parents else Study).model_fields)
     near = difflib.get_close_matches(str(location[-1]), fields, n=1)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.results.problems import SHOWN, Listing, Problem, StudyError, caught
+from analysis_lib.study.contract import ARMS
 from analysis_lib.study.plausible import far_values, number_problems
 from analysis_lib.study.pseudonyms import shown_people
 from analysis_lib.study.tables import (
@@ -23,11 +24,10 @@ from analysis_lib.study.tables import (
     text_column,
 )
 
-ARMS = ("active", "control")
-
 FEWEST = 2  # participants of an arm
 INFLATED = 5  # variance of the arm's effect, for what the models adjust for
 ARRANGEMENTS = 20  # of the arms within strata: with fewer, no p could fall below .05
+OUT_OF_MODEL = "take the column out of the model (strata, model in the study file)"
 LEVELS = 8  # a covariate with more words than this is taken for a mistake
 
 
@@ -98,14 +98,11 @@ def _read_model(study):
 
 def _refuse_few(study, counts):
     """Refuse arms that have no spread: too few participants are left to be analysed."""
-    names = [study.arms.active, study.arms.control] if study.arms else []
-    n = {name: counts.get(arm, 0) for name, arm in zip(names, ARMS, strict=False)}
-    few = [f"{n[name]} of {name}" for name in n if n[name] < FEWEST]
-    if few:
+    n = {getattr(study.arms, arm): counts.get(arm, 0) for arm in ARMS if study.arms}
+    if few := [f"{n[name]} of {name}" for name in n if n[name] < FEWEST]:
         expected = f"at least {FEWEST} participants of each arm, to be analysed,"
-        raise StudyError(
-            Problem("participants.tsv", study.arms.column, expected, " and ".join(few))
-        )
+        found = " and ".join(few)
+        raise StudyError(Problem("participants.tsv", study.arms.column, expected, found))
 
 
 def refuse_tied(study, arms, columns):
@@ -146,13 +143,9 @@ def _oddities(study, participants):
 
 
 def _participant_columns(study, table, arms):
-    columns = {
-        "participant_id": text_column(
-            r"^sub-[A-Za-z0-9]{1,64}$",
-            "sub- and letters or digits",
-            ["sub-" + bare_id(name) for name in table["participant_id"].dropna()],
-        ),
-    }
+    meant = ["sub-" + bare_id(name) for name in table["participant_id"].dropna()]
+    pattern, expected = r"^sub-[A-Za-z0-9]{1,64}$", "sub- and letters or digits"
+    columns = {"participant_id": text_column(pattern, expected, meant)}
     if study.arms:
         columns[study.arms.column] = one_of(list(arms), f"one of {' or '.join(arms)}")
     for name in ("withdrawn_after", "treatment_stopped_after"):
@@ -236,10 +229,8 @@ def aside_rows(study, table):
 
 def _chosen(given):
     """Values of participants who are left out, as text, by column."""
-    given = given.items()
-    return {
-        k: {str(v) for v in (value if isinstance(value, list) else [value])} for k, value in given
-    }
+    lists = {name: value if isinstance(value, list) else [value] for name, value in given.items()}
+    return {name: set(map(str, values)) for name, values in lists.items()}
 
 
 def excluded_rows(study, table):
@@ -278,13 +269,8 @@ def covariate_matrix(participants, names):
     A column of words becomes one 0/1 column for each level but the first. A participant who lacks a
     covariate is a `StudyError`: nothing is filled in.
     """
+    _refuse_gaps(participants, names, "leave the covariate out of the study file")
     chosen = participants[list(names)]
-    lacking = chosen.isna().any(axis=1)
-    if lacking.any():
-        who = ", ".join(participants.loc[lacking, "participant_id"])
-        expected = f"a value of {', '.join(names)}"
-        remedy = "Give it, or leave the covariate out of the study file"
-        raise StudyError(Problem("participants.tsv", who, expected, MISSING, remedy))
     for name in chosen.select_dtypes(exclude="number"):
         levels = chosen[name].unique()
         if len(levels) > LEVELS:
@@ -314,7 +300,7 @@ def adjustment(study, participants) -> pd.DataFrame:
     """
     own = participants[participants["excluded"].isna()].set_index("participant_id", drop=False)
     numbers = covariate_matrix(own, study.model.covariates)
-    _refuse_gaps(own, study.model_factors)
+    _refuse_gaps(own, study.model_factors, OUT_OF_MODEL)
     levels = [_indicators(own[name]) for name in study.model_factors]
     columns = pd.concat([numbers, *levels], axis=1)
     return columns.set_axis([f"{ADJUST}{k + 1}" for k in range(columns.shape[1])], axis=1)
@@ -328,13 +314,12 @@ def _indicators(values):
     return pd.get_dummies(text, dtype=float)[text.value_counts().index[1:]]
 
 
-def _refuse_gaps(people, names):
+def _refuse_gaps(people, names, other):
     """Refuse missing values of columns that a model needs."""
     lacking = people[list(names)].isna().any(axis=1)
     if lacking.any():
         who = Listing(tuple(people.loc[lacking, "participant_id"]))
-        expected = f"a value of {', '.join(names)}"
-        remedy = "Give it, or take the column out of the model (strata, model in the study file)"
+        expected, remedy = f"a value of {', '.join(names)}", f"Give it, or {other}"
         raise StudyError(Problem("participants.tsv", str(who), expected, MISSING, remedy))
 
 
@@ -359,5 +344,5 @@ def randomisation_blocks(study, participants):
     if not study.strata:
         return None
     analysed = participants[participants["excluded"].isna()]
-    _refuse_gaps(analysed, study.strata)
+    _refuse_gaps(analysed, study.strata, OUT_OF_MODEL)
     return participants[study.strata].fillna("").astype(str).agg(" / ".join, axis=1).to_numpy()

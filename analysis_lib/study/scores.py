@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.results.problems import CompendiumError, Listing, Problem, StudyError, caught
-from analysis_lib.study.items import item_maxima
+from analysis_lib.study.items import item_columns, item_maxima
 from analysis_lib.study.participants import aside_rows, excluded_rows, read_participants
 from analysis_lib.study.participants import errors as participant_errors
 from analysis_lib.study.tables import (
@@ -38,7 +38,7 @@ def read_scale(study, scale, participants=None):
     if participants is None:
         participants = read_participants(study)
     table = read_tsv(study, scale.file, ["participant_id", "session_id"])
-    items = [column for column in table if column.startswith("item_")]
+    items = item_columns(table)
     if scale.column not in table and not items:
         raise StudyError(missing_column(study, scale.column, table))
     columns = _scale_columns(study, scale, table, participants, items)
@@ -105,14 +105,17 @@ def total_counts(study, participants):
 def _counts(read):
     rows = []
     for scale, table in read:
-        items = table[[column for column in table if column.startswith("item_")]]
-        if items.shape[1]:
-            lacking, rated = items.isna().any(axis=1), items.notna().any(axis=1)
-            row = {"scale": scale.name, "n_items": items.shape[1]}
-            row["n_totals"] = int(table["score"].notna().sum())
-            row["n_prorated"] = int(table["prorated"].sum())
-            row["n_lost"] = int((lacking & rated & table["score"].isna()).sum())
-            rows.append(row | {"prorate_at_most": scale.prorate_at_most})
+        items = table[item_columns(table)]
+        lacking, rated = items.isna().any(axis=1), items.notna().any(axis=1)
+        row = {
+            "scale": scale.name,
+            "n_items": items.shape[1],
+            "n_totals": int(table["score"].notna().sum()),
+            "n_prorated": int(table["prorated"].sum()),
+            "n_lost": int((lacking & rated & table["score"].isna()).sum()),
+            "prorate_at_most": scale.prorate_at_most,
+        }
+        rows += [row] if row["n_items"] else []
     return pd.DataFrame(rows, columns=TOTALS)
 
 
