@@ -4,7 +4,7 @@ from typing import Annotated
 
 import pandas as pd
 import pandera.pandas as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from analysis_lib.results.files import read_json
 from analysis_lib.results.problems import Problem, StudyError, caught
@@ -173,9 +173,9 @@ class Protocol(BaseModel):
     current_direction: str | None = None
     pulse_shape: str | None = None
     pattern: str | None = None
-    frequency_hz: Annotated[float, Field(gt=0)] | None = None
-    pulses_per_session: Annotated[int, Field(gt=0)] | None = None
-    sessions: Annotated[int, Field(gt=0)] | None = None
+    frequency_hz: PositiveFloat | None = None
+    pulses_per_session: PositiveInt | None = None
+    sessions: PositiveInt | None = None
     intensity_percent_motor_threshold: Annotated[float, Field(gt=0, le=200)] | None = None
     motor_threshold: str | None = None
     sham: str | None = None

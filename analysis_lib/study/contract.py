@@ -15,6 +15,9 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
     PrivateAttr,
     Tag,
     ValidationError,
@@ -97,7 +100,7 @@ class Response(_Strict):
     ``of`` is the baseline score, or the room: the distance from baseline to the best score.
     """
 
-    points: Annotated[float, Field(gt=0)] | None = None
+    points: PositiveFloat | None = None
     percent: Annotated[float, Field(gt=0, le=100)] | None = None
     of: Literal["baseline", "room"] | None = None
 
@@ -121,7 +124,7 @@ class Scale(_Strict):
     remission_at_most: float | None = None
     remission_at_least: float | None = None
     items: str | None = None  # a scale of `study.items`, where the name does not tell
-    prorate_at_most: Annotated[int, Field(ge=0)] = 0  # missing items that a total may have
+    prorate_at_most: NonNegativeInt = 0  # missing items that a total may have
 
     @model_validator(mode="before")
     @classmethod
@@ -208,7 +211,7 @@ class Effect(_Strict):
 
     file: str
     kind: Literal["t", "d", "beta", "percent"]
-    n: Annotated[int, Field(gt=0)] | None = None
+    n: PositiveInt | None = None
     region: str = "region"
     value: str = "value"
     se: str | None = None
@@ -233,7 +236,7 @@ class Effect(_Strict):
 class Equivalence(_Strict):
     """Change that counts as none, by region: at most ``percent`` of the volume before treatment."""
 
-    percent: Annotated[float, Field(gt=0)]
+    percent: PositiveFloat
 
 
 class Model(_Strict):
@@ -288,7 +291,7 @@ class LocalMap(_Strict):
     receptor: Annotated[str, Field(min_length=1)]
     file: str
     tracer: str | None = None
-    n_subjects: Annotated[int, Field(gt=0)] | None = None
+    n_subjects: PositiveInt | None = None
     age: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
     reference: str | None = None
     licence: str | None = None

@@ -292,11 +292,7 @@ def adjustment(study, participants) -> pd.DataFrame:
 
     A factor becomes a 0/1 column for each level but the most frequent one. Levels with a single
     participant are joined: one alone would determine the estimate of its level.
-
-    Raises
-    ------
-    StudyError
-        If a participant lacks a value: nothing is filled in.
+    A participant who lacks a value is a `StudyError`: nothing is filled in.
     """
     own = participants[participants["excluded"].isna()].set_index("participant_id", drop=False)
     numbers = covariate_matrix(own, study.model.covariates)

@@ -30,18 +30,12 @@ def new_study(
     Parameters
     ----------
     folder : path
-        Must not exist, or be empty. It gets ``<name>.yml``, ``bids/`` and ``optional/``.
-    name : str, optional
-        Of the study and its folders of results; default: the folder's name, made to fit.
-    title : str, optional
-        For headings.
-    arms : str
-        The two values of column arm, active first: "active,sham".
-    visits : str
-        In order, baseline first: "baseline,week1,week3". The number in a visit's name is its week;
-        otherwise say it: "pre=0,post=4".
-    scales : sequence of str
-        "NAME:LOWEST:HIGHEST" or "NAME:LOWEST:HIGHEST:REMISSION", the primary outcome first.
+        New or empty. It gets ``<name>.yml``, ``bids/`` and ``optional/``.
+    name, title : str, optional
+        Of the study and its folders of results (default: the folder's name, made to fit), and for
+        headings.
+    arms, visits, scales : str, str, sequence of str
+        See `read_arms`, `read_visits` and `read_scales`.
     images : {"maps", "t1w", "none"}
         Grey-matter maps of one's own, T1-weighted images that notebook 00 makes maps from, or none.
     n_participants : int
@@ -54,11 +48,9 @@ def new_study(
 
     Raises
     ------
-    FileExistsError
-        If the folder holds anything.
-    ValueError
-        If an argument cannot be read, or the study file would not be valid
-        (:class:`analysis_lib.results.problems.StudyError`). Nothing is written then.
+    FileExistsError, ValueError
+        If the folder holds anything; if an argument cannot be read or the study file would not be
+        valid. Nothing is written then.
     """
     folder = Path(folder).absolute()
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
