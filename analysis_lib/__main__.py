@@ -411,15 +411,14 @@ def _no_such_number(key, study, origins):
 def _summary(study):
     if study.effect:
         return f"one map ({study.effect.kind}), no participants"
-    from analysis_lib.study import images as study_images
-    from analysis_lib.study import participants as study_participants
+    from analysis_lib.study.images import find_maps
+    from analysis_lib.study.participants import analysed, read_participants
 
-    participants = study_participants.read_participants(study)
-    arms = participants.loc[participants["excluded"].isna(), "arm"].value_counts()
-    maps = study_images.find_maps(study, participants)
+    participants = read_participants(study)
+    people, maps = analysed(participants), find_maps(study, participants)
+    arms = people["arm"].value_counts()
     both = ", ".join(f"{arms.get(arm, 0)} {name}" for arm, name in study.arm_names.items())
-    analysed = participants.loc[participants["excluded"].isna(), "participant_id"]
-    without = analysed[~analysed.isin(maps["participant_id"])]
+    without = people.loc[~people["participant_id"].isin(maps["participant_id"]), "participant_id"]
     images = f"{len(maps) or 'no'} grey-matter maps"
     if study.regional:
         images = f"changes by region in {study.imaging.table}"

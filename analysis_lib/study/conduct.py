@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 from analysis_lib.results.files import read_json
 from analysis_lib.results.problems import Problem, StudyError, caught
 from analysis_lib.study.contract import ARMS
+from analysis_lib.study.participants import analysed
 from analysis_lib.study.pseudonyms import shown_terms
 from analysis_lib.study.tables import (
     MISSING,
@@ -54,7 +55,9 @@ def read_guesses(study, participants):
     asked = table[["participant_id", "guess"]]
     asked = check_table(asked, {"guess": one_of(list(words), expected, True)}).dropna()
     asked = asked.assign(guess=asked["guess"].map(words))
-    merged = analysed_participants(participants).merge(asked, "inner", on="participant_id")
+    merged = analysed(participants)[["participant_id", "arm"]].merge(
+        asked, "inner", on="participant_id"
+    )
     return merged if len(merged) else None
 
 
@@ -218,7 +221,7 @@ def read_protocol(study, participants):
     table = pd.DataFrame(rows, columns=["parameter", "value"], dtype=object)
     table["unit"] = table["parameter"].map(UNITS).fillna("")
     if set(TARGETS) <= set(participants):
-        own = participants.loc[participants["excluded"].isna(), TARGETS].dropna()
+        own = analysed(participants)[TARGETS].dropna()
         mean = ", ".join(f"{v:.1f}" for v in own.mean())
         words = f"mean of {len(own)} individual targets"
         table.loc[len(table)] = [words, mean, UNITS["coordinates"]]
@@ -284,11 +287,8 @@ def _odd_intensities(study):
     yield from cell_problems(table, odd, name, expected, warning="intensity")
 
 
-def analysed_participants(participants):
-    """Participants who are not excluded, with their arm."""
-    return participants.loc[participants["excluded"].isna(), ["participant_id", "arm"]]
-
-
 def _with_arm(participants, table, columns):
-    merged = table.merge(analysed_participants(participants), "inner", on="participant_id")
+    merged = table.merge(
+        analysed(participants)[["participant_id", "arm"]], "inner", on="participant_id"
+    )
     return merged[["participant_id", "arm", *columns]].reset_index(drop=True)

@@ -76,6 +76,11 @@ def read_participants(study):
     return _tidy_participants(study, table.reset_index(drop=True), arms)
 
 
+def analysed(participants):
+    """Participants whom the study does not exclude."""
+    return participants[participants["excluded"].isna()]
+
+
 def problems(study):
     """List what is wrong with participants.tsv, or odd; an empty list if nothing is."""
     return errors(study) or list(_oddities(study, read_participants(study)))
@@ -89,11 +94,11 @@ def errors(study):
 def _read_model(study):
     """Read participants, and what the models take from them."""
     people = read_participants(study)
-    analysed = people[people["excluded"].isna()]
-    _refuse_few(study, analysed["arm"].value_counts())
+    own = analysed(people)
+    _refuse_few(study, own["arm"].value_counts())
     adjusted = adjustment(study, people)
-    _refuse_few_arrangements(study, analysed, randomisation_blocks(study, analysed))
-    refuse_tied(study, analysed["arm"], adjusted)
+    _refuse_few_arrangements(study, own, randomisation_blocks(study, own))
+    refuse_tied(study, own["arm"], adjusted)
 
 
 def _refuse_few(study, counts):
@@ -132,14 +137,14 @@ def _refuse_few_arrangements(study, people, blocks):
 def _oddities(study, participants):
     """Warnings of numbers that are unlike all others."""
     names = [name for name in study.numeric_columns if name in participants]
-    analysed = participants[participants["excluded"].isna()]
-    analysed.attrs["file"] = "participants.tsv"
-    same = [name for name in names if analysed[name].nunique() == 1]
+    own = analysed(participants)
+    own.attrs["file"] = "participants.tsv"
+    same = [name for name in names if own[name].nunique() == 1]
     for name in same:
-        found = f"{analysed[name].dropna().iloc[0]} in every row"
+        found = f"{own[name].dropna().iloc[0]} in every row"
         expected, remedy = "values that differ", "Leave it out: it adjusts for nothing"
         yield Problem("participants.tsv", name, expected, found, remedy, warning="alike-covariates")
-    yield from far_values(analysed, names)
+    yield from far_values(own, names)
 
 
 def _participant_columns(study, table, arms):
@@ -248,7 +253,7 @@ def intercurrent_events(study, participants):
     treatment_stopped_after, or withdrawn_after where that is all that is known: one row per
     participant analysed who stopped, indexed by participant_id; arm, after, event, strategy.
     """
-    own = participants[participants["excluded"].isna()].set_index("participant_id")
+    own = analysed(participants).set_index("participant_id")
     stopped = own.get("treatment_stopped_after", pd.Series(pd.NA, own.index))
     after = stopped.fillna(own["withdrawn_after"]).dropna()
     reason = own.get("stopped_because", pd.Series(pd.NA, own.index)).reindex(after.index)
@@ -294,7 +299,7 @@ def adjustment(study, participants) -> pd.DataFrame:
     participant are joined: one alone would determine the estimate of its level.
     A participant who lacks a value is a `StudyError`: nothing is filled in.
     """
-    own = participants[participants["excluded"].isna()].set_index("participant_id", drop=False)
+    own = analysed(participants).set_index("participant_id", drop=False)
     numbers = covariate_matrix(own, study.model.covariates)
     _refuse_gaps(own, study.model_factors, OUT_OF_MODEL)
     levels = [_indicators(own[name]) for name in study.model_factors]
@@ -339,6 +344,5 @@ def randomisation_blocks(study, participants):
     """
     if not study.strata:
         return None
-    analysed = participants[participants["excluded"].isna()]
-    _refuse_gaps(analysed, study.strata, OUT_OF_MODEL)
+    _refuse_gaps(analysed(participants), study.strata, OUT_OF_MODEL)
     return participants[study.strata].fillna("").astype(str).agg(" / ".join, axis=1).to_numpy()

@@ -5,7 +5,7 @@ import pandas as pd
 
 from analysis_lib.results.problems import CompendiumError, Listing, Problem, StudyError, caught
 from analysis_lib.study.items import item_columns, item_maxima
-from analysis_lib.study.participants import aside_rows, excluded_rows, read_participants
+from analysis_lib.study.participants import analysed, aside_rows, excluded_rows, read_participants
 from analysis_lib.study.participants import errors as participant_errors
 from analysis_lib.study.tables import (
     MISSING,
@@ -136,10 +136,8 @@ def _lost_totals(study, read):
 
 
 def _tidy_scores(study, scale, table, participants, items):
-    analysed = participants.loc[participants["excluded"].isna(), ["participant_id", "arm"]]
-    scores = table[["participant_id", "visit", "score", "prorated", *items]].merge(
-        analysed, "inner"
-    )
+    arms = analysed(participants)[["participant_id", "arm"]]
+    scores = table[["participant_id", "visit", "score", "prorated", *items]].merge(arms, "inner")
     scores = scores[scores["visit"].isin(list(study.visits))]
     scores["visit"] = pd.Categorical(scores["visit"], list(study.visits), ordered=True)
     scores["week"] = scores["visit"].map(study.visits).astype(float)
@@ -257,8 +255,8 @@ def _unrated(study, scale, participants):
     """Participants of whom a scale's table has no row, however their names are written."""
     table = read_tsv(study, scale.file, ["participant_id"])
     named = set(table["participant_id"].dropna().map(plain_number))
-    analysed = participants.loc[participants["excluded"].isna(), "participant_id"]
-    absent = [who for who in analysed if plain_number(who) not in named]
+    people = analysed(participants)["participant_id"]
+    absent = [who for who in people if plain_number(who) not in named]
     if absent:
         found = Listing(tuple(absent), "none of {}")
         remedy = f"Add them; of a participant who was never rated, one with {MISSING}"
@@ -269,7 +267,7 @@ def _covariate_gaps(study, participants, rated):
     """Covariates missing in rated participants; gaps in others do not matter."""
     if participants is None:
         return
-    people = participants[participants["excluded"].isna()]
+    people = analysed(participants)
     people = people[people["participant_id"].isin(rated)]
     for name in [name for name in study.covariates if name in people]:
         absent = people.loc[people[name].isna(), "participant_id"]
