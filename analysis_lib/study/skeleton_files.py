@@ -7,7 +7,8 @@ import jinja2
 import yaml
 
 from analysis_lib.study.conduct import SEVERITIES
-from analysis_lib.study.contract import ATLASES, FRONTAL_LIMBIC, MADE_MAPS, Imaging
+from analysis_lib.study.contract import ATLASES, FRONTAL_LIMBIC, Imaging
+from analysis_lib.study.on_disk import MADE_MAPS
 
 WORDS = {"active": "active stimulation", "sham": "sham coil"}
 MAPS = "bids/derivatives/vbm"
