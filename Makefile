@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help paper quick t1w all gallery test faults mutants campaign lint format map schema lab docs bench expected lock badge clean
+.PHONY: help paper quick t1w all gallery test faults mutants campaign lint format map schema lab docs pages bench expected lock badge clean
 
 help:
 	@echo "make paper   set up, simulate the demo trial, run every notebook (minutes)"
@@ -28,6 +28,7 @@ help:
 	@echo "make bench   recovery, calibration and speed tables (long)"
 	@echo "make expected  write data/expected anew: the numbers that later runs are compared with"
 	@echo "make lock    write the locks anew from pyproject.toml (UPGRADE=1: with newer packages)"
+	@echo "make pages   after a run: open its pages in Chromium, check them with axe and vnu (needs node, java, chromium)"
 	@echo "make docs    build the documentation site of the demo's notebooks and of docs/: build/site/index.html"
 	@echo "make gallery  write docs/trials.md, calibration.md and power.md anew, from the results there are"
 	@echo "make badge   REPOSITORY=owner/name: point the README's Binder badge to where this is published"
@@ -165,6 +166,12 @@ lock: $(DEVELOP)
 
 docs: $(DEVELOP)
 	$(BIN)/python docs/site.py
+
+pages: $(DEVELOP) build/pages/node_modules
+	$(BIN)/python tests/pages.py
+
+build/pages/node_modules:
+	npm install --silent --no-save --no-package-lock --prefix build/pages axe-core@4.14.1 vnu-jar@26.9.27
 
 gallery: $(READY)
 	$(BIN)/python docs/trials.py

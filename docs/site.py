@@ -36,6 +36,7 @@ SOURCES = {  # where a page stands in the site, and in the repository
     "explanation/specifications.md": "docs/specifications.md",
     "explanation/power.md": "docs/power.md",
     "explanation/reliability.md": "docs/reliability.md",
+    "explanation/complaints.md": "docs/complaints.md",
     "explanation/benchmarks.md": "benchmarks/README.md",
     "howto/codecheck.md": "docs/codecheck.md",
     "reference/data.md": "data/README.md",

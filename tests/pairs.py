@@ -129,7 +129,16 @@ def _write(pair, source):
 
 
 def _holds(path, text):
-    return path.is_file() and path.read_text(encoding="utf-8") == text
+    """Whether a file is left alone: an open notebook, too, which differs in JupyterLab's notes."""
+    there = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return there == text or (there and path.suffix == ".ipynb" and _kept(there) == _kept(text))
+
+
+def _kept(text):
+    """What git sees of a notebook (lab/strip.py), but for a header, which would pair it again."""
+    notebook = nbformat.reads(text, as_version=4)
+    about = {name: told for name, told in notebook.metadata.items() if name != "language_info"}
+    return cells(notebook), about
 
 
 def _as_script(source):

@@ -163,6 +163,13 @@ def test_results_in_the_readme_are_those_of_the_gallery():
         assert estimate.removesuffix(")") in told[f"| {study}"], study
 
 
+def test_one_version_is_said_everywhere():
+    version = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    cited = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
+    newest = re.search(r"^## (\S+)$", (PROJECT / "CHANGELOG.md").read_text("utf-8"), re.M)[1]
+    assert version == cited["version"] == newest
+
+
 def test_make_help_names_every_target():
     text = (PROJECT / "Makefile").read_text(encoding="utf-8")
     targets = re.search(r"^\.PHONY: help (.*)$", text, re.M).group(1).split()

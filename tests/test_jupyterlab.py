@@ -98,8 +98,9 @@ def _copy_project(root):
     """A git clone of sorts, whose notebook 01 reads a small trial; all of a page is drawn."""
     shutil.copytree(PROJECT / "notebooks", root / "notebooks")
     shutil.copytree(PROJECT / "lab", root / "lab")
-    for name in (".gitignore", ".gitattributes", "README.md"):
-        shutil.copy(PROJECT / name, root)
+    (root / "docs").mkdir()
+    for name in (".gitignore", ".gitattributes", "README.md", "docs/notebooks.md"):
+        shutil.copy(PROJECT / name, root / name)
     content = yaml.safe_load((STUDIES / "demo.yml").read_text(encoding="utf-8"))
     study = root / "small.yml"
     study.write_text(yaml.safe_dump(content | {"data": "small"}), encoding="utf-8")
@@ -260,7 +261,8 @@ def test_the_table_of_contents_is_open_and_leads_to_a_heading(page, lab):
     expect(heading).to_be_in_viewport(timeout=20_000)
 
 
-def test_the_readme_opens_as_a_page_and_its_table_leads_to_a_notebook(page, lab):
+def test_the_readme_opens_as_a_page_and_leads_to_a_notebook(page, lab):
     _open(page, lab, "README.md")
+    page.locator(".jp-MarkdownViewer a", has_text="Four notebooks").click()
     page.locator(".jp-MarkdownViewer table a", has_text="03_receptor_correlation").click()
     page.locator(".jp-Notebook:visible h1", has_text="03 · Receptor correlation").wait_for()

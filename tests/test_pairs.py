@@ -100,6 +100,16 @@ def test_a_notebook_in_conflict_is_named(clone):
         pairs.bring_in_line(clone)
 
 
+def test_a_notebook_that_is_open_is_not_rewritten(clone):
+    run(clone / NOTEBOOK)
+    edit(clone / NOTEBOOK)
+    before = (clone / NOTEBOOK).read_bytes()
+    assert pairs.bring_in_line(clone) == [clone / SCRIPT]
+    assert (clone / NOTEBOOK).read_bytes() == before
+    edit(clone / NOTEBOOK, '"language_info"', '"jupytext"')  # JupyterLab would pair it again
+    assert pairs.bring_in_line(clone) == [clone / NOTEBOOK]
+
+
 def test_outputs_stay_in_a_notebook_that_its_script_changes(clone):
     run(clone / NOTEBOOK)
     edit(clone / SCRIPT, "# # A", "# # B")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis_lib.results.environment import APPENDIX, notebook_path
-from analysis_lib.results.problems import PipelineError, UsageError, refusals
+from analysis_lib.results.problems import PipelineError, Problem, UsageError, refusals
 from analysis_lib.study.allowed import ANYTHING, Allowed, declared, fits, problem, takes
 from analysis_lib.study.variants import NO_VARIANT
 from analysis_lib.study.yaml_reading import parse_yaml
@@ -102,18 +102,28 @@ def _parameter(node, source):
 def check_parameters(notebook, values) -> None:
     """Refuse values that a notebook's parameters cell does not allow, in one `UsageError`.
 
-    What is no parameter is passed over: a notebook gives ``globals()``.
+    So are names that papermill was given and the notebook does not have: papermill only warns of
+    them. Other names are passed over: a notebook gives ``globals()``.
     """
     known = notebook_parameters(notebook_path(notebook))
+    unknown = [name for name in _injected(values) if name not in known]
     named = ("study", "variant")  # checked where they are used
     given = [(p, values[name]) for name, p in known.items() if name in values and name not in named]
-    found = [
+    found = [Problem(text=_unknown(name, {notebook: known})) for name in unknown]
+    found += [
         problem(value, parameter, notebook, parameter.name)
         for parameter, value in given
         if not fits(value, parameter)
     ]
     if found:
         raise UsageError(found)
+
+
+def _injected(values):
+    """Names in the cell that papermill put after the parameters; IPython keeps what ran in `In`."""
+    cells = [cell for cell in values.get("In", ()) if cell.startswith("# Parameters\n")]
+    nodes = (node for cell in cells[-1:] for node in ast.walk(ast.parse(cell)))
+    return [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
 
 
 def parse_overrides(texts, parameters) -> list[dict]:
@@ -149,7 +159,7 @@ def _override(text, parameters):
         raise UsageError(f"--set {text}: say --study {raw}")
     users = {book: known[name] for book, known in parameters.items() if name in known}
     if not users:
-        raise UsageError(_unknown(name, parameters))
+        raise UsageError(f"--set {_unknown(name, parameters)}")
     if not _may_be_several(name, raw, users):
         return name, [_value(text, raw, users)]
     values = [_value(f"{name}={part}", part, users) for part in raw.split(",")]
@@ -180,7 +190,7 @@ def _unknown(name, parameters):
     hint = f"; did you mean {near[0]}?" if near else "."
     known = ", ".join(f"{name} ({', '.join(books[name])})" for name in sorted(books))
     selected = ", ".join(parameters)
-    return f"--set {name}: no parameter of {selected}{hint} Known: {known or 'none'}"
+    return f"{name}: no parameter of {selected}{hint} Known: {known or 'none'}"
 
 
 def _typed(text, raw, notebook, parameter):

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 from conftest import lines
 from scipy import stats
 
@@ -285,6 +286,24 @@ def test_a_damaged_download_never_enters_the_cache(real_cache, tmp_path, monkeyp
         receptor_maps.fetch([D1], tmp_path, progress=False)
     assert catalogue.missing([D1], tmp_path) == [D1]
     assert not list(tmp_path.rglob("*.nii.gz"))
+
+
+def test_a_map_that_its_server_has_lost_does_not_keep_the_others_away(
+    real_cache, tmp_path, monkeypatch
+):
+    copy = _publish(real_cache)
+
+    def lost(record, folder):
+        if record["desc"] == "sch23390":
+            answer = requests.Response()
+            answer.status_code, answer.url = 404, "https://example.org"
+            answer.raise_for_status()
+        copy(record, folder)
+
+    monkeypatch.setattr(receptor_maps, "_fetch_annotation", lost)
+    with pytest.raises(problems.FetchFailed, match=rf"{D1} could not .*404.*the other maps"):
+        receptor_maps.fetch([D1, FEOBV], tmp_path, progress=False)
+    assert catalogue.missing([D1, FEOBV], tmp_path) == [D1]
 
 
 def test_offline_fetch_names_the_annotation_and_keeps_what_was_there(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import nbformat
 import papermill
 import pytest
 from conftest import lines
+from papermill import translators
 
 from analysis_lib.pipeline.plan import make_plan
 from analysis_lib.results.environment import NOTEBOOKS, notebook_path
@@ -304,6 +305,17 @@ def test_wrong_value_is_refused_in_a_notebook_and_before_a_run(notebook, name, v
 def test_number_in_quotes_is_refused_in_a_notebook():
     with pytest.raises(UsageError, match=r"^02_vbm: fwhm_mm: a number from 0 to 30 .* '8'$"):
         parameters.check_parameters("02_vbm", {"fwhm_mm": "8"})
+
+
+def test_a_name_that_papermill_only_warns_of_is_refused():
+    cells = [
+        translators.translate_parameters("python3", "python", given, "Parameters")
+        for given in ({"fwhm": 4}, {"fhwm_mm": 4, "seed": float("nan")}, {"fwhm_mm": 4})
+    ]
+    said = r"^fhwm_mm: no parameter of 02_vbm; did you mean fwhm_mm\? Known: "
+    with pytest.raises(UsageError, match=said):
+        parameters.check_parameters("02_vbm", {"In": ["", *cells[:2], "fhwm_mm = 3"]})
+    parameters.check_parameters("02_vbm", {"In": ["", *cells, "a = 1"], "a": 1})  # corrected
 
 
 @pytest.mark.parametrize("notebook", REAL)
