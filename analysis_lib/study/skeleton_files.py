@@ -16,46 +16,52 @@ MAPS = "bids/derivatives/vbm"
 
 def skeleton_files(name, title, arms, weeks, scales, images, n_participants):
     """Text of each file of the skeleton, by its path."""
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).with_name("template"), encoding="utf-8"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.filters["scalar"] = _scalar
-    visits = {_scalar(visit): f"{week:g}" for visit, week in weeks.items()}
-    made.globals |= {"name": name, "title": title, "arms": arms, "scales": scales, "images": images}
-    made.globals |= {"atlases": ATLASES, "regions": FRONTAL_LIMBIC, "made_maps": MADE_MAPS}
-    made.globals |= {
-        "baseline": next(iter(weeks)),
-        "sessions": [f"ses-{visit}" for visit in weeks],
-        "visits": f"{{{', '.join(f'{v}: {w}' for v, w in visits.items())}}}",
-        "first": next(iter(visits)),
-        "last": list(visits)[-1],
-        "levels": {arm: WORDS.get(arm, arm) for arm in arms},
-        "severities": {word: word for word in SEVERITIES},
-        "t1w": Imaging.model_fields["t1w"].default,
-    }
-
-    def text(template):
-        return made.get_template(f"{template}.j2").render()
-
-    columns = yaml.safe_load(text("tables.yml"))
+    templates = _templates(name=name, title=title, arms=arms, scales=scales, images=images)
+    templates.globals |= _of_visits(weeks)
+    texts = ("bids/README", "optional/README", *([f"{MAPS}/README"] if images == "maps" else []))
     files = {
-        f"{name}.yml": text("study.yml"),
+        f"{name}.yml": _text(templates, "study.yml"),
         ".gitignore": "*.key.tsv\nbids/\n",
-        "bids/README": text("bids/README"),
         "bids/.bidsignore": "adverse_events.*\nstimulation.*\n",
         "bids/dataset_description.json": _json(_description(title, "raw")),
-        "optional/README": text("optional/README"),
-        **_tables(columns, weeks, scales, n_participants),
+        **{path: _text(templates, path) for path in texts},
     }
     if images == "maps":
         about = _description(f"Grey-matter maps of: {title}", "derivative")
         about["SourceDatasets"] = [{"URL": "../.."}]
         files[f"{MAPS}/dataset_description.json"] = _json(about)
-        files[f"{MAPS}/README"] = text(f"{MAPS}/README")
-    return files
+    columns = yaml.safe_load(_text(templates, "tables.yml"))
+    return files | _tables(columns, weeks, scales, n_participants)
+
+
+def _templates(arms, **given):
+    """The folder of templates, and what every one of them may name."""
+    folder = jinja2.FileSystemLoader(Path(__file__).with_name("template"), encoding="utf-8")
+    how = {"trim_blocks": True, "keep_trailing_newline": True, "undefined": jinja2.StrictUndefined}
+    made = jinja2.Environment(loader=folder, **how)
+    made.filters["scalar"] = _scalar
+    made.globals |= {"arms": arms, "levels": {arm: WORDS.get(arm, arm) for arm in arms}, **given}
+    made.globals |= {"atlases": ATLASES, "regions": FRONTAL_LIMBIC, "made_maps": MADE_MAPS}
+    made.globals |= {"severities": {word: word for word in SEVERITIES}}
+    made.globals |= {"t1w": Imaging.model_fields["t1w"].default}
+    return made
+
+
+def _of_visits(weeks):
+    """How templates name visits: in sentences (baseline, sessions) and as YAML (the others)."""
+    names = [_scalar(visit) for visit in weeks]
+    pairs = [f"{name}: {week:g}" for name, week in zip(names, weeks.values(), strict=True)]
+    return {
+        "baseline": next(iter(weeks)),
+        "sessions": [f"ses-{visit}" for visit in weeks],
+        "visits": f"{{{', '.join(pairs)}}}",
+        "first": names[0],
+        "last": names[-1],
+    }
+
+
+def _text(templates, name):
+    return templates.get_template(f"{name}.j2").render()
 
 
 def _scalar(value):
