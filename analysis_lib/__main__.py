@@ -3,7 +3,6 @@
 import difflib
 import subprocess
 import sys
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -42,14 +41,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-class Images(StrEnum):
-    """What ``new-study`` prepares for images."""
-
-    maps = "maps"
-    t1w = "t1w"
-    none = "none"
 
 
 @app.command("check-study")
@@ -102,8 +93,8 @@ Visits = Annotated[
 ArmsOption = Annotated[
     str | None, typer.Option(help="The two arms, active first (default: active,sham)")
 ]
-ImagesOption = Annotated[
-    Images,
+Images = Annotated[
+    Literal["maps", "t1w", "none"],
     typer.Option(
         help="Your own grey-matter maps, T1w images (notebook 00 makes the maps), or none"
     ),
@@ -131,7 +122,7 @@ def import_study(
     scale: ScaleOption = None,
     visits: Visits = None,
     arms: ArmsOption = None,
-    images: ImagesOption = Images.maps,
+    images: Images = "maps",
     participants: Rows = 0,
 ):
     """Turn your own tables into a study, as import.yml in the folder says.
@@ -146,7 +137,7 @@ def import_study(
         raise typer.BadParameter("FILE..., or --to FOLDER for an empty study, expected")
     if not files:
         return new_study(to, *described)
-    if described != (None,) * 5 + (Images.maps, 0):
+    if described != (None,) * 5 + ("maps", 0):
         raise typer.BadParameter(
             "--name to --participants are for a study without files; with files, import.yml says it"
         )
@@ -202,7 +193,7 @@ def new_study(
     scale: ScaleOption = None,
     visits: Visits = None,
     arms: ArmsOption = None,
-    images: ImagesOption = Images.maps,
+    images: Images = "maps",
     participants: Rows = 0,
 ):
     """Write a commented study file and empty tables for your own trial.
@@ -215,7 +206,7 @@ def new_study(
     try:
         path = skeleton.new_study(
             folder,
-            images=images.value,
+            images=images,
             n_participants=participants,
             **{key: value for key, value in given.items() if value},
         )
@@ -411,15 +402,14 @@ def _no_such_number(key, study, origins):
 def _summary(study):
     if study.effect:
         return f"one map ({study.effect.kind}), no participants"
-    from analysis_lib.study import images as study_images
-    from analysis_lib.study import participants as study_participants
+    from analysis_lib.study.images import find_maps
+    from analysis_lib.study.participants import analysed, read_participants
 
-    participants = study_participants.read_participants(study)
-    arms = participants.loc[participants["excluded"].isna(), "arm"].value_counts()
-    maps = study_images.find_maps(study, participants)
+    participants = read_participants(study)
+    people, maps = analysed(participants), find_maps(study, participants)
+    arms = people["arm"].value_counts()
     both = ", ".join(f"{arms.get(arm, 0)} {name}" for arm, name in study.arm_names.items())
-    analysed = participants.loc[participants["excluded"].isna(), "participant_id"]
-    without = analysed[~analysed.isin(maps["participant_id"])]
+    without = people.loc[~people["participant_id"].isin(maps["participant_id"]), "participant_id"]
     images = f"{len(maps) or 'no'} grey-matter maps"
     if study.regional:
         images = f"changes by region in {study.imaging.table}"

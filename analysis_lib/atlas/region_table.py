@@ -156,13 +156,12 @@ def folded(parcels) -> Atlas:
 
 def read_changes(study) -> Placed:
     """Regional change of each participant, percent, from the table that the study file names."""
-    path = study.root / study.imaging.table
-    table = read_tsv(study, path, ["participant_id"]).reset_index(drop=True)
+    table = read_tsv(study, study.imaging.table, ["participant_id"]).reset_index(drop=True)
     found = placed(table.drop(columns="participant_id"), study.atlas, study.imaging.table)
     kept = table.columns.difference(["participant_id", *found.left_out])
     columns = {name: number_column(*PERCENT) for name in kept}
-    table, wrong = table_problems(path, table, columns, kept)
-    wrong += duplicate_problems(path, table, ["participant_id"])
+    table, wrong = table_problems(table, columns, kept)
+    wrong += duplicate_problems(table, ["participant_id"])
     if wrong:
         raise StudyError(wrong)
     values = found.values.apply(pd.to_numeric).set_axis(table["participant_id"])

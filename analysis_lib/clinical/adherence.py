@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from analysis_lib.study.conduct import analysed_participants
 from analysis_lib.study.contract import ARMS
+from analysis_lib.study.participants import analysed
 
 
 def participant_dose(stimulation, participants):
@@ -31,7 +31,9 @@ def participant_dose(stimulation, participants):
             "pulses": groups["pulses"].agg(lambda pulses: pulses.sum(skipna=False)),
         }
     )
-    table = analysed_participants(participants).merge(dose, "left", on="participant_id")
+    table = analysed(participants)[["participant_id", "arm"]].merge(
+        dose, "left", on="participant_id"
+    )
     never = table["sessions"].isna()
     table = table.assign(sessions=table["sessions"].fillna(0).astype(int))
     table.loc[never, "pulses"] = 0.0

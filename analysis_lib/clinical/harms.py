@@ -3,8 +3,9 @@
 import pandas as pd
 
 from analysis_lib.clinical.risks import risk_difference
-from analysis_lib.study.conduct import SEVERITIES, analysed_participants
+from analysis_lib.study.conduct import SEVERITIES
 from analysis_lib.study.contract import ARMS
+from analysis_lib.study.participants import analysed
 
 
 def adverse_event_table(events, participants):
@@ -27,7 +28,7 @@ def adverse_event_table(events, participants):
         Rows of conduct/adverse_events.tsv; limits are Miettinen & Nurminen's (1985). Terms by how
         many participants had them.
     """
-    at_risk = analysed_participants(participants)["arm"].value_counts()
+    at_risk = analysed(participants)["arm"].value_counts()
     n = {arm: int(at_risk.get(arm, 0)) for arm in ARMS}
     chosen = [("all", "any event", events.index)]
     for what in ("serious", "related"):

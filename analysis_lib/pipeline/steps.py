@@ -143,12 +143,6 @@ def has_arms(study) -> bool:
 CHANGES = (tables, receptor_maps, bundled_densities, atlas_files)
 
 
-def _on_request(notebook, folder):
-    """A notebook of the appendix that goes on from 02 and 03, and runs when it is named."""
-    needs = {"uses": ("vbm", "receptors"), "needs": ("images",)}
-    return Step(notebook, CHANGES, writes=(folder,), on_request=True, fits=has_arms, **needs)
-
-
 SPATIAL_RATES = benchmark("spatial_nulls.tsv")
 STEPS = (
     Step(
@@ -204,10 +198,7 @@ STEPS = (
     ),
     Step(
         "S2_specification_curve",
-        reads=(
-            *(tables, brought, Study.grey_matter_maps, receptor_maps, bundled_densities),
-            atlas_files,
-        ),
+        reads=(*CHANGES, Study.grey_matter_maps, brought),
         may_use=("grey_matter", "vbm", "receptors"),
         writes=("specifications",),
         fits=lambda study: has_arms(study) or study.has_change,
@@ -220,20 +211,23 @@ STEPS = (
         writes=("power",),
         on_request=True,
     ),
-    _on_request("S4_juspace", "juspace"),
+    Step(
+        "S4_juspace",
+        reads=CHANGES,
+        uses=("vbm", "receptors"),
+        writes=("juspace",),
+        needs=("images",),
+        fits=has_arms,
+        on_request=True,
+    ),
     Step("S5_trials", reads=(every_study,), writes=("trials",), on_request=True),
 )
 
 
 def select(steps, only) -> list[Step]:
-    """Steps named by number or by notebook, in their own order.
+    """Steps named by number or by notebook, in their own order; a `UsageError` for another name.
 
     For an empty list: all but those that run on request alone.
-
-    Raises
-    ------
-    UsageError
-        If a name is not a notebook's.
     """
     unknown = [name for name in only if not any(_is(step, name) for step in steps)]
     if unknown:
@@ -252,12 +246,7 @@ def _is(step, name):
 def blocked(step, study, coming=False) -> str | None:
     """Why a study cannot run a step, or None.
 
-    Parameters
-    ----------
-    step : Step
-    study : Study
-    coming : bool
-        Grey-matter maps that are not there yet will be, once an earlier step has run.
+    ``coming``: grey-matter maps that are not there yet will be, once an earlier step has run.
     """
     if study.effect:
         return None if step.number in ("03", "04", "S2") else "one map, no patients"

@@ -38,15 +38,11 @@ def library():
     enzymes; TSPO (pbr28), a marker of glia; SV2A (ucbj), a marker of synapses; glucose metabolism,
     blood flow and a meta-analytic component.
 
-    Returns
-    -------
-    pandas.DataFrame, shape (41, 13)
-        Indexed by `annotation` ("source/desc", as in neuromaps); the default set first. Columns:
-        `receptor`; `tracer`; `n_subjects` and `age` (years, as written) of the people behind the
-        map; `reference` (short); `licence` (neuromaps' own, unless the map's authors name one);
-        `md5`; `space`; `res` (as in the file's name: voxels can differ); `default` (bool); `note`
-        (neuromaps' warning, or a doubt about its entry, else empty); `citation` (as neuromaps
-        gives it); `file` (path below neuromaps' cache).
+    One row per `annotation` ("source/desc", as in neuromaps), the default set first, with
+    `COLUMNS`: `n_subjects` and `age` (years, as written) are of the people behind the map;
+    `licence` is neuromaps' own, unless the map's authors name one; `res` is that of the file's name
+    (voxels can differ); `note` is neuromaps' warning, or a doubt about its entry; `file` is the
+    path below neuromaps' cache.
     """
     listed = _listed()
     read = pd.DataFrame([_read(record_of(name)) for name in listed.index], index=listed.index)

@@ -4,22 +4,20 @@ from typing import Annotated
 
 import pandas as pd
 import pandera.pandas as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from analysis_lib.results.files import read_json
 from analysis_lib.results.problems import Problem, StudyError, caught
 from analysis_lib.study.contract import ARMS
+from analysis_lib.study.participants import analysed
 from analysis_lib.study.pseudonyms import shown_terms
 from analysis_lib.study.tables import (
     MISSING,
-    cell_problem,
+    cell_problems,
     check_table,
-    missing_column,
     number_column,
     one_of,
-    read_text_table,
-    refuse_duplicates,
-    renamed,
+    read_optional,
     text_column,
 )
 
@@ -49,17 +47,17 @@ def read_guesses(study, participants):
     StudyError
         If a guess is none of the study's two arm values, unknown and n/a (not asked).
     """
-    path = study.root / "participants.tsv"
-    table = _read_optional(study, path.name, ["participant_id"])
+    table = read_optional(study, "participants.tsv", ["participant_id"])
     if table is None or "guess" not in table:
         return None
     words = {str(getattr(study.arms, arm)): arm for arm in ARMS if study.arms} | {UNKNOWN: UNKNOWN}
     expected = f"{' or '.join(words)}, or {MISSING} (not asked)"
     asked = table[["participant_id", "guess"]]
-    check_table(path, asked, pa.DataFrameSchema({"guess": one_of(list(words), expected, True)}))
-    asked = asked.dropna()
+    asked = check_table(asked, {"guess": one_of(list(words), expected, True)}).dropna()
     asked = asked.assign(guess=asked["guess"].map(words))
-    merged = analysed_participants(participants).merge(asked, "inner", on="participant_id")
+    merged = analysed(participants)[["participant_id", "arm"]].merge(
+        asked, "inner", on="participant_id"
+    )
     return merged if len(merged) else None
 
 
@@ -86,10 +84,9 @@ def read_adverse_events(study, participants):
         not among mild, moderate, severe, life-threatening, fatal, serious not yes or no, related
         not yes, no or n/a (not judged), one term in two spellings.
     """
-    table = _read_optional(study, "adverse_events.tsv", EVENT_COLUMNS)
+    table = read_optional(study, "adverse_events.tsv", EVENT_COLUMNS)
     if table is None:
         return None
-    path = study.root / "adverse_events.tsv"
     sessions = [f"ses-{visit}" for visit in [*study.visits, *study.other_sessions]]
     sessions += [session.removeprefix("ses-") for session in sessions]
     columns = {
@@ -103,20 +100,18 @@ def read_adverse_events(study, participants):
         "related": one_of(["yes", "no"], f"yes, no or {MISSING} (not judged)", True),
     }
     if len(table):
-        check_table(path, table, pa.DataFrameSchema(columns))
-        _refuse_spellings(path, table)
+        check_table(table, columns)
+        _refuse_spellings(table)
     table = table.assign(visit=table["session_id"].str.removeprefix("ses-"))
     events = _with_arm(participants, table, ["visit", *EVENT_COLUMNS[2:]])
     return shown_terms(study, events)
 
 
-def _refuse_spellings(path, table):
+def _refuse_spellings(table):
     plain = table["term"].str.lower().str.split().str.join(" ")
-    spellings = table["term"].groupby(plain).transform("nunique")
-    wrong = table.index[spellings > 1]
-    if len(wrong):
-        expected = "one spelling of each term"
-        raise StudyError(cell_problem(path, table, wrong, "term", expected, table["term"]))
+    several = table["term"].groupby(plain).transform("nunique") > 1
+    if found := cell_problems(table, several, "term", "one spelling of each term"):
+        raise StudyError(found)
 
 
 def read_stimulation(study, participants):
@@ -141,10 +136,9 @@ def read_stimulation(study, participants):
         With every problem of the file: missing columns, unknown participants, numbers that are
         none or out of range, dates not as 2025-12-31, a session twice, no rows.
     """
-    table = _read_optional(study, "stimulation.tsv", SESSION_COLUMNS)
+    table = read_optional(study, "stimulation.tsv", SESSION_COLUMNS)
     if table is None:
         return None
-    path = study.root / "stimulation.tsv"
     if table.empty:
         remedy = "Remove the file if so"
         raise StudyError(Problem("stimulation.tsv", "", "rows", "none", remedy))
@@ -161,8 +155,7 @@ def read_stimulation(study, participants):
         "pulses": number_column(0, 100_000),
     }
     numeric = ["session", "percent_motor_threshold", "pulses"]
-    table = check_table(path, table, pa.DataFrameSchema(columns), numeric)
-    refuse_duplicates(path, table, ["participant_id", "session"])
+    table = check_table(table, columns, numeric, keys=["participant_id", "session"])
     received = table[table["pulses"] != 0].assign(session=table["session"].astype(int))
     return _with_arm(participants, received, SESSION_COLUMNS[1:])
 
@@ -183,9 +176,9 @@ class Protocol(BaseModel):
     current_direction: str | None = None
     pulse_shape: str | None = None
     pattern: str | None = None
-    frequency_hz: Annotated[float, Field(gt=0)] | None = None
-    pulses_per_session: Annotated[int, Field(gt=0)] | None = None
-    sessions: Annotated[int, Field(gt=0)] | None = None
+    frequency_hz: PositiveFloat | None = None
+    pulses_per_session: PositiveInt | None = None
+    sessions: PositiveInt | None = None
     intensity_percent_motor_threshold: Annotated[float, Field(gt=0, le=200)] | None = None
     motor_threshold: str | None = None
     sham: str | None = None
@@ -228,7 +221,7 @@ def read_protocol(study, participants):
     table = pd.DataFrame(rows, columns=["parameter", "value"], dtype=object)
     table["unit"] = table["parameter"].map(UNITS).fillna("")
     if set(TARGETS) <= set(participants):
-        own = participants.loc[participants["excluded"].isna(), TARGETS].dropna()
+        own = analysed(participants)[TARGETS].dropna()
         mean = ", ".join(f"{v:.1f}" for v in own.mean())
         words = f"mean of {len(own)} individual targets"
         table.loc[len(table)] = [words, mean, UNITS["coordinates"]]
@@ -270,55 +263,32 @@ def problems(study, participants):
 
 def _odd_events(study, participants):
     """Warnings of adverse events that are there twice, or after their participant withdrew."""
-    table = _read_optional(study, "adverse_events.tsv", EVENT_COLUMNS)
+    table = read_optional(study, "adverse_events.tsv", EVENT_COLUMNS)
     if table is None or table.empty:
         return
-    path, visits = study.root / "adverse_events.tsv", list(study.visits)
-    twice = table.index[table.duplicated(EVENT_COLUMNS, keep=False)]
-    order = {visit: k for k, visit in enumerate(visits)}
+    order = {visit: k for k, visit in enumerate(study.visits)}
     left = participants.set_index("participant_id")["withdrawn_after"].map(order)
     seen = table["session_id"].str.removeprefix("ses-").map(order)
-    late = table.index[seen > table["participant_id"].map(left)]
-    kinds = {
-        "event-twice": (twice, "each event once"),
-        "event-late": (late, "an event before its participant withdrew"),
-    }
-    for name, (rows, expected) in kinds.items():
-        if len(rows):
-            yield cell_problem(path, table, rows, "term", expected, table["term"], warning=name)
+    late = seen > table["participant_id"].map(left)
+    twice = table.duplicated(EVENT_COLUMNS, keep=False)
+    expected = "an event before its participant withdrew"
+    yield from cell_problems(table, twice, "term", "each event once", warning="event-twice")
+    yield from cell_problems(table, late, "term", expected, warning="event-late")
 
 
 def _odd_intensities(study):
     """A warning of intensities of another order than most, as a share among percentages."""
-    table = _read_optional(study, "stimulation.tsv", SESSION_COLUMNS)
+    table = read_optional(study, "stimulation.tsv", SESSION_COLUMNS)
     if table is None:
         return
     name = "percent_motor_threshold"
     ratio = pd.to_numeric(table[name]) / pd.to_numeric(table[name]).median()
-    rows = table.index[(ratio < 0.1) | (ratio > 10)]
-    if len(rows):
-        path, expected = study.root / "stimulation.tsv", "percent of the motor threshold"
-        yield cell_problem(path, table, rows, name, expected, table[name], warning="intensity")
-
-
-def _read_optional(study, name, needed):
-    """A table as text, None where there is no file; no rows are left to the caller to judge."""
-    path = study.root / name
-    if not path.is_file():
-        return None
-    table = renamed(study, read_text_table(path, name))
-    table.attrs["file"] = name
-    missing = [missing_column(study, path, c, table) for c in needed if c not in table]
-    if missing:
-        raise StudyError(missing)
-    return table
-
-
-def analysed_participants(participants):
-    """Participants who are not excluded, with their arm."""
-    return participants.loc[participants["excluded"].isna(), ["participant_id", "arm"]]
+    odd, expected = (ratio < 0.1) | (ratio > 10), "percent of the motor threshold"
+    yield from cell_problems(table, odd, name, expected, warning="intensity")
 
 
 def _with_arm(participants, table, columns):
-    merged = table.merge(analysed_participants(participants), "inner", on="participant_id")
+    merged = table.merge(
+        analysed(participants)[["participant_id", "arm"]], "inner", on="participant_id"
+    )
     return merged[["participant_id", "arm", *columns]].reset_index(drop=True)

@@ -5,11 +5,7 @@ is loaded, and every problem is reported at once.
 """
 
 import difflib
-import itertools
-from collections import Counter
-from dataclasses import replace
 from pathlib import Path
-from posixpath import normpath
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,6 +14,9 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
     PrivateAttr,
     Tag,
     ValidationError,
@@ -30,8 +29,10 @@ from analysis_lib.results.contrasts import CHANGE, EFFECT, OF_CHANGE, contrast_t
 from analysis_lib.results.environment import PROJECT
 from analysis_lib.results.files import read_text
 from analysis_lib.results.problems import WARNINGS, Problem, StudyError, refusals
+from analysis_lib.study.consistency import inconsistencies
 from analysis_lib.study.enclosure import refuse_outside
 from analysis_lib.study.items import MAXIMA
+from analysis_lib.study.on_disk import OnDisk
 from analysis_lib.study.place import Place
 from analysis_lib.study.yaml_reading import parse_yaml
 
@@ -44,7 +45,6 @@ ATLASES = (  # known by name; of the schaefer ones, parcels
     *("harvard_oxford", "harvard_oxford_subcortex", "aal3", "destrieux"),
     *(f"schaefer{n}" for n in range(100, 1001, 100)),
 )
-MADE_MAPS = "sub-*/ses-*/anat/*_label-GM_desc-modulated_probseg.nii.gz"  # names of notebook 00
 FRONTAL_LIMBIC = (  # regions of interest of a study that names none (atlas neuromorphometrics)
     "left middle frontal gyrus",
     "left anterior cingulate gyrus",
@@ -99,7 +99,7 @@ class Response(_Strict):
     ``of`` is the baseline score, or the room: the distance from baseline to the best score.
     """
 
-    points: Annotated[float, Field(gt=0)] | None = None
+    points: PositiveFloat | None = None
     percent: Annotated[float, Field(gt=0, le=100)] | None = None
     of: Literal["baseline", "room"] | None = None
 
@@ -123,7 +123,7 @@ class Scale(_Strict):
     remission_at_most: float | None = None
     remission_at_least: float | None = None
     items: str | None = None  # a scale of `study.items`, where the name does not tell
-    prorate_at_most: Annotated[int, Field(ge=0)] = 0  # missing items that a total may have
+    prorate_at_most: NonNegativeInt = 0  # missing items that a total may have
 
     @model_validator(mode="before")
     @classmethod
@@ -210,7 +210,7 @@ class Effect(_Strict):
 
     file: str
     kind: Literal["t", "d", "beta", "percent"]
-    n: Annotated[int, Field(gt=0)] | None = None
+    n: PositiveInt | None = None
     region: str = "region"
     value: str = "value"
     se: str | None = None
@@ -235,7 +235,7 @@ class Effect(_Strict):
 class Equivalence(_Strict):
     """Change that counts as none, by region: at most ``percent`` of the volume before treatment."""
 
-    percent: Annotated[float, Field(gt=0)]
+    percent: PositiveFloat
 
 
 class Model(_Strict):
@@ -290,7 +290,7 @@ class LocalMap(_Strict):
     receptor: Annotated[str, Field(min_length=1)]
     file: str
     tracer: str | None = None
-    n_subjects: Annotated[int, Field(gt=0)] | None = None
+    n_subjects: PositiveInt | None = None
     age: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
     reference: str | None = None
     licence: str | None = None
@@ -323,7 +323,7 @@ Receptors = Annotated[
 ]
 
 
-class Study(_Strict):
+class Study(OnDisk, _Strict):
     """A trial, as its YAML file describes it. Made by :func:`load_study`."""
 
     name: Name
@@ -371,120 +371,9 @@ class Study(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self):
-        of_people = (_visit_problems, _scale_problems, _model_problems)
-        parts = (_receptor_problems, *((_effect_problems,) if self.effect else of_people))
-        problems = [problem for part in parts for problem in part(self)]
-        if problems:
+        if problems := inconsistencies(self):
             raise ValueError("; ".join(problems))
         return self
-
-    @property
-    def path(self) -> Path:
-        """The study file."""
-        return self._path
-
-    @property
-    def root(self) -> Path:
-        """The BIDS folder."""
-        return (self._path.parent / self.data).resolve()
-
-    @property
-    def place(self) -> Place:
-        """Where results go, and what computes them."""
-        return self._place
-
-    @property
-    def variant(self) -> str:
-        """Name of the variant whose results these are; empty for the default ones."""
-        return self._place.variant
-
-    @property
-    def real(self) -> bool:
-        """Whether the data are of real participants and not public."""
-        return not (self.simulated or self.public or self.effect)
-
-    @property
-    def protected(self) -> bool:
-        """Whether nothing that a run writes may name a participant."""
-        return self.real and not self._place.identifiable
-
-    @property
-    def names(self) -> dict[str, str]:
-        """Pseudonym by participant_id, in a study that is read under pseudonyms; else empty."""
-        return self._names
-
-    def under(self, names) -> "Study":
-        """The same study, whose participants are read under other names."""
-        other = self.model_copy()
-        other._names = names
-        return other
-
-    def as_variant(self, name="") -> "Study":
-        """The same study with the results of a variant, or with the default ones."""
-        other = self.model_copy()
-        other._place = replace(self._place, variant=name)
-        return other
-
-    @property
-    def variants(self) -> Path:
-        """Folder of the variants, a folder each."""
-        return self._place.output / "data" / "derived" / self.name / "variants"
-
-    @property
-    def derived(self) -> Path:
-        """Folder for everything that the notebooks write but figures."""
-        return self.variants / self.variant if self.variant else self.variants.parent
-
-    def work(self, section, n_jobs=1) -> dict:
-        """Options of :func:`analysis_lib.computing.blocks.run`: blocks are kept until published."""
-        keep = self.derived / ".blocks" / section
-        return {"n_jobs": n_jobs, "address": self.place.dask, "keep": keep}
-
-    def result(self, name) -> Path:
-        """A result, or a folder of results below ``derived``, that another notebook wrote.
-
-        A variant that has the first folder of it has all of it; else the default result is meant,
-        which is not computed again.
-        """
-        there = not self.variant or (self.derived / name.split("/")[0]).exists()
-        return (self.derived if there else self.variants.parent) / name
-
-    @property
-    def private(self) -> Path:
-        """Folder for what has a row or a file per participant, where the study is protected."""
-        return self.derived / "private"
-
-    @property
-    def made_maps(self) -> Path:
-        """Folder for the grey-matter maps that notebook 00 makes."""
-        return (self.private if self.protected else self.derived) / "grey_matter"
-
-    def own_maps(self) -> list[Path]:
-        """Grey-matter maps that the study brings, sorted."""
-        pattern = self.imaging.grey_matter if self.imaging else None
-        return _matches(self.root, pattern) if pattern else []
-
-    def grey_matter_maps(self) -> list[Path]:
-        """Grey-matter maps, sorted: those that the study brings, else those of notebook 00."""
-        places = (self.made_maps, self.as_variant().made_maps)
-        made = next((folder for folder in places if folder.exists()), self.made_maps)
-        return self.own_maps() or (_matches(made, MADE_MAPS) if self.imaging else [])
-
-    def t1w_images(self) -> list[Path]:
-        """T1-weighted images, sorted."""
-        found = _matches(self.root, self.imaging.t1w) if self.imaging else []
-        return [path for path in found if path.name.endswith((".nii", ".nii.gz"))]
-
-    @property
-    def figures(self) -> Path:
-        """Folder for figures; those of a variant lie with its results."""
-        if self.variant:
-            return self.derived / "figures"
-        return self._place.output / "figures" / self.name
-
-    def figure_folder(self, quick) -> Path:
-        """Folder for figures; those of a quick run lie apart: the demo's others are in git."""
-        return self.figures / "quick" if quick else self.figures
 
     @property
     def baseline(self) -> str:
@@ -586,11 +475,9 @@ class Study(_Strict):
 
 def _spelled_out(content):
     """A study file with what it may leave out where it has no arms, no images or no people."""
-    content = dict(content)
     if content.get("arms", "") is None:
         raise ValueError("arms: two arms, or the word none, expected, found nothing")
-    if content.get("arms") == "none":
-        content["arms"] = None
+    content = content | ({"arms": None} if content.get("arms") == "none" else {})
     if "effect" in content:
         return {"data": ".", "arms": None, "visits": {}, "scales": []} | content
     imaging, visits = content.get("imaging"), content.get("visits")
@@ -604,65 +491,6 @@ def _spelled_out(content):
     return content
 
 
-def _effect_problems(study):
-    given = ("visits", "scales", "imaging", "covariates", "strata", "exclude", "arms")
-    for key in (key for key in given if getattr(study, key)):
-        yield f"{key}: one map has no participants; leave the key out"
-
-
-def _matches(folder, pattern):
-    """Files below a folder; hidden ones are half-written."""
-    found = sorted(path for path in folder.glob(pattern) if path.is_file())
-    return [path for path in found if not path.name.startswith(".")]
-
-
-def _visit_problems(study):
-    weeks = list(study.visits.values())
-    visits = ", ".join(study.visits)
-    if len(weeks) < 2:
-        yield f"visits: a baseline and at least one later visit are needed, found {len(weeks)}"
-    if weeks and (weeks[0] != 0 or any(b <= a for a, b in itertools.pairwise(weeks))):
-        yield f"visits: weeks must start at 0 and increase, found {weeks}"
-    if study.primary_visit is not None and study.primary_visit not in list(study.visits)[1:]:
-        yield f"primary_visit: {study.primary_visit!r} is not a visit after baseline ({visits})"
-    for visit, (low, high) in study.windows.items():
-        if visit not in study.visits or not low <= high:
-            yield f"windows: {visit}: a visit ({visits}) and its first and last day expected"
-    if study.imaging:
-        sessions = study.imaging.sessions
-        for when, visit in (("pre", sessions.pre), ("post", sessions.post)):
-            if visit not in study.visits:
-                yield f"imaging.sessions.{when}: {visit!r} is not among the visits ({visits})"
-        if sessions.pre == sessions.post:
-            yield "imaging.sessions: pre and post are the same visit"
-
-
-def _model_problems(study):
-    where = {"strata": study.strata, "covariates": study.covariates}
-    where |= {"model.factors": study.model.factors, "model.covariates": study.model.covariates}
-    for key, names in where.items():
-        if study.arms and study.arms.column in names:
-            yield f"{key}: {study.arms.column!r} is the arm: nothing can be adjusted for it"
-        if "participant_id" in names:
-            yield f"{key}: participant_id tells everybody apart: nothing can be adjusted for it"
-
-    for key, names in {**where, "regions": study.regions, **study.region_sets}.items():
-        for name in (name for name, n in Counter(names).items() if n > 1):
-            yield f"{key}: {name!r} is named {names.count(name)} times: name it once"
-
-
-def _scale_problems(study):
-    n_primary = sum(scale.primary for scale in study.scales)
-    if n_primary != 1:
-        yield f"scales: exactly one must say primary: true, found {n_primary}"
-    for key, n in Counter(scale.key for scale in study.scales).items():
-        if n > 1:
-            yield f"scales: {n} scales share the name {key!r}: names must differ"
-    for (file, column), n in Counter((normpath(s.file), s.column) for s in study.scales).items():
-        if n > 1:
-            yield f"scales: {n} scales read column {column} of {file}: each has its own"
-
-
 def _locate_atlas(atlas, folder):
     """Leave a known name as it is; make paths, relative to the study file, absolute."""
     if isinstance(atlas, str) and atlas in ATLASES:
@@ -674,24 +502,16 @@ def _locate_atlas(atlas, folder):
             "a name, the path of a label image, or {image: path, table: path} expected, "
             f"found {atlas!r}"
         )
-    paths = {key: (folder / file).resolve() for key, file in files.items()}
+    paths = {key: str((folder / file).resolve()) for key, file in files.items()}
     for key, path in paths.items():
-        if not path.is_file() and isinstance(atlas, dict):
+        if Path(path).is_file():
+            continue
+        if isinstance(atlas, dict):
             raise ValueError(f"no {key} file at {path}; correct the path")
-        if not path.is_file():
-            near = difflib.get_close_matches(atlas, ATLASES, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known names: {', '.join(ATLASES)}"
-            raise ValueError(f"no known name, and no file at {path}; {hint}")
-    return str(paths["image"]) if isinstance(atlas, str) else {k: str(p) for k, p in paths.items()}
-
-
-def _receptor_problems(study):
-    if not study.receptors:
-        yield "receptors: name at least one map, or leave the key out for the default set"
-    own = [entry for entry in study.receptors if isinstance(entry, LocalMap)]
-    for annotation, n in Counter(entry.annotation for entry in own).items():
-        if n > 1:
-            yield f"receptors: {n} files would be called {annotation}: file names must differ"
+        near = difflib.get_close_matches(atlas, ATLASES, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known names: {', '.join(ATLASES)}"
+        raise ValueError(f"no known name, and no file at {path}; {hint}")
+    return paths["image"] if isinstance(atlas, str) else paths
 
 
 def find_study(study) -> Path:
@@ -758,17 +578,9 @@ def _explain(path, error):
 
 
 def _suggest(location):
-    models = {
-        "arms": Arms,
-        "scales": Scale,
-        "imaging": Imaging,
-        "sessions": Sessions,
-        "effect": Effect,
-        "receptors": LocalMap,
-        "model": Model,
-        "registered": Registered,
-        "response": Response,
-    }
+    models = {"arms": Arms, "scales": Scale, "imaging": Imaging, "sessions": Sessions}
+    models |= {"effect": Effect, "receptors": LocalMap, "model": Model}
+    models |= {"registered": Registered, "response": Response}
     parents = [part for part in location[:-1] if isinstance(part, str)]
     fields = list((models[parents[-1]] if parents else Study).model_fields)
     near = difflib.get_close_matches(str(location[-1]), fields, n=1)

@@ -1,6 +1,7 @@
 """Whether images lie on one grid, in a place where a head can be."""
 
 import itertools
+from collections import Counter
 
 import nibabel as nib
 import numpy as np
@@ -62,11 +63,7 @@ def apart_mm(shape, affine, other):
 def _most_common(grids):
     """The first image of the grid that most images have: an odd one is then named alone."""
     keys = [(shape, tuple(affine.round(3).ravel() + 0.0)) for _, shape, affine in grids]
-    return (
-        max(zip(keys, grids, strict=True), key=lambda pair: keys.count(pair[0]))[1]
-        if keys
-        else None
-    )
+    return grids[keys.index(Counter(keys).most_common(1)[0][0])] if grids else None
 
 
 def _placement_problems(name, shape, affine):

@@ -2,10 +2,13 @@
 
 import json
 import re
+from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from analysis_lib.results.problems import Listing, Problem, StudyError
+from analysis_lib.study.participants import analysed
 from analysis_lib.study.pseudonyms import named
 
 # What in a name says that a map holds volumes (modulated), and which pipeline made it: CAT12's,
@@ -17,19 +20,7 @@ KIND = re.compile(
     r"|nonlinear(?:-modulated)+(?:_desc-long)?|desc-longModulated|desc-modulated"
 )
 # Other outputs of the same programs that a glob can catch: what they are, why they are of no use.
-SMOOTHED = r"^s[\d.]*(?:mw|m0w|w)\w{0,2}[pc]\d"
-NO_SESSION_MAPS = {
-    SMOOTHED: "a smoothed one. Smoothing is a parameter of notebook 02: give the map before it",
-    r"^\w{0,5}p1avg": (
-        "CAT12's average over a participant's sessions, which shows no change. Give the maps of "
-        "the sessions alone: mwp1r*"
-    ),
-    r"^m0wp1": (
-        "one modulated for the non-linear part only (m0wp1), which is adjusted for head size. Give "
-        "mwp1*, and head size as a parameter of notebook 02 (tiv)"
-    ),
-    r"^(?:mw|m0w|w|r)*[pc][2-9]|label-(?!GM[_.])": "another tissue than grey matter",
-}
+NO_SESSION_MAPS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
 OWN_SPACE = r"^r?[pc]1|_space-(?!MNI)"
 T1W = "T1w image"
 ERROR_MAPS = {  # what notebook 00 keeps to tell how far to trust a change between two visits
@@ -203,7 +194,7 @@ def pair_maps(study, participants, maps, what="map"):
     sessions = study.imaging.sessions
     wide = maps.pivot(index="participant_id", columns="visit", values="path")
     wide = wide.reindex(columns=[sessions.pre, sessions.post]).set_axis(["pre", "post"], axis=1)
-    pairs = participants[participants["excluded"].isna()].join(wide, on="participant_id")
+    pairs = analysed(participants).join(wide, on="participant_id")
     excused = pairs["withdrawn_after"].map(lambda visit: _before(study, visit, sessions.post))
     reason = pairs.get("image_missing", pd.Series(pd.NA, pairs.index))
     one_only = pairs["pre"].notna() ^ pairs["post"].notna()

@@ -1,63 +1,23 @@
 """Items of a scale: their highest scores, names, and the suicide item of HAMD-17."""
 
-# What each item of HAMD-17 rates, in its order, and its highest score (Hamilton 1960).
-HAMD17_ITEMS = (
-    ("depressed mood", 4),
-    ("feelings of guilt", 4),
-    ("suicide", 4),
-    ("insomnia, early", 2),
-    ("insomnia, middle", 2),
-    ("insomnia, late", 2),
-    ("work and activities", 4),
-    ("retardation", 4),
-    ("agitation", 4),
-    ("anxiety, psychic", 4),
-    ("anxiety, somatic", 4),
-    ("somatic symptoms, gastrointestinal", 2),
-    ("somatic symptoms, general", 2),
-    ("genital symptoms", 2),
-    ("hypochondriasis", 4),
-    ("loss of weight", 2),
-    ("insight", 2),
-)
-# Highest score of each item, in order, from the instruments' own publications.
-MAXIMA = {
-    "HAMD-17": tuple(high for _, high in HAMD17_ITEMS),
-    "HAMA": (4,) * 14,  # Hamilton 1959
-    "MADRS": (6,) * 10,  # Montgomery & Asberg 1979
-    "BDI-II": (3,) * 21,  # Beck et al. 1996
-    "PHQ-9": (3,) * 9,  # Kroenke et al. 2001
-    "YMRS": (4, 4, 4, 4, 8, 8, 4, 8, 8, 4, 4),  # Young et al. 1978
-}
+from pathlib import Path
+
+import yaml
+
+INSTRUMENTS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
+MAXIMA = {name: tuple(about["maxima"]) for name, about in INSTRUMENTS.items()}
+HAMD17 = INSTRUMENTS["HAMD-17"]
+HAMD17_ITEMS = tuple(zip(HAMD17["names"], HAMD17["maxima"], strict=True))
 OTHER_MAXIMUM = 10  # of an item of another scale
-# Cleary & Guy 1977; HAMD-6: Bech et al. 1975.
-HAMD17_FACTORS = {
-    "anxiety and somatisation": (10, 11, 12, 13, 15, 17),
-    "cognitive disturbance": (2, 3, 9),
-    "retardation": (1, 7, 8, 14),
-    "sleep disturbance": (4, 5, 6),
-    "weight": (16,),
-    "HAMD-6": (1, 2, 7, 8, 10, 13),
-}
-HAMD17_KEYS = ("hamd17", "hdrs17", "hamd", "hdrs", "hrsd", "hrsd17", "ham17")
 SUICIDE = 3  # item of HAMD-17
-
-
-KEYS = {
-    "HAMA": ("hama", "hars", "hamas"),
-    "MADRS": ("madrs",),
-    "BDI-II": ("bdi2", "bdiii"),
-    "PHQ-9": ("phq9",),
-    "YMRS": ("ymrs",),
-}
 
 
 def known_scale(scale):
     """Name in `MAXIMA` of a scale, as the study file says or by its own name; or None."""
     if scale.items is not None:
         return scale.items
-    keys = {"HAMD-17": HAMD17_KEYS} | KEYS
-    return next((name for name, known in keys.items() if scale.key in known), None)
+    known = (name for name, about in INSTRUMENTS.items() if scale.key in about["keys"])
+    return next(known, None)
 
 
 def item_maxima(scale, columns):
@@ -72,7 +32,7 @@ def hamd17_factors(scale, columns):
     if not is_hamd17(scale, columns):
         return {}
     by_number = {_number(c): c for c in columns}
-    return {name: [by_number[n] for n in own] for name, own in HAMD17_FACTORS.items()}
+    return {name: [by_number[n] for n in own] for name, own in HAMD17["factors"].items()}
 
 
 def item_columns(rows):

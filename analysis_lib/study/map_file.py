@@ -17,33 +17,15 @@ BLOCK_MM = 8  # side of the cubes whose means stand for a map
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """What is kept of a map to compare it with others.
+    """What is kept of a map to compare it with others."""
 
-    Attributes
-    ----------
-    blocks : numpy.ndarray
-        Means of cubes of 8 mm, (n_blocks,), float32; the same cubes for maps on one grid.
-    mirrored : list of numpy.ndarray
-        The same with left and right exchanged: at x = 0, and at the middle of the grid.
-    total_ml : float
-        Volume of grey matter: the sum of the values times the volume of a voxel.
-    centre : numpy.ndarray
-        Centre of gravity, mm.
-    grid : tuple
-        Shape and affine, axes along x, y and z.
-    written : str
-        Orientation of the file's own axes ("LAS").
-    oddities : dict
-        What was read over, in words: number of voxels.
-    """
-
-    blocks: np.ndarray
-    mirrored: list
-    total_ml: float
-    centre: np.ndarray
-    grid: tuple
-    written: str
-    oddities: dict
+    blocks: np.ndarray  # means of cubes of 8 mm (n_blocks,): the same cubes for maps on one grid
+    mirrored: list  # the same with left and right exchanged: at x = 0, and amid the grid
+    total_ml: float  # grey matter: the sum of the values times the volume of a voxel
+    centre: np.ndarray  # of gravity, mm
+    grid: tuple  # shape and affine, axes along x, y and z
+    written: str  # orientation of the file's own axes ("LAS")
+    oddities: dict  # what was read over, in words: number of voxels
 
 
 def load_map(path):

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.results.problems import SHOWN, Listing, Problem, StudyError, caught
+from analysis_lib.study.contract import ARMS
 from analysis_lib.study.plausible import far_values, number_problems
 from analysis_lib.study.pseudonyms import shown_people
 from analysis_lib.study.tables import (
     MISSING,
     bare_id,
-    cell_problem,
+    cell_problems,
     declared_levels,
     duplicate_problems,
     is_decimal,
@@ -23,11 +24,10 @@ from analysis_lib.study.tables import (
     text_column,
 )
 
-ARMS = ("active", "control")
-
 FEWEST = 2  # participants of an arm
 INFLATED = 5  # variance of the arm's effect, for what the models adjust for
 ARRANGEMENTS = 20  # of the arms within strata: with fewer, no p could fall below .05
+OUT_OF_MODEL = "take the column out of the model (strata, model in the study file)"
 LEVELS = 8  # a covariate with more words than this is taken for a mistake
 
 
@@ -55,13 +55,13 @@ def read_participants(study):
     of_arm = [study.arms.column] if study.arms else []
     needed = ["participant_id", *of_arm, *study.held_columns, *study.exclude]
     needed += study.not_randomised
-    table = read_tsv(study, path, needed)
+    table = read_tsv(study, "participants.tsv", needed)
     own, about = table[aside_rows(study, table).isna()], sidecar(path)
     found = [
-        *table_problems(path, own, _participant_columns(study, own, arms))[1],
-        *duplicate_problems(path, table, ["participant_id"]),
+        *table_problems(own, _participant_columns(study, own, arms))[1],
+        *duplicate_problems(table, ["participant_id"]),
         *_word_problems(study, path, own),
-        *number_problems(path, own, study.numeric_columns, about),
+        *number_problems(own, study.numeric_columns, about),
         *_unseen(study, table, "exclude"),
         *_unseen(study, table, "not_randomised"),
         *_estimand_problems(study, own),
@@ -74,6 +74,11 @@ def read_participants(study):
     if found:
         raise StudyError(found)
     return _tidy_participants(study, table.reset_index(drop=True), arms)
+
+
+def analysed(participants):
+    """Participants whom the study does not exclude."""
+    return participants[participants["excluded"].isna()]
 
 
 def problems(study):
@@ -89,23 +94,20 @@ def errors(study):
 def _read_model(study):
     """Read participants, and what the models take from them."""
     people = read_participants(study)
-    analysed = people[people["excluded"].isna()]
-    _refuse_few(study, analysed["arm"].value_counts())
+    own = analysed(people)
+    _refuse_few(study, own["arm"].value_counts())
     adjusted = adjustment(study, people)
-    _refuse_few_arrangements(study, analysed, randomisation_blocks(study, analysed))
-    refuse_tied(study, analysed["arm"], adjusted)
+    _refuse_few_arrangements(study, own, randomisation_blocks(study, own))
+    refuse_tied(study, own["arm"], adjusted)
 
 
 def _refuse_few(study, counts):
     """Refuse arms that have no spread: too few participants are left to be analysed."""
-    names = [study.arms.active, study.arms.control] if study.arms else []
-    n = {name: counts.get(arm, 0) for name, arm in zip(names, ARMS, strict=False)}
-    few = [f"{n[name]} of {name}" for name in n if n[name] < FEWEST]
-    if few:
+    n = {getattr(study.arms, arm): counts.get(arm, 0) for arm in ARMS if study.arms}
+    if few := [f"{n[name]} of {name}" for name in n if n[name] < FEWEST]:
         expected = f"at least {FEWEST} participants of each arm, to be analysed,"
-        raise StudyError(
-            Problem("participants.tsv", study.arms.column, expected, " and ".join(few))
-        )
+        found = " and ".join(few)
+        raise StudyError(Problem("participants.tsv", study.arms.column, expected, found))
 
 
 def refuse_tied(study, arms, columns):
@@ -135,23 +137,20 @@ def _refuse_few_arrangements(study, people, blocks):
 def _oddities(study, participants):
     """Warnings of numbers that are unlike all others."""
     names = [name for name in study.numeric_columns if name in participants]
-    analysed = participants[participants["excluded"].isna()]
-    same = [name for name in names if analysed[name].nunique() == 1]
+    own = analysed(participants)
+    own.attrs["file"] = "participants.tsv"
+    same = [name for name in names if own[name].nunique() == 1]
     for name in same:
-        found = f"{analysed[name].dropna().iloc[0]} in every row"
+        found = f"{own[name].dropna().iloc[0]} in every row"
         expected, remedy = "values that differ", "Leave it out: it adjusts for nothing"
         yield Problem("participants.tsv", name, expected, found, remedy, warning="alike-covariates")
-    yield from far_values(study.root / "participants.tsv", analysed, names)
+    yield from far_values(own, names)
 
 
 def _participant_columns(study, table, arms):
-    columns = {
-        "participant_id": text_column(
-            r"^sub-[A-Za-z0-9]{1,64}$",
-            "sub- and letters or digits",
-            ["sub-" + bare_id(name) for name in table["participant_id"].dropna()],
-        ),
-    }
+    meant = ["sub-" + bare_id(name) for name in table["participant_id"].dropna()]
+    pattern, expected = r"^sub-[A-Za-z0-9]{1,64}$", "sub- and letters or digits"
+    columns = {"participant_id": text_column(pattern, expected, meant)}
     if study.arms:
         columns[study.arms.column] = one_of(list(arms), f"one of {' or '.join(arms)}")
     for name in ("withdrawn_after", "treatment_stopped_after"):
@@ -169,18 +168,14 @@ def _word_problems(study, path, table):
         numbers = pd.to_numeric(values, errors="coerce")
         plain = values.str.strip().str.casefold()
         if name in known:
-            wrong, expected = (
-                ~values.isin(known[name]),
-                (f"{' or '.join(known[name])}, as participants.json says,"),
-            )
+            wrong = ~values.isin(known[name])
+            expected = f"{' or '.join(known[name])}, as participants.json says,"
         elif name in study.numeric_columns and (is_decimal(values) | numbers.notna()).mean() > 0.5:
             wrong, expected = ~np.isfinite(numbers), "a number"
         else:
             wrong, expected = values.groupby(plain).transform("nunique").gt(1), "one spelling"
-        if wrong.any():
-            yield cell_problem(
-                path, table, values.index[wrong], name, expected, values, known.get(name, ())
-            )
+        rows = wrong.reindex(table.index, fill_value=False)
+        yield from cell_problems(table, rows, name, expected, allowed=known.get(name, ()))
 
 
 def _tidy_participants(study, table, arms):
@@ -239,10 +234,8 @@ def aside_rows(study, table):
 
 def _chosen(given):
     """Values of participants who are left out, as text, by column."""
-    given = given.items()
-    return {
-        k: {str(v) for v in (value if isinstance(value, list) else [value])} for k, value in given
-    }
+    lists = {name: value if isinstance(value, list) else [value] for name, value in given.items()}
+    return {name: set(map(str, values)) for name, values in lists.items()}
 
 
 def excluded_rows(study, table):
@@ -260,7 +253,7 @@ def intercurrent_events(study, participants):
     treatment_stopped_after, or withdrawn_after where that is all that is known: one row per
     participant analysed who stopped, indexed by participant_id; arm, after, event, strategy.
     """
-    own = participants[participants["excluded"].isna()].set_index("participant_id")
+    own = analysed(participants).set_index("participant_id")
     stopped = own.get("treatment_stopped_after", pd.Series(pd.NA, own.index))
     after = stopped.fillna(own["withdrawn_after"]).dropna()
     reason = own.get("stopped_because", pd.Series(pd.NA, own.index)).reindex(after.index)
@@ -281,13 +274,8 @@ def covariate_matrix(participants, names):
     A column of words becomes one 0/1 column for each level but the first. A participant who lacks a
     covariate is a `StudyError`: nothing is filled in.
     """
+    _refuse_gaps(participants, names, "leave the covariate out of the study file")
     chosen = participants[list(names)]
-    lacking = chosen.isna().any(axis=1)
-    if lacking.any():
-        who = ", ".join(participants.loc[lacking, "participant_id"])
-        expected = f"a value of {', '.join(names)}"
-        remedy = "Give it, or leave the covariate out of the study file"
-        raise StudyError(Problem("participants.tsv", who, expected, MISSING, remedy))
     for name in chosen.select_dtypes(exclude="number"):
         levels = chosen[name].unique()
         if len(levels) > LEVELS:
@@ -309,15 +297,11 @@ def adjustment(study, participants) -> pd.DataFrame:
 
     A factor becomes a 0/1 column for each level but the most frequent one. Levels with a single
     participant are joined: one alone would determine the estimate of its level.
-
-    Raises
-    ------
-    StudyError
-        If a participant lacks a value: nothing is filled in.
+    A participant who lacks a value is a `StudyError`: nothing is filled in.
     """
-    own = participants[participants["excluded"].isna()].set_index("participant_id", drop=False)
+    own = analysed(participants).set_index("participant_id", drop=False)
     numbers = covariate_matrix(own, study.model.covariates)
-    _refuse_gaps(own, study.model_factors)
+    _refuse_gaps(own, study.model_factors, OUT_OF_MODEL)
     levels = [_indicators(own[name]) for name in study.model_factors]
     columns = pd.concat([numbers, *levels], axis=1)
     return columns.set_axis([f"{ADJUST}{k + 1}" for k in range(columns.shape[1])], axis=1)
@@ -331,13 +315,12 @@ def _indicators(values):
     return pd.get_dummies(text, dtype=float)[text.value_counts().index[1:]]
 
 
-def _refuse_gaps(people, names):
+def _refuse_gaps(people, names, other):
     """Refuse missing values of columns that a model needs."""
     lacking = people[list(names)].isna().any(axis=1)
     if lacking.any():
         who = Listing(tuple(people.loc[lacking, "participant_id"]))
-        expected = f"a value of {', '.join(names)}"
-        remedy = "Give it, or take the column out of the model (strata, model in the study file)"
+        expected, remedy = f"a value of {', '.join(names)}", f"Give it, or {other}"
         raise StudyError(Problem("participants.tsv", str(who), expected, MISSING, remedy))
 
 
@@ -361,6 +344,5 @@ def randomisation_blocks(study, participants):
     """
     if not study.strata:
         return None
-    analysed = participants[participants["excluded"].isna()]
-    _refuse_gaps(analysed, study.strata)
+    _refuse_gaps(analysed(participants), study.strata, OUT_OF_MODEL)
     return participants[study.strata].fillna("").astype(str).agg(" / ".join, axis=1).to_numpy()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.results.problems import Problem
-from analysis_lib.study.tables import cell_problem, cell_problem_if_any
+from analysis_lib.study.tables import cell_problems
 
 LARGEST = 1e9  # of a covariate, either sign: beyond, squares are no longer exact
 AGE = (1, 120)  # years
@@ -12,18 +12,18 @@ YEARS = {"year", "years", "yr", "yrs", "y", "a"}
 FAR = 20  # robust standard deviations from the median
 
 
-def number_problems(path, table, names, about):
+def number_problems(table, names, about):
     """Covariates out of the range that their name or sidecar gives them, or in another unit."""
     for name in names:
         low, high = _range(name, about.get(name, {}))
         values = pd.to_numeric(table[name], errors="coerce")
-        rows = table.index[values.notna() & np.isfinite(values) & ~values.between(low, high)]
+        wrong = np.isfinite(values) & ~values.between(low, high)
         expected = f"a number from {low:g} to {high:g}{' (years)' * _is_age(name)}"
-        yield from cell_problem_if_any(path, table, rows, name, expected, table[name])
+        yield from cell_problems(table, wrong, name, expected)
         unit = str(about.get(name, {}).get("Units", "year"))
         if _is_age(name) and unit.strip().lower() not in YEARS:
             remedy = "Give ages in years, or correct the unit"
-            yield Problem(path.with_suffix(".json").name, name, "Units: year", repr(unit), remedy)
+            yield Problem("participants.json", name, "Units: year", repr(unit), remedy)
 
 
 def _is_age(name):
@@ -38,12 +38,10 @@ def _range(name, about):
     return np.nanmax([low, given[0]]), np.nanmin([high, given[1]])
 
 
-def far_values(path, table, names):
+def far_values(table, names):
     """A warning for each covariate with numbers unlike all others, as of another unit."""
     for name in names:
         values = pd.to_numeric(table[name], errors="coerce")
         apart = (values - values.median()).abs()
-        rows = table.index[apart > FAR * 1.4826 * apart[apart > 0].median()]
-        if len(rows):
-            expected = "numbers of one unit"
-            yield cell_problem(path, table, rows, name, expected, table[name], warning="far-value")
+        far = apart > FAR * 1.4826 * apart[apart > 0].median()
+        yield from cell_problems(table, far, name, "numbers of one unit", warning="far-value")

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.results.problems import CompendiumError, Listing, Problem, StudyError, caught
-from analysis_lib.study.items import item_maxima
-from analysis_lib.study.participants import aside_rows, excluded_rows, read_participants
+from analysis_lib.study.items import item_columns, item_maxima
+from analysis_lib.study.participants import analysed, aside_rows, excluded_rows, read_participants
 from analysis_lib.study.participants import errors as participant_errors
 from analysis_lib.study.tables import (
     MISSING,
     bare_id,
-    cell_problem_if_any,
+    cell_problems,
     duplicate_problems,
     missing_column,
     number_column,
@@ -37,17 +37,16 @@ def read_scale(study, scale, participants=None):
     """
     if participants is None:
         participants = read_participants(study)
-    path = study.root / scale.file
-    table = read_tsv(study, path, ["participant_id", "session_id"])
-    items = [column for column in table if column.startswith("item_")]
+    table = read_tsv(study, scale.file, ["participant_id", "session_id"])
+    items = item_columns(table)
     if scale.column not in table and not items:
-        raise StudyError(missing_column(study, path, scale.column, table))
+        raise StudyError(missing_column(study, scale.column, table))
     columns = _scale_columns(study, scale, table, participants, items)
     numeric = [column for column in columns if column in (*items, scale.column)]
-    table, found = table_problems(path, table, columns, numeric)
+    table, found = table_problems(table, columns, numeric)
     table["visit"] = table["session_id"].str.removeprefix("ses-")
-    found += duplicate_problems(path, table, ["participant_id", "visit"])
-    table["score"], wrong = _total(path, table, scale, items)
+    found += duplicate_problems(table, ["participant_id", "visit"])
+    table["score"], wrong = _total(table, scale, items)
     given = table.get(scale.column, pd.Series(np.nan, table.index))
     table["prorated"] = given.isna() & table["score"].notna() & table[items].isna().any(axis=1)
     if found := found + wrong:
@@ -72,18 +71,18 @@ def _scale_columns(study, scale, table, participants, items):
     return columns
 
 
-def _total(path, table, scale, items):
+def _total(table, scale, items):
     """Total of each row, and what is wrong with those that can be compared with items or range."""
     if not items:
         return table[scale.column], []
     total = table[items].sum(axis=1, skipna=False)
     given = table.get(scale.column, pd.Series(np.nan, table.index))
-    wrong = table.index[given.notna() & total.notna() & ~np.isclose(given, total)]
-    found = cell_problem_if_any(path, table, wrong, scale.column, "the sum of item_*", given)
+    wrong = given.notna() & total.notna() & ~np.isclose(given, total)
+    found = cell_problems(table, wrong, scale.column, "the sum of item_*", given)
     low, high = scale.range
-    wrong = table.index[given.isna() & total.notna() & ~total.between(low, high)]
+    wrong = given.isna() & total.notna() & ~total.between(low, high)
     expected = f"items that add up to {low:g} to {high:g}"
-    found += cell_problem_if_any(path, table, wrong, "item_*", expected, total)
+    found += cell_problems(table, wrong, "item_*", expected, total)
     return given.fillna(total).fillna(prorated(scale, table[items])), found
 
 
@@ -106,14 +105,17 @@ def total_counts(study, participants):
 def _counts(read):
     rows = []
     for scale, table in read:
-        items = table[[column for column in table if column.startswith("item_")]]
-        if items.shape[1]:
-            lacking, rated = items.isna().any(axis=1), items.notna().any(axis=1)
-            row = {"scale": scale.name, "n_items": items.shape[1]}
-            row["n_totals"] = int(table["score"].notna().sum())
-            row["n_prorated"] = int(table["prorated"].sum())
-            row["n_lost"] = int((lacking & rated & table["score"].isna()).sum())
-            rows.append(row | {"prorate_at_most": scale.prorate_at_most})
+        items = table[item_columns(table)]
+        lacking, rated = items.isna().any(axis=1), items.notna().any(axis=1)
+        row = {
+            "scale": scale.name,
+            "n_items": items.shape[1],
+            "n_totals": int(table["score"].notna().sum()),
+            "n_prorated": int(table["prorated"].sum()),
+            "n_lost": int((lacking & rated & table["score"].isna()).sum()),
+            "prorate_at_most": scale.prorate_at_most,
+        }
+        rows += [row] if row["n_items"] else []
     return pd.DataFrame(rows, columns=TOTALS)
 
 
@@ -134,10 +136,8 @@ def _lost_totals(study, read):
 
 
 def _tidy_scores(study, scale, table, participants, items):
-    analysed = participants.loc[participants["excluded"].isna(), ["participant_id", "arm"]]
-    scores = table[["participant_id", "visit", "score", "prorated", *items]].merge(
-        analysed, "inner"
-    )
+    arms = analysed(participants)[["participant_id", "arm"]]
+    scores = table[["participant_id", "visit", "score", "prorated", *items]].merge(arms, "inner")
     scores = scores[scores["visit"].isin(list(study.visits))]
     scores["visit"] = pd.Categorical(scores["visit"], list(study.visits), ordered=True)
     scores["week"] = scores["visit"].map(study.visits).astype(float)
@@ -225,7 +225,7 @@ def provisional_participants(study):
     except CompendiumError:
         pass
     try:
-        table = read_tsv(study, study.root / "participants.tsv", ["participant_id"])
+        table = read_tsv(study, "participants.tsv", ["participant_id"])
     except CompendiumError:
         return None
     table["participant_id"] = "sub-" + table["participant_id"].fillna("").map(bare_id)
@@ -246,17 +246,17 @@ def provisional_participants(study):
 
 def _named_in(study, scale):
     """Those whom the scale's own table names, where participants.tsv cannot tell who took part."""
-    table = read_tsv(study, study.root / scale.file, ["participant_id", "session_id"])
+    table = read_tsv(study, scale.file, ["participant_id", "session_id"])
     names = table["participant_id"].dropna().unique()
     return pd.DataFrame({"participant_id": names, "arm": pd.NA, "excluded": pd.NA})
 
 
 def _unrated(study, scale, participants):
     """Participants of whom a scale's table has no row, however their names are written."""
-    table = read_tsv(study, study.root / scale.file, ["participant_id"])
+    table = read_tsv(study, scale.file, ["participant_id"])
     named = set(table["participant_id"].dropna().map(plain_number))
-    analysed = participants.loc[participants["excluded"].isna(), "participant_id"]
-    absent = [who for who in analysed if plain_number(who) not in named]
+    people = analysed(participants)["participant_id"]
+    absent = [who for who in people if plain_number(who) not in named]
     if absent:
         found = Listing(tuple(absent), "none of {}")
         remedy = f"Add them; of a participant who was never rated, one with {MISSING}"
@@ -267,7 +267,7 @@ def _covariate_gaps(study, participants, rated):
     """Covariates missing in rated participants; gaps in others do not matter."""
     if participants is None:
         return
-    people = participants[participants["excluded"].isna()]
+    people = analysed(participants)
     people = people[people["participant_id"].isin(rated)]
     for name in [name for name in study.covariates if name in people]:
         absent = people.loc[people[name].isna(), "participant_id"]

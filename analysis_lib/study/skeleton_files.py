@@ -1,69 +1,101 @@
-"""The empty tables and texts of a new study."""
+"""The files of a new study: texts from the folder of templates, and empty tables."""
 
 import json
+from pathlib import Path
+
+import jinja2
+import yaml
+
+from analysis_lib.study.conduct import SEVERITIES
+from analysis_lib.study.contract import ATLASES, FRONTAL_LIMBIC, Imaging
+from analysis_lib.study.on_disk import MADE_MAPS
+
+WORDS = {"active": "active stimulation", "sham": "sham coil"}
+MAPS = "bids/derivatives/vbm"
 
 
-def bids_files(title, arms, weeks, scales, images, n_participants):
-    """Text of each file of the skeleton's BIDS folder, by its path."""
-    who = _participants(n_participants)
-    about = participant_columns(arms, images)
-    given = {"withdrawn_after": "n/a", "image_missing": "n/a", "guess": "n/a"}
-    rows = [{"participant_id": name} | given for name in who]
+def skeleton_files(name, title, arms, weeks, scales, images, n_participants):
+    """Text of each file of the skeleton, by its path."""
+    templates = _templates(name=name, title=title, arms=arms, scales=scales, images=images)
+    templates.globals |= _of_visits(weeks)
+    texts = ("bids/README", "optional/README", *([f"{MAPS}/README"] if images == "maps" else []))
     files = {
-        "dataset_description.json": _json(_description(title, "raw")),
-        "README": _readme(title, images),
-        ".bidsignore": "adverse_events.*\nstimulation.*\n",
-        **empty_table("participants", about, rows),
+        f"{name}.yml": _text(templates, "study.yml"),
+        ".gitignore": "*.key.tsv\nbids/\n",
+        "bids/.bidsignore": "adverse_events.*\nstimulation.*\n",
+        "bids/dataset_description.json": _json(_description(title, "raw")),
+        **{path: _text(templates, path) for path in texts},
     }
-    sessions = [f"ses-{visit}" for visit in weeks]
-    for scale in scales:
-        low, high = scale.range
-        rated = [{"participant_id": w, "session_id": s} for w in who for s in sessions]
-        files |= empty_table(
-            scale.file.removesuffix(".tsv"),
-            {
-                "participant_id": "Participant, as in participants.tsv",
-                "session_id": f"Visit: {', '.join(sessions)}",
-                "total": f"Total score, {low:g} to {high:g}",
-            },
-            rated,
-            {"MeasurementToolMetadata": {"Description": scale.name}},
-        )
-    for name in who:
-        rows = [{"session_id": session} for session in sessions]
-        files |= empty_table(
-            f"{name}/{name}_sessions", {"session_id": "Visit that took place"}, rows
-        )
     if images == "maps":
         about = _description(f"Grey-matter maps of: {title}", "derivative")
         about["SourceDatasets"] = [{"URL": "../.."}]
-        files["derivatives/vbm/dataset_description.json"] = _json(about)
-        files["derivatives/vbm/README"] = _maps_readme(title, weeks)
-    return {f"bids/{where}": text for where, text in files.items()}
+        files[f"{MAPS}/dataset_description.json"] = _json(about)
+    columns = yaml.safe_load(_text(templates, "tables.yml"))
+    return files | _tables(columns, weeks, scales, n_participants)
 
 
-def _participants(n):
-    digits = max(2, len(str(n)))
-    return [f"sub-{number:0{digits}d}" for number in range(1, n + 1)]
+def _templates(arms, **given):
+    """The folder of templates, and what every one of them may name."""
+    folder = jinja2.FileSystemLoader(Path(__file__).with_name("template"), encoding="utf-8")
+    how = {"trim_blocks": True, "keep_trailing_newline": True, "undefined": jinja2.StrictUndefined}
+    made = jinja2.Environment(loader=folder, **how)
+    made.filters["scalar"] = _scalar
+    made.globals |= {"arms": arms, "levels": {arm: WORDS.get(arm, arm) for arm in arms}, **given}
+    made.globals |= {"atlases": ATLASES, "regions": FRONTAL_LIMBIC, "made_maps": MADE_MAPS}
+    made.globals |= {"severities": {word: word for word in SEVERITIES}}
+    made.globals |= {"t1w": Imaging.model_fields["t1w"].default}
+    return made
 
 
-def participant_columns(arms, images="maps"):
-    """Columns of participants.tsv, each with what its JSON file says."""
-    words = {"active": "active stimulation", "sham": "sham coil"}
-    levels = {arm: words.get(arm, arm) for arm in arms}
-    columns = {
-        "participant_id": "sub- and letters or digits",
-        "age": {"Description": "Age at baseline", "Units": "year"},
-        "sex": {"Description": "Sex", "Levels": {"F": "female", "M": "male"}},
-        "arm": {"Description": "Randomised arm", "Levels": levels},
-        "withdrawn_after": "Last visit, without ses-, of a participant who withdrew; n/a: stayed",
+def _of_visits(weeks):
+    """How templates name visits: in sentences (baseline, sessions) and as YAML (the others)."""
+    names = [_scalar(visit) for visit in weeks]
+    pairs = [f"{name}: {week:g}" for name, week in zip(names, weeks.values(), strict=True)]
+    return {
+        "baseline": next(iter(weeks)),
+        "sessions": [f"ses-{visit}" for visit in weeks],
+        "visits": f"{{{', '.join(pairs)}}}",
+        "first": names[0],
+        "last": names[-1],
     }
-    if images != "none":
-        why = "Why a participant who stayed has only one of the two images, in words; n/a: has both"
-        columns["image_missing"] = why
-    asked = "Arm that the participant guessed; n/a: not asked"
-    unknown = {"unknown": "does not know"}
-    return columns | {"guess": {"Description": asked, "Levels": levels | unknown}}
+
+
+def _text(templates, name):
+    return templates.get_template(f"{name}.j2").render()
+
+
+def _scalar(value):
+    """A value as YAML writes it within a line, quoted where it must be."""
+    how = {"default_flow_style": True, "allow_unicode": True, "sort_keys": False}
+    return yaml.safe_dump([value], width=10**6, **how).strip()[1:-1]
+
+
+def _tables(columns, weeks, scales, n):
+    """The tables, with a row for each participant and visit."""
+    who = [f"sub-{k:0{max(2, len(str(n)))}d}" for k in range(1, n + 1)]
+    sessions = [{"session_id": f"ses-{visit}"} for visit in weeks]
+    given = dict.fromkeys(("withdrawn_after", "image_missing", "guess"), "n/a")
+    rows = [{"participant_id": name} | given for name in who]
+    files = _table("bids/participants", columns["participants"], rows)
+    rated = [{"participant_id": name} | session for name in who for session in sessions]
+    for scale in scales:
+        total = "Total score, {:g} to {:g}".format(*scale.range)
+        about = {"MeasurementToolMetadata": {"Description": scale.name}}
+        described = columns["scale"] | {"total": total}
+        files |= _table(f"bids/{scale.file.removesuffix('.tsv')}", described, rated, about)
+    for name in who:
+        files |= _table(f"bids/{name}/{name}_sessions", columns["sessions"], sessions)
+    for name in ("adverse_events", "stimulation"):
+        files |= _table(f"optional/{name}", columns[name])
+    return files
+
+
+def _table(stem, columns, rows=(), about=()):
+    """A TSV file and the JSON file that describes its columns; missing cells are empty."""
+    lines = [columns, *([row.get(column, "") for column in columns] for row in rows)]
+    text = "".join("\t".join(line) + "\n" for line in lines)
+    described = {k: {"Description": v} if isinstance(v, str) else v for k, v in columns.items()}
+    return {f"{stem}.tsv": text, f"{stem}.json": _json({**dict(about), **described})}
 
 
 def _description(title, kind):
@@ -75,47 +107,6 @@ def _description(title, kind):
         "Authors": ["Name them"],
         "GeneratedBy": [{"Name": "analysis_lib.study.skeleton", "Version": "0.1.0"}],
     }
-
-
-def _readme(title, images):
-    pictures = {
-        "maps": "Grey-matter maps go to derivatives/vbm; see the README there.\n",
-        "t1w": "T1-weighted images: sub-01/ses-baseline/anat/sub-01_ses-baseline_T1w.nii.gz\n",
-        "none": "",
-    }[images]
-    return f"""{title}
-
-Describe the trial here: the participants, their treatment, and when and by whom they were rated.
-
-Tables are tab-separated text in UTF-8. Missing is n/a; an empty cell is still to be filled in.
-The JSON file beside a table explains its columns; add a line there for a column that you add.
-participants.tsv: one row per participant. Optional further columns: site (centre), tiv (total
-intracranial volume, ml).
-phenotype/: one row per participant and visit. A visit that did not take place has no row, or n/a.
-sub-*/sub-*_sessions.tsv: one row per visit that took place. BIDS requires a folder for each
-participant; without images it holds only this file.
-{pictures}"""
-
-
-def _maps_readme(title, weeks):
-    visit = next(iter(weeks))
-    return f"""Grey-matter maps of: {title}
-
-One map per participant and session, in MNI space, modulated, unsmoothed, all on one grid:
-
-sub-01/ses-{visit}/anat/sub-01_ses-{visit}_space-MNI152NLin2009cAsym_label-GM_desc-modulated_probseg.nii.gz
-
-BIDS requires a JSON file of the same name beside it. Maps of CAT12, SPM or deepmriprep keep
-their names: change grey_matter in the study file.
-"""
-
-
-def empty_table(stem, columns, rows=(), more=None):
-    """A TSV file and the JSON file that describes its columns; missing cells are empty."""
-    lines = [columns, *([row.get(column, "") for column in columns] for row in rows)]
-    text = "".join("\t".join(line) + "\n" for line in lines)
-    described = {k: {"Description": v} if isinstance(v, str) else v for k, v in columns.items()}
-    return {f"{stem}.tsv": text, f"{stem}.json": _json({**(more or {}), **described})}
 
 
 def _json(content):

@@ -38,21 +38,27 @@ def bare_id(text):
     return re.sub(r"(?i)^s(?:ub|es)-", "", text.strip())
 
 
-def read_tsv(study, path, needed):
+def read_tsv(study, where, needed):
     """Rows of a study's table as text, its columns there; StudyError otherwise."""
-    where = path.relative_to(study.root).as_posix()
-    if not path.is_file():
+    table = read_optional(study, where, needed)
+    if table is None:
         hint = "Simulate it: python -m analysis_lib simulate FOLDER" if study.simulated else ""
         none = "none" if hint else "none."
         raise StudyError(Problem(where, "", f"file expected in {study.root}", none, hint))
-    table = renamed(study, read_text_table(path, where))
-    table.attrs["file"] = where
-    missing = [missing_column(study, path, name, table) for name in needed if name not in table]
-    if missing:
-        raise StudyError(missing)
     if table.empty:
-        rows = "participant" if path.name == "participants.tsv" else "participant and visit"
+        rows = "participant" if where == "participants.tsv" else "participant and visit"
         raise StudyError(Problem(where, "", f"rows expected, one a {rows}", "none", "Fill it in"))
+    return table
+
+
+def read_optional(study, where, needed):
+    """Rows of a study's table as text, perhaps none; None where there is no file."""
+    path = study.root / where
+    if not path.is_file():
+        return None
+    table = renamed(study, read_text_table(path, Path(where).as_posix()))
+    if missing := [missing_column(study, name, table) for name in needed if name not in table]:
+        raise StudyError(missing)
     return table
 
 
@@ -66,6 +72,7 @@ def read_text_table(path, where):
         table = pd.read_csv(io.StringIO(text), sep="\t", skip_blank_lines=False, **options)
     except (UnicodeDecodeError, csv.Error, *NO_TABLE) as error:
         raise StudyError(_no_table(path, where, error)) from None
+    table.attrs["file"] = where
     return table[(table != "").any(axis=1)]  # blank lines count in row numbers, no further
 
 
@@ -149,15 +156,14 @@ def _how_to_save(path, error):
     return "Save it as text, tab-delimited, UTF-8" if other else ""
 
 
-def missing_column(study, path, name, table):
+def missing_column(study, name, table):
     """The problem of a column that is not there, with the nearest name."""
     near = difflib.get_close_matches(name, list(table), n=1)
     guess = f"did you mean '{near[0]}'? " if near else ""
     remedy = f"{guess}Rename it in the file or in {study.path.name}"
     if name == "session_id":  # a row per participant, perhaps, with a column per visit
         remedy = f"{remedy}. {IMPORT}"
-    where = path.relative_to(study.root).as_posix()
-    return Problem(where, "", f"column '{name}'", ", ".join(table), remedy)
+    return Problem(table.attrs["file"], "", f"column '{name}'", ", ".join(table), remedy)
 
 
 def text_column(pattern, expected, meant=()):
@@ -178,61 +184,57 @@ def number_column(low, high):
     return pa.Column(float, check, nullable=True)
 
 
-def check_table(path, table, schema, numeric=()):
-    """Validate a table; raise StudyError with a problem for each kind of mistake in a column."""
-    checked, found = table_problems(path, table, schema.columns, numeric)
-    if found:
+def check_table(table, columns, numeric=(), keys=()):
+    """The table with numbers for text; a StudyError has a problem for each kind of mistake."""
+    checked, found = table_problems(table, columns, numeric)
+    if found := found or (duplicate_problems(table, keys) if keys else []):
         raise StudyError(found)
     return checked
 
 
-def table_problems(path, table, columns, numeric=()):
+def table_problems(table, columns, numeric=()):
     """The table with numbers for text, and a problem for each kind of mistake in a column."""
     found = []
-    for column in [c for c in table if (table[c] == "").any()]:
-        rows = table.index[table[column] == ""]
+    for column in table:
         required = column in columns and not columns[column].nullable
         expected = "a value" if required else f"a value or {MISSING}"
-        found.append(cell_problem(path, table, rows, column, expected, table[column]))
+        found += cell_problems(table, table[column] == "", column, expected)
     numbers = {
         c: pd.to_numeric(table[c].replace("", pd.NA), errors="coerce").astype(float)
         for c in numeric
     }
     for column, values in numbers.items():
-        rows = table.index[values.isna() & table[column].notna() & (table[column] != "")]
-        found += cell_problem_if_any(path, table, rows, column, "a number", table[column])
+        wrong = values.isna() & table[column].notna() & (table[column] != "")
+        found += cell_problems(table, wrong, column, "a number")
     checked = table.assign(**numbers)
     try:
         pa.DataFrameSchema(columns).validate(checked, lazy=True)
     except pa.errors.SchemaErrors as errors:
         told = errors.failure_cases["failure_case"].map(lambda value: value == "")
-        found += _schema_problems(path, checked, errors.failure_cases[~told], columns, table)
+        found += _schema_problems(checked, errors.failure_cases[~told], columns, table)
     return checked, list(dict.fromkeys(found))
 
 
-def _schema_problems(path, table, cases, columns, text):
+def _schema_problems(table, cases, columns, text):
     for (column, check), group in cases.groupby(["column", "check"], sort=False):
-        expected = "a value" if check == "not_nullable" else check
-        rows = sorted(group["index"])
+        wrong = table.index.isin(group["index"])
         if check == "not_nullable":  # non-numbers and empty cells have been reported
-            rows = [row for row in rows if pd.isna(text.loc[row, column])]
-        if rows:
-            allowed = columns[column].metadata or {}
-            known = allowed.get("values", ())
-            yield cell_problem(path, table, rows, column, expected, table[column], known)
+            wrong = wrong & text[column].isna()
+        expected = "a value" if check == "not_nullable" else check
+        allowed = (columns[column].metadata or {}).get("values", ())
+        yield from cell_problems(table, wrong, column, expected, allowed=allowed)
 
 
-def cell_problem_if_any(path, table, rows, column, expected, values):
-    """One problem of the cells named, if there are any."""
-    return [cell_problem(path, table, rows, column, expected, values)] if len(rows) else []
+def cell_problems(table, wrong, column, expected, values=None, allowed=(), warning=""):
+    """One problem that names the rows (line numbers of the file) in which cells are wrong.
 
-
-def cell_problem(path, table, rows, column, expected, values, allowed=(), warning=""):
-    """Name file, rows (line numbers of the file), column, what was expected, what was found."""
-    rows = list(rows)
-    file = table.attrs.get("file", path.name)
-    found = _rows_text(table, rows, values)
-    return Problem(file, column, expected, found, _hint(values[rows], allowed), warning=warning)
+    None where no row is. ``values`` are what was found, by default the column itself.
+    """
+    rows, values = list(table.index[wrong]), table[column] if values is None else values
+    if not rows:
+        return []
+    found, hint = _rows_text(table, rows, values), _hint(values[rows], allowed)
+    return [Problem(table.attrs["file"], column, expected, found, hint, warning=warning)]
 
 
 def _rows_text(table, rows, values):
@@ -277,14 +279,7 @@ def _quote(value):
     return f"{value:g}" if isinstance(value, float | np.floating) else repr(value)
 
 
-def refuse_duplicates(path, table, keys):
-    """StudyError if rows share their keys."""
-    if found := duplicate_problems(path, table, keys):
-        raise StudyError(found)
-
-
-def duplicate_problems(path, table, keys):
+def duplicate_problems(table, keys):
     """Problems of rows that share their keys."""
-    twice = table.index[table.duplicated(keys, keep=False) & table[keys].notna().all(axis=1)]
-    expected = f"each {' and '.join(keys)} once"
-    return cell_problem_if_any(path, table, twice, keys[0], expected, table[keys[0]])
+    twice = table.duplicated(keys, keep=False) & table[keys].notna().all(axis=1)
+    return cell_problems(table, twice, keys[0], f"each {' and '.join(keys)} once")

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.results.problems import Problem, StudyError
+from analysis_lib.study.participants import analysed
 from analysis_lib.study.pseudonyms import in_file
 from analysis_lib.study.tables import read_text_table
 
@@ -47,7 +48,7 @@ def visit_order(study, participants):
 
 def _days(study, participants):
     tables = [pd.DataFrame(columns=["participant_id", "visit", "days"])]
-    for who in participants.loc[participants["excluded"].isna(), "participant_id"]:
+    for who in analysed(participants)["participant_id"]:
         own = in_file(study, who)
         path = study.root / own / f"{own}_sessions.tsv"
         if path.is_file():
