@@ -33,14 +33,16 @@ def main(folders):
     """A line per page; 1 if any has a fault."""
     pages = sorted(page for folder in folders for page in Path(folder).rglob("*.html"))
     browser = next(path for name in BROWSERS if (path := shutil.which(name)))
+    wrong = 0
     with sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        wrong = {page: in_browser(opened, page.resolve()) + in_vnu(page) for page in pages}
+        for page in pages:
+            faults = in_browser(opened, page.resolve()) + in_vnu(page)
+            print(f"{page}: {len(faults)} faults", *faults[:10], sep="\n  ", flush=True)
+            wrong += bool(faults)
         opened.close()
-    for page, faults in wrong.items():
-        print(f"{page}: {len(faults)} faults", *faults[:10], sep="\n  ")
-    print(f"{len(pages)} pages, {sum(map(bool, wrong.values()))} with faults")
-    return int(any(wrong.values()) or not pages)
+    print(f"{len(pages)} pages, {wrong} with faults")
+    return int(bool(wrong) or not pages)
 
 
 def in_browser(browser, page):
