@@ -102,8 +102,8 @@ def _words(study):
 def _rows(evidence, name, file):
     """Rows of a table that concern the page, with words and counts as it says them."""
     rows, study = evidence.table(file), evidence.study
-    if name in ("receptors", "juspace"):
-        return rows[rows["contrast"] == study.main]
+    if name in ("receptors", "juspace", "calibration", "failing"):
+        return rows[rows["contrast"].isin([study.main]) | rows["contrast"].isna()]
     if name == "baseline":
         spaced = {arm: rows[arm].str.replace("%)", " %)", regex=False) for arm in study.arm_names}
         return rows.assign(variable=rows["variable"].replace(variables(study)), **spaced)
