@@ -569,7 +569,9 @@ def test_what_ran_on_request_is_shown_with_its_tables_and_figures(alone, soup):
     assert "2.0 % (1.0 to 3.0 %): it is conservative" in said
     assert "Skewness 1, 2,000 trials: the highest rate is 6.1 % (5.0 to 7.0 %), of MMRM; no" in said
     assert "no rate is shown to be above the level. Whether any of these assumptions fails" in said
-    assert "18 + 17 participants; reliability of the map 0.80): eighty per cent power, for one" in said
+    assert (
+        "18 + 17 participants; reliability of the map 0.80): eighty per cent power, for one" in said
+    )
     assert "the noise-free r is at least 0.87" in said
     assert "JuSpace gives z = 0.71 and a group p = .040" in said
     assert "under any relabelling it is p = .050" in said
