@@ -39,6 +39,7 @@ SOURCES = {  # where a page stands in the site, and in the repository
     "explanation/complaints.md": "docs/complaints.md",
     "explanation/benchmarks.md": "benchmarks/README.md",
     "howto/codecheck.md": "docs/codecheck.md",
+    "explanation/walks.md": "docs/walks.md",
     "reference/data.md": "data/README.md",
     "reference/changes.md": "CHANGELOG.md",
     "howto/map.svg": "docs/map.svg",

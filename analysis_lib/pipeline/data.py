@@ -69,7 +69,8 @@ def _fetch_trial(study, note):
 
     if study.simulated or study.name not in fetch.TRIALS:
         return
-    note(f"Fetching {study.name}")
+    from_here = fetch.is_at_hand(study.name)
+    note(f"{'Unpacking' if from_here else 'Fetching'} {study.name}")
     notes = fetch.fetch_study(study.name, study.root).notes
     wanted = [] if study.grey_matter_maps() else fetch.images_of(study.name)
     lacking = [file.bytes for file in wanted if not (study.root / file.path).is_file()]

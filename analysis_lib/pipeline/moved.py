@@ -2,6 +2,7 @@
 
 from analysis_lib.pipeline.tolerance import TOLERANCE
 from analysis_lib.results.files import read_if_there
+from analysis_lib.results.section import Section
 
 SHOWN = 7  # numbers
 SECTIONS = ("clinical", "vbm", "receptors")
@@ -49,7 +50,16 @@ def moved_lines(study, sections=SECTIONS) -> list[str]:
     alone = len({*before, *now}) - len(both)
     others = f"; {alone} are in only one of the two" if alone else ""
     first = f"{len(moved)} of {len(both)} numbers moved against the default run{others}"
-    return [first, *listed, *more]
+    return [first, *_of_quick(study, sections), *listed, *more]
+
+
+def _of_quick(study, sections):
+    """A remark where a quick variant stands beside full default results."""
+    here, there = (
+        {n for n in sections if Section(s, n).quick} for s in (study, study.as_variant())
+    )
+    said = "QUICK here, in full there: p-values and counts also move because fewer draws were made"
+    return [f"  {said}"] if here - there else []
 
 
 def _numbers(study, sections):

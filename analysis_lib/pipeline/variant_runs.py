@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass, replace
 
 from analysis_lib.pipeline import plan as pipeline_plan
-from analysis_lib.pipeline.freshness import folders, results_of
+from analysis_lib.pipeline.freshness import folders, results_of, why_stale
 from analysis_lib.pipeline.plan import Plan, step_parameters
 from analysis_lib.pipeline.steps import blocked, makes_maps
 from analysis_lib.report import manifest
@@ -47,7 +47,21 @@ def make_plans(study, only=(), overrides=(), quick=False, jobs=None, force=False
         step: one for step in plain.steps for plan, one in reversed(pairs) if step not in plan.steps
     }
     pairs = [(plain, shared), *((plan, dict.fromkeys(plan.steps, one)) for plan, one in pairs)]
-    return [_with_parameters(*pair, known, quick, jobs) for pair in pairs if pair[1]]
+    plans = [_with_parameters(*pair, known, quick, jobs) for pair in pairs if pair[1]]
+    if not (quick and names and shared):
+        return plans
+    return [_kept(plans[0], _with_parameters(*pairs[0], known, False, jobs)), *plans[1:]]
+
+
+def _kept(plan, in_full):
+    """A quick default run for variants, without the steps whose full results are there."""
+    study = plan.study
+    full = {
+        step.notebook: in_full.passed[step.notebook]
+        for step in plan.steps
+        if not why_stale(in_full.record(step), in_full.signature(step), study)
+    }
+    return replace(plan, passed=plan.passed | full)
 
 
 def _with_parameters(plan, chosen, known, quick, jobs):

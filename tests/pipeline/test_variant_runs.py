@@ -233,6 +233,19 @@ def test_default_results_stay_as_they_were_to_the_byte(finished):
     assert contents(folder) == before
 
 
+def test_a_quick_variant_leaves_full_default_results_alone_and_says_that_draws_differ(project):
+    before, study = contents(project), load_study(project / "tiny.yml")
+    plans = variant_runs.make_plans(study, (), ["fwhm_mm=6"], quick=True)
+    default, ours = (running.run(one) for one in plans)
+    assert [outcome.status for outcome in default.outcomes] == ["up to date"]
+    assert [outcome.quick for outcome in ours.outcomes] == [True] * 3
+    assert contents(project) == before
+    assert not any("QUICK" in line for line in moved.moved_lines(ours.plan.study))
+    for folder, quick in ((study.derived, False), (ours.plan.study.derived, True)):
+        (folder / "vbm" / "settings.json").write_text(json.dumps({"quick": quick}))
+    assert moved.moved_lines(ours.plan.study)[1].startswith("  QUICK here, in full there")
+
+
 def test_a_variant_holds_its_results_and_the_default_ones_that_it_takes(finished):
     folder = finished[0] / "data" / "derived" / "tiny" / "variants" / "fwhm_mm=4"
     assert reading.read_table(folder / "vbm" / "summary.tsv")["n_voxels_fwe"].tolist() == [400]
