@@ -348,12 +348,12 @@ def trace(
     origins = manifest.number_origins(loaded)
     found = {k: o for k, o in origins.items() if k == key or k.startswith(f"{key}.")}
     for name, origin in found.items():
-        _say(
-            f"{name} = {origin['value']}{f'  {loaded.label}' if loaded.label else ''}\n"
-            f"  file      {loaded.derived / origin['source']}\n"
-            f"  notebook  {loaded.derived / 'notebooks' / origin['notebook']}.ipynb\n"
-            f"  sha256    {origin['sha256']}"
-        )
+        path = loaded.derived / origin["source"]
+        about = {"file": path, "place": manifest.place_of(path, origin["value"])}
+        about["notebook"] = loaded.derived / "notebooks" / f"{origin['notebook']}.ipynb"
+        about["sha256"] = origin["sha256"]
+        _say(f"{name} = {origin['value']}{f'  {loaded.label}' if loaded.label else ''}")
+        _say("\n".join(f"  {what:<9} {words}" for what, words in about.items() if words))
     if not found:
         raise CompendiumError(_no_such_number(key, loaded, origins))
 

@@ -13,6 +13,7 @@ from analysis_lib.results.environment import PROJECT, cache_folder, receptor_cac
 from analysis_lib.results.files import read_mapping, write_text
 from analysis_lib.results.hashing import file_hash, text_hash
 from analysis_lib.results.problems import WrongFile
+from analysis_lib.results.reading import read_table
 from analysis_lib.study.contract import TABLES
 
 CRATE = "ro-crate-metadata.json"  # written from the manifest: see `crate`
@@ -190,6 +191,19 @@ def number_origins(study) -> dict:
                 f"{file}: the numbers that {notebook} wrote expected, found others. {advice}"
             )
     return {key: {**item, **made[item["source"]]} for key, item in numbers.items()}
+
+
+def place_of(path, value) -> str:
+    """Column and row of a table that hold a value, in words; empty if none or several do."""
+    if path.suffix != ".tsv":
+        return ""
+    table = read_table(path)
+    held = [(row, column) for column in table for row in table.index[table[column].eq(value)]]
+    if len(held) != 1:
+        return ""
+    (row, column) = held[0]
+    named = [str(cell) for cell in table.loc[row] if isinstance(cell, str)]
+    return f"{column} of {', '.join(named) or f'row {row + 1}'}"
 
 
 def owner(study) -> dict:

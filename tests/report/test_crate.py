@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 from conftest import STUB_STUDY, write_stub_study
@@ -22,7 +23,7 @@ from analysis_lib.pipeline import running, steps
 from analysis_lib.pipeline.steps import Step
 from analysis_lib.report import crate
 from analysis_lib.report import manifest as report_manifest
-from analysis_lib.results import files, hashing
+from analysis_lib.results import files, hashing, writing
 from analysis_lib.results.environment import PROJECT
 from analysis_lib.study.contract import load_study
 
@@ -402,6 +403,17 @@ def test_a_number_that_was_changed_is_refused(study):
 def test_without_results_no_number_has_an_origin(tiny, monkeypatch, tmp_path):
     monkeypatch.setenv("COMPENDIUM_OUTPUT", str(tmp_path))
     assert report_manifest.number_origins(tiny.write()) == {}
+
+
+def test_the_place_of_a_number_is_named_where_one_cell_holds_it(tmp_path):
+    rows = {"scale": ["HAMA", "HAMD-17"], "visit": ["week3", "week3"]}
+    rows |= {"estimate": [-2.5, -5.0], "se": [1.0, 1.0]}
+    writing.write(tmp_path / "clinical", {"mmrm_contrasts.tsv": pd.DataFrame(rows)})
+    path = tmp_path / "clinical" / "mmrm_contrasts.tsv"
+    assert report_manifest.place_of(path, -5.0) == "estimate of HAMD-17, week3"
+    assert report_manifest.place_of(path, 1.0) == ""  # two cells
+    assert report_manifest.place_of(path, 7) == ""
+    assert report_manifest.place_of(path.with_suffix(".json"), -5.0) == ""
 
 
 # --- the manifest's parts ---
