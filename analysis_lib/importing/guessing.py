@@ -225,6 +225,8 @@ def _named_arms(levels, words):
     else:
         active, control, *rest = sorted(levels, reverse=set(levels) == {"0", "1"})
         arms = {"active": f"{active} ?", "control": control}
+    if all(level.isdecimal() for level in (active, arms["control"])):  # codes name no treatment
+        arms |= {"active_name": "active", "control_name": "control"}
     return {"column": "arm"} | arms | ({"left_out": rest} if rest else {})
 
 

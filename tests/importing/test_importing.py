@@ -380,10 +380,10 @@ def test_arms_that_only_the_events_name_are_asked_for(tmp_path):
     mapping = yaml.safe_load((tmp_path / "new/import.yml").read_text())
     assert mapping["visits"] == {k: [k.replace("week", "week_")] for k in VISITS}
     assert mapping["tables"]["t.csv"]["participants"]["arm"] == "arm in redcap_event_name"
-    edits = {"arms": {"column": "arm", "active": "2", "control": "1"}}
-    done = import_edited(files, tmp_path / "new", edits)
+    done = import_edited(files, tmp_path / "new", {"arms/active": "2", "arms/control": "1"})
     assert written(done.path) == expected(trial())
     assert load_study(done.path).visits == VISITS
+    assert load_study(done.path).arm_names == {"active": "active", "control": "control"}
     named = read_participants(load_study(done.path)).set_index("participant_id")["arm"]
     assert named["sub-P01"] == "control"  # sham, arm 1
     assert named["sub-P02"] == "active"
