@@ -9,7 +9,7 @@ USER reader
 WORKDIR /home/reader/compendium
 ENV PATH=/home/reader/.local/bin:$PATH
 COPY --chown=reader requirements.lock .
-RUN pip install --user --no-cache-dir --require-hashes -r requirements.lock
+RUN pip install --user --no-cache-dir --no-compile --require-hashes -r requirements.lock
 COPY --chown=reader . .
 RUN ./postBuild
 EXPOSE 8888
