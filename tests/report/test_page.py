@@ -568,7 +568,8 @@ def test_what_ran_on_request_is_shown_with_its_tables_and_figures(alone, soup):
     )
     assert "2.0 % (1.0 to 3.0 %): it is conservative" in said
     first = words(full, "#summary")
-    assert "design without an effect this p was at most 0.05 in 5.1 %" in first
+    assert "random; in 2,000 simulated trials of this design" in first
+    assert "design without an effect this p was at most .05 in 5.1 %" in first
     assert "design without an effect this p" not in words(soup, "#summary")
     assert "Skewness 1, 2,000 trials: the highest rate is 6.1 % (5.0 to 7.0 %), of MMRM; no" in said
     assert "no rate is shown to be above the level. Whether any of these assumptions fails" in said
