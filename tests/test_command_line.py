@@ -235,7 +235,9 @@ def test_import_study_asks_on_a_terminal_and_else_lists_the_lines(tmp_path, monk
     command = ["import-study", str(tmp_path / "my.csv"), "--to", str(tmp_path / "b")]
     asked = CliRunner().invoke(app, command, input="0, 6\n1\n")
     assert asked.exit_code == 0, asked.output
-    assert "1 against 0; primary outcome HAMD-17; T0 (week 0), T1 (week 6)" in asked.output
+    assert (
+        "active against control; primary outcome HAMD-17; T0 (week 0), T1 (week 6)" in asked.output
+    )
     assert f"check-study {tmp_path / 'b' / 'b.yml'}" in asked.output
 
 

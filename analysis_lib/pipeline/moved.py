@@ -2,7 +2,6 @@
 
 from analysis_lib.pipeline.tolerance import TOLERANCE
 from analysis_lib.results.files import read_if_there
-from analysis_lib.results.section import Section
 
 SHOWN = 7  # numbers
 SECTIONS = ("clinical", "vbm", "receptors")
@@ -55,6 +54,8 @@ def moved_lines(study, sections=SECTIONS) -> list[str]:
 
 def _of_quick(study, sections):
     """A remark where a quick variant stands beside full default results."""
+    from analysis_lib.results.section import Section  # slow to import
+
     here, there = (
         {n for n in sections if Section(s, n).quick} for s in (study, study.as_variant())
     )

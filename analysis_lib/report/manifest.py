@@ -13,7 +13,6 @@ from analysis_lib.results.environment import PROJECT, cache_folder, receptor_cac
 from analysis_lib.results.files import read_mapping, write_text
 from analysis_lib.results.hashing import file_hash, text_hash
 from analysis_lib.results.problems import WrongFile
-from analysis_lib.results.reading import read_table
 from analysis_lib.study.contract import TABLES
 
 CRATE = "ro-crate-metadata.json"  # written from the manifest: see `crate`
@@ -195,6 +194,8 @@ def number_origins(study) -> dict:
 
 def place_of(path, value) -> str:
     """Column and row of a table that hold a value, in words; empty if none or several do."""
+    from analysis_lib.results.reading import read_table  # slow to import
+
     if path.suffix != ".tsv":
         return ""
     table = read_table(path)
