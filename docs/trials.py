@@ -20,9 +20,9 @@ HEAD = """\
 Results of the trials that had been run, with default parameters, when `make gallery` wrote this
 page. Sources and licences are in [data/README.md](../data/README.md#public-trials); a run is
 `python run_all.py --study NAME`. Seconds are those of notebooks 01 to 04 on two cores, which were
-busy with other work; of ds003007 and ds005917, whose images were not at hand, of 01 alone. A
-difference is between the arms, at the last visit of the primary scale; without a control arm it is
-the change since baseline, which is not an effect of treatment.
+busy with other work; where a study's images were not at hand, of 01 alone. A difference is between
+the arms, at the last visit of the primary scale; without a control arm it is the change since
+baseline, which is not an effect of treatment.
 
 | study | n | input | seconds | estimate (95 % CI) | another program |
 |---|---|---|---|---|---|

@@ -55,9 +55,9 @@ def table(frame, study, file="", index=False, title=""):
     for verdict, colour in VERDICTS.items() if "verdict" in whole else ():
         dot = f'<span style="color: {colour}" aria-hidden="true">●</span>'
         html = html.replace(f"<td>{verdict}</td>", f"<td>{dot} {verdict}</td>")
-    for column in filter(_is_p, frame.columns if "file" in frame.attrs else ()):
+    for column in filter(_is_p, frame.columns if "result" in frame.attrs else ()):
         words_of = f"{escape(_head(column, names, file, None))}</th>"
-        marked = f'<th data-p="{escape(frame.attrs["file"])} {escape(column)}">{words_of}'
+        marked = f'<th data-p="{escape(frame.attrs["result"])} {escape(column)}">{words_of}'
         html = html.replace(f"<th>{words_of}", marked, 1)
     html = html.replace("<td>", '<td style="white-space: nowrap">')
     above = f"<p><b>{words.in_markdown(title)}</b></p>" if title else ""

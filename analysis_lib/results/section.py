@@ -47,8 +47,8 @@ class Section:
         return self._named(reading.read_table(self.path(f"{name}.tsv")), f"{name}.tsv")
 
     def _named(self, table, file):
-        """A table that knows its file: S1's verdicts are shown beside its p-values."""
-        table.attrs["file"] = f"{self.name}/{file}"
+        """A table that knows its result file: S1's verdicts stand beside its p-values."""
+        table.attrs["result"] = f"{self.name}/{file}"
         return table
 
     def path(self, file):
