@@ -1,14 +1,15 @@
 """What does a cluster cost, and what does it gain? Permutations of one contrast, all statistics.
 
-    python -m benchmarks.scale           about ten minutes on two cores; needs distributed
+    python -m benchmarks.scale           ten minutes on two idle cores; needs distributed
 
-The same draws on processes of one machine: without Dask, on 1, 2 and 4 Dask workers, and on 2 of
-which one is killed midway. All have to give the same bits. Writes scale.tsv; docs/scale.md quotes
-it.
+The same draws on one machine, by threads, by processes, and by Dask workers, of which one is killed
+midway. All have to give the same bits. Each way is measured some times, in turn; the median counts,
+against as many threads or processes without Dask. Writes scale.tsv; docs/scale.md quotes it.
 """
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import pickle
 import threading
@@ -32,22 +33,24 @@ STATISTICS = ("max_t", "cluster_extent", "cluster_mass", "tfce", "true_discoveri
 
 
 def main():
-    """Measure all ways, twice, in turn; write the faster of both."""
+    """Measure all ways, in turn, as often as asked; write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--permutations", type=int, default=2048)
+    parser.add_argument("--permutations", type=int, default=5000)
     parser.add_argument("--mm", type=float, default=2.0)
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
     test = prepare(options.mm, options.permutations)
+    test(n_permutations=32)  # compiled, and code loaded
     rows = [row for _ in range(options.repeats) for row in once(test)]
     table = pd.DataFrame(rows)
     assert table["sha256"].nunique() == 1, table
-    best = table.groupby(["where", "processes"], sort=False, as_index=False)["seconds"].min()
-    reference = best.set_index(["where", "processes"])["seconds"]
-    here = best["processes"].map(lambda n: reference["threads here", min(n, 2)])
-    best = best.assign(ratio=best["seconds"] / here, **sizes(test))
-    best.to_csv(HERE / "scale.tsv", sep="\t", index=False, float_format="%.4g")
-    print(best.to_string(index=False))
+    found = table.groupby(["where", "n"], sort=False, as_index=False)["seconds"].median()
+    here = found.set_index(["where", "n"])["seconds"]
+    kind = ["threads" if "threads" in where else "processes" for where in found["where"]]
+    peers = [here[kind, min(n, 2)] for kind, n in zip(kind, found["n"], strict=True)]
+    found = found.assign(ratio=found["seconds"] / peers, **sizes(test))
+    found.to_csv(HERE / "scale.tsv", sep="\t", index=False, float_format="%.4g")
+    print(found.to_string(index=False))
 
 
 def prepare(mm, n_permutations):
@@ -58,7 +61,7 @@ def prepare(mm, n_permutations):
     change = np.stack([(smoothed(b, sim) - smoothed(a, sim))[mask] for a, b in pairs])
     arm = sim.participants["arm"].replace("sham", "control").to_numpy()
     options = {"statistics": STATISTICS, "n_permutations": n_permutations}
-    return lambda **where: contrast_test("arm_by_time", change, mask, arm, **options, **where)
+    return lambda **more: contrast_test("arm_by_time", change, mask, arm, **options | more)
 
 
 def smoothed(values, sim):
@@ -70,21 +73,25 @@ def smoothed(values, sim):
 def once(test):
     """A row for each way of doing the work."""
     for n in (1, 2):
-        yield timed("threads here", n, lambda n=n: test(n_jobs=n))
-    for n, kill in ((1, False), (2, False), (4, False), (2, True)):
-        with cluster(n) as made:
+        yield timed("threads", n, lambda n=n: test(n_jobs=n))
+    for n in (1, 2):
+        run = functools.partial(blocks.stream, n_jobs=n)
+        test(run=run, n_permutations=512)  # compiled, and code loaded, in every process
+        yield timed("processes", n, lambda run=run: test(run=run))
+    for n, threads, kill in (
+        (1, 1, False),
+        (2, 1, False),
+        (4, 1, False),
+        (2, 1, True),
+        (1, 2, False),
+    ):
+        with LocalCluster(n, threads_per_worker=threads, dashboard_address=":0") as made:
             address = made.scheduler_address
-            test(run=blocks.elsewhere(address))  # compiled, and code loaded, in every worker
-            where = "Dask, one worker killed" if kill else "Dask"
+            test(run=blocks.elsewhere(address), n_permutations=1024)  # the same
+            where = "Dask, threads of one worker" if threads > 1 else "Dask"
+            where = "Dask, one worker killed" if kill else where
             with killing(address, 3 if kill else None):
-                yield timed(where, n, lambda at=address: test(run=blocks.elsewhere(at)))
-
-
-@contextlib.contextmanager
-def cluster(n):
-    """Workers of one thread each on this machine."""
-    with LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=":0") as made:
-        yield made
+                yield timed(where, n * threads, lambda at=address: test(run=blocks.elsewhere(at)))
 
 
 @contextlib.contextmanager
@@ -101,15 +108,15 @@ def killing(address, after):
     timer.join()
 
 
-def timed(where, processes, work):
+def timed(where, n, work):
     """Seconds, and a hash of all that was found."""
     started = time.perf_counter()
     found = work()
     seconds = time.perf_counter() - started
     content = pickle.dumps([found.null_max[name] for name in sorted(found.null_max)])
     digest = hashlib.sha256(content + found.pivots.tobytes()).hexdigest()
-    print(f"{where}, {processes}: {seconds:.1f} s", flush=True)
-    return {"where": where, "processes": processes, "seconds": seconds, "sha256": digest}
+    print(f"{where}, {n}: {seconds:.1f} s", flush=True)
+    return {"where": where, "n": n, "seconds": seconds, "sha256": digest}
 
 
 def sizes(test):

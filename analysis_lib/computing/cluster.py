@@ -10,6 +10,7 @@ were lost, that backend's generator of results waits without end (joblib 1.6).
 """
 
 import contextlib
+import functools
 import os
 import pickle
 import platform
@@ -227,10 +228,15 @@ def _cause(error):
     )
 
 
+@functools.cache
+def _loaded(packages):
+    """Identity of what this process has loaded; later edits of the code are not in force here."""
+    return {**identity(packages), "analysis_lib": LOADED}
+
+
 def _within(function, part, shared, expected):
     """Do a block in this worker's own process."""
-    found = {**identity(list(expected)), "analysis_lib": LOADED}
-    if unlike := _unlike(expected, found):
+    if unlike := _unlike(expected, _loaded(tuple(expected))):
         raise StudyError(
             f"Dask worker on {platform.node()}: {shortened(unlike, 99)}. Start it again, if this "
             f"folder has changed since it was started. Else: {INSTALL}"
@@ -289,7 +295,7 @@ def _end_with(parent):
     os._exit(1)
 
 
-LOADED = _code()  # as it was when this process loaded it; later edits are not in force here
+LOADED = _code()
 
 if __name__ == "__main__":
     _main(*sys.argv[1:])

@@ -11,7 +11,7 @@ the leverages of the whole model. Signs are Rademacher's, one per participant or
 import numpy as np
 from numba import njit
 
-from voxelperm.model import BLOCK, check_finite
+from voxelperm.model import BLOCK, check_finite, products_of
 
 POWERS = {"HC2": 2, "HC3": 4}  # of 1 over the root of 1 - leverage
 
@@ -84,10 +84,8 @@ class RobustModel:
         n_draws, n = permutations.shape
         rows = (self.rows[:, None] * signs).astype(np.float32).reshape(-1, n)
         out = np.empty((min(held, n_draws - first), self.y.shape[1]), np.float32)
-        for start in range(0, out.shape[1], BLOCK):
-            block = slice(start, start + BLOCK)
-            products = (rows @ self.y[:, block]).reshape(len(self.rows), n_draws, -1)
-            products = products[:, first : first + len(out)]
+        for block, products in products_of(rows, self.y):
+            products = products.reshape(len(self.rows), n_draws, -1)[:, first : first + len(out)]
             _t_of_products(products, self.between, self.square[block], out[:, block])
         return out
 

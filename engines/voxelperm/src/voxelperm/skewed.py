@@ -12,7 +12,7 @@ two-point weights, which keep skewness, gave .27 and .61 of t, .09 and .21 of th
 import numpy as np
 from numba import njit
 
-from voxelperm.model import BLOCK, check_finite
+from voxelperm.model import BLOCK, check_finite, products_of
 
 
 class SkewedModel:
@@ -46,9 +46,9 @@ class SkewedModel:
             part = maps[:, block].astype(float)
             size[block] = np.sqrt(np.mean(part**2, axis=0))
             part = np.divide(part, size[block], out=np.zeros_like(part), where=size[block] > 0)
-            sums = np.stack([part.sum(axis=0), (part**3).sum(axis=0)])[:, None]
             self.y[:, block] = part
-            _hall(sums, n, self.exact_t[None, block])
+            sums, cubes = part.sum(axis=0)[None], (part**3).sum(axis=0)[None]
+            _hall(sums, cubes, n, self.exact_t[None, block])
         check_finite(size)
         constant = self.y.std(axis=0) <= 1e-6
         self.y[:, constant], self.exact_t[constant] = 0, 0
@@ -64,22 +64,21 @@ class SkewedModel:
         """
         signs = np.sign(permutations).astype(np.float32)
         out = np.empty((min(held, len(signs) - first), self.y.shape[1]), np.float32)
-        for start in range(0, out.shape[1], BLOCK):
-            block = slice(start, start + BLOCK)
-            part = self.y[:, block]
-            sums = np.stack([signs @ part, signs @ part**3])[:, first : first + len(out)]
-            _hall(sums, signs.shape[1], out[:, block])
+        chosen = slice(first, first + len(out))
+        products = zip(products_of(signs, self.y), products_of(signs, self.y, 3), strict=True)
+        for (block, sums), (_, cubes) in products:
+            _hall(sums[chosen], cubes[chosen], signs.shape[1], out[:, block])
         return out
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def _hall(sums, n, out):
-    """Hall's transformed t, from the sums of values and of cubes; the mean square is 1."""
+def _hall(sums, cubed, n, out):
+    """Hall's transformed t, from the sums of values and of their cubes; the mean square is 1."""
     most = (n - 2) / np.sqrt(n - 1.0)  # the largest skewness that n values can have
     unbiased = np.sqrt(n * (n - 1.0)) / (n - 2) if n > 2 else 1.0  # two values have no skewness
-    for p in range(sums.shape[1]):
-        for v in range(sums.shape[2]):
-            mean, cubes = sums[0, p, v] / n, sums[1, p, v] / n
+    for p in range(sums.shape[0]):
+        for v in range(sums.shape[1]):
+            mean, cubes = sums[p, v] / n, cubed[p, v] / n
             variance = max(1 - mean * mean, 1e-6)
             skewness = (cubes - 3 * mean + 2 * mean**3) / (variance * np.sqrt(variance))
             skewness = unbiased * min(max(skewness, -most), most)
