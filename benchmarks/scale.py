@@ -2,9 +2,10 @@
 
     python -m benchmarks.scale           ten minutes on two idle cores; needs distributed
 
-The same draws on one machine, by threads, by processes, and by Dask workers, of which one is killed
-midway. All have to give the same bits. Each way is measured some times, in turn; the median counts,
-against as many threads or processes without Dask. Writes scale.tsv; docs/scale.md quotes it.
+The same draws on one machine by Dask workers, one of which is killed midway, and by processes or
+threads without Dask: each run on a cluster follows one without, because such machines change their
+speed by a quarter within a minute, and the ratio is the median over these pairs. All have to give
+the same bits. Writes scale.tsv; docs/scale.md quotes it.
 """
 
 import argparse
@@ -32,25 +33,28 @@ HERE = Path(__file__).parent
 STATISTICS = ("max_t", "cluster_extent", "cluster_mass", "tfce", "true_discoveries")
 
 
+WAYS = (  # name, workers, threads of each, whether one is killed
+    ("workers", 1, 1, False),
+    ("workers", 2, 1, False),
+    ("workers", 4, 1, False),
+    ("workers, one killed", 2, 1, True),
+    ("threads of one worker", 1, 2, False),
+)
+
+
 def main():
-    """Measure all ways, in turn, as often as asked; write the table."""
+    """Measure all ways; write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--permutations", type=int, default=5000)
+    parser.add_argument("--permutations", type=int, default=2048)
     parser.add_argument("--mm", type=float, default=2.0)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     test = prepare(options.mm, options.permutations)
-    test(n_permutations=32)  # compiled, and code loaded
-    rows = [row for _ in range(options.repeats) for row in once(test)]
-    table = pd.DataFrame(rows)
-    assert table["sha256"].nunique() == 1, table
-    found = table.groupby(["where", "n"], sort=False, as_index=False)["seconds"].median()
-    here = found.set_index(["where", "n"])["seconds"]
-    kind = ["threads" if "threads" in where else "processes" for where in found["where"]]
-    peers = [here[kind, min(n, 2)] for kind, n in zip(kind, found["n"], strict=True)]
-    found = found.assign(ratio=found["seconds"] / peers, **sizes(test))
-    found.to_csv(HERE / "scale.tsv", sep="\t", index=False, float_format="%.4g")
-    print(found.to_string(index=False))
+    table = pd.DataFrame([row(test, options.repeats, *way) for way in WAYS])
+    assert table.pop("sha256").nunique() == 1, table
+    table = table.assign(permutations=options.permutations, **sizes(test))
+    table.to_csv(HERE / "scale.tsv", sep="\t", index=False, float_format="%.4g")
+    print(table.to_string(index=False))
 
 
 def prepare(mm, n_permutations):
@@ -70,28 +74,30 @@ def smoothed(values, sim):
     return smooth_img(image, 8.0).get_fdata(dtype="f4")
 
 
-def once(test):
-    """A row for each way of doing the work."""
-    for n in (1, 2):
-        yield timed("threads", n, lambda n=n: test(n_jobs=n))
-    for n in (1, 2):
-        run = functools.partial(blocks.stream, n_jobs=n)
-        test(run=run, n_permutations=512)  # compiled, and code loaded, in every process
-        yield timed("processes", n, lambda run=run: test(run=run))
-    for n, threads, kill in (
-        (1, 1, False),
-        (2, 1, False),
-        (4, 1, False),
-        (2, 1, True),
-        (1, 2, False),
-    ):
-        with LocalCluster(n, threads_per_worker=threads, dashboard_address=":0") as made:
-            address = made.scheduler_address
-            test(run=blocks.elsewhere(address), n_permutations=1024)  # the same
-            where = "Dask, threads of one worker" if threads > 1 else "Dask"
-            where = "Dask, one worker killed" if kill else where
-            with killing(address, 3 if kill else None):
-                yield timed(where, n * threads, lambda at=address: test(run=blocks.elsewhere(at)))
+def row(test, repeats, name, n_workers, threads, kill):
+    """Median seconds on a cluster and without one, and of their ratios, pair by pair."""
+    n = min(n_workers * threads, 2)
+    run = functools.partial(blocks.stream, n_jobs=n)
+    here = {"n_jobs": n} if threads > 1 else {"run": run}
+    pairs, digests = [], set()
+    options = {"n_workers": n_workers, "threads_per_worker": threads, "dashboard_address": ":0"}
+    with LocalCluster(**options) as made:
+        there = {"run": blocks.elsewhere(made.scheduler_address)}
+        for where in (here, there):  # compiled, and code loaded, everywhere
+            test(**where, n_permutations=512 * n_workers)
+        for _ in range(repeats):
+            alone, one = timed(lambda: test(**here))
+            with killing(made.scheduler_address, 3 if kill else None):
+                seconds, other = timed(lambda: test(**there))
+            pairs.append((alone, seconds))
+            digests |= {one, other}
+    assert len(digests) == 1, digests
+    alone, seconds = np.array(pairs).T
+    found = {"dask": name, "n": n_workers * threads, "seconds": np.median(seconds)}
+    found |= {"without": "threads" if threads > 1 else "processes", "n_without": n}
+    found |= {"seconds_without": np.median(alone), "ratio": np.median(seconds / alone)}
+    print(found, np.round(seconds / alone, 2), flush=True)
+    return found | {"sha256": digests.pop()}
 
 
 @contextlib.contextmanager
@@ -108,15 +114,13 @@ def killing(address, after):
     timer.join()
 
 
-def timed(where, n, work):
+def timed(work):
     """Seconds, and a hash of all that was found."""
     started = time.perf_counter()
     found = work()
     seconds = time.perf_counter() - started
     content = pickle.dumps([found.null_max[name] for name in sorted(found.null_max)])
-    digest = hashlib.sha256(content + found.pivots.tobytes()).hexdigest()
-    print(f"{where}, {n}: {seconds:.1f} s", flush=True)
-    return {"where": where, "n": n, "seconds": seconds, "sha256": digest}
+    return seconds, hashlib.sha256(content + found.pivots.tobytes()).hexdigest()
 
 
 def sizes(test):
