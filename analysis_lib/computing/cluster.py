@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 
+from threadpoolctl import threadpool_limits
+
 from analysis_lib.results.environment import ENGINES, KERNEL_ENVIRONMENT, versions, whole_folders
 from analysis_lib.results.hashing import library_hash, text_hash
 from analysis_lib.results.problems import StudyError
@@ -241,6 +243,7 @@ def _within(function, part, shared, expected):
             f"Dask worker on {platform.node()}: {shortened(unlike, 99)}. Start it again, if this "
             f"folder has changed since it was started. Else: {INSTALL}"
         )
+    threadpool_limits(1)  # for good: threads of a worker that leave a limit restore each other's
     return function(part, shared)
 
 
