@@ -95,7 +95,8 @@ def j(df):
 
 def noncentrality(t, df, level):
     """The noncentrality at which the observed t is a quantile."""
-    return optimize.brentq(lambda d: stats.nct.cdf(t, df, d) - level, t - 12, t + 12)
+    # sf, since cdf is NaN at some far d on some processors
+    return optimize.brentq(lambda d: 1 - stats.nct.sf(t, df, d) - level, t - 12, t + 12)
 
 
 def pooled_sd(table, visit):
