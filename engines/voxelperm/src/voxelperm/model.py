@@ -114,7 +114,8 @@ def products_of(rows, maps, power=1):
     """Yield slices of voxels, and products of the rows with a power of them, in the same memory.
 
     New memory for each would be given back and cleared again, for a quarter of the time where Dask
-    has told malloc to give back what is free; and NumPy's own ``**`` takes a hundred times as long.
+    has told malloc to give back what is free; and NumPy's own ``**`` takes a hundred times as long
+    for negative values.
     """
     width = min(BLOCK, maps.shape[1])
     space = np.empty(len(rows) * width, np.float32)
